@@ -1,0 +1,265 @@
+// From parameters and inputs to the coefficients of every rotation, and back from angle derivatives to parameters.
+#pragma once
+
+#include <cmath>
+
+#include "memory.hpp"
+#include "plan.hpp"
+
+namespace qp {
+
+// Values of the drivers for `columns` samples (1, or one a lane), half-angles reduced to |h| <= pi/4, and the Pauli frame:
+// a rotation by h = q pi/2 + r is a Pauli to the power q after a rotation by r.  That Pauli is carried to the end of the
+// circuit, where it flips signs of observable terms; on its way it flips the angles of rotations it anticommutes with.
+struct Angles {
+  int columns = 0;
+  Array<double> driver, driver_tangent;  // [driver][column]
+  Array<double> sine, cosine;            // [term][column], signed by the frame
+  Array<double> tangent;                 // half the derivative of the angle along v, signed by the frame
+  Array<std::int8_t> flip;               // [term][column] sign of the frame
+  Array<std::uint32_t> frame_x, frame_z; // [qubit] bit l: frame of column l (batch)
+  Mask frame_x_mask = 0, frame_z_mask = 0;  // the same for one column
+  Array<double> segment_scale;           // [segment][column]
+  Array<double> derivative_scale;        // [term][column]
+};
+
+inline double monomial(const Description& d, int m, const double* theta, const double* x, int skip = -1) {
+  double v = d.mono[m];
+  for (int k = d.var_ptr[m]; k < d.var_ptr[m + 1]; ++k)
+    if (k != skip) v *= d.var[k] < d.n_params ? theta[d.var[k]] : x[d.var[k] - d.n_params];
+  return v;
+}
+
+struct Inputs {
+  const double* theta[64 / 4];
+  const double* x[64 / 4];
+  const double* v_theta[64 / 4];
+  const double* v_x[64 / 4];
+};
+
+inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bool dual, Angles& out) {
+  const Description& d = plan.d;
+  const std::size_t n_drivers = d.mono_ptr.size() - 1, n_terms = plan.terms.size();
+  out.columns = columns;
+  out.driver.reserve(n_drivers * columns);
+  for (std::size_t k = 0; k < n_drivers; ++k)
+    for (int c = 0; c < columns; ++c) {
+      double u = 0;
+      for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m) u += monomial(d, m, in.theta[c], in.x[c]);
+      out.driver[k * columns + c] = u;
+    }
+  if (dual) {
+    out.driver_tangent.reserve(n_drivers * columns);
+    for (std::size_t k = 0; k < n_drivers; ++k)
+      for (int c = 0; c < columns; ++c) {
+        double u = 0;
+        for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
+          for (int s = d.var_ptr[m]; s < d.var_ptr[m + 1]; ++s)
+            u += monomial(d, m, in.theta[c], in.x[c], s) * (d.var[s] < d.n_params ? in.v_theta[c][d.var[s]] : in.v_x[c][d.var[s] - d.n_params]);
+        out.driver_tangent[k * columns + c] = u;
+      }
+    out.tangent.reserve(n_terms * columns);
+  }
+  out.sine.reserve(n_terms * columns);
+  out.cosine.reserve(n_terms * columns);
+  out.flip.reserve(n_terms * columns);
+  List<std::uint8_t> turned(n_terms * columns);
+  for (std::size_t k = 0; k < n_terms; ++k) {
+    const Term& t = plan.terms[k];
+    for (int c = 0; c < columns; ++c) {
+      double h = 0.5 * t.coefficient * out.driver[static_cast<std::size_t>(t.driver) * columns + c];
+      if (std::abs(h) > 1e8) h = std::remainder(h, 2 * M_PI);
+      const Reduced r = reduced_sincos(h);
+      double s = r.sin, co = r.cos;
+      if (t.grouped) {
+        if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
+        if (r.quarter & 2) { s = -s; co = -co; }
+      }
+      turned[k * columns + c] = !t.grouped && (r.quarter & 1);
+      out.sine[k * columns + c] = s;
+      out.cosine[k * columns + c] = co;
+    }
+  }
+  if (columns == 1) {
+    Mask fx = 0, fz = 0;
+    for (std::size_t k = 0; k < n_terms; ++k) {
+      const Term& t = plan.terms[k];
+      const bool flips = parity(t.x & fz) ^ parity(t.z & fx);
+      out.flip[k] = flips ? -1 : 1;
+      if (flips) out.sine[k] = -out.sine[k];
+      if (turned[k]) { fx ^= t.x; fz ^= t.z; }
+    }
+    out.frame_x_mask = fx;
+    out.frame_z_mask = fz;
+  } else {
+    const int qubits = plan.n_up + plan.lane_bits;
+    out.frame_x.reserve(64);
+    out.frame_z.reserve(64);
+    std::fill(out.frame_x.data(), out.frame_x.data() + qubits, 0u);
+    std::fill(out.frame_z.data(), out.frame_z.data() + qubits, 0u);
+    for (std::size_t k = 0; k < n_terms; ++k) {
+      const Term& t = plan.terms[k];
+      std::uint32_t flips = 0, turn = 0;
+      for (Mask m = t.x; m; m &= m - 1) flips ^= out.frame_z[std::countr_zero(m)];
+      for (Mask m = t.z; m; m &= m - 1) flips ^= out.frame_x[std::countr_zero(m)];
+      for (int c = 0; c < columns; ++c) {
+        const bool f = flips >> c & 1;
+        out.flip[k * columns + c] = f ? -1 : 1;
+        if (f) out.sine[k * columns + c] = -out.sine[k * columns + c];
+        turn |= static_cast<std::uint32_t>(turned[k * columns + c]) << c;
+      }
+      if (turn) {
+        for (Mask m = t.x; m; m &= m - 1) out.frame_x[std::countr_zero(m)] ^= turn;
+        for (Mask m = t.z; m; m &= m - 1) out.frame_z[std::countr_zero(m)] ^= turn;
+      }
+    }
+  }
+  if (dual)
+    for (std::size_t k = 0; k < n_terms; ++k)
+      for (int c = 0; c < columns; ++c)
+        out.tangent[k * columns + c] = 0.5 * plan.terms[k].coefficient * out.flip[k * columns + c] * out.driver_tangent[static_cast<std::size_t>(plan.terms[k].driver) * columns + c];
+  // Products of cosines: what a segment lacks in norm, and what a derivative read within it must be multiplied by.
+  out.segment_scale.reserve(std::size_t{plan.n_segments} * columns);
+  out.derivative_scale.reserve(n_terms * columns);
+  List<double> product(columns, 1.0);
+  for (std::size_t p = plan.passes.size(); p-- > 0;) {
+    const Pass& pass = plan.passes[p];
+    if (pass.segment_last) std::fill(product.begin(), product.end(), 1.0);
+    for (std::uint32_t o = pass.n_ops; o-- > 0;) {
+      const Op& op = plan.ops[pass.first_op + o];
+      for (std::uint32_t k = op.first_term; k < op.first_term + op.n_terms; ++k)
+        for (int c = 0; c < columns; ++c) {
+          out.derivative_scale[k * columns + c] = product[c] * product[c];
+          if (op.n_terms == 1) product[c] *= out.cosine[k * columns + c];
+        }
+    }
+    if (pass.segment_first)
+      for (int c = 0; c < columns; ++c) out.segment_scale[std::size_t{pass.segment} * columns + c] = product[c];
+  }
+}
+
+// One lane of a coefficient table: sign of a z mask on lane l (address lanes), 1 in batches.
+inline double lane_sign(Mask z, int lane, int lane_bits) { return lane_bits && parity(z & static_cast<Mask>(lane)) ? -1.0 : 1.0; }
+
+// The vectors the tiles load.  `active` bits of shared groups are written too, so each set of tables has its own ops.
+template <class R> void build_tables(const Layout& plan, const Angles& a, List<TileOp>& tile_ops, Array<Vec<R>>& tables, Array<Vec<R>>& scales) {
+  constexpr int W = kWidth<R>;
+  const int columns = a.columns;
+  tables.reserve(std::max<std::size_t>(plan.table_size, 1));
+  scales.reserve(std::max<std::size_t>(plan.n_segments, 1));
+  tile_ops = plan.tile_ops;
+  auto column = [&](int l) { return columns == 1 ? 0 : std::min(l, columns - 1); };
+  for (std::size_t o = 0; o < plan.ops.size(); ++o) {
+    const Op& op = plan.ops[o];
+    Vec<R>* out = tables.data() + op.tile.table;
+    const int stride = op.tile.stride;
+    if (op.n_terms == 1) {
+      const Term& t = plan.terms[op.first_term];
+      const std::size_t at = std::size_t{op.first_term} * columns;
+      for (int l = 0; l < W; ++l) {
+        const int c = column(l);
+        const double sign = t.sign * lane_sign(t.z, l, plan.lane_bits);
+        const R tangent = static_cast<R>(sign * a.sine[at + c] / a.cosine[at + c]);
+        out[0][l] = tangent;
+        if (plan.dual) { out[1][l] = static_cast<R>(sign * a.tangent[at + c]); out[3][l] = -out[1][l]; }
+        out[stride][l] = -tangent;
+      }
+    } else if (!op.shared) {
+      // product over terms of cos - i sign sin, doubling the table with each
+      double re[64][W], im[64][W];
+      for (int l = 0; l < W; ++l) { re[0][l] = 1; im[0][l] = 0; }
+      for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+        const Term& t = plan.terms[op.first_term + k];
+        const std::size_t at = (std::size_t{op.first_term} + k) * columns;
+        double co[W], si[W];
+        for (int l = 0; l < W; ++l) {
+          co[l] = a.cosine[at + column(l)];
+          si[l] = t.sign * lane_sign(t.z, l, plan.lane_bits) * a.sine[at + column(l)];
+        }
+        for (std::uint32_t p = 0; p < (1u << k); ++p) {
+          double* r0 = re[p]; double* i0 = im[p];
+          double* r1 = re[p | 1u << k]; double* i1 = im[p | 1u << k];
+          for (int l = 0; l < W; ++l) {
+            const double r = r0[l], i = i0[l];
+            r0[l] = r * co[l] - i * si[l]; i0[l] = r * si[l] + i * co[l];
+            r1[l] = r * co[l] + i * si[l]; i1[l] = i * co[l] - r * si[l];
+          }
+        }
+      }
+      for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
+        for (int l = 0; l < W; ++l) { out[p * stride][l] = static_cast<R>(re[p][l]); out[p * stride + 1][l] = static_cast<R>(im[p][l]); }
+      if (plan.dual)
+        for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
+          for (int l = 0; l < W; ++l) {
+            double w = 0;
+            for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+              const Term& t = plan.terms[op.first_term + k];
+              w += (p >> k & 1 ? -1 : 1) * t.sign * lane_sign(t.z, l, plan.lane_bits) * a.tangent[(std::size_t{op.first_term} + k) * columns + column(l)];
+            }
+            out[p * stride + 2][l] = static_cast<R>(w);
+          }
+    } else {
+      const std::uint32_t patterns = 1u << op.rank;
+      const std::size_t driver = static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns;
+      std::uint64_t active = 0;
+      for (std::uint32_t p = 0; p < patterns; ++p)
+        for (int l = 0; l < W; ++l) {
+          const int c = column(l);
+          double f = 0, norm = 0;
+          for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+            const Term& t = plan.terms[op.first_term + k];
+            f += (parity(p & t.pattern) ? -1 : 1) * t.sign * lane_sign(t.z, l, plan.lane_bits) * t.coefficient * a.flip[(std::size_t{op.first_term} + k) * columns + c];
+            norm += std::abs(t.coefficient);
+          }
+          if (std::abs(f) < 1e-12 * norm) f = 0;
+          double h = 0.5 * f * a.driver[driver + c];
+          if (std::abs(h) > 1e8) h = std::remainder(h, 2 * M_PI);
+          const Reduced r = reduced_sincos(h);
+          double s = r.sin, co = r.cos;
+          if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
+          if (r.quarter & 2) { s = -s; co = -co; }
+          out[p * stride][l] = static_cast<R>(co);
+          out[p * stride + 1][l] = static_cast<R>(s);
+          if (plan.dual) out[p * stride + 2][l] = static_cast<R>(0.5 * f * a.driver_tangent[driver + c]);
+          if (f != 0) active |= std::uint64_t{1} << p;
+        }
+      tile_ops[o].active = active;
+    }
+  }
+  for (std::uint32_t s = 0; s < plan.n_segments; ++s)
+    for (int l = 0; l < W; ++l) scales[s][l] = static_cast<R>(a.segment_scale[std::size_t{s} * columns + column(l)]);
+}
+
+// d value / d driver of one run from its accumulators (doubles, [accumulator][lane]), added to out[driver]
+// (batches: [driver][lane]).
+template <int W> void collect_derivatives(const Layout& plan, const Run& run, const Angles& a, const double* acc, int slot, double* out) {
+  const int columns = a.columns;
+  const bool batch = plan.lane_bits == 0;
+  const int slots = plan.dual ? 2 : 1;
+  auto column = [&](int l) { return columns == 1 ? 0 : std::min(l, columns - 1); };
+  for (std::uint32_t p = run.first_pass; p < run.first_pass + run.n_passes; ++p)
+    for (std::uint32_t o = plan.passes[p].first_op; o < plan.passes[p].first_op + plan.passes[p].n_ops; ++o) {
+      const Op& op = plan.ops[o];
+      const double* w = acc + (std::size_t{op.tile.accumulator} + slot) * W;
+      const std::uint32_t patterns = 1u << op.rank;
+      for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+        const Term& t = plan.terms[op.first_term + k];
+        const std::size_t at = (std::size_t{op.first_term} + k) * columns;
+        double g[W] = {};
+        for (std::uint32_t q = 0; q < patterns; ++q) {
+          const double sign = parity(q & t.pattern) ? -1.0 : 1.0;
+          for (int l = 0; l < W; ++l) g[l] += sign * w[q * slots * W + l];
+        }
+        const double factor = t.sign * t.coefficient;
+        if (batch) {
+          for (int l = 0; l < W; ++l) out[static_cast<std::size_t>(t.driver) * W + l] += g[l] * factor * a.flip[at + column(l)] * a.derivative_scale[at + column(l)];
+        } else {
+          double total = 0;
+          for (int l = 0; l < W; ++l) total += g[l] * lane_sign(t.z, l, plan.lane_bits);
+          out[t.driver] += total * factor * a.flip[at] * a.derivative_scale[at];
+        }
+      }
+    }
+}
+
+}  // namespace qp

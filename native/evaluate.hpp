@@ -1,0 +1,350 @@
+// Evaluation of a compiled model on a batch: values, gradients, Hessian-vector products, states.
+//
+// Work comes in tasks: one sample (lanes are addresses) or one vector of samples (lanes are samples).  Either the tasks are
+// spread over the threads, or, for a single large state, the cosets of each run are.
+#pragma once
+
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <mutex>
+
+#include "sweep.hpp"
+
+namespace qp {
+
+enum class Start { kBasis, kShared, kEach };
+
+struct Request {
+  const double *theta = nullptr, *x = nullptr, *v_theta = nullptr, *v_x = nullptr;
+  std::size_t n_theta = 1, n_x = 1, batch = 1;  // rows: 1 or batch
+  Start start = Start::kBasis;
+  Mask start_index = 0;
+  const double* start_vector = nullptr;         // interleaved complex, 2^n_qubits a row
+  const double* start_tangent = nullptr;        // the same for its derivative along v (Hessian-vector products)
+  std::size_t n_start_tangent = 1;
+  int n_qubits = 0;
+  const double* weights = nullptr;              // (1 or batch, n_observables)
+  std::size_t n_weights = 1;
+  int threads = 1;
+};
+
+struct Output {
+  double* values = nullptr;      // (batch, n_observables)
+  double* weighted = nullptr;    // (batch,)
+  double* d_theta = nullptr;     // (batch, n_params), or (n_params,) when summed
+  bool sum_theta = false;
+  double* d_x = nullptr;         // (batch, n_inputs)
+  double* h_theta = nullptr;     // like d_theta
+  double* h_x = nullptr;
+  double* lambda = nullptr;      // (batch, 2^n) complex: lambda taken back to the start of the circuit
+  double* lambda_tangent = nullptr;
+  double* state = nullptr;       // (batch, 2^n) complex
+};
+
+// Final states kept between a forward call and its pullback.
+template <class R> struct Kept {
+  Kept() = default;
+  Kept(const Kept&) = delete;
+  List<Array<Vec<R>>> states;
+};
+
+Pool* shared_pool(int threads);
+
+template <class R> class Evaluator {
+ public:
+  static constexpr int W = kWidth<R>;
+  explicit Evaluator(Description d, bool dual) : plan_(std::move(d), dual) {}
+  const Layout& layout() const { return plan_; }
+  bool batch_lanes() const { return plan_.lane_bits == 0; }
+  std::size_t n_tasks(std::size_t batch) const { return batch_lanes() ? (batch + W - 1) / W : batch; }
+
+  void evaluate(const Request& req, Output& out, Kept<R>* keep, bool resume, const std::function<void()>& check) {
+    const std::size_t tasks = n_tasks(req.batch);
+    if (keep && !resume) keep->states.resize(tasks);
+    const std::uint32_t groups = static_cast<std::uint32_t>(std::min<std::size_t>(tasks, 64));
+    Pool* pool = req.threads > 1 ? shared_pool(req.threads) : nullptr;
+    std::unique_lock<std::mutex> lock;
+    if (pool) {
+      lock = std::unique_lock<std::mutex>(pool->lock(), std::try_to_lock);
+      if (!lock.owns_lock()) pool = nullptr;  // another thread of the program is using it: do without
+    }
+    const bool outer = groups > 1 && plan_.n_up <= 14;
+    FlushSubnormals flush;
+    std::unique_ptr<Tables<R>> common;
+    const bool uniform = req.n_theta == 1 && !(plan_.inputs_turn && req.n_x > 1) && !(plan_.dual && tasks > 1);
+    if (uniform && tasks > 1) {
+      common = std::make_unique<Tables<R>>();
+      common->prepare(plan_, inputs(req, 0, 1), 1);
+    }
+    const std::size_t P = plan_.d.n_params;
+    const bool sum = out.sum_theta && out.d_theta;
+    List<double> partial(sum ? groups * P * (out.h_theta ? 2 : 1) : 0, 0.0);
+    std::exception_ptr failure;
+    std::mutex failure_lock;
+    std::atomic<bool> stop{false};
+    auto job = [&](std::uint32_t group, int worker, Pool* inner) {
+      if (stop.load(std::memory_order_relaxed)) return;
+      std::unique_ptr<Space<R>> space = take();
+      try {
+        space->scratch.resize(std::max<std::size_t>(space->scratch.size(), inner ? inner->size() : 1));
+        const Crew crew(inner, worker == 0 ? check : std::function<void()>());
+        const std::size_t first = tasks * group / groups, last = tasks * (group + 1) / groups;
+        for (std::size_t t = first; t < last && !stop.load(std::memory_order_relaxed); ++t)
+          one_task(req, out, keep, resume, t, *space, common.get(), crew, sum ? partial.data() + std::size_t{group} * P : nullptr,
+                   sum && out.h_theta ? partial.data() + (std::size_t{groups} + group) * P : nullptr);
+      } catch (...) {
+        std::lock_guard<std::mutex> guard(failure_lock);
+        if (!failure) failure = std::current_exception();
+        stop.store(true);
+      }
+      give(std::move(space));
+    };
+    if (outer && pool) {
+      std::atomic<std::uint32_t> next{0};
+      pool->run([&](int worker) {
+        for (std::uint32_t g; (g = next.fetch_add(1)) < groups;) job(g, worker, nullptr);
+      });
+    } else {
+      for (std::uint32_t g = 0; g < groups; ++g) job(g, 0, outer ? nullptr : pool);
+    }
+    if (failure) std::rethrow_exception(failure);
+    if (sum)
+      for (std::uint32_t g = 0; g < groups; ++g)
+        for (std::size_t i = 0; i < P; ++i) {
+          out.d_theta[i] = (g ? out.d_theta[i] : 0.0) + partial[g * P + i];
+          if (out.h_theta) out.h_theta[i] = (g ? out.h_theta[i] : 0.0) + partial[(groups + g) * P + i];
+        }
+  }
+
+ private:
+  Inputs inputs(const Request& req, std::size_t first, int columns) const {
+    Inputs in{};
+    for (int c = 0; c < columns; ++c) {
+      const std::size_t s = std::min(first + c, req.batch - 1);
+      const std::size_t P = plan_.d.n_params, D = plan_.d.n_inputs;
+      in.theta[c] = req.theta + (req.n_theta == 1 ? 0 : s) * P;
+      in.x[c] = req.x ? req.x + (req.n_x == 1 ? 0 : s) * D : nullptr;
+      in.v_theta[c] = req.v_theta ? req.v_theta + (req.n_theta == 1 ? 0 : s) * P : nullptr;
+      in.v_x[c] = req.v_x ? req.v_x + (req.n_x == 1 ? 0 : s) * D : nullptr;
+    }
+    return in;
+  }
+
+  void one_task(const Request& req, Output& out, Kept<R>* keep, bool resume, std::size_t task, Space<R>& space, Tables<R>* common,
+                const Crew& crew, double* sum_theta, double* sum_h) {
+    const std::size_t size = std::size_t{2} << plan_.n_up;
+    const bool batch = batch_lanes();
+    const std::size_t first = batch ? task * W : task;
+    const int samples = batch ? static_cast<int>(std::min<std::size_t>(W, req.batch - first)) : 1;
+    const Inputs in = inputs(req, first, batch ? W : 1);
+    Tables<R>* tables = common;
+    if (!tables) {
+      tables = &space.tables;
+      tables->prepare(plan_, in, batch && !(req.n_theta == 1 && (req.n_x == 1 || !plan_.inputs_turn)) ? W : 1);
+    }
+    const bool gradient = out.d_theta || out.d_x || out.lambda;
+    const bool dual = plan_.dual;
+    space.state[0].reserve(size);
+    const bool have = keep && resume && task < keep->states.size() && keep->states[task].size();
+    if (have) {
+      std::copy(keep->states[task].data(), keep->states[task].data() + size, space.state[0].data());
+    } else {
+      start(req, first, samples, space.state[0].data(), crew);
+      if (dual) {
+        space.state[1].reserve(size);
+        std::fill(space.state[1].data(), space.state[1].data() + size, Vec<R>{});
+        if (req.start_tangent) fill_start(req, req.start_tangent, req.n_start_tangent == 1, first, samples, space.state[1].data());
+        sweep<R, kForwardDual>(plan_, *tables, space, crew);
+      } else {
+        sweep<R, kForward>(plan_, *tables, space, crew);
+      }
+    }
+    if (out.state) finish(req, *tables, first, samples, space.state[0].data(), out.state);
+    if (keep && !resume) {
+      keep->states[task].reserve(size);
+      std::copy(space.state[0].data(), space.state[0].data() + size, keep->states[task].data());
+    }
+    if (out.values) {
+      List<double> strings;
+      expectations<R>(plan_, space, space.state[0].data(), crew, strings);
+      observables(*tables, strings, first, samples, out.values);
+    }
+    if (!gradient) return;
+
+    // lambda = (sum_k w_k O_k) psi
+    const std::size_t K = plan_.d.obs_ptr.size() - 1, n_strings = plan_.d.obs_x.size();
+    const int weight_columns = batch && req.n_weights > 1 ? W : 1;
+    List<double> weights(std::max<std::size_t>(1, n_strings * weight_columns), 0.0);
+    for (int c = 0; c < weight_columns; ++c) {
+      const std::size_t s = req.n_weights == 1 ? 0 : std::min(first + c, req.batch - 1);
+      for (std::size_t k = 0; k < K; ++k)
+        for (int i = plan_.d.obs_ptr[k]; i < plan_.d.obs_ptr[k + 1]; ++i)
+          weights[c * n_strings + plan_.d.obs_term[i]] += req.weights[s * K + k] * plan_.d.obs_coefficient[i];
+    }
+    build_obs_tables<R>(plan_, tables->angles, weights.data(), weight_columns, space.obs_tables);
+    double value[W];
+    if (dual) {
+      // forwards the states are psi, psi'; backwards psi, lambda, psi', lambda'
+      std::swap(space.state[1], space.state[2]);
+      space.state[3].reserve(size);
+    }
+    space.state[1].reserve(size);
+    apply_observable<R>(plan_, space, space.state[0].data(), space.state[1].data(), crew, value);
+    if (out.weighted) {
+      if (batch) for (int l = 0; l < samples; ++l) out.weighted[first + l] = value[l];
+      else { double v = 0; for (int l = 0; l < W; ++l) v += value[l]; out.weighted[first] = v; }
+    }
+    if (dual) {
+      apply_observable<R>(plan_, space, space.state[2].data(), space.state[3].data(), crew, value);
+      sweep<R, kBackwardDual>(plan_, *tables, space, crew);
+    } else {
+      sweep<R, kBackward>(plan_, *tables, space, crew);
+    }
+    if (out.lambda) export_state(req, first, samples, space.state[1].data(), out.lambda);
+    if (out.lambda_tangent) export_state(req, first, samples, space.state[3].data(), out.lambda_tangent);
+    pull_back(out, space, in, first, samples, sum_theta, sum_h);
+  }
+
+  void start(const Request& req, std::size_t first, int samples, Vec<R>* psi, const Crew& crew) const {
+    const std::size_t vectors = std::size_t{1} << plan_.n_up;
+    const std::uint32_t chunks = vectors >= 65536 ? 64 : 1;
+    crew.each(chunks, [&](std::uint32_t c, int) { std::fill(psi + 2 * (vectors / chunks) * c, psi + 2 * (vectors / chunks) * (c + 1), Vec<R>{}); });
+    const bool batch = batch_lanes();
+    if (req.start == Start::kBasis) {
+      if (batch) psi[2 * req.start_index] = splat<R>(R(1));
+      else psi[2 * (req.start_index >> plan_.lane_bits)][req.start_index & (W - 1)] = R(1);
+      return;
+    }
+    fill_start(req, req.start_vector, req.start == Start::kShared, first, samples, psi);
+  }
+
+  void fill_start(const Request& req, const double* vectors, bool shared, std::size_t first, int samples, Vec<R>* psi) const {
+    const bool batch = batch_lanes();
+    const std::size_t dim = std::size_t{1} << req.n_qubits;
+    for (int s = 0; s < (batch ? W : 1); ++s) {
+      const double* from = vectors + 2 * dim * (shared ? 0 : first + std::min(s, samples - 1));
+      for (std::size_t j = 0; j < dim; ++j) {
+        const std::size_t v = batch ? j : j >> plan_.lane_bits;
+        const int l = batch ? s : static_cast<int>(j & (W - 1));
+        psi[2 * v][l] = static_cast<R>(from[2 * j]);
+        psi[2 * v + 1][l] = static_cast<R>(from[2 * j + 1]);
+      }
+    }
+  }
+
+  // The frame's Pauli and the layout undone: amplitudes in the order of basis indices.
+  void finish(const Request& req, const Tables<R>& tables, std::size_t first, int samples, const Vec<R>* psi, double* out) const {
+    const Angles& a = tables.angles;
+    for (int s = 0; s < samples; ++s) {
+      Mask fx = a.frame_x_mask, fz = a.frame_z_mask;
+      if (a.columns > 1) {
+        fx = fz = 0;
+        for (int q = 0; q < plan_.n_up + plan_.lane_bits; ++q) {
+          fx |= Mask{a.frame_x[q] >> s & 1} << q;
+          fz |= Mask{a.frame_z[q] >> s & 1} << q;
+        }
+      }
+      const std::size_t dim = std::size_t{1} << req.n_qubits;
+      double* to = out + 2 * dim * (first + s);
+      for (std::size_t j = 0; j < dim; ++j) {
+        const double sign = parity(fz & j) ? -1.0 : 1.0;
+        const std::size_t v = batch_lanes() ? j : j >> plan_.lane_bits;
+        const int l = batch_lanes() ? s : static_cast<int>(j & (W - 1));
+        to[2 * (j ^ fx)] = sign * static_cast<double>(psi[2 * v][l]);
+        to[2 * (j ^ fx) + 1] = sign * static_cast<double>(psi[2 * v + 1][l]);
+      }
+    }
+  }
+
+  void export_state(const Request& req, std::size_t first, int samples, const Vec<R>* psi, double* out) const {
+    const std::size_t dim = std::size_t{1} << req.n_qubits;
+    for (int s = 0; s < samples; ++s) {
+      double* to = out + 2 * dim * (first + s);
+      for (std::size_t j = 0; j < dim; ++j) {
+        const std::size_t v = batch_lanes() ? j : j >> plan_.lane_bits;
+        const int l = batch_lanes() ? s : static_cast<int>(j & (W - 1));
+        to[2 * j] = static_cast<double>(psi[2 * v][l]);
+        to[2 * j + 1] = static_cast<double>(psi[2 * v + 1][l]);
+      }
+    }
+  }
+
+  void observables(const Tables<R>& tables, const List<double>& strings, std::size_t first, int samples, double* values) const {
+    const Description& d = plan_.d;
+    const std::size_t K = d.obs_ptr.size() - 1;
+    for (int s = 0; s < samples; ++s)
+      for (std::size_t k = 0; k < K; ++k) {
+        double v = 0;
+        for (int i = d.obs_ptr[k]; i < d.obs_ptr[k + 1]; ++i) {
+          const std::int32_t t = d.obs_term[i];
+          double e = 0;
+          if (batch_lanes()) e = strings[std::size_t(t) * W + s];
+          else for (int l = 0; l < W; ++l) e += strings[std::size_t(t) * W + l];
+          v += d.obs_coefficient[i] * e * frame_sign(plan_, tables.angles, d.obs_x[t], d.obs_z[t], s);
+        }
+        values[(first + s) * K + k] = v;
+      }
+  }
+
+  // Chain rule from drivers to parameters and inputs.
+  void pull_back(Output& out, const Space<R>& space, const Inputs& in, std::size_t first, int samples, double* sum_theta, double* sum_h) const {
+    const Description& d = plan_.d;
+    const std::size_t P = d.n_params, D = d.n_inputs, n_drivers = d.mono_ptr.size() - 1;
+    const int lanes = batch_lanes() ? W : 1;
+    for (int s = 0; s < samples; ++s) {
+      double* to_theta = sum_theta ? sum_theta : out.d_theta ? out.d_theta + (first + s) * P : nullptr;
+      double* to_x = out.d_x ? out.d_x + (first + s) * D : nullptr;
+      double* h_theta = sum_h ? sum_h : out.h_theta ? out.h_theta + (first + s) * P : nullptr;
+      double* h_x = out.h_x ? out.h_x + (first + s) * D : nullptr;
+      if (to_theta && !sum_theta) std::fill(to_theta, to_theta + P, 0.0);
+      if (h_theta && !sum_h) std::fill(h_theta, h_theta + P, 0.0);
+      if (to_x) std::fill(to_x, to_x + D, 0.0);
+      if (h_x) std::fill(h_x, h_x + D, 0.0);
+      for (std::size_t k = 0; k < n_drivers; ++k) {
+        const double g = space.d_driver[k * lanes + s];
+        const double dg = plan_.dual ? space.d_driver_tangent[k * lanes + s] : 0.0;
+        for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
+          for (int i = d.var_ptr[m]; i < d.var_ptr[m + 1]; ++i) {
+            const int var = d.var[i];
+            const bool param = var < d.n_params;
+            const double slope = monomial(d, m, in.theta[s], in.x[s], i);
+            double* to = param ? to_theta : to_x;
+            if (to) to[param ? var : var - d.n_params] += g * slope;
+            double* h = param ? h_theta : h_x;
+            if (plan_.dual && h) {
+              double curve = 0;
+              for (int j = d.var_ptr[m]; j < d.var_ptr[m + 1]; ++j) {
+                if (j == i) continue;
+                double c = d.mono[m];
+                for (int q = d.var_ptr[m]; q < d.var_ptr[m + 1]; ++q)
+                  if (q != i && q != j) c *= d.var[q] < d.n_params ? in.theta[s][d.var[q]] : in.x[s][d.var[q] - d.n_params];
+                curve += c * (d.var[j] < d.n_params ? in.v_theta[s][d.var[j]] : in.v_x[s][d.var[j] - d.n_params]);
+              }
+              h[param ? var : var - d.n_params] += dg * slope + g * curve;
+            }
+          }
+      }
+    }
+  }
+
+  std::unique_ptr<Space<R>> take() {
+    std::lock_guard<std::mutex> guard(spaces_lock_);
+    if (spaces_.empty()) return std::make_unique<Space<R>>();
+    auto s = std::move(spaces_.back());
+    spaces_.pop_back();
+    return s;
+  }
+  void give(std::unique_ptr<Space<R>> s) {
+    // Large states go back to the system: a model that is kept must not keep gigabytes.
+    if ((std::size_t{2} << plan_.n_up) * sizeof(Vec<R>) > (std::size_t{64} << 20)) return;
+    std::lock_guard<std::mutex> guard(spaces_lock_);
+    spaces_.push_back(std::move(s));
+  }
+
+  Layout plan_;
+  std::mutex spaces_lock_;
+  List<std::unique_ptr<Space<R>>> spaces_;
+};
+
+}  // namespace qp

@@ -1,0 +1,169 @@
+// The Python module of one instruction set: thin bindings, no arithmetic.  Arguments are checked in Python.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/function.h>
+#include <nanobind/stl/shared_ptr.h>
+
+#include "evaluate.hpp"
+
+namespace nb = nanobind;
+
+namespace qp {
+
+Pool* shared_pool(int threads) {
+  static std::mutex lock;
+  static std::vector<std::unique_ptr<Pool>> pools;
+  std::lock_guard<std::mutex> guard(lock);
+  for (auto& p : pools)
+    if (!p->belongs_here()) p.release();  // a forked child: the threads live in the parent, the memory is not ours to join
+  std::erase_if(pools, [](const auto& p) { return !p; });
+  for (auto& p : pools)
+    if (p->size() == threads) return p.get();
+  pools.push_back(std::make_unique<Pool>(threads - 1));
+  return pools.back().get();
+}
+
+namespace {
+
+template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+using Out = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
+
+template <class T> List<T> list(const nb::dict& d, const char* key) {
+  const auto a = nb::cast<In<T>>(d[key]);
+  return List<T>(a.data(), a.data() + a.size());
+}
+
+Description description(const nb::dict& p) {
+  Description d;
+  d.n_up = nb::cast<int>(p["n_up"]);
+  d.lane_bits = nb::cast<int>(p["lane_bits"]);
+  d.n_params = nb::cast<int>(p["n_params"]);
+  d.n_inputs = nb::cast<int>(p["n_inputs"]);
+  d.x = list<Mask>(p, "x"); d.z = list<Mask>(p, "z");
+  d.driver = list<std::int32_t>(p, "driver"); d.coefficient = list<double>(p, "coefficient");
+  d.mono_ptr = list<std::int32_t>(p, "mono_ptr"); d.var_ptr = list<std::int32_t>(p, "var_ptr");
+  d.var = list<std::int32_t>(p, "var"); d.mono = list<double>(p, "mono");
+  d.run_basis_ptr = list<std::int32_t>(p, "run_basis_ptr"); d.run_pass_ptr = list<std::int32_t>(p, "run_pass_ptr");
+  d.pass_op_ptr = list<std::int32_t>(p, "pass_op_ptr"); d.op_term_ptr = list<std::int32_t>(p, "op_term_ptr");
+  d.term = list<std::int32_t>(p, "term"); d.run_basis = list<Mask>(p, "run_basis");
+  d.pass_tile = list<std::uint32_t>(p, "pass_tile");
+  d.obs_x = list<Mask>(p, "obs_x"); d.obs_z = list<Mask>(p, "obs_z");
+  d.obs_basis_ptr = list<std::int32_t>(p, "obs_basis_ptr"); d.obs_group_ptr = list<std::int32_t>(p, "obs_group_ptr");
+  d.group_bucket_ptr = list<std::int32_t>(p, "group_bucket_ptr"); d.bucket_term_ptr = list<std::int32_t>(p, "bucket_term_ptr");
+  d.bucket_term = list<std::int32_t>(p, "bucket_term"); d.obs_basis = list<Mask>(p, "obs_basis");
+  d.obs_ptr = list<std::int32_t>(p, "obs_ptr"); d.obs_term = list<std::int32_t>(p, "obs_term");
+  d.obs_coefficient = list<double>(p, "obs_coefficient");
+  return d;
+}
+
+// Lets Ctrl-C through during long sweeps: asks Python at most twenty times a second.
+std::function<void()> signal_check() {
+  auto last = std::make_shared<std::chrono::steady_clock::time_point>(std::chrono::steady_clock::now());
+  return [last] {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - *last < std::chrono::milliseconds(50)) return;
+    *last = now;
+    nb::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw Interrupted{};
+  };
+}
+
+struct Args {
+  Request req;
+  Args(nb::handle theta, nb::handle x, nb::handle start, int n_qubits, std::size_t batch, int threads) {
+    const auto t = nb::cast<In<double>>(theta);
+    req.theta = t.data();
+    req.n_theta = t.shape(0);
+    const auto xs = nb::cast<In<double>>(x);
+    req.x = xs.data();
+    req.n_x = xs.shape(0);
+    req.batch = batch;
+    req.n_qubits = n_qubits;
+    req.threads = threads;
+    if (nb::isinstance<nb::int_>(start)) {
+      req.start = Start::kBasis;
+      req.start_index = nb::cast<std::uint64_t>(start);
+    } else {
+      const auto s = nb::cast<In<double>>(start);  // (rows, 2^n, 2)
+      req.start_vector = s.data();
+      req.start = s.shape(0) == 1 ? Start::kShared : Start::kEach;
+    }
+  }
+};
+
+double* pointer(nb::handle h) { return h.is_none() ? nullptr : nb::cast<Out>(h).data(); }
+
+template <class R> void run(Evaluator<R>& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
+  try {
+    nb::gil_scoped_release free;
+    self.evaluate(req, out, keep, resume, signal_check());
+  } catch (const Interrupted&) {
+    throw nb::python_error();
+  }
+}
+
+template <class R> void bind(nb::module_& m, const char* name, const char* kept) {
+  nb::class_<Kept<R>>(m, kept).def(nb::init<>());
+  using E = Evaluator<R>;
+  nb::class_<E>(m, name)
+      .def("__init__", [](E* self, const nb::dict& plan, bool dual) { new (self) E(description(plan), dual); })
+      .def_prop_ro_static("lanes", [](nb::handle) { return kWidth<R>; })
+      .def_prop_ro("table_vectors", [](const E& e) { return e.layout().table_size; })
+      .def("values", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle values, Kept<R>* keep) {
+        Args a(theta, x, start, n, batch, threads);
+        Output out;
+        out.values = pointer(values);
+        run(self, a.req, out, keep, false);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("values").none(), nb::arg("keep").none())
+      .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states) {
+        Args a(theta, x, start, n, batch, threads);
+        Output out;
+        out.state = pointer(states);
+        run<R>(self, a.req, out, nullptr, false);
+      })
+      .def("gradient", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle weights,
+                          nb::handle weighted, nb::handle d_theta, bool sum_theta, nb::handle d_x, nb::handle lambda, Kept<R>* keep) {
+        Args a(theta, x, start, n, batch, threads);
+        const auto w = nb::cast<In<double>>(weights);
+        a.req.weights = w.data();
+        a.req.n_weights = w.shape(0);
+        Output out;
+        out.weighted = pointer(weighted);
+        out.d_theta = pointer(d_theta);
+        out.sum_theta = sum_theta;
+        out.d_x = pointer(d_x);
+        out.lambda = pointer(lambda);
+        run(self, a.req, out, keep, true);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("weights"),
+         nb::arg("weighted").none(), nb::arg("d_theta").none(), nb::arg("sum_theta"), nb::arg("d_x").none(), nb::arg("lambda_").none(), nb::arg("keep").none())
+      .def("hessian_vector", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle weights,
+                                nb::handle v_theta, nb::handle v_x, nb::handle start_tangent, nb::handle d_theta, nb::handle d_x, nb::handle h_theta, nb::handle h_x, nb::handle lambda, nb::handle lambda_tangent) {
+        Args a(theta, x, start, n, batch, threads);
+        const auto w = nb::cast<In<double>>(weights);
+        a.req.weights = w.data();
+        a.req.n_weights = w.shape(0);
+        a.req.v_theta = nb::cast<In<double>>(v_theta).data();
+        a.req.v_x = nb::cast<In<double>>(v_x).data();
+        if (!start_tangent.is_none()) {
+          const auto t = nb::cast<In<double>>(start_tangent);
+          a.req.start_tangent = t.data();
+          a.req.n_start_tangent = t.shape(0);
+        }
+        Output out;
+        out.d_theta = pointer(d_theta); out.d_x = pointer(d_x);
+        out.h_theta = pointer(h_theta); out.h_x = pointer(h_x);
+        out.lambda = pointer(lambda); out.lambda_tangent = pointer(lambda_tangent);
+        run<R>(self, a.req, out, nullptr, true);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("weights"),
+         nb::arg("v_theta"), nb::arg("v_x"), nb::arg("start_tangent").none(), nb::arg("d_theta").none(), nb::arg("d_x").none(), nb::arg("h_theta").none(), nb::arg("h_x").none(),
+         nb::arg("lambda_").none(), nb::arg("lambda_tangent").none());
+}
+
+}  // namespace
+}  // namespace qp
+
+NB_MODULE(QP_MODULE, m) {
+  m.attr("vector_bytes") = QP_VECTOR_BYTES;
+  qp::bind<double>(m, "Double", "KeptDouble");
+  qp::bind<float>(m, "Single", "KeptSingle");
+}

@@ -1,0 +1,384 @@
+// The compiled form of a model: what simulate/blocks.py planned, turned into tables of addresses and signatures.
+//
+// Index conventions.  A basis index j has `lane_bits` low bits (the lanes of a vector) and `n_up` upper bits (which vector);
+// in batch plans the lanes are samples and lane_bits = 0.  A run of rotations works on the cosets of a space V spanned by
+// `basis` w_0..w_{b-1}: local vector k, lane l of the coset with base vector c is the amplitude j = c + sum_i k_i w_i + l (over GF(2)).
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tile.hpp"
+
+namespace qp {
+
+using Mask = std::uint64_t;
+inline unsigned parity(Mask m) { return std::popcount(m) & 1u; }
+
+template <class T> using List = std::vector<T>;
+
+// Flat arrays, as Python hands them over; every *_ptr has one entry more than the things it delimits.
+struct Description {
+  int n_up = 0, lane_bits = 0, n_params = 0, n_inputs = 0;
+  List<Mask> x, z;                 // rotations: P = i^|x&z| X^x Z^z
+  List<std::int32_t> driver;       // angle = coefficient * value of the driver, a polynomial in parameters and inputs
+  List<double> coefficient;
+  List<std::int32_t> mono_ptr, var_ptr, var;
+  List<double> mono;
+  List<std::int32_t> run_basis_ptr, run_pass_ptr, pass_op_ptr, op_term_ptr, term;
+  List<Mask> run_basis;
+  List<std::uint32_t> pass_tile;   // two local vectors a pass
+  List<Mask> obs_x, obs_z;         // the distinct Pauli strings of all observables
+  List<std::int32_t> obs_basis_ptr, obs_group_ptr, group_bucket_ptr, bucket_term_ptr, bucket_term;
+  List<Mask> obs_basis;
+  List<std::int32_t> obs_ptr, obs_term;  // observables as combinations of these strings
+  List<double> obs_coefficient;
+};
+
+// Linear maps of small integers, evaluated through two tables.
+struct Split {
+  List<Mask> low, high;
+  Split() : Split(List<Mask>{}) {}
+  explicit Split(const List<Mask>& images) {
+    const int bits = static_cast<int>(images.size());
+    low.assign(std::size_t{1} << std::min(bits, 6), 0);
+    high.assign(std::size_t{1} << std::max(bits - 6, 0), 0);
+    for (int i = 0; i < bits; ++i) {
+      List<Mask>& t = i < 6 ? low : high;
+      const std::size_t bit = std::size_t{1} << (i < 6 ? i : i - 6);
+      for (std::size_t k = 0; k < bit; ++k) t[bit + k] = t[k] ^ images[i];
+    }
+    low.resize(64, 0);
+  }
+  Mask operator()(std::size_t i) const { return low[i & 63] ^ high[i >> 6]; }
+};
+
+// A subspace V with its cosets.
+struct Subspace {
+  int b = 0, lane_bits = 0;
+  List<Mask> basis;         // whole masks, lanes included
+  List<Mask> coset_basis;   // unit vectors (upper bits) that complement V
+  Split gather;             // local index -> upper address | lanes to swap << 32
+  Split cosets;             // coset number -> upper address of its base
+  std::uint32_t n_cosets = 1;
+  bool identity = true, swaps_lanes = false;
+
+  Subspace(const Mask* w, int b_, int n_up, int lane_bits_) : b(b_), lane_bits(lane_bits_), basis(w, w + b_) {
+    const Mask lanes = (Mask{1} << lane_bits) - 1;
+    List<Mask> images;
+    for (int i = 0; i < b; ++i) {
+      images.push_back((basis[i] >> lane_bits) | (basis[i] & lanes) << 32);
+      identity = identity && basis[i] == Mask{1} << (lane_bits + i);
+      swaps_lanes = swaps_lanes || (basis[i] & lanes);
+    }
+    identity = identity && b == n_up;
+    gather = Split(images);
+    Mask pivots = 0;
+    for (int i = 0; i < b; ++i) {
+      Mask up = basis[i] >> lane_bits, combination = Mask{1} << i;
+      for (std::size_t e = 0; e < echelon_.size(); ++e)
+        if (up >> pivot_[e] & 1) { up ^= echelon_[e]; combination ^= combination_[e]; }
+      if (!up) throw std::logic_error("plan: dependent basis");
+      const int p = std::countr_zero(up);
+      for (std::size_t e = 0; e < echelon_.size(); ++e)
+        if (echelon_[e] >> p & 1) { echelon_[e] ^= up; combination_[e] ^= combination; }
+      echelon_.push_back(up); pivot_.push_back(p); combination_.push_back(combination);
+      pivots |= Mask{1} << p;
+    }
+    for (int q = 0; q < n_up; ++q)
+      if (!(pivots >> q & 1)) coset_basis.push_back(Mask{1} << q);
+    cosets = Split(coset_basis);
+    n_cosets = std::uint32_t{1} << coset_basis.size();
+  }
+
+  // x as a combination of the basis and a remainder within the lanes
+  struct Local { std::uint32_t vector; int lanes; };
+  Local locate(Mask x) const {
+    Mask up = x >> lane_bits, combination = 0;
+    for (std::size_t e = 0; e < echelon_.size(); ++e)
+      if (up >> pivot_[e] & 1) { up ^= echelon_[e]; combination ^= combination_[e]; }
+    if (up) throw std::logic_error("plan: mask outside the space of its run");
+    Mask rest = x;
+    for (int i = 0; i < b; ++i) if (combination >> i & 1) rest ^= basis[i];
+    return {static_cast<std::uint32_t>(combination), static_cast<int>(rest)};
+  }
+  // local z mask: parity with each basis vector
+  std::uint32_t local_z(Mask z) const {
+    std::uint32_t m = 0;
+    for (int i = 0; i < b; ++i) m |= parity(z & basis[i]) << i;
+    return m;
+  }
+
+ private:
+  List<Mask> echelon_, combination_;
+  List<int> pivot_;
+};
+
+struct Term {
+  std::int32_t rotation, driver;
+  Mask x, z;
+  double coefficient;
+  int sign;                 // of D: +1 for |x&z| = 0, 1 mod 4, else -1
+  std::uint32_t pattern;    // which pattern bits its z mask combines
+  bool grouped;
+};
+
+struct Op {
+  TileOp tile;
+  std::uint32_t first_term, n_terms, rank;
+  List<Mask> pattern_basis;  // z masks of the pattern bits
+  bool shared;               // one driver turns all terms: inactive patterns may be skipped
+};
+
+struct Pass {
+  std::uint32_t first_op = 0, n_ops = 0, n_tiles = 0, offset[4] = {};
+  Split sig, addr;
+  List<std::uint32_t> addr_low, addr_high;
+  List<Mask> pattern_z;      // full z mask of each signature bit
+  bool skippable = false, segment_first = false, segment_last = false;
+  std::uint32_t segment = 0, accumulator = 0, n_accumulators = 0;
+};
+
+struct Run {
+  Subspace space;
+  std::uint32_t first_pass, n_passes, accumulators;
+  std::uint32_t n_chunks;
+};
+
+struct Bucket { std::uint32_t first_term, n_terms, table, accumulator; bool imaginary; List<Mask> pattern_basis; List<std::uint8_t> low, high; std::uint8_t element[4]; };
+struct ObsGroup { std::uint32_t first_bucket, n_buckets, x; int lanes; };
+struct ObsTerm { std::int32_t string; std::uint32_t pattern; int sign; };
+struct ObsRun { Subspace space; std::uint32_t first_group, n_groups, n_chunks; };
+
+// Chunks of cosets are the unit of work and of summation; their number must not depend on the number of threads.
+inline std::uint32_t chunks_of(std::uint32_t cosets) { return std::min<std::uint32_t>(cosets, cosets >= 256 ? 64 : 16); }
+
+struct Layout {
+  Description d;
+  int n_up, lane_bits;
+  List<Run> runs;
+  List<Pass> passes;
+  List<Op> ops;
+  List<TileOp> tile_ops;
+  List<Term> terms;
+  std::uint32_t n_segments = 0, table_size = 0, max_block = 0, max_accumulators = 0, max_ops = 0;
+  List<ObsRun> obs_runs;
+  List<ObsGroup> groups;
+  List<Bucket> buckets;
+  List<ObsTerm> obs_terms;
+  std::uint32_t obs_table_size = 0, obs_accumulators = 0;
+  bool dual, inputs_turn = false;  // inputs_turn: some angle depends on an input
+
+  Layout(Description description, bool dual_) : d(std::move(description)), n_up(d.n_up), lane_bits(d.lane_bits), dual(dual_) {
+    for (std::size_t i = 0; i < d.var.size(); ++i) inputs_turn = inputs_turn || d.var[i] >= d.n_params;
+    build_runs();
+    build_segments();
+    build_observables();
+  }
+
+ private:
+  static List<Mask> independent(const List<Mask>& zs, List<std::uint32_t>& combination) {
+    List<Mask> basis, reduced;
+    List<std::uint32_t> how;
+    combination.clear();
+    for (Mask z : zs) {
+      Mask rest = z;
+      std::uint32_t c = 0;
+      for (std::size_t e = 0; e < reduced.size(); ++e)
+        if (rest >> (63 - std::countl_zero(reduced[e])) & 1) { rest ^= reduced[e]; c ^= how[e]; }
+      if (rest) {
+        const std::uint32_t own = std::uint32_t{1} << basis.size();
+        reduced.push_back(rest);
+        how.push_back(c ^ own);
+        basis.push_back(z);
+        c = own;
+      }
+      combination.push_back(c);
+    }
+    return basis;
+  }
+
+  void build_runs() {
+    const int n_runs = static_cast<int>(d.run_pass_ptr.size()) - 1;
+    for (int r = 0; r < n_runs; ++r) {
+      Run run{Subspace(d.run_basis.data() + d.run_basis_ptr[r], d.run_basis_ptr[r + 1] - d.run_basis_ptr[r], n_up, lane_bits),
+              static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0};
+      run.n_chunks = chunks_of(run.space.n_cosets);
+      std::uint32_t accumulators = 0, n_ops = 0;
+      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1]; ++p) {
+        build_pass(run.space, p, accumulators);
+        n_ops += passes.back().n_ops;
+      }
+      run.accumulators = accumulators;
+      max_block = std::max(max_block, std::uint32_t{1} << run.space.b);
+      max_accumulators = std::max(max_accumulators, accumulators);
+      max_ops = std::max(max_ops, n_ops);
+      runs.push_back(std::move(run));
+    }
+  }
+
+  void build_pass(const Subspace& space, int p, std::uint32_t& accumulators) {
+    Pass pass;
+    pass.first_op = static_cast<std::uint32_t>(ops.size());
+    pass.n_ops = d.pass_op_ptr[p + 1] - d.pass_op_ptr[p];
+    pass.accumulator = accumulators;
+    const std::uint32_t d0 = d.pass_tile[2 * p], d1 = d.pass_tile[2 * p + 1];
+    const std::uint32_t offsets[4] = {0, d0, d1, d0 ^ d1};
+    std::copy(offsets, offsets + 4, pass.offset);
+    const int p0 = 31 - std::countl_zero(d0);
+    const std::uint32_t rest = d1 >> p0 & 1 ? d1 ^ d0 : d1;
+    const int p1 = 31 - std::countl_zero(rest);
+    List<int> loop;
+    for (int i = 0; i < space.b; ++i) if (i != p0 && i != p1) loop.push_back(i);
+    pass.n_tiles = std::uint32_t{1} << loop.size();
+    List<std::uint32_t> local_patterns;  // local z masks of the signature bits
+    pass.skippable = true;
+    for (int o = d.pass_op_ptr[p]; o < d.pass_op_ptr[p + 1]; ++o) {
+      Op op{};
+      op.first_term = static_cast<std::uint32_t>(terms.size());
+      op.n_terms = d.op_term_ptr[o + 1] - d.op_term_ptr[o];
+      const bool group = op.n_terms > 1;
+      List<Mask> zs;
+      op.shared = group;
+      for (int k = d.op_term_ptr[o]; k < d.op_term_ptr[o + 1]; ++k) {
+        const int rot = d.term[k];
+        const int y = std::popcount(d.x[rot] & d.z[rot]) & 3;
+        terms.push_back({rot, d.driver[rot], d.x[rot], d.z[rot], d.coefficient[rot], y < 2 ? 1 : -1, 1, group});
+        zs.push_back(d.z[rot]);
+        op.shared = op.shared && d.driver[rot] == d.driver[d.term[d.op_term_ptr[o]]];
+      }
+      List<std::uint32_t> combination;
+      op.pattern_basis = independent(zs, combination);
+      if (group && !op.shared) {  // one pattern bit a term: the table is then a plain product
+        op.pattern_basis = zs;
+        for (std::size_t k = 0; k < zs.size(); ++k) combination[k] = std::uint32_t{1} << k;
+      }
+      op.rank = static_cast<std::uint32_t>(op.pattern_basis.size());
+      if (!group) { op.rank = 1; op.pattern_basis = zs; combination[0] = 1; }
+      for (std::uint32_t k = 0; k < op.n_terms; ++k) terms[op.first_term + k].pattern = combination[k];
+      const Term& t = terms[op.first_term];
+      const auto local = space.locate(t.x);
+      int X = -1;
+      for (int e = 0; e < 4; ++e) if (offsets[e] == local.vector) X = e;
+      if (X < 0) throw std::logic_error("plan: rotation outside its tile");
+      TileOp& tile = op.tile;
+      const bool real = std::popcount(t.x & t.z) & 1, permuted = local.lanes != 0;
+      tile.shift = static_cast<std::uint8_t>(local_patterns.size());
+      tile.permutation = static_cast<std::uint8_t>(local.lanes);
+      tile.pattern_mask = (Mask{1} << op.rank) - 1;
+      tile.active = ~Mask{0};
+      std::fill(tile.element, tile.element + 4, 0);
+      for (std::uint32_t i = 0; i < op.rank; ++i) {
+        const std::uint32_t lz = space.local_z(op.pattern_basis[i]);
+        local_patterns.push_back(lz);
+        pass.pattern_z.push_back(op.pattern_basis[i]);
+        for (int e = 0; e < 4; ++e) tile.element[e] |= static_cast<std::uint8_t>(parity(lz & offsets[e]) << i);
+      }
+      const int patterns = 1 << op.rank;
+      if (group) {
+        tile.code = static_cast<std::uint8_t>(64 + (X | real << 2 | permuted << 3));
+        tile.stride = dual ? 3 : 2;
+      } else {
+        const std::uint32_t lz = space.local_z(t.z);
+        const int K = parity(lz & d0) | parity(lz & d1) << 1;
+        tile.code = static_cast<std::uint8_t>(X | K << 2 | real << 4 | permuted << 5);
+        tile.stride = dual ? 2 : 1;
+      }
+      tile.table = table_size;
+      tile.accumulator = accumulators;
+      table_size += patterns * tile.stride;
+      accumulators += patterns * (dual ? 2 : 1);
+      pass.skippable = pass.skippable && op.shared;
+      ops.push_back(op);
+      tile_ops.push_back(tile);
+    }
+    if (local_patterns.size() > 64) throw std::logic_error("plan: signature too long");
+    pass.n_accumulators = accumulators - pass.accumulator;
+    List<Mask> sig, addr;
+    for (int q : loop) {
+      Mask s = 0;
+      for (std::size_t i = 0; i < local_patterns.size(); ++i) s |= Mask{local_patterns[i] >> q & 1} << i;
+      sig.push_back(s);
+      addr.push_back(Mask{1} << q);
+    }
+    pass.sig = Split(sig);
+    const Split a(addr);
+    pass.addr_low.assign(a.low.begin(), a.low.end());
+    pass.addr_high.assign(a.high.begin(), a.high.end());
+    passes.push_back(std::move(pass));
+  }
+
+  // A segment is what may grow by 1/cos each before it must be scaled back: within a run, at most 48 single rotations.
+  void build_segments() {
+    for (const Run& run : runs) {
+      int singles = 0;
+      bool open = false;
+      for (std::uint32_t p = run.first_pass; p < run.first_pass + run.n_passes; ++p) {
+        Pass& pass = passes[p];
+        if (!open) { pass.segment_first = true; open = true; singles = 0; ++n_segments; }
+        pass.segment = n_segments - 1;
+        for (std::uint32_t o = pass.first_op; o < pass.first_op + pass.n_ops; ++o) singles += ops[o].n_terms == 1;
+        if (singles > 48 || p + 1 == run.first_pass + run.n_passes) { pass.segment_last = true; open = false; }
+      }
+    }
+  }
+
+  void build_observables() {
+    const int n_runs = static_cast<int>(d.obs_group_ptr.size()) - 1;
+    for (int r = 0; r < n_runs; ++r) {
+      ObsRun run{Subspace(d.obs_basis.data() + d.obs_basis_ptr[r], d.obs_basis_ptr[r + 1] - d.obs_basis_ptr[r], n_up, lane_bits),
+                 static_cast<std::uint32_t>(groups.size()), static_cast<std::uint32_t>(d.obs_group_ptr[r + 1] - d.obs_group_ptr[r]), 0};
+      run.n_chunks = chunks_of(run.space.n_cosets);
+      max_block = std::max(max_block, std::uint32_t{1} << run.space.b);
+      for (int g = d.obs_group_ptr[r]; g < d.obs_group_ptr[r + 1]; ++g) {
+        ObsGroup group{static_cast<std::uint32_t>(buckets.size()), static_cast<std::uint32_t>(d.group_bucket_ptr[g + 1] - d.group_bucket_ptr[g]), 0, 0};
+        for (int k = d.group_bucket_ptr[g]; k < d.group_bucket_ptr[g + 1]; ++k) {
+          Bucket bucket{};
+          bucket.first_term = static_cast<std::uint32_t>(obs_terms.size());
+          bucket.n_terms = d.bucket_term_ptr[k + 1] - d.bucket_term_ptr[k];
+          List<Mask> zs;
+          for (int t = d.bucket_term_ptr[k]; t < d.bucket_term_ptr[k + 1]; ++t) zs.push_back(d.obs_z[d.bucket_term[t]]);
+          List<std::uint32_t> combination;
+          bucket.pattern_basis = independent(zs, combination);
+          const Mask x = d.obs_x[d.bucket_term[d.bucket_term_ptr[k]]];
+          const auto local = run.space.locate(x);
+          group.x = local.vector;
+          group.lanes = local.lanes;
+          for (std::uint32_t t = 0; t < bucket.n_terms; ++t) {
+            const int y = std::popcount(x & zs[t]) & 3;
+            bucket.imaginary = y & 1;
+            obs_terms.push_back({d.bucket_term[d.bucket_term_ptr[k] + static_cast<int>(t)], combination[t], y == 0 || y == 3 ? 1 : -1});
+          }
+          const int rank = static_cast<int>(bucket.pattern_basis.size());
+          List<Mask> images;
+          for (int i = 2; i < run.space.b; ++i) {
+            Mask image = 0;
+            for (int a = 0; a < rank; ++a) image |= Mask{parity(bucket.pattern_basis[a] & run.space.basis[i])} << a;
+            images.push_back(image);
+          }
+          const Split split(images);
+          bucket.low.assign(split.low.begin(), split.low.end());
+          bucket.high.assign(split.high.begin(), split.high.end());
+          for (int e = 0; e < 4; ++e) {
+            const Mask w = (e & 1 ? run.space.basis[0] : 0) ^ (e & 2 ? run.space.basis[1] : 0);
+            bucket.element[e] = 0;
+            for (int a = 0; a < rank; ++a) bucket.element[e] |= static_cast<std::uint8_t>(parity(bucket.pattern_basis[a] & w) << a);
+          }
+          bucket.table = obs_table_size;
+          bucket.accumulator = obs_accumulators;
+          obs_table_size += 1u << rank;
+          obs_accumulators += 1u << rank;
+          buckets.push_back(std::move(bucket));
+        }
+        groups.push_back(group);
+      }
+      obs_runs.push_back(std::move(run));
+    }
+  }
+};
+
+}  // namespace qp

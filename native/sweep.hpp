@@ -1,0 +1,363 @@
+// Sweeps over runs, and observables: everything that touches whole states.
+#pragma once
+
+#include <functional>
+
+#include "angles.hpp"
+#include "pool.hpp"
+
+namespace qp {
+
+struct Interrupted {};
+
+// Calls job(chunk, worker) for every chunk; which worker takes which chunk does not matter to the result.
+class Crew {
+ public:
+  Crew(Pool* pool, std::function<void()> check) : pool_(pool), check_(std::move(check)) {}
+  int workers() const { return pool_ ? pool_->size() : 1; }
+  void each(std::uint32_t chunks, const std::function<void(std::uint32_t, int)>& job) const {
+    if (!pool_ || chunks == 1) {
+      for (std::uint32_t c = 0; c < chunks; ++c) job(c, 0);
+    } else {
+      std::atomic<std::uint32_t> next{0};
+      pool_->run([&](int worker) {
+        for (std::uint32_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) job(c, worker);
+      });
+    }
+  }
+  void check() const { if (check_) check_(); }  // may throw Interrupted; on the calling thread only
+
+ private:
+  Pool* pool_;
+  std::function<void()> check_;
+};
+
+// The compiled coefficients of one evaluation.
+template <class R> struct Tables {
+  Angles angles;
+  List<TileOp> ops;
+  Array<Vec<R>> vectors, scales;
+  void prepare(const Layout& plan, const Inputs& in, int columns) {
+    prepare_angles(plan, in, columns, plan.dual, angles);
+    build_tables<R>(plan, angles, ops, vectors, scales);
+  }
+};
+
+// Scratch of one thread.
+template <class R> struct Scratch {
+  Array<Vec<R>> block;         // up to four states of a block
+  Array<Vec<R>> accumulators;
+};
+
+template <class R> struct Space {  // states, tables and scratch of one evaluation at a time
+  Array<Vec<R>> state[4];
+  Tables<R> tables;
+  Array<Vec<R>> obs_tables;
+  List<Scratch<R>> scratch;
+  Array<double> sums;          // [chunk][accumulator][lane]
+  Array<double> obs_sums;
+  List<double> chunk_values;
+  Array<double> d_driver, d_driver_tangent;
+};
+
+template <class R> const Permutation<R>* permutations() {
+  static const auto table = [] {
+    static Permutation<R> t[kWidth<R>];
+    for (int m = 0; m < kWidth<R>; ++m) t[m] = xor_permutation<R>(m);
+    return &t[0];
+  }();
+  return table;
+}
+
+template <class R> QP_INLINE void gather(const Subspace& v, std::uint32_t base, const Vec<R>* from, Vec<R>* block) {
+  const Permutation<R>* perm = permutations<R>();
+  const std::size_t n = std::size_t{1} << v.b;
+  for (std::size_t k = 0; k < n; ++k) {
+    const Mask a = v.gather(k);
+    const Vec<R>* src = from + 2 * static_cast<std::size_t>(static_cast<std::uint32_t>(a) ^ base);
+    if (v.swaps_lanes) { block[2 * k] = permute<R>(src[0], perm[a >> 32]); block[2 * k + 1] = permute<R>(src[1], perm[a >> 32]); }
+    else { block[2 * k] = src[0]; block[2 * k + 1] = src[1]; }
+  }
+}
+
+template <class R, bool ADD> QP_INLINE void scatter(const Subspace& v, std::uint32_t base, const Vec<R>* block, Vec<R>* to) {
+  const Permutation<R>* perm = permutations<R>();
+  const std::size_t n = std::size_t{1} << v.b;
+  for (std::size_t k = 0; k < n; ++k) {
+    const Mask a = v.gather(k);
+    Vec<R>* dst = to + 2 * static_cast<std::size_t>(static_cast<std::uint32_t>(a) ^ base);
+    Vec<R> re = block[2 * k], im = block[2 * k + 1];
+    if (v.swaps_lanes) { re = permute<R>(re, perm[a >> 32]); im = permute<R>(im, perm[a >> 32]); }
+    if constexpr (ADD) { dst[0] += re; dst[1] += im; } else { dst[0] = re; dst[1] = im; }
+  }
+}
+
+// One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver (and their tangents).
+template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
+  constexpr int S = n_states(MODE), W = kWidth<R>;
+  const std::size_t block = std::size_t{2} << run.space.b;
+  const std::size_t n_acc = run.accumulators;
+  if (is_backward(MODE)) space.sums.reserve(std::max<std::size_t>(1, n_acc * W * run.n_chunks));
+  crew.each(run.n_chunks, [&](std::uint32_t chunk, int worker) {
+    Scratch<R>& scratch = space.scratch[worker];
+    scratch.block.reserve(block * S);
+    scratch.accumulators.reserve(std::max<std::size_t>(n_acc, 1));
+    double* sums = is_backward(MODE) ? space.sums.data() + n_acc * W * chunk : nullptr;
+    if (is_backward(MODE)) {
+      std::fill(scratch.accumulators.data(), scratch.accumulators.data() + n_acc, Vec<R>{});
+      std::fill(sums, sums + n_acc * W, 0.0);
+    }
+    const std::uint32_t per = run.space.n_cosets / run.n_chunks;
+    for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
+      const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
+      Vec<R>* states[4] = {};
+      for (int k = 0; k < S; ++k) {
+        states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + block * k;
+        if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
+      }
+      for (std::uint32_t j = 0; j < run.n_passes; ++j) {
+        const Pass& pass = plan.passes[run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j)];
+        TileArgs<R> args;
+        args.ops = tables.ops.data() + pass.first_op;
+        args.n_ops = static_cast<int>(pass.n_ops);
+        args.n_tiles = pass.n_tiles;
+        args.sig_low = pass.sig.low.data();
+        args.sig_high = pass.sig.high.data();
+        args.addr_low = pass.addr_low.data();
+        args.addr_high = pass.addr_high.data();
+        args.sig_coset = 0;
+        if (base) {
+          const Mask whole = Mask{base} << plan.lane_bits;
+          for (std::size_t i = 0; i < pass.pattern_z.size(); ++i) args.sig_coset |= Mask{parity(pass.pattern_z[i] & whole)} << i;
+        }
+        std::copy(pass.offset, pass.offset + 4, args.offset);
+        args.tables = tables.vectors.data();
+        args.accumulators = scratch.accumulators.data();
+        args.sums = nullptr;
+        args.n_accumulators = pass.n_accumulators;
+        if (sizeof(R) == 4 && is_backward(MODE)) {
+          // tile ops count accumulators from the start of the run; emptying walks those of this pass
+          args.sums = sums + std::size_t{pass.accumulator} * W;
+        }
+        args.first_accumulator = pass.accumulator;
+        args.scale = (is_backward(MODE) ? pass.segment_first : pass.segment_last) ? &tables.scales[pass.segment] : nullptr;
+        for (int k = 0; k < S; ++k) args.state[k] = states[k];
+        args.skippable = pass.skippable;
+        args.permutations = permutations<R>();
+        tile_pass<R, MODE>(args);
+      }
+      if (!run.space.identity)
+        for (int k = 0; k < S; ++k) scatter<R, false>(run.space, base, states[k], space.state[k].data());
+    }
+    if (is_backward(MODE) && sizeof(R) == 8)
+      for (std::size_t i = 0; i < n_acc; ++i)
+        for (int l = 0; l < W; ++l) sums[i * W + l] = static_cast<double>(scratch.accumulators[i][l]);
+  });
+  if constexpr (is_backward(MODE)) {
+    double* sums = space.sums.data();
+    for (std::uint32_t c = 1; c < run.n_chunks; ++c)
+      for (std::size_t i = 0; i < n_acc * W; ++i) sums[i] += sums[c * n_acc * W + i];
+    collect_derivatives<W>(plan, run, tables.angles, sums, 0, space.d_driver.data());
+    if (is_dual(MODE)) collect_derivatives<W>(plan, run, tables.angles, sums, 1, space.d_driver_tangent.data());
+  }
+  crew.check();
+}
+
+template <class R, int MODE> void sweep(const Layout& plan, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
+  if (is_backward(MODE)) {
+    const std::size_t n = (plan.d.mono_ptr.size() - 1) * (plan.lane_bits ? 1 : kWidth<R>);
+    space.d_driver.reserve(std::max<std::size_t>(n, 1));
+    std::fill(space.d_driver.data(), space.d_driver.data() + n, 0.0);
+    if (is_dual(MODE)) {
+      space.d_driver_tangent.reserve(std::max<std::size_t>(n, 1));
+      std::fill(space.d_driver_tangent.data(), space.d_driver_tangent.data() + n, 0.0);
+    }
+    for (std::size_t r = plan.runs.size(); r-- > 0;) sweep_run<R, MODE>(plan, plan.runs[r], tables, space, crew);
+  } else {
+    for (const Run& run : plan.runs) sweep_run<R, MODE>(plan, run, tables, space, crew);
+  }
+}
+
+// Sign of the Pauli frame on an observable string, for one column.
+inline int frame_sign(const Layout& plan, const Angles& a, Mask x, Mask z, int column) {
+  if (a.columns == 1) return parity(x & a.frame_z_mask) ^ parity(z & a.frame_x_mask) ? -1 : 1;
+  std::uint32_t f = 0;
+  for (Mask m = x; m; m &= m - 1) f ^= a.frame_z[std::countr_zero(m)];
+  for (Mask m = z; m; m &= m - 1) f ^= a.frame_x[std::countr_zero(m)];
+  return f >> column & 1 ? -1 : 1;
+}
+
+// weights[column][string]: the coefficient of every Pauli string in the effective observable sum_k w_k O_k.
+template <class R> void build_obs_tables(const Layout& plan, const Angles& a, const double* weights, int weight_columns, Array<Vec<R>>& tables) {
+  constexpr int W = kWidth<R>;
+  tables.reserve(std::max<std::size_t>(plan.obs_table_size, 1));
+  const std::size_t n_strings = plan.d.obs_x.size();
+  for (const Bucket& b : plan.buckets) {
+    const std::uint32_t patterns = 1u << b.pattern_basis.size();
+    double sum[64][W] = {};
+    for (std::uint32_t k = 0; k < b.n_terms; ++k) {
+      const ObsTerm& t = plan.obs_terms[b.first_term + k];
+      const Mask x = plan.d.obs_x[t.string], z = plan.d.obs_z[t.string];
+      double v[W];
+      for (int l = 0; l < W; ++l) {
+        const int wc = weight_columns == 1 ? 0 : std::min(l, weight_columns - 1);
+        v[l] = t.sign * lane_sign(z, l, plan.lane_bits) * weights[wc * n_strings + t.string] * frame_sign(plan, a, x, z, a.columns == 1 ? 0 : l);
+      }
+      for (std::uint32_t p = 0; p < patterns; ++p) {
+        const double s = parity(p & t.pattern) ? -1.0 : 1.0;
+        for (int l = 0; l < W; ++l) sum[p][l] += s * v[l];
+      }
+    }
+    for (std::uint32_t p = 0; p < patterns; ++p)
+      for (int l = 0; l < W; ++l) tables[b.table + p][l] = static_cast<R>(sum[p][l]);
+  }
+}
+
+inline unsigned bucket_pattern(const Layout& plan, const Bucket& b, std::uint32_t base) {
+  unsigned p = 0;
+  for (std::size_t i = 0; i < b.pattern_basis.size(); ++i) p |= parity(b.pattern_basis[i] & (Mask{base} << plan.lane_bits)) << i;
+  return p;
+}
+
+// lambda = O psi for the observable in the tables; returns <psi|O|psi> lane by lane in `value`.
+template <class R> void apply_observable(const Layout& plan, Space<R>& space, const Vec<R>* psi, Vec<R>* lambda, const Crew& crew, double* value) {
+  constexpr int W = kWidth<R>;
+  constexpr std::uint32_t quads_at_once = 16;  // lambda of these stays in the first-level cache
+  const Permutation<R>* perm = permutations<R>();
+  std::fill(value, value + W, 0.0);
+  bool first_run = true;
+  if (plan.obs_runs.empty()) std::fill(lambda, lambda + (std::size_t{2} << plan.n_up), Vec<R>{});
+  for (const ObsRun& run : plan.obs_runs) {
+    const std::size_t block = std::size_t{2} << run.space.b;
+    space.chunk_values.assign(std::size_t{run.n_chunks} * W, 0.0);
+    crew.each(run.n_chunks, [&](std::uint32_t chunk, int worker) {
+      Scratch<R>& scratch = space.scratch[worker];
+      scratch.block.reserve(2 * block);
+      Vec<R>* out = scratch.block.data() + block;
+      double total[W] = {};
+      const std::uint32_t per = run.space.n_cosets / run.n_chunks;
+      for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
+        const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
+        const Vec<R>* in = psi;
+        if (!run.space.identity) { gather<R>(run.space, base, psi, scratch.block.data()); in = scratch.block.data(); }
+        Vec<R>* to = run.space.identity ? lambda : out;
+        const std::uint32_t quads = 1u << (run.space.b - 2);
+        for (std::uint32_t q0 = 0; q0 < quads; q0 += quads_at_once) {
+          const std::uint32_t q1 = std::min(quads, q0 + quads_at_once);
+          for (std::uint32_t k = 8 * q0; k < 8 * q1; ++k) to[k] = Vec<R>{};
+          for (std::uint32_t g = run.first_group; g < run.first_group + run.n_groups; ++g) {
+            const ObsGroup& group = plan.groups[g];
+            const Bucket* buckets = plan.buckets.data() + group.first_bucket;
+            unsigned at[32];
+            for (std::uint32_t k = 0; k < group.n_buckets; ++k) at[k] = bucket_pattern(plan, buckets[k], base) ^ buckets[k].high[q0 >> 6];
+            const Permutation<R>& swap = perm[group.lanes];
+            for (std::uint32_t q = q0; q < q1; ++q) {
+              Vec<R> re[4] = {}, im[4] = {};
+              for (std::uint32_t k = 0; k < group.n_buckets; ++k) {
+                const Bucket& b = buckets[k];
+                const Vec<R>* table = space.obs_tables.data() + b.table;
+                const unsigned p = at[k] ^ b.low[q & 63];
+                if (b.imaginary) { for (int e = 0; e < 4; ++e) im[e] += table[p ^ b.element[e]]; }
+                else { for (int e = 0; e < 4; ++e) re[e] += table[p ^ b.element[e]]; }
+              }
+              for (std::uint32_t e = 0; e < 4; ++e) {
+                const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
+                Vec<R> a = src[0], c = src[1];
+                if (group.lanes) { a = permute<R>(a, swap); c = permute<R>(c, swap); }
+                to[2 * (4 * q + e)] += re[e] * a - im[e] * c;
+                to[2 * (4 * q + e) + 1] += re[e] * c + im[e] * a;
+              }
+            }
+          }
+          Vec<R> sum{};
+          for (std::uint32_t k = 8 * q0; k < 8 * q1; ++k) sum += to[k] * in[k];
+          for (int l = 0; l < W; ++l) total[l] += static_cast<double>(sum[l]);
+        }
+        if (!run.space.identity) {
+          if (first_run) scatter<R, false>(run.space, base, out, lambda);
+          else scatter<R, true>(run.space, base, out, lambda);
+        }
+      }
+      std::copy(total, total + W, space.chunk_values.data() + std::size_t{chunk} * W);
+    });
+    for (std::uint32_t c = 0; c < run.n_chunks; ++c)
+      for (int l = 0; l < W; ++l) value[l] += space.chunk_values[std::size_t{c} * W + l];
+    first_run = false;
+    crew.check();
+  }
+}
+
+// Expectation of every Pauli string, lane by lane: strings[string][lane] (before the frame's signs).
+template <class R> void expectations(const Layout& plan, Space<R>& space, const Vec<R>* psi, const Crew& crew, List<double>& strings) {
+  constexpr int W = kWidth<R>;
+  const Permutation<R>* perm = permutations<R>();
+  strings.assign(plan.d.obs_x.size() * W, 0.0);
+  for (const ObsRun& run : plan.obs_runs) {
+    const std::uint32_t first_bucket = plan.groups[run.first_group].first_bucket;
+    const ObsGroup& last = plan.groups[run.first_group + run.n_groups - 1];
+    const std::uint32_t last_bucket = last.first_bucket + last.n_buckets;
+    const std::uint32_t first_acc = plan.buckets[first_bucket].accumulator;
+    const std::size_t n_acc = plan.buckets[last_bucket - 1].accumulator + (std::size_t{1} << plan.buckets[last_bucket - 1].pattern_basis.size()) - first_acc;
+    const std::size_t block = std::size_t{2} << run.space.b;
+    space.obs_sums.reserve(n_acc * W * run.n_chunks);
+    crew.each(run.n_chunks, [&](std::uint32_t chunk, int worker) {
+      Scratch<R>& scratch = space.scratch[worker];
+      scratch.block.reserve(block);
+      scratch.accumulators.reserve(64);
+      double* sums = space.obs_sums.data() + n_acc * W * chunk;
+      std::fill(sums, sums + n_acc * W, 0.0);
+      const std::uint32_t per = run.space.n_cosets / run.n_chunks;
+      for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
+        const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
+        const Vec<R>* in = psi;
+        if (!run.space.identity) { gather<R>(run.space, base, psi, scratch.block.data()); in = scratch.block.data(); }
+        const std::uint32_t quads = 1u << (run.space.b - 2);
+        for (std::uint32_t g = run.first_group; g < run.first_group + run.n_groups; ++g) {
+          const ObsGroup& group = plan.groups[g];
+          const Permutation<R>& swap = perm[group.lanes];
+          for (std::uint32_t k = group.first_bucket; k < group.first_bucket + group.n_buckets; ++k) {
+            const Bucket& b = plan.buckets[k];
+            const unsigned pb = bucket_pattern(plan, b, base);
+            const std::uint32_t patterns = 1u << b.pattern_basis.size();
+            double* out = sums + std::size_t{b.accumulator - first_acc} * W;
+            Vec<R>* acc = scratch.accumulators.data();
+            for (std::uint32_t q0 = 0; q0 < quads; q0 += 64) {
+              const std::uint32_t q1 = std::min(quads, q0 + 64);
+              std::fill(acc, acc + patterns, Vec<R>{});
+              const unsigned ph = pb ^ b.high[q0 >> 6];
+              for (std::uint32_t q = q0; q < q1; ++q) {
+                const unsigned p = ph ^ b.low[q & 63];
+                for (std::uint32_t e = 0; e < 4; ++e) {
+                  const Vec<R>* own = in + 2 * std::size_t{4 * q + e};
+                  const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
+                  Vec<R> a = src[0], c = src[1];
+                  if (group.lanes) { a = permute<R>(a, swap); c = permute<R>(c, swap); }
+                  acc[p ^ b.element[e]] += b.imaginary ? own[1] * a - own[0] * c : own[0] * a + own[1] * c;
+                }
+              }
+              for (std::uint32_t p = 0; p < patterns; ++p)
+                for (int l = 0; l < W; ++l) out[p * W + l] += static_cast<double>(acc[p][l]);
+            }
+          }
+        }
+      }
+    });
+    double* sums = space.obs_sums.data();
+    for (std::uint32_t c = 1; c < run.n_chunks; ++c)
+      for (std::size_t i = 0; i < n_acc * W; ++i) sums[i] += sums[c * n_acc * W + i];
+    for (std::uint32_t k = first_bucket; k < last_bucket; ++k) {
+      const Bucket& b = plan.buckets[k];
+      for (std::uint32_t t = b.first_term; t < b.first_term + b.n_terms; ++t) {
+        const ObsTerm& term = plan.obs_terms[t];
+        const Mask z = plan.d.obs_z[term.string];
+        for (std::uint32_t p = 0; p < 1u << b.pattern_basis.size(); ++p) {
+          const double s = (parity(p & term.pattern) ? -1.0 : 1.0) * term.sign;
+          for (int l = 0; l < W; ++l) strings[std::size_t(term.string) * W + l] += s * lane_sign(z, l, plan.lane_bits) * sums[(std::size_t{b.accumulator - first_acc} + p) * W + l];
+        }
+      }
+    }
+    crew.check();
+  }
+}
+
+}  // namespace qp

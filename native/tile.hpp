@@ -1,0 +1,286 @@
+// The innermost loop: a short program of rotations applied to four vectors (two tile bits) that stay in registers.
+//
+// With R_k = c (1 + t D), D = -i P and t = tan(angle/2), a rotation costs one multiply-add per real number; the cosines are
+// multiplied back once per segment.  Backwards the same tile holds psi and lambda, reads dF/d(angle) = Re <lambda| D psi> and
+// takes the rotation off both.  Duals (tangents) ride along for Hessian-vector products.
+#pragma once
+
+#include <utility>
+
+#include "vec.hpp"
+
+namespace qp {
+
+enum Mode { kForward = 0, kBackward = 1, kForwardDual = 2, kBackwardDual = 3 };
+constexpr bool is_backward(int mode) { return mode & 1; }
+constexpr bool is_dual(int mode) { return mode & 2; }
+// Buffers of a block, in this order: psi, lambda (backwards), psi tangent, lambda tangent (duals).
+constexpr int n_states(int mode) { return (is_backward(mode) ? 2 : 1) * (is_dual(mode) ? 2 : 1); }
+
+// One rotation, or one group of rotations with a common x mask that commute: what differs between tiles is only the
+// *pattern*, the parities of the z masks at the tile's address, found in a field of the tile's signature.
+struct TileOp {
+  std::uint8_t code;          // single: X | K << 2 | real << 4 | permuted << 5; group: 64 + (X | real << 2 | permuted << 3)
+  std::uint8_t shift;         // of the pattern within the signature
+  std::uint8_t permutation;   // xor of lanes
+  std::uint8_t stride;        // vectors per pattern in the table
+  std::uint64_t pattern_mask;
+  std::uint8_t element[4];    // pattern bits of the four elements of a tile
+  std::uint32_t table;        // offset of the coefficients, in vectors
+  std::uint32_t accumulator;  // offset of the accumulators, in vectors
+  std::uint64_t active;       // group: patterns in which it rotates at all
+};
+
+template <class R> struct TileArgs {
+  const TileOp* ops;
+  int n_ops;
+  std::uint32_t n_tiles;
+  const std::uint64_t* sig_low;   // [64] signature of the low six bits of the tile number
+  const std::uint64_t* sig_high;  // and of the others
+  const std::uint32_t* addr_low;
+  const std::uint32_t* addr_high;
+  std::uint64_t sig_coset;
+  std::uint32_t offset[4];        // addresses of the four elements relative to the tile
+  const Vec<R>* tables;
+  Vec<R>* accumulators;
+  double* sums;                   // single precision: where accumulators are emptied into, in double
+  std::uint32_t first_accumulator, n_accumulators;
+  const Vec<R>* scale;            // null, or what to multiply by when storing
+  Vec<R>* state[4];
+  bool skippable;                 // every op is a group that may be inactive
+  const Permutation<R>* permutations;
+};
+
+template <class R> struct Tile { Vec<R> re[4], im[4]; };
+
+template <class R, class F, int... E> QP_INLINE void unrolled(F&& f, std::integer_sequence<int, E...>) { (f(std::integral_constant<int, E>{}), ...); }
+#define QP_FOR_ELEMENTS(body) unrolled<R>([&](auto element) QP_LAMBDA_INLINE { constexpr int e = decltype(element)::value; body }, std::make_integer_sequence<int, 4>{})
+#define QP_LAMBDA_INLINE __attribute__((always_inline))
+
+constexpr bool odd(int m) { return (((m >> 1) ^ m) & 1) != 0; }
+
+// D psi for a single rotation, up to the sign of the pattern: partner amplitudes with their signs within the tile.
+template <class R, int X, int K, bool REAL, bool PERM> struct Single {
+  static QP_INLINE void partner(const Tile<R>& a, Tile<R>& p, const Permutation<R>& perm) {
+    QP_FOR_ELEMENTS(
+      if constexpr (PERM) { p.re[e] = permute<R>(a.re[e ^ X], perm); p.im[e] = permute<R>(a.im[e ^ X], perm); }
+      else { p.re[e] = a.re[e ^ X]; p.im[e] = a.im[e ^ X]; });
+  }
+  // a += coefficient * D p
+  static QP_INLINE void add(Tile<R>& a, const Tile<R>& p, Vec<R> coefficient) {
+    QP_FOR_ELEMENTS(
+      constexpr bool minus = odd(K & e);
+      if constexpr (REAL) {
+        if constexpr (minus) { a.re[e] += coefficient * p.re[e]; a.im[e] += coefficient * p.im[e]; }
+        else { a.re[e] -= coefficient * p.re[e]; a.im[e] -= coefficient * p.im[e]; }
+      } else {
+        if constexpr (minus) { a.re[e] -= coefficient * p.im[e]; a.im[e] += coefficient * p.re[e]; }
+        else { a.re[e] += coefficient * p.im[e]; a.im[e] -= coefficient * p.re[e]; }
+      });
+  }
+  static QP_INLINE void subtract(Tile<R>& a, const Tile<R>& p, Vec<R> coefficient) {
+    QP_FOR_ELEMENTS(
+      constexpr bool minus = odd(K & e);
+      if constexpr (REAL) {
+        if constexpr (minus) { a.re[e] -= coefficient * p.re[e]; a.im[e] -= coefficient * p.im[e]; }
+        else { a.re[e] += coefficient * p.re[e]; a.im[e] += coefficient * p.im[e]; }
+      } else {
+        if constexpr (minus) { a.re[e] += coefficient * p.im[e]; a.im[e] -= coefficient * p.re[e]; }
+        else { a.re[e] -= coefficient * p.im[e]; a.im[e] += coefficient * p.re[e]; }
+      });
+  }
+  // Re <b| D p>, lane by lane, onto two chains so that neither waits for the other
+  static QP_INLINE void inner(const Tile<R>& b, const Tile<R>& p, Vec<R>& g, Vec<R>& h) {
+    QP_FOR_ELEMENTS(
+      constexpr bool minus = odd(K & e);
+      if constexpr (REAL) {
+        if constexpr (minus) { g += b.re[e] * p.re[e]; h += b.im[e] * p.im[e]; }
+        else { g -= b.re[e] * p.re[e]; h -= b.im[e] * p.im[e]; }
+      } else {
+        if constexpr (minus) { g -= b.re[e] * p.im[e]; h += b.im[e] * p.re[e]; }
+        else { g += b.re[e] * p.im[e]; h -= b.im[e] * p.re[e]; }
+      });
+  }
+};
+
+template <class R, int MODE, int CODE> QP_INLINE void single_op(Tile<R> (&s)[n_states(MODE)], const TileArgs<R>& args, const TileOp& op, std::uint64_t sig) {
+  using Op = Single<R, CODE & 3, (CODE >> 2) & 3, (CODE >> 4) & 1, (CODE >> 5) & 1>;
+  const unsigned p = static_cast<unsigned>(sig >> op.shift) & 1u;
+  const Vec<R>* table = args.tables + op.table + p * op.stride;
+  const Permutation<R>& perm = args.permutations[op.permutation];
+  const Vec<R> t = table[0];
+  Tile<R> q;
+  Op::partner(s[0], q, perm);
+  if constexpr (MODE == kForward) {
+    Op::add(s[0], q, t);
+  } else if constexpr (MODE == kBackward) {
+    Vec<R> g{}, h{};
+    Op::inner(s[1], q, g, h);
+    args.accumulators[op.accumulator + p] += g + h;
+    Op::subtract(s[0], q, t);
+    Op::partner(s[1], q, perm);
+    Op::subtract(s[1], q, t);
+  } else if constexpr (MODE == kForwardDual) {
+    Op::add(s[0], q, t);
+    Op::partner(s[1], q, perm);
+    Op::add(s[1], q, t);
+    Op::partner(s[0], q, perm);
+    Op::add(s[1], q, table[1]);
+  } else {
+    // states: psi, lambda, psi', lambda'
+    Vec<R> g{}, h{}, dg{}, dh{};
+    Op::inner(s[1], q, g, h);
+    Op::inner(s[3], q, dg, dh);
+    Tile<R> dq;
+    Op::partner(s[2], dq, perm);
+    Op::inner(s[1], dq, dg, dh);
+    args.accumulators[op.accumulator + 2 * p] += g + h;
+    args.accumulators[op.accumulator + 2 * p + 1] += dg + dh;
+    Op::subtract(s[0], q, t);
+    Op::subtract(s[2], dq, t);
+    Op::partner(s[0], q, perm);
+    Op::subtract(s[2], q, table[1]);
+    Op::partner(s[1], q, perm);
+    Op::partner(s[3], dq, perm);
+    Op::subtract(s[1], q, t);
+    Op::subtract(s[3], dq, t);
+    Op::partner(s[1], q, perm);
+    Op::subtract(s[3], q, table[1]);
+  }
+}
+
+// A group: the table holds cos and sin of half the summed angle for every pattern (and half the summed tangent).
+template <class R, int MODE, int CODE> QP_INLINE void group_op(Tile<R> (&s)[n_states(MODE)], const TileArgs<R>& args, const TileOp& op, std::uint64_t sig) {
+  constexpr bool REAL = (CODE >> 2) & 1;
+  using Op = Single<R, CODE & 3, 0, REAL, (CODE >> 3) & 1>;
+  const unsigned p = static_cast<unsigned>((sig >> op.shift) & op.pattern_mask);
+  const unsigned pe[4] = {p ^ op.element[0], p ^ op.element[1], p ^ op.element[2], p ^ op.element[3]};
+  if (!(((op.active >> pe[0]) | (op.active >> pe[1]) | (op.active >> pe[2]) | (op.active >> pe[3])) & 1)) return;
+  const Vec<R>* table = args.tables + op.table;
+  const Permutation<R>& perm = args.permutations[op.permutation];
+  const int stride = op.stride;
+  Vec<R> c[4], d[4];
+  QP_FOR_ELEMENTS(c[e] = table[pe[e] * stride]; d[e] = table[pe[e] * stride + 1];);
+  auto rotate = [&](Tile<R>& a, const Tile<R>& q, auto direction) QP_LAMBDA_INLINE {
+    constexpr bool plus = decltype(direction)::value > 0;
+    QP_FOR_ELEMENTS(
+      if constexpr (REAL == plus) {
+        if constexpr (REAL) { a.re[e] = c[e] * a.re[e] - d[e] * q.re[e]; a.im[e] = c[e] * a.im[e] - d[e] * q.im[e]; }
+        else { a.re[e] = c[e] * a.re[e] - d[e] * q.im[e]; a.im[e] = c[e] * a.im[e] + d[e] * q.re[e]; }
+      } else {
+        if constexpr (REAL) { a.re[e] = c[e] * a.re[e] + d[e] * q.re[e]; a.im[e] = c[e] * a.im[e] + d[e] * q.im[e]; }
+        else { a.re[e] = c[e] * a.re[e] + d[e] * q.im[e]; a.im[e] = c[e] * a.im[e] - d[e] * q.re[e]; }
+      });
+  };
+  auto couple = [&](Tile<R>& a, const Tile<R>& q, auto direction) QP_LAMBDA_INLINE {
+    constexpr bool plus = decltype(direction)::value > 0;
+    QP_FOR_ELEMENTS(
+      const Vec<R> w = table[pe[e] * stride + 2];
+      if constexpr (REAL == plus) {
+        if constexpr (REAL) { a.re[e] -= w * q.re[e]; a.im[e] -= w * q.im[e]; }
+        else { a.re[e] -= w * q.im[e]; a.im[e] += w * q.re[e]; }
+      } else {
+        if constexpr (REAL) { a.re[e] += w * q.re[e]; a.im[e] += w * q.im[e]; }
+        else { a.re[e] += w * q.im[e]; a.im[e] -= w * q.re[e]; }
+      });
+  };
+  auto weigh = [&](const Tile<R>& b, const Tile<R>& q, int slot, int slots) QP_LAMBDA_INLINE {
+    Vec<R>* acc = args.accumulators + op.accumulator + slot;
+    QP_FOR_ELEMENTS(
+      if constexpr (REAL) acc[pe[e] * slots] -= b.re[e] * q.re[e] + b.im[e] * q.im[e];
+      else acc[pe[e] * slots] += b.re[e] * q.im[e] - b.im[e] * q.re[e];);
+  };
+  constexpr std::integral_constant<int, 1> on{};
+  constexpr std::integral_constant<int, -1> off{};
+  Tile<R> q;
+  Op::partner(s[0], q, perm);
+  if constexpr (MODE == kForward) {
+    rotate(s[0], q, on);
+  } else if constexpr (MODE == kBackward) {
+    weigh(s[1], q, 0, 1);
+    rotate(s[0], q, off);
+    Op::partner(s[1], q, perm);
+    rotate(s[1], q, off);
+  } else if constexpr (MODE == kForwardDual) {
+    rotate(s[0], q, on);
+    Op::partner(s[1], q, perm);
+    rotate(s[1], q, on);
+    Op::partner(s[0], q, perm);
+    couple(s[1], q, on);
+  } else {
+    Tile<R> dq;
+    Op::partner(s[2], dq, perm);
+    weigh(s[1], q, 0, 2);
+    weigh(s[3], q, 1, 2);
+    weigh(s[1], dq, 1, 2);
+    rotate(s[0], q, off);
+    rotate(s[2], dq, off);
+    Op::partner(s[0], q, perm);
+    couple(s[2], q, off);
+    Op::partner(s[1], q, perm);
+    Op::partner(s[3], dq, perm);
+    rotate(s[1], q, off);
+    rotate(s[3], dq, off);
+    Op::partner(s[1], q, perm);
+    couple(s[3], q, off);
+  }
+}
+
+#define QP_CASE(code) case code: single_op<R, MODE, code>(s, args, op, sig); break;
+#define QP_CASES4(code) QP_CASE(code) QP_CASE(code + 1) QP_CASE(code + 2) QP_CASE(code + 3)
+#define QP_CASES16(code) QP_CASES4(code) QP_CASES4(code + 4) QP_CASES4(code + 8) QP_CASES4(code + 12)
+#define QP_GROUP(code) case 64 + code: group_op<R, MODE, code>(s, args, op, sig); break;
+#define QP_GROUPS4(code) QP_GROUP(code) QP_GROUP(code + 1) QP_GROUP(code + 2) QP_GROUP(code + 3)
+
+template <class R, int MODE> void tile_pass(const TileArgs<R>& args) {
+  constexpr int S = n_states(MODE);
+  // Single precision: partial sums stay short and are emptied into doubles.
+  constexpr std::uint32_t emptied_every = 32;
+  for (std::uint32_t i = 0; i < args.n_tiles; ++i) {
+    const std::uint64_t sig = args.sig_low[i & 63] ^ args.sig_high[i >> 6] ^ args.sig_coset;
+    if (args.skippable) {
+      std::uint64_t any = 0;
+      for (int k = 0; k < args.n_ops; ++k) {
+        const TileOp& op = args.ops[k];
+        const unsigned p = static_cast<unsigned>((sig >> op.shift) & op.pattern_mask);
+        any |= (op.active >> (p ^ op.element[0])) | (op.active >> (p ^ op.element[1])) | (op.active >> (p ^ op.element[2])) | (op.active >> (p ^ op.element[3]));
+      }
+      if (!(any & 1) && !args.scale) continue;
+    }
+    const std::uint32_t address = args.addr_low[i & 63] ^ args.addr_high[i >> 6];
+    Tile<R> s[S];
+    for (int k = 0; k < S; ++k) {
+      QP_FOR_ELEMENTS(
+        const Vec<R>* from = args.state[k] + 2 * static_cast<std::size_t>(address ^ args.offset[e]);
+        s[k].re[e] = from[0]; s[k].im[e] = from[1];);
+    }
+    const TileOp* first = is_backward(MODE) ? args.ops + args.n_ops - 1 : args.ops;
+    for (int k = 0; k < args.n_ops; ++k) {
+      const TileOp& op = is_backward(MODE) ? first[-k] : first[k];
+      switch (op.code) {
+        QP_CASES16(0) QP_CASES16(16) QP_CASES16(32) QP_CASES16(48)
+        QP_GROUPS4(0) QP_GROUPS4(4) QP_GROUPS4(8) QP_GROUPS4(12)
+        default: __builtin_unreachable();
+      }
+    }
+    if (args.scale) {
+      const Vec<R> f = *args.scale;
+      for (int k = 0; k < S; ++k) { QP_FOR_ELEMENTS(s[k].re[e] *= f; s[k].im[e] *= f;); }
+    }
+    for (int k = 0; k < S; ++k) {
+      QP_FOR_ELEMENTS(
+        Vec<R>* to = args.state[k] + 2 * static_cast<std::size_t>(address ^ args.offset[e]);
+        to[0] = s[k].re[e]; to[1] = s[k].im[e];);
+    }
+    if constexpr (is_backward(MODE) && sizeof(R) == 4) {
+      if (i % emptied_every == emptied_every - 1 || i + 1 == args.n_tiles) {
+        for (std::uint32_t a = 0; a < args.n_accumulators; ++a) {
+          for (int l = 0; l < kWidth<R>; ++l) args.sums[a * kWidth<R> + l] += static_cast<double>(args.accumulators[args.first_accumulator + a][l]);
+          args.accumulators[args.first_accumulator + a] = Vec<R>{};
+        }
+      }
+    }
+  }
+}
+
+}  // namespace qp

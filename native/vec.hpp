@@ -1,0 +1,118 @@
+// Vectors of lanes, and the few operations on them that the compiler cannot express by itself.
+//
+// A vector fills one register of the instruction set this file is compiled for: 64 bytes with AVX-512, 32 with AVX2,
+// 16 elsewhere (SSE2, NEON).  All arithmetic is written with the GCC/Clang vector extension, so one source serves them all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#define QP_VECTOR_BYTES 64
+#elif defined(__AVX2__) && defined(__FMA__)
+#define QP_VECTOR_BYTES 32
+#else
+#define QP_VECTOR_BYTES 16
+#endif
+
+#define QP_INLINE inline __attribute__((always_inline))
+
+namespace qp {
+
+template <class R> struct Lanes;
+template <> struct Lanes<double> {
+  static constexpr int width = QP_VECTOR_BYTES / 8;
+  typedef double type __attribute__((vector_size(QP_VECTOR_BYTES)));
+  typedef std::int64_t itype __attribute__((vector_size(QP_VECTOR_BYTES)));
+};
+template <> struct Lanes<float> {
+  static constexpr int width = QP_VECTOR_BYTES / 4;
+  typedef float type __attribute__((vector_size(QP_VECTOR_BYTES)));
+  typedef std::int32_t itype __attribute__((vector_size(QP_VECTOR_BYTES)));
+};
+
+template <class R> using Vec = typename Lanes<R>::type;
+template <class R> using IVec = typename Lanes<R>::itype;
+template <class R> constexpr int kWidth = Lanes<R>::width;
+constexpr int log2_of(int w) { return w <= 1 ? 0 : 1 + log2_of(w / 2); }
+template <class R> constexpr int kLaneBits = log2_of(kWidth<R>);
+
+template <class R> QP_INLINE Vec<R> splat(R a) {
+  Vec<R> v;
+  for (int l = 0; l < kWidth<R>; ++l) v[l] = a;
+  return v;
+}
+
+// permute(v, m)[l] = v[l xor m], with m as the index vector made by xor_index.
+template <class R> struct Permutation { IVec<R> index; int mask; };
+
+template <class R> QP_INLINE Permutation<R> xor_permutation(int mask) {
+  Permutation<R> p;
+  p.mask = mask;
+#if QP_VECTOR_BYTES == 32
+  // AVX2 permutes 32-bit words only: a double moves as two of them.
+  if constexpr (sizeof(R) == 8) {
+    std::int32_t words[8];
+    for (int l = 0; l < 8; ++l) words[l] = ((((l >> 1) ^ mask) << 1) | (l & 1));
+    std::memcpy(&p.index, words, sizeof words);
+    return p;
+  }
+#endif
+  for (int l = 0; l < kWidth<R>; ++l) p.index[l] = l ^ mask;
+  return p;
+}
+
+template <class R> QP_INLINE Vec<R> permute(Vec<R> v, const Permutation<R>& p) {
+#if QP_VECTOR_BYTES == 64
+  if constexpr (sizeof(R) == 8)
+    return (Vec<R>)_mm512_permutexvar_pd((__m512i)p.index, (__m512d)v);
+  else
+    return (Vec<R>)_mm512_permutexvar_ps((__m512i)p.index, (__m512)v);
+#elif QP_VECTOR_BYTES == 32
+  return (Vec<R>)_mm256_permutevar8x32_ps((__m256)v, (__m256i)p.index);
+#else
+  if constexpr (sizeof(R) == 8) {
+    return p.mask ? __builtin_shufflevector(v, v, 1, 0) : v;
+  } else {
+    if (p.mask & 1) v = __builtin_shufflevector(v, v, 1, 0, 3, 2);
+    if (p.mask & 2) v = __builtin_shufflevector(v, v, 2, 3, 0, 1);
+    return v;
+  }
+#endif
+}
+
+template <class R> QP_INLINE double sum_lanes(Vec<R> v) {
+  double s = 0;
+  for (int l = 0; l < kWidth<R>; ++l) s += static_cast<double>(v[l]);
+  return s;
+}
+
+// sin and cos of the remainder of a modulo pi/2, and the number of quarter turns taken out:
+// a = quarter * pi/2 + r, |r| <= pi/4.  Three-part Cody-Waite reduction, polynomials of the Cephes library
+// (S. Moshier); errors below 2 ulp for |a| < 1e8, larger angles are first reduced by the caller.
+struct Reduced { double sin, cos; std::int64_t quarter; };
+
+QP_INLINE Reduced reduced_sincos(double a) {
+  constexpr double two_over_pi = 0.63661977236758134308;
+  constexpr double p1 = 1.57079625129699707031, p2 = 7.54978941586159635336e-8, p3 = 5.39030285815811905290e-15;
+  // Adding 1.5 * 2^52 rounds to the nearest integer and leaves it in the low bits.
+  constexpr double shifter = 6755399441055744.0;
+  double shifted = a * two_over_pi + shifter;
+  std::int64_t bits;
+  std::memcpy(&bits, &shifted, 8);
+  double k = shifted - shifter;
+  double r = ((a - k * p1) - k * p2) - k * p3;
+  double z = r * r;
+  double s = ((((( 1.58962301576546568060e-10 * z - 2.50507477628578072866e-8) * z + 2.75573136213857245213e-6) * z
+             - 1.98412698295895385996e-4) * z + 8.33333333332211858878e-3) * z - 1.66666666666666307295e-1) * z * r + r;
+  double c = (((((-1.13585365213876817300e-11 * z + 2.08757008419747316778e-9) * z - 2.75573141792967388112e-7) * z
+             + 2.48015872888517045348e-5) * z - 1.38888888888730564116e-3) * z + 4.16666666666665929218e-2) * z * z
+             - 0.5 * z + 1.0;
+  return {s, c, bits & 3};
+}
+
+}  // namespace qp

@@ -1,0 +1,243 @@
+"""Rotation angles: polynomials in trainable parameters and data inputs.
+
+`theta = params("theta", 8)` and `x = inputs("x", 4)` are vectors whose entries are `Angle`s; arithmetic with numbers
+and with each other gives further `Angle`s: `2*theta[3] + 0.1`, `theta[0]*x[1]`, `(np.pi - x[0])*(np.pi - x[1])`.
+
+A variable is a tuple (kind, index, vector name, vector size) with kind 0 for parameters and 1 for inputs; inside a
+`Model`, where all vectors of a kind have been laid out one after the other, it is just (kind, flat index).
+A monomial is a sorted tuple of variables; () is the constant.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from quprop.errors import QupropError
+
+PARAM, INPUT = 0, 1
+Variable = tuple[Any, ...]
+Monomial = tuple[Variable, ...]
+Terms = tuple[tuple[Monomial, float], ...]
+
+
+class Angle:
+    """An immutable, hashable polynomial; `terms` holds (monomial, coefficient) pairs in a fixed order, none zero."""
+
+    __slots__ = ("terms",)
+    terms: Terms
+    __array_ufunc__ = None  # a NumPy scalar on the left of an operator leaves the work to us
+
+    def __init__(self, value: float | Angle = 0.0) -> None:
+        object.__setattr__(self, "terms", as_angle(value).terms)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("an Angle cannot be changed; make a new one")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_terms, (self.terms,)
+
+    @property
+    def is_constant(self) -> bool:
+        return not self.terms or (len(self.terms) == 1 and not self.terms[0][0])
+
+    @property
+    def constant(self) -> float:
+        """The part without variables."""
+        return next((c for m, c in self.terms if not m), 0.0)
+
+    @property
+    def degree(self) -> int:
+        return max((len(m) for m, _ in self.terms), default=0)
+
+    def relabel(self, name: Callable[[Variable], Variable], factor: float = 1.0) -> Angle:
+        """factor times this angle with each variable replaced by name(variable)."""
+        terms = self.terms
+        if len(terms) == 1 and len(terms[0][0]) == 1:  # by far the most common: nothing to merge or sort
+            return from_terms((((name(terms[0][0][0]),), factor * terms[0][1]),))
+        merged: dict[Monomial, float] = {}
+        for monomial, coefficient in terms:
+            key = tuple(sorted(name(v) for v in monomial))
+            merged[key] = merged.get(key, 0.0) + factor * coefficient
+        return _collect(merged)
+
+    def __add__(self, other: Any) -> Angle:
+        right = _operand(other)
+        if right is None:
+            return NotImplemented
+        merged = dict(self.terms)
+        for monomial, coefficient in right.terms:
+            merged[monomial] = merged.get(monomial, 0.0) + coefficient
+        return _collect(merged)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Angle:
+        return from_terms(tuple((m, -c) for m, c in self.terms))
+
+    def __pos__(self) -> Angle:
+        return self
+
+    def __sub__(self, other: Any) -> Angle:
+        right = _operand(other)
+        return NotImplemented if right is None else self + (-right)
+
+    def __rsub__(self, other: Any) -> Angle:
+        return (-self) + other
+
+    def __mul__(self, other: Any) -> Angle:
+        right = _operand(other)
+        if right is None:
+            return NotImplemented
+        merged: dict[Monomial, float] = {}
+        for m1, c1 in self.terms:
+            for m2, c2 in right.terms:
+                key = tuple(sorted(m1 + m2)) if m1 and m2 else m1 or m2
+                merged[key] = merged.get(key, 0.0) + c1 * c2
+        return _collect(merged)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Angle:
+        if isinstance(other, Angle):
+            raise QupropError(f"an angle is a polynomial: it can be divided by a number only, got {self} / ({other})")
+        return self * (1 / other) if isinstance(other, numbers.Real) else NotImplemented
+
+    def __pow__(self, exponent: int) -> Angle:
+        if not isinstance(exponent, int) or exponent < 0:
+            raise QupropError(f"an angle is a polynomial: its powers are 0, 1, 2, ..., got {exponent!r}")
+        product = Angle(1.0)
+        for _ in range(exponent):
+            product = product * self
+        return product
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Angle):
+            return NotImplemented
+        return self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self.terms)
+
+    def text(self, name: Callable[[Variable], str], digits: int | None = None) -> str:
+        """Readable form `2*theta[3] + 0.1`; name(variable) writes a variable, `digits` shortens numbers."""
+        parts = ""
+        for monomial, coefficient in sorted(self.terms, key=lambda t: not t[0]):  # the constant comes last
+            number = _number(abs(coefficient), digits)
+            factors = [name(v) for v in monomial]
+            if number != "1" or not factors:
+                factors.insert(0, number)
+            minus = coefficient < 0
+            parts += (" - " if minus else " + ") if parts else ("-" if minus else "")
+            parts += "*".join(factors)
+        return parts or "0"
+
+    def __repr__(self) -> str:
+        return self.text(variable_name)
+
+
+class AngleVector:
+    """A named vector of parameters or inputs; index, iterate or slice it for its `Angle`s."""
+
+    __slots__ = ("kind", "name", "size", "indices")
+    kind: int
+    name: str
+    size: int
+    indices: range
+
+    def __init__(self, kind: int, name: str, size: int, indices: range | None = None) -> None:
+        what = "inputs" if kind == INPUT else "params"
+        if not isinstance(name, str) or not name.isidentifier():
+            raise QupropError(f"{what} need a name such as {'x' if kind else 'theta'!r}, got {name!r}")
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 0:
+            raise QupropError(f"{what}({name!r}, n) needs a whole number n >= 0 of entries, got {size!r}")
+        self.kind, self.name, self.size = kind, name, int(size)
+        self.indices = range(self.size) if indices is None else indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Angle]:
+        return (self._entry(i) for i in self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return AngleVector(self.kind, self.name, self.size, self.indices[index])
+        try:
+            return self._entry(self.indices[index])
+        except IndexError:
+            raise IndexError(
+                f"{self.name} has {len(self)} entries, indices 0 to {len(self) - 1}, got {index}"
+            ) from None
+        except TypeError:
+            raise TypeError(f"{self.name} is indexed by a whole number or a slice, got {index!r}") from None
+
+    def _entry(self, index: int) -> Angle:
+        return from_terms(((((self.kind, index, self.name, self.size),), 1.0),))
+
+    def __repr__(self) -> str:
+        return f"{'inputs' if self.kind else 'params'}({self.name!r}, {self.size})" + (
+            "" if len(self) == self.size else f"[{self.indices.start}:{self.indices.stop}:{self.indices.step}]"
+        )
+
+
+def params(name: str, n: int) -> AngleVector:
+    """`n` trainable parameters called `name`: `theta = params("theta", 8)`, then `2*theta[3] + 0.1`."""
+    return AngleVector(PARAM, name, n)
+
+
+def inputs(name: str, n: int) -> AngleVector:
+    """`n` data inputs called `name`: `x = inputs("x", 4)`, then `np.pi*x[0]`."""
+    return AngleVector(INPUT, name, n)
+
+
+def as_angle(value: Any) -> Angle:
+    """The value itself if it is an `Angle`, a finite real number as a constant one; anything else is refused."""
+    if isinstance(value, Angle):
+        return value
+    if isinstance(value, AngleVector):
+        raise QupropError(f"an angle is one entry such as {value.name}[0], got the whole vector {value!r}")
+    angle = _operand(value)
+    if angle is None:
+        raise QupropError(f"an angle must be a real number or made from params and inputs, got {value!r}")
+    return angle
+
+
+def from_terms(terms: Terms) -> Angle:
+    """An angle from terms known to be canonical (sorted, merged, finite, no zeros)."""
+    angle = object.__new__(Angle)
+    object.__setattr__(angle, "terms", terms)
+    return angle
+
+
+def variable_name(variable: Variable) -> str:
+    """`theta[3]` for a user's variable; flat ones are called theta and x."""
+    name = variable[2] if len(variable) > 2 else "x" if variable[0] else "theta"
+    return f"{name}[{variable[1]}]"
+
+
+def _operand(value: Any) -> Angle | None:
+    if isinstance(value, Angle):
+        return value
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # NumPy scalars and zero-dimensional arrays
+    if not isinstance(value, numbers.Real):
+        return None
+    return _collect({(): float(value)})
+
+
+def _collect(merged: dict[Monomial, float]) -> Angle:
+    for coefficient in merged.values():
+        if not math.isfinite(coefficient):
+            raise QupropError(f"the numbers in an angle must be finite, got {coefficient}")
+    terms = [(m, c) for m, c in merged.items() if c != 0.0]
+    if len(terms) > 1:
+        terms.sort(key=lambda t: (len(t[0]), t[0]))
+    return from_terms(tuple(terms))
+
+
+def _number(value: float, digits: int | None) -> str:
+    text = repr(value) if digits is None else f"{value:.{digits}g}"
+    return text.removesuffix(".0")

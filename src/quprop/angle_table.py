@@ -1,0 +1,154 @@
+"""All angles of a model as flat arrays, with values and first and second derivatives for whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from quprop.angle import Angle
+
+
+class Scatter(NamedTuple):
+    """Adds columns into columns, several of them possibly into the same one, in a fixed order."""
+
+    order: np.ndarray | None  # None: all targets differ
+    starts: np.ndarray
+    targets: np.ndarray
+
+    @classmethod
+    def to(cls, targets: np.ndarray) -> Scatter:
+        unique = np.unique(targets)
+        if len(unique) == len(targets):
+            return cls(None, np.empty(0, np.int64), targets)
+        order = np.argsort(targets, kind="stable")
+        return cls(order, np.searchsorted(targets[order], unique), unique)
+
+    def add(self, out: np.ndarray, values: np.ndarray) -> None:
+        if self.order is not None:
+            values = np.add.reduceat(values[:, self.order], self.starts, axis=1)
+        out[:, self.targets] += values
+
+
+class Group(NamedTuple):
+    """All monomials of one degree d: rotation of each, coefficient, and the d variables."""
+
+    rows: np.ndarray  # (k,)
+    coef: np.ndarray  # (k,)
+    var: np.ndarray  # (d, k)
+    to_rows: Scatter
+    to_var: tuple[Scatter, ...]  # one per slot
+
+
+class AngleTable(NamedTuple):
+    """a_m = constant_m + sum over its monomials of coef * product of variables.
+
+    Rotation m owns monomials mono_ptr[m]:mono_ptr[m+1]; monomial k owns variables var[var_ptr[k]:var_ptr[k+1]], where
+    parameter i is i and input j is n_params + j. `groups` holds the same monomials by degree, for NumPy.
+
+    In the methods theta is (T, P) and x (X, D), T and X each 1 or the batch size B (x is (1, 0) without inputs).
+    """
+
+    constant: np.ndarray  # (M,)
+    mono_ptr: np.ndarray  # (M+1,) int64
+    coef: np.ndarray  # (n_mono,)
+    var_ptr: np.ndarray  # (n_mono+1,) int64
+    var: np.ndarray  # int64
+    n_params: int
+    n_inputs: int
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def build(cls, angles: Sequence[Angle], n_params: int, n_inputs: int) -> AngleTable:
+        constant = np.zeros(len(angles))
+        mono_ptr, coef, var_ptr, var = [0], [], [0], []
+        first_of_kind = (0, n_params)
+        for m, angle in enumerate(angles):
+            for monomial, coefficient in angle.terms:
+                if not monomial:
+                    constant[m] = coefficient
+                    continue
+                coef.append(coefficient)
+                for variable in monomial:
+                    var.append(first_of_kind[variable[0]] + variable[1])
+                var_ptr.append(len(var))
+            mono_ptr.append(len(coef))
+        monos, slots, variables = (np.array(a, np.int64) for a in (mono_ptr, var_ptr, var))
+        coefs = np.array(coef, float)
+        groups = _by_degree(monos, slots, variables, coefs)
+        return cls(constant, monos, coefs, slots, variables, n_params, n_inputs, groups)
+
+    def evaluate(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The angles, (B, M)."""
+        v = self._variables(theta, x)
+        out = np.empty((len(v), len(self.constant)))
+        out[:] = self.constant
+        for g in self.groups:
+            g.to_rows.add(out, g.coef * _product(v, g, ()))
+        return out
+
+    def pushforward(self, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray) -> np.ndarray:
+        """d angles/dt along (v_theta, v_x), (B, M)."""
+        v, dv = self._variables(theta, x), self._variables(v_theta, v_x)
+        out = np.zeros((max(len(v), len(dv)), len(self.constant)))
+        for g in self.groups:
+            for s in range(len(g.var)):
+                g.to_rows.add(out, g.coef * dv[:, g.var[s]] * _product(v, g, (s,)))
+        return out
+
+    def pullback(self, d_angles: np.ndarray, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From dF/d angles (B, M): dF/d theta (B, P) and dF/d x (B, D), per sample."""
+        v = self._variables(theta, x)
+        out = np.zeros((len(d_angles), self.n_params + self.n_inputs))
+        for g in self.groups:
+            weight = g.coef * d_angles[:, g.rows]
+            for s in range(len(g.var)):
+                g.to_var[s].add(out, weight if len(g.var) == 1 else weight * _product(v, g, (s,)))
+        return out[:, : self.n_params], out[:, self.n_params :]
+
+    def pullback_tangent(
+        self, d_angles: np.ndarray, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """sum_m dF/da_m (d^2 a_m / dv dv) v: what a product of variables adds to a Hessian-vector product."""
+        out = np.zeros((len(d_angles), self.n_params + self.n_inputs))
+        products = [g for g in self.groups if len(g.var) > 1]
+        if products:
+            v, dv = self._variables(theta, x), self._variables(v_theta, v_x)
+            for g in products:
+                weight = g.coef * d_angles[:, g.rows]
+                for s in range(len(g.var)):
+                    for r in range(len(g.var)):
+                        if r != s:
+                            g.to_var[s].add(out, weight * dv[:, g.var[r]] * _product(v, g, (s, r)))
+        return out[:, : self.n_params], out[:, self.n_params :]
+
+    def _variables(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        if self.n_inputs == 0 and len(x) in (1, len(theta)):
+            return theta
+        batch = max(len(theta), len(x))
+        out = np.empty((batch, self.n_params + self.n_inputs))
+        out[:, : self.n_params] = theta
+        out[:, self.n_params :] = x
+        return out
+
+
+def _product(v: np.ndarray, group: Group, skipped: tuple[int, ...]) -> np.ndarray | float:
+    """The product of each monomial's variables, the skipped slots left out (no division, so zeros are harmless)."""
+    out: np.ndarray | float = 1.0
+    for s in range(len(group.var)):
+        if s not in skipped:
+            out = out * v[:, group.var[s]]
+    return out
+
+
+def _by_degree(mono_ptr: np.ndarray, var_ptr: np.ndarray, var: np.ndarray, coef: np.ndarray) -> tuple[Group, ...]:
+    degree = np.diff(var_ptr)
+    row = np.repeat(np.arange(len(mono_ptr) - 1), np.diff(mono_ptr))
+    groups = []
+    for d in np.unique(degree):
+        members = np.flatnonzero(degree == d)
+        slots = np.stack([var[var_ptr[members] + s] for s in range(d)])
+        rows = row[members]
+        groups.append(Group(rows, coef[members], slots, Scatter.to(rows), tuple(map(Scatter.to, slots))))
+    return tuple(groups)

@@ -1,0 +1,5 @@
+"""The command line: one file per subcommand, all hung up here."""
+
+from quprop.cli.app import app, main
+
+__all__ = ["app", "main"]

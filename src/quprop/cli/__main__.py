@@ -1,0 +1,3 @@
+from quprop.cli import main
+
+main()

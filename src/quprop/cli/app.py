@@ -1,0 +1,40 @@
+"""The program ``quprop``: its options and subcommands. Exit status 0, 1 (failed) or 2 (bad usage or input)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from quprop.cli import train
+from quprop.runs import versions
+
+app = typer.Typer(
+    name="quprop",
+    help="Train parameterised quantum models, and know what their gradients cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"quprop {versions()['quprop']}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+app.command("train", epilog=train.EPILOG)(train.train_command)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,107 @@
+"""What defines a run, as one table of three sections (problem, model, train), from a built-in problem, a TOML file and ``--set``.
+
+Every problem lists its keys with a default and a line of help; anything else is refused with the nearest known name.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quprop.errors import QupropError, nearest
+
+SECTIONS = ("problem", "model", "train")
+Config = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key: its default (whose type a value must have), what it means, and which values it takes.
+
+    ``optional`` means None (left out) is a value too. ``kind`` is needed only where the default is None.
+    """
+
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    kind: type | None = None
+
+    def check(self, name: str, value: Any) -> Any:
+        kind = self.kind or type(self.default)
+        if value is None and self.default is None:
+            return None
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise QupropError(f"{name} must be finite, got {value!r}")
+        if self.least is not None and value < self.least:
+            raise QupropError(f"{name} must be at least {self.least:g}, got {value!r}")
+        if self.choices and value not in self.choices:
+            raise QupropError(f"unknown {name} {value!r}: {nearest(value, self.choices)}")
+        return value
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list", dict: "a table"}
+
+
+def settle(schema: dict[str, dict[str, Setting]], given: Config) -> Config:
+    """The full table: defaults, overridden by ``given``, everything checked."""
+    for section in given:
+        if section not in SECTIONS:
+            raise QupropError(f"unknown section [{section}]: {nearest(section, SECTIONS)}")
+    full: Config = {}
+    for section in SECTIONS:
+        known, values = schema[section], given.get(section, {})
+        if not isinstance(values, dict):
+            raise QupropError(f"[{section}] must be a table of keys, got {values!r}")
+        for key in values:
+            if key not in known:
+                elsewhere = [s for s in SECTIONS if key in schema[s]]
+                mend = f"it belongs in [{elsewhere[0]}]" if elsewhere else nearest(key, known)
+                raise QupropError(f"unknown key {key!r} in [{section}]: {mend}")
+        full[section] = {key: s.check(f"{section}.{key}", values.get(key, s.default)) for key, s in known.items()}
+    return full
+
+
+def override(given: Config, text: str, schema: dict[str, dict[str, Setting]]) -> None:
+    """Apply one ``--set`` text, ``section.key=value`` or ``key=value`` where only one section has that key."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise QupropError(f"--set takes key=value, such as --set layers=4, got {text!r}")
+    section, dot, key = name.partition(".")
+    if not dot:
+        section, key = next((s for s in SECTIONS if name in schema[s]), ""), name
+        if not section:
+            raise QupropError(f"unknown key {name!r}: {nearest(name, {k for s in SECTIONS for k in schema[s]})}")
+    if section not in SECTIONS:
+        raise QupropError(f"unknown section {section!r} in --set {text}: {nearest(section, SECTIONS)}")
+    if key not in schema[section]:
+        raise QupropError(f"unknown key {key!r} in [{section}]: {nearest(key, schema[section])}")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is a text
+    given.setdefault(section, {})[key] = parsed
+
+
+def read_toml(path: Path) -> Config:
+    """The tables of a TOML file; a relative path in ``problem.file`` means beside the TOML file."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise QupropError(f"there is no file {path}: give a built-in problem or an existing TOML file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise QupropError(f"{path} cannot be read ({error.strerror}): give a TOML file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise QupropError(f"{path} is not valid TOML: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    problem = table.get("problem")
+    if isinstance(problem, dict) and isinstance(problem.get("file"), str):
+        problem["file"] = str(path.parent / problem["file"])
+    return table

@@ -1,0 +1,171 @@
+"""Models as text: what `print(model)` shows, and the versioned JSON that `Model.save` writes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import stim
+
+from quprop.absorption import Rotation
+from quprop.angle import Angle, Monomial, from_terms
+from quprop.errors import QupropError
+from quprop.input_state import KINDS, InputState
+from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
+
+_FORMAT, _VERSION = "quprop-model", 1
+_FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
+
+
+def describe(model: Model, shown: int) -> str:
+    """A summary line, the input state, the rotations (first and last few), the observables."""
+    n = model.n_qubits
+    vectors = [f"params {a}[{b}]" for a, b in zip(model.param_names, model.param_sizes, strict=True)]
+    vectors += [f"inputs {a}[{b}]" for a, b in zip(model.input_names, model.input_sizes, strict=True)]
+    head = [f"{n} qubits", f"{model.n_rotations} rotations", *vectors, f"{model.n_observables} observables"]
+    lines = [f"Model: {', '.join(head)}, from {model.state.text(n)}"]
+    places = list(range(model.n_rotations))
+    if len(places) > shown:
+        places = places[: shown // 2] + places[-(shown // 2) :]
+    for before, m in zip([-1, *places], places, strict=False):
+        if m != before + 1:
+            lines.append(f"  ... {m - before - 1} more")
+        x, z, angle = model.rotations[m]
+        lines.append(f"  {m:>4}  exp(-i/2 ({angle.text(model.variable_name, 6)}) {PauliString(x, z)})")
+    for k, total in enumerate(model.observables[:shown]):
+        terms = str(PauliSum(dict(total.terms[:8])))
+        lines.append(f"  O[{k}] = {terms}" + (f" + ... {len(total) - 8} more terms" if len(total) > 8 else ""))
+    if model.n_observables > shown:
+        lines.append(f"  ... {model.n_observables - shown} more observables")
+    if model.clifford != stim.Tableau(n):
+        lines.append("  (the observables have absorbed the circuit's Clifford gates)")
+    return "\n".join(lines)
+
+
+def dump(model: Model) -> str:
+    state: Any = model.state.data
+    if isinstance(state, bytes):
+        # Exact and short; a text of floats would be neither much more readable nor portable in its last digit.
+        state = base64.b64encode(state).decode()
+    n = model.n_qubits
+    head = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "n_qubits": n,
+        "params": list(zip(model.param_names, model.param_sizes, strict=True)),
+        "inputs": list(zip(model.input_names, model.input_sizes, strict=True)),
+        "state": [model.state.kind, state],
+        "observables": [{str(p): c for p, c in o.items()} for o in model.observables],
+        "clifford": [[str(f(q)) for q in range(n)] for f in (model.clifford.x_output, model.clifford.z_output)],
+    }
+    lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
+    rows = [json.dumps([str(PauliString(x, z)), _angle_to_json(angle)]) for x, z, angle in model.rotations]
+    return "\n".join(["{", *lines, ' "rotations": [', ",\n".join("  " + row for row in rows), " ]", "}"]) + "\n"
+
+
+def load(text: str) -> Model:
+    try:
+        data = json.loads(text)
+        kind, version = data["format"], data["version"]
+    except (ValueError, TypeError, KeyError):
+        raise QupropError(
+            "this is not a quprop model (JSON with format and version expected); write one with Model.save"
+        ) from None
+    if kind != _FORMAT or version != _VERSION:
+        raise QupropError(
+            f"this quprop reads {_FORMAT!r} version {_VERSION}, got {kind!r} version {version!r}; "
+            "save the model again with this version"
+        )
+    try:
+        return _build(data)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as broken:
+        raise QupropError(f"this quprop model is damaged ({broken!r}); save it again from its circuit") from None
+
+
+def write(model: Model, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(dump(model), encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Model:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise QupropError(f"{path} is not a quprop model: it is not text; write one with Model.save") from None
+    try:
+        return load(text)
+    except QupropError as error:
+        raise QupropError(f"{path}: {error}") from None
+
+
+def _build(data: dict[str, Any]) -> Model:
+    n = data["n_qubits"]
+    if type(n) is not int or n < 1:
+        raise ValueError(f"n_qubits {n!r}")
+    sizes = [[(str(name), int(size)) for name, size in data[key]] for key in ("params", "inputs")]
+    totals = [sum(size for _, size in vectors) for vectors in sizes]
+    kind, content = data["state"]
+    state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else int(content))
+    lengths = {"product": 32 * n, "amplitudes": 16 << n}
+    if kind not in KINDS or (kind in lengths and len(state.array.tobytes()) != lengths[kind]):
+        raise ValueError(f"state {kind!r}")
+    if kind == "encoded" and not 0 <= state.data <= totals[1] - (1 << n):  # type: ignore[operator]
+        raise ValueError("state beyond the inputs")
+    if kind == "basis" and not 0 <= state.index < 1 << n:
+        raise ValueError("basis state beyond the qubits")
+    rotations = []
+    for text, terms in data["rotations"]:
+        string = PauliString.parse(text)
+        angle = _angle_from_json(terms, totals)
+        if string.sign != 1 or string.n_qubits > n:
+            raise ValueError(f"rotation {text!r}")
+        rotations.append(Rotation(string.x, string.z, angle))
+    xs, zs = ([stim.PauliString(row) for row in rows] for rows in data["clifford"])
+    clifford = stim.Tableau.from_conjugated_generators(xs=xs, zs=zs)
+    observables = tuple(PauliSum(o) for o in data["observables"])
+    if len(clifford) != n or not observables or any(o.n_qubits > n for o in observables):
+        raise ValueError("clifford or observables do not fit the qubits")
+    return Model._of(
+        n_qubits=n,
+        rotations=tuple(rotations),
+        observables=observables,
+        state=state,
+        clifford=clifford,
+        param_names=tuple(name for name, _ in sizes[0]),
+        param_sizes=tuple(size for _, size in sizes[0]),
+        input_names=tuple(name for name, _ in sizes[1]),
+        input_sizes=tuple(size for _, size in sizes[1]),
+    )
+
+
+def _angle_to_json(angle: Angle) -> dict[str, float]:
+    names = ("theta", "x")
+    return {"*".join(f"{names[v[0]]}[{v[1]}]" for v in m) or "1": c for m, c in angle.terms}
+
+
+def _angle_from_json(terms: dict[str, float], totals: list[int]) -> Angle:
+    out: list[tuple[Monomial, float]] = []
+    for text, coefficient in terms.items():
+        monomial: Monomial = ()
+        for factor in text.split("*") if text != "1" else ():
+            match = _FACTOR.fullmatch(factor)
+            if match is None:
+                raise ValueError(f"angle {text!r}")
+            variable = (int(match[1] == "x"), int(match[2]))
+            if variable[1] >= totals[variable[0]]:
+                raise ValueError(f"{factor} beyond the model's vectors")
+            monomial += (variable,)
+        value = float(coefficient)
+        if value - value != 0.0:
+            raise ValueError(f"coefficient {value}")
+        out.append((monomial, value))
+    return from_terms(tuple(out))

@@ -1,0 +1,124 @@
+"""What is minimised: loss and exact gradient as functions of the trained parameters (theta, and scale and bias of the head)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from quprop import simulate
+from quprop.errors import QupropError
+from quprop.losses import Fidelity, Loss
+from quprop.model import Model
+from quprop.simulate.metric import overlap_vjp
+
+Params = dict[str, np.ndarray]
+Data = tuple[np.ndarray, np.ndarray | None]
+
+EVALUATION_SAMPLES = 512  # samples looked at in one call when only values are wanted
+
+
+class Objective:
+    """loss(head(values(theta, x)), targets) with head(v) = scale * v + bias, elementwise over the observables.
+
+    Counts what it asks of the engine, in samples: ``values`` (expectations only) and ``gradients`` (forward and backward sweep).
+    """
+
+    def __init__(self, model: Model, loss: Loss, *, head: bool, engine: Any, precision: str, threads: int | None):
+        if head and not loss.supports_head:
+            raise QupropError(f"{type(loss).__name__} looks at the state and takes no head: leave out head=True")
+        self.model, self.loss, self.head, self.precision = model, loss, head, precision
+        self._options = {"engine": engine, "precision": precision, "threads": threads}
+        self.n_outputs = 1 if isinstance(loss, Fidelity) else model.n_observables
+        self.values = self.gradients = 0
+
+    def initial(self, params: Params | np.ndarray | None, rng: np.random.Generator) -> Params:
+        """The parameters to begin with, checked; what is missing is drawn (theta) or neutral (scale 1, bias 0)."""
+        given = {"theta": params} if params is not None and not isinstance(params, dict) else dict(params or {})
+        shapes = {"theta": (self.model.n_params,)}
+        if self.head:
+            shapes |= {"scale": (self.n_outputs,), "bias": (self.n_outputs,)}
+        if extra := sorted(set(given) - set(shapes)):
+            mend = "pass head=True to train scale and bias" if set(extra) <= {"scale", "bias"} else "leave it out"
+            raise QupropError(f"`params` may hold {', '.join(shapes)}, got {', '.join(extra)} too: {mend}")
+        start: Params = {}
+        for key, shape in shapes.items():
+            if key in given:
+                value = np.array(given[key], dtype=float)
+                if value.shape != shape:
+                    raise QupropError(f"`{key}` must have shape {shape}, got {value.shape}")
+                if not np.isfinite(value).all():
+                    raise QupropError(f"`{key}` must be finite, got {int((~np.isfinite(value)).sum())} NaN or infinite entries")
+            elif key == "theta":
+                value = rng.uniform(-np.pi, np.pi, shape)
+            else:
+                value = np.ones(shape) if key == "scale" else np.zeros(shape)
+            start[key] = value
+        return start
+
+    def apply_head(self, params: Params, values: np.ndarray) -> np.ndarray:
+        return params["scale"] * values + params["bias"] if self.head else values
+
+    def loss_and_grad(self, params: Params, x: np.ndarray | None, y: np.ndarray | None) -> tuple[float, Params, np.ndarray]:
+        """The loss, its gradient for every entry of ``params``, and the outputs (B, K) after the head."""
+        if isinstance(self.loss, Fidelity):
+            values, pullback = overlap_vjp(self.model, params["theta"], x, self.loss.target)
+        else:
+            values, pullback = simulate.vjp(self.model, params["theta"], x, **self._options)
+        values = np.reshape(values, (-1, self.n_outputs))
+        self.gradients += len(values)
+        outputs = self.apply_head(params, values)
+        loss, cotangent = self.loss(outputs, y)
+        through = cotangent * params["scale"] if self.head else cotangent
+        if x is None:
+            d_theta = pullback(through[0])[0]
+        else:
+            d_theta = pullback(through, sum_theta=True)[0]
+        gradients: Params = {"theta": np.asarray(d_theta, float)}
+        if self.head:
+            gradients |= {"scale": (cotangent * values).sum(axis=0), "bias": cotangent.sum(axis=0)}
+        return loss, gradients, outputs
+
+    def outputs(self, params: Params, x: np.ndarray | None) -> np.ndarray:
+        """Outputs (B, K) after the head, without a gradient."""
+        parts = [None] if x is None else [x[i : i + EVALUATION_SAMPLES] for i in range(0, len(x), EVALUATION_SAMPLES)]
+        found = []
+        for part in parts:
+            if isinstance(self.loss, Fidelity):
+                values, _ = overlap_vjp(self.model, params["theta"], part, self.loss.target)
+            else:
+                values = simulate.expectation(self.model, params["theta"], part, **self._options)
+            found.append(np.reshape(values, (-1, self.n_outputs)))
+        values = np.concatenate(found)
+        self.values += len(values)
+        return self.apply_head(params, values)
+
+    def evaluate(self, params: Params, x: np.ndarray | None = None, y: np.ndarray | None = None) -> tuple[float, float | None]:
+        """Loss and metric over all samples."""
+        outputs = self.outputs(params, x)
+        return self.loss(outputs, y)[0], self.loss.metric(outputs, y)
+
+
+def check_data(model: Model, loss: Loss, data: Any, name: str) -> Data | None:
+    """Inputs (B, D) and targets (B, ...) or None, as arrays, or one sentence about what is wrong with them."""
+    n_outputs = 1 if isinstance(loss, Fidelity) else model.n_observables
+    if data is None:
+        if name == "data" and model.n_inputs:
+            raise QupropError(f"the model reads {model.n_inputs} inputs a sample: pass data=(inputs, targets)")
+        if name == "data" and loss.needs_targets:
+            raise QupropError(f"{type(loss).__name__} needs targets: pass data=(inputs, targets)")
+        return None
+    x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+    try:
+        x = np.ascontiguousarray(x, dtype=float)
+    except (TypeError, ValueError):
+        raise QupropError(f"inputs in `{name}` must be an array of real numbers (samples, {model.n_inputs})") from None
+    if x.ndim != 2 or x.shape[1] != model.n_inputs or not len(x):
+        raise QupropError(f"inputs in `{name}` must have shape (samples, n_inputs) = (samples, {model.n_inputs}), got {x.shape}")
+    if not np.isfinite(x).all():
+        raise QupropError(f"inputs in `{name}` must be finite, got {int((~np.isfinite(x)).sum())} NaN or infinite entries")
+    y = None if y is None else np.asarray(y)
+    if y is not None and len(y) != len(x):
+        raise QupropError(f"`{name}` must have one target an input, got {len(x)} inputs and {len(y)} targets")
+    loss.check(n_outputs, y)
+    return x, y

@@ -1,0 +1,199 @@
+"""Optimisers: pairs (init, update) in optax's convention, so that an optax transformation can take their place as it is.
+
+    state = optimiser.init(params)
+    updates, state = optimiser.update(gradients, state, params)
+    params = params + updates                                  # applied by addition
+
+``params`` is an array or a dictionary of arrays, such as ``{"theta": ..., "scale": ..., "bias": ...}``. States are tuples of arrays, so
+that a checkpoint can hold them. :class:`LBFGS` is not such a pair: SciPy drives the loop there, and :func:`quprop.train` hands it the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quprop.errors import QupropError
+
+Tree = Any  # an ndarray, or dict / tuple / list of trees
+Schedule = float | Callable[[int], float]
+
+
+class Optimiser(NamedTuple):
+    """``init(params) -> state`` and ``update(gradients, state, params) -> (updates, state)``."""
+
+    init: Callable[[Tree], Tree]
+    update: Callable[..., tuple[Tree, Tree]]
+
+
+def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply ``function`` leaf by leaf to trees of one shape."""
+    if isinstance(tree, dict):
+        return {key: tree_map(function, tree[key], *(o[key] for o in others)) for key in tree}
+    if isinstance(tree, tuple | list):
+        parts = [tree_map(function, *leaves) for leaves in zip(tree, *others, strict=True)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return None if tree is None else function(tree, *others)
+
+
+def tree_leaves(tree: Tree) -> list[Any]:
+    """The leaves of a tree in a fixed order (dictionaries by key)."""
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [leaf for key in sorted(tree) for leaf in tree_leaves(tree[key])]
+    if isinstance(tree, tuple | list):
+        return [leaf for part in tree for leaf in tree_leaves(part)]
+    return [tree]
+
+
+def tree_fill(tree: Tree, leaves: list[Any]) -> Tree:
+    """A tree shaped like ``tree`` whose leaves are taken, in order, from the front of ``leaves`` (which is emptied)."""
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        filled = {key: tree_fill(tree[key], leaves) for key in sorted(tree)}
+        return {key: filled[key] for key in tree}
+    if isinstance(tree, tuple | list):
+        parts = [tree_fill(part, leaves) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return leaves.pop(0)
+
+
+def apply_updates(params: Tree, updates: Tree) -> Tree:
+    """params + updates, in the precision of ``params`` (optax under JAX's default returns float32 updates)."""
+    return tree_map(lambda p, u: p + np.asarray(u, dtype=p.dtype), params, updates)
+
+
+# -- learning rates ---------------------------------------------------------------------------------------------------
+
+
+def cosine(peak: float, steps: int, *, final: float = 0.0) -> Callable[[int], float]:
+    """From ``peak`` at step 0 to ``final`` at ``steps`` along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
+
+    def rate(step: int) -> float:
+        done = min(step / max(steps, 1), 1.0)
+        return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    return rate
+
+
+def _rate(learning_rate: Schedule, step: int) -> float:
+    return float(learning_rate(step)) if callable(learning_rate) else float(learning_rate)
+
+
+def _check_rate(learning_rate: Schedule) -> None:
+    if not callable(learning_rate) and not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise QupropError(f"`learning_rate` must be a positive number or a function of the step, got {learning_rate!r}")
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+
+
+class SGDState(NamedTuple):
+    step: np.ndarray
+    velocity: Tree
+
+
+def sgd(learning_rate: Schedule = 0.1, *, momentum: float = 0.0) -> Optimiser:
+    """Gradient descent, with momentum: v <- momentum v + g, update -rate v (Polyak's heavy ball)."""
+    _check_rate(learning_rate)
+    if not 0 <= momentum < 1:
+        raise QupropError(f"`momentum` must lie in [0, 1), got {momentum!r}")
+
+    def init(params: Tree) -> SGDState:
+        return SGDState(np.zeros((), np.int64), tree_map(np.zeros_like, params))
+
+    def update(gradients: Tree, state: SGDState, params: Tree = None) -> tuple[Tree, SGDState]:
+        rate = _rate(learning_rate, int(state.step))
+        velocity = tree_map(lambda v, g: momentum * v + g, state.velocity, gradients)
+        return tree_map(lambda v: -rate * v, velocity), SGDState(state.step + 1, velocity)
+
+    return Optimiser(init, update)
+
+
+class AdamState(NamedTuple):
+    step: np.ndarray
+    mean: Tree
+    square: Tree
+
+
+def adam(learning_rate: Schedule = 0.01, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimiser:
+    """Adam (Kingma and Ba, arXiv:1412.6980, algorithm 1), bias correction included."""
+    _check_rate(learning_rate)
+    if not (0 <= b1 < 1 and 0 <= b2 < 1):
+        raise QupropError(f"`b1` and `b2` must lie in [0, 1), got {b1!r} and {b2!r}")
+
+    def init(params: Tree) -> AdamState:
+        return AdamState(np.zeros((), np.int64), tree_map(np.zeros_like, params), tree_map(np.zeros_like, params))
+
+    def update(gradients: Tree, state: AdamState, params: Tree = None) -> tuple[Tree, AdamState]:
+        step = int(state.step) + 1
+        rate = _rate(learning_rate, step - 1)
+        mean = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, gradients)
+        square = tree_map(lambda s, g: b2 * s + (1 - b2) * g * g, state.square, gradients)
+        c1, c2 = 1 - b1**step, 1 - b2**step
+        updates = tree_map(lambda m, s: -rate * (m / c1) / (np.sqrt(s / c2) + eps), mean, square)
+        return updates, AdamState(state.step + 1, mean, square)
+
+    return Optimiser(init, update)
+
+
+class NaturalGradientState(NamedTuple):
+    step: np.ndarray
+
+
+def natural_gradient(
+    metric: Callable[[np.ndarray], np.ndarray], learning_rate: Schedule = 0.1, *, damping: float = 1e-3
+) -> Optimiser:
+    """Quantum natural gradient: update -rate (G + damping I)^-1 g with G the Fubini-Study metric at theta.
+
+    ``metric(theta)`` returns G, (n_params, n_params): ``lambda theta: qpr.metric(model, theta, x)``. Entries of ``params`` other than
+    ``theta`` (scale and bias of a head) have no place in the state space and take a plain gradient step.
+    Reference: Stokes, Izaac, Killoran and Carleo, "Quantum natural gradient", Quantum 4, 269 (2020), equation 9.
+    """
+    _check_rate(learning_rate)
+    if not (math.isfinite(damping) and damping > 0):
+        raise QupropError(f"`damping` must be a positive number (the metric is singular for redundant parameters), got {damping!r}")
+
+    def init(params: Tree) -> NaturalGradientState:
+        return NaturalGradientState(np.zeros((), np.int64))
+
+    def update(gradients: Tree, state: NaturalGradientState, params: Tree = None) -> tuple[Tree, NaturalGradientState]:
+        if params is None:
+            raise QupropError("natural_gradient needs the parameters: call update(gradients, state, params)")
+        rate = _rate(learning_rate, int(state.step))
+        theta, slope = (params["theta"], gradients["theta"]) if isinstance(params, dict) else (params, gradients)
+        tensor = np.asarray(metric(theta))
+        step = -rate * np.linalg.solve(tensor + damping * np.eye(len(tensor)), slope)
+        updates = {**tree_map(lambda g: -rate * g, gradients), "theta": step} if isinstance(params, dict) else step
+        return updates, NaturalGradientState(state.step + 1)
+
+    return Optimiser(init, update)
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """SciPy's L-BFGS-B on the full batch, for exact gradients only (its line search trusts every digit).
+
+    Stops when the largest gradient entry is under ``gradient_tolerance``, or the loss improves by less than ``loss_tolerance`` relative.
+    Reference: Liu and Nocedal, Mathematical Programming 45, 503 (1989).
+    """
+
+    memory: int = 20
+    gradient_tolerance: float = 1e-7
+    loss_tolerance: float = 1e-13
+
+    def __post_init__(self) -> None:
+        if self.memory < 1 or self.gradient_tolerance < 0 or self.loss_tolerance < 0:
+            raise QupropError(
+                "LBFGS needs memory >= 1 and tolerances >= 0, got "
+                f"memory={self.memory}, gradient_tolerance={self.gradient_tolerance}, loss_tolerance={self.loss_tolerance}"
+            )
+
+
+OPTIMISERS = {"adam": adam, "sgd": sgd, "natural_gradient": natural_gradient, "lbfgs": LBFGS}

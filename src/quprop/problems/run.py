@@ -1,0 +1,141 @@
+"""From a settled configuration to a trained, measured and judged run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quprop.config import SECTIONS, Config, settle
+from quprop.errors import QupropError, nearest
+from quprop.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
+from quprop.problems.spec import Problem, Spec
+from quprop.problems.table import PROBLEMS
+from quprop.report.measure import measure_omega, rotation_counts
+from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
+from quprop.simulate.metric import metric
+from quprop.train import train
+
+METRIC_SAMPLES = 8  # of the training data, over which the natural gradient's metric is averaged
+
+
+def find(name: Any) -> Spec:
+    if not isinstance(name, str) or name not in PROBLEMS:
+        raise QupropError(f"unknown problem {name!r}: {nearest(str(name), PROBLEMS)}")
+    return PROBLEMS[name]
+
+
+def configure(name: str, given: Config | None = None) -> Config:
+    """The full table of settings of problem ``name``, with those of ``given`` in place of the defaults; checked."""
+    config = settle(find(name).schema, {**(given or {}), "problem": {**(given or {}).get("problem", {}), "name": name}})
+    if config["problem"].get("file"):
+        config["problem"]["file"] = str(Path(config["problem"]["file"]).resolve())
+    return config
+
+
+def definition_of(folder: RunFolder) -> Config:
+    """The settings a run folder was started with."""
+    config = {section: folder.definition.get(section, {}) for section in SECTIONS}
+    name = config["problem"].get("name")
+    if name is None:
+        raise QupropError(f"the run in {folder.path} was started from Python, not by a named problem: resume it there, with train(..., resume=True)")
+    return settle(find(name).schema, config)
+
+
+def run(
+    config: Config,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    threads: int | None = None,
+    checkpoint_seconds: float = 2.0,
+) -> dict[str, Any]:
+    """Train a configured problem and return its summary; with ``out`` the folder holds it and its checkpoints.
+
+    A run cut by Ctrl-C returns a summary with ``status`` "interrupted" and no verdict; ``resume=True`` goes on from there.
+    """
+    if out is not None and not resume:
+        refuse_existing(out)  # before anything is computed
+    problem = find(config["problem"]["name"]).build(config)
+    folder = None if out is None else _open(out, resume, config, problem)
+    settings = config["train"]
+    data_size = len(problem.data[0]) if problem.data else 1
+    batch = min(settings.get("batch_size") or data_size, data_size)
+    steps = settings["steps"] if "steps" in settings else settings["epochs"] * -(-data_size // batch)
+    rng = np.random.default_rng(settings["seed"])
+    options = {"precision": settings["precision"], "threads": threads}
+    trained = train(
+        problem.model,
+        problem.loss,
+        data=problem.data,
+        test=problem.test,
+        optimiser=_optimiser(settings, problem, steps),
+        params=problem.start(rng),
+        head=problem.head,
+        steps=steps,
+        batch_size=None if problem.data is None else batch,
+        rng=rng,
+        out=folder,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+        **options,
+    )
+    model = problem.model
+    summary: dict[str, Any] = {
+        "problem": config["problem"]["name"],
+        "status": trained.status,
+        "loss": trained.loss,
+        **trained.metrics,
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+        "n_qubits": model.n_qubits,
+        "n_params": sum(value.size for value in trained.params.values()),
+        "n_rotations": model.n_rotations,
+        "batch": batch,
+    }
+    if trained.status == "interrupted":
+        return plain(summary)
+    if problem.judge is not None:
+        summary |= problem.judge(trained.params, trained.loss, trained.metrics)
+    summary |= problem.reference
+    summary |= rotation_counts(model, trained.values, trained.gradients)
+    x = None if problem.data is None else problem.data[0][:batch]
+    summary |= measure_omega(model, trained.params["theta"], x, **options)
+    summary |= {"config": config, "versions": versions()}
+    if folder is not None:
+        from quprop.report.curves import draw_curves
+
+        folder.write_summary(summary)
+        write_atomically(folder.path / "curves.png", draw_curves(trained.history, config["problem"]["name"], problem.reference))
+    return plain(summary)
+
+
+def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Problem) -> RunFolder:
+    digest = hashlib.sha256(problem.model.to_text().encode()).hexdigest()
+    if not resume:
+        return RunFolder.create(out, {"model_sha256": digest, **config, "versions": versions()})
+    folder = RunFolder.open(out)
+    if folder.definition.get("model_sha256") != digest:
+        raise QupropError(
+            f"the run in {folder.path} was started with another model than its run.toml now gives (a changed file, or another version "
+            "of quprop): start a new run in another folder"
+        )
+    return folder
+
+
+def _optimiser(settings: dict[str, Any], problem: Problem, steps: int) -> Optimiser | LBFGS:
+    name, rate = settings["optimiser"], settings["learning_rate"]
+    if name == "lbfgs":
+        return LBFGS()
+    schedule = cosine(rate, steps) if settings["schedule"] == "cosine" else rate
+    if name == "adam":
+        return adam(schedule)
+    if name == "sgd":
+        return sgd(schedule, momentum=settings["momentum"])
+    x = None if problem.data is None else problem.data[0][:METRIC_SAMPLES]
+    return natural_gradient(lambda theta: metric(problem.model, theta, x), schedule, damping=settings["damping"])

@@ -1,0 +1,70 @@
+"""What a built-in problem is: a table of settings, and a function from settled settings to a model, data and a known best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quprop.config import Config, Setting
+from quprop.losses import Loss
+from quprop.model import Model
+from quprop.optimise import OPTIMISERS
+
+Params = dict[str, np.ndarray]
+Data = tuple[np.ndarray, np.ndarray | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One settled problem, ready to train."""
+
+    model: Model
+    loss: Loss
+    start: Callable[[np.random.Generator], Params]
+    data: Data | None = None
+    test: Data | None = None
+    head: bool = False
+    reference: dict[str, Any] = field(default_factory=dict)  # reference_energy or reference_accuracy, reference_name, ...
+    judge: Callable[[Params, float, dict[str, float]], dict[str, Any]] | None = None  # (params, loss, metrics) -> entries of the summary
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """A name the command line knows: title for its help, the keys of each section, and the builder."""
+
+    title: str
+    schema: dict[str, dict[str, Setting]]
+    build: Callable[[Config], Problem]
+
+
+def train_settings(
+    *,
+    optimiser: str,
+    learning_rate: float,
+    schedule: str = "constant",
+    epochs: int | None = None,
+    batch_size: int = 0,
+    steps: int | None = None,
+) -> dict[str, Setting]:
+    """The [train] section: problems with data count epochs and have batches, the others count steps."""
+    length = (
+        {
+            "epochs": Setting(epochs, "passes over the training data", least=0),
+            "batch_size": Setting(batch_size, "samples a step; 0 takes all", least=0),
+        }
+        if epochs is not None
+        else {"steps": Setting(steps, "optimiser steps, at most", least=0)}
+    )
+    return {
+        "optimiser": Setting(optimiser, "how parameters move", choices=tuple(OPTIMISERS)),
+        "learning_rate": Setting(learning_rate, "peak learning rate (lbfgs has none)", least=0.0),
+        "schedule": Setting(schedule, "learning rate over the run", choices=("constant", "cosine")),
+        "momentum": Setting(0.9, "of sgd", least=0.0),
+        "damping": Setting(1e-3, "of natural_gradient", least=0.0),
+        **length,
+        "seed": Setting(0, "of initial parameters and batches", least=0),
+        "precision": Setting("double", "of the simulation", choices=("double", "single")),
+    }

@@ -1,0 +1,17 @@
+"""The built-in problems by name: the one place where they are listed."""
+
+from __future__ import annotations
+
+from quprop.problems import breast_cancer, digits, hamiltonian, maxcut, molecules, tfim
+from quprop.problems.spec import Spec
+
+PROBLEMS: dict[str, Spec] = {
+    "digits": digits.SPEC,
+    "breast-cancer": breast_cancer.SPEC,
+    "h2": molecules.H2,
+    "lih": molecules.LIH,
+    "h2o": molecules.H2O,
+    "tfim": tfim.SPEC,
+    "maxcut": maxcut.SPEC,
+    "hamiltonian": hamiltonian.SPEC,
+}

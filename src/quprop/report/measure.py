@@ -1,0 +1,73 @@
+"""What gradients cost, counted and measured: rotations executed, omega in time and in memory.
+
+    omega = COST(gradient) / COST(value)        (Abbas et al., NeurIPS 2023, arXiv:2305.13362, equation 2)
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from quprop import simulate
+from quprop.model import Model
+
+MEASURE_SECONDS = 1.0  # spent on timing each of value and gradient, unless one call takes longer
+MOST_REPEATS = 50
+
+
+def rotation_counts(model: Model, values: int, gradients: int) -> dict[str, int]:
+    """Parameterised rotations executed, in the paper's unit, and what parameter shift would have executed for the same gradients.
+
+    A value of one sample is M rotations. An exact gradient is 3 M: the forward sweep, and the backward sweep that un-rotates both |psi> and
+    |lambda>. Parameter shift runs the circuit twice for each of the M rotations (every one is a Pauli rotation, so two shifts are exact;
+    a parameter that occurs k times needs 2 k runs): 2 M runs of M rotations. Values (tests, metrics) cost both the same.
+    """
+    m = model.n_rotations
+    return {
+        "value_evaluations": values,
+        "gradient_evaluations": gradients,
+        "rotations": values * m + gradients * 3 * m,
+        "parameter_shift_runs": gradients * 2 * m,
+        "parameter_shift_rotations": values * m + gradients * 2 * m * m,
+    }
+
+
+def measure_omega(
+    model: Model, theta: np.ndarray, x: np.ndarray | None = None, *, precision: str = "double", threads: int | None = None
+) -> dict[str, Any]:
+    """Median seconds and bytes of a value and of a gradient at the same inputs, and their ratios."""
+    options: dict[str, Any] = {"precision": precision, "threads": threads}
+    cotangent = np.ones(model.n_observables)
+
+    def value() -> None:
+        simulate.expectation(model, theta, x, **options)
+
+    def gradient() -> None:
+        values, pullback = simulate.vjp(model, theta, x, **options)
+        pullback(np.broadcast_to(cotangent, values.shape))
+
+    value_seconds, gradient_seconds = _median_seconds(value), _median_seconds(gradient)
+    found: dict[str, Any] = {
+        "value_seconds": value_seconds,
+        "gradient_seconds": gradient_seconds,
+        "omega_time": gradient_seconds / value_seconds,
+    }
+    engine, batch = simulate.get_engine(None, precision, threads), 1 if x is None else len(x)
+    value_bytes, gradient_bytes = (int(engine.memory(model, batch, what)) for what in ("values", "vjp"))
+    found |= {"value_bytes": value_bytes, "gradient_bytes": gradient_bytes, "omega_memory": gradient_bytes / value_bytes}
+    return found
+
+
+def _median_seconds(call: Callable[[], None]) -> float:
+    call()  # what is made once (plans, tables) is no cost of a gradient
+    times: list[float] = []
+    end = time.perf_counter() + MEASURE_SECONDS
+    while not times or (len(times) < MOST_REPEATS and time.perf_counter() < end):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

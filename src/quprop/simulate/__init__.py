@@ -1,0 +1,265 @@
+"""Simulation of models: the public functions, where every argument is checked, over the engines, which trust theirs.
+
+An engine is a few functions on checked arrays, theta (T, P) and x (X, D) with T and X either 1 or the batch size B.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from quprop.errors import QupropError, nearest
+from quprop.model import Model
+from quprop.simulate import memory
+from quprop.simulate.native import NativeEngine
+from quprop.simulate.reference import ReferenceEngine
+
+Arrays = tuple[np.ndarray, np.ndarray]
+ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}
+MAX_QUBITS = 40  # beyond, not even the size of a state is worth computing
+
+
+class Engine(Protocol):
+    """What it takes to simulate a model."""
+
+    name: str
+
+    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+
+    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
+
+    def hvp(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, cotangent: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+
+    def memory(self, model: Model, batch: int, what: str) -> int: ...
+
+
+@lru_cache(maxsize=32)
+def _engine(name: str, precision: str, threads: int | None) -> Any:
+    if name == "native":
+        return NativeEngine(precision, threads)
+    if precision != "double":
+        raise QupropError(f'the reference engine computes in "double" only, got precision={precision!r}')
+    return ReferenceEngine()
+
+
+def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
+    """An engine by name ("native", "reference"), or the one given."""
+    if engine is None:
+        engine = "native"
+    if isinstance(engine, str):
+        if engine not in ENGINES:
+            raise QupropError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
+        return _engine(engine, precision, threads)
+    return engine
+
+
+class _Call:
+    """Checked arguments of one evaluation, and the batch shape its results get back."""
+
+    __slots__ = ("engine", "shape", "theta", "theta_batched", "x")
+
+    def __init__(self, model: Model, theta: Any, x: Any, engine: Any, precision: str, threads: int | None, what: str):
+        if not isinstance(model, Model):
+            raise QupropError(f"model must be a quprop Model, got {type(model).__name__}; build one with qpr.Model(circuit, observables)")
+        theta = _array("theta", theta, model.n_params)
+        if x is None and model.n_inputs:
+            raise QupropError(f"this model has {model.n_inputs} inputs; pass x with shape (..., {model.n_inputs})")
+        if x is not None and not model.n_inputs and np.size(x):
+            raise QupropError("this model has no inputs; leave x out")
+        self.engine = get_engine(engine, precision, threads)
+        self.theta_batched = theta.ndim > 1
+        if x is None or not model.n_inputs:
+            self.shape: tuple[int, ...] = theta.shape[:-1]
+            self.theta = theta.reshape(-1, model.n_params) if self.theta_batched else theta[None]
+            self.x = np.empty((1, 0))
+        else:
+            x = _array("x", x, model.n_inputs)
+            try:
+                self.shape = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1])
+            except ValueError:
+                raise QupropError(
+                    f"the batch axes of theta {theta.shape[:-1]} and x {x.shape[:-1]} must be equal or broadcast"
+                ) from None
+            self.theta, self.x = (_rows(a, self.shape) for a in (theta, x))
+        batch = self.batch
+        if batch == 0:
+            raise QupropError(f"the batch is empty: theta has shape {theta.shape}")
+        if model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
+            if model.n_qubits > MAX_QUBITS:
+                raise QupropError(f"a state of {model.n_qubits} qubits fits no machine; state vectors end at {MAX_QUBITS} qubits")
+            memory.require(
+                self.engine.memory(model, batch, what),
+                f"{ {'vjp': 'the gradient', 'hvp': 'the Hessian-vector product', 'states': 'the state'}.get(what, 'the value')} "
+                f"of {model.n_qubits} qubits" + (f" for {batch} samples" if batch > 1 else ""),
+                'use precision="single", a smaller batch or fewer qubits',
+            )
+
+    @property
+    def batch(self) -> int:
+        return max(len(self.theta), len(self.x))
+
+
+def _array(name: str, value: Any, size: int) -> np.ndarray:
+    try:
+        array = np.ascontiguousarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise QupropError(f"{name} must be an array of real numbers, got {type(value).__name__}") from None
+    if np.ndim(value) == 0 or array.shape[-1] != size:
+        raise QupropError(f"{name} must have shape (..., {size}), got {np.shape(value)}")
+    if not math.isfinite(array.sum()) and not np.isfinite(array).all():
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise QupropError(f"{name} must be finite, got {array[bad]} at index {bad}")
+    return array
+
+
+def _rows(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(1, size) if it is the same for all samples, else (B, size)."""
+    size = array.shape[-1]
+    if array.size == size:
+        return array.reshape(1, size)
+    return np.ascontiguousarray(np.broadcast_to(array, (*shape, size)).reshape(-1, size))
+
+
+def _weights(model: Model, weights: Any, call: _Call) -> np.ndarray:
+    if weights is None:
+        if model.n_observables != 1:
+            raise QupropError(
+                f"this model has {model.n_observables} observables; pass weights=, one number for each, to say which sum to differentiate"
+            )
+        return np.ones((1, 1))
+    return _rows(_array("weights", weights, model.n_observables), call.shape)
+
+
+def expectation(
+    model: Model, theta: Any, x: Any = None, *, engine: Any = None, precision: str = "double", threads: int | None = None
+) -> np.ndarray:
+    """The expectation values <O_k> of all observables: (..., n_observables).
+
+    theta is (..., n_params) and x (..., n_inputs), angles in radians; leading axes are batches and broadcast.
+    """
+    call = _Call(model, theta, x, engine, precision, threads, "values")
+    return call.engine.values(model, call.theta, call.x).reshape(*call.shape, model.n_observables)
+
+
+def value_and_grad(
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    weights: Any = None,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> Arrays:
+    """F = sum_k weights_k <O_k> and its exact gradient dF/dtheta: shapes (...) and (..., n_params).
+
+    weights is (..., n_observables); it may be left out for a model with one observable.
+    Adjoint differentiation (Jones & Gacon 2020, arXiv:2009.02823): one forward and one backward sweep.
+    """
+    call = _Call(model, theta, x, engine, precision, threads, "vjp")
+    w = _weights(model, weights, call)
+    direct = getattr(call.engine, "value_and_grad", None)
+    if direct is not None:
+        value, grad = direct(model, call.theta, call.x, w)
+    else:
+        values, pullback = call.engine.vjp(model, call.theta, call.x)
+        value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
+    if not call.shape:
+        return value[0], grad[0]
+    return value.reshape(call.shape), grad.reshape(*call.shape, model.n_params)
+
+
+def vjp(
+    model: Model, theta: Any, x: Any = None, *, engine: Any = None, precision: str = "double", threads: int | None = None
+) -> tuple[np.ndarray, Callable[..., Arrays]]:
+    """The values (..., K), and pullback(cotangent) -> (d_theta, d_x): the gradients of sum_k cotangent_k <O_k>.
+
+    cotangent is (..., K); d_theta is (..., n_params) and d_x (..., n_inputs), sample by sample. With
+    `pullback(cotangent, sum_theta=True)` d_theta is summed over the batch, as a shared theta needs it: (n_params,).
+    One backward sweep whatever the number of observables: their sum, weighted by the cotangent, is applied once.
+    """
+    call = _Call(model, theta, x, engine, precision, threads, "vjp")
+    values, inner = call.engine.vjp(model, call.theta, call.x)
+    shape, batch, K = call.shape, call.batch, model.n_observables
+    native = isinstance(call.engine, NativeEngine)
+
+    def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
+        c = _array("cotangent", cotangent, K)
+        if np.broadcast_shapes(c.shape[:-1], shape) != shape:
+            raise QupropError(f"cotangent must have shape {(*shape, K)}, got {c.shape}")
+        c = np.ascontiguousarray(np.broadcast_to(c, (*shape, K)).reshape(batch, K))
+        d_theta, d_x = inner(c, sum_theta) if native else inner(c)
+        if sum_theta:
+            d_theta = d_theta if native else d_theta.sum(axis=0)
+        else:
+            d_theta = d_theta.reshape(*shape, model.n_params)
+        return d_theta, d_x.reshape(*shape, model.n_inputs)
+
+    return values.reshape(*shape, K), pullback
+
+
+def hvp(
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    v_theta: Any,
+    v_x: Any = None,
+    weights: Any = None,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Exact gradient and Hessian-vector product of F = sum_k weights_k <O_k>: (d_theta, d_x, h_theta, h_x).
+
+    h = d/dt of the gradient at (theta + t v_theta, x + t v_x), t = 0; v_x is zero if left out. The adjoint sweep,
+    differentiated forwards: twice its states, no differences, no second circuit.
+    """
+    call = _Call(model, theta, x, engine, precision, threads, "hvp")
+    w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
+    v = _rows(_array("v_theta", v_theta, model.n_params), call.shape)
+    vx = np.zeros_like(call.x) if v_x is None else _rows(_array("v_x", v_x, model.n_inputs), call.shape)
+    results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
+    sizes = (model.n_params, model.n_inputs, model.n_params, model.n_inputs)
+    return tuple(r.reshape(*call.shape, size) for r, size in zip(results, sizes, strict=True))  # type: ignore[return-value]
+
+
+def state(
+    model: Model, theta: Any, x: Any = None, *, engine: Any = None, precision: str = "double", threads: int | None = None
+) -> np.ndarray:
+    """The circuit's final state, up to a global phase: complex (..., 2^n), qubit q being bit q of the index."""
+    call = _Call(model, theta, x, engine, precision, threads, "states")
+    return call.engine.states(model, call.theta, call.x).reshape(*call.shape, 1 << model.n_qubits)
+
+
+def probabilities(model: Model, theta: Any, x: Any = None, **options: Any) -> np.ndarray:
+    """|amplitude|^2 of the final state: (..., 2^n), summing to 1."""
+    amplitudes = state(model, theta, x, **options)
+    p = amplitudes.real**2 + amplitudes.imag**2
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **options: Any) -> np.ndarray:
+    """Bits measured in the computational basis: uint8 (..., shots, n), column q for qubit q.
+
+    `rng` is a seed or a numpy Generator; the same seed gives the same samples.
+    """
+    if isinstance(shots, bool) or not isinstance(shots, (int, np.integer)) or shots < 1:
+        raise QupropError(f"shots must be a positive integer, got {shots!r}")
+    generator = np.random.default_rng(rng)
+    p = probabilities(model, theta, x, **options)
+    flat = p.reshape(-1, p.shape[-1])
+    drawn = np.empty((len(flat), shots), np.int64)
+    for row, weights in zip(drawn, flat, strict=True):
+        steps = np.cumsum(weights)
+        row[:] = np.minimum(np.searchsorted(steps, generator.random(shots) * steps[-1], side="right"), len(steps) - 1)
+    bits = (drawn[..., None] >> np.arange(model.n_qubits)) & 1
+    return bits.astype(np.uint8).reshape(*p.shape[:-1], shots, model.n_qubits)

@@ -1,0 +1,268 @@
+"""The fast CPU engine: the plan of blocks.py run by compiled kernels (native/), one module for each instruction set."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from quprop.absorption import Rotation
+from quprop.angle import Angle
+from quprop.errors import QupropError
+from quprop.model import Model
+from quprop.pauli import PauliSum
+from quprop.simulate import blocks
+
+Arrays = tuple[np.ndarray, np.ndarray]
+ISAS = ("avx512", "avx2", "base")  # best first
+PRECISIONS = {"double": ("Double", "KeptDouble", 8), "single": ("Single", "KeptSingle", 4)}
+KEEP_BYTES = 256 << 20  # final states kept between a forward call and its pullback; more is computed again
+LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
+
+
+def load_kernels(isa: str | None = None) -> tuple[str, ModuleType]:
+    """The kernels of `isa`, or of the best instruction set that was built and that this processor runs.
+
+    The environment variable QUPROP_ISA overrides the choice (for tests and for measuring one set against another).
+    """
+    isa = isa or os.environ.get("QUPROP_ISA") or None
+    if isa is not None and isa not in ISAS:
+        raise QupropError(f"isa is one of {', '.join(ISAS)}, got {isa!r}")
+    supports = importlib.import_module("quprop.simulate._cpu").supports
+    for name in (isa,) if isa else ISAS:
+        if supports(name):
+            try:
+                return name, importlib.import_module(f"quprop.simulate._kernels_{name}")
+            except ModuleNotFoundError:
+                continue
+    raise QupropError(f"the kernels for {isa} were not built or do not run on this processor; leave isa out")
+
+
+class _Listing(NamedTuple):
+    """The part of a model that a plan is made from."""
+
+    n_qubits: int
+    n_params: int
+    n_inputs: int
+    rotations: tuple[Rotation, ...]
+    observables: tuple[PauliSum, ...]
+
+    @property
+    def x_masks(self) -> tuple[int, ...]:
+        return tuple(r.x for r in self.rotations)
+
+    @property
+    def z_masks(self) -> tuple[int, ...]:
+        return tuple(r.z for r in self.rotations)
+
+
+def _with_clifford(model: Model) -> _Listing:
+    """The model's rotations followed by its residual Clifford, each gate as rotations by multiples of pi/2."""
+    tail: list[Rotation] = []
+
+    def rotate(angle: float, x: int, z: int) -> None:
+        tail.append(Rotation(x, z, Angle(angle)))
+
+    half = math.pi / 2
+    for instruction in model.clifford.to_circuit("elimination"):
+        targets = [t.value for t in instruction.targets_copy()]
+        if instruction.name == "H":  # H = RY(pi/2) Z
+            for q in targets:
+                rotate(math.pi, 0, 1 << q)
+                rotate(half, 1 << q, 1 << q)
+        elif instruction.name == "S":
+            for q in targets:
+                rotate(half, 0, 1 << q)
+        elif instruction.name in ("X", "Y", "Z"):
+            for q in targets:
+                rotate(math.pi, (instruction.name != "Z") << q, (instruction.name != "X") << q)
+        elif instruction.name == "CX":  # exp(i pi/4 (1 - Z_c)(1 - X_t))
+            for c, t in zip(targets[::2], targets[1::2], strict=True):
+                rotate(-half, 0, 1 << c)
+                rotate(-half, 1 << t, 0)
+                rotate(half, 1 << t, 1 << c)
+        else:
+            raise AssertionError(f"stim wrote a gate that is not expected here: {instruction}")
+    return _Listing(model.n_qubits, model.n_params, model.n_inputs, (*model.rotations, *tail), ())
+
+
+class NativeEngine:
+    """Exact values, gradients and Hessian-vector products; see simulate/__init__.py for the public functions.
+
+    `precision` is "double" or "single" (sums over amplitudes are always in double). `threads` is 1 ... the number of
+    cores (the default); the result does not depend on it. `block` sets the dimensions of a block (for tests).
+    """
+
+    name = "native"
+
+    def __init__(
+        self, precision: str = "double", threads: int | None = None, *, isa: str | None = None, block: int | None = None
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise QupropError(f'precision is "double" or "single", got {precision!r}')
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise QupropError(f"threads is a positive integer or None (all cores), got {threads!r}")
+        self.precision = precision
+        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+        self.isa, self._kernels = load_kernels(isa)
+        cls, kept, self._real_bytes = PRECISIONS[precision]
+        self._evaluator, self._kept = getattr(self._kernels, cls), getattr(self._kernels, kept)
+        self.lanes: int = self._kernels.vector_bytes // self._real_bytes
+        self._block = block
+        self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str], Any]] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
+
+    def _plan(self, model: Model, batch: int, kind: str = "") -> Any:
+        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products) or "states"."""
+        as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
+        known = self._plans.get(model)
+        if known is None:
+            known = self._plans[model] = {}
+        evaluator = known.get((as_lanes, kind))
+        if evaluator is None:
+            lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
+            listing = _with_clifford(model) if kind == "states" else model
+            flat = blocks.plan(listing, lane_bits, self._kernels.vector_bytes, self._block)
+            evaluator = known[as_lanes, kind] = self._evaluator(flat, kind == "dual")
+        return evaluator
+
+    def _start(self, model: Model, x: np.ndarray) -> Any:
+        state = model.state
+        if state.kind == "basis":
+            return state.index
+        return _as_real(np.atleast_2d(state.vector(model.n_qubits, x)))
+
+    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """<O_k>, (B, K)."""
+        batch = max(len(theta), len(x))
+        out = np.empty((batch, model.n_observables))
+        self._plan(model, batch).values(
+            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
+        )
+        return out
+
+    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
+        batch = max(len(theta), len(x))
+        plan, start = self._plan(model, batch), self._start(model, x)
+        size = batch * 2 * self._real_bytes << max(model.n_qubits, 5)
+        kept = self._kept() if batch == 1 or size <= KEEP_BYTES else None
+        values = np.empty((batch, model.n_observables))
+        plan.values(theta, x, start, model.n_qubits, batch, self.threads, values, kept)
+
+        def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
+            _, d_theta, d_x = self._gradient(model, plan, theta, x, start, cotangent, sum_theta, kept)
+            return d_theta, d_x
+
+        return values, pullback
+
+    def value_and_grad(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
+        batch = max(len(theta), len(x))
+        plan = self._plan(model, batch)
+        value, d_theta, _ = self._gradient(model, plan, theta, x, self._start(model, x), weights, False, None, False)
+        return value, d_theta
+
+    def _gradient(
+        self,
+        model: Model,
+        plan: Any,
+        theta: np.ndarray,
+        x: np.ndarray,
+        start: Any,
+        weights: np.ndarray,
+        sum_theta: bool,
+        kept: Any,
+        want_x: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        batch, n = max(len(theta), len(x)), model.n_qubits
+        value = np.empty(batch)
+        d_theta = np.empty(model.n_params if sum_theta else (batch, model.n_params))
+        d_x = np.empty((batch, model.n_inputs)) if want_x else None
+        encoded = want_x and model.state.kind == "encoded"
+        adjoint = np.empty((batch, 1 << n, 2)) if encoded else None
+        plan.gradient(
+            theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, d_x, adjoint, kept
+        )
+        if encoded:
+            d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
+        return value, d_theta, d_x
+
+    def hvp(
+        self,
+        model: Model,
+        theta: np.ndarray,
+        x: np.ndarray,
+        cotangent: np.ndarray,
+        v_theta: np.ndarray,
+        v_x: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
+        batch, n = max(len(theta), len(x)), model.n_qubits
+        theta, v_theta = _rows(theta, v_theta)
+        x, v_x = _rows(x, v_x)
+        encoded = model.state.kind == "encoded"
+        d_theta, h_theta = np.empty((2, batch, model.n_params))
+        d_x, h_x = np.empty((2, batch, model.n_inputs))
+        adjoint, tangent = np.empty((2, batch, 1 << n, 2)) if encoded else (None, None)
+        start_tangent = None
+        if encoded:
+            moved = np.broadcast_to(model.state.pushforward(n, x, v_x), (len(x), 1 << n))
+            start_tangent = _as_real(moved.astype(complex))
+        self._plan(model, batch, "dual").hessian_vector(
+            theta, x, self._start(model, x), n, batch, self.threads, np.ascontiguousarray(cotangent), v_theta, v_x,
+            start_tangent, d_theta, d_x, h_theta, h_x, adjoint, tangent,
+        )  # fmt: skip
+        if encoded:
+            columns = model.state.input_slice(n)
+            lam, dlam = _as_complex(adjoint), _as_complex(tangent)
+            d_x[:, columns] += model.state.pullback(n, x, lam)
+            h_x[:, columns] += model.state.pullback_tangent(n, x, v_x, lam, dlam)
+        return d_theta, d_x, h_theta, h_x
+
+    def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The circuit's final states, residual Clifford included, up to a global phase: (B, 2^n)."""
+        batch = max(len(theta), len(x))
+        out = np.empty((batch, 1 << model.n_qubits, 2))
+        self._plan(model, batch, "states").states(
+            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out
+        )
+        return _as_complex(out)
+
+    def memory(self, model: Model, batch: int, what: str) -> int:
+        """Bytes needed for "values", "vjp" (and value_and_grad), "hvp" or "states" of a batch."""
+        n = model.n_qubits
+        state = 2 * self._real_bytes << max(n, 5)
+        as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
+        at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
+        held = {"values": 1, "states": 1, "vjp": 2, "hvp": 4}[what] * at_once * (self.lanes if as_lanes else 1)
+        if what == "vjp" and batch > 1 and batch * state <= KEEP_BYTES:
+            held += batch
+        outside = 16 * batch << n if what == "states" else 0
+        outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
+        return held * state + outside + 256 * model.n_rotations
+
+
+def _as_real(states: np.ndarray) -> np.ndarray:
+    states = np.ascontiguousarray(states, complex)
+    return states.view(float).reshape(*states.shape, 2)
+
+
+def _as_complex(pairs: np.ndarray) -> np.ndarray:
+    return pairs.view(complex)[..., 0]
+
+
+def _rows(a: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the same number of rows, contiguous."""
+    rows = max(len(a), len(v))
+    return tuple(np.ascontiguousarray(np.broadcast_to(m, (rows, m.shape[1]))) for m in (a, v))  # type: ignore[return-value]

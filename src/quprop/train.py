@@ -1,0 +1,375 @@
+"""The training loop: a model, a loss and an optimiser, checkpointed so that a killed run resumes bit for bit.
+
+Each step is one exact gradient (a forward and a backward sweep). Everything random comes from one generator whose state is in the
+checkpoint, and everything a step depends on is in the checkpoint too, so where a run was cut does not show in its parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError, nearest
+from quprop.lbfgs import run_lbfgs
+from quprop.losses import LOSSES, Loss
+from quprop.model import Model
+from quprop.objective import Objective, Params, check_data
+from quprop.optimise import LBFGS, Optimiser, adam, apply_updates, tree_fill, tree_leaves
+from quprop.report.progress import TrainingProgress
+from quprop.runs import RunFolder, versions
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on although its input was in order: the loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain) or "interrupted"."""
+
+    params: Params
+    loss: float
+    metrics: dict[str, float]
+    steps: int
+    status: str
+    seconds: float
+    values: int  # model values asked for, one a sample
+    gradients: int  # exact gradients asked for, one a sample
+    history: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def theta(self) -> np.ndarray:
+        return self.params["theta"]
+
+
+def train(
+    model: Model,
+    loss: str | Loss = "expectation",
+    *,
+    data: Any = None,
+    test: Any = None,
+    optimiser: Optimiser | LBFGS | Any = None,
+    params: Params | np.ndarray | None = None,
+    head: bool = False,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    rng: int | np.random.Generator = 0,
+    out: str | os.PathLike[str] | RunFolder | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 2.0,
+    progress: bool = False,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> Trained:
+    """Minimise ``loss`` of ``model`` over its parameters, with exact gradients.
+
+    model, loss: what is trained; a name of ``losses.LOSSES`` or a loss object, such as ``Fidelity(target)``.
+    data: inputs (samples, n_inputs), or (inputs, targets); None for a model without inputs. test: the same, looked at after every epoch.
+    optimiser: a pair (init, update) of :mod:`quprop.optimise`, an optax transformation, or :class:`LBFGS`. Default: ``adam(0.01)``.
+    params: where to begin: theta (n_params,), or a dictionary with ``theta`` and, with a head, ``scale`` and ``bias`` (n_observables,).
+        Default: theta drawn uniformly from [-pi, pi) with ``rng``.
+    head: outputs are scale * <O_k> + bias, both trained: a classifier's logits are not bound to [-1, 1].
+    epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
+    batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
+    out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
+    Ctrl-C finishes the step, writes the checkpoint and returns with status "interrupted"; a second one stops at once.
+
+    >>> result = train(model, "cross_entropy", data=(x, labels), head=True, optimiser=adam(0.02), epochs=10, batch_size=32)
+    """
+    loss = _loss(loss)
+    data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
+    objective = Objective(model, loss, head=head, engine=engine, precision=precision, threads=threads)
+    optimiser = adam(0.01) if optimiser is None else optimiser
+    samples = 1 if data is None else len(data[0])
+    if batch_size is not None and not 1 <= batch_size:
+        raise QupropError(f"`batch_size` must be at least 1, got {batch_size}")
+    batch = samples if batch_size is None else min(batch_size, samples)
+    per_epoch = -(-samples // batch)
+    if (epochs is None) == (steps is None):
+        raise QupropError("give the length of the training as one of `epochs` and `steps`")
+    total = steps if steps is not None else epochs * per_epoch  # type: ignore[operator]
+    if total < 0:
+        raise QupropError(f"`{'epochs' if steps is None else 'steps'}` must not be negative, got {steps if steps is not None else epochs}")
+    if isinstance(optimiser, LBFGS) and batch < samples:
+        raise QupropError(f"L-BFGS takes the full batch of {samples} samples, got batch_size={batch_size}: leave it out, or choose adam")
+    if not isinstance(optimiser, LBFGS) and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise QupropError(
+            f"`optimiser` must be a pair (init, update) such as adam(0.01), an optax transformation or LBFGS(), got {type(optimiser).__name__}"
+        )
+    seed = rng if isinstance(rng, int | np.integer) else None
+    generator = np.random.default_rng(rng)
+    params = objective.initial(params, generator)
+    folder = _folder(out, resume, model, loss, objective, params, optimiser, total, batch, seed)
+
+    job = _Job(objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress)
+    try:
+        with _Interrupt() as interrupt:
+            return job.lbfgs(params, interrupt) if isinstance(optimiser, LBFGS) else job.pairs(params, interrupt)
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+class _Job:
+    """One call of ``train``: the loop and what it writes."""
+
+    def __init__(self, objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress):
+        self.objective: Objective = objective
+        self.optimiser, self.data, self.test = optimiser, data, test
+        self.batch, self.per_epoch, self.total, self.rng = batch, per_epoch, total, generator
+        self.folder: RunFolder | None = folder
+        self.checkpoint_seconds, self.progress = checkpoint_seconds, progress
+        self.history: list[dict[str, Any]] = []
+        self.spent, self._start, self._saved = 0.0, time.monotonic(), time.monotonic()
+
+    # -- what a run is at a moment ------------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        return self.spent + time.monotonic() - self._start
+
+    def restore(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Open the folder at its checkpoint; None for a new run."""
+        if self.folder is None:
+            return None
+        found = self.folder.read_checkpoint()
+        self.folder.start_metrics(0 if found is None else int(found[1]["metrics_bytes"]))
+        if found is not None:
+            arrays, meta = found
+            self.history = self.folder.read_metrics()
+            self.rng.bit_generator.state = meta["rng"]
+            self.spent = meta["seconds"]
+            self.objective.values, self.objective.gradients = meta["values"], meta["gradients"]
+        return found
+
+    def save(self, params: Params, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, now: bool = False) -> None:
+        if self.folder is None or not (now or time.monotonic() - self._saved >= self.checkpoint_seconds):
+            return
+        common = {
+            "rng": _plain_state(self.rng.bit_generator.state),
+            "seconds": self.seconds(),
+            "values": self.objective.values,
+            "gradients": self.objective.gradients,
+        }
+        self.folder.write_checkpoint({**{f"params/{k}": v for k, v in params.items()}, **arrays}, {**common, **meta})
+        self._saved = time.monotonic()
+
+    def record(self, line: dict[str, Any]) -> None:
+        if not math.isfinite(line["loss"]):
+            raise TrainingFailed(f"the loss became {line['loss']} at step {line['step']}: lower the learning rate, or look at the inputs")
+        self.history.append(line)
+        if self.folder is not None:
+            self.folder.append_metrics(line)
+
+    def result(self, params: Params, loss: float, metrics: dict[str, float], steps: int, status: str) -> Trained:
+        o = self.objective
+        return Trained(params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history)
+
+    # -- (init, update) pairs -----------------------------------------------------------------------------------------
+
+    def pairs(self, params: Params, interrupt: _Interrupt) -> Trained:
+        objective, total = self.objective, self.total
+        state = self.optimiser.init(params)
+        order = np.zeros(0, np.int64)
+        step, loss_sum, metric_sum, seen = 0, 0.0, 0.0, 0
+        found = self.restore()
+        if found is not None:
+            arrays, meta = found
+            try:
+                params = {key: _same(arrays[f"params/{key}"], value) for key, value in params.items()}
+                like = tree_leaves(state)
+                leaves = [_same(arrays[f"state/{i}"], leaf) for i, leaf in enumerate(like)]
+                order, step, (loss_sum, metric_sum, seen) = arrays["order"], meta["step"], meta["running"]
+            except (KeyError, ValueError):
+                raise QupropError(
+                    f"the checkpoint in {self.folder.path} was written by another optimiser or model: "  # type: ignore[union-attr]
+                    "resume with the one the run was started with"
+                ) from None
+            state = tree_fill(state, leaves)
+
+        def save(now: bool = False) -> None:
+            leaves = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(tree_leaves(state))}
+            self.save(params, {**leaves, "order": order}, {"step": step, "running": [loss_sum, metric_sum, seen]}, now=now)
+
+        if found is None:
+            save(now=True)
+        status = "finished"
+        last = self.history[-1] if self.history else None
+        bar = TrainingProgress(total, done=step, enabled=self.progress)
+        with bar:
+            while step < total:
+                position = step % self.per_epoch
+                x, y = None, None
+                if self.data is not None:
+                    if self.batch == len(self.data[0]):
+                        x, y = self.data
+                    else:
+                        if position == 0:
+                            order = self.rng.permutation(len(self.data[0]))
+                        chosen = order[position * self.batch : (position + 1) * self.batch]
+                        x, y = self.data[0][chosen], None if self.data[1] is None else self.data[1][chosen]
+                loss, gradients, outputs = objective.loss_and_grad(params, x, y)
+                updates, state = self.optimiser.update(gradients, state, params)
+                params = apply_updates(params, updates)
+                size = len(outputs)
+                metric = objective.loss.metric(outputs, y)
+                loss_sum, metric_sum, seen = loss_sum + loss * size, metric_sum + (metric or 0.0) * size, seen + size
+                step += 1
+                if not math.isfinite(loss):
+                    raise TrainingFailed(f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs")
+                if step % self.per_epoch == 0 or step == total:
+                    last = self._epoch(step, loss_sum / seen, metric_sum / seen if metric is not None else None, params)
+                    loss_sum, metric_sum, seen = 0.0, 0.0, 0
+                shown = {k: v for k, v in (last or {}).items() if k not in ("step", "epoch", "seconds", "loss")}
+                bar.update(step, loss if seen else last["loss"], shown)  # type: ignore[index]
+                if interrupt.hit and step < total:
+                    status = "interrupted"
+                    break
+                save()
+        save(now=True)
+        # The loss written down is the mean over an epoch's steps; the result says what the parameters now give.
+        loss, metrics = self._final(params)
+        return self.result(params, loss, metrics, step, status)
+
+    def _epoch(self, step: int, loss: float, metric: float | None, params: Params) -> dict[str, Any]:
+        line: dict[str, Any] = {"step": step, "epoch": -(-step // self.per_epoch), "loss": loss}
+        name = self.objective.loss.metric_name
+        if metric is not None and name:
+            line[f"train_{name}"] = metric
+        if self.test is not None:
+            line["test_loss"], test_metric = self.objective.evaluate(params, *self.test)
+            if test_metric is not None:
+                line[f"test_{name}"] = test_metric
+        line["seconds"] = round(self.seconds(), 3)
+        self.record(line)
+        return line
+
+    def _final(self, params: Params) -> tuple[float, dict[str, float]]:
+        name, metrics = self.objective.loss.metric_name, {}
+        loss, metric = self.objective.evaluate(params, *(self.data or (None, None)))
+        if metric is not None:
+            metrics[f"train_{name}"] = metric
+        if self.test is not None:
+            metrics["test_loss"], test_metric = self.objective.evaluate(params, *self.test)
+            if test_metric is not None:
+                metrics[f"test_{name}"] = test_metric
+        return loss, metrics
+
+    # -- L-BFGS -------------------------------------------------------------------------------------------------------
+
+    def lbfgs(self, params: Params, interrupt: _Interrupt) -> Trained:
+        found = self.restore()
+        evaluations = []
+        logged = 0
+        if found is not None:
+            arrays, meta = found
+            try:
+                evaluations = list(zip(arrays["points"], arrays["losses"], arrays["slopes"], strict=True))
+                logged = meta["step"]
+            except (KeyError, ValueError):
+                raise QupropError(f"the checkpoint in {self.folder.path} was not written by L-BFGS: resume with its own optimiser") from None  # type: ignore[union-attr]
+        bar = TrainingProgress(self.total, done=0, enabled=self.progress)
+
+        def save(params: Params, step: int, now: bool) -> None:
+            points, losses, slopes = zip(*evaluations, strict=True) if evaluations else ((), (), ())
+            arrays = {"points": np.array(points), "losses": np.array(losses), "slopes": np.array(slopes)}
+            self.save(params, arrays, {"step": max(step, logged)}, now=now)
+
+        def line(step: int, loss: float, params: Params) -> None:
+            if step > logged:  # a resumed run goes through its recorded steps again and must not write them twice
+                self._epoch(step, loss, None, params)
+            bar.update(step, loss, {})
+
+        with bar:
+            params, steps, status = run_lbfgs(
+                lambda p: self.objective.loss_and_grad(p, *(self.data or (None, None)))[:2],
+                params, self.optimiser, self.total, evaluations=evaluations, save=save, line=line, stop=lambda: interrupt.hit,
+            )  # fmt: skip
+        save(params, steps, True)
+        loss, metrics = self._final(params)
+        return self.result(params, loss, metrics, steps, status)
+
+
+class _Interrupt:
+    """While it is open the first Ctrl-C only sets ``hit``; the second one acts as always."""
+
+    def __init__(self) -> None:
+        self.hit = False
+        self._previous: Any = None
+
+    def __enter__(self) -> _Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.hit:
+            raise KeyboardInterrupt
+        self.hit = True
+
+    def __exit__(self, *_: Any) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+
+def _loss(loss: str | Loss) -> Loss:
+    if isinstance(loss, Loss):
+        return loss
+    if loss not in LOSSES:
+        raise QupropError(f"unknown loss {loss!r}: {nearest(str(loss), LOSSES)}")
+    if loss == "fidelity":
+        raise QupropError("the fidelity loss needs its target state: pass loss=Fidelity(target)")
+    return LOSSES[loss]()
+
+
+def _folder(out, resume, model, loss, objective, params, optimiser, total, batch, seed) -> RunFolder | None:
+    if out is None:
+        if resume:
+            raise QupropError("`resume` needs the run folder: pass out=...")
+        return None
+    if isinstance(out, RunFolder):
+        return out
+    text = model.to_text()
+    definition = {
+        "model": {"sha256": hashlib.sha256(text.encode()).hexdigest(), "n_qubits": model.n_qubits, "n_params": model.n_params},
+        "train": {
+            "loss": type(loss).__name__, "head": objective.head, "optimiser": type(optimiser).__name__, "total_steps": total,
+            "batch_size": batch, "seed": seed, "parameters": {k: list(v.shape) for k, v in params.items()}, "precision": objective.precision,
+        },
+        "versions": versions(),
+    }  # fmt: skip
+    if not resume:
+        return RunFolder.create(out, definition, model_text=text)
+    folder = RunFolder.open(out)
+    for section in ("model", "train"):
+        for key, value in json.loads(json.dumps(definition[section])).items():
+            kept = folder.definition.get(section, {}).get(key)
+            if value is not None and kept != value:
+                raise QupropError(f"the run in {folder.path} has {section}.{key} = {kept}, got {value}: resume with what it was started with")
+    return folder
+
+
+def _same(saved: np.ndarray, like: Any) -> Any:
+    like_array = np.asarray(like)
+    if saved.shape != like_array.shape or saved.dtype != like_array.dtype:
+        raise ValueError
+    if isinstance(like, int | float) and not isinstance(like, np.generic):
+        return type(like)(saved.item())
+    # optax keeps JAX arrays, which round and promote in their own way: give back what it would have had.
+    return like.__array_namespace__().asarray(saved) if hasattr(like, "__array_namespace__") else saved
+
+
+def _plain_state(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _plain_state(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
