@@ -30,13 +30,15 @@ HERE = Path(__file__).parent
 # Who gives the reference, in this order: a peer before us, so that we are the ones who are checked.
 REFERENCE_ORDER = ("lightning", "mindquantum", "qulacs", "tensorcircuit", "quprop")
 ONLY_ALL_THREADS_FROM = 20  # qubits: from here one thread is never the faster choice; not tried
+QNODE_AT = ("hea-4", "hea-10", "hea-16", "hva-12", "hva-18")  # enough to show what a QNode adds to its binding
+MEMORY_FROM = 16  # qubits: below, the state is lost in what the interpreter moves
 QUICK = ("hea-4", "hea-8", "hea-10", "hea-12", "hva-12", "uccsd-lih", "batch-8", "scaling-100")
 
 
 def main() -> int:
     options = parse()
     out = Path(options.out)
-    names = options.only or (QUICK if options.quick else [n for n in WORKLOADS if workload(n).n_params <= 100_000])
+    names = options.only or (QUICK if options.quick else list(WORKLOADS))
     results = Results(out, resume=options.resume)
     pythons = {"quprop": options.python_quprop, "peers": options.python_peers}
     results.begin(environment(pythons), lambda: measure_all(options.python_peers, tuple(range(1, available_cores() + 1))))
@@ -59,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep the rows already in --out and run what is missing")
     parser.add_argument("--retry", action="store_true", help="with --resume: run rows that failed again")
     parser.add_argument("--budget", type=float, default=None, help="seconds of timing per case (default 1, quick 0.3)")
-    parser.add_argument("--time-limit", type=float, default=200.0, help="seconds for a case, all in all")
+    parser.add_argument("--time-limit", type=float, default=120.0, help="seconds for a case, all in all")
     parser.add_argument("--memory-limit", type=float, default=0.8, help="share of the machine's memory for a case")
     parser.add_argument("--python-quprop", default=sys.executable, help="interpreter that can import quprop")
     parser.add_argument("--python-peers", default=sys.executable, help="interpreter that can import the peers")
@@ -83,7 +85,9 @@ class Results:
 
     def find(self, name: str, precision: str, library: str) -> dict | None:
         key = (name, workload(name).fingerprint(), precision, library)
-        return next((r for r in self.data["rows"] if (r["workload"], r["fingerprint"], r["precision"], r["library"]) == key), None)
+        return next(
+            (r for r in self.data["rows"] if (r["workload"], r["fingerprint"], r["precision"], r["library"]) == key), None
+        )
 
     def add(self, row: dict) -> None:
         key = (row["workload"], row["precision"], row["library"])
@@ -101,6 +105,7 @@ def run_group(name: str, precision: str, options, results: Results, folder: Path
     """All libraries on one workload at one precision."""
     w = workload(name)
     reference = folder / f"{name}.npz"
+    results_before = [r for r in results.data["rows"] if r["workload"] == name and r["status"] == "ok"]
     for library in sorted(options.libraries, key=lambda item: (item not in REFERENCE_ORDER, *_position(item))):
         old = results.find(name, precision, library)
         if old is not None and (old["status"] == "ok" or not options.retry):
@@ -108,11 +113,35 @@ def run_group(name: str, precision: str, options, results: Results, folder: Path
         info = LIBRARIES[library]
         if library != tables.OURS and (not w.peers or precision not in info.precisions):
             continue
-        if info.special and not w.excitations:
+        if (info.special and not w.excitations) or (library == "lightning-qnode" and name not in QNODE_AT):
             continue
+        if not reference.exists() and (results_before or precision == "single"):
+            make_reference(name, reference, options, pythons)  # its row is there already, its answer is not
         row = best_of_threads(name, precision, library, options, reference, pythons)
+        if library == tables.OURS and row["status"] == "ok" and w.n_qubits >= MEMORY_FROM:
+            row |= working_memory(row, options, pythons)
         results.add(row)
         print(one_line(row), flush=True)
+
+
+def make_reference(name: str, path: Path, options, pythons: dict) -> None:
+    for library in REFERENCE_ORDER if workload(name).peers else (tables.OURS,):
+        spec = {"library": library, "workload": name, "precision": "double", "threads": available_cores()}
+        python = pythons["quprop" if library == tables.OURS else "peers"]
+        run_worker(spec | {"only": "answer", "save": str(path)}, python, options)
+        if path.exists():
+            return
+
+
+def working_memory(row: dict, options, pythons: dict) -> dict:
+    """Bytes that one value and one gradient take beyond the built model, and their ratio."""
+    spec = {key: row[key] for key in ("library", "workload", "precision", "threads")}
+    value, gradient = (
+        run_worker(spec | {"only": what}, pythons["quprop"], options).get("bytes") for what in ("value", "gradient")
+    )
+    if not value or not gradient:
+        return {}
+    return {"value_working_memory": value, "grad_working_memory": gradient, "omega_memory": gradient / value}
 
 
 def _position(library: str) -> tuple[int]:
@@ -183,7 +212,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def one_line(row: dict) -> str:
-    start = f"{row['workload']:<14}{row['precision']:<8}{row['library']:<19}"
+    start = f"{row['workload']:<15}{row['precision']:<7}{row['library']:<19}"
     if row["status"] != "ok":
         return f"{start}{row['status']} {row.get('message', '')}"[:100]
     return (
@@ -199,6 +228,7 @@ def print_report(results: Results) -> None:
         ("Against the fastest peer", tables.summary_table(rows)),
         ("Against the machine (limit.py says what is counted)", tables.limit_table(rows, machine)),
         ("Measured rates", tables.machine_lines(machine)),
+        ("Our memory", tables.memory_lines(rows)),
         ("Scaling", tables.scaling_lines(rows)),
     ):
         print(f"\n{title}\n" + "\n".join(lines))

@@ -30,12 +30,12 @@ def _in_order(rows: Iterable[dict]) -> list[tuple[str, str, list[dict]]]:
 
 
 def times_table(rows: list[dict]) -> list[str]:
-    head = f"{'workload':<14}{'prec.':<8}{'library':<20}{'M':>7}{'value ms':>10}{'grad ms':>10}{'first s':>9}{'omega':>7}{'x ours':>8}{'GB':>6}"
+    head = f"{'workload':<15}{'prec.':<7}{'library':<20}{'M':>7}{'value ms':>10}{'grad ms':>10}{'first s':>9}{'omega':>7}{'x ours':>8}{'GB':>6}"
     lines = [head, "-" * len(head)]
     for name, precision, group in _in_order(rows):
         ours = next((r["grad_s"] for r in group if r["library"] == OURS and r["status"] == "ok"), None)
         for row in sorted(group, key=lambda r: list(LIBRARIES).index(r["library"])):
-            start = f"{name:<14}{precision:<8}{row['library']:<20}"
+            start = f"{name:<15}{precision:<7}{row['library']:<20}"
             if row["status"] != "ok":
                 lines.append(f"{start}{row['status']}: {row.get('message', '')}"[:100])
                 continue
@@ -49,14 +49,14 @@ def times_table(rows: list[dict]) -> list[str]:
 
 def summary_table(rows: list[dict]) -> list[str]:
     """Fastest peer against us; special-purpose libraries (fixed electron number) in a column of their own."""
-    head = f"{'workload':<14}{'prec.':<8}{'ours ms':>10}  {'fastest peer':<16}{'ms':>10}{'ratio':>8}  {'special':<20}{'ratio':>8}"
+    head = f"{'workload':<15}{'prec.':<7}{'ours ms':>10}  {'fastest peer':<16}{'ms':>10}{'ratio':>8}  {'special':<20}{'ratio':>8}"
     lines = [head, "-" * len(head)]
     for name, precision, group in _in_order(rows):
         good = [r for r in group if r["status"] == "ok"]
         ours = next((r["grad_s"] for r in good if r["library"] == OURS), None)
         peers = [r for r in good if r["library"] != OURS and not LIBRARIES[r["library"]].special]
         special = [r for r in good if LIBRARIES[r["library"]].special]
-        line = f"{name:<14}{precision:<8}{milliseconds(ours):>10}  "
+        line = f"{name:<15}{precision:<7}{milliseconds(ours):>10}  "
         if peers:
             best = min(peers, key=lambda r: r["grad_s"])
             line += f"{best['library']:<16}{milliseconds(best['grad_s']):>10}"
@@ -67,19 +67,21 @@ def summary_table(rows: list[dict]) -> list[str]:
                 line += f"{ratio:>7.1f}{' ' if ratio >= goal else '!'}"
         if special:
             best = min(special, key=lambda r: r["grad_s"])
-            line = f"{line:<70}{best['library']:<20}" + (f"{best['grad_s'] / ours:>8.1f}" if ours else milliseconds(best["grad_s"]).rjust(8))
+            line = f"{line:<70}{best['library']:<20}" + (
+                f"{best['grad_s'] / ours:>8.1f}" if ours else milliseconds(best["grad_s"]).rjust(8)
+            )
         lines.append(line)
     return [*lines, "! below the goal: 10 from n = 10 on and for the batch, 1 below"]
 
 
 def limit_table(rows: list[dict], machine: dict) -> list[str]:
-    head = f"{'workload':<14}{'prec.':<8}{'M-adds G':>10}{'GB moved':>10}{'compute ms':>12}{'traffic ms':>12}{'ours ms':>10}{'ours/limit':>12}{'dB':>6}"
+    head = f"{'workload':<15}{'prec.':<7}{'M-adds G':>10}{'GB moved':>10}{'compute ms':>12}{'traffic ms':>12}{'ours ms':>10}{'ours/limit':>12}{'dB':>6}"
     lines = [head, "-" * len(head)]
     for name, precision, group in _in_order(rows):
         ours = next((r["grad_s"] for r in group if r["library"] == OURS and r["status"] == "ok"), None)
         limit = limit_seconds(workload(name), precision, machine)
         line = (
-            f"{name:<14}{precision:<8}{limit['multiply_adds'] / 1e9:>10.4f}{limit['bytes'] / 1e9:>10.3f}"
+            f"{name:<15}{precision:<7}{limit['multiply_adds'] / 1e9:>10.4f}{limit['bytes'] / 1e9:>10.3f}"
             f"{milliseconds(limit['compute_s']):>12}{milliseconds(limit['traffic_s']):>12}{milliseconds(ours):>10}"
         )
         if ours:
@@ -99,6 +101,21 @@ def machine_lines(machine: dict) -> list[str]:
     return lines
 
 
+def memory_lines(rows: list[dict]) -> list[str]:
+    """Our memory, in units of the state vector and as gradient over value."""
+    lines = []
+    for name, precision, group in _in_order(rows):
+        for row in group:
+            if row.get("omega_memory"):
+                state = (8 if precision == "single" else 16) << row["n_qubits"]
+                value, gradient = row["value_working_memory"], row["grad_working_memory"]
+                lines.append(
+                    f"{name:<15}{precision:<7} value {value / state:5.2f} states, gradient {gradient / state:5.2f} states"
+                    f" ({gradient / 2**20:.0f} MiB), omega {row['omega_memory']:.2f}"
+                )
+    return lines
+
+
 def scaling_lines(rows: list[dict]) -> list[str]:
     """Slope of log time against log M at n = 16, by least squares."""
     lines = []
@@ -106,7 +123,10 @@ def scaling_lines(rows: list[dict]) -> list[str]:
         points = sorted(
             (r["n_params"], r["grad_s"])
             for r in rows
-            if r["workload"].startswith("scaling-") and r["library"] == OURS and r["precision"] == precision and r["status"] == "ok"
+            if r["workload"].startswith("scaling-")
+            and r["library"] == OURS
+            and r["precision"] == precision
+            and r["status"] == "ok"
         )
         if len(points) < 2:
             continue

@@ -6,6 +6,7 @@ row as JSON. `exact_gradients.py` starts these with the thread counts in the env
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.metadata
@@ -34,12 +35,14 @@ def run(spec: dict) -> dict:
     start = time.perf_counter()
     library = importlib.import_module(LIBRARIES[spec["library"]].module)
     row = {"import_s": time.perf_counter() - start, "versions": versions(library)}
-    base = memory()["now"]
     w = workload(spec["workload"])
     theta = w.theta
     names = library.variants(w)
     if not names:
         return {**row, "status": "not applicable"}
+
+    if spec.get("only"):
+        return only(spec, library, w, names[0])
 
     best = None
     candidates = []
@@ -60,17 +63,12 @@ def run(spec: dict) -> dict:
     probe, name, case, first_call, answer = best
     row |= {"variant": name, "first_call_s": first_call, "candidates": candidates, **answer}
     if spec.get("save"):
-        np.savez(spec["save"], value=answer["value"], gradient=case.value_and_grad(theta)[1], fingerprint=w.fingerprint())
+        np.savez(spec["save"], value=answer["value"], gradient=case.value_and_grad(theta)[1])
     if spec.get("beat_s") is not None and probe > 1.15 * spec["beat_s"]:
         return {**row, "status": "slower", "grad_s": probe}
 
-    gc.collect()
-    reset_memory_peak()
     value_times = times(case.value, theta, budget=spec["budget_s"] / 3)
-    value_peak = memory()["peak"]
-    reset_memory_peak()
     gradient_times = times(case.value_and_grad, theta, budget=spec["budget_s"])
-    gradient_peak = memory()["peak"]
     value_s, grad_s = statistics.median(value_times), statistics.median(gradient_times)
     return {
         **row,
@@ -80,11 +78,25 @@ def run(spec: dict) -> dict:
         "grad_quartiles_s": np.quantile(gradient_times, [0.25, 0.75]).tolist(),
         "repeats": len(gradient_times),
         "omega_time": grad_s / value_s,
-        "peak_rss": memory()["ever"],
-        "value_working_memory": value_peak - base,
-        "grad_working_memory": gradient_peak - base,
-        "omega_memory": (gradient_peak - base) / max(value_peak - base, 1),
+        "peak_rss": memory()["peak"],
     }
+
+
+def only(spec: dict, library, w, name: str) -> dict:
+    """Not a row: "answer" saves a reference; "value" and "gradient" give the memory that one such call takes above the built model.
+
+    Memory needs a process for each, as libraries keep buffers between calls.
+    """
+    case = library.build(w, spec["precision"], name, spec["threads"])
+    if spec["only"] == "answer":
+        value, gradient = case.value_and_grad(w.theta)
+        np.savez(spec["save"], value=value, gradient=gradient)
+        return {"status": "ok"}
+    gc.collect()
+    before = memory()["now"]
+    reset_memory_peak()
+    (case.value if spec["only"] == "value" else case.value_and_grad)(w.theta)
+    return {"status": "ok", "bytes": memory()["peak"] - before}
 
 
 def times(function, theta: np.ndarray, *, budget: float, least: int = 3, most: int = 2000) -> list[float]:
@@ -127,25 +139,22 @@ def versions(library) -> dict[str, str]:
 
 
 def memory() -> dict[str, int]:
-    """Resident bytes of this process: now, the peak since `reset_memory_peak`, and the highest ever seen here."""
+    """Resident bytes of this process: now, and the peak since `reset_memory_peak`."""
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux: only the peak is to be had
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return {"now": peak, "peak": peak, "ever": peak}
+        return {"now": peak, "peak": peak}
     fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
     now, peak = (int(fields[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
-    memory.highest = max(getattr(memory, "highest", 0), peak)
-    return {"now": now, "peak": peak, "ever": memory.highest}
+    return {"now": now, "peak": peak}
 
 
 def reset_memory_peak() -> None:
-    memory()  # remember the peak so far
-    try:
+    # where this is refused the peak includes what came before
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # then the peak of the value includes what came before: omega_memory is too small, and says so by being near 1
 
 
 if __name__ == "__main__":

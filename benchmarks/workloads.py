@@ -191,7 +191,15 @@ def spin_conserving_excitations(n_electrons: int, n_qubits: int) -> list[Excitat
     return [Excitation(old, new, k) for k, (old, new) in enumerate(singles + doubles)]
 
 
-_PRODUCT = {"II": (1, "I"), "XY": (1j, "Z"), "YZ": (1j, "X"), "ZX": (1j, "Y"), "YX": (-1j, "Z"), "ZY": (-1j, "X"), "XZ": (-1j, "Y")}
+_PRODUCT = {
+    "II": (1, "I"),
+    "XY": (1j, "Z"),
+    "YZ": (1j, "X"),
+    "ZX": (1j, "Y"),
+    "YX": (-1j, "Z"),
+    "ZY": (-1j, "X"),
+    "XZ": (-1j, "Y"),
+}
 _PRODUCT |= {p + p: (1, "I") for p in "XYZ"} | {"I" + p: (1, p) for p in "XYZ"} | {p + "I": (1, p) for p in "XYZ"}
 
 

@@ -1,6 +1,7 @@
 // From parameters and inputs to the coefficients of every rotation, and back from angle derivatives to parameters.
 #pragma once
 
+#include <array>
 #include <cmath>
 
 #include "memory.hpp"
@@ -37,7 +38,9 @@ struct Inputs {
   const double* v_x[64 / 4];
 };
 
-inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bool dual, Angles& out) {
+// `unwind`: the backward sweep goes all the way to the start of the circuit, read-only passes included.
+inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bool unwind, Angles& out) {
+  const bool dual = plan.dual;
   const Description& d = plan.d;
   const std::size_t n_drivers = d.mono_ptr.size() - 1, n_terms = plan.terms.size();
   out.columns = columns;
@@ -121,16 +124,19 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
   // Products of cosines: what a segment lacks in norm, and what a derivative read within it must be multiplied by.
   out.segment_scale.reserve(std::size_t{plan.n_segments} * columns);
   out.derivative_scale.reserve(n_terms * columns);
-  List<double> product(columns, 1.0);
+  List<double> product(columns, 1.0), grown(columns, 1.0);  // of the segment; of its part that was un-rotated
   for (std::size_t p = plan.passes.size(); p-- > 0;) {
     const Pass& pass = plan.passes[p];
-    if (pass.segment_last) std::fill(product.begin(), product.end(), 1.0);
+    if (pass.segment_last) { std::fill(product.begin(), product.end(), 1.0); std::fill(grown.begin(), grown.end(), 1.0); }
+    const bool unrotated = unwind || p >= plan.n_read_only;
     for (std::uint32_t o = pass.n_ops; o-- > 0;) {
       const Op& op = plan.ops[pass.first_op + o];
       for (std::uint32_t k = op.first_term; k < op.first_term + op.n_terms; ++k)
         for (int c = 0; c < columns; ++c) {
-          out.derivative_scale[k * columns + c] = product[c] * product[c];
-          if (op.n_terms == 1) product[c] *= out.cosine[k * columns + c];
+          out.derivative_scale[k * columns + c] = grown[c] * grown[c];
+          if (op.grouped) continue;
+          product[c] *= out.cosine[k * columns + c];
+          if (unrotated) grown[c] *= out.cosine[k * columns + c];
         }
     }
     if (pass.segment_first)
@@ -138,8 +144,21 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
   }
 }
 
-// One lane of a coefficient table: sign of a z mask on lane l (address lanes), 1 in batches.
-inline double lane_sign(Mask z, int lane, int lane_bits) { return lane_bits && parity(z & static_cast<Mask>(lane)) ? -1.0 : 1.0; }
+// Signs of a z mask on the lanes, (-1)^|z & l|; all 1 in batches, whose lanes are samples.
+template <int W> const double* lane_signs(Mask z, int lane_bits) {
+  static const auto table = [] {
+    std::array<std::array<double, W>, W> t{};
+    for (int m = 0; m < W; ++m)
+      for (int l = 0; l < W; ++l) t[m][l] = parity(static_cast<Mask>(m & l)) ? -1.0 : 1.0;
+    return t;
+  }();
+  return table[lane_bits ? z & (W - 1) : 0].data();
+}
+
+// Spreads per-column numbers over the lanes: one column serves all, the last one fills up.
+template <int W> QP_INLINE void spread(const double* from, int columns, double* to) {
+  for (int l = 0; l < W; ++l) to[l] = columns == 1 ? from[0] : from[l];
+}
 
 // The vectors the tiles load.  `active` bits of shared groups are written too, so each set of tables has its own ops.
 template <class R> void build_tables(const Layout& plan, const Angles& a, List<TileOp>& tile_ops, Array<Vec<R>>& tables, Array<Vec<R>>& scales) {
@@ -148,41 +167,44 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
   tables.reserve(std::max<std::size_t>(plan.table_size, 1));
   scales.reserve(std::max<std::size_t>(plan.n_segments, 1));
   tile_ops = plan.tile_ops;
-  auto column = [&](int l) { return columns == 1 ? 0 : std::min(l, columns - 1); };
+  auto column = [&](int l) { return columns == 1 ? 0 : l; };
   for (std::size_t o = 0; o < plan.ops.size(); ++o) {
     const Op& op = plan.ops[o];
     Vec<R>* out = tables.data() + op.tile.table;
     const int stride = op.tile.stride;
-    if (op.n_terms == 1) {
+    if (!op.grouped) {
       const Term& t = plan.terms[op.first_term];
       const std::size_t at = std::size_t{op.first_term} * columns;
-      for (int l = 0; l < W; ++l) {
-        const int c = column(l);
-        const double sign = t.sign * lane_sign(t.z, l, plan.lane_bits);
-        const R tangent = static_cast<R>(sign * a.sine[at + c] / a.cosine[at + c]);
-        out[0][l] = tangent;
-        if (plan.dual) { out[1][l] = static_cast<R>(sign * a.tangent[at + c]); out[3][l] = -out[1][l]; }
-        out[stride][l] = -tangent;
+      const double* sign = lane_signs<W>(t.z, plan.lane_bits);
+      double tangent[W], turn[W] = {};
+      for (int c = 0; c < columns; ++c) tangent[c] = t.sign * a.sine[at + c] / a.cosine[at + c];
+      if (columns == 1) for (int l = 1; l < W; ++l) tangent[l] = tangent[0];
+      for (int l = 0; l < W; ++l) out[0][l] = static_cast<R>(sign[l] * tangent[l]);
+      out[stride] = -out[0];
+      if (plan.dual) {
+        spread<W>(&a.tangent[at], columns, turn);
+        for (int l = 0; l < W; ++l) out[1][l] = static_cast<R>(t.sign * sign[l] * turn[l]);
+        out[3] = -out[1];
       }
     } else if (!op.shared) {
       // product over terms of cos - i sign sin, doubling the table with each
-      double re[64][W], im[64][W];
+      alignas(64) double re[1 << kMaxGroup][W], im[1 << kMaxGroup][W];
       for (int l = 0; l < W; ++l) { re[0][l] = 1; im[0][l] = 0; }
       for (std::uint32_t k = 0; k < op.n_terms; ++k) {
         const Term& t = plan.terms[op.first_term + k];
         const std::size_t at = (std::size_t{op.first_term} + k) * columns;
-        double co[W], si[W];
-        for (int l = 0; l < W; ++l) {
-          co[l] = a.cosine[at + column(l)];
-          si[l] = t.sign * lane_sign(t.z, l, plan.lane_bits) * a.sine[at + column(l)];
-        }
+        const double* sign = lane_signs<W>(t.z, plan.lane_bits);
+        alignas(64) double co[W], si[W];
+        spread<W>(&a.cosine[at], columns, co);
+        spread<W>(&a.sine[at], columns, si);
+        for (int l = 0; l < W; ++l) si[l] *= t.sign * sign[l];
         for (std::uint32_t p = 0; p < (1u << k); ++p) {
           double* r0 = re[p]; double* i0 = im[p];
           double* r1 = re[p | 1u << k]; double* i1 = im[p | 1u << k];
           for (int l = 0; l < W; ++l) {
-            const double r = r0[l], i = i0[l];
-            r0[l] = r * co[l] - i * si[l]; i0[l] = r * si[l] + i * co[l];
-            r1[l] = r * co[l] + i * si[l]; i1[l] = i * co[l] - r * si[l];
+            const double rc = r0[l] * co[l], rs = r0[l] * si[l], ic = i0[l] * co[l], is = i0[l] * si[l];
+            r0[l] = rc - is; i0[l] = rs + ic;
+            r1[l] = rc + is; i1[l] = ic - rs;
           }
         }
       }
@@ -194,7 +216,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
             double w = 0;
             for (std::uint32_t k = 0; k < op.n_terms; ++k) {
               const Term& t = plan.terms[op.first_term + k];
-              w += (p >> k & 1 ? -1 : 1) * t.sign * lane_sign(t.z, l, plan.lane_bits) * a.tangent[(std::size_t{op.first_term} + k) * columns + column(l)];
+              w += (p >> k & 1 ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * a.tangent[(std::size_t{op.first_term} + k) * columns + column(l)];
             }
             out[p * stride + 2][l] = static_cast<R>(w);
           }
@@ -208,7 +230,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
           double f = 0, norm = 0;
           for (std::uint32_t k = 0; k < op.n_terms; ++k) {
             const Term& t = plan.terms[op.first_term + k];
-            f += (parity(p & t.pattern) ? -1 : 1) * t.sign * lane_sign(t.z, l, plan.lane_bits) * t.coefficient * a.flip[(std::size_t{op.first_term} + k) * columns + c];
+            f += (parity(p & t.pattern) ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * t.coefficient * a.flip[(std::size_t{op.first_term} + k) * columns + c];
             norm += std::abs(t.coefficient);
           }
           if (std::abs(f) < 1e-12 * norm) f = 0;
@@ -236,7 +258,7 @@ template <int W> void collect_derivatives(const Layout& plan, const Run& run, co
   const int columns = a.columns;
   const bool batch = plan.lane_bits == 0;
   const int slots = plan.dual ? 2 : 1;
-  auto column = [&](int l) { return columns == 1 ? 0 : std::min(l, columns - 1); };
+  auto column = [&](int l) { return columns == 1 ? 0 : l; };
   for (std::uint32_t p = run.first_pass; p < run.first_pass + run.n_passes; ++p)
     for (std::uint32_t o = plan.passes[p].first_op; o < plan.passes[p].first_op + plan.passes[p].n_ops; ++o) {
       const Op& op = plan.ops[o];
@@ -245,17 +267,19 @@ template <int W> void collect_derivatives(const Layout& plan, const Run& run, co
       for (std::uint32_t k = 0; k < op.n_terms; ++k) {
         const Term& t = plan.terms[op.first_term + k];
         const std::size_t at = (std::size_t{op.first_term} + k) * columns;
-        double g[W] = {};
+        alignas(64) double g[W] = {};
         for (std::uint32_t q = 0; q < patterns; ++q) {
-          const double sign = parity(q & t.pattern) ? -1.0 : 1.0;
-          for (int l = 0; l < W; ++l) g[l] += sign * w[q * slots * W + l];
+          const double* from = w + std::size_t{q} * slots * W;
+          if (parity(q & t.pattern)) { for (int l = 0; l < W; ++l) g[l] -= from[l]; }
+          else { for (int l = 0; l < W; ++l) g[l] += from[l]; }
         }
         const double factor = t.sign * t.coefficient;
         if (batch) {
           for (int l = 0; l < W; ++l) out[static_cast<std::size_t>(t.driver) * W + l] += g[l] * factor * a.flip[at + column(l)] * a.derivative_scale[at + column(l)];
         } else {
           double total = 0;
-          for (int l = 0; l < W; ++l) total += g[l] * lane_sign(t.z, l, plan.lane_bits);
+          const double* sign = lane_signs<W>(t.z, plan.lane_bits);
+          for (int l = 0; l < W; ++l) total += g[l] * sign[l];
           out[t.driver] += total * factor * a.flip[at] * a.derivative_scale[at];
         }
       }

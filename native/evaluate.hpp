@@ -75,7 +75,7 @@ template <class R> class Evaluator {
     const bool uniform = req.n_theta == 1 && !(plan_.inputs_turn && req.n_x > 1) && !(plan_.dual && tasks > 1);
     if (uniform && tasks > 1) {
       common = std::make_unique<Tables<R>>();
-      common->prepare(plan_, inputs(req, 0, 1), 1);
+      common->prepare(plan_, inputs(req, 0, 1), 1, out.lambda != nullptr);
     }
     const std::size_t P = plan_.d.n_params;
     const bool sum = out.sum_theta && out.d_theta;
@@ -141,7 +141,7 @@ template <class R> class Evaluator {
     Tables<R>* tables = common;
     if (!tables) {
       tables = &space.tables;
-      tables->prepare(plan_, in, batch && !(req.n_theta == 1 && (req.n_x == 1 || !plan_.inputs_turn)) ? W : 1);
+      tables->prepare(plan_, in, batch && !(req.n_theta == 1 && (req.n_x == 1 || !plan_.inputs_turn)) ? W : 1, out.lambda != nullptr);
     }
     const bool gradient = out.d_theta || out.d_x || out.lambda;
     const bool dual = plan_.dual;

@@ -4,7 +4,7 @@
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/shared_ptr.h>
 
-#include "evaluate.hpp"
+#include "support.hpp"
 
 namespace nb = nanobind;
 
@@ -56,6 +56,23 @@ Description description(const nb::dict& p) {
   return d;
 }
 
+SupportDescription support_description(const nb::dict& p) {
+  SupportDescription d;
+  d.polynomials.n_params = nb::cast<int>(p["n_params"]);
+  d.polynomials.n_inputs = nb::cast<int>(p["n_inputs"]);
+  d.polynomials.mono_ptr = list<std::int32_t>(p, "mono_ptr"); d.polynomials.var_ptr = list<std::int32_t>(p, "var_ptr");
+  d.polynomials.var = list<std::int32_t>(p, "var"); d.polynomials.mono = list<double>(p, "mono");
+  d.n_states = nb::cast<std::size_t>(p["n_states"]);
+  d.real = nb::cast<bool>(p["real"]);
+  d.start = list<double>(p, "start");
+  d.step_driver = list<std::int32_t>(p, "step_driver"); d.step_kind = list<std::int32_t>(p, "step_kind");
+  d.step_f = list<double>(p, "step_f"); d.step_ptr = list<std::int64_t>(p, "step_ptr");
+  d.pair = list<std::int32_t>(p, "pair");
+  d.row_ptr = list<std::int64_t>(p, "row_ptr"); d.column = list<std::int32_t>(p, "column");
+  d.entry = list<double>(p, "entry");
+  return d;
+}
+
 // Lets Ctrl-C through during long sweeps: asks Python at most twenty times a second.
 std::function<void()> signal_check() {
   auto last = std::make_shared<std::chrono::steady_clock::time_point>(std::chrono::steady_clock::now());
@@ -93,7 +110,7 @@ struct Args {
 
 double* pointer(nb::handle h) { return h.is_none() ? nullptr : nb::cast<Out>(h).data(); }
 
-template <class R> void run(Evaluator<R>& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
+template <class E, class R> void run(E& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
   try {
     nb::gil_scoped_release free;
     self.evaluate(req, out, keep, resume, signal_check());
@@ -102,25 +119,14 @@ template <class R> void run(Evaluator<R>& self, const Request& req, Output& out,
   }
 }
 
-template <class R> void bind(nb::module_& m, const char* name, const char* kept) {
-  nb::class_<Kept<R>>(m, kept).def(nb::init<>());
-  using E = Evaluator<R>;
-  nb::class_<E>(m, name)
-      .def("__init__", [](E* self, const nb::dict& plan, bool dual) { new (self) E(description(plan), dual); })
-      .def_prop_ro_static("lanes", [](nb::handle) { return kWidth<R>; })
-      .def_prop_ro("table_vectors", [](const E& e) { return e.layout().table_size; })
-      .def("values", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle values, Kept<R>* keep) {
+// What the evaluators have in common: values, and gradients.
+template <class R, class E> nb::class_<E> bind_values_and_gradient(nb::class_<E> c) {
+  c.def("values", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle values, Kept<R>* keep) {
         Args a(theta, x, start, n, batch, threads);
         Output out;
         out.values = pointer(values);
         run(self, a.req, out, keep, false);
       }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("values").none(), nb::arg("keep").none())
-      .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states) {
-        Args a(theta, x, start, n, batch, threads);
-        Output out;
-        out.state = pointer(states);
-        run<R>(self, a.req, out, nullptr, false);
-      })
       .def("gradient", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle weights,
                           nb::handle weighted, nb::handle d_theta, bool sum_theta, nb::handle d_x, nb::handle lambda, Kept<R>* keep) {
         Args a(theta, x, start, n, batch, threads);
@@ -135,7 +141,28 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
         out.lambda = pointer(lambda);
         run(self, a.req, out, keep, true);
       }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("weights"),
-         nb::arg("weighted").none(), nb::arg("d_theta").none(), nb::arg("sum_theta"), nb::arg("d_x").none(), nb::arg("lambda_").none(), nb::arg("keep").none())
+         nb::arg("weighted").none(), nb::arg("d_theta").none(), nb::arg("sum_theta"), nb::arg("d_x").none(), nb::arg("lambda_").none(), nb::arg("keep").none());
+  return c;
+}
+
+template <class R> void bind_support(nb::module_& m, const char* name) {
+  using E = SupportEvaluator<R>;
+  bind_values_and_gradient<R>(nb::class_<E>(m, name).def("__init__", [](E* self, const nb::dict& plan) { new (self) E(support_description(plan)); }));
+}
+
+template <class R> void bind(nb::module_& m, const char* name, const char* kept) {
+  nb::class_<Kept<R>>(m, kept).def(nb::init<>());
+  using E = Evaluator<R>;
+  bind_values_and_gradient<R>(nb::class_<E>(m, name))
+      .def("__init__", [](E* self, const nb::dict& plan, bool dual) { new (self) E(description(plan), dual); })
+      .def_prop_ro_static("lanes", [](nb::handle) { return kWidth<R>; })
+      .def_prop_ro("table_vectors", [](const E& e) { return e.layout().table_size; })
+      .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states) {
+        Args a(theta, x, start, n, batch, threads);
+        Output out;
+        out.state = pointer(states);
+        run<E, R>(self, a.req, out, nullptr, false);
+      })
       .def("hessian_vector", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle weights,
                                 nb::handle v_theta, nb::handle v_x, nb::handle start_tangent, nb::handle d_theta, nb::handle d_x, nb::handle h_theta, nb::handle h_x, nb::handle lambda, nb::handle lambda_tangent) {
         Args a(theta, x, start, n, batch, threads);
@@ -153,7 +180,7 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
         out.d_theta = pointer(d_theta); out.d_x = pointer(d_x);
         out.h_theta = pointer(h_theta); out.h_x = pointer(h_x);
         out.lambda = pointer(lambda); out.lambda_tangent = pointer(lambda_tangent);
-        run<R>(self, a.req, out, nullptr, true);
+        run<E, R>(self, a.req, out, nullptr, true);
       }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("weights"),
          nb::arg("v_theta"), nb::arg("v_x"), nb::arg("start_tangent").none(), nb::arg("d_theta").none(), nb::arg("d_x").none(), nb::arg("h_theta").none(), nb::arg("h_x").none(),
          nb::arg("lambda_").none(), nb::arg("lambda_tangent").none());
@@ -166,4 +193,6 @@ NB_MODULE(QP_MODULE, m) {
   m.attr("vector_bytes") = QP_VECTOR_BYTES;
   qp::bind<double>(m, "Double", "KeptDouble");
   qp::bind<float>(m, "Single", "KeptSingle");
+  qp::bind_support<double>(m, "SupportDouble");
+  qp::bind_support<float>(m, "SupportSingle");
 }

@@ -131,14 +131,16 @@ struct Op {
   TileOp tile;
   std::uint32_t first_term, n_terms, rank;
   List<Mask> pattern_basis;  // z masks of the pattern bits
+  bool grouped;              // by its summed angle; a diagonal rotation counts as a group of one
   bool shared;               // one driver turns all terms: inactive patterns may be skipped
 };
 
 struct Pass {
-  std::uint32_t first_op = 0, n_ops = 0, n_tiles = 0, offset[4] = {};
+  std::uint32_t first_op = 0, n_ops = 0, n_tiles = 0, n_inner = 1, offset[4] = {};
   Split sig, addr;
   List<std::uint32_t> addr_low, addr_high;
   List<Mask> pattern_z;      // full z mask of each signature bit
+  PassKind kind = PassKind::kGeneral;
   bool skippable = false, segment_first = false, segment_last = false;
   std::uint32_t segment = 0, accumulator = 0, n_accumulators = 0;
 };
@@ -171,12 +173,14 @@ struct Layout {
   List<Bucket> buckets;
   List<ObsTerm> obs_terms;
   std::uint32_t obs_table_size = 0, obs_accumulators = 0;
+  std::uint32_t n_read_only = 0;  // so many passes at the start commute altogether: backwards their derivatives are only read
   bool dual, inputs_turn = false;  // inputs_turn: some angle depends on an input
 
   Layout(Description description, bool dual_) : d(std::move(description)), n_up(d.n_up), lane_bits(d.lane_bits), dual(dual_) {
     for (std::size_t i = 0; i < d.var.size(); ++i) inputs_turn = inputs_turn || d.var[i] >= d.n_params;
     build_runs();
     build_segments();
+    find_read_only();
     build_observables();
   }
 
@@ -241,9 +245,10 @@ struct Layout {
       Op op{};
       op.first_term = static_cast<std::uint32_t>(terms.size());
       op.n_terms = d.op_term_ptr[o + 1] - d.op_term_ptr[o];
-      const bool group = op.n_terms > 1;
+      const bool group = op.n_terms > 1 || d.x[d.term[d.op_term_ptr[o]]] == 0;
+      op.grouped = group;
       List<Mask> zs;
-      op.shared = group;
+      op.shared = op.n_terms > 1;
       for (int k = d.op_term_ptr[o]; k < d.op_term_ptr[o + 1]; ++k) {
         const int rot = d.term[k];
         const int y = std::popcount(d.x[rot] & d.z[rot]) & 3;
@@ -298,18 +303,49 @@ struct Layout {
     }
     if (local_patterns.size() > 64) throw std::logic_error("plan: signature too long");
     pass.n_accumulators = accumulators - pass.accumulator;
+    pass.kind = kind_of(pass);
     List<Mask> sig, addr;
-    for (int q : loop) {
+    for (int q : loop) addr.push_back(Mask{1} << q);
+    if (pass.kind == PassKind::kPair && pass.n_ops <= 2) {
+      // Directions that keep both signs first: tiles of one signature then follow each other.
+      List<Mask> last;
+      for (const std::uint32_t f : local_patterns) {
+        const auto turns = [f](Mask v) { return parity(v & f) != 0; };
+        const auto pivot = std::find_if(addr.begin(), addr.end(), turns);
+        if (pivot == addr.end()) continue;
+        const Mask v = *pivot;
+        addr.erase(pivot);
+        for (Mask& w : addr) if (turns(w)) w ^= v;
+        for (Mask& w : last) if (turns(w)) w ^= v;
+        last.push_back(v);
+      }
+      pass.n_inner = std::uint32_t{1} << addr.size();
+      addr.insert(addr.end(), last.begin(), last.end());
+    }
+    for (const Mask v : addr) {
       Mask s = 0;
-      for (std::size_t i = 0; i < local_patterns.size(); ++i) s |= Mask{local_patterns[i] >> q & 1} << i;
+      for (std::size_t i = 0; i < local_patterns.size(); ++i) s |= Mask{parity(local_patterns[i] & v)} << i;
       sig.push_back(s);
-      addr.push_back(Mask{1} << q);
     }
     pass.sig = Split(sig);
     const Split a(addr);
     pass.addr_low.assign(a.low.begin(), a.low.end());
     pass.addr_high.assign(a.high.begin(), a.high.end());
     passes.push_back(std::move(pass));
+  }
+
+  PassKind kind_of(const Pass& pass) const {
+    bool diagonal = true, lanes = true, pair = true;
+    for (std::uint32_t k = 0; k < pass.n_ops; ++k) {
+      const std::uint8_t code = ops[pass.first_op + k].tile.code;
+      diagonal = diagonal && code == 64;
+      lanes = lanes && code < 64 && (code & 3) == 0 && (code >> 5 & 1);
+      pair = pair && ((k < 2 && code < 32 && (code & 3) == k + 1) || (k > 0 && code == 64));
+    }
+    if (diagonal) return PassKind::kDiagonal;
+    if (lanes) return PassKind::kLane;
+    if (pair) return PassKind::kPair;
+    return pass.n_ops == 1 && ops[pass.first_op].grouped ? PassKind::kGroup : PassKind::kGeneral;
   }
 
   // A segment is what may grow by 1/cos each before it must be scaled back: within a run, at most 48 single rotations.
@@ -321,9 +357,25 @@ struct Layout {
         Pass& pass = passes[p];
         if (!open) { pass.segment_first = true; open = true; singles = 0; ++n_segments; }
         pass.segment = n_segments - 1;
-        for (std::uint32_t o = pass.first_op; o < pass.first_op + pass.n_ops; ++o) singles += ops[o].n_terms == 1;
+        for (std::uint32_t o = pass.first_op; o < pass.first_op + pass.n_ops; ++o) singles += !ops[o].grouped;
         if (singles > 48 || p + 1 == run.first_pass + run.n_passes) { pass.segment_last = true; open = false; }
       }
+    }
+  }
+
+  void find_read_only() {
+    constexpr std::size_t most = 512;
+    List<const Term*> before;
+    for (const Pass& pass : passes) {
+      for (std::uint32_t o = pass.first_op; o < pass.first_op + pass.n_ops; ++o)
+        for (std::uint32_t k = ops[o].first_term; k < ops[o].first_term + ops[o].n_terms; ++k) {
+          const Term& t = terms[k];
+          for (const Term* b : before)
+            if (parity(t.x & b->z) ^ parity(t.z & b->x)) return;
+          before.push_back(&t);
+        }
+      if (before.size() > most) return;
+      ++n_read_only;
     }
   }
 

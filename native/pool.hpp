@@ -69,14 +69,17 @@ class Pool {
   int size() const { return static_cast<int>(threads_.size()) + 1; }
   bool belongs_here() const { return getpid() == owner_; }
 
-  // job(worker) on every worker, the calling thread being worker 0; returns when all are done.
+  // job(worker) on the calling thread, which is worker 0, and on every worker that is awake in time; returns when all who
+  // came are done.  The job hands out its own work, so nobody has to come: a sleeping worker never delays a short loop.
   void run(const std::function<void(int)>& job) {
     job_ = &job;
-    pending_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
+    const unsigned now = generation_.load(std::memory_order_relaxed) + 1;
+    open_.store(now);
+    generation_.store(now);
     generation_.notify_all();
     job(0);
-    while (pending_.load(std::memory_order_acquire) != 0) relax();
+    open_.store(0);
+    while (inside_.load() != 0) relax();
   }
 
   std::mutex& lock() { return lock_; }
@@ -94,14 +97,16 @@ class Pool {
       if (now == seen) continue;
       seen = now;
       if (stop_.load()) return;
-      (*job_)(id);
-      pending_.fetch_sub(1, std::memory_order_release);
+      inside_.fetch_add(1);
+      if (open_.load() == now) (*job_)(id);  // once counted inside, an open job waits for us
+      inside_.fetch_sub(1);
     }
   }
 
   std::vector<std::thread> threads_;
   std::atomic<unsigned> generation_{0};
-  std::atomic<int> pending_{0};
+  std::atomic<unsigned> open_{0};  // the generation whose job may be joined, 0 for none
+  std::atomic<int> inside_{0};
   std::atomic<bool> stop_{false};
   const std::function<void(int)>* job_ = nullptr;
   std::mutex lock_;

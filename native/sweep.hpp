@@ -37,8 +37,10 @@ template <class R> struct Tables {
   Angles angles;
   List<TileOp> ops;
   Array<Vec<R>> vectors, scales;
-  void prepare(const Layout& plan, const Inputs& in, int columns) {
-    prepare_angles(plan, in, columns, plan.dual, angles);
+  bool unwind = false;  // backwards: all the way to the start of the circuit
+  void prepare(const Layout& plan, const Inputs& in, int columns, bool to_the_start) {
+    unwind = to_the_start || plan.dual;
+    prepare_angles(plan, in, columns, unwind, angles);
     build_tables<R>(plan, angles, ops, vectors, scales);
   }
 };
@@ -100,7 +102,9 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
   if (is_backward(MODE)) space.sums.reserve(std::max<std::size_t>(1, n_acc * W * run.n_chunks));
   crew.each(run.n_chunks, [&](std::uint32_t chunk, int worker) {
     Scratch<R>& scratch = space.scratch[worker];
-    scratch.block.reserve(block * S);
+    // Blocks of psi and lambda start at different lines of a page: equal ones would compete for the same cache sets.
+    const std::size_t apart = block + 10;
+    scratch.block.reserve(apart * S);
     scratch.accumulators.reserve(std::max<std::size_t>(n_acc, 1));
     double* sums = is_backward(MODE) ? space.sums.data() + n_acc * W * chunk : nullptr;
     if (is_backward(MODE)) {
@@ -112,11 +116,12 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
       const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
       Vec<R>* states[4] = {};
       for (int k = 0; k < S; ++k) {
-        states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + block * k;
+        states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + apart * k;
         if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
       }
       for (std::uint32_t j = 0; j < run.n_passes; ++j) {
-        const Pass& pass = plan.passes[run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j)];
+        const std::uint32_t number = run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j);
+        const Pass& pass = plan.passes[number];
         TileArgs<R> args;
         args.ops = tables.ops.data() + pass.first_op;
         args.n_ops = static_cast<int>(pass.n_ops);
@@ -143,10 +148,15 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
         args.scale = (is_backward(MODE) ? pass.segment_first : pass.segment_last) ? &tables.scales[pass.segment] : nullptr;
         for (int k = 0; k < S; ++k) args.state[k] = states[k];
         args.skippable = pass.skippable;
+        args.n_inner = pass.n_inner;
         args.permutations = permutations<R>();
-        tile_pass<R, MODE>(args);
+        if constexpr (MODE == kBackward) {
+          if (!tables.unwind && number < plan.n_read_only) { tile_pass<R, kRead>(pass.kind, args); continue; }
+        }
+        tile_pass<R, MODE>(pass.kind, args);
       }
-      if (!run.space.identity)
+      const bool done = MODE == kBackward && run.first_pass == 0 && !tables.unwind;  // nobody reads the states any more
+      if (!run.space.identity && !done)
         for (int k = 0; k < S; ++k) scatter<R, false>(run.space, base, states[k], space.state[k].data());
     }
     if (is_backward(MODE) && sizeof(R) == 8)
@@ -199,9 +209,11 @@ template <class R> void build_obs_tables(const Layout& plan, const Angles& a, co
       const ObsTerm& t = plan.obs_terms[b.first_term + k];
       const Mask x = plan.d.obs_x[t.string], z = plan.d.obs_z[t.string];
       double v[W];
+      const int one = frame_sign(plan, a, x, z, 0);
+      const double* sign = lane_signs<W>(z, plan.lane_bits);
       for (int l = 0; l < W; ++l) {
-        const int wc = weight_columns == 1 ? 0 : std::min(l, weight_columns - 1);
-        v[l] = t.sign * lane_sign(z, l, plan.lane_bits) * weights[wc * n_strings + t.string] * frame_sign(plan, a, x, z, a.columns == 1 ? 0 : l);
+        const int wc = weight_columns == 1 ? 0 : l;
+        v[l] = t.sign * sign[l] * weights[wc * n_strings + t.string] * (a.columns == 1 ? one : frame_sign(plan, a, x, z, l));
       }
       for (std::uint32_t p = 0; p < patterns; ++p) {
         const double s = parity(p & t.pattern) ? -1.0 : 1.0;
@@ -349,10 +361,10 @@ template <class R> void expectations(const Layout& plan, Space<R>& space, const 
       const Bucket& b = plan.buckets[k];
       for (std::uint32_t t = b.first_term; t < b.first_term + b.n_terms; ++t) {
         const ObsTerm& term = plan.obs_terms[t];
-        const Mask z = plan.d.obs_z[term.string];
+        const double* lanes = lane_signs<W>(plan.d.obs_z[term.string], plan.lane_bits);
         for (std::uint32_t p = 0; p < 1u << b.pattern_basis.size(); ++p) {
           const double s = (parity(p & term.pattern) ? -1.0 : 1.0) * term.sign;
-          for (int l = 0; l < W; ++l) strings[std::size_t(term.string) * W + l] += s * lane_sign(z, l, plan.lane_bits) * sums[(std::size_t{b.accumulator - first_acc} + p) * W + l];
+          for (int l = 0; l < W; ++l) strings[std::size_t(term.string) * W + l] += s * lanes[l] * sums[(std::size_t{b.accumulator - first_acc} + p) * W + l];
         }
       }
     }

@@ -5,13 +5,17 @@
 // takes the rotation off both.  Duals (tangents) ride along for Hessian-vector products.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 
 #include "vec.hpp"
 
 namespace qp {
 
-enum Mode { kForward = 0, kBackward = 1, kForwardDual = 2, kBackwardDual = 3 };
+// kRead reads derivatives without taking the rotations off: enough for commuting rotations at the start of a circuit.
+enum Mode { kForward = 0, kBackward = 1, kForwardDual = 2, kBackwardDual = 3, kRead = 5 };
+constexpr int kMaxGroup = 6;  // terms of a group with angles of their own; blocks.MAX_GROUP may not exceed it
+
 constexpr bool is_backward(int mode) { return mode & 1; }
 constexpr bool is_dual(int mode) { return mode & 2; }
 // Buffers of a block, in this order: psi, lambda (backwards), psi tangent, lambda tangent (duals).
@@ -48,6 +52,7 @@ template <class R> struct TileArgs {
   const Vec<R>* scale;            // null, or what to multiply by when storing
   Vec<R>* state[4];
   bool skippable;                 // every op is a group that may be inactive
+  std::uint32_t n_inner;          // tiles in a row with the same signature (pairs)
   const Permutation<R>* permutations;
 };
 
@@ -120,6 +125,10 @@ template <class R, int MODE, int CODE> QP_INLINE void single_op(Tile<R> (&s)[n_s
     Op::subtract(s[0], q, t);
     Op::partner(s[1], q, perm);
     Op::subtract(s[1], q, t);
+  } else if constexpr (MODE == kRead) {
+    Vec<R> g{}, h{};
+    Op::inner(s[1], q, g, h);
+    args.accumulators[op.accumulator + p] += g + h;
   } else if constexpr (MODE == kForwardDual) {
     Op::add(s[0], q, t);
     Op::partner(s[1], q, perm);
@@ -201,6 +210,8 @@ template <class R, int MODE, int CODE> QP_INLINE void group_op(Tile<R> (&s)[n_st
     rotate(s[0], q, off);
     Op::partner(s[1], q, perm);
     rotate(s[1], q, off);
+  } else if constexpr (MODE == kRead) {
+    weigh(s[1], q, 0, 1);
   } else if constexpr (MODE == kForwardDual) {
     rotate(s[0], q, on);
     Op::partner(s[1], q, perm);
@@ -232,28 +243,68 @@ template <class R, int MODE, int CODE> QP_INLINE void group_op(Tile<R> (&s)[n_st
 #define QP_GROUP(code) case 64 + code: group_op<R, MODE, code>(s, args, op, sig); break;
 #define QP_GROUPS4(code) QP_GROUP(code) QP_GROUP(code + 1) QP_GROUP(code + 2) QP_GROUP(code + 3)
 
-template <class R, int MODE> void tile_pass(const TileArgs<R>& args) {
-  constexpr int S = n_states(MODE);
-  // Single precision: partial sums stay short and are emptied into doubles.
-  constexpr std::uint32_t emptied_every = 32;
+// Single precision: partial sums stay short and are emptied into doubles.
+constexpr std::uint32_t kEmptiedEvery = 32;
+
+template <class R> QP_INLINE void empty(const TileArgs<R>& args) {
+  for (std::uint32_t a = 0; a < args.n_accumulators; ++a) {
+    for (int l = 0; l < kWidth<R>; ++l) args.sums[a * kWidth<R> + l] += static_cast<double>(args.accumulators[args.first_accumulator + a][l]);
+    args.accumulators[args.first_accumulator + a] = Vec<R>{};
+  }
+}
+
+template <class R, int S> QP_INLINE void load(const TileArgs<R>& args, std::uint32_t address, Tile<R> (&s)[S]) {
+  unrolled<R>([&](auto k) QP_LAMBDA_INLINE {
+    QP_FOR_ELEMENTS(
+      const Vec<R>* from = args.state[k] + 2 * static_cast<std::size_t>(address ^ args.offset[e]);
+      s[k].re[e] = from[0]; s[k].im[e] = from[1];);
+  }, std::make_integer_sequence<int, S>{});
+}
+
+template <class R, int S> QP_INLINE void store(const TileArgs<R>& args, std::uint32_t address, Tile<R> (&s)[S]) {
+  if (args.scale) {
+    const Vec<R> f = *args.scale;
+    unrolled<R>([&](auto k) QP_LAMBDA_INLINE { QP_FOR_ELEMENTS(s[k].re[e] *= f; s[k].im[e] *= f;); }, std::make_integer_sequence<int, S>{});
+  }
+  unrolled<R>([&](auto k) QP_LAMBDA_INLINE {
+    QP_FOR_ELEMENTS(
+      Vec<R>* to = args.state[k] + 2 * static_cast<std::size_t>(address ^ args.offset[e]);
+      to[0] = s[k].re[e]; to[1] = s[k].im[e];);
+  }, std::make_integer_sequence<int, S>{});
+}
+
+// Visits every tile: load, body, scale, store.  `wanted(signature)` says whether a tile has anything to do.
+// `args` must be a local copy, or every store would make the compiler read it again.
+template <class R, int MODE, class Wanted, class Body> QP_INLINE void for_tiles(const TileArgs<R>& args, Wanted&& wanted, Body&& body) {
   for (std::uint32_t i = 0; i < args.n_tiles; ++i) {
     const std::uint64_t sig = args.sig_low[i & 63] ^ args.sig_high[i >> 6] ^ args.sig_coset;
-    if (args.skippable) {
-      std::uint64_t any = 0;
-      for (int k = 0; k < args.n_ops; ++k) {
-        const TileOp& op = args.ops[k];
-        const unsigned p = static_cast<unsigned>((sig >> op.shift) & op.pattern_mask);
-        any |= (op.active >> (p ^ op.element[0])) | (op.active >> (p ^ op.element[1])) | (op.active >> (p ^ op.element[2])) | (op.active >> (p ^ op.element[3]));
-      }
-      if (!(any & 1) && !args.scale) continue;
+    if (wanted(sig) || args.scale) {
+      const std::uint32_t address = args.addr_low[i & 63] ^ args.addr_high[i >> 6];
+      Tile<R> s[n_states(MODE)];
+      load<R>(args, address, s);
+      body(s, sig);
+      if constexpr (MODE != kRead) store<R>(args, address, s);
     }
-    const std::uint32_t address = args.addr_low[i & 63] ^ args.addr_high[i >> 6];
-    Tile<R> s[S];
-    for (int k = 0; k < S; ++k) {
-      QP_FOR_ELEMENTS(
-        const Vec<R>* from = args.state[k] + 2 * static_cast<std::size_t>(address ^ args.offset[e]);
-        s[k].re[e] = from[0]; s[k].im[e] = from[1];);
+    if constexpr (is_backward(MODE) && sizeof(R) == 4) {
+      if (i % kEmptiedEvery == kEmptiedEvery - 1 || i + 1 == args.n_tiles) empty<R>(args);
     }
+  }
+}
+
+inline unsigned active_in(const TileOp& op, std::uint64_t sig) {
+  const unsigned p = static_cast<unsigned>((sig >> op.shift) & op.pattern_mask);
+  return static_cast<unsigned>(((op.active >> (p ^ op.element[0])) | (op.active >> (p ^ op.element[1])) | (op.active >> (p ^ op.element[2])) | (op.active >> (p ^ op.element[3]))) & 1);
+}
+
+// Any program at all.  The switch keeps the tile in the first-level cache rather than in registers.
+template <class R, int MODE> void general_pass(const TileArgs<R>& given) {
+  const TileArgs<R> args = given;
+  auto wanted = [&](std::uint64_t sig) QP_LAMBDA_INLINE {
+    if (!args.skippable) return true;
+    for (int k = 0; k < args.n_ops; ++k) if (active_in(args.ops[k], sig)) return true;
+    return false;
+  };
+  for_tiles<R, MODE>(args, wanted, [&](auto& s, std::uint64_t sig) QP_LAMBDA_INLINE {
     const TileOp* first = is_backward(MODE) ? args.ops + args.n_ops - 1 : args.ops;
     for (int k = 0; k < args.n_ops; ++k) {
       const TileOp& op = is_backward(MODE) ? first[-k] : first[k];
@@ -263,22 +314,209 @@ template <class R, int MODE> void tile_pass(const TileArgs<R>& args) {
         default: __builtin_unreachable();
       }
     }
-    if (args.scale) {
-      const Vec<R> f = *args.scale;
-      for (int k = 0; k < S; ++k) { QP_FOR_ELEMENTS(s[k].re[e] *= f; s[k].im[e] *= f;); }
+  });
+}
+
+// Diagonal groups: the phases are multiplied first, psi and lambda once; w = Im(conj(lambda) psi) serves all derivatives.
+template <class R, int MODE> QP_INLINE void diagonal_ops(Tile<R> (&s)[n_states(MODE)], const TileArgs<R>& args, int first, int last, std::uint64_t sig) {
+  Vec<R> w[4], c[4], d[4];
+  if constexpr (is_backward(MODE)) { QP_FOR_ELEMENTS(w[e] = s[1].re[e] * s[0].im[e] - s[1].im[e] * s[0].re[e];); }
+  for (int k = first; k < last; ++k) {
+    const TileOp& op = args.ops[k];
+    const unsigned p = static_cast<unsigned>((sig >> op.shift) & op.pattern_mask);
+    const Vec<R>* const table = args.tables + op.table;
+    Vec<R>* const acc = args.accumulators + op.accumulator;
+    QP_FOR_ELEMENTS(
+      const unsigned at = p ^ op.element[e];
+      if constexpr (is_backward(MODE)) acc[at] += w[e];
+      if constexpr (MODE == kRead) return;
+      const Vec<R> tc = table[2 * at]; const Vec<R> td = table[2 * at + 1];
+      if (k == first) {
+        c[e] = tc; d[e] = td;
+      } else {
+        const Vec<R> keep = c[e];
+        c[e] = keep * tc - d[e] * td;
+        d[e] = keep * td + d[e] * tc;
+      });
+  }
+  if constexpr (MODE != kRead) unrolled<R>([&](auto k) QP_LAMBDA_INLINE {
+    QP_FOR_ELEMENTS(
+      const Vec<R> re = s[k].re[e]; const Vec<R> im = s[k].im[e];
+      if constexpr (is_backward(MODE)) { s[k].re[e] = c[e] * re - d[e] * im; s[k].im[e] = c[e] * im + d[e] * re; }
+      else { s[k].re[e] = c[e] * re + d[e] * im; s[k].im[e] = c[e] * im - d[e] * re; });
+  }, std::make_integer_sequence<int, n_states(MODE)>{});
+}
+
+template <class R, int MODE> void diagonal_pass(const TileArgs<R>& args) {
+  const TileArgs<R> own = args;
+  for_tiles<R, MODE>(own, [](std::uint64_t) QP_LAMBDA_INLINE { return true; }, [&](auto& s, std::uint64_t sig) QP_LAMBDA_INLINE {
+    diagonal_ops<R, MODE>(s, own, 0, own.n_ops, sig);
+  });
+}
+
+// A single rotation whose coefficient and sums are in registers.
+template <class R, int MODE, int CODE> QP_INLINE void turn(Tile<R> (&s)[n_states(MODE)], Vec<R> t, Vec<R>& g, Vec<R>& h) {
+  using Op = Single<R, CODE & 3, (CODE >> 2) & 3, (CODE >> 4) & 1, false>;
+  Tile<R> q;
+  const Permutation<R> none{};
+  Op::partner(s[0], q, none);
+  if constexpr (!is_backward(MODE)) {
+    Op::add(s[0], q, t);
+  } else {
+    Op::inner(s[1], q, g, h);
+    if constexpr (MODE != kRead) {
+      Op::subtract(s[0], q, t);
+      Op::partner(s[1], q, none);
+      Op::subtract(s[1], q, t);
     }
-    for (int k = 0; k < S; ++k) {
-      QP_FOR_ELEMENTS(
-        Vec<R>* to = args.state[k] + 2 * static_cast<std::size_t>(address ^ args.offset[e]);
-        to[0] = s[k].re[e]; to[1] = s[k].im[e];);
+  }
+}
+
+// Two single rotations along the two dimensions of the tile: tiles of one signature follow each other.
+template <class R, int MODE, int A, int B> void pair_pass(const TileArgs<R>& given) {
+  const TileArgs<R> args = given;
+  const TileOp a = args.ops[0], b = args.ops[B < 0 ? 0 : 1];
+  const std::uint32_t step = sizeof(R) == 4 && is_backward(MODE) ? std::min(args.n_inner, kEmptiedEvery) : args.n_inner;
+  for (std::uint32_t first = 0; first < args.n_tiles; first += step) {
+    const std::uint64_t sig = args.sig_low[first & 63] ^ args.sig_high[first >> 6] ^ args.sig_coset;
+    const unsigned pa = static_cast<unsigned>(sig >> a.shift) & 1u, pb = static_cast<unsigned>(sig >> b.shift) & 1u;
+    const Vec<R> ta = args.tables[a.table + pa * a.stride], tb = args.tables[b.table + pb * b.stride];
+    Vec<R> ga{}, ha{}, gb{}, hb{};
+    for (std::uint32_t i = first; i < first + step; ++i) {
+      const std::uint32_t address = args.addr_low[i & 63] ^ args.addr_high[i >> 6];
+      Tile<R> s[n_states(MODE)];
+      load<R>(args, address, s);
+      if constexpr (!is_backward(MODE)) turn<R, MODE, A>(s, ta, ga, ha);
+      if constexpr (B >= 0) turn<R, MODE, B>(s, tb, gb, hb);
+      if constexpr (is_backward(MODE)) turn<R, MODE, A>(s, ta, ga, ha);
+      if constexpr (MODE != kRead) store<R>(args, address, s);
     }
-    if constexpr (is_backward(MODE) && sizeof(R) == 4) {
-      if (i % emptied_every == emptied_every - 1 || i + 1 == args.n_tiles) {
-        for (std::uint32_t a = 0; a < args.n_accumulators; ++a) {
-          for (int l = 0; l < kWidth<R>; ++l) args.sums[a * kWidth<R> + l] += static_cast<double>(args.accumulators[args.first_accumulator + a][l]);
-          args.accumulators[args.first_accumulator + a] = Vec<R>{};
+    if constexpr (is_backward(MODE)) {
+      auto keep = [&](const TileOp& op, unsigned p, Vec<R> sum) QP_LAMBDA_INLINE {
+        if constexpr (sizeof(R) == 4) {
+          double* to = args.sums + std::size_t{op.accumulator + p - args.first_accumulator} * kWidth<R>;
+          for (int l = 0; l < kWidth<R>; ++l) to[l] += static_cast<double>(sum[l]);
+        } else {
+          args.accumulators[op.accumulator + p] += sum;
         }
-      }
+      };
+      keep(a, pa, ga + ha);
+      if constexpr (B >= 0) keep(b, pb, gb + hb);
+    }
+  }
+}
+
+// The same with diagonal groups after them.
+template <class R, int MODE, int A, int B> void pair_and_diagonal_pass(const TileArgs<R>& given) {
+  constexpr int mixing = B < 0 ? 1 : 2;
+  const TileArgs<R> args = given;
+  const TileOp a = args.ops[0], b = args.ops[mixing - 1];
+  for_tiles<R, MODE>(args, [](std::uint64_t) QP_LAMBDA_INLINE { return true; }, [&](auto& s, std::uint64_t sig) QP_LAMBDA_INLINE {
+    if constexpr (!is_backward(MODE)) single_op<R, MODE, A>(s, args, a, sig);
+    if constexpr (is_backward(MODE)) diagonal_ops<R, MODE>(s, args, mixing, args.n_ops, sig);
+    if constexpr (B >= 0) single_op<R, MODE, B>(s, args, b, sig);
+    if constexpr (is_backward(MODE)) single_op<R, MODE, A>(s, args, a, sig);
+    if constexpr (!is_backward(MODE)) diagonal_ops<R, MODE>(s, args, mixing, args.n_ops, sig);
+  });
+}
+
+// One group of rotations with x in the tile.
+template <class R, int MODE, int CODE> void group_pass(const TileArgs<R>& args) {
+  const TileOp op = args.ops[0];
+  const TileArgs<R> own = args;
+  for_tiles<R, MODE>(own, [&](std::uint64_t sig) QP_LAMBDA_INLINE { return active_in(op, sig); },
+    [&](auto& s, std::uint64_t sig) QP_LAMBDA_INLINE { group_op<R, MODE, CODE>(s, own, op, sig); });
+}
+
+// Rotations that mix lanes only.
+template <class R, int MODE> void lane_pass(const TileArgs<R>& args) {
+  const TileArgs<R> own = args;
+  const int n_ops = own.n_ops;
+  auto one = [&](auto& s, const TileOp& op, std::uint64_t sig, auto real) QP_LAMBDA_INLINE {
+    using Op = Single<R, 0, 0, decltype(real)::value, true>;
+    const unsigned p = static_cast<unsigned>(sig >> op.shift) & 1u;
+    const Permutation<R> perm = own.permutations[op.permutation];
+    const Vec<R>* const table = own.tables + op.table;
+    Tile<R> q;
+    Op::partner(s[0], q, perm);
+    if constexpr (is_backward(MODE)) {
+      Vec<R> g{};
+      QP_FOR_ELEMENTS(
+        Vec<R> w;
+        if constexpr (decltype(real)::value) w = -(s[1].re[e] * q.re[e] + s[1].im[e] * q.im[e]);
+        else w = s[1].re[e] * q.im[e] - s[1].im[e] * q.re[e];
+        g += w * splat<R>(op.element[e] ? R(-1) : R(1)););
+      own.accumulators[op.accumulator + p] += g;
+    }
+    if constexpr (MODE != kRead) unrolled<R>([&](auto k) QP_LAMBDA_INLINE {
+      if constexpr (k > 0) Op::partner(s[k], q, perm);
+      QP_FOR_ELEMENTS(
+        const Vec<R> t = table[p ^ op.element[e]];
+        if constexpr (decltype(real)::value) {
+          if constexpr (is_backward(MODE)) { s[k].re[e] += t * q.re[e]; s[k].im[e] += t * q.im[e]; }
+          else { s[k].re[e] -= t * q.re[e]; s[k].im[e] -= t * q.im[e]; }
+        } else {
+          if constexpr (is_backward(MODE)) { s[k].re[e] -= t * q.im[e]; s[k].im[e] += t * q.re[e]; }
+          else { s[k].re[e] += t * q.im[e]; s[k].im[e] -= t * q.re[e]; }
+        });
+    }, std::make_integer_sequence<int, n_states(MODE)>{});
+  };
+  for_tiles<R, MODE>(own, [](std::uint64_t) QP_LAMBDA_INLINE { return true; }, [&](auto& s, std::uint64_t sig) QP_LAMBDA_INLINE {
+    // Runs of one kind in loops of their own, so that no branch stands between two of them.
+    const TileOp* op = is_backward(MODE) ? own.ops + n_ops - 1 : own.ops;
+    const TileOp* const end = is_backward(MODE) ? own.ops - 1 : own.ops + n_ops;
+    constexpr int step = is_backward(MODE) ? -1 : 1;
+    while (op != end) {
+      for (; op != end && (op->code >> 4 & 1); op += step) one(s, *op, sig, std::true_type{});
+      for (; op != end && !(op->code >> 4 & 1); op += step) one(s, *op, sig, std::false_type{});
+    }
+  });
+}
+
+// Which of these a pass can use.  Duals always take the general one.
+enum class PassKind : std::uint8_t { kGeneral, kPair, kGroup, kLane, kDiagonal };
+
+template <class R, int MODE, int A, int B> void pair_pass_ab(const TileArgs<R>& args) {
+  if (args.n_ops > (B < 0 ? 1 : 2)) return pair_and_diagonal_pass<R, MODE, A, B>(args);
+  return pair_pass<R, MODE, A, B>(args);
+}
+
+template <class R, int MODE, int A> void pair_pass_a(const TileArgs<R>& args) {
+  if (args.n_ops == 1 || args.ops[1].code >= 64) return pair_pass_ab<R, MODE, A, -1>(args);
+  // codes with X = 2: K's second bit is the kind (real: odd), its first is free
+  switch (args.ops[1].code) {
+    case 2 | 0 << 2: return pair_pass_ab<R, MODE, A, 2 | 0 << 2>(args);
+    case 2 | 1 << 2: return pair_pass_ab<R, MODE, A, 2 | 1 << 2>(args);
+    case 2 | 2 << 2 | 16: return pair_pass_ab<R, MODE, A, 2 | 2 << 2 | 16>(args);
+    case 2 | 3 << 2 | 16: return pair_pass_ab<R, MODE, A, 2 | 3 << 2 | 16>(args);
+    default: __builtin_unreachable();
+  }
+}
+
+template <class R, int MODE> void tile_pass(PassKind kind, const TileArgs<R>& args) {
+  if constexpr (is_dual(MODE)) {
+    general_pass<R, MODE>(args);
+  } else {
+    switch (kind) {
+      case PassKind::kPair:
+        switch (args.ops[0].code) {
+          case 1 | 0 << 2: return pair_pass_a<R, MODE, 1 | 0 << 2>(args);
+          case 1 | 2 << 2: return pair_pass_a<R, MODE, 1 | 2 << 2>(args);
+          case 1 | 1 << 2 | 16: return pair_pass_a<R, MODE, 1 | 1 << 2 | 16>(args);
+          case 1 | 3 << 2 | 16: return pair_pass_a<R, MODE, 1 | 3 << 2 | 16>(args);
+          default: __builtin_unreachable();
+        }
+      case PassKind::kGroup:
+        switch (args.ops[0].code - 64) {
+          case 1: return group_pass<R, MODE, 1>(args);
+          case 5: return group_pass<R, MODE, 5>(args);
+          case 9: return group_pass<R, MODE, 9>(args);
+          case 13: return group_pass<R, MODE, 13>(args);
+          default: return general_pass<R, MODE>(args);
+        }
+      case PassKind::kLane: return lane_pass<R, MODE>(args);
+      case PassKind::kDiagonal: return diagonal_pass<R, MODE>(args);
+      default: return general_pass<R, MODE>(args);
     }
   }
 }

@@ -57,7 +57,11 @@ def test_first_adam_step_is_the_learning_rate():
 
 def test_cosine_begins_at_the_peak_and_ends_at_the_end():
     rate = cosine(0.2, 10, final=0.01)
-    assert rate(0) == pytest.approx(0.2) and rate(5) == pytest.approx(0.105) and rate(10) == rate(99) == pytest.approx(0.01)
+    assert (
+        rate(0) == pytest.approx(0.2)
+        and rate(5) == pytest.approx(0.105)
+        and rate(10) == rate(99) == pytest.approx(0.01)
+    )
 
 
 def test_a_state_survives_being_taken_apart_and_filled():
@@ -91,7 +95,8 @@ def test_bad_settings_are_one_sentence(make, words):
 
 
 def metric_by_differences(model, theta, x=None):
-    """G from the definition, with derivative states by fourth-order central differences of the rotations' own states."""
+    """G from the definition, with derivative states by fourth-order central differences of the rotations' own
+    states."""
     engine, step = ReferenceEngine(), 1e-3
     moves = step * np.eye(len(theta))
     points = np.concatenate([theta + k * moves for k in (-2, -1, 1, 2, 0)])

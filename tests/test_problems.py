@@ -23,7 +23,8 @@ def solve(name, out=None, **sections):
 
 @pytest.mark.parametrize("name, qubits, electrons, terms", [("h2", 4, 2, 15), ("lih", 12, 4, 631)])
 def test_shipped_hamiltonian_has_pyscfs_energies(name, qubits, electrons, terms):
-    """Exact diagonalisation of the Pauli sum gives PySCF's FCI energy, and its Hartree-Fock state PySCF's Hartree-Fock energy."""
+    """Exact diagonalisation of the Pauli sum gives PySCF's FCI energy, and its Hartree-Fock state PySCF's Hartree-Fock
+    energy."""
     molecule = chem.shipped(name)
     assert (molecule.n_qubits, molecule.n_electrons, len(molecule.hamiltonian)) == (qubits, electrons, terms)
     assert ground_energy(molecule.hamiltonian, qubits) == pytest.approx(molecule.fci_energy, abs=1e-8)
@@ -41,11 +42,14 @@ def test_ground_state_of_lih_is_neutral():
     weight = np.abs(vectors[:, 0]) ** 2
     index = np.arange(2**12)
     assert weight @ np.bitwise_count(index) == pytest.approx(4, abs=1e-6)
-    assert weight @ (np.bitwise_count(index & 0x555).astype(int) - np.bitwise_count(index & 0xAAA)) == pytest.approx(0, abs=1e-6)
+    assert weight @ (np.bitwise_count(index & 0x555).astype(int) - np.bitwise_count(index & 0xAAA)) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_jordan_wigner_against_the_operators_themselves():
-    """Random integrals with the symmetries of real orbitals, against dense matrices of a_p built by Kronecker products."""
+    """Random integrals with the symmetries of real orbitals, against dense matrices of a_p built by Kronecker
+    products."""
     rng = np.random.default_rng(0)
     one = rng.normal(size=(2, 2))
     one = one + one.T
@@ -108,7 +112,9 @@ def test_h2o_without_pyscf_says_how_to_get_it(monkeypatch):
 
 
 @pytest.mark.parametrize("ring", [False, True])
-@pytest.mark.parametrize("n, coupling, field", [(2, 1.0, 1.0), (3, 1.0, 0.4), (5, 0.5, 1.3), (6, 1.0, 1.0), (6, -1.0, 0.7), (7, 1.0, -0.6)])
+@pytest.mark.parametrize(
+    "n, coupling, field", [(2, 1.0, 1.0), (3, 1.0, 0.4), (5, 0.5, 1.3), (6, 1.0, 1.0), (6, -1.0, 0.7), (7, 1.0, -0.6)]
+)
 def test_free_fermions_give_the_energy_of_the_matrix(n, coupling, field, ring):
     if ring and coupling < 0 and n % 2:
         pytest.skip("refused")
@@ -187,18 +193,31 @@ def test_digits_are_the_digits():
     assert np.bincount(problem.test[1]).min() >= 43  # stratified
     assert (problem.data[0][:, 0] == 2.0).all() and abs(problem.data[0][:, 1:].mean(axis=0)).max() < 1e-12
     assert problem.reference["reference_accuracy"] > 0.95
-    plain = problems.PROBLEMS["digits"].build(problems.configure("digits", {"model": {"layers": 2, "encoding": "pixels"}}))
+    plain = problems.PROBLEMS["digits"].build(
+        problems.configure("digits", {"model": {"layers": 2, "encoding": "pixels"}})
+    )
     assert plain.data[0].min() == 0.0 and plain.data[0].max() == 1.0
 
 
 def test_a_short_digits_run_writes_its_folder(tmp_path):
     summary = solve("digits", tmp_path / "run", model={"layers": 3}, train={"epochs": 1, "batch_size": 256})
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "run.toml", "metrics.jsonl", "checkpoint.npz", "summary.json", "curves.png",
-    }  # fmt: skip
+        "run.toml",
+        "metrics.jsonl",
+        "checkpoint.npz",
+        "summary.json",
+        "curves.png",
+    }
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert {"test_accuracy", "reference_accuracy", "omega_time", "rotations", "parameter_shift_rotations", "seconds"} <= set(summary)
+    assert {
+        "test_accuracy",
+        "reference_accuracy",
+        "omega_time",
+        "rotations",
+        "parameter_shift_rotations",
+        "seconds",
+    } <= set(summary)
     m, samples = summary["n_rotations"], 1347
     assert m == 36 and summary["gradient_evaluations"] == samples
     assert summary["rotations"] == 3 * m * samples + m * summary["value_evaluations"]
@@ -222,7 +241,14 @@ def test_breast_cancer_comes_near_logistic_regression():
 
 def test_a_hamiltonian_of_ones_own_with_gates():
     terms = {"Z0 Z1": 1.0, "X0": 0.5, "X1": 0.5}
-    gates = ["ry(theta[0], 0)", "ry(-theta[1] + pi/2, 1)", "cx(0, 1)", "rotation('X0 Y1', 2*theta[2] - 0.1)", "rz(theta[3], 1)", "ry(theta[4], 0)"]
+    gates = [
+        "ry(theta[0], 0)",
+        "ry(-theta[1] + pi/2, 1)",
+        "cx(0, 1)",
+        "rotation('X0 Y1', 2*theta[2] - 0.1)",
+        "rz(theta[3], 1)",
+        "ry(theta[4], 0)",
+    ]
     summary = solve("hamiltonian", problem={"terms": terms}, model={"gates": gates})
     assert summary["reference_energy"] == pytest.approx(np.linalg.eigvalsh(qpr.PauliSum(terms).matrix(2))[0])
     assert summary["energy_error"] < 1e-6
@@ -251,7 +277,10 @@ BAD_SETTINGS = {
     "no terms": (lambda: solve("hamiltonian"), r"\[problem.terms\]"),
     "Pauli": (lambda: solve("hamiltonian", problem={"terms": {"Q0": 1.0}}), "Pauli"),
     "coefficient": (lambda: solve("hamiltonian", problem={"terms": {"Z0": "big"}}), "coefficient"),
-    "gate": (lambda: solve("hamiltonian", problem={"terms": {"Z0": 1.0}}, model={"gates": ["rj(theta[0], 0)"]}), "unknown gate 'rj'.*'r[xyz]'"),
+    "gate": (
+        lambda: solve("hamiltonian", problem={"terms": {"Z0": 1.0}}, model={"gates": ["rj(theta[0], 0)"]}),
+        "unknown gate 'rj'.*'r[xyz]'",
+    ),
     "gate form": (lambda: circuit_from_gates(1, ["import os"]), "reads like"),
     "gate number": (lambda: circuit_from_gates(1, [3]), "reads like"),
     "angle": (lambda: circuit_from_gates(1, ["rx(__import__('os'), 0)"]), "angles are made of"),
@@ -261,8 +290,11 @@ BAD_SETTINGS = {
     "qubit": (lambda: circuit_from_gates(2, ["cx(0, 2)"]), "2"),
     "twice": (lambda: circuit_from_gates(2, ["cx(1, 1)"]), "1"),
     "arguments": (lambda: circuit_from_gates(2, ["cx(1)"]), "cx"),
-    "inputs": (lambda: solve("hamiltonian", problem={"terms": {"Z0": 1.0}}, model={"gates": ["rx(x[0], 0)"]}), "no inputs"),
-}  # fmt: skip
+    "inputs": (
+        lambda: solve("hamiltonian", problem={"terms": {"Z0": 1.0}}, model={"gates": ["rx(x[0], 0)"]}),
+        "no inputs",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)

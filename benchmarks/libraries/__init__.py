@@ -30,6 +30,7 @@ BOTH = ("single", "double")
 LIBRARIES = {
     "quprop": Library("libraries.quprop_native", BOTH),
     "lightning": Library("libraries.lightning", BOTH),
+    "lightning-qnode": Library("libraries.lightning_qnode", BOTH),
     "mindquantum": Library("libraries.mindquantum_native", BOTH),
     "qulacs": Library("libraries.qulacs_backprop", ("double",)),
     "tensorcircuit": Library("libraries.tensorcircuit_jax", BOTH),

@@ -11,6 +11,10 @@ from scipy import sparse
 
 T = TypeVar("T")
 
+# Qubits up to which peers get the Hamiltonian as one sparse matrix: measured faster than term by term (5 to 40 %, more for
+# molecules), but 24 bytes times n 2^n terms: 0.5 GB at n = 20, 2 GB and a minute of building at 22.
+SPARSE_TO = 20
+
 
 def sparse_observable(workload, *, first_qubit_is_most_significant: bool, dtype=np.complex128) -> sparse.csr_matrix:
     """The Pauli sum as one CSR matrix, built term by term: row j has the entry i^|x&z| (-1)^|z&j'| in column j' = j ^ x."""

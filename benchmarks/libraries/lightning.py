@@ -13,7 +13,7 @@ import numpy as np
 import pennylane_lightning.lightning_qubit_ops as ops
 
 from . import Case
-from .common import SampleMap, sparse_observable
+from .common import SPARSE_TO, SampleMap, sparse_observable
 
 DISTRIBUTIONS = ("pennylane_lightning", "pennylane")
 
@@ -21,9 +21,9 @@ _NAMES = {"h": "Hadamard", "x": "PauliX", "cx": "CNOT", "rx": "RX", "ry": "RY", 
 
 
 def variants(workload) -> tuple[str, ...]:
-    if workload.n_qubits <= 4 or workload.excitations:
+    if workload.n_qubits < 12:
         return ("sparse", "words")
-    return ("words", "sparse") if workload.n_qubits <= 20 else ("words",)
+    return ("sparse",) if workload.n_qubits <= SPARSE_TO else ("words",)
 
 
 def _operations(workload) -> list[tuple[str, tuple[int, ...], int | None, float, int | None]]:
@@ -77,9 +77,7 @@ def build(workload, precision: str, variant: str, threads: int) -> Case:
     factor = np.array([op[3] for op in parametric if op[2] is not None])
 
     def angles(theta: list[float], x) -> list[list[float]]:
-        return [
-            [scale * theta[p]] if p is not None else ([x[i]] if i is not None else []) for _, _, p, scale, i in operations
-        ]
+        return [[scale * theta[p]] if p is not None else ([x[i]] if i is not None else []) for _, _, p, scale, i in operations]
 
     def run(theta: list[float], x):
         state = new_state(n)

@@ -10,14 +10,15 @@ from mindquantum.core.operators import Hamiltonian, QubitOperator
 from mindquantum.simulator import Simulator
 
 from . import Case
+from .common import SPARSE_TO
 
 DISTRIBUTIONS = ("mindquantum",)
 
 
 def variants(workload) -> tuple[str, ...]:
-    if workload.excitations:
-        return ("sparse",)
-    return ("words", "sparse") if workload.n_qubits <= 20 else ("words",)
+    if workload.n_qubits < 12:
+        return ("words", "sparse")
+    return ("sparse",) if workload.n_qubits <= SPARSE_TO else ("words",)
 
 
 def _qubit_operator(workload) -> QubitOperator:
@@ -63,7 +64,9 @@ def build(workload, precision: str, variant: str, threads: int) -> Case:
 
     def value(theta: np.ndarray) -> float:
         if workload.x is None:
-            return float(simulator.get_expectation(hamiltonian, circuit, pr=dict(zip(ansatz_names, theta[order], strict=True))).real)
+            return float(
+                simulator.get_expectation(hamiltonian, circuit, pr=dict(zip(ansatz_names, theta[order], strict=True))).real
+            )
         total = 0.0
         for row in x:
             numbers = dict(zip(ansatz_names, theta[order], strict=True)) | dict(zip(encoder_names, row, strict=True))

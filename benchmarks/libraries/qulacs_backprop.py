@@ -11,7 +11,7 @@ import numpy as np
 import qulacs
 
 from . import Case
-from .common import SampleMap, sparse_observable
+from .common import SPARSE_TO, SampleMap, sparse_observable
 
 DISTRIBUTIONS = ("qulacs",)
 
@@ -19,9 +19,9 @@ _AXIS = {"X": 1, "Y": 2, "Z": 3}
 
 
 def variants(workload) -> tuple[str, ...]:
-    if workload.excitations:
+    if workload.n_qubits < 12:
         return ("sparse", "observable")
-    return ("observable", "sparse") if workload.n_qubits <= 20 else ("observable",)
+    return ("sparse",) if workload.n_qubits <= SPARSE_TO else ("observable",)
 
 
 def _circuit(workload, x):

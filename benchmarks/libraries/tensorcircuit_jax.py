@@ -40,6 +40,7 @@ def build(workload, precision: str, variant: str, threads: int) -> Case:
         energy = _circuit_energy(workload, real)
 
     if workload.x is None:
+
         def loss(theta):
             return energy(theta, None)
     else:

@@ -1,4 +1,5 @@
-"""What defines a run, as one table of three sections (problem, model, train), from a built-in problem, a TOML file and ``--set``.
+"""What defines a run, as one table of three sections (problem, model, train), from a built-in problem, a TOML file and
+``--set``.
 
 Every problem lists its keys with a default and a line of help; anything else is refused with the nearest known name.
 """
@@ -47,7 +48,14 @@ class Setting:
         return value
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list", dict: "a table"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 
 
 def settle(schema: dict[str, dict[str, Setting]], given: Config) -> Config:

@@ -1,7 +1,8 @@
 """SciPy's L-BFGS as a loop that can be cut anywhere and continued bit for bit.
 
-SciPy keeps the state of its iteration to itself. But it is a deterministic function of the losses and gradients it was given: so those are
-what we keep. A resumed run goes through the recorded evaluations again, without computing them, and arrives where it was cut.
+SciPy keeps the state of its iteration to itself. But it is a deterministic function of the losses and gradients it was
+given: so those are what we keep. A resumed run goes through the recorded evaluations again, without computing them, and
+arrives where it was cut.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
 from quprop.optimise import LBFGS
 
@@ -33,20 +33,26 @@ def run_lbfgs(
     line: Callable[[int, float, Params], None],
     stop: Callable[[], bool],
 ) -> tuple[Params, int, str]:
-    """Minimise from ``params``; returns parameters, iterations and status. ``evaluations`` is replayed, then appended to."""
+    """Minimise from ``params``; returns parameters, iterations and status. ``evaluations`` is replayed, then appended
+    to."""
     keys, shapes = list(params), {key: value.shape for key, value in params.items()}
     cuts = np.cumsum([params[key].size for key in keys])[:-1]
     recorded = len(evaluations)
     replay = iter(evaluations[:])
-    best = {"point": flatten(params, keys), "loss": np.inf, "iteration": 0}
+    best: dict[str, Any] = {"point": flatten(params, keys), "loss": np.inf, "iteration": 0}
 
     def unflatten(vector: np.ndarray) -> Params:
         return {key: part.reshape(shapes[key]).copy() for key, part in zip(keys, np.split(vector, cuts), strict=True)}
+
+    def note(vector: np.ndarray, loss: float) -> None:
+        if loss < best["loss"]:
+            best.update(point=vector.copy(), loss=loss)
 
     def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal recorded
         known = next(replay, None) if recorded else None
         if known is not None and np.array_equal(known[0], vector):
+            note(vector, float(known[1]))
             return float(known[1]), known[2]
         if known is not None:  # another SciPy or machine than before: from here on the record is of no use
             del evaluations[len(evaluations) - recorded :]
@@ -54,8 +60,7 @@ def run_lbfgs(
         loss, slopes = loss_and_grad(unflatten(vector))
         slope = flatten(slopes, keys)
         evaluations.append((vector.copy(), loss, slope))
-        if loss < best["loss"]:
-            best.update(point=vector.copy(), loss=loss)
+        note(vector, loss)
         save(unflatten(best["point"]), best["iteration"], False)
         if stop():
             raise _Stopped
@@ -67,12 +72,19 @@ def run_lbfgs(
 
     if iterations == 0:
         return params, 0, "finished"
+    import scipy.optimize  # a tenth of a second and more, which who only wants a gradient need not wait for
+
     options = {
-        "maxiter": iterations, "maxfun": 100 * iterations, "maxcor": settings.memory,
-        "gtol": settings.gradient_tolerance, "ftol": settings.loss_tolerance,
-    }  # fmt: skip
+        "maxiter": iterations,
+        "maxfun": 100 * iterations,
+        "maxcor": settings.memory,
+        "gtol": settings.gradient_tolerance,
+        "ftol": settings.loss_tolerance,
+    }
     try:
-        result = scipy.optimize.minimize(function, best["point"], jac=True, method="L-BFGS-B", callback=callback, options=options)
+        result = scipy.optimize.minimize(
+            function, best["point"], jac=True, method="L-BFGS-B", callback=callback, options=options
+        )
     except _Stopped:
         return unflatten(best["point"]), best["iteration"], "interrupted"
     return unflatten(np.asarray(result.x)), best["iteration"], "converged" if result.success else "finished"

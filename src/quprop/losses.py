@@ -1,8 +1,9 @@
 """Losses: from the outputs of a model to one number, with its exact derivative.
 
-A loss is a small frozen object with ``__call__(outputs (B, K), targets) -> (loss, cotangent (B, K))`` (the mean over the batch and its derivative
-with respect to the outputs), ``metric(outputs, targets)`` and ``metric_name``. What the outputs are is the loss's choice too:
-``forward`` is the exact reverse sweep of the model's observables, except for :class:`Fidelity`, which looks at the state.
+A loss is a small frozen object with ``__call__(outputs (B, K), targets) -> (loss, cotangent (B, K))`` (the mean over
+the batch and its derivative with respect to the outputs), ``metric(outputs, targets)`` and ``metric_name``. Outputs are
+the expectations of the model's observables (after the head, if there is one), except for :class:`Fidelity`, whose one
+output is an overlap with the state.
 """
 
 from __future__ import annotations
@@ -35,16 +36,21 @@ class Loss:
 
 @dataclass(frozen=True)
 class Expectation(Loss):
-    """The mean over the batch of sum_k weights_k <O_k>; ``weights`` None means one for each. An energy is the case of one observable."""
+    """The mean over the batch of sum_k weights_k <O_k>; ``weights`` None means one for each. An energy is the case of
+    one observable."""
 
     weights: tuple[float, ...] | None = None
     needs_targets = False
 
     def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
         if targets is not None:
-            raise QupropError("the expectation loss takes no targets: pass inputs alone, or choose cross_entropy or mean_square")
+            raise QupropError(
+                "the expectation loss takes no targets: pass inputs alone, or choose cross_entropy or mean_square"
+            )
         if self.weights is not None and len(self.weights) != n_outputs:
-            raise QupropError(f"`weights` must have one number for each of the {n_outputs} observables, got {len(self.weights)}")
+            raise QupropError(
+                f"`weights` must have one number for each of the {n_outputs} observables, got {len(self.weights)}"
+            )
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         weights = np.ones(outputs.shape[1]) if self.weights is None else np.asarray(self.weights, float)
@@ -54,7 +60,8 @@ class Expectation(Loss):
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """-log softmax(outputs)[label], averaged; one output is the logit of class 1 against class 0. Targets: integer labels (B,)."""
+    """-log softmax(outputs)[label], averaged; one output is the logit of class 1 against class 0. Targets: integer
+    labels (B,)."""
 
     metric_name = "accuracy"
 
@@ -63,10 +70,13 @@ class CrossEntropy(Loss):
         if targets is None:
             raise QupropError("cross_entropy needs integer labels: pass data=(inputs, labels)")
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-            raise QupropError(f"cross_entropy needs integer labels of shape (samples,), got {targets.dtype} of shape {targets.shape}")
+            raise QupropError(
+                f"cross_entropy needs integer labels of shape (samples,), got {targets.dtype} of shape {targets.shape}"
+            )
         if len(targets) and (targets.min() < 0 or targets.max() >= classes):
             raise QupropError(
-                f"labels must lie in 0..{classes - 1} for {n_outputs} observable(s), got {targets.min()}..{targets.max()}"
+                f"labels must lie in 0..{classes - 1} for {n_outputs} observable(s), got "
+                f"{targets.min()}..{targets.max()}"
             )
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
@@ -99,7 +109,9 @@ class MeanSquare(Loss):
         if not (np.issubdtype(targets.dtype, np.number) and np.isfinite(targets).all()):
             raise QupropError("mean_square needs finite real targets, got NaN, infinities or no numbers at all")
         if targets.shape[1:] != (n_outputs,) and not (targets.ndim == 1 and n_outputs == 1):
-            raise QupropError(f"targets must have shape (samples, {n_outputs}), one column an observable, got {targets.shape}")
+            raise QupropError(
+                f"targets must have shape (samples, {n_outputs}), one column an observable, got {targets.shape}"
+            )
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
         difference = outputs - np.reshape(targets, outputs.shape)
@@ -113,7 +125,8 @@ class MeanSquare(Loss):
 class Fidelity(Loss):
     """1 - |<target|psi>|^2, the mean over the batch: prepares a state. ``target``: (2^n,), normalised here.
 
-    The gradient is the reverse sweep of the observable |target><target|, exact (:func:`quprop.simulate.metric.overlap_vjp`).
+    The gradient is the reverse sweep of the observable |target><target|, exact
+    (:func:`quprop.simulate.metric.overlap_vjp`).
     """
 
     target: Any = field(repr=False)
@@ -125,7 +138,10 @@ class Fidelity(Loss):
         target = np.asarray(self.target, complex)
         norm = np.linalg.norm(target)
         if target.ndim != 1 or not np.isfinite(norm) or norm == 0:
-            raise QupropError(f"`target` must be a state vector of shape (2^n,), finite and not zero, got shape {target.shape} and norm {norm}")
+            raise QupropError(
+                f"`target` must be a state vector of shape (2^n,), finite and not zero, got shape {target.shape} and "
+                f"norm {norm}"
+            )
         object.__setattr__(self, "target", target / norm)
 
     def check(self, n_outputs: int, targets: np.ndarray | None) -> None:

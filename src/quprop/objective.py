@@ -1,4 +1,5 @@
-"""What is minimised: loss and exact gradient as functions of the trained parameters (theta, and scale and bias of the head)."""
+"""What is minimised: loss and exact gradient as functions of the trained parameters (theta, and scale and bias of the
+head)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from quprop import simulate
 from quprop.errors import QupropError
 from quprop.losses import Fidelity, Loss
 from quprop.model import Model
+from quprop.simulate import memory
 from quprop.simulate.metric import overlap_vjp
 
 Params = dict[str, np.ndarray]
@@ -21,7 +23,8 @@ EVALUATION_SAMPLES = 512  # samples looked at in one call when only values are w
 class Objective:
     """loss(head(values(theta, x)), targets) with head(v) = scale * v + bias, elementwise over the observables.
 
-    Counts what it asks of the engine, in samples: ``values`` (expectations only) and ``gradients`` (forward and backward sweep).
+    Counts what it asks of the engine, in samples: ``values`` (expectations only) and ``gradients`` (forward and
+    backward sweep).
     """
 
     def __init__(self, model: Model, loss: Loss, *, head: bool, engine: Any, precision: str, threads: int | None):
@@ -48,7 +51,9 @@ class Objective:
                 if value.shape != shape:
                     raise QupropError(f"`{key}` must have shape {shape}, got {value.shape}")
                 if not np.isfinite(value).all():
-                    raise QupropError(f"`{key}` must be finite, got {int((~np.isfinite(value)).sum())} NaN or infinite entries")
+                    raise QupropError(
+                        f"`{key}` must be finite, got {int((~np.isfinite(value)).sum())} NaN or infinite entries"
+                    )
             elif key == "theta":
                 value = rng.uniform(-np.pi, np.pi, shape)
             else:
@@ -59,7 +64,9 @@ class Objective:
     def apply_head(self, params: Params, values: np.ndarray) -> np.ndarray:
         return params["scale"] * values + params["bias"] if self.head else values
 
-    def loss_and_grad(self, params: Params, x: np.ndarray | None, y: np.ndarray | None) -> tuple[float, Params, np.ndarray]:
+    def loss_and_grad(
+        self, params: Params, x: np.ndarray | None, y: np.ndarray | None
+    ) -> tuple[float, Params, np.ndarray]:
         """The loss, its gradient for every entry of ``params``, and the outputs (B, K) after the head."""
         if isinstance(self.loss, Fidelity):
             values, pullback = overlap_vjp(self.model, params["theta"], x, self.loss.target)
@@ -93,10 +100,21 @@ class Objective:
         self.values += len(values)
         return self.apply_head(params, values)
 
-    def evaluate(self, params: Params, x: np.ndarray | None = None, y: np.ndarray | None = None) -> tuple[float, float | None]:
+    def evaluate(
+        self, params: Params, x: np.ndarray | None = None, y: np.ndarray | None = None
+    ) -> tuple[float, float | None]:
         """Loss and metric over all samples."""
         outputs = self.outputs(params, x)
         return self.loss(outputs, y)[0], self.loss.metric(outputs, y)
+
+
+def require_memory(
+    model: Model, batch: int, *, engine: Any = None, precision: str = "double", threads: int | None = None
+) -> None:
+    """Refuse a model whose gradient does not fit this machine, before a run folder is made for it."""
+    needed = simulate.get_engine(engine, precision, threads).memory(model, batch, "vjp")
+    what = f"the gradient of {model.n_qubits} qubits" + (f" for {batch} samples" if batch > 1 else "")
+    memory.require(needed, what, "take fewer qubits, smaller batches or single precision")
 
 
 def check_data(model: Model, loss: Loss, data: Any, name: str) -> Data | None:
@@ -114,9 +132,13 @@ def check_data(model: Model, loss: Loss, data: Any, name: str) -> Data | None:
     except (TypeError, ValueError):
         raise QupropError(f"inputs in `{name}` must be an array of real numbers (samples, {model.n_inputs})") from None
     if x.ndim != 2 or x.shape[1] != model.n_inputs or not len(x):
-        raise QupropError(f"inputs in `{name}` must have shape (samples, n_inputs) = (samples, {model.n_inputs}), got {x.shape}")
+        raise QupropError(
+            f"inputs in `{name}` must have shape (samples, n_inputs) = (samples, {model.n_inputs}), got {x.shape}"
+        )
     if not np.isfinite(x).all():
-        raise QupropError(f"inputs in `{name}` must be finite, got {int((~np.isfinite(x)).sum())} NaN or infinite entries")
+        raise QupropError(
+            f"inputs in `{name}` must be finite, got {int((~np.isfinite(x)).sum())} NaN or infinite entries"
+        )
     y = None if y is None else np.asarray(y)
     if y is not None and len(y) != len(x):
         raise QupropError(f"`{name}` must have one target an input, got {len(x)} inputs and {len(y)} targets")

@@ -1,11 +1,13 @@
-"""Optimisers: pairs (init, update) in optax's convention, so that an optax transformation can take their place as it is.
+"""Optimisers: pairs (init, update) in optax's convention, so that an optax transformation can take their place as it
+is.
 
     state = optimiser.init(params)
     updates, state = optimiser.update(gradients, state, params)
     params = params + updates                                  # applied by addition
 
-``params`` is an array or a dictionary of arrays, such as ``{"theta": ..., "scale": ..., "bias": ...}``. States are tuples of arrays, so
-that a checkpoint can hold them. :class:`LBFGS` is not such a pair: SciPy drives the loop there, and :func:`quprop.train` hands it the loss.
+``params`` is an array or a dictionary of arrays, such as ``{"theta": ..., "scale": ..., "bias": ...}``. States are
+tuples of arrays, so that a checkpoint can hold them. :class:`LBFGS` is not such a pair: SciPy drives the loop there,
+and :func:`quprop.train` hands it the loss.
 """
 
 from __future__ import annotations
@@ -66,14 +68,15 @@ def tree_fill(tree: Tree, leaves: list[Any]) -> Tree:
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:
     """params + updates, in the precision of ``params`` (optax under JAX's default returns float32 updates)."""
-    return tree_map(lambda p, u: p + np.asarray(u, dtype=p.dtype), params, updates)
+    return tree_map(lambda p, u: p + np.asarray(u).astype(p.dtype), params, updates)
 
 
 # -- learning rates ---------------------------------------------------------------------------------------------------
 
 
 def cosine(peak: float, steps: int, *, final: float = 0.0) -> Callable[[int], float]:
-    """From ``peak`` at step 0 to ``final`` at ``steps`` along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
+    """From ``peak`` at step 0 to ``final`` at ``steps`` along half a cosine (Loshchilov and Hutter,
+    arXiv:1608.03983)."""
 
     def rate(step: int) -> float:
         done = min(step / max(steps, 1), 1.0)
@@ -152,13 +155,16 @@ def natural_gradient(
 ) -> Optimiser:
     """Quantum natural gradient: update -rate (G + damping I)^-1 g with G the Fubini-Study metric at theta.
 
-    ``metric(theta)`` returns G, (n_params, n_params): ``lambda theta: qpr.metric(model, theta, x)``. Entries of ``params`` other than
-    ``theta`` (scale and bias of a head) have no place in the state space and take a plain gradient step.
-    Reference: Stokes, Izaac, Killoran and Carleo, "Quantum natural gradient", Quantum 4, 269 (2020), equation 9.
+    ``metric(theta)`` returns G, (n_params, n_params): ``lambda theta: qpr.metric(model, theta, x)``. Entries of
+    ``params`` other than ``theta`` (scale and bias of a head) have no place in the state space and take a plain
+    gradient step. Reference: Stokes, Izaac, Killoran and Carleo, "Quantum natural gradient", Quantum 4, 269 (2020),
+    equation 9.
     """
     _check_rate(learning_rate)
     if not (math.isfinite(damping) and damping > 0):
-        raise QupropError(f"`damping` must be a positive number (the metric is singular for redundant parameters), got {damping!r}")
+        raise QupropError(
+            f"`damping` must be a positive number (the metric is singular for redundant parameters), got {damping!r}"
+        )
 
     def init(params: Tree) -> NaturalGradientState:
         return NaturalGradientState(np.zeros((), np.int64))
@@ -180,8 +186,8 @@ def natural_gradient(
 class LBFGS:
     """SciPy's L-BFGS-B on the full batch, for exact gradients only (its line search trusts every digit).
 
-    Stops when the largest gradient entry is under ``gradient_tolerance``, or the loss improves by less than ``loss_tolerance`` relative.
-    Reference: Liu and Nocedal, Mathematical Programming 45, 503 (1989).
+    Stops when the largest gradient entry is under ``gradient_tolerance``, or the loss improves by less than
+    ``loss_tolerance`` relative. Reference: Liu and Nocedal, Mathematical Programming 45, 503 (1989).
     """
 
     memory: int = 20
@@ -192,7 +198,8 @@ class LBFGS:
         if self.memory < 1 or self.gradient_tolerance < 0 or self.loss_tolerance < 0:
             raise QupropError(
                 "LBFGS needs memory >= 1 and tolerances >= 0, got "
-                f"memory={self.memory}, gradient_tolerance={self.gradient_tolerance}, loss_tolerance={self.loss_tolerance}"
+                f"memory={self.memory}, gradient_tolerance={self.gradient_tolerance}, "
+                f"loss_tolerance={self.loss_tolerance}"
             )
 
 

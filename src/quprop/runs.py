@@ -7,8 +7,9 @@
     summary.json     the result
     curves.png       loss and metric against the epoch
 
-Files that are replaced are written beside their place, flushed to the disk and moved there in one step (``os.replace``), so that a process
-killed at any moment leaves the old or the new file. ``metrics.jsonl`` grows; the checkpoint knows its length and resuming cuts it there.
+Files that are replaced are written beside their place, flushed to the disk and moved there in one step
+(``os.replace``), so that a process killed at any moment leaves the old or the new file. ``metrics.jsonl`` grows; the
+checkpoint knows its length and resuming cuts it there.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """NumPy scalars and arrays, tuples and paths as JSON and TOML know them; entries that are None are left out of tables."""
+    """NumPy scalars and arrays, tuples and paths as JSON and TOML know them; entries that are None are left out of
+    tables."""
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):
@@ -96,13 +98,17 @@ class RunFolder:
         self._metrics: io.BufferedRandom | None = None
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], definition: dict[str, Any], *, model_text: str | None = None) -> RunFolder:
+    def create(
+        cls, path: str | os.PathLike[str], definition: dict[str, Any], *, model_text: str | None = None
+    ) -> RunFolder:
         path = Path(path)
         refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise QupropError(f"the run folder {path} cannot be made ({error.strerror}): choose another with --out") from None
+            raise QupropError(
+                f"the run folder {path} cannot be made ({error.strerror}): choose another with --out"
+            ) from None
         if model_text is not None:
             write_atomically(path / "model.json", model_text.encode())
         write_atomically(path / "run.toml", tomli_w.dumps(plain(definition)).encode())
@@ -114,15 +120,20 @@ class RunFolder:
         try:
             definition = tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise QupropError(f"expected a run to resume in {path}, found no run.toml there: leave out --resume to start one") from None
+            raise QupropError(
+                f"expected a run to resume in {path}, found no run.toml there: leave out --resume to start one"
+            ) from None
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise QupropError(f"{path / 'run.toml'} is no readable TOML file ({error}): start a new run in another folder") from None
+            raise QupropError(
+                f"{path / 'run.toml'} is no readable TOML file ({error}): start a new run in another folder"
+            ) from None
         return cls(path, definition)
 
     # -- metrics.jsonl ------------------------------------------------------------------------------------------------
 
     def start_metrics(self, length: int) -> None:
-        """Open metrics.jsonl for this process alone and cut it to ``length`` bytes, the part the checkpoint vouches for."""
+        """Open metrics.jsonl for this process alone and cut it to ``length`` bytes, the part the checkpoint vouches
+        for."""
         file = open(self.path / "metrics.jsonl", "a+b")  # noqa: SIM115  (kept open for the whole run)
         try:
             import fcntl
@@ -132,7 +143,9 @@ class RunFolder:
             pass
         except OSError:
             file.close()
-            raise QupropError(f"another process is training in {self.path}: wait for it, or choose another --out") from None
+            raise QupropError(
+                f"another process is training in {self.path}: wait for it, or choose another --out"
+            ) from None
         size = file.seek(0, os.SEEK_END)
         if size < length:
             file.close()
@@ -184,12 +197,22 @@ class RunFolder:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             meta = json.loads(arrays.pop("meta").tobytes())
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            AttributeError,
+            zipfile.BadZipFile,
+            UnicodeDecodeError,
+        ) as error:
             raise QupropError(f"{path} is no readable quprop checkpoint ({type(error).__name__}): {advice}") from None
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise QupropError(f"{path} is no quprop checkpoint: {advice}")
         if meta.get("version") != FORMAT_VERSION:
-            raise QupropError(f"{path} has checkpoint version {meta.get('version')}, this quprop reads {FORMAT_VERSION}: {advice}")
+            raise QupropError(
+                f"{path} has checkpoint version {meta.get('version')}, this quprop reads {FORMAT_VERSION}: {advice}"
+            )
         if meta.get("fingerprint") != self.fingerprint:
             raise QupropError(f"{path} belongs to another run than the run.toml beside it: {advice}")
         return arrays, meta
@@ -212,7 +235,9 @@ def refuse_existing(path: str | os.PathLike[str]) -> None:
         if not left or [entry.name for entry in left] == ["model.json"]:
             return
         if (path / "run.toml").exists():
-            raise QupropError(f"{path} already holds a run: continue it with --resume, or choose another folder with --out")
+            raise QupropError(
+                f"{path} already holds a run: continue it with --resume, or choose another folder with --out"
+            )
         raise QupropError(f"{path} exists and is not empty: choose another folder with --out")
     if path.exists():
         raise QupropError(f"{path} exists and is not a folder: choose another with --out")

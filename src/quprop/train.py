@@ -1,7 +1,8 @@
 """The training loop: a model, a loss and an optimiser, checkpointed so that a killed run resumes bit for bit.
 
-Each step is one exact gradient (a forward and a backward sweep). Everything random comes from one generator whose state is in the
-checkpoint, and everything a step depends on is in the checkpoint too, so where a run was cut does not show in its parameters.
+Each step is one exact gradient (a forward and a backward sweep). Everything random comes from one generator whose state
+is in the checkpoint, and everything a step depends on is in the checkpoint too, so where a run was cut does not show in
+its parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from quprop.errors import QupropError, nearest
 from quprop.lbfgs import run_lbfgs
 from quprop.losses import LOSSES, Loss
 from quprop.model import Model
-from quprop.objective import Objective, Params, check_data
+from quprop.objective import Data, Objective, Params, check_data, require_memory
 from quprop.optimise import LBFGS, Optimiser, adam, apply_updates, tree_fill, tree_leaves
 from quprop.report.progress import TrainingProgress
 from quprop.runs import RunFolder, versions
@@ -34,7 +35,8 @@ class TrainingFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain) or "interrupted"."""
+    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain) or
+    "interrupted"."""
 
     params: Params
     loss: float
@@ -75,24 +77,26 @@ def train(
     """Minimise ``loss`` of ``model`` over its parameters, with exact gradients.
 
     model, loss: what is trained; a name of ``losses.LOSSES`` or a loss object, such as ``Fidelity(target)``.
-    data: inputs (samples, n_inputs), or (inputs, targets); None for a model without inputs. test: the same, looked at after every epoch.
-    optimiser: a pair (init, update) of :mod:`quprop.optimise`, an optax transformation, or :class:`LBFGS`. Default: ``adam(0.01)``.
-    params: where to begin: theta (n_params,), or a dictionary with ``theta`` and, with a head, ``scale`` and ``bias`` (n_observables,).
-        Default: theta drawn uniformly from [-pi, pi) with ``rng``.
+    data: inputs (samples, n_inputs), or (inputs, targets); None for a model without inputs. test: the same, looked at
+        after every epoch.
+    optimiser: a pair (init, update) of :mod:`quprop.optimise`, an optax transformation, or :class:`LBFGS`. Default:
+        ``adam(0.01)``.
+    params: where to begin: theta (n_params,), or a dictionary with ``theta`` and, with a head, ``scale`` and ``bias``
+        (n_observables,). Default: theta drawn uniformly from [-pi, pi) with ``rng``.
     head: outputs are scale * <O_k> + bias, both trained: a classifier's logits are not bound to [-1, 1].
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
     Ctrl-C finishes the step, writes the checkpoint and returns with status "interrupted"; a second one stops at once.
 
-    >>> result = train(model, "cross_entropy", data=(x, labels), head=True, optimiser=adam(0.02), epochs=10, batch_size=32)
+    >>> result = train(model, "cross_entropy", data=(x, labels), head=True, optimiser=adam(0.02), epochs=10)
     """
     loss = _loss(loss)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
     objective = Objective(model, loss, head=head, engine=engine, precision=precision, threads=threads)
     optimiser = adam(0.01) if optimiser is None else optimiser
     samples = 1 if data is None else len(data[0])
-    if batch_size is not None and not 1 <= batch_size:
+    if batch_size is not None and batch_size < 1:
         raise QupropError(f"`batch_size` must be at least 1, got {batch_size}")
     batch = samples if batch_size is None else min(batch_size, samples)
     per_epoch = -(-samples // batch)
@@ -100,19 +104,29 @@ def train(
         raise QupropError("give the length of the training as one of `epochs` and `steps`")
     total = steps if steps is not None else epochs * per_epoch  # type: ignore[operator]
     if total < 0:
-        raise QupropError(f"`{'epochs' if steps is None else 'steps'}` must not be negative, got {steps if steps is not None else epochs}")
+        raise QupropError(
+            f"`{'epochs' if steps is None else 'steps'}` must not be negative, got "
+            f"{steps if steps is not None else epochs}"
+        )
     if isinstance(optimiser, LBFGS) and batch < samples:
-        raise QupropError(f"L-BFGS takes the full batch of {samples} samples, got batch_size={batch_size}: leave it out, or choose adam")
+        raise QupropError(
+            f"L-BFGS takes the full batch of {samples} samples, got batch_size={batch_size}: leave it out, or choose "
+            "adam"
+        )
     if not isinstance(optimiser, LBFGS) and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
         raise QupropError(
-            f"`optimiser` must be a pair (init, update) such as adam(0.01), an optax transformation or LBFGS(), got {type(optimiser).__name__}"
+            "`optimiser` must be a pair (init, update) such as adam(0.01), an optax transformation or LBFGS(), got "
+            f"{type(optimiser).__name__}"
         )
     seed = rng if isinstance(rng, int | np.integer) else None
     generator = np.random.default_rng(rng)
     params = objective.initial(params, generator)
+    require_memory(model, batch, engine=engine, precision=precision, threads=threads)
     folder = _folder(out, resume, model, loss, objective, params, optimiser, total, batch, seed)
 
-    job = _Job(objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress)
+    job = _Job(
+        objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress
+    )
     try:
         with _Interrupt() as interrupt:
             return job.lbfgs(params, interrupt) if isinstance(optimiser, LBFGS) else job.pairs(params, interrupt)
@@ -121,17 +135,29 @@ def train(
             folder.close()
 
 
+@dataclass
 class _Job:
     """One call of ``train``: the loop and what it writes."""
 
-    def __init__(self, objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress):
-        self.objective: Objective = objective
-        self.optimiser, self.data, self.test = optimiser, data, test
-        self.batch, self.per_epoch, self.total, self.rng = batch, per_epoch, total, generator
-        self.folder: RunFolder | None = folder
-        self.checkpoint_seconds, self.progress = checkpoint_seconds, progress
+    objective: Objective
+    optimiser: Any
+    data: Data | None
+    test: Data | None
+    batch: int
+    per_epoch: int
+    total: int
+    rng: np.random.Generator
+    folder: RunFolder | None
+    checkpoint_seconds: float
+    progress: bool
+
+    def __post_init__(self) -> None:
         self.history: list[dict[str, Any]] = []
         self.spent, self._start, self._saved = 0.0, time.monotonic(), time.monotonic()
+
+    @property
+    def _place(self) -> str:
+        return "" if self.folder is None else str(self.folder.path)
 
     # -- what a run is at a moment ------------------------------------------------------------------------------------
 
@@ -145,7 +171,7 @@ class _Job:
         found = self.folder.read_checkpoint()
         self.folder.start_metrics(0 if found is None else int(found[1]["metrics_bytes"]))
         if found is not None:
-            arrays, meta = found
+            meta = found[1]
             self.history = self.folder.read_metrics()
             self.rng.bit_generator.state = meta["rng"]
             self.spent = meta["seconds"]
@@ -166,7 +192,9 @@ class _Job:
 
     def record(self, line: dict[str, Any]) -> None:
         if not math.isfinite(line["loss"]):
-            raise TrainingFailed(f"the loss became {line['loss']} at step {line['step']}: lower the learning rate, or look at the inputs")
+            raise TrainingFailed(
+                f"the loss became {line['loss']} at step {line['step']}: lower the learning rate, or look at the inputs"
+            )
         self.history.append(line)
         if self.folder is not None:
             self.folder.append_metrics(line)
@@ -192,14 +220,16 @@ class _Job:
                 order, step, (loss_sum, metric_sum, seen) = arrays["order"], meta["step"], meta["running"]
             except (KeyError, ValueError):
                 raise QupropError(
-                    f"the checkpoint in {self.folder.path} was written by another optimiser or model: "  # type: ignore[union-attr]
+                    f"the checkpoint in {self._place} was written by another optimiser or model: "
                     "resume with the one the run was started with"
                 ) from None
             state = tree_fill(state, leaves)
 
         def save(now: bool = False) -> None:
             leaves = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(tree_leaves(state))}
-            self.save(params, {**leaves, "order": order}, {"step": step, "running": [loss_sum, metric_sum, seen]}, now=now)
+            self.save(
+                params, {**leaves, "order": order}, {"step": step, "running": [loss_sum, metric_sum, seen]}, now=now
+            )
 
         if found is None:
             save(now=True)
@@ -226,7 +256,9 @@ class _Job:
                 loss_sum, metric_sum, seen = loss_sum + loss * size, metric_sum + (metric or 0.0) * size, seen + size
                 step += 1
                 if not math.isfinite(loss):
-                    raise TrainingFailed(f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs")
+                    raise TrainingFailed(
+                        f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs"
+                    )
                 if step % self.per_epoch == 0 or step == total:
                     last = self._epoch(step, loss_sum / seen, metric_sum / seen if metric is not None else None, params)
                     loss_sum, metric_sum, seen = 0.0, 0.0, 0
@@ -277,7 +309,9 @@ class _Job:
                 evaluations = list(zip(arrays["points"], arrays["losses"], arrays["slopes"], strict=True))
                 logged = meta["step"]
             except (KeyError, ValueError):
-                raise QupropError(f"the checkpoint in {self.folder.path} was not written by L-BFGS: resume with its own optimiser") from None  # type: ignore[union-attr]
+                raise QupropError(
+                    f"the checkpoint in {self._place} was not written by L-BFGS: resume with its own optimiser"
+                ) from None
         bar = TrainingProgress(self.total, done=0, enabled=self.progress)
 
         def save(params: Params, step: int, now: bool) -> None:
@@ -293,8 +327,14 @@ class _Job:
         with bar:
             params, steps, status = run_lbfgs(
                 lambda p: self.objective.loss_and_grad(p, *(self.data or (None, None)))[:2],
-                params, self.optimiser, self.total, evaluations=evaluations, save=save, line=line, stop=lambda: interrupt.hit,
-            )  # fmt: skip
+                params,
+                self.optimiser,
+                self.total,
+                evaluations=evaluations,
+                save=save,
+                line=line,
+                stop=lambda: interrupt.hit,
+            )
         save(params, steps, True)
         loss, metrics = self._final(params)
         return self.result(params, loss, metrics, steps, status)
@@ -332,7 +372,18 @@ def _loss(loss: str | Loss) -> Loss:
     return LOSSES[loss]()
 
 
-def _folder(out, resume, model, loss, objective, params, optimiser, total, batch, seed) -> RunFolder | None:
+def _folder(
+    out: str | os.PathLike[str] | RunFolder | None,
+    resume: bool,
+    model: Model,
+    loss: Loss,
+    objective: Objective,
+    params: Params,
+    optimiser: Any,
+    total: int,
+    batch: int,
+    seed: int | np.integer | None,
+) -> RunFolder | None:
     if out is None:
         if resume:
             raise QupropError("`resume` needs the run folder: pass out=...")
@@ -341,13 +392,23 @@ def _folder(out, resume, model, loss, objective, params, optimiser, total, batch
         return out
     text = model.to_text()
     definition = {
-        "model": {"sha256": hashlib.sha256(text.encode()).hexdigest(), "n_qubits": model.n_qubits, "n_params": model.n_params},
+        "model": {
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "n_qubits": model.n_qubits,
+            "n_params": model.n_params,
+        },
         "train": {
-            "loss": type(loss).__name__, "head": objective.head, "optimiser": type(optimiser).__name__, "total_steps": total,
-            "batch_size": batch, "seed": seed, "parameters": {k: list(v.shape) for k, v in params.items()}, "precision": objective.precision,
+            "loss": type(loss).__name__,
+            "head": objective.head,
+            "optimiser": type(optimiser).__name__,
+            "total_steps": total,
+            "batch_size": batch,
+            "seed": seed,
+            "parameters": {k: list(v.shape) for k, v in params.items()},
+            "precision": objective.precision,
         },
         "versions": versions(),
-    }  # fmt: skip
+    }
     if not resume:
         return RunFolder.create(out, definition, model_text=text)
     folder = RunFolder.open(out)
@@ -355,7 +416,10 @@ def _folder(out, resume, model, loss, objective, params, optimiser, total, batch
         for key, value in json.loads(json.dumps(definition[section])).items():
             kept = folder.definition.get(section, {}).get(key)
             if value is not None and kept != value:
-                raise QupropError(f"the run in {folder.path} has {section}.{key} = {kept}, got {value}: resume with what it was started with")
+                raise QupropError(
+                    f"the run in {folder.path} has {section}.{key} = {kept}, got {value}: resume with what it was "
+                    "started with"
+                )
     return folder
 
 

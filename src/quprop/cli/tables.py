@@ -32,7 +32,10 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     """How good the model is, against the known best."""
     lines = []
     if "test_accuracy" in summary:
-        lines.append(f"test accuracy {summary['test_accuracy']:.4f}    {summary['reference_name']} {summary['reference_accuracy']:.4f}")
+        lines.append(
+            f"test accuracy {summary['test_accuracy']:.4f}    {summary['reference_name']} "
+            f"{summary['reference_accuracy']:.4f}"
+        )
     if "energy" in summary:
         unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
         lines.append(f"energy         {summary['energy']:.8f}{unit}")
@@ -43,7 +46,9 @@ def verdict(summary: dict[str, Any]) -> list[str]:
             lines.append(f"known best     {summary['reference_name']}")
     if "expected_cut" in summary:
         best = f", largest possible {summary['best_cut']:g}" if "best_cut" in summary else ""
-        lines.append(f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}")
+        lines.append(
+            f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
+        )
     lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
     return lines
 
@@ -51,7 +56,9 @@ def verdict(summary: dict[str, Any]) -> list[str]:
 def _accuracy(summary: dict[str, Any]) -> str:
     if "chemical_accuracy" not in summary:
         return ""
-    return " (chemical accuracy reached)" if summary["chemical_accuracy"] else " (chemical accuracy, 1.6e-3, not reached)"
+    return (
+        " (chemical accuracy reached)" if summary["chemical_accuracy"] else " (chemical accuracy, 1.6e-3, not reached)"
+    )
 
 
 def cost_table(summary: dict[str, Any]) -> Table:
@@ -65,10 +72,19 @@ def cost_table(summary: dict[str, Any]) -> Table:
     batch = summary["batch"]
     table.add_row(
         omega.format("time") + (f" (batch of {batch})" if batch > 1 else ""),
-        _seconds(summary["value_seconds"]), _seconds(summary["gradient_seconds"]), f"{summary['omega_time']:.2f}",
-    )  # fmt: skip
-    table.add_row(omega.format("memory"), _bytes(summary["value_bytes"]), _bytes(summary["gradient_bytes"]), f"{summary['omega_memory']:.2f}")
-    table.add_row("evaluations (samples)", f"{summary['value_evaluations']:,}", f"{summary['gradient_evaluations']:,}", "")
+        _seconds(summary["value_seconds"]),
+        _seconds(summary["gradient_seconds"]),
+        f"{summary['omega_time']:.2f}",
+    )
+    table.add_row(
+        omega.format("memory"),
+        _bytes(summary["value_bytes"]),
+        _bytes(summary["gradient_bytes"]),
+        f"{summary['omega_memory']:.2f}",
+    )
+    table.add_row(
+        "evaluations (samples)", f"{summary['value_evaluations']:,}", f"{summary['gradient_evaluations']:,}", ""
+    )
     m = summary["n_rotations"]
     table.add_row("rotations each", f"{m:,}", f"{3 * m:,}", "3.00" if m else "")
     table.add_section()

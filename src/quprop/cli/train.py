@@ -37,19 +37,30 @@ quprop train digits --resume
 
 @reported
 def train_command(
-    what: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A built-in problem, or a TOML file that defines one.")],
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|FILE.toml", help="A built-in problem, or a TOML file that defines one.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="The run folder. Default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initial parameters and batches.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the simulation. Default: all cores.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of the simulation. Default: all cores.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    settings: Annotated[bool, typer.Option("--settings", help="List the settings with their defaults and leave.")] = False,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="List the settings with their defaults and leave.")
+    ] = False,
 ) -> None:
     """Train a quantum model on a real problem, with exact gradients.
 
-    Shows its progress, and at the end how good the model is and what each gradient cost. Ctrl-C leaves a run that --resume continues.
+    Shows its progress, and at the end how good the model is and what each gradient cost. Ctrl-C leaves a run that
+    --resume continues.
     """
     console = Console(quiet=quiet, width=None if Console().is_terminal else 80)
     name, given = _given(what)
@@ -64,7 +75,9 @@ def train_command(
     default = Path("runs") / (name if what == name else Path(what).stem)
     out = out or default
     if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise QupropError(f"--json {json_file}: there is no folder {json_file.resolve().parent} to write into; make it first")
+        raise QupropError(
+            f"--json {json_file}: there is no folder {json_file.resolve().parent} to write into; make it first"
+        )
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
@@ -73,9 +86,12 @@ def train_command(
     if summary["status"] == "interrupted":
         place = "" if out == default else f" --out {out}"
         console.print(
-            f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: quprop train {what}{place} --resume",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: quprop train "
+            f"{what}{place} --resume",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(1)
     if json_file is not None:
         write_json(json_file, summary)
@@ -91,7 +107,9 @@ def _given(what: str) -> tuple[str, Config]:
     given = read_toml(Path(what))
     problem = given.get("problem")
     if not isinstance(problem, dict) or "name" not in problem:
-        raise QupropError(f"{what} must name its problem: write [problem] and name = \"...\", one of {', '.join(PROBLEMS)}")
+        raise QupropError(
+            f'{what} must name its problem: write [problem] and name = "...", one of {", ".join(PROBLEMS)}'
+        )
     find(problem["name"])
     return problem["name"], given
 
@@ -101,14 +119,20 @@ def _resumed(out: Path, name: str, given: Config) -> Config:
     config = definition_of(RunFolder.open(out))
     started = config["problem"]["name"]
     if started != name:
-        raise QupropError(f"the run in {out} is of the problem {started!r}, got {name!r}: resume it by its name, or choose another --out")
+        raise QupropError(
+            f"the run in {out} is of the problem {started!r}, got {name!r}: resume it by its name, or choose another "
+            "--out"
+        )
     # Settled once so that `1` and `1.0`, or a relative file name, are not taken for differences.
     asked = configure(name, given)
     for section, values in given.items():
         for key in values:
             now, then = asked[section][key], config[section][key]
             if now != then:
-                raise QupropError(f"the run in {out} was started with {section}.{key} = {then!r}, got {now!r}: leave it out, or start a new run")
+                raise QupropError(
+                    f"the run in {out} was started with {section}.{key} = {then!r}, got {now!r}: leave it out, or "
+                    "start a new run"
+                )
     return config
 
 
@@ -119,7 +143,9 @@ def _show_settings(console: Console, name: str) -> None:
         for key, value in values.items():
             setting = schema[section][key]
             choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
-            console.print(f"{key} = {_toml(value)}  # {setting.help}{choices}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"{key} = {_toml(value)}  # {setting.help}{choices}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def _toml(value: Any) -> str:

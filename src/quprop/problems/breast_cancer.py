@@ -1,8 +1,9 @@
 """Malignant or benign: 30 features of 569 tumours, loaded as angles again and again (data re-uploading).
 
-Data: Wisconsin Diagnostic Breast Cancer (Street, Wolberg and Mangasarian, UCI 1993), from scikit-learn, standardised; a quarter for testing.
-Features have heavy tails (ten deviations and more), which as angles would wrap around: the circuit gets their arc tangent.
-Test accuracy 0.965 +- 0.006 over seeds; logistic regression 0.958 (one of the 143 test samples is 0.007).
+Data: Wisconsin Diagnostic Breast Cancer (Street, Wolberg and Mangasarian, UCI 1993), from scikit-learn, standardised; a
+quarter for testing. Features have heavy tails (ten deviations and more), which as angles would wrap around: the circuit
+gets their arc tangent. Test accuracy 0.965 +- 0.006 over seeds; logistic regression 0.958 (one of the 143 test samples
+is 0.007).
 """
 
 from __future__ import annotations

@@ -33,17 +33,25 @@ class Geometry:
 
 
 GEOMETRIES = {
-    "h2": Geometry("hydrogen molecule", "H 0 0 0; H 0 0 0.7414", "sto-3g", "experimental bond length 0.7414 Angstrom (NIST CCCBDB)"),
-    "lih": Geometry("lithium hydride", "Li 0 0 0; H 0 0 1.5949", "sto-3g", "experimental bond length 1.5949 Angstrom (NIST CCCBDB)"),
-    "h2o": Geometry(
-        "water", "O 0 0 0.1173; H 0 0.7572 -0.4692; H 0 -0.7572 -0.4692", "sto-3g", "experimental geometry (NIST CCCBDB)"
+    "h2": Geometry(
+        "hydrogen molecule", "H 0 0 0; H 0 0 0.7414", "sto-3g", "experimental bond length 0.7414 Angstrom (NIST CCCBDB)"
     ),
-}  # fmt: skip
+    "lih": Geometry(
+        "lithium hydride", "Li 0 0 0; H 0 0 1.5949", "sto-3g", "experimental bond length 1.5949 Angstrom (NIST CCCBDB)"
+    ),
+    "h2o": Geometry(
+        "water",
+        "O 0 0 0.1173; H 0 0.7572 -0.4692; H 0 -0.7572 -0.4692",
+        "sto-3g",
+        "experimental geometry (NIST CCCBDB)",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Molecule:
-    """A molecular Hamiltonian and the energies it is judged by, in Hartree. Electrons fill the qubits 0..n_electrons-1 in Hartree-Fock."""
+    """A molecular Hamiltonian and the energies it is judged by, in Hartree. Electrons fill the qubits 0..n_electrons-1
+    in Hartree-Fock."""
 
     name: str
     title: str
@@ -75,13 +83,16 @@ def shipped(name: str) -> Molecule | None:
 
 
 def compute(name: str) -> Molecule:
-    """Restricted Hartree-Fock, integrals in its orbitals, and the full configuration interaction energy, all by PySCF."""
+    """Restricted Hartree-Fock, integrals in its orbitals, and the full configuration interaction energy, all by
+    PySCF."""
     geometry = GEOMETRIES[name]
     try:
         import pyscf
         from pyscf import ao2mo, fci, gto, scf
     except ImportError:
-        raise QupropError(f"the Hamiltonian of {name} is computed by PySCF, which is not installed: pip install 'quprop[chem]'") from None
+        raise QupropError(
+            f"the Hamiltonian of {name} is computed by PySCF, which is not installed: pip install 'quprop[chem]'"
+        ) from None
     molecule = gto.M(atom=geometry.atoms, basis=geometry.basis, verbose=0)
     field = scf.RHF(molecule)
     field.conv_tol = 1e-13
@@ -93,9 +104,19 @@ def compute(name: str) -> Molecule:
     solver.conv_tol = 1e-13
     exact = solver.kernel(one, two, one.shape[0], molecule.nelectron)[0] + molecule.energy_nuc()
     return Molecule(
-        name, geometry.title, geometry.atoms, geometry.basis, geometry.source, f"PySCF {pyscf.__version__}", 2 * one.shape[0],
-        int(molecule.nelectron), float(molecule.energy_nuc()), float(energy), float(exact), jordan_wigner(molecule.energy_nuc(), one, two),
-    )  # fmt: skip
+        name,
+        geometry.title,
+        geometry.atoms,
+        geometry.basis,
+        geometry.source,
+        f"PySCF {pyscf.__version__}",
+        2 * one.shape[0],
+        int(molecule.nelectron),
+        float(molecule.energy_nuc()),
+        float(energy),
+        float(exact),
+        jordan_wigner(molecule.energy_nuc(), one, two),
+    )
 
 
 Operator = dict[PauliString, complex]  # keys are positive Hermitian strings
@@ -106,8 +127,12 @@ def jordan_wigner(constant: float, one: np.ndarray, two: np.ndarray) -> PauliSum
     orbitals = len(one)
     lower = [_annihilator(q) for q in range(2 * orbitals)]
     upper = [{p: c.conjugate() for p, c in a.items()} for a in lower]
-    pairs_up = {(a, b): _product(upper[a], upper[b]) for a in range(2 * orbitals) for b in range(2 * orbitals) if a != b}
-    pairs_down = {(a, b): _product(lower[a], lower[b]) for a in range(2 * orbitals) for b in range(2 * orbitals) if a != b}
+    pairs_up = {
+        (a, b): _product(upper[a], upper[b]) for a in range(2 * orbitals) for b in range(2 * orbitals) if a != b
+    }
+    pairs_down = {
+        (a, b): _product(lower[a], lower[b]) for a in range(2 * orbitals) for b in range(2 * orbitals) if a != b
+    }
     total: dict[tuple[int, int], complex] = {(0, 0): constant}
 
     def add(operator: Operator, weight: float) -> None:
@@ -154,4 +179,8 @@ def write(name: str, folder: Path) -> Path:
 def load(name: str) -> tuple[Molecule, dict[str, Any]]:
     """The molecule, from the package's data where shipped, and where it came from."""
     molecule = shipped(name)
-    return (molecule, {"hamiltonian_from": "package data"}) if molecule else (compute(name), {"hamiltonian_from": "computed by PySCF"})
+    return (
+        (molecule, {"hamiltonian_from": "package data"})
+        if molecule
+        else (compute(name), {"hamiltonian_from": "computed by PySCF"})
+    )

@@ -18,7 +18,8 @@ class Split(NamedTuple):
 
 
 def split(name: str) -> Split:
-    """A stratified split of a data set: ``digits`` with pixels in [0, 1], ``breast_cancer`` standardised by its training part."""
+    """A stratified split of a data set: ``digits`` with pixels in [0, 1], ``breast_cancer`` standardised by its
+    training part."""
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
 
@@ -39,4 +40,7 @@ def logistic_regression(data: Split) -> dict[str, object]:
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(max_iter=5000).fit(data.x_train, data.y_train)
-    return {"reference_accuracy": float(fitted.score(data.x_test, data.y_test)), "reference_name": "logistic regression"}
+    return {
+        "reference_accuracy": float(fitted.score(data.x_test, data.y_test)),
+        "reference_name": "logistic regression",
+    }

@@ -1,9 +1,10 @@
 """Ten classes of handwritten digits, 8 x 8 pixels, as amplitudes of six qubits.
 
-The 1,797 images are those of scikit-learn (Alpaydin and Kaynak, UCI Optical Recognition of Handwritten Digits, 1998), a quarter of them for testing.
-Amplitudes are the pixels minus their mean over the training images: what all digits share says nothing about the class. The
-corner pixel, which no digit uses, is set to a constant instead. Outputs are quadratic forms of the amplitudes; with a constant among these
-they hold linear terms too (test accuracy 0.973 +- 0.005 over seeds, 0.967 with the pixels as they are, 0.969 for logistic regression).
+The 1,797 images are those of scikit-learn (Alpaydin and Kaynak, UCI Optical Recognition of Handwritten Digits, 1998), a
+quarter of them for testing. Amplitudes are the pixels minus their mean over the training images: what all digits share
+says nothing about the class. The corner pixel, which no digit uses, is set to a constant instead. Outputs are quadratic
+forms of the amplitudes; with a constant among these they hold linear terms too (test accuracy 0.973 +- 0.005 over
+seeds, 0.967 with the pixels as they are, 0.969 for logistic regression).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from quprop.problems.datasets import logistic_regression, split
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 
 QUBITS, CLASSES = 6, 10
-# Ten Z strings, one a class: the six single qubits and four neighbours. Which ten hardly matters, the circuit before them is general.
+# Ten Z strings, one a class: the six single qubits and four neighbours. Which ten hardly matters, the circuit before
+# them is general.
 OBSERVABLES = [f"Z{q}" for q in range(6)] + [f"Z{q} Z{q + 1}" for q in range(4)]
 START_SCALE = 8.0  # trained scales end near 20: expectations of normalised states are small numbers
 
@@ -43,7 +45,13 @@ def build(config: Config) -> Problem:
         return {"theta": theta, "scale": np.full(CLASSES, START_SCALE), "bias": np.zeros(CLASSES)}
 
     return Problem(
-        model, CrossEntropy(), start, (x_train, data.y_train), (x_test, data.y_test), head=True, reference=logistic_regression(data)
+        model,
+        CrossEntropy(),
+        start,
+        (x_train, data.y_train),
+        (x_test, data.y_test),
+        head=True,
+        reference=logistic_regression(data),
     )
 
 
@@ -53,7 +61,9 @@ SPEC = Spec(
         "problem": {"name": Setting("digits", "this problem")},
         "model": {
             "layers": Setting(30, "layers of (RY, RZ, CZ ring)", least=1),
-            "encoding": Setting("centred", "amplitudes: pixels minus their mean, or pixels", choices=("centred", "pixels")),
+            "encoding": Setting(
+                "centred", "amplitudes: pixels minus their mean, or pixels", choices=("centred", "pixels")
+            ),
             "constant": Setting(2.0, "the constant put in the unused corner pixel when centred"),
         },
         "train": train_settings(optimiser="adam", learning_rate=0.05, schedule="cosine", epochs=60, batch_size=32),

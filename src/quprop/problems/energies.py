@@ -1,13 +1,12 @@
-"""What the problems share whose loss is an energy: the circuit's settings, the exact ground state, and the judgement."""
+"""What the problems share whose loss is an energy: the circuit's settings, the exact ground state, and the
+judgement."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 
 from quprop.ansatz import hardware_efficient, strongly_entangling
 from quprop.circuit import Circuit
@@ -17,15 +16,18 @@ from quprop.pauli import PauliSum
 from quprop.problems.gate_list import circuit_from_gates
 from quprop.problems.spec import Params
 
-EXACT_QUBITS = 16  # exact diagonalisation up to here: seconds and some hundred MiB
+if TYPE_CHECKING:
+    import scipy.sparse
+
+EXACT_QUBITS = 14  # exact diagonalisation up to here: seconds and some hundred MiB
 
 
 def model_settings(ansatz: str, layers: int) -> dict[str, Setting]:
     return {
         "ansatz": Setting(ansatz, "the circuit", choices=(ansatz, *(a for a in ANSATZE if a != ansatz))),
         "layers": Setting(layers, "layers of the ansatz", least=0),
-        "gates": Setting([], "the circuit gate by gate instead, such as [\"h(0)\", \"cx(0, 1)\", \"ry(theta[0], 1)\"]"),
-    }  # fmt: skip
+        "gates": Setting([], 'the circuit gate by gate instead, such as ["h(0)", "cx(0, 1)", "ry(theta[0], 1)"]'),
+    }
 
 
 ANSATZE: dict[str, Callable[[int, int], Circuit]] = {
@@ -44,6 +46,8 @@ def circuit(config: Config, n: int, own: dict[str, Callable[[int, int], Circuit]
 
 def sparse_matrix(hamiltonian: PauliSum, n: int) -> scipy.sparse.csr_matrix:
     """The (2^n, 2^n) matrix, gathered by x mask: strings that flip the same qubits share their entries."""
+    import scipy.sparse
+
     index = np.arange(2**n)
     diagonals: dict[int, np.ndarray] = {}
     for string, coefficient in hamiltonian.items():
@@ -59,6 +63,8 @@ def sparse_matrix(hamiltonian: PauliSum, n: int) -> scipy.sparse.csr_matrix:
 
 def ground_energy(hamiltonian: PauliSum, n: int) -> float:
     """The smallest eigenvalue, by Lanczos (ARPACK), or densely up to six qubits."""
+    import scipy.sparse.linalg
+
     matrix = sparse_matrix(hamiltonian, n)
     if n <= 6:
         return float(np.linalg.eigvalsh(matrix.toarray())[0])
@@ -82,4 +88,6 @@ def judge_energy(reference: dict[str, Any]) -> Callable[[Params, float, dict[str
 
 def check_qubits(n: int) -> None:
     if n > 40:  # beyond any machine; closer limits are the engine's, which knows the memory there is
-        raise QupropError(f"a state of {n} qubits is {2.0**n:.1e} amplitudes, more than any machine holds: choose fewer qubits")
+        raise QupropError(
+            f"a state of {n} qubits is {2.0**n:.1e} amplitudes, more than any machine holds: choose fewer qubits"
+        )

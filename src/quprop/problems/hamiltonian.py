@@ -16,12 +16,16 @@ from quprop.problems.spec import Params, Problem, Spec, train_settings
 def build(config: Config) -> Problem:
     terms = config["problem"]["terms"]
     if not terms:
-        raise QupropError("the problem `hamiltonian` needs its terms: write [problem.terms] with lines such as \"Z0 Z1\" = 1.0")
+        raise QupropError(
+            'the problem `hamiltonian` needs its terms: write [problem.terms] with lines such as "Z0 Z1" = 1.0'
+        )
     total = PauliSum(terms)
     n = config["problem"]["n"] or total.n_qubits
     check_qubits(n)
     if n < max(total.n_qubits, 1):
-        raise QupropError(f"the Hamiltonian acts on {total.n_qubits} qubits, got problem.n = {n}: raise n or leave it out")
+        raise QupropError(
+            f"the Hamiltonian acts on {total.n_qubits} qubits, got problem.n = {n}: raise n or leave it out"
+        )
     model = Model(circuit(config, n, {}), total)
     if model.n_inputs:
         raise QupropError("an energy has no inputs, got gates with x[...]: use theta[...] or numbers")
@@ -38,11 +42,11 @@ SPEC = Spec(
     {
         "problem": {
             "name": Setting("hamiltonian", "this problem"),
-            "terms": Setting({}, "Pauli strings and coefficients, such as \"Z0 Z1\" = 1.0"),
+            "terms": Setting({}, 'Pauli strings and coefficients, such as "Z0 Z1" = 1.0'),
             "n": Setting(0, "qubits; 0 takes as many as the terms touch", least=0),
         },
         "model": model_settings("hardware_efficient", 4),
         "train": train_settings(optimiser="lbfgs", learning_rate=0.05, steps=500),
     },
     build,
-)  # fmt: skip
+)

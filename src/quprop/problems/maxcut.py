@@ -29,14 +29,17 @@ Edges = list[tuple[int, int, float]]
 def read_edges(path: Path | None) -> tuple[list[str], Edges]:
     """Vertex names and edges from lines ``u v [weight]``; ``#`` starts a comment. None: the Florentine families.
 
-    Those are the 20 marriages among 15 families of Renaissance Florence (Padgett; Breiger and Pattison, Social Networks 8, 215 (1986)).
+    Those are the 20 marriages among 15 families of Renaissance Florence (Padgett; Breiger and Pattison, Social Networks
+    8, 215 (1986)).
     """
     source = resources.files("quprop.problems") / "data" / "florentine.txt" if path is None else path
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise QupropError(f"the edge list {source} cannot be read ({reason}): give a text file of lines `u v [weight]`") from None
+        raise QupropError(
+            f"the edge list {source} cannot be read ({reason}): give a text file of lines `u v [weight]`"
+        ) from None
     names: dict[str, int] = {}
     edges: dict[tuple[int, int], float] = {}
     for number, line in enumerate(lines, 1):
@@ -53,10 +56,14 @@ def read_edges(path: Path | None) -> tuple[list[str], Edges]:
         if not np.isfinite(weight):
             raise QupropError(f"{where}: a weight must be a finite number, got {words[2]!r}")
         if words[0] == words[1]:
-            raise QupropError(f"{where}: an edge joins two vertices, got {words[0]!r} twice: leave the loop out, no cut cuts it")
+            raise QupropError(
+                f"{where}: an edge joins two vertices, got {words[0]!r} twice: leave the loop out, no cut cuts it"
+            )
         a, b = (names.setdefault(word, len(names)) for word in words[:2])
         if (min(a, b), max(a, b)) in edges:
-            raise QupropError(f"{where}: the edge {words[0]} {words[1]} is listed twice: keep one line, with the sum of the weights")
+            raise QupropError(
+                f"{where}: the edge {words[0]} {words[1]} is listed twice: keep one line, with the sum of the weights"
+            )
         edges[min(a, b), max(a, b)] = weight
     if not edges:
         raise QupropError(f"{source} holds no edge: give lines `u v [weight]`")
@@ -100,7 +107,9 @@ def build(config: Config) -> Problem:
         return {"theta": 0.1 * rng.normal(size=model.n_params)}
 
     def judge(params: Params, loss: float, metrics: dict[str, float]) -> dict[str, object]:
-        bits = np.asarray(simulate.samples(model, params["theta"], shots=SHOTS, rng=config["train"]["seed"])).astype(int)
+        bits = np.asarray(simulate.samples(model, params["theta"], shots=SHOTS, rng=config["train"]["seed"])).astype(
+            int
+        )
         cuts = sum(w * (bits[:, a] ^ bits[:, b]) for a, b, w in edges)
         chosen = bits[int(np.argmax(cuts))]
         exact = reference.get("reference_energy")

@@ -1,4 +1,5 @@
-"""Ground-state energies of molecules by a coupled-cluster circuit: h2 and lih from shipped Hamiltonians, h2o computed by PySCF."""
+"""Ground-state energies of molecules by a coupled-cluster circuit: h2 and lih from shipped Hamiltonians, h2o computed
+by PySCF."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def build(name: str, config: Config) -> Problem:
 
     def start(rng: np.random.Generator) -> Params:
         if config["model"]["ansatz"] == "uccsd" and not config["model"]["gates"]:
-            return {"theta": np.zeros(model.n_params)}  # the Hartree-Fock state, from where every excitation has a slope of its own
+            return {
+                "theta": np.zeros(model.n_params)
+            }  # the Hartree-Fock state, from where every excitation has a slope of its own
         return {"theta": 0.1 * rng.normal(size=model.n_params)}
 
     def judge(params: Params, loss: float, metrics: dict[str, float]) -> dict[str, object]:

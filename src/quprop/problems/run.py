@@ -11,6 +11,7 @@ import numpy as np
 
 from quprop.config import SECTIONS, Config, settle
 from quprop.errors import QupropError, nearest
+from quprop.objective import require_memory
 from quprop.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
@@ -41,7 +42,10 @@ def definition_of(folder: RunFolder) -> Config:
     config = {section: folder.definition.get(section, {}) for section in SECTIONS}
     name = config["problem"].get("name")
     if name is None:
-        raise QupropError(f"the run in {folder.path} was started from Python, not by a named problem: resume it there, with train(..., resume=True)")
+        raise QupropError(
+            f"the run in {folder.path} was started from Python, not by a named problem: resume it there, with "
+            "train(..., resume=True)"
+        )
     return settle(find(name).schema, config)
 
 
@@ -56,24 +60,27 @@ def run(
 ) -> dict[str, Any]:
     """Train a configured problem and return its summary; with ``out`` the folder holds it and its checkpoints.
 
-    A run cut by Ctrl-C returns a summary with ``status`` "interrupted" and no verdict; ``resume=True`` goes on from there.
+    A run cut by Ctrl-C returns a summary with ``status`` "interrupted" and no verdict; ``resume=True`` goes on from
+    there.
     """
     if out is not None and not resume:
         refuse_existing(out)  # before anything is computed
     problem = find(config["problem"]["name"]).build(config)
-    folder = None if out is None else _open(out, resume, config, problem)
     settings = config["train"]
     data_size = len(problem.data[0]) if problem.data else 1
     batch = min(settings.get("batch_size") or data_size, data_size)
     steps = settings["steps"] if "steps" in settings else settings["epochs"] * -(-data_size // batch)
     rng = np.random.default_rng(settings["seed"])
-    options = {"precision": settings["precision"], "threads": threads}
+    options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
+    optimiser = _optimiser(settings, problem, steps)
+    require_memory(problem.model, batch, **options)
+    folder = None if out is None else _open(out, resume, config, problem)
     trained = train(
         problem.model,
         problem.loss,
         data=problem.data,
         test=problem.test,
-        optimiser=_optimiser(settings, problem, steps),
+        optimiser=optimiser,
         params=problem.start(rng),
         head=problem.head,
         steps=steps,
@@ -111,7 +118,9 @@ def run(
         from quprop.report.curves import draw_curves
 
         folder.write_summary(summary)
-        write_atomically(folder.path / "curves.png", draw_curves(trained.history, config["problem"]["name"], problem.reference))
+        write_atomically(
+            folder.path / "curves.png", draw_curves(trained.history, config["problem"]["name"], problem.reference)
+        )
     return plain(summary)
 
 
@@ -122,7 +131,8 @@ def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Pr
     folder = RunFolder.open(out)
     if folder.definition.get("model_sha256") != digest:
         raise QupropError(
-            f"the run in {folder.path} was started with another model than its run.toml now gives (a changed file, or another version "
+            f"the run in {folder.path} was started with another model than its run.toml now gives (a changed file, or "
+            "another version "
             "of quprop): start a new run in another folder"
         )
     return folder

@@ -1,4 +1,5 @@
-"""What a built-in problem is: a table of settings, and a function from settled settings to a model, data and a known best."""
+"""What a built-in problem is: a table of settings, and a function from settled settings to a model, data and a known
+best."""
 
 from __future__ import annotations
 
@@ -27,8 +28,12 @@ class Problem:
     data: Data | None = None
     test: Data | None = None
     head: bool = False
-    reference: dict[str, Any] = field(default_factory=dict)  # reference_energy or reference_accuracy, reference_name, ...
-    judge: Callable[[Params, float, dict[str, float]], dict[str, Any]] | None = None  # (params, loss, metrics) -> entries of the summary
+    reference: dict[str, Any] = field(
+        default_factory=dict
+    )  # reference_energy or reference_accuracy, reference_name, ...
+    judge: Callable[[Params, float, dict[str, float]], dict[str, Any]] | None = (
+        None  # (params, loss, metrics) -> entries of the summary
+    )
 
 
 @dataclass(frozen=True, eq=False)

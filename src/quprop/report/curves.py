@@ -9,11 +9,14 @@ import numpy as np
 
 
 def draw_curves(history: list[dict[str, Any]], title: str, reference: dict[str, Any]) -> bytes:
-    """The PNG of a run's history, with the known best as a dashed line. Energies are drawn as distances to it, on a log scale."""
+    """The PNG of a run's history, with the known best as a dashed line. Energies are drawn as distances to it, on a log
+    scale."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    metrics = sorted({key for line in history for key in line if key.startswith(("train_", "test_")) and not key.endswith("loss")})
+    metrics = sorted(
+        {key for line in history for key in line if key.startswith(("train_", "test_")) and not key.endswith("loss")}
+    )
     exact = reference.get("reference_energy")
     figure = Figure(figsize=(9.0 if metrics else 5.5, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -37,7 +40,13 @@ def draw_curves(history: list[dict[str, Any]], title: str, reference: dict[str, 
         for name in metrics:
             right.plot(steps, [line.get(name, np.nan) for line in history], label=name.replace("_", " "))
         if "reference_accuracy" in reference:
-            right.axhline(reference["reference_accuracy"], color="black", linestyle="--", linewidth=1, label=str(reference["reference_name"]))
+            right.axhline(
+                reference["reference_accuracy"],
+                color="black",
+                linestyle="--",
+                linewidth=1,
+                label=str(reference["reference_name"]),
+            )
         right.set_xlabel("epoch")
         right.legend(frameon=False)
     figure.suptitle(title)

@@ -1,6 +1,6 @@
 """What gradients cost, counted and measured: rotations executed, omega in time and in memory.
 
-    omega = COST(gradient) / COST(value)        (Abbas et al., NeurIPS 2023, arXiv:2305.13362, equation 2)
+omega = COST(gradient) / COST(value)        (Abbas et al., NeurIPS 2023, arXiv:2305.13362, equation 2)
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ MOST_REPEATS = 50
 
 
 def rotation_counts(model: Model, values: int, gradients: int) -> dict[str, int]:
-    """Parameterised rotations executed, in the paper's unit, and what parameter shift would have executed for the same gradients.
+    """Parameterised rotations executed, in the paper's unit, and what parameter shift would have executed for the same
+    gradients.
 
-    A value of one sample is M rotations. An exact gradient is 3 M: the forward sweep, and the backward sweep that un-rotates both |psi> and
-    |lambda>. Parameter shift runs the circuit twice for each of the M rotations (every one is a Pauli rotation, so two shifts are exact;
-    a parameter that occurs k times needs 2 k runs): 2 M runs of M rotations. Values (tests, metrics) cost both the same.
+    A value of one sample is M rotations. An exact gradient is 3 M: the forward sweep, and the backward sweep that
+    un-rotates both |psi> and |lambda>. Parameter shift runs the circuit twice for each of the M rotations (every one is
+    a Pauli rotation, so two shifts are exact; a parameter that occurs k times needs 2 k runs): 2 M runs of M rotations.
+    Values (tests, metrics) cost both the same.
     """
     m = model.n_rotations
     return {
@@ -37,7 +39,12 @@ def rotation_counts(model: Model, values: int, gradients: int) -> dict[str, int]
 
 
 def measure_omega(
-    model: Model, theta: np.ndarray, x: np.ndarray | None = None, *, precision: str = "double", threads: int | None = None
+    model: Model,
+    theta: np.ndarray,
+    x: np.ndarray | None = None,
+    *,
+    precision: str = "double",
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Median seconds and bytes of a value and of a gradient at the same inputs, and their ratios."""
     options: dict[str, Any] = {"precision": precision, "threads": threads}
@@ -58,7 +65,11 @@ def measure_omega(
     }
     engine, batch = simulate.get_engine(None, precision, threads), 1 if x is None else len(x)
     value_bytes, gradient_bytes = (int(engine.memory(model, batch, what)) for what in ("values", "vjp"))
-    found |= {"value_bytes": value_bytes, "gradient_bytes": gradient_bytes, "omega_memory": gradient_bytes / value_bytes}
+    found |= {
+        "value_bytes": value_bytes,
+        "gradient_bytes": gradient_bytes,
+        "omega_memory": gradient_bytes / value_bytes,
+    }
     return found
 
 

@@ -21,6 +21,12 @@ from quprop.simulate.reference import ReferenceEngine
 Arrays = tuple[np.ndarray, np.ndarray]
 ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}
 MAX_QUBITS = 40  # beyond, not even the size of a state is worth computing
+_RESULTS = {
+    "values": "the value",
+    "vjp": "the gradient",
+    "hvp": "the Hessian-vector product",
+    "states": "the state",
+}
 
 
 class Engine(Protocol):
@@ -33,7 +39,13 @@ class Engine(Protocol):
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
 
     def hvp(
-        self, model: Model, theta: np.ndarray, x: np.ndarray, cotangent: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray
+        self,
+        model: Model,
+        theta: np.ndarray,
+        x: np.ndarray,
+        cotangent: np.ndarray,
+        v_theta: np.ndarray,
+        v_x: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
@@ -41,7 +53,7 @@ class Engine(Protocol):
     def memory(self, model: Model, batch: int, what: str) -> int: ...
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1
 def _engine(name: str, precision: str, threads: int | None) -> Any:
     if name == "native":
         return NativeEngine(precision, threads)
@@ -58,27 +70,30 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
         if engine not in ENGINES:
             raise QupropError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
         return _engine(engine, precision, threads)
+    if not hasattr(engine, "values"):
+        raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine
 
 
 class _Call:
     """Checked arguments of one evaluation, and the batch shape its results get back."""
 
-    __slots__ = ("engine", "shape", "theta", "theta_batched", "x")
+    __slots__ = ("engine", "shape", "theta", "x")
 
     def __init__(self, model: Model, theta: Any, x: Any, engine: Any, precision: str, threads: int | None, what: str):
         if not isinstance(model, Model):
-            raise QupropError(f"model must be a quprop Model, got {type(model).__name__}; build one with qpr.Model(circuit, observables)")
+            raise QupropError(
+                f"model must be a quprop Model, got {type(model).__name__}; build one with qpr.Model(circuit, observables)"
+            )
         theta = _array("theta", theta, model.n_params)
         if x is None and model.n_inputs:
             raise QupropError(f"this model has {model.n_inputs} inputs; pass x with shape (..., {model.n_inputs})")
         if x is not None and not model.n_inputs and np.size(x):
             raise QupropError("this model has no inputs; leave x out")
         self.engine = get_engine(engine, precision, threads)
-        self.theta_batched = theta.ndim > 1
         if x is None or not model.n_inputs:
             self.shape: tuple[int, ...] = theta.shape[:-1]
-            self.theta = theta.reshape(-1, model.n_params) if self.theta_batched else theta[None]
+            self.theta = theta.reshape(math.prod(self.shape), model.n_params)
             self.x = np.empty((1, 0))
         else:
             x = _array("x", x, model.n_inputs)
@@ -91,29 +106,37 @@ class _Call:
             self.theta, self.x = (_rows(a, self.shape) for a in (theta, x))
         batch = self.batch
         if batch == 0:
-            raise QupropError(f"the batch is empty: theta has shape {theta.shape}")
+            given = f"theta has shape {theta.shape}" + (f" and x {x.shape}" if x is not None else "")
+            raise QupropError(f"the batch is empty: {given}; pass one sample at least")
         if model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
-            if model.n_qubits > MAX_QUBITS:
-                raise QupropError(f"a state of {model.n_qubits} qubits fits no machine; state vectors end at {MAX_QUBITS} qubits")
+            needed = self.engine.memory(model, batch, what)
+            if model.n_qubits > MAX_QUBITS and needed >= 1 << MAX_QUBITS:  # not so if few basis states are reached
+                raise QupropError(
+                    f"a state of {model.n_qubits} qubits fits no machine; state vectors end at {MAX_QUBITS} qubits"
+                )
+            samples = f" for {batch} samples" if batch > 1 else ""
             memory.require(
-                self.engine.memory(model, batch, what),
-                f"{ {'vjp': 'the gradient', 'hvp': 'the Hessian-vector product', 'states': 'the state'}.get(what, 'the value')} "
-                f"of {model.n_qubits} qubits" + (f" for {batch} samples" if batch > 1 else ""),
+                needed,
+                f"{_RESULTS[what]} of {model.n_qubits} qubits{samples}",
                 'use precision="single", a smaller batch or fewer qubits',
             )
 
     @property
     def batch(self) -> int:
-        return max(len(self.theta), len(self.x))
+        return math.prod(self.shape)
 
 
 def _array(name: str, value: Any, size: int) -> np.ndarray:
     try:
-        array = np.ascontiguousarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise QupropError(f"{name} must be an array of real numbers, got {type(value).__name__}") from None
-    if np.ndim(value) == 0 or array.shape[-1] != size:
-        raise QupropError(f"{name} must have shape (..., {size}), got {np.shape(value)}")
+        given = np.asarray(value)
+    except (TypeError, ValueError):  # rows of different lengths
+        given = np.empty((), object)
+    if given.dtype.kind in "cOSUmM":
+        kind = "complex numbers" if given.dtype.kind == "c" else type(value).__name__
+        raise QupropError(f"{name} must be an array of real numbers, got {kind}")
+    array = np.ascontiguousarray(given, dtype=float)
+    if given.ndim == 0 or array.shape[-1] != size:
+        raise QupropError(f"{name} must have shape (..., {size}), got {given.shape}")
     if not math.isfinite(array.sum()) and not np.isfinite(array).all():
         bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise QupropError(f"{name} must be finite, got {array[bad]} at index {bad}")
@@ -123,23 +146,42 @@ def _array(name: str, value: Any, size: int) -> np.ndarray:
 def _rows(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(1, size) if it is the same for all samples, else (B, size)."""
     size = array.shape[-1]
-    if array.size == size:
+    if math.prod(array.shape[:-1]) == 1:
         return array.reshape(1, size)
-    return np.ascontiguousarray(np.broadcast_to(array, (*shape, size)).reshape(-1, size))
+    return np.ascontiguousarray(np.broadcast_to(array, (*shape, size)).reshape(math.prod(shape), size))
+
+
+def _beside(name: str, value: Any, size: int, shape: tuple[int, ...]) -> np.ndarray:
+    """An array that goes with the batch: (1, size), or (B, size)."""
+    array = _array(name, value, size)
+    try:
+        fits = np.broadcast_shapes(array.shape[:-1], shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise QupropError(f"{name} must have shape {(*shape, size)}, got {array.shape}")
+    return _rows(array, shape)
 
 
 def _weights(model: Model, weights: Any, call: _Call) -> np.ndarray:
     if weights is None:
         if model.n_observables != 1:
             raise QupropError(
-                f"this model has {model.n_observables} observables; pass weights=, one number for each, to say which sum to differentiate"
+                f"this model has {model.n_observables} observables; pass weights=, one number for each, to say which sum "
+                "to differentiate"
             )
         return np.ones((1, 1))
-    return _rows(_array("weights", weights, model.n_observables), call.shape)
+    return _beside("weights", weights, model.n_observables, call.shape)
 
 
 def expectation(
-    model: Model, theta: Any, x: Any = None, *, engine: Any = None, precision: str = "double", threads: int | None = None
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
 ) -> np.ndarray:
     """The expectation values <O_k> of all observables: (..., n_observables).
 
@@ -178,7 +220,13 @@ def value_and_grad(
 
 
 def vjp(
-    model: Model, theta: Any, x: Any = None, *, engine: Any = None, precision: str = "double", threads: int | None = None
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
 ) -> tuple[np.ndarray, Callable[..., Arrays]]:
     """The values (..., K), and pullback(cotangent) -> (d_theta, d_x): the gradients of sum_k cotangent_k <O_k>.
 
@@ -192,10 +240,7 @@ def vjp(
     native = isinstance(call.engine, NativeEngine)
 
     def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
-        c = _array("cotangent", cotangent, K)
-        if np.broadcast_shapes(c.shape[:-1], shape) != shape:
-            raise QupropError(f"cotangent must have shape {(*shape, K)}, got {c.shape}")
-        c = np.ascontiguousarray(np.broadcast_to(c, (*shape, K)).reshape(batch, K))
+        c = np.ascontiguousarray(np.broadcast_to(_beside("cotangent", cotangent, K, shape), (batch, K)))
         d_theta, d_x = inner(c, sum_theta) if native else inner(c)
         if sum_theta:
             d_theta = d_theta if native else d_theta.sum(axis=0)
@@ -225,15 +270,21 @@ def hvp(
     """
     call = _Call(model, theta, x, engine, precision, threads, "hvp")
     w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
-    v = _rows(_array("v_theta", v_theta, model.n_params), call.shape)
-    vx = np.zeros_like(call.x) if v_x is None else _rows(_array("v_x", v_x, model.n_inputs), call.shape)
+    v = _beside("v_theta", v_theta, model.n_params, call.shape)
+    vx = np.zeros_like(call.x) if v_x is None else _beside("v_x", v_x, model.n_inputs, call.shape)
     results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
     sizes = (model.n_params, model.n_inputs, model.n_params, model.n_inputs)
-    return tuple(r.reshape(*call.shape, size) for r, size in zip(results, sizes, strict=True))  # type: ignore[return-value]
+    return tuple(r.reshape(*call.shape, size) for r, size in zip(results, sizes, strict=True))
 
 
 def state(
-    model: Model, theta: Any, x: Any = None, *, engine: Any = None, precision: str = "double", threads: int | None = None
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
 ) -> np.ndarray:
     """The circuit's final state, up to a global phase: complex (..., 2^n), qubit q being bit q of the index."""
     call = _Call(model, theta, x, engine, precision, threads, "states")
@@ -254,7 +305,10 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
     """
     if isinstance(shots, bool) or not isinstance(shots, (int, np.integer)) or shots < 1:
         raise QupropError(f"shots must be a positive integer, got {shots!r}")
-    generator = np.random.default_rng(rng)
+    try:
+        generator = np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise QupropError(f"rng is a seed (a whole number from 0) or a numpy Generator, got {rng!r}") from None
     p = probabilities(model, theta, x, **options)
     flat = p.reshape(-1, p.shape[-1])
     drawn = np.empty((len(flat), shots), np.int64)

@@ -146,27 +146,38 @@ def _runs(
         yield chosen, taken
 
 
-def _passes(rotations: Rotations, run: list[int]) -> Iterable[tuple[list[int], list[int]]]:
-    """Cuts a run into passes: (upper masks of the tile, rotations in order).
+def _passes(rotations: Rotations, run: list[int], excitations: bool) -> Iterable[tuple[list[int], list[int]]]:
+    """Cuts a run into passes, (upper masks of the tile, rotations in order), of the kinds the kernels are fastest at.
 
-    Diagonal rotations wait until nothing else can be done, so that they gather in large groups.
+    A pass is two rotations along the two dimensions of a tile, or any number that mix lanes only; diagonal ones wait until
+    nothing else can be done, so that they gather in large groups, and then join that pass. With `excitations` it is all
+    rotations of one x mask, whose tiles are then few.
     """
     pending = run
     while pending:
         span: list[int] = []
-        inside = {0}
         room = SIGNATURE_BITS
 
-        def mixing(i: int) -> bool:
-            nonlocal room
-            if not rotations.x[i] or not room:
-                return False
+        def along(i: int) -> bool:
             up = rotations.up[i]
-            if up not in inside:
-                if len(span) == 2:
-                    return False
-                span.append(up)
-                inside.update([m ^ up for m in inside])
+            if not up or up in span or len(span) == 2:
+                return False
+            span.append(up)
+            return True
+
+        def excitation(i: int) -> bool:
+            nonlocal room
+            if not rotations.x[i] or not room or (span and rotations.x[i] != span[0]):
+                return False
+            if not span:
+                span.append(rotations.x[i])
+            room -= 1
+            return True
+
+        def lanes(i: int) -> bool:
+            nonlocal room
+            if not rotations.x[i] or rotations.up[i] or not room:
+                return False
             room -= 1
             return True
 
@@ -177,10 +188,16 @@ def _passes(rotations: Rotations, run: list[int]) -> Iterable[tuple[list[int], l
             room -= 1
             return True
 
-        taken, pending = _take(rotations, pending, mixing)
-        if pending and not any(rotations.x[i] for i in _ready(rotations, pending)):
-            more, pending = _take(rotations, pending, diagonal)
+        for accept in (excitation,) if excitations else (along, lanes):
+            taken, left = _take(rotations, pending, accept)
+            if taken:
+                break
+        if not taken or (accept is along and left and not any(rotations.x[i] for i in _ready(rotations, left))):
+            more, left = _take(rotations, left, diagonal)
             taken = taken + more
+        if excitations and span:
+            span = [m for m in [rotations.up[taken[0]]] if m]
+        pending = left
         yield span, taken
 
 
@@ -389,7 +406,8 @@ def plan(listing: Any, lane_bits: int, vector_bytes: int, dimension: int | None 
     driver = drivers["driver"]
     # Excitations (same x, one driver) touch few tiles: relabelling a whole state for them costs more than it saves.
     same = sum(a == b and u == v for (a, b), (u, v) in zip(pairwise(rotations.x), pairwise(driver), strict=True))
-    relabel = dimension == n_up and 2 * same < len(rotations.x)
+    excitations = 2 * same >= len(rotations.x) > 1 and any(rotations.x)
+    relabel = dimension == n_up and not excitations
     max_group = min(MAX_GROUP, max(2, n_up - 1))
 
     basis_ptr, run_basis, pass_ptr, tiles, op_ptr, term_ptr, terms = [0], [], [0], [], [0], [0], []
@@ -400,7 +418,7 @@ def plan(listing: Any, lane_bits: int, vector_bytes: int, dimension: int | None 
         run_basis += basis
         basis_ptr.append(len(run_basis))
         locate = Coordinates(basis, lane_bits)
-        for span, order in _passes(rotations, run):
+        for span, order in _passes(rotations, run, excitations):
             tiles += _tile([locate(up) for up in span], dimension)
             for op in _groups(rotations, order, driver, max_group):
                 terms += op

@@ -1,6 +1,8 @@
-"""Geometry of the model's states in plain NumPy: the Fubini-Study metric, and overlaps with a target state with their exact gradient.
+"""Geometry of the model's states in plain NumPy: the Fubini-Study metric, and overlaps with a target state with their
+exact gradient.
 
-Both are adjoint sweeps over the list of rotations: forwards once, then |psi> and one or many |lambda> backwards together, where
+Both are adjoint sweeps over the list of rotations: forwards once, then |psi> and one or many |lambda> backwards
+together, where
 
     d|psi>/d a_k = -i/2 U_M ... U_{k+1} P_k U_k ... U_1 |phi>,   Re <d_k psi|lambda> = 1/2 Im <lambda_k|P_k|psi_k>
 
@@ -22,7 +24,9 @@ CHUNK_BYTES = 256 * 2**20  # the metric's columns are swept in chunks of states 
 
 
 def _pauli(n: int, x: int, z: int) -> tuple[np.ndarray | None, np.ndarray]:
-    return _pauli_cached(n, x, z) if n <= 12 else _pauli_arrays(n, x, z)  # beyond that the cache would outgrow the states
+    return (
+        _pauli_cached(n, x, z) if n <= 12 else _pauli_arrays(n, x, z)
+    )  # beyond that the cache would outgrow the states
 
 
 def _pauli_arrays(n: int, x: int, z: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -65,7 +69,8 @@ def _start(model: Model, x: np.ndarray) -> np.ndarray:
 
 
 def metric_products(model: Model, theta: np.ndarray, vectors: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
-    """G v for each row v of ``vectors`` (C, n_params), without forming G: one tangent sweep forwards, one adjoint sweep back.
+    """G v for each row v of ``vectors`` (C, n_params), without forming G: one tangent sweep forwards, one adjoint sweep
+    back.
 
         G_ij = Re( <d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi> )
 
@@ -99,7 +104,8 @@ def _products(model: Model, theta: np.ndarray, x: np.ndarray, vectors: np.ndarra
 
 
 def metric(model: Model, theta: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
-    """The Fubini-Study metric G (n_params, n_params) at ``theta``, averaged over the samples ``x`` if the model has inputs.
+    """The Fubini-Study metric G (n_params, n_params) at ``theta``, averaged over the samples ``x`` if the model has
+    inputs.
 
     Costs n_params tangent and adjoint sweeps; states are held for a chunk of columns at a time (about 256 MiB).
     Reference: Stokes et al., Quantum 4, 269 (2020), equation 6.
@@ -122,7 +128,8 @@ def metric(model: Model, theta: np.ndarray, x: np.ndarray | None = None) -> np.n
 def overlap_vjp(
     model: Model, theta: np.ndarray, x: np.ndarray | None, target: np.ndarray
 ) -> tuple[np.ndarray, Callable[..., tuple[np.ndarray, np.ndarray]]]:
-    """|<target|psi>|^2 as values (B, 1), and pullback(cotangent (B, 1) or (1,), sum_theta=False) -> (d_theta, d_x), as ``simulate.vjp`` does.
+    """|<target|psi>|^2 as values (B, 1), and pullback(cotangent (B, 1) or (1,), sum_theta=False) -> (d_theta, d_x), as
+    ``simulate.vjp`` does.
 
     The observable is the projector on the target: lambda = <target|psi> |target>, then the usual backward sweep.
     """

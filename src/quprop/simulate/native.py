@@ -1,4 +1,5 @@
-"""The fast CPU engine: the plan of blocks.py run by compiled kernels (native/), one module for each instruction set."""
+"""The fast CPU engine: the plans of blocks.py and support.py run by compiled kernels (native/), one module for each
+instruction set."""
 
 from __future__ import annotations
 
@@ -17,11 +18,14 @@ from quprop.angle import Angle
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.pauli import PauliSum
-from quprop.simulate import blocks
+from quprop.simulate import blocks, support
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
-PRECISIONS = {"double": ("Double", "KeptDouble", 8), "single": ("Single", "KeptSingle", 4)}
+PRECISIONS = {
+    "double": ("Double", "SupportDouble", "KeptDouble", 8),
+    "single": ("Single", "SupportSingle", "KeptSingle", 4),
+}
 KEEP_BYTES = 256 << 20  # final states kept between a forward call and its pullback; more is computed again
 LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
 
@@ -92,30 +96,47 @@ def _with_clifford(model: Model) -> _Listing:
     return _Listing(model.n_qubits, model.n_params, model.n_inputs, (*model.rotations, *tail), ())
 
 
+class _Support(NamedTuple):
+    """The evaluator of a model on the basis states it reaches."""
+
+    evaluator: Any
+    plan_bytes: int
+    state_bytes: int
+
+
 class NativeEngine:
     """Exact values, gradients and Hessian-vector products; see simulate/__init__.py for the public functions.
 
     `precision` is "double" or "single" (sums over amplitudes are always in double). `threads` is 1 ... the number of
-    cores (the default); the result does not depend on it. `block` sets the dimensions of a block (for tests).
+    cores (the default); the result does not depend on it. Values and gradients of models that reach few basis states
+    are computed on those alone; `support=False` never does, `support=True` whenever it can (by default, where it pays).
+    `block` sets the dimensions of a block (for tests).
     """
 
     name = "native"
 
     def __init__(
-        self, precision: str = "double", threads: int | None = None, *, isa: str | None = None, block: int | None = None
+        self,
+        precision: str = "double",
+        threads: int | None = None,
+        *,
+        isa: str | None = None,
+        block: int | None = None,
+        support: bool | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise QupropError(f'precision is "double" or "single", got {precision!r}')
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise QupropError(f"threads is a positive integer or None (all cores), got {threads!r}")
         self.precision = precision
-        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+        self.threads = threads or _cores()
         self.isa, self._kernels = load_kernels(isa)
-        cls, kept, self._real_bytes = PRECISIONS[precision]
-        self._evaluator, self._kept = getattr(self._kernels, cls), getattr(self._kernels, kept)
+        *classes, self._real_bytes = PRECISIONS[precision]
+        self._evaluator, self._support_evaluator, self._kept = (getattr(self._kernels, c) for c in classes)
         self.lanes: int = self._kernels.vector_bytes // self._real_bytes
-        self._block = block
+        self._block, self._use_support = block, support
         self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str], Any]] = WeakKeyDictionary()
+        self._supports: WeakKeyDictionary[Model, _Support | None] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
@@ -134,6 +155,26 @@ class NativeEngine:
             evaluator = known[as_lanes, kind] = self._evaluator(flat, kind == "dual")
         return evaluator
 
+    def _support(self, model: Model) -> _Support | None:
+        """The evaluator on the basis states a model reaches, if it has one."""
+        try:
+            return self._supports[model]
+        except KeyError:
+            flat = support.plan(model, force=bool(self._use_support)) if self._use_support is not False else None
+            found = None
+            if flat is not None:
+                state = self._real_bytes * flat["n_states"] * (1 if flat["real"] else 2)
+                found = _Support(self._support_evaluator(flat), support.plan_bytes(flat), state)
+            self._supports[model] = found
+            return found
+
+    def _choose(self, model: Model, x: np.ndarray, batch: int) -> tuple[Any, Any, int]:
+        """What evaluates values and gradients, the start it is given, and the bytes of one state."""
+        small = self._support(model)
+        if small is not None:
+            return small.evaluator, 0, small.state_bytes  # it knows its start
+        return self._plan(model, batch), self._start(model, x), 2 * self._real_bytes << max(model.n_qubits, 5)
+
     def _start(self, model: Model, x: np.ndarray) -> Any:
         state = model.state
         if state.kind == "basis":
@@ -144,17 +185,15 @@ class NativeEngine:
         """<O_k>, (B, K)."""
         batch = max(len(theta), len(x))
         out = np.empty((batch, model.n_observables))
-        self._plan(model, batch).values(
-            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
-        )
+        plan, start, _ = self._choose(model, x, batch)
+        plan.values(theta, x, start, model.n_qubits, batch, self.threads, out, None)
         return out
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
         """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
         batch = max(len(theta), len(x))
-        plan, start = self._plan(model, batch), self._start(model, x)
-        size = batch * 2 * self._real_bytes << max(model.n_qubits, 5)
-        kept = self._kept() if batch == 1 or size <= KEEP_BYTES else None
+        plan, start, size = self._choose(model, x, batch)
+        kept = self._kept() if batch == 1 or batch * size <= KEEP_BYTES else None
         values = np.empty((batch, model.n_observables))
         plan.values(theta, x, start, model.n_qubits, batch, self.threads, values, kept)
 
@@ -169,8 +208,8 @@ class NativeEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
         batch = max(len(theta), len(x))
-        plan = self._plan(model, batch)
-        value, d_theta, _ = self._gradient(model, plan, theta, x, self._start(model, x), weights, False, None, False)
+        plan, start, _ = self._choose(model, x, batch)
+        value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
         return value, d_theta
 
     def _gradient(
@@ -191,9 +230,7 @@ class NativeEngine:
         d_x = np.empty((batch, model.n_inputs)) if want_x else None
         encoded = want_x and model.state.kind == "encoded"
         adjoint = np.empty((batch, 1 << n, 2)) if encoded else None
-        plan.gradient(
-            theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, d_x, adjoint, kept
-        )
+        plan.gradient(theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, d_x, adjoint, kept)
         if encoded:
             d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
         return value, d_theta, d_x
@@ -242,6 +279,11 @@ class NativeEngine:
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes needed for "values", "vjp" (and value_and_grad), "hvp" or "states" of a batch."""
         n = model.n_qubits
+        small = self._support(model) if what in ("values", "vjp") else None
+        if small is not None:
+            at_once = min(batch, self.threads)
+            held = 4 * at_once + (batch if batch == 1 or batch * small.state_bytes <= KEEP_BYTES else 0)
+            return held * small.state_bytes + 2 * small.plan_bytes
         state = 2 * self._real_bytes << max(n, 5)
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
@@ -251,6 +293,11 @@ class NativeEngine:
         outside = 16 * batch << n if what == "states" else 0
         outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
         return held * state + outside + 256 * model.n_rotations
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_real(states: np.ndarray) -> np.ndarray:

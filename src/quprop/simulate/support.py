@@ -1,0 +1,316 @@
+"""The planner of small supports: which basis states a circuit can reach at all, and what its rotations do to them.
+
+Rotations of one x mask that commute and are turned by one driver u (angle_k = c_k u) act as one, G = sum_k c_k P_k: on the pair
+of basis states j, j' = j xor x it is
+
+    G|j> = i^kappa f(j)|j'>,   f(j) = sum_k +-c_k (-1)^{|z_k & j|},   exp(-i u G / 2) = cos(u f / 2) - i sin(u f / 2) G / f,
+
+kappa = |x & z_k| mod 2 (commuting rotations of one x share it). Where f = 0 nothing moves: a fermionic excitation of 8
+rotations moves one pair in eight. So the *support*, the states with an amplitude that is not identically zero, often stays
+small; an excitation ansatz on a Hartree-Fock state stays in its sector of particle number and spin.
+
+Why the rest of the space may be forgotten, lambda = O psi included: let S_g be the support of psi after group g, S_0 within
+S_1 within S_2 ... Group g maps span(S_g) to itself, since f(j) = +-f(j') and so both or none of a moving pair belong to S_g;
+being unitary it also maps its complement to itself. The derivative of group g is Im<lambda_g|G_g|psi_g> with G_g psi_g in
+span(S_g): it reads lambda_g on S_g only, and lambda_{g-1} on S_{g-1}, within S_g, follows from lambda_g on S_g alone. By
+induction from the last group, lambda is needed on the last support only, and there O psi needs O's entries between states of
+the support; even pairs that lie outside S_g, though inside a later support, are left alone by step g. A diagonal group with
+one f on all of S_g multiplies psi by a phase, and its derivative f Im<psi|O|psi> is zero: it is dropped.
+
+Real arithmetic: kappa = 1 rotates by a real matrix. If moving pairs with kappa = 0 always join the two halves of some
+bipartition of the support, the phase -i on one half makes them real too. If then the start is real and no diagonal group is
+left, psi is real whatever the angles; the antisymmetric imaginary part iA of O has psi^T A psi = 0 identically in the angles,
+gradient included, and is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from quprop.simulate import blocks
+
+MAX_QUBITS = 62  # basis states are int64 here
+MAX_STATES = 1 << 20
+MAX_BYTES = 256 << 20  # of a plan; positions are 32-bit anyway
+LOOK_AHEAD = 64  # rotations among which those of a group are looked for
+TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entries, of which few pages are touched
+BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
+REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/support.hpp
+
+# Nanoseconds, measured (single thread, AVX-512 double; see `worthwhile`).
+STEP_NS, PAIR_NS, ENTRY_NS = 20.0, 2.5, 0.6
+FAR_PAIR_NS, FAR_ENTRY_NS = 9.0, 1.5  # out of the second-level cache
+BLOCK_NS = 0.2  # of the block engine, a rotation and amplitude
+
+
+class Positions:
+    """Where a basis state stands in the support."""
+
+    def __init__(self, n_qubits: int, states: np.ndarray) -> None:
+        self.states = states
+        self.table = np.zeros(1 << n_qubits, np.int32) if n_qubits <= TABLE_QUBITS else None
+        self._index(0)
+
+    def _index(self, first: int) -> None:
+        if self.table is not None:
+            self.table[self.states[first:]] = np.arange(first + 1, len(self.states) + 1)
+        else:
+            self.order = np.argsort(self.states)
+            self.sorted = self.states[self.order]
+
+    def extend(self, states: np.ndarray) -> None:
+        first = len(self.states)
+        self.states = np.concatenate([self.states, states])
+        self._index(first)
+
+    def find(self, states: np.ndarray) -> np.ndarray:
+        """Positions, -1 for a state that is not there."""
+        if self.table is not None:
+            return self.table[states] - 1
+        at = np.minimum(np.searchsorted(self.sorted, states), len(self.sorted) - 1)
+        return np.where(self.sorted[at] == states, self.order[at], -1)
+
+
+def _start(model: Any, limit: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The basis states of the input state and their amplitudes, if they are few and known."""
+    state, n = model.state, model.n_qubits
+    if state.kind == "basis":
+        return np.array([state.index]), np.ones(1, complex)
+    if state.kind == "product":
+        index, amplitude = np.zeros(1, np.int64), np.ones(1, complex)
+        for q, row in enumerate(state.array):
+            index = np.concatenate([index + (int(b) << q) for b in np.flatnonzero(row)])
+            amplitude = np.concatenate([amplitude * row[b] for b in np.flatnonzero(row)])
+            if len(index) > limit:
+                return None
+        return index, amplitude
+    if state.kind == "amplitudes":
+        index = np.flatnonzero(state.array)
+        return (index, state.array[index]) if len(index) <= limit else None
+    return None
+
+
+def _signs(z: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """(-1)^{|z & j|}, (len(z), len(states))."""
+    return 1.0 - 2.0 * (np.bitwise_count(z[:, None] & states) & 1)
+
+
+def _phases(x: int, z: np.ndarray) -> np.ndarray:
+    """i^{|x & z|} without its i^kappa: +1 or -1."""
+    return 1.0 - (np.bitwise_count(x & z) & 2)
+
+
+def _groups(model: Any, driver: np.ndarray) -> list[list[int]]:
+    """Rotations that share x and driver and commute, brought together past those they commute with."""
+    rotations = blocks.Rotations(model.x_masks, model.z_masks, 0)
+    driver = driver.tolist()
+    groups, pending, following = [], [], 0
+    while pending or following < len(driver):
+        take = LOOK_AHEAD - len(pending)
+        pending += range(following, min(following + take, len(driver)))
+        following = min(following + take, len(driver))
+        first = pending[0]
+
+        def joins(i: int, first: int = first) -> bool:
+            return rotations.x[i] == rotations.x[first] and driver[i] == driver[first] and rotations.commute(i, first)
+
+        taken, pending = blocks._take(rotations, pending, joins)
+        groups.append(taken)
+    return groups
+
+
+def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
+    """The plan of a model for native/support.hpp, or None if its support is not small (or, unless `force`, does not pay)."""
+    n = model.n_qubits
+    if n > MAX_QUBITS or model.state.kind == "encoded":
+        return None
+    limit = min(1 << n if force else 1 << max(n - 2, 0), MAX_STATES)
+    start = _start(model, limit)
+    if start is None:
+        return None
+    drivers = blocks._drivers(model)
+    # A rotation that is alone in its group moves every pair: the states reached are at least a coset of these x.
+    seen = Counter(zip(model.x_masks, drivers["driver"].tolist(), strict=True))
+    if 1 << len(blocks.Span(x for (x, _), count in seen.items() if count == 1)) > limit:
+        return None
+    groups = _groups(model, drivers["driver"])
+    z_masks = np.array(model.z_masks, np.int64)
+    at = Positions(n, start[0])
+    turned = np.zeros(len(at.states), bool)  # the half of the bipartition
+    real = not np.any(start[1].imag)
+    moves: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []  # driver, kind, a, b, f
+    room = MAX_BYTES // 8
+    for group in groups:
+        x, z = model.x_masks[group[0]], z_masks[group]
+        c = drivers["coefficient"][group] * _phases(x, z)
+        f = c @ _signs(z, at.states)
+        norm = np.abs(c).sum()
+        step = 2.0 ** -BITS * norm
+        if not norm:
+            continue
+        f = np.round(f / step) * step if len(c) > 1 else f
+        active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
+        which = int(drivers["driver"][group[0]])
+        if not x:
+            if len(active) and np.ptp(f):
+                moves.append((which, DIAGONAL, active, active, f[active]))
+                real = False
+                room -= len(active)
+        elif len(active):
+            imaginary = not np.bitwise_count(x & z[0]) & 1
+            partner = at.states[active] ^ x
+            to = at.find(partner)
+            new = to < 0
+            if new.any():
+                to[new] = len(at.states) + np.arange(np.count_nonzero(new))
+                at.extend(partner[new])
+                if len(at.states) > limit:
+                    return None
+                turned = np.concatenate([turned, turned[active[new]] ^ imaginary])
+            once = active < to
+            a, b, f = active[once], to[once], f[active[once]]
+            real = real and bool(np.all(turned[a] ^ turned[b] == imaginary))
+            moves.append((which, IMAGINARY if imaginary else REAL, a, b, f))
+            room -= len(a)
+        if room < 0:
+            return None
+    observables = _observables(model, at, turned if real else None, room)
+    if observables is None:
+        return None
+    # Positions by ascending basis state: neighbours in number are neighbours in memory.
+    order = np.argsort(at.states)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    steps, pairs = _steps(moves, rank, turned, real)
+    entries = sum(len(rows) for rows, _, _ in observables)
+    if not force and not worthwhile(model, len(order), len(steps["step_driver"]), len(pairs), entries):
+        return None
+    initial = np.zeros(len(order), complex)
+    initial[rank[: len(start[0])]] = start[1]
+    if real:
+        initial = initial.real
+    return {
+        "n_states": len(order),
+        "real": real,
+        "start": _numbers(initial),
+        "n_params": model.n_params,
+        "n_inputs": model.n_inputs,
+        **{k: drivers[k] for k in ("mono_ptr", "mono", "var_ptr", "var")},
+        **steps,
+        "pair": pairs,
+        **_rows(observables, rank),
+    }
+
+
+def _steps(moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Pairs (a, b) in steps of one driver, kind and f; kind REAL has f > 0, the order of the pair giving the sign."""
+    step_driver, step_kind, step_f, step_ptr, pairs = [], [], [], [0], [np.empty((0, 2), np.int32)]
+    for which, kind, a, b, f in moves:
+        if kind == IMAGINARY and real:
+            a, b = np.where(turned[a], b, a), np.where(turned[a], a, b)
+            kind = REAL
+        a, b = rank[a], rank[b]
+        if kind == REAL:
+            a, b, f = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f)
+        values, which_value = np.unique(f, return_inverse=True)
+        order = np.lexsort((a, which_value))
+        pairs.append(np.stack([a, b], axis=1)[order].astype(np.int32))
+        counts = np.bincount(which_value)
+        step_ptr += (step_ptr[-1] + np.cumsum(counts)).tolist()
+        step_driver += [which] * len(values)
+        step_kind += [kind] * len(values)
+        step_f += values.tolist()
+    steps = {
+        "step_driver": np.array(step_driver, np.int32),
+        "step_kind": np.array(step_kind, np.int32),
+        "step_f": np.array(step_f, float),
+        "step_ptr": np.array(step_ptr, np.int64),
+    }
+    return steps, np.ascontiguousarray(np.concatenate(pairs))
+
+
+def _observables(model: Any, at: Positions, turned: np.ndarray | None, room: int) -> list[Any] | None:
+    """Every observable as (rows, columns, entries) between states of the support.
+
+    With `turned` given the entries are real: those of D O D*, D = (-i)^turned inverted, without their imaginary part.
+    """
+    result = []
+    for observable in model.observables:
+        strings: dict[int, tuple[list[int], list[float]]] = {}
+        for pauli, coefficient in observable.terms:
+            z, c = strings.setdefault(pauli.x, ([], []))
+            z.append(pauli.z)
+            c.append(coefficient)
+        rows, columns, entries = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
+        for x, (zs, cs) in strings.items():
+            to = at.find(at.states ^ x)
+            inside = np.flatnonzero(to >= 0)
+            if not len(inside):
+                continue
+            to = to[inside]
+            room -= 2 * len(inside)
+            if room < 0:
+                return None
+            z = np.array(zs, np.int64)
+            c = np.array(cs) * _phases(x, z)
+            odd = np.bitwise_count(x & z) & 1 == 1
+            even = _signed_sum(z[~odd], c[~odd], at.states[inside])
+            imaginary = _signed_sum(z[odd], c[odd], at.states[inside])
+            if turned is None:
+                h = even + 1j * imaginary
+            else:
+                h = np.where(turned[to] == turned[inside], even, np.where(turned[to], -imaginary, imaginary))
+            kept = np.abs(h) > 1e-15 * np.abs(c).sum()
+            rows.append(to[kept])
+            columns.append(inside[kept])
+            entries.append(h[kept])
+        result.append((np.concatenate(rows), np.concatenate(columns), np.concatenate(entries)))
+    return result
+
+
+def _signed_sum(z: np.ndarray, c: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """sum_k c_k (-1)^{|z_k & j|} for all states j, not too many signs at a time."""
+    total = np.zeros(len(states))
+    for first in range(0, len(z), 256):
+        total += c[first : first + 256] @ _signs(z[first : first + 256], states)
+    return total
+
+
+def _rows(observables: list[Any], rank: np.ndarray) -> dict[str, np.ndarray]:
+    """The observables in compressed rows, one after the other."""
+    n = len(rank)
+    row_ptr, columns, entries, total = [], [], [], 0
+    for r, c, h in observables:
+        r, c = rank[r], rank[c]
+        order = np.argsort(r * n + c)
+        row_ptr.append(total + np.concatenate([[0], np.cumsum(np.bincount(r, minlength=n))]))
+        columns.append(c[order].astype(np.int32))
+        entries.append(h[order])
+        total += len(r)
+    return {
+        "row_ptr": np.stack(row_ptr).astype(np.int64),
+        "column": np.concatenate(columns),
+        "entry": _numbers(np.concatenate(entries)),
+    }
+
+
+def _numbers(a: np.ndarray) -> np.ndarray:
+    """Real numbers as they are, complex ones as two."""
+    return np.ascontiguousarray(a).view(float)
+
+
+def worthwhile(model: Any, n_states: int, n_steps: int, n_pairs: int, n_entries: int) -> bool:
+    """Whether this beats coset blocks, by what either does and what that costs on one core."""
+    far = n_states * 16 + n_entries * 12 > 1 << 20
+    pair, entry = (FAR_PAIR_NS, FAR_ENTRY_NS) if far else (PAIR_NS, ENTRY_NS)
+    ours = n_steps * STEP_NS + n_pairs * pair + n_entries * entry
+    blocks_ns = BLOCK_NS * (model.n_rotations + 1) * 2.0**model.n_qubits
+    return ours < blocks_ns
+
+
+def plan_bytes(flat: dict[str, Any]) -> int:
+    """Memory that a plan takes."""
+    return sum(a.nbytes for a in flat.values() if isinstance(a, np.ndarray))

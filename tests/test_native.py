@@ -1,0 +1,303 @@
+"""The native engine is the reference engine: all results, both precisions, every instruction set, tiny blocks, batches.
+
+`block` forces blocks of that many dimensions, so that small models meet gathers, cosets and several runs.
+"""
+
+from functools import lru_cache
+
+import cases
+import checks
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from native_models import segmented_model, start, text
+from tolerances import assert_close
+
+import quprop as qpr
+from quprop.simulate.native import ISAS, NativeEngine, load_kernels
+from quprop.simulate.reference import ReferenceEngine
+
+REFERENCE = ReferenceEngine()
+DTYPES = {"double": np.float64, "single": np.float32}
+BATCHES = (1, 3, 9, 17)  # one sample; less than, about, and more than one vector of lanes
+NAMES = list(cases.CASES)
+
+
+def _available(isa):
+    try:
+        load_kernels(isa)
+    except qpr.QupropError:
+        return False
+    return True
+
+
+HERE = [isa for isa in ISAS if _available(isa)]
+
+
+@lru_cache(maxsize=512)
+def engine(precision="double", isa=None, block=None, threads=1):
+    return NativeEngine(precision, threads, isa=isa, block=block)
+
+
+def arguments(model, batch, seed=0, shared_theta=False):
+    """theta, x, cotangent and directions, as the public functions would hand them to an engine."""
+    theta, x = cases.values_for(model, batch, seed)
+    v_theta, v_x = cases.values_for(model, batch, seed + 1)
+    cotangent = np.random.default_rng(seed + 2).normal(size=(batch, model.n_observables))
+    if not model.n_inputs:
+        x, v_x = x[:1], v_x[:1]
+    if shared_theta and model.n_inputs:
+        theta, v_theta = theta[:1], v_theta[:1]
+    return theta, x, cotangent, v_theta / 3, v_x / 3
+
+
+def results(eng, model, theta, x, cotangent, v_theta, v_x):
+    """Everything an engine can say of a model, by name."""
+    values, pullback = eng.vjp(model, theta, x)
+    d_theta, d_x = pullback(cotangent)
+    h = eng.hvp(model, theta, x, cotangent, v_theta, v_x)
+    out = {"values": values, "d_theta": d_theta, "d_x": d_x, "forward only": eng.values(model, theta, x)}
+    out |= dict(zip(("hvp d_theta", "hvp d_x", "h_theta", "h_x"), h, strict=True))
+    if isinstance(eng, NativeEngine):
+        out["d_theta summed"], d_x_again = pullback(cotangent, True)
+        assert np.array_equal(d_x_again, d_x)
+        value, grad = eng.value_and_grad(model, theta, x, cotangent)
+    else:
+        out["d_theta summed"], value, grad = d_theta.sum(axis=0), (values * cotangent).sum(axis=1), d_theta
+    return out | {"weighted value": value, "gradient": grad, "states": eng.states(model, theta, x)}
+
+
+@lru_cache(maxsize=256)
+def reference_results(name, batch, shared_theta=False):
+    model = cases.CASES[name].model
+    return results(REFERENCE, model, *arguments(model, batch, shared_theta=shared_theta))
+
+
+def assert_same(model, actual, expected, dtype=np.float64):
+    """Roundings grow as the rotations passed and the terms summed; states are compared up to a global phase."""
+    terms = sum(len(o) for o in model.observables)
+    factor = 200 + 20 * (model.n_rotations + terms)
+    overlap = np.sum(actual["states"].conj() * expected["states"], axis=1)
+    assert_close(np.abs(overlap), np.ones(len(overlap)), factor, dtype)
+    phased = actual["states"] * (overlap / np.abs(overlap))[:, None]
+    assert_close(phased, expected["states"], factor, dtype)
+    for key, wanted in expected.items():
+        if key != "states":
+            try:
+                assert_close(actual[key], wanted, factor, dtype)
+            except AssertionError as error:
+                raise AssertionError(f"{key}: {error}") from None
+
+
+def test_every_instruction_set_has_kernels_of_its_own():
+    assert HERE, "no kernels were built"
+    evaluators = {id(load_kernels(isa)[1].Double) for isa in HERE}
+    assert len(evaluators) == len(HERE)
+    assert [engine(isa=isa).isa for isa in HERE] == HERE
+    assert [engine("single", isa).lanes for isa in HERE] == [2 * engine("double", isa).lanes for isa in HERE]
+
+
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_native_is_the_reference(name, precision, isa):
+    model = cases.CASES[name].model
+    for batch in BATCHES:
+        for shared_theta in (False, True):
+            given_ = arguments(model, batch, shared_theta=shared_theta)
+            expected = reference_results(name, batch, shared_theta)
+            assert_same(model, results(engine(precision, isa), model, *given_), expected, DTYPES[precision])
+
+
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("block", [2, 3, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_blocks_change_nothing(name, block, isa):
+    model = cases.CASES[name].model
+    for batch in BATCHES:
+        given_ = arguments(model, batch)
+        for precision, dtype in DTYPES.items():
+            actual = results(engine(precision, isa, block), model, *given_)
+            assert_same(model, actual, reference_results(name, batch), dtype)
+
+
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("n", range(1, 10))
+@pytest.mark.parametrize("kind", ["basis", "product", "amplitudes"])
+def test_native_is_the_reference_on_segmented_models(kind, n, isa):
+    for k in range(3):
+        seed = 100 * n + 10 * k + len(kind)
+        model = segmented_model(seed, n, 3 + 3 * k, start(seed, n, kind), terms=(2, 4, 40)[k], n_inputs=3 * (k % 2))
+        for batch in (1, 3 if k else 9):
+            given_ = arguments(model, batch, seed)
+            expected = results(REFERENCE, model, *given_)
+            for precision, dtype in DTYPES.items():
+                for block in (None, 3, 2 + k):
+                    assert_same(model, results(engine(precision, isa, block), model, *given_), expected, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("seed", range(40))
+def test_native_is_the_reference_on_many_models(seed, isa):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 13))
+    kind = ("basis", "product", "amplitudes")[seed % 3]
+    model = segmented_model(seed, n, int(rng.integers(1, 20)), start(seed, n, kind), terms=int(rng.integers(1, 80)))
+    for batch in (1, int(rng.integers(2, 40)) if n < 10 else 2):
+        given_ = arguments(model, batch, seed, shared_theta=seed % 2 == 1)
+        expected = results(REFERENCE, model, *given_)
+        for precision, dtype in DTYPES.items():
+            for block in (None, 2, 3, 5):
+                assert_same(model, results(engine(precision, isa, block), model, *given_), expected, dtype)
+
+
+@st.composite
+def rows_of_rotations(draw):
+    """(n, [(x, z, angle form), ...]): small enough to read when Hypothesis has shrunk it."""
+    n = draw(st.integers(1, 7))
+    masks = st.integers(0, (1 << n) - 1)
+    form = st.sampled_from(["a", "b", "2a+0.1", "-b", "ab", "0.3", "pi/2", "a+pi"])
+    return n, draw(st.lists(st.tuples(masks, masks, form), max_size=24))
+
+
+@given(rows_of_rotations(), st.sampled_from([None, 2, 3, 4]), st.sampled_from(list(DTYPES)), st.sampled_from([1, 3, 16]))
+@settings(max_examples=150)
+def test_native_is_the_reference_on_any_list_of_rotations(rows, block, precision, batch):
+    n, rotations = rows
+    a, b = theta = qpr.params("theta", 2)
+    forms = {"a": a, "b": b, "2a+0.1": 2 * a + 0.1, "-b": -b, "ab": a * b, "0.3": 0.3, "pi/2": np.pi / 2, "a+pi": a + np.pi}
+    rng = np.random.default_rng(n)
+    observables = [cases.random_sum(rng, n, 3), {text(n, 0, (1 << n) - 1): 1.0}]
+    rows = [(text(n, x, z), forms[form]) for x, z, form in rotations]
+    model = qpr.Model.from_rotations(n, rows, observables, params=theta)
+    given_ = arguments(model, batch)
+    actual = results(engine(precision, block=block), model, *given_)
+    assert_same(model, actual, results(REFERENCE, model, *given_), DTYPES[precision])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_against_parameter_shift_and_differences(name):
+    """The oracle of these two is the reference engine's values, never a gradient."""
+    model = cases.CASES[name].model
+    weights = np.random.default_rng(9).normal(size=model.n_observables)
+    checks.check_parameter_shift(engine(), model, *cases.values_for(model), weights)
+    checks.check_differences(engine(), model, *cases.values_for(model), weights)
+    theta, x, cotangent, v_theta, v_x = arguments(model, 2, 1)
+    checks.check_hvp(engine(), model, theta, x, cotangent, v_theta, v_x)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-9, 1e3, 1e6, 1e9, 1e12])
+@pytest.mark.parametrize("batch", [1, 9])
+def test_small_and_large_angles(scale, batch):
+    model = cases.CASES["hardware_efficient"].model
+    theta = cases.values_for(model, batch)[0] * scale
+    x, w = np.zeros((1, 0)), np.ones((batch, 1))
+    values, pullback = REFERENCE.vjp(model, theta, x)
+    ours, ours_pullback = engine().vjp(model, theta, x)
+    assert_close(ours, values, 2000)
+    assert_close(ours_pullback(w)[0], pullback(w)[0], 4000)
+
+
+@pytest.mark.parametrize("quarter", range(-4, 5))
+@pytest.mark.parametrize("nudge", [0.0, 1e-15, -1e-15, 1e-8])
+def test_angles_at_and_around_quarter_turns(quarter, nudge):
+    """Where the reduction of angles changes branch: the frame must carry what it takes out."""
+    model = cases.random_model(5, 5, 30)
+    theta = np.full((1, model.n_params), quarter * np.pi / 2 + nudge) * np.linspace(1, 2, 3)[:, None]
+    x, w = np.zeros((1, 0)), np.ones((3, model.n_observables))
+    values, pullback = REFERENCE.vjp(model, theta, x)
+    for block in (None, 2):
+        ours, ours_pullback = engine(block=block).vjp(model, theta, x)
+        assert_close(ours, values, 2000)
+        assert_close(ours_pullback(w)[0], pullback(w)[0], 4000)
+
+
+def test_long_products_of_tangents_neither_overflow_nor_fade():
+    """Half-angles of pi/4 have cosine 1/sqrt(2): 3,000 of them would leave single precision's range."""
+    angle = qpr.params("angle", 1)[0]
+    rows = [(pauli, angle) for pauli in ("XY", "ZX", "YI", "XX")] * 750
+    model = qpr.Model.from_rotations(2, rows, ["Z0 + X1", "Y0 Z1"])
+    theta, x = np.array([[np.pi / 2 - 1e-3]]), np.zeros((1, 0))
+    expected = REFERENCE.vjp(model, theta, x)[0]
+    assert_close(engine().values(model, theta, x), expected, 20_000)
+    assert_close(engine("single").values(model, theta, x), expected, 20_000, np.float32)
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+def test_large_states_of_many_runs(precision):
+    """n = 18 has several blocks and chunks at the planner's own sizes; values against closed forms.
+
+    Each qubit is turned by RY(a_q) alone, so <Z_q> = cos a_q and d<Z_q>/da_q = -sin a_q.
+    """
+    n = 18
+    angles = qpr.params("a", n)
+    circuit = qpr.Circuit(n)
+    for q in range(n):
+        circuit.ry(angles[q], q)
+    model = qpr.Model(circuit, [f"Z{q}" for q in range(n)])
+    a = np.linspace(-3, 3, n)
+    w = np.linspace(1, 2, n)
+    values, pullback = engine(precision).vjp(model, a[None], np.zeros((1, 0)))
+    assert_close(values[0], np.cos(a), 500, DTYPES[precision])
+    assert_close(pullback(w[None])[0][0], -w * np.sin(a), 500, DTYPES[precision])
+
+
+# The tests above can fail: an engine that is off in one small way is caught by the comparison and by the laws.
+
+
+class _Wrong(NativeEngine):
+    """A native engine whose pullback is changed by `spoil`."""
+
+    spoil = staticmethod(lambda d_theta: d_theta)
+
+    def vjp(self, model, theta, x):
+        values, pullback = super().vjp(model, theta, x)
+
+        def wrong(cotangent, sum_theta=False):
+            d_theta, d_x = pullback(cotangent, sum_theta)
+            return type(self).spoil(d_theta.copy()), d_x
+
+        return values, wrong
+
+
+class FlippedSign(_Wrong):
+    @staticmethod
+    def spoil(d_theta):
+        d_theta[..., 1] *= -1
+        return d_theta
+
+
+class SlightlyOff(_Wrong):
+    spoil = staticmethod(lambda d_theta: 1.0005 * d_theta)
+
+
+class DroppedFactor(NativeEngine):
+    """Forgets the factor of a shared parameter's second use in the chain rule, not in the value."""
+
+    def vjp(self, model, theta, x):
+        values, _ = super().vjp(model, theta, x)
+        rows = [(qpr.PauliString(r.x, r.z), r.angle) for r in model.rotations]
+        k = next(k for k, (_, a) in enumerate(rows) if any(abs(c) == 2 and m for m, c in a.terms))
+        flat = checks.rotation_level(model)
+        jacobian = checks.angle_jacobian(model, theta[0], x[0])[:, : model.n_params]
+        jacobian[k] /= 2
+        _, pullback = super().vjp(flat, model.angle_table.evaluate(theta, x), x)
+        return values, lambda c, sum_theta=False: (pullback(c)[0] @ jacobian, np.zeros_like(x))
+
+
+@pytest.mark.parametrize("wrong", [FlippedSign, SlightlyOff, DroppedFactor])
+def test_the_comparisons_catch_a_wrong_gradient(wrong):
+    model = cases.CASES["shared_parameters"].model
+    theta, x, weights, *_ = arguments(model, 1)
+    law = (model, theta[0], x[0], weights[0])
+    checks.check_parameter_shift(engine(), *law)
+    checks.check_differences(engine(), *law)
+    for check in (checks.check_parameter_shift, checks.check_differences):
+        with pytest.raises(AssertionError, match="error"):
+            check(wrong(), *law)
+    expected = REFERENCE.vjp(model, theta, x)[1](weights)[0]
+    assert_close(engine().vjp(model, theta, x)[1](weights)[0], expected, 500)
+    with pytest.raises(AssertionError, match="error"):  # even with the tolerance of single precision
+        assert_close(wrong().vjp(model, theta, x)[1](weights)[0], expected, 500, np.float32)
