@@ -6,8 +6,9 @@
 //   imaginary  psi_a' = c psi_a - i s psi_b,  psi_b' = c psi_b - i s psi_a     Im(conj(lambda_b) psi_a + conj(lambda_a) psi_b)
 //   diagonal   psi_a' = (c - i s) psi_a,  a = b                                Im(conj(lambda_a) psi_a)
 // psi and lambda stand side by side, (psi, lambda) or (Re psi, Im psi, Re lambda, Im lambda), so that one short vector holds
-// all that a pair's member needs: no gathers, one load and one store a member.  (Gathers and scatters of full vectors were
-// measured too, and are slower: support.hpp's pairs are bound by stores, which a scatter does one by one.)
+// all that a pair's member needs: one load and one store a member.  Measured backwards, AVX-512, double, 16 pairs a step:
+// 1.0 ns a pair like this, 3.0 with gathers and scatters of full vectors, 0.84 if all pairs were contiguous runs (0.5 at 60
+// pairs), which no ordering of a support gives to more than some steps.
 #pragma once
 
 #include "evaluate.hpp"
@@ -125,12 +126,111 @@ template <int KIND, class R, int N> double turn_backward(const std::int32_t* pai
   return signed_sum<KIND, N>(even + odd);
 }
 
+// A sparse matrix times a vector of P numbers an entry: compressed rows, or, where that is real and still fits the cache,
+// strips of eight rows by one column, zeros filled in, so that no row is summed over lanes.
+template <class R> class SparseMatrix {
+ public:
+  SparseMatrix(const std::int64_t* row, const std::int32_t* column, const double* entry, std::size_t n, int parts) : n_(n), row_(n + 1) {
+    for (std::size_t j = 0; j <= n; ++j) row_[j] = row[j] - row[0];
+    const std::size_t entries = row_[n];
+    column_.assign(column + row[0], column + row[n]);
+    entry_.assign(entry + parts * row[0], entry + parts * row[n]);
+    if (parts == 1) fill_strips(entries);
+  }
+
+  // to = (or +=) weight M from; `to` has room for rows up to a multiple of eight
+  template <int P> void apply(R weight, bool add, const R* from, R* to) const {
+    if constexpr (P == 1) {
+      if (strip_ptr_.size()) {
+        for (std::size_t b = 0; b + 1 < strip_ptr_.size(); ++b) {
+          Eight even{}, odd{};
+          std::size_t i = strip_ptr_[b];
+          for (; i + 2 <= strip_ptr_[b + 1]; i += 2) {
+            even += strips_[i] * from[strip_column_[i]];
+            odd += strips_[i + 1] * from[strip_column_[i + 1]];
+          }
+          if (i < strip_ptr_[b + 1]) even += strips_[i] * from[strip_column_[i]];
+          even = weight * (even + odd);
+          Eight before{};
+          if (add) std::memcpy(&before, to + 8 * b, sizeof before);
+          even += before;
+          std::memcpy(to + 8 * b, &even, sizeof even);
+        }
+        return;
+      }
+    }
+    for (std::size_t j = 0; j < n_; ++j) {
+      if constexpr (P == 1) {
+        R a = 0, b = 0;
+        std::int64_t i = row_[j];
+        for (; i + 2 <= row_[j + 1]; i += 2) {
+          a += entry_[i] * from[column_[i]];
+          b += entry_[i + 1] * from[column_[i + 1]];
+        }
+        if (i < row_[j + 1]) a += entry_[i] * from[column_[i]];
+        to[j] = (add ? to[j] : R(0)) + weight * (a + b);
+      } else {
+        R re = 0, im = 0;
+        for (std::int64_t i = row_[j]; i < row_[j + 1]; ++i) {
+          const R* v = from + 2 * static_cast<std::size_t>(column_[i]);
+          re += entry_[2 * i] * v[0] - entry_[2 * i + 1] * v[1];
+          im += entry_[2 * i] * v[1] + entry_[2 * i + 1] * v[0];
+        }
+        to[2 * j] = (add ? to[2 * j] : R(0)) + weight * re;
+        to[2 * j + 1] = (add ? to[2 * j + 1] : R(0)) + weight * im;
+      }
+    }
+  }
+
+ private:
+  using Eight = Amplitude<R, 8>;
+
+  void fill_strips(std::size_t entries) {
+    List<std::int32_t> columns;
+    List<std::size_t> ptr{0};
+    List<std::int32_t> one;
+    for (std::size_t first = 0; first < n_; first += 8) {
+      one.assign(column_.begin() + row_[first], column_.begin() + row_[std::min(first + 8, n_)]);
+      std::sort(one.begin(), one.end());
+      one.erase(std::unique(one.begin(), one.end()), one.end());
+      columns.insert(columns.end(), one.begin(), one.end());
+      ptr.push_back(columns.size());
+    }
+    const std::size_t bytes = columns.size() * (sizeof(Eight) + sizeof(std::int32_t)), row_bytes = entries * (sizeof(R) + sizeof(std::int32_t));
+    if (!entries || bytes > std::max(kCached, row_bytes)) return;
+    strips_.reserve(std::max<std::size_t>(columns.size(), 1));
+    std::fill(strips_.data(), strips_.data() + columns.size(), Eight{});
+    for (std::size_t j = 0; j < n_; ++j)
+      for (std::int64_t i = row_[j]; i < row_[j + 1]; ++i) {
+        const auto first = columns.begin() + ptr[j / 8], last = columns.begin() + ptr[j / 8 + 1];
+        strips_[std::lower_bound(first, last, column_[i]) - columns.begin()][j % 8] += entry_[i];
+      }
+    strip_ptr_ = std::move(ptr);
+    strip_column_ = std::move(columns);
+    row_ = {};
+    column_ = {};
+    entry_ = {};
+  }
+
+  static constexpr std::size_t kCached = 384 << 10;  // strips beyond this are slower than rows
+
+  std::size_t n_;
+  List<std::int64_t> row_;
+  List<std::int32_t> column_;
+  List<R> entry_;
+  List<std::size_t> strip_ptr_;
+  List<std::int32_t> strip_column_;
+  Array<Eight> strips_;
+};
+
 template <class R> class SupportEvaluator {
  public:
-  explicit SupportEvaluator(SupportDescription d) : d_(std::move(d)), n_observables_(d_.row_ptr.size() / (d_.n_states + 1)) {
-    start_.assign(d_.start.begin(), d_.start.end());
-    entry_.assign(d_.entry.begin(), d_.entry.end());
+  explicit SupportEvaluator(SupportDescription d) : d_(std::move(d)), start_(d_.start.begin(), d_.start.end()) {
+    for (std::size_t first = 0; first < d_.row_ptr.size(); first += d_.n_states + 1)
+      observables_.emplace_back(d_.row_ptr.data() + first, d_.column.data(), d_.entry.data(), d_.n_states, d_.real ? 1 : 2);
     d_.start = {};
+    d_.row_ptr = {};
+    d_.column = {};
     d_.entry = {};
   }
 
@@ -192,11 +292,11 @@ template <class R> class SupportEvaluator {
 
   template <int P> void sample(const Request& req, Output& out, Kept<R>* keep, bool resume, std::size_t s, Space& space, double* sum_theta,
                                const std::function<void()>* check) {
-    const std::size_t S = d_.n_states, K = n_observables_;
+    const std::size_t S = d_.n_states, K = observables_.size();
     const double* theta = req.theta + (req.n_theta == 1 ? 0 : s) * d_.polynomials.n_params;
     const double* x = req.x + (req.n_x == 1 ? 0 : s) * d_.polynomials.n_inputs;
     space.psi.reserve(P * S);
-    space.image.reserve(P * S);
+    space.image.reserve(P * S + 8);
     space.both.reserve(2 * P * S);
     angles(theta, x, space);
     auto* psi = reinterpret_cast<Amplitude<R, P>*>(space.psi.data());
@@ -213,7 +313,7 @@ template <class R> class SupportEvaluator {
     R* image = space.image.data();
     if (out.values)
       for (std::size_t k = 0; k < K; ++k) {
-        observe<P>(k, R(1), false, space.psi.data(), image);
+        observables_[k].template apply<P>(R(1), false, space.psi.data(), image);
         out.values[s * K + k] = dot(space.psi.data(), image, P * S);
       }
     if (!out.d_theta && !out.d_x) return;
@@ -221,7 +321,7 @@ template <class R> class SupportEvaluator {
     bool first = true;
     for (std::size_t k = 0; k < K; ++k)
       if (weights[k] != 0) {
-        observe<P>(k, static_cast<R>(weights[k]), !first, space.psi.data(), image);
+        observables_[k].template apply<P>(static_cast<R>(weights[k]), !first, space.psi.data(), image);
         first = false;
       }
     if (first) std::fill(image, image + P * S, R(0));
@@ -289,36 +389,6 @@ template <class R> class SupportEvaluator {
     }
   }
 
-  // image = (or +=) weight O_k psi
-  template <int P> void observe(std::size_t k, R weight, bool add, const R* psi, R* image) const {
-    const std::int64_t* row = d_.row_ptr.data() + k * (d_.n_states + 1);
-    const std::int32_t* column = d_.column.data();
-    const R* entry = entry_.data();
-    for (std::size_t j = 0; j < d_.n_states; ++j) {
-      if constexpr (P == 1) {
-        R a = 0, b = 0, c = 0, e = 0;
-        std::int64_t i = row[j];
-        for (; i + 4 <= row[j + 1]; i += 4) {
-          a += entry[i] * psi[column[i]];
-          b += entry[i + 1] * psi[column[i + 1]];
-          c += entry[i + 2] * psi[column[i + 2]];
-          e += entry[i + 3] * psi[column[i + 3]];
-        }
-        for (; i < row[j + 1]; ++i) a += entry[i] * psi[column[i]];
-        image[j] = (add ? image[j] : R(0)) + weight * ((a + b) + (c + e));
-      } else {
-        R re = 0, im = 0;
-        for (std::int64_t i = row[j]; i < row[j + 1]; ++i) {
-          const R* v = psi + 2 * static_cast<std::size_t>(column[i]);
-          re += entry[2 * i] * v[0] - entry[2 * i + 1] * v[1];
-          im += entry[2 * i] * v[1] + entry[2 * i + 1] * v[0];
-        }
-        image[2 * j] = (add ? image[2 * j] : R(0)) + weight * re;
-        image[2 * j + 1] = (add ? image[2 * j + 1] : R(0)) + weight * im;
-      }
-    }
-  }
-
   static double dot(const R* a, const R* b, std::size_t n) {  // Re<a|b>
     double sum[8] = {};
     std::size_t j = 0;
@@ -360,8 +430,8 @@ template <class R> class SupportEvaluator {
   static constexpr std::int64_t kOften = 1 << 20;  // pairs between looks at Ctrl-C
 
   SupportDescription d_;
-  std::size_t n_observables_;
-  List<R> start_, entry_;
+  List<R> start_;
+  List<SparseMatrix<R>> observables_;
   std::mutex spaces_lock_;
   List<std::unique_ptr<Space>> spaces_;
 };

@@ -20,9 +20,12 @@ from typing import Any
 
 import numpy as np
 
-MAX_BLOCK_BYTES = 512 << 10  # psi and lambda of a block: half of a common second-level cache
+MAX_BLOCK_BYTES = 1 << 20  # psi and lambda of a block: a common second-level cache
+SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
 WINDOW = 192  # how far ahead a rotation may be looked for
-MAX_GROUP = 4  # terms of a group whose angles are independent: its table has 2^terms entries
+MAX_GROUP = 4  # terms of a group whose angles are independent: its table has 2^terms entries ...
+MAX_GROUP_LARGE = 6  # ... which are soon paid for in a large state; kMaxGroup in the kernels
+LARGE = 11  # upper address bits of a large state
 MAX_RANK = 5  # of the z masks of a group or bucket that shares one coefficient table
 SIGNATURE_BITS = 60  # pattern bits of a pass; 64 in the kernels
 MAX_BUCKETS = 32  # of a group of observable terms, as in the kernels
@@ -122,22 +125,24 @@ def _runs(
     while pending:
         # Low address bits belong to every run of a large state, so that memory is read in pieces of several lines.
         span = Span() if whole else Span([1, 2])
-        full = Span()  # of whole masks: tells a remainder within the lanes
+        full = Span()  # of the chosen whole masks: tells a remainder within the lanes
+        chosen_up = Span()
         chosen: list[int] = []
 
         def accept(i: int) -> bool:
             up = rotations.up[i]
             if not up:
                 return True
-            rest = span.reduce(up)
-            if not rest:
-                # A dependent x costs lane permutations at every visit: with the state in cache, a new run is cheaper.
-                return not (relabel and len(span) == n_up and full.reduce(rotations.x[i]))
-            if len(span) == dimension:
-                return False
-            span.add(rest)
-            chosen.append(rotations.x[i])
+            if not chosen_up.reduce(up):
+                # A dependent x costs lane permutations at every visit; in a run of its own it would be a basis vector.
+                return not (relabel and full.reduce(rotations.x[i]))
+            if span.reduce(up):
+                if len(span) == dimension:
+                    return False
+                span.add(up)
+            chosen_up.add(up)
             full.add(rotations.x[i])
+            chosen.append(rotations.x[i])
             return True
 
         head, tail = pending[: 4 * WINDOW], pending[4 * WINDOW :]
@@ -382,12 +387,14 @@ def upper_bits(n_qubits: int, lane_bits: int) -> int:
 
 
 def block_dimension(n_up: int, vector_bytes: int) -> int:
-    """How many dimensions a run spans: all if psi and lambda fit the cache, else equal parts that do."""
+    """How many dimensions a run spans.
+
+    A small state is one block; a larger one at least two, so that two threads share the work; blocks stay within the cache.
+    """
     largest = (MAX_BLOCK_BYTES // (4 * vector_bytes)).bit_length() - 1
-    if n_up <= largest:
+    if (4 * vector_bytes) << n_up < SHARED_BYTES:
         return n_up
-    parts = -(-n_up // (largest - 2))
-    return min(largest, -(-n_up // parts) + 2)
+    return min(largest, n_up - 1)
 
 
 def plan(listing: Any, lane_bits: int, vector_bytes: int, dimension: int | None = None) -> dict[str, Any]:
@@ -407,8 +414,8 @@ def plan(listing: Any, lane_bits: int, vector_bytes: int, dimension: int | None 
     # Excitations (same x, one driver) touch few tiles: relabelling a whole state for them costs more than it saves.
     same = sum(a == b and u == v for (a, b), (u, v) in zip(pairwise(rotations.x), pairwise(driver), strict=True))
     excitations = 2 * same >= len(rotations.x) > 1 and any(rotations.x)
-    relabel = dimension == n_up and not excitations
-    max_group = min(MAX_GROUP, max(2, n_up - 1))
+    relabel = not excitations
+    max_group = MAX_GROUP_LARGE if n_up >= LARGE else min(MAX_GROUP, max(2, n_up - 1))
 
     basis_ptr, run_basis, pass_ptr, tiles, op_ptr, term_ptr, terms = [0], [], [0], [], [0], [0], []
     for vectors, run in _runs(rotations, n_up, dimension, lane_bits, relabel):

@@ -25,6 +25,7 @@ gradient included, and is dropped.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -40,10 +41,11 @@ TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entrie
 BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
 REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/support.hpp
 
-# Nanoseconds, measured (single thread, AVX-512 double; see `worthwhile`).
-STEP_NS, PAIR_NS, ENTRY_NS = 20.0, 2.5, 0.6
-FAR_PAIR_NS, FAR_ENTRY_NS = 9.0, 1.5  # out of the second-level cache
-BLOCK_NS = 0.2  # of the block engine, a rotation and amplitude
+# Nanoseconds of a gradient, measured at double precision with AVX-512, 4 to 20 qubits, supports of 2^n / 4 and less, batches
+# too. Blocks take 0.15 (excitations) to 0.8 a rotation and amplitude on one core; from 16 qubits their threads help them.
+STEP_NS, PAIR_NS, ENTRY_NS = 20.0, 2.0, 0.6
+LARGE_PLAN, LARGE_FACTOR = 16 << 20, 1.5  # a plan that comes from beyond the caches
+CALL_NS, ROTATION_NS, AMPLITUDE_NS = 3000.0, 60.0, (0.4, 0.25)  # of the block engine; amplitudes below 16 qubits, and from there
 
 
 class Positions:
@@ -142,7 +144,8 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     turned = np.zeros(len(at.states), bool)  # the half of the bipartition
     real = not np.any(start[1].imag)
     moves: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []  # driver, kind, a, b, f
-    room = MAX_BYTES // 8
+    budget = math.inf if force else blocks_ns(model)
+    room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
     for group in groups:
         x, z = model.x_masks[group[0]], z_masks[group]
         c = drivers["coefficient"][group] * _phases(x, z)
@@ -186,7 +189,7 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     rank[order] = np.arange(len(order))
     steps, pairs = _steps(moves, rank, turned, real)
     entries = sum(len(rows) for rows, _, _ in observables)
-    if not force and not worthwhile(model, len(order), len(steps["step_driver"]), len(pairs), entries):
+    if support_ns(len(steps["step_f"]), len(pairs), entries) > budget:
         return None
     initial = np.zeros(len(order), complex)
     initial[rank[: len(start[0])]] = start[1]
@@ -215,10 +218,12 @@ def _steps(moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool) -
         a, b = rank[a], rank[b]
         if kind == REAL:
             a, b, f = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f)
-        values, which_value = np.unique(f, return_inverse=True)
-        order = np.lexsort((a, which_value))
-        pairs.append(np.stack([a, b], axis=1)[order].astype(np.int32))
-        counts = np.bincount(which_value)
+        if np.all(f == f[0]):
+            values, counts, order = f[:1], [len(f)], np.argsort(a)
+        else:
+            values, which_value, counts = np.unique(f, return_inverse=True, return_counts=True)
+            order = np.lexsort((a, which_value))
+        pairs.append(np.stack([a[order], b[order]], axis=1).astype(np.int32))
         step_ptr += (step_ptr[-1] + np.cumsum(counts)).tolist()
         step_driver += [which] * len(values)
         step_kind += [kind] * len(values)
@@ -251,7 +256,7 @@ def _observables(model: Any, at: Positions, turned: np.ndarray | None, room: int
             if not len(inside):
                 continue
             to = to[inside]
-            room -= 2 * len(inside)
+            room -= len(inside)
             if room < 0:
                 return None
             z = np.array(zs, np.int64)
@@ -302,13 +307,16 @@ def _numbers(a: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(a).view(float)
 
 
-def worthwhile(model: Any, n_states: int, n_steps: int, n_pairs: int, n_entries: int) -> bool:
-    """Whether this beats coset blocks, by what either does and what that costs on one core."""
-    far = n_states * 16 + n_entries * 12 > 1 << 20
-    pair, entry = (FAR_PAIR_NS, FAR_ENTRY_NS) if far else (PAIR_NS, ENTRY_NS)
-    ours = n_steps * STEP_NS + n_pairs * pair + n_entries * entry
-    blocks_ns = BLOCK_NS * (model.n_rotations + 1) * 2.0**model.n_qubits
-    return ours < blocks_ns
+def blocks_ns(model: Any) -> float:
+    """About what a gradient costs the block engine."""
+    n = model.n_qubits
+    return CALL_NS + (model.n_rotations + 1) * (ROTATION_NS + AMPLITUDE_NS[n >= 16] * 2.0**n)
+
+
+def support_ns(n_steps: int, n_pairs: int, n_entries: int) -> float:
+    """About what it costs here."""
+    moved = n_pairs * PAIR_NS + n_entries * ENTRY_NS
+    return n_steps * STEP_NS + moved * (LARGE_FACTOR if 8 * n_pairs + 12 * n_entries > LARGE_PLAN else 1.0)
 
 
 def plan_bytes(flat: dict[str, Any]) -> int:
