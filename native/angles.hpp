@@ -176,7 +176,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
       const Term& t = plan.terms[op.first_term];
       const std::size_t at = std::size_t{op.first_term} * columns;
       const double* sign = lane_signs<W>(t.z, plan.lane_bits);
-      double tangent[W], turn[W] = {};
+      double tangent[W] = {}, turn[W] = {};
       for (int c = 0; c < columns; ++c) tangent[c] = t.sign * a.sine[at + c] / a.cosine[at + c];
       if (columns == 1) for (int l = 1; l < W; ++l) tangent[l] = tangent[0];
       for (int l = 0; l < W; ++l) out[0][l] = static_cast<R>(sign[l] * tangent[l]);

@@ -281,7 +281,7 @@ template <class R> class Evaluator {
           double e = 0;
           if (batch_lanes()) e = strings[std::size_t(t) * W + s];
           else for (int l = 0; l < W; ++l) e += strings[std::size_t(t) * W + l];
-          v += d.obs_coefficient[i] * e * frame_sign(plan_, tables.angles, d.obs_x[t], d.obs_z[t], s);
+          v += d.obs_coefficient[i] * e * frame_sign(tables.angles, d.obs_x[t], d.obs_z[t], s);
         }
         values[(first + s) * K + k] = v;
       }

@@ -13,6 +13,8 @@
 
 #include "evaluate.hpp"
 
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than a register are only passed to inlined functions
+
 namespace qp {
 
 enum StepKind : std::int32_t { kRealPairs, kImaginaryPairs, kDiagonal };

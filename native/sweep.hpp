@@ -189,7 +189,7 @@ template <class R, int MODE> void sweep(const Layout& plan, const Tables<R>& tab
 }
 
 // Sign of the Pauli frame on an observable string, for one column.
-inline int frame_sign(const Layout& plan, const Angles& a, Mask x, Mask z, int column) {
+inline int frame_sign(const Angles& a, Mask x, Mask z, int column) {
   if (a.columns == 1) return parity(x & a.frame_z_mask) ^ parity(z & a.frame_x_mask) ? -1 : 1;
   std::uint32_t f = 0;
   for (Mask m = x; m; m &= m - 1) f ^= a.frame_z[std::countr_zero(m)];
@@ -209,11 +209,11 @@ template <class R> void build_obs_tables(const Layout& plan, const Angles& a, co
       const ObsTerm& t = plan.obs_terms[b.first_term + k];
       const Mask x = plan.d.obs_x[t.string], z = plan.d.obs_z[t.string];
       double v[W];
-      const int one = frame_sign(plan, a, x, z, 0);
+      const int one = frame_sign(a, x, z, 0);
       const double* sign = lane_signs<W>(z, plan.lane_bits);
       for (int l = 0; l < W; ++l) {
         const int wc = weight_columns == 1 ? 0 : l;
-        v[l] = t.sign * sign[l] * weights[wc * n_strings + t.string] * (a.columns == 1 ? one : frame_sign(plan, a, x, z, l));
+        v[l] = t.sign * sign[l] * weights[wc * n_strings + t.string] * (a.columns == 1 ? one : frame_sign(a, x, z, l));
       }
       for (std::uint32_t p = 0; p < patterns; ++p) {
         const double s = parity(p & t.pattern) ? -1.0 : 1.0;

@@ -321,24 +321,26 @@ template <class R, int MODE> void general_pass(const TileArgs<R>& given) {
 template <class R, int MODE> QP_INLINE void diagonal_ops(Tile<R> (&s)[n_states(MODE)], const TileArgs<R>& args, int first, int last, std::uint64_t sig) {
   Vec<R> w[4], c[4], d[4];
   if constexpr (is_backward(MODE)) { QP_FOR_ELEMENTS(w[e] = s[1].re[e] * s[0].im[e] - s[1].im[e] * s[0].re[e];); }
-  for (int k = first; k < last; ++k) {
-    const TileOp& op = args.ops[k];
+  auto one = [&](const TileOp& op, auto begins) QP_LAMBDA_INLINE {
     const unsigned p = static_cast<unsigned>((sig >> op.shift) & op.pattern_mask);
     const Vec<R>* const table = args.tables + op.table;
     Vec<R>* const acc = args.accumulators + op.accumulator;
     QP_FOR_ELEMENTS(
       const unsigned at = p ^ op.element[e];
       if constexpr (is_backward(MODE)) acc[at] += w[e];
-      if constexpr (MODE == kRead) return;
-      const Vec<R> tc = table[2 * at]; const Vec<R> td = table[2 * at + 1];
-      if (k == first) {
-        c[e] = tc; d[e] = td;
-      } else {
-        const Vec<R> keep = c[e];
-        c[e] = keep * tc - d[e] * td;
-        d[e] = keep * td + d[e] * tc;
+      if constexpr (MODE != kRead) {
+        const Vec<R> tc = table[2 * at]; const Vec<R> td = table[2 * at + 1];
+        if constexpr (decltype(begins)::value) {
+          c[e] = tc; d[e] = td;
+        } else {
+          const Vec<R> keep = c[e];
+          c[e] = keep * tc - d[e] * td;
+          d[e] = keep * td + d[e] * tc;
+        }
       });
-  }
+  };
+  one(args.ops[first], std::true_type{});
+  for (int k = first + 1; k < last; ++k) one(args.ops[k], std::false_type{});
   if constexpr (MODE != kRead) unrolled<R>([&](auto k) QP_LAMBDA_INLINE {
     QP_FOR_ELEMENTS(
       const Vec<R> re = s[k].re[e]; const Vec<R> im = s[k].im[e];

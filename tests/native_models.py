@@ -1,8 +1,8 @@
 """Models that lead the native engine through every kind of pass: each seed strings together segments of one kind.
 
 A segment is a run of diagonal rotations, commuting or mixed rotations of one x mask, rotations along single qubits,
-lane-only rotations, an excitation (one angle turns all), Clifford angles, or anything at all; angles are plain, shared, scaled,
-products of parameters and inputs, constants, or large.
+lane-only rotations, an excitation (one angle turns all), Clifford angles, or anything at all; angles are plain,
+shared, scaled, products of parameters and inputs, constants, or large.
 """
 
 import cases

@@ -1,4 +1,4 @@
-"""The planner's laws: whatever it reorders and groups, the plan is the same circuit, cut into pieces the kernels accept."""
+"""The planner's laws: however it reorders and groups, the plan is the same circuit, in pieces the kernels accept."""
 
 import time
 
@@ -20,7 +20,10 @@ LAYOUTS = [  # (lane bits, bytes of a vector, block dimension)
 ]
 MODELS = [
     *(pytest.param(case.model, id=name) for name, case in cases.CASES.items()),
-    *(pytest.param(segmented_model(s, n, 6, start(s, n, "basis")), id=f"segmented_{n}") for s, n in enumerate((5, 9, 12))),
+    *(
+        pytest.param(segmented_model(s, n, 6, start(s, n, "basis")), id=f"segmented_{n}")
+        for s, n in enumerate((5, 9, 12))
+    ),
     pytest.param(cases.random_model(3, 20, 400), id="random_20"),
 ]
 
@@ -97,7 +100,7 @@ def test_masks_lie_in_the_space_of_their_run_and_in_their_tile(plan):
         for tile, operations in passes:
             assert len(span(tile)) == 4, "a tile has two dimensions"
             local = [_combine(upper, vector) for vector in span(tile)]
-            for rotation in sum(operations, []):
+            for rotation in (i for group in operations for i in group):
                 assert int(plan["x"][rotation]) >> lane_bits in local
 
 
@@ -164,7 +167,7 @@ def test_drivers_are_the_angles(name):
 
 
 def test_few_passes_for_what_the_planner_is_made_for():
-    """A layer of RY is packed two to a pass, and a layer of RZZ gathers in groups: passes, not rotations, cost memory traffic."""
+    """A layer of RY is packed two to a pass and one of RZ joins them: passes, not rotations, cost memory traffic."""
     n = 12
     model = qpr.Model(qpr.ansatz.hardware_efficient(n, 4), "Z0 Z1")
     plan = blocks.plan(model, 3, 64)

@@ -12,17 +12,20 @@ import quprop as qpr
 from quprop.simulate import ENGINES, memory
 
 theta, x = qpr.params("theta", 3), qpr.inputs("x", 2)
-TWO = qpr.Model(qpr.Circuit(2).ry(theta[0] * x[0], 0).cx(0, 1).rx(theta[1], 1).rzz(theta[2] + x[1], 0, 1), ["Z0", "X1 - Z0 Z1"])
+TWO = qpr.Model(
+    qpr.Circuit(2).ry(theta[0] * x[0], 0).cx(0, 1).rx(theta[1], 1).rzz(theta[2] + x[1], 0, 1), ["Z0", "X1 - Z0 Z1"]
+)
 ONE = qpr.Model(qpr.Circuit(2).ry(theta[0], 0).cx(0, 1).rx(theta[1], 1).ry(theta[2], 1), "Z0 Z1")
 T, X = np.array([0.3, -0.4, 1.1]), np.array([0.7, 0.2])
 
 
-# -- shapes ---------------------------------------------------------------------------------------------------------
+# -- shapes -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
-    ("theta_lead", "x_lead"), [((), ()), ((4,), ()), ((), (4,)), ((4,), (4,)), ((2, 1), (3,)), ((1,), (5,)), ((2, 3), (2, 3))]
+    ("theta_lead", "x_lead"),
+    [((), ()), ((4,), ()), ((), (4,)), ((4,), (4,)), ((2, 1), (3,)), ((1,), (5,)), ((2, 3), (2, 3))],
 )
 def test_batch_axes_broadcast(theta_lead, x_lead, engine):
     rng = np.random.default_rng(1)
@@ -158,7 +161,7 @@ def test_a_certain_outcome_is_always_drawn():
     assert np.array_equal(qpr.samples(model, [], shots=7, rng=0), np.tile([1, 0, 1], (7, 1)))
 
 
-# -- what bad input gets ------------------------------------------------------------------------------------------------
+# -- what bad input gets ----------------------------------------------------------------------------------------------
 
 FUNCTIONS = {
     "expectation": lambda m, t, u=None, **o: qpr.expectation(m, t, u, **o),
@@ -233,7 +236,10 @@ def test_a_zero_sample_cannot_be_encoded():
         (lambda: qpr.vjp(TWO, T, X)[1]([1.0, np.inf]), r"cotangent must be finite"),
         (lambda: qpr.hvp(ONE, T, v_theta=T[:2]), r"v_theta must have shape \(\.\.\., 3\), got \(2,\)"),
         (lambda: qpr.hvp(ONE, T, v_theta=[T, T]), r"v_theta must have shape"),
-        (lambda: qpr.hvp(TWO, T, X, v_theta=T, v_x=T, weights=[1, 1]), r"v_x must have shape \(\.\.\., 2\), got \(3,\)"),
+        (
+            lambda: qpr.hvp(TWO, T, X, v_theta=T, v_x=T, weights=[1, 1]),
+            r"v_x must have shape \(\.\.\., 2\), got \(3,\)",
+        ),
         (lambda: qpr.samples(ONE, T, shots=0, rng=0), r"shots must be a positive integer, got 0"),
         (lambda: qpr.samples(ONE, T, shots=2.5, rng=0), r"shots must be a positive integer, got 2.5"),
         (lambda: qpr.samples(ONE, T, shots=True, rng=0), r"shots must be a positive integer, got True"),
@@ -253,24 +259,32 @@ def test_misspelt_options_are_refused_by_python():
         qpr.probabilities(ONE, T, engin="native")
 
 
-# -- too large for the machine ------------------------------------------------------------------------------------------
+# -- too large for the machine ----------------------------------------------------------------------------------------
 
 
 def wide(n):
-    t = qpr.params("t", 1)[0]
-    return qpr.Model(qpr.Circuit(n).rx(t, 0).rxx(t, 0, n - 1), "Z0")
+    """All basis states are reached, so that no engine can do with fewer."""
+    return qpr.Model(qpr.ansatz.hardware_efficient(n, 1), "Z0")
+
+
+def at_zero(model):
+    return np.zeros(model.n_params)
 
 
 @pytest.mark.parametrize("function", ["expectation", "value_and_grad", "vjp", "state"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_state_too_large_is_refused_before_anything_is_allocated(function, engine):
-    with pytest.raises(qpr.QupropError, match=r"of 38 qubits needs .* TiB and this machine has .* free; use precision="):
-        FUNCTIONS[function](wide(38), [0.1], engine=engine)
+    model = wide(38)
+    with pytest.raises(
+        qpr.QupropError, match=r"of 38 qubits needs .* TiB and this machine has .* free; use precision="
+    ):
+        FUNCTIONS[function](model, at_zero(model), engine=engine)
 
 
-def test_beyond_any_machine():
-    with pytest.raises(qpr.QupropError, match="41 qubits fits no machine; state vectors end at 40"):
-        qpr.expectation(wide(41), [0.1])
+@pytest.mark.parametrize("n", [41, 60])
+def test_beyond_any_machine(n):
+    with pytest.raises(qpr.QupropError, match=f"{n} qubits fits no machine; state vectors end at 40"):
+        qpr.expectation(wide(n), at_zero(wide(n)))
 
 
 def test_what_is_free_decides(monkeypatch):
@@ -278,17 +292,19 @@ def test_what_is_free_decides(monkeypatch):
     model = wide(23)
     double = memory_of(model, "double")
     monkeypatch.setattr(memory, "available_bytes", lambda: double - 1)
-    with pytest.raises(qpr.QupropError, match=r"the gradient of 23 qubits needs 256 MiB and this machine has 256 MiB free"):
-        qpr.value_and_grad(model, [0.1])
+    with pytest.raises(qpr.QupropError, match=r"the gradient of 23 qubits needs .* and this machine has .* free"):
+        qpr.value_and_grad(model, at_zero(model))
+    assert memory_of(model, "single") < 0.6 * double
+    model = wide(16)
     monkeypatch.setattr(memory, "available_bytes", lambda: 100 << 20)
     with pytest.raises(qpr.QupropError, match=r"the state of 16 qubits for 100 samples needs"):
-        qpr.state(wide(16), np.zeros((100, 1)))
+        qpr.state(model, np.zeros((100, model.n_params)))
 
 
 def memory_of(model, precision):
     from quprop.simulate import get_engine
 
-    return get_engine("native", precision).memory(model, 1, "vjp")
+    return get_engine("native", precision).memory(model, 1, "value_and_grad")
 
 
 def test_the_free_memory_is_read_from_the_system():

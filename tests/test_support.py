@@ -1,5 +1,5 @@
-"""The support engine (simulate/support.py, native/support.hpp): the same numbers as the reference on models that reach few
-basis states, and no attempt at others."""
+"""The support engine (simulate/support.py, native/support.hpp): the same numbers as the reference on models that reach
+few basis states, and no attempt at others."""
 
 import numpy as np
 import pytest
@@ -11,19 +11,9 @@ import quprop as qpr
 from quprop import ansatz
 from quprop.problems import chem
 from quprop.simulate import support
-from quprop.simulate.native import NativeEngine, load_kernels
+from quprop.simulate.native import NativeEngine
 
 DTYPES = {"double": np.float64, "single": np.float32}
-
-
-def _available():
-    found = []
-    for isa in ("avx512", "avx2", "base"):
-        try:
-            found.append(load_kernels(isa)[0])
-        except qpr.QupropError:
-            pass
-    return found
 
 
 @pytest.fixture(params=DTYPES)
@@ -34,7 +24,7 @@ def precision(request):
 def hop(n, a, b, odd=False):
     """X_a X_b + Y_a Y_b, or X_a Y_b - Y_a X_b with a string of Z between: moves a particle."""
     if odd:
-        between = {q: "Z" for q in range(min(a, b) + 1, max(a, b))}
+        between = dict.fromkeys(range(min(a, b) + 1, max(a, b)), "Z")
         letters = [({a: "X", b: "Y"} | between, 0.5), ({a: "Y", b: "X"} | between, -0.5)]
     else:
         letters = [({a: "X", b: "X"}, 0.5), ({a: "Y", b: "Y"}, 0.5)]
@@ -79,7 +69,7 @@ def _moved(total, qubits):
 
 
 def chain(n):
-    """Hops between neighbours by XX + YY, whose pairs are mixed with -i: real in another frame, as a chain is bipartite."""
+    """Hops between neighbours by XX + YY, whose pairs mix with -i: real in another frame, as a chain is bipartite."""
     theta = qpr.params("theta", 4)
     circuit = qpr.Circuit(n, "101" + "0" * (n - 3), params=theta)
     for k in range(3 * n):
@@ -97,8 +87,12 @@ MODELS = {
     "inputs": lambda: conserving(7, 6, 2, ["even", "odd", "diagonal"], terms=20, n_inputs=2),
     "several_start_states": lambda: conserving(8, 5, 0, ["odd", "double", "diagonal"], state=_few(5)),
     "real_start_states": lambda: conserving(9, 5, 0, ["odd", "double"], state=_few(5).real),
-    "product_start": lambda: conserving(10, 5, 0, ["odd", "diagonal"], state=[[1, 0], [0, 1j], [0.6, 0.8j], [1, 0], [0, 1]]),
-    "uccsd": lambda: qpr.Model(ansatz.uccsd(6, 2, 2), ["Z0 Z1 + 0.3*X0 X1 Y2 Y3 - 0.2*Y0 X1 X2 Y3", "X0 Z1", "Y2 Z3 X4"]),
+    "product_start": lambda: conserving(
+        10, 5, 0, ["odd", "diagonal"], state=[[1, 0], [0, 1j], [0.6, 0.8j], [1, 0], [0, 1]]
+    ),
+    "uccsd": lambda: qpr.Model(
+        ansatz.uccsd(6, 2, 2), ["Z0 Z1 + 0.3*X0 X1 Y2 Y3 - 0.2*Y0 X1 X2 Y3", "X0 Z1", "Y2 Z3 X4"]
+    ),
     "no_rotations": lambda: qpr.Model(qpr.Circuit(3, "101"), ["Z0 - 2*Z1", "X0"]),
 }
 
@@ -139,9 +133,8 @@ def compare(model, tested, theta, x, dtype=np.float64, factor=300, reference=ORA
     assert_close(gradient, e_theta, factor, dtype)
 
 
-@pytest.mark.parametrize("isa", _available())
-def test_support_equals_reference(model, precision, isa):
-    tested = engine(precision, isa=isa)
+def test_support_equals_reference(model, precision):
+    tested = engine(precision)
     assert tested._support(model) is not None
     theta, x = values_for(model)
     compare(model, tested, theta[None], x[None], DTYPES[precision])
@@ -248,7 +241,7 @@ def test_forty_qubits_equal_the_six_they_use(precision):
     for a, e in zip(actual, expected, strict=True):
         assert_close(a, e, 300, DTYPES[precision])
     assert NativeEngine().memory(large, 1, "vjp") < 1 << 20
-    with pytest.raises(qpr.QupropError, match="needs .* TiB"):
+    with pytest.raises(qpr.QupropError, match="TiB"):
         qpr.state(large, theta)
 
 

@@ -37,7 +37,8 @@ class Setting:
             return None
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if not fits:
             raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise QupropError(f"{name} must be finite, got {value!r}")

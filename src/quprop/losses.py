@@ -114,6 +114,7 @@ class MeanSquare(Loss):
             )
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
+        assert targets is not None  # `check` has seen to it
         difference = outputs - np.reshape(targets, outputs.shape)
         return float((difference**2).mean()), 2.0 * difference / difference.size
 

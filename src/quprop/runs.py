@@ -184,7 +184,8 @@ class RunFolder:
             **meta,
         }
         buffer = io.BytesIO()
-        np.savez(buffer, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+        entries: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays}
+        np.savez(buffer, **entries)
         write_atomically(self.path / "checkpoint.npz", buffer.getvalue())
 
     def read_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:

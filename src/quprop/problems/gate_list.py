@@ -79,7 +79,7 @@ def _evaluate(node: ast.expr, vectors: dict[str, Any], text: str) -> Angle | flo
         name, index = _variable(node, text)
         return vectors[name][index]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -1 * _evaluate(node.operand, vectors, text)  # type: ignore[operator]
+        return -1 * _evaluate(node.operand, vectors, text)
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
         left, right = _evaluate(node.left, vectors, text), _evaluate(node.right, vectors, text)
         try:

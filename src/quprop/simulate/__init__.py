@@ -23,6 +23,7 @@ ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}
 MAX_QUBITS = 40  # beyond, not even the size of a state is worth computing
 _RESULTS = {
     "values": "the value",
+    "value_and_grad": "the gradient",
     "vjp": "the gradient",
     "hvp": "the Hessian-vector product",
     "states": "the state",
@@ -206,7 +207,7 @@ def value_and_grad(
     weights is (..., n_observables); it may be left out for a model with one observable.
     Adjoint differentiation (Jones & Gacon 2020, arXiv:2009.02823): one forward and one backward sweep.
     """
-    call = _Call(model, theta, x, engine, precision, threads, "vjp")
+    call = _Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
     direct = getattr(call.engine, "value_and_grad", None)
     if direct is not None:

@@ -227,11 +227,14 @@ class NativeEngine:
         batch, n = max(len(theta), len(x)), model.n_qubits
         value = np.empty(batch)
         d_theta = np.empty(model.n_params if sum_theta else (batch, model.n_params))
-        d_x = np.empty((batch, model.n_inputs)) if want_x else None
+        d_x = np.empty((batch, model.n_inputs if want_x else 0))
         encoded = want_x and model.state.kind == "encoded"
         adjoint = np.empty((batch, 1 << n, 2)) if encoded else None
-        plan.gradient(theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, d_x, adjoint, kept)
-        if encoded:
+        wanted = d_x if want_x else None
+        plan.gradient(
+            theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, wanted, adjoint, kept
+        )
+        if adjoint is not None:
             d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
         return value, d_theta, d_x
 
@@ -251,16 +254,16 @@ class NativeEngine:
         encoded = model.state.kind == "encoded"
         d_theta, h_theta = np.empty((2, batch, model.n_params))
         d_x, h_x = np.empty((2, batch, model.n_inputs))
-        adjoint, tangent = np.empty((2, batch, 1 << n, 2)) if encoded else (None, None)
-        start_tangent = None
+        adjoint = tangent = start_tangent = None
         if encoded:
+            adjoint, tangent = np.empty((2, batch, 1 << n, 2))
             moved = np.broadcast_to(model.state.pushforward(n, x, v_x), (len(x), 1 << n))
             start_tangent = _as_real(moved.astype(complex))
         self._plan(model, batch, "dual").hessian_vector(
             theta, x, self._start(model, x), n, batch, self.threads, np.ascontiguousarray(cotangent), v_theta, v_x,
             start_tangent, d_theta, d_x, h_theta, h_x, adjoint, tangent,
         )  # fmt: skip
-        if encoded:
+        if adjoint is not None and tangent is not None:
             columns = model.state.input_slice(n)
             lam, dlam = _as_complex(adjoint), _as_complex(tangent)
             d_x[:, columns] += model.state.pullback(n, x, lam)
@@ -277,9 +280,9 @@ class NativeEngine:
         return _as_complex(out)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes needed for "values", "vjp" (and value_and_grad), "hvp" or "states" of a batch."""
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp" or "states" of a batch."""
         n = model.n_qubits
-        small = self._support(model) if what in ("values", "vjp") else None
+        small = self._support(model) if what in ("values", "value_and_grad", "vjp") else None
         if small is not None:
             at_once = min(batch, self.threads)
             held = 4 * at_once + (batch if batch == 1 or batch * small.state_bytes <= KEEP_BYTES else 0)
@@ -287,8 +290,9 @@ class NativeEngine:
         state = 2 * self._real_bytes << max(n, 5)
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
-        held = {"values": 1, "states": 1, "vjp": 2, "hvp": 4}[what] * at_once * (self.lanes if as_lanes else 1)
-        if what == "vjp" and batch > 1 and batch * state <= KEEP_BYTES:
+        states = {"values": 1, "states": 1, "value_and_grad": 2, "vjp": 2, "hvp": 4}[what]
+        held = states * at_once * (self.lanes if as_lanes else 1)
+        if what == "vjp" and (batch == 1 or batch * state <= KEEP_BYTES):  # kept for the pullback
             held += batch
         outside = 16 * batch << n if what == "states" else 0
         outside += 16 * batch << n if model.state.kind not in ("basis",) else 0

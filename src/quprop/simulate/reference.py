@@ -106,8 +106,8 @@ class ReferenceEngine:
         return apply_clifford(model.clifford, psi)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes needed for "values", "vjp", "hvp" or "states": state vectors alive at once, and the angles."""
-        states = {"values": 3, "states": 3, "vjp": 5, "hvp": 10}[what]
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp" or "states": state vectors alive at once, and the angles."""
+        states = {"values": 3, "states": 3, "value_and_grad": 5, "vjp": 5, "hvp": 10}[what]
         return 16 * batch * states * 2**model.n_qubits + 8 * batch * 4 * model.n_rotations
 
 

@@ -1,26 +1,28 @@
 """The planner of small supports: which basis states a circuit can reach at all, and what its rotations do to them.
 
-Rotations of one x mask that commute and are turned by one driver u (angle_k = c_k u) act as one, G = sum_k c_k P_k: on the pair
-of basis states j, j' = j xor x it is
+Rotations of one x mask that commute and are turned by one driver u (angle_k = c_k u) act as one, G = sum_k c_k P_k:
+on the pair of basis states j, j' = j xor x it is
 
-    G|j> = i^kappa f(j)|j'>,   f(j) = sum_k +-c_k (-1)^{|z_k & j|},   exp(-i u G / 2) = cos(u f / 2) - i sin(u f / 2) G / f,
+    G|j> = i^kappa f(j)|j'>,   f(j) = sum_k +-c_k (-1)^{|z_k & j|},
+    exp(-i u G / 2) = cos(u f / 2) - i sin(u f / 2) G / f,
 
-kappa = |x & z_k| mod 2 (commuting rotations of one x share it). Where f = 0 nothing moves: a fermionic excitation of 8
-rotations moves one pair in eight. So the *support*, the states with an amplitude that is not identically zero, often stays
-small; an excitation ansatz on a Hartree-Fock state stays in its sector of particle number and spin.
+kappa = |x & z_k| mod 2 (commuting rotations of one x share it). Where f = 0 nothing moves: a fermionic excitation of
+8 rotations moves one pair in eight. So the *support*, the states with an amplitude that is not identically zero,
+often stays small; an excitation ansatz on a Hartree-Fock state stays in its sector of particle number and spin.
 
-Why the rest of the space may be forgotten, lambda = O psi included: let S_g be the support of psi after group g, S_0 within
-S_1 within S_2 ... Group g maps span(S_g) to itself, since f(j) = +-f(j') and so both or none of a moving pair belong to S_g;
-being unitary it also maps its complement to itself. The derivative of group g is Im<lambda_g|G_g|psi_g> with G_g psi_g in
-span(S_g): it reads lambda_g on S_g only, and lambda_{g-1} on S_{g-1}, within S_g, follows from lambda_g on S_g alone. By
-induction from the last group, lambda is needed on the last support only, and there O psi needs O's entries between states of
-the support; even pairs that lie outside S_g, though inside a later support, are left alone by step g. A diagonal group with
-one f on all of S_g multiplies psi by a phase, and its derivative f Im<psi|O|psi> is zero: it is dropped.
+Why the rest of the space may be forgotten, lambda = O psi included: let S_g be the support of psi after group g, S_0
+within S_1 within S_2 ... Group g maps span(S_g) to itself, since f(j) = +-f(j') and so both or none of a moving pair
+belong to S_g; being unitary it also maps its complement to itself. The derivative of group g is
+Im<lambda_g|G_g|psi_g> with G_g psi_g in span(S_g): it reads lambda_g on S_g only, and lambda_{g-1} on S_{g-1}, within
+S_g, follows from lambda_g on S_g alone. By induction from the last group, lambda is needed on the last support only,
+and there O psi needs O's entries between states of the support; even pairs that lie outside S_g, though inside a
+later support, are left alone by step g. A diagonal group with one f on all of S_g multiplies psi by a phase, and its
+derivative f Im<psi|O|psi> is zero: it is dropped.
 
 Real arithmetic: kappa = 1 rotates by a real matrix. If moving pairs with kappa = 0 always join the two halves of some
-bipartition of the support, the phase -i on one half makes them real too. If then the start is real and no diagonal group is
-left, psi is real whatever the angles; the antisymmetric imaginary part iA of O has psi^T A psi = 0 identically in the angles,
-gradient included, and is dropped.
+bipartition of the support, the phase -i on one half makes them real too. If then the start is real and no diagonal
+group is left, psi is real whatever the angles; the antisymmetric imaginary part iA of O has psi^T A psi = 0
+identically in the angles, gradient included, and is dropped.
 """
 
 from __future__ import annotations
@@ -41,11 +43,12 @@ TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entrie
 BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
 REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/support.hpp
 
-# Nanoseconds of a gradient, measured at double precision with AVX-512, 4 to 20 qubits, supports of 2^n / 4 and less, batches
-# too. Blocks take 0.15 (excitations) to 0.8 a rotation and amplitude on one core; from 16 qubits their threads help them.
+# Nanoseconds of a gradient, measured at double precision with AVX-512, 4 to 20 qubits, supports of 2^n / 4 and less,
+# batches too. Blocks take 0.15 (excitations) to 0.8 a rotation and amplitude on one core; from 16 qubits on their
+# threads help them.
 STEP_NS, PAIR_NS, ENTRY_NS = 20.0, 2.0, 0.6
 LARGE_PLAN, LARGE_FACTOR = 16 << 20, 1.5  # a plan that comes from beyond the caches
-CALL_NS, ROTATION_NS, AMPLITUDE_NS = 3000.0, 60.0, (0.4, 0.25)  # of the block engine; amplitudes below 16 qubits, and from there
+CALL_NS, ROTATION_NS, AMPLITUDE_NS = 3000.0, 60.0, (0.4, 0.25)  # of the block engine: below 16 qubits, and from there
 
 
 class Positions:
@@ -78,7 +81,7 @@ class Positions:
 
 def _start(model: Any, limit: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The basis states of the input state and their amplitudes, if they are few and known."""
-    state, n = model.state, model.n_qubits
+    state = model.state
     if state.kind == "basis":
         return np.array([state.index]), np.ones(1, complex)
     if state.kind == "product":
@@ -109,7 +112,9 @@ def _groups(model: Any, driver: np.ndarray) -> list[list[int]]:
     """Rotations that share x and driver and commute, brought together past those they commute with."""
     rotations = blocks.Rotations(model.x_masks, model.z_masks, 0)
     driver = driver.tolist()
-    groups, pending, following = [], [], 0
+    groups: list[list[int]] = []
+    pending: list[int] = []
+    following = 0
     while pending or following < len(driver):
         take = LOOK_AHEAD - len(pending)
         pending += range(following, min(following + take, len(driver)))
@@ -125,7 +130,10 @@ def _groups(model: Any, driver: np.ndarray) -> list[list[int]]:
 
 
 def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
-    """The plan of a model for native/support.hpp, or None if its support is not small (or, unless `force`, does not pay)."""
+    """The plan of a model for native/support.hpp, or None if its support is not small or does not pay.
+
+    `force` asks for one whatever it costs, as far as it fits.
+    """
     n = model.n_qubits
     if n > MAX_QUBITS or model.state.kind == "encoded":
         return None
@@ -151,7 +159,7 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
         c = drivers["coefficient"][group] * _phases(x, z)
         f = c @ _signs(z, at.states)
         norm = np.abs(c).sum()
-        step = 2.0 ** -BITS * norm
+        step = 2.0**-BITS * norm
         if not norm:
             continue
         f = np.round(f / step) * step if len(c) > 1 else f
@@ -208,7 +216,9 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     }
 
 
-def _steps(moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _steps(
+    moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pairs (a, b) in steps of one driver, kind and f; kind REAL has f > 0, the order of the pair giving the sign."""
     step_driver, step_kind, step_f, step_ptr, pairs = [], [], [], [0], [np.empty((0, 2), np.int32)]
     for which, kind, a, b, f in moves:
@@ -219,7 +229,7 @@ def _steps(moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool) -
         if kind == REAL:
             a, b, f = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f)
         if np.all(f == f[0]):
-            values, counts, order = f[:1], [len(f)], np.argsort(a)
+            values, counts, order = f[:1], np.array([len(f)]), np.argsort(a)
         else:
             values, which_value, counts = np.unique(f, return_inverse=True, return_counts=True)
             order = np.lexsort((a, which_value))
@@ -244,13 +254,11 @@ def _observables(model: Any, at: Positions, turned: np.ndarray | None, room: int
     """
     result = []
     for observable in model.observables:
-        strings: dict[int, tuple[list[int], list[float]]] = {}
+        strings: dict[int, list[tuple[int, float]]] = {}
         for pauli, coefficient in observable.terms:
-            z, c = strings.setdefault(pauli.x, ([], []))
-            z.append(pauli.z)
-            c.append(coefficient)
+            strings.setdefault(pauli.x, []).append((pauli.z, coefficient))
         rows, columns, entries = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
-        for x, (zs, cs) in strings.items():
+        for x, terms in strings.items():
             to = at.find(at.states ^ x)
             inside = np.flatnonzero(to >= 0)
             if not len(inside):
@@ -259,8 +267,8 @@ def _observables(model: Any, at: Positions, turned: np.ndarray | None, room: int
             room -= len(inside)
             if room < 0:
                 return None
-            z = np.array(zs, np.int64)
-            c = np.array(cs) * _phases(x, z)
+            z = np.array([z for z, _ in terms], np.int64)
+            c = np.array([c for _, c in terms]) * _phases(x, z)
             odd = np.bitwise_count(x & z) & 1 == 1
             even = _signed_sum(z[~odd], c[~odd], at.states[inside])
             imaginary = _signed_sum(z[odd], c[odd], at.states[inside])
