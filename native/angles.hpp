@@ -70,9 +70,7 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
   for (std::size_t k = 0; k < n_terms; ++k) {
     const Term& t = plan.terms[k];
     for (int c = 0; c < columns; ++c) {
-      double h = 0.5 * t.coefficient * out.driver[static_cast<std::size_t>(t.driver) * columns + c];
-      if (std::abs(h) > 1e8) h = std::remainder(h, 2 * M_PI);
-      const Reduced r = reduced_sincos(h);
+      const Reduced r = reduced_sincos(0.5 * t.coefficient * out.driver[static_cast<std::size_t>(t.driver) * columns + c]);
       double s = r.sin, co = r.cos;
       if (t.grouped) {
         if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
@@ -124,10 +122,10 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
   // Products of cosines: what a segment lacks in norm, and what a derivative read within it must be multiplied by.
   out.segment_scale.reserve(std::size_t{plan.n_segments} * columns);
   out.derivative_scale.reserve(n_terms * columns);
-  List<double> product(columns, 1.0), grown(columns, 1.0);  // of the segment; of its part that was un-rotated
+  List<double> product(columns, 1.0), grown(columns, 1.0);  // of the segment; what the backward states lack
   for (std::size_t p = plan.passes.size(); p-- > 0;) {
     const Pass& pass = plan.passes[p];
-    if (pass.segment_last) { std::fill(product.begin(), product.end(), 1.0); std::fill(grown.begin(), grown.end(), 1.0); }
+    if (pass.segment_last) std::fill(product.begin(), product.end(), 1.0);
     const bool unrotated = unwind || p >= plan.n_read_only;
     for (std::uint32_t o = pass.n_ops; o-- > 0;) {
       const Op& op = plan.ops[pass.first_op + o];
@@ -139,6 +137,7 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
           if (unrotated) grown[c] *= out.cosine[k * columns + c];
         }
     }
+    if (pass.segment_first && unrotated) std::fill(grown.begin(), grown.end(), 1.0);  // a read-only pass scales nothing back
     if (pass.segment_first)
       for (int c = 0; c < columns; ++c) out.segment_scale[std::size_t{pass.segment} * columns + c] = product[c];
   }
@@ -234,9 +233,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
             norm += std::abs(t.coefficient);
           }
           if (std::abs(f) < 1e-12 * norm) f = 0;
-          double h = 0.5 * f * a.driver[driver + c];
-          if (std::abs(h) > 1e8) h = std::remainder(h, 2 * M_PI);
-          const Reduced r = reduced_sincos(h);
+          const Reduced r = reduced_sincos(0.5 * f * a.driver[driver + c]);
           double s = r.sin, co = r.cos;
           if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
           if (r.quarter & 2) { s = -s; co = -co; }

@@ -348,7 +348,6 @@ template <class R> class SupportEvaluator {
     double *half = space.half.data(), *sine = space.sine.data(), *cosine = space.cosine.data();
     for (std::size_t k = 0; k < n_steps; ++k) {
       half[k] = 0.5 * d_.step_f[k] * space.driver[d_.step_driver[k]];
-      if (std::abs(half[k]) > 1e8) half[k] = std::remainder(half[k], 2 * M_PI);
     }
     for (std::size_t k = 0; k < n_steps; ++k) {
       const Reduced r = reduced_sincos(half[k]);

@@ -4,6 +4,7 @@
 // 16 elsewhere (SSE2, NEON).  All arithmetic is written with the GCC/Clang vector extension, so one source serves them all.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -93,10 +94,17 @@ template <class R> QP_INLINE double sum_lanes(Vec<R> v) {
 
 // sin and cos of the remainder of a modulo pi/2, and the number of quarter turns taken out:
 // a = quarter * pi/2 + r, |r| <= pi/4.  Three-part Cody-Waite reduction, polynomials of the Cephes library
-// (S. Moshier); errors below 2 ulp for |a| < 1e8, larger angles are first reduced by the caller.
+// (S. Moshier); errors below 2 ulp.  Its parts of pi/2 are exact multiples up to |a| of some millions: beyond, the C library.
 struct Reduced { double sin, cos; std::int64_t quarter; };
 
+inline Reduced reduced_sincos_of_large(double a) {
+  const double s = std::sin(a), c = std::cos(a);
+  if (std::abs(s) <= std::abs(c)) return c > 0 ? Reduced{s, c, 0} : Reduced{-s, -c, 2};
+  return s > 0 ? Reduced{-c, s, 1} : Reduced{c, -s, 3};
+}
+
 QP_INLINE Reduced reduced_sincos(double a) {
+  if (std::abs(a) > 1e5) return reduced_sincos_of_large(a);
   constexpr double two_over_pi = 0.63661977236758134308;
   constexpr double p1 = 1.57079625129699707031, p2 = 7.54978941586159635336e-8, p3 = 5.39030285815811905290e-15;
   // Adding 1.5 * 2^52 rounds to the nearest integer and leaves it in the low bits.

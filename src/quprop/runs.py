@@ -195,7 +195,8 @@ class RunFolder:
             return None
         advice = "start a new run in another folder (--out)"
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # From memory: NumPy leaves a file that it cannot read open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             meta = json.loads(arrays.pop("meta").tobytes())
         except (

@@ -84,7 +84,8 @@ class _Call:
     def __init__(self, model: Model, theta: Any, x: Any, engine: Any, precision: str, threads: int | None, what: str):
         if not isinstance(model, Model):
             raise QupropError(
-                f"model must be a quprop Model, got {type(model).__name__}; build one with qpr.Model(circuit, observables)"
+                f"model must be a quprop Model, got {type(model).__name__}; "
+                "build one with qpr.Model(circuit, observables)"
             )
         theta = _array("theta", theta, model.n_params)
         if x is None and model.n_inputs:
@@ -168,8 +169,8 @@ def _weights(model: Model, weights: Any, call: _Call) -> np.ndarray:
     if weights is None:
         if model.n_observables != 1:
             raise QupropError(
-                f"this model has {model.n_observables} observables; pass weights=, one number for each, to say which sum "
-                "to differentiate"
+                f"this model has {model.n_observables} observables; pass weights=, one number for each, to say which "
+                "sum to differentiate"
             )
         return np.ones((1, 1))
     return _beside("weights", weights, model.n_observables, call.shape)

@@ -193,6 +193,11 @@ class NativeEngine:
         """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
         batch = max(len(theta), len(x))
         plan, start, size = self._choose(model, x, batch)
+        if batch == 1 and model.n_observables == 1:
+            # The cotangent is one number: the gradient can be had at once, and lambda gives the value on the way.
+            value, slope, slope_x = self._gradient(model, plan, theta, x, start, np.ones((1, 1)), False, None)
+            return value[:, None], lambda c, sum_theta=False: ((c * slope)[0] if sum_theta else c * slope, c * slope_x)
+        theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         kept = self._kept() if batch == 1 or batch * size <= KEEP_BYTES else None
         values = np.empty((batch, model.n_observables))
         plan.values(theta, x, start, model.n_qubits, batch, self.threads, values, kept)

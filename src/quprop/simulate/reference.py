@@ -106,7 +106,7 @@ class ReferenceEngine:
         return apply_clifford(model.clifford, psi)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes needed for "values", "value_and_grad", "vjp", "hvp" or "states": state vectors alive at once, and the angles."""
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp" or "states": states alive at once, and angles."""
         states = {"values": 3, "states": 3, "value_and_grad": 5, "vjp": 5, "hvp": 10}[what]
         return 16 * batch * states * 2**model.n_qubits + 8 * batch * 4 * model.n_rotations
 
