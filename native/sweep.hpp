@@ -1,7 +1,9 @@
 // Sweeps over runs, and observables: everything that touches whole states.
 #pragma once
 
+#include <exception>
 #include <functional>
+#include <mutex>
 
 #include "angles.hpp"
 #include "pool.hpp"
@@ -20,9 +22,18 @@ class Crew {
       for (std::uint32_t c = 0; c < chunks; ++c) job(c, 0);
     } else {
       std::atomic<std::uint32_t> next{0};
+      std::exception_ptr failure;  // of whoever fails first; it must not leave a thread while others still use the job
+      std::mutex failure_lock;
       pool_->run([&](int worker) {
-        for (std::uint32_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) job(c, worker);
+        try {
+          for (std::uint32_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) job(c, worker);
+        } catch (...) {
+          next.store(chunks);
+          std::lock_guard<std::mutex> guard(failure_lock);
+          if (!failure) failure = std::current_exception();
+        }
       });
+      if (failure) std::rethrow_exception(failure);
     }
   }
   void check() const { if (check_) check_(); }  // may throw Interrupted; on the calling thread only

@@ -88,7 +88,8 @@ def test_a_run_prints_the_verdict_and_the_cost_and_writes_the_folder(quprop, tmp
     summary = json.loads((tmp_path / "result.json").read_text())
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["config"]["train"]["seed"] == 3 and summary["n_qubits"] == 4
-    assert summary["omega_time"] > 1 and summary["omega_memory"] >= 1
+    assert summary["omega_time"] == summary["gradient_seconds"] / summary["value_seconds"]  # not how large: it is timed
+    assert summary["omega_memory"] >= 1
     assert summary["rotations"] < summary["parameter_shift_rotations"]
     assert tomllib.loads((folder / "run.toml").read_text())["problem"]["n"] == 4
 

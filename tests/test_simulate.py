@@ -101,6 +101,23 @@ def test_a_pullback_can_be_called_again_and_after_other_work():
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("name", ["products_of_angles", "encoded_and_rotated", "ising"])
+def test_a_pullback_remembers_where_it_was_taken(name, batch, engine):
+    """Whatever the caller does to its arrays in the meantime."""
+    model = cases.CASES[name].model
+    t, u = (np.array(np.broadcast_to(a, (*batch, a.size))) for a in cases.values_for(model))
+    weights = np.ones((*batch, model.n_observables))
+    x_given = u if model.n_inputs else None
+    expected = qpr.vjp(model, t, x_given, engine=engine)[1](weights)
+    _, pullback = qpr.vjp(model, t, x_given, engine=engine)
+    t += 1.0
+    u *= -2.0
+    for actual, wanted in zip(pullback(weights), expected, strict=True):
+        assert np.array_equal(actual, wanted)
+
+
 def test_a_model_without_parameters():
     bell = qpr.Model(qpr.Circuit(2).h(0).cx(0, 1), ["X0 X1", "Z0", "Y0 Y1"])
     for engine in ENGINES:

@@ -64,7 +64,8 @@ def measure_omega(
         "omega_time": gradient_seconds / value_seconds,
     }
     engine, batch = simulate.get_engine(None, precision, threads), 1 if x is None else len(x)
-    value_bytes, gradient_bytes = (int(engine.memory(model, batch, what)) for what in ("values", "vjp"))
+    kind = "value_and_grad" if batch == model.n_observables == 1 else "vjp"  # one observable needs no pullback
+    value_bytes, gradient_bytes = (int(engine.memory(model, batch, what)) for what in ("values", kind))
     found |= {
         "value_bytes": value_bytes,
         "gradient_bytes": gradient_bytes,

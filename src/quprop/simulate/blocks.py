@@ -1,13 +1,13 @@
 """The planner of coset blocks: which rotations are done together, on which piece of the state.
 
 A rotation with mask x mixes amplitude j only with j xor x. A *run* of rotations whose x masks span a space V therefore
-acts on every coset of V by itself, in cache. Inside a run, a *pass* visits tiles of four vectors (two dimensions of V) and
-applies there, in registers, every rotation whose x lies in the tile. Rotations move past those they commute with, so that
-runs and passes fill up. Rotations with a common x that commute become one *group*: one rotation by a summed angle, looked
-up by the parities of their z masks (the pattern). Diagonal rotations are groups with x = 0.
+acts on every coset of V by itself, in cache. Inside a run, a *pass* visits tiles of four vectors (two dimensions of V)
+and applies there, in registers, every rotation whose x lies in the tile. Rotations move past those they commute with,
+so that runs and passes fill up. Rotations with a common x that commute become one *group*: one rotation by a summed
+angle, looked up by the parities of their z masks (the pattern). Diagonal rotations are groups with x = 0.
 
-The low `lane_bits` address bits are the lanes of a vector and never count: x modulo the lanes is what must be spanned. In a
-batch plan the lanes are samples, and `lane_bits` is 0.
+The low `lane_bits` address bits are the lanes of a vector and never count: x modulo the lanes is what must be spanned.
+In a batch plan the lanes are samples, and `lane_bits` is 0.
 
 The plan is flat arrays for the kernels (native/plan.hpp, struct Description, gives their meaning).
 """
@@ -104,7 +104,8 @@ class Deferred:
 def _take(rotations: Rotations, pending: list[int], accept: Any) -> tuple[list[int], list[int]]:
     """The rotations of `pending` that `accept` wants and that may be done now; and the others, in order."""
     deferred = Deferred(rotations, pending[0])
-    taken, left = [], []
+    taken: list[int] = []
+    left: list[int] = []
     for position, i in enumerate(pending):
         if i - pending[0] > 4 * WINDOW or len(left) > WINDOW:
             return taken, left + pending[position:]
@@ -154,9 +155,9 @@ def _runs(
 def _passes(rotations: Rotations, run: list[int], excitations: bool) -> Iterable[tuple[list[int], list[int]]]:
     """Cuts a run into passes, (upper masks of the tile, rotations in order), of the kinds the kernels are fastest at.
 
-    A pass is two rotations along the two dimensions of a tile, or any number that mix lanes only; diagonal ones wait until
-    nothing else can be done, so that they gather in large groups, and then join that pass. With `excitations` it is all
-    rotations of one x mask, whose tiles are then few.
+    A pass is two rotations along the two dimensions of a tile, or any number that mix lanes only; diagonal ones wait
+    until nothing else can be done, so that they gather in large groups, and then join that pass. With `excitations` it
+    is all rotations of one x mask, whose tiles are then few.
     """
     pending = run
     while pending:
@@ -246,7 +247,7 @@ def _groups(rotations: Rotations, order: list[int], driver: np.ndarray, max_grou
 def _complete(vectors: list[int], size: int, n_up: int, lane_bits: int) -> list[int]:
     """A basis of `size` whole masks that contains `vectors`, filled up with the lowest unit vectors, those first."""
     span = Span(v >> lane_bits for v in vectors)
-    fill = []
+    fill: list[int] = []
     for q in range(n_up):
         if len(vectors) + len(fill) == size:
             break
@@ -389,7 +390,8 @@ def upper_bits(n_qubits: int, lane_bits: int) -> int:
 def block_dimension(n_up: int, vector_bytes: int) -> int:
     """How many dimensions a run spans.
 
-    A small state is one block; a larger one at least two, so that two threads share the work; blocks stay within the cache.
+    A small state is one block; a larger one at least two, so that two threads share the work; blocks stay within the
+    cache.
     """
     largest = (MAX_BLOCK_BYTES // (4 * vector_bytes)).bit_length() - 1
     if (4 * vector_bytes) << n_up < SHARED_BYTES:
@@ -398,7 +400,7 @@ def block_dimension(n_up: int, vector_bytes: int) -> int:
 
 
 def plan(listing: Any, lane_bits: int, vector_bytes: int, dimension: int | None = None) -> dict[str, Any]:
-    """The plan of a model (or of anything with its rotations and observables) for kernels with 2^lane_bits address lanes.
+    """The plan of a model (or of anything with its rotations and observables) for kernels of 2^lane_bits address lanes.
 
     `dimension` overrides how many dimensions a block has (tests want to meet every branch with small models).
     """

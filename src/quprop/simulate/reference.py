@@ -36,6 +36,7 @@ class ReferenceEngine:
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
         """Values (B, K), and pullback: cotangent (B, K) -> d_theta (B, P), d_x (B, D), both per sample."""
         table = model.angle_table
+        theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         angles = table.evaluate(theta, x)  # (B, M)
         final = _forward(model, angles, x)  # (B, 2^n)
 
