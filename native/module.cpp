@@ -156,7 +156,6 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
   bind_values_and_gradient<R>(nb::class_<E>(m, name))
       .def("__init__", [](E* self, const nb::dict& plan, bool dual) { new (self) E(description(plan), dual); })
       .def_prop_ro_static("lanes", [](nb::handle) { return kWidth<R>; })
-      .def_prop_ro("table_vectors", [](const E& e) { return e.layout().table_size; })
       .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states) {
         Args a(theta, x, start, n, batch, threads);
         Output out;

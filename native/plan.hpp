@@ -167,7 +167,7 @@ struct Layout {
   List<Op> ops;
   List<TileOp> tile_ops;
   List<Term> terms;
-  std::uint32_t n_segments = 0, table_size = 0, max_block = 0, max_accumulators = 0, max_ops = 0;
+  std::uint32_t n_segments = 0, table_size = 0;
   List<ObsRun> obs_runs;
   List<ObsGroup> groups;
   List<Bucket> buckets;
@@ -212,15 +212,9 @@ struct Layout {
       Run run{Subspace(d.run_basis.data() + d.run_basis_ptr[r], d.run_basis_ptr[r + 1] - d.run_basis_ptr[r], n_up, lane_bits),
               static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0};
       run.n_chunks = chunks_of(run.space.n_cosets);
-      std::uint32_t accumulators = 0, n_ops = 0;
-      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1]; ++p) {
-        build_pass(run.space, p, accumulators);
-        n_ops += passes.back().n_ops;
-      }
+      std::uint32_t accumulators = 0;
+      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1]; ++p) build_pass(run.space, p, accumulators);
       run.accumulators = accumulators;
-      max_block = std::max(max_block, std::uint32_t{1} << run.space.b);
-      max_accumulators = std::max(max_accumulators, accumulators);
-      max_ops = std::max(max_ops, n_ops);
       runs.push_back(std::move(run));
     }
   }
@@ -385,7 +379,6 @@ struct Layout {
       ObsRun run{Subspace(d.obs_basis.data() + d.obs_basis_ptr[r], d.obs_basis_ptr[r + 1] - d.obs_basis_ptr[r], n_up, lane_bits),
                  static_cast<std::uint32_t>(groups.size()), static_cast<std::uint32_t>(d.obs_group_ptr[r + 1] - d.obs_group_ptr[r]), 0};
       run.n_chunks = chunks_of(run.space.n_cosets);
-      max_block = std::max(max_block, std::uint32_t{1} << run.space.b);
       for (int g = d.obs_group_ptr[r]; g < d.obs_group_ptr[r + 1]; ++g) {
         ObsGroup group{static_cast<std::uint32_t>(buckets.size()), static_cast<std::uint32_t>(d.group_bucket_ptr[g + 1] - d.group_bucket_ptr[g]), 0, 0};
         for (int k = d.group_bucket_ptr[g]; k < d.group_bucket_ptr[g + 1]; ++k) {

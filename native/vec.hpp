@@ -86,12 +86,6 @@ template <class R> QP_INLINE Vec<R> permute(Vec<R> v, const Permutation<R>& p) {
 #endif
 }
 
-template <class R> QP_INLINE double sum_lanes(Vec<R> v) {
-  double s = 0;
-  for (int l = 0; l < kWidth<R>; ++l) s += static_cast<double>(v[l]);
-  return s;
-}
-
 // sin and cos of the remainder of a modulo pi/2, and the number of quarter turns taken out:
 // a = quarter * pi/2 + r, |r| <= pi/4.  Three-part Cody-Waite reduction, polynomials of the Cephes library
 // (S. Moshier); errors below 2 ulp.  Its parts of pi/2 are exact multiples up to |a| of some millions: beyond, the C library.

@@ -117,9 +117,7 @@ def _take(rotations: Rotations, pending: list[int], accept: Any) -> tuple[list[i
     return taken, left
 
 
-def _runs(
-    rotations: Rotations, n_up: int, dimension: int, lane_bits: int, relabel: bool
-) -> Iterable[tuple[list[int], list[int]]]:
+def _runs(rotations: Rotations, n_up: int, dimension: int, relabel: bool) -> Iterable[tuple[list[int], list[int]]]:
     """Cuts the list into runs: (x masks that span V, rotations in the order they are done)."""
     whole = dimension == n_up
     pending = list(range(len(rotations.x)))
@@ -420,7 +418,7 @@ def plan(listing: Any, lane_bits: int, vector_bytes: int, dimension: int | None 
     max_group = MAX_GROUP_LARGE if n_up >= LARGE else min(MAX_GROUP, max(2, n_up - 1))
 
     basis_ptr, run_basis, pass_ptr, tiles, op_ptr, term_ptr, terms = [0], [], [0], [], [0], [0], []
-    for vectors, run in _runs(rotations, n_up, dimension, lane_bits, relabel):
+    for vectors, run in _runs(rotations, n_up, dimension, relabel):
         if dimension == n_up and (not relabel or all(v.bit_count() == 1 for v in vectors)):
             vectors = []
         basis = _complete(vectors, dimension, n_up, lane_bits)
