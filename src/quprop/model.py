@@ -146,10 +146,13 @@ class Model:
     def with_observables(self, observables: Any) -> Model:
         """The same circuit with other observables, given as the user sees them (before absorption)."""
         n = self.n_qubits
-        absorbed = tuple(conjugate_sum(self._pull, n, o) for o in _observables(observables, n))
+        return self._replace(observables=tuple(conjugate_sum(self._pull, n, o) for o in _observables(observables, n)))
+
+    def _replace(self, **fields: Any) -> Model:
+        """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
         kept = {name: self.__dict__[name] for name in _FIELDS}
-        shared = {k: self.__dict__[k] for k in ("x_masks", "z_masks", "angle_table", "_pull") if k in self.__dict__}
-        return Model._of(**{**kept, "observables": absorbed}, **shared)
+        shared = ["x_masks", "z_masks", "angle_table"] + ["_pull"] * ("clifford" not in fields)
+        return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
 
     @cached_property
     def original_observables(self) -> tuple[PauliSum, ...]:

@@ -76,7 +76,7 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
     return engine
 
 
-class _Call:
+class Call:
     """Checked arguments of one evaluation, and the batch shape its results get back."""
 
     __slots__ = ("engine", "shape", "theta", "x")
@@ -165,7 +165,7 @@ def _beside(name: str, value: Any, size: int, shape: tuple[int, ...]) -> np.ndar
     return _rows(array, shape)
 
 
-def _weights(model: Model, weights: Any, call: _Call) -> np.ndarray:
+def _weights(model: Model, weights: Any, call: Call) -> np.ndarray:
     if weights is None:
         if model.n_observables != 1:
             raise QupropError(
@@ -189,7 +189,7 @@ def expectation(
 
     theta is (..., n_params) and x (..., n_inputs), angles in radians; leading axes are batches and broadcast.
     """
-    call = _Call(model, theta, x, engine, precision, threads, "values")
+    call = Call(model, theta, x, engine, precision, threads, "values")
     return call.engine.values(model, call.theta, call.x).reshape(*call.shape, model.n_observables)
 
 
@@ -208,7 +208,7 @@ def value_and_grad(
     weights is (..., n_observables); it may be left out for a model with one observable.
     Adjoint differentiation (Jones & Gacon 2020, arXiv:2009.02823): one forward and one backward sweep.
     """
-    call = _Call(model, theta, x, engine, precision, threads, "value_and_grad")
+    call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
     direct = getattr(call.engine, "value_and_grad", None)
     if direct is not None:
@@ -236,7 +236,7 @@ def vjp(
     `pullback(cotangent, sum_theta=True)` d_theta is summed over the batch, as a shared theta needs it: (n_params,).
     One backward sweep whatever the number of observables: their sum, weighted by the cotangent, is applied once.
     """
-    call = _Call(model, theta, x, engine, precision, threads, "vjp")
+    call = Call(model, theta, x, engine, precision, threads, "vjp")
     values, inner = call.engine.vjp(model, call.theta, call.x)
     shape, batch, K = call.shape, call.batch, model.n_observables
     native = isinstance(call.engine, NativeEngine)
@@ -270,7 +270,7 @@ def hvp(
     h = d/dt of the gradient at (theta + t v_theta, x + t v_x), t = 0; v_x is zero if left out. The adjoint sweep,
     differentiated forwards: twice its states, no differences, no second circuit.
     """
-    call = _Call(model, theta, x, engine, precision, threads, "hvp")
+    call = Call(model, theta, x, engine, precision, threads, "hvp")
     w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
     v = _beside("v_theta", v_theta, model.n_params, call.shape)
     vx = np.zeros_like(call.x) if v_x is None else _beside("v_x", v_x, model.n_inputs, call.shape)
@@ -289,7 +289,7 @@ def state(
     threads: int | None = None,
 ) -> np.ndarray:
     """The circuit's final state, up to a global phase: complex (..., 2^n), qubit q being bit q of the index."""
-    call = _Call(model, theta, x, engine, precision, threads, "states")
+    call = Call(model, theta, x, engine, precision, threads, "states")
     return call.engine.states(model, call.theta, call.x).reshape(*call.shape, 1 << model.n_qubits)
 
 

@@ -1,0 +1,47 @@
+"""What a gradient method is, and `gradient`, the one-line way to use one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.gradients.adjoint import Adjoint
+from quprop.gradients.estimate import Estimate
+from quprop.gradients.plan import Plan
+from quprop.model import Model
+
+
+class Method(Protocol):
+    """A frozen dataclass of settings. `copies`: 0 (a simulator), 1, 2, or "many" copies of the state at once."""
+
+    @property
+    def name(self) -> str: ...
+
+    def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> Plan:
+        """The plan for F = weights . <O>; refuses, in one sentence, a model the method cannot serve.
+
+        weights: (K,), may be left out if K = 1. at: (theta, x) where angles that are products of variables are bounded
+        for `precision` and `max_error`; without it variables count as 1.
+        """
+        ...
+
+
+def gradient(
+    model: Model, theta: Any, x: Any = None, method: Method | None = None, *, weights: Any = None, rng: Any = None
+) -> Estimate:
+    """dF/dtheta of F = weights . <O> by a method, as `method.compile(model, weights).estimate(theta, x, rng)`.
+
+    theta (..., P), x (..., D); the estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
+    rng: a seed or a numpy Generator, needed by every method that draws shots.
+    """
+    if method is None:
+        method = Adjoint()
+    if not hasattr(method, "compile"):
+        raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")
+    if weights is not None:
+        weights = np.asarray(weights, float)
+    at = None if np.ndim(theta) != 1 else (np.asarray(theta, float), np.zeros(0) if x is None else np.asarray(x, float))
+    plan = method.compile(model, None if weights is None else weights.reshape(-1, weights.shape[-1])[0], at=at)
+    return plan.estimate(theta, x, rng, weights=weights)

@@ -1,0 +1,117 @@
+"""Plan: a method compiled for a model. Its cost is known before it is paid; `estimate` pays it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.errors import QupropError
+from quprop.gradients.estimate import Estimate
+from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
+from quprop.simulate import Call
+
+
+class Terms(NamedTuple):
+    """The Pauli strings of all observables of a model, identities left out, and their coefficients."""
+
+    strings: tuple[PauliString, ...]  # (T,)
+    table: np.ndarray  # (K, T): observable k is sum_t table[k, t] strings[t]
+
+    @classmethod
+    def of(cls, model: Model) -> Terms:
+        order: dict[PauliString, int] = {}
+        for total in model.observables:
+            for string, _ in total.items():
+                if string.weight:
+                    order.setdefault(string, len(order))
+        table = np.zeros((model.n_observables, len(order)))
+        for k, total in enumerate(model.observables):
+            for string, coefficient in total.items():
+                if string.weight:
+                    table[k, order[string]] = coefficient
+        return cls(tuple(order), table)
+
+    def coefficients(self, weights: np.ndarray) -> np.ndarray:
+        """u (T,) with weights . O = sum_t u_t strings[t]."""
+        return weights @ self.table
+
+    def total(self, weights: np.ndarray) -> PauliSum:
+        """All terms with |coefficients| summed over the observables: what a grouping has to serve."""
+        return PauliSum(dict(zip(self.strings, np.abs(weights) @ np.abs(self.table), strict=True)))
+
+    def position(self, string: PauliString) -> int:
+        return self.strings.index(string)
+
+
+class Plan:
+    """What all plans share: the checks of `estimate`, and its loop over leading batch axes.
+
+    cost is that of one sample. A subclass has `_estimate(theta (P,), x (D,), weights (K,), rng) -> Estimate`.
+    """
+
+    cost: Cost
+    info: dict[str, Any]
+
+    def __init__(self, model: Model, terms: Terms, weights: np.ndarray) -> None:
+        self.model, self.terms, self.weights = model, terms, weights
+
+    def estimate(self, theta: Any, x: Any = None, rng: Any = None, *, weights: Any = None) -> Estimate:
+        """The gradient at theta (..., P), x (..., D); rng is a seed or a numpy Generator.
+
+        weights (..., K) replaces those the plan was compiled for (shots stay as they were allotted).
+        """
+        call = Call(self.model, theta, x, None, "double", None, "values")
+        K, n = self.model.n_observables, call.batch
+        w = self.weights if weights is None else np.asarray(weights, float)
+        try:
+            w = np.broadcast_to(w, (*call.shape, K)).reshape(n, K)
+        except ValueError:
+            raise QupropError(f"weights must have shape {(*call.shape, K)}, got {w.shape}") from None
+        generator = generator_of(rng)
+        thetas = np.broadcast_to(call.theta, (n, self.model.n_params))
+        xs = np.broadcast_to(call.x, (n, self.model.n_inputs))
+        found = [self._estimate(t, s, c, generator) for t, s, c in zip(thetas, xs, w, strict=True)]
+        shape = (*call.shape, self.model.n_params)
+        return Estimate(
+            np.stack([e.value for e in found]).reshape(shape),
+            np.stack([e.stderr for e in found]).reshape(shape),
+            sum((e.cost for e in found), Cost()),
+            found[0].info,
+        )
+
+    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        lines = [f"{type(self).__name__} for {self.model!r}", f"  cost: {self.cost}"]
+        return "\n".join(lines + [f"  {k}: {v}" for k, v in self.info.items()])
+
+
+def generator_of(rng: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise QupropError(f"rng is a seed (a whole number from 0) or a numpy Generator, got {rng!r}") from None
+
+
+def settle(model: Any, weights: Any) -> np.ndarray:
+    """The weights (K,) of F = weights . <O>, checked; 1 for a model with one observable."""
+    if not isinstance(model, Model):
+        raise QupropError(
+            f"a gradient method compiles a quprop Model, got {type(model).__name__}; "
+            "build one with qpr.Model(circuit, observables)"
+        )
+    K = model.n_observables
+    if weights is None:
+        if K != 1:
+            raise QupropError(
+                f"this model has {K} observables; pass weights=, one number for each, to say which sum to differentiate"
+            )
+        return np.ones(1)
+    w = np.asarray(weights, float)
+    if w.shape != (K,) or not np.all(np.isfinite(w)):
+        raise QupropError(f"weights must be {K} finite numbers, one for each observable, got {weights!r}")
+    return w

@@ -1,0 +1,213 @@
+"""The metering engine: draws shots of circuits from their exact distributions, and counts what it executes.
+
+Estimators see shots alone. A circuit is a `Program`, a model whose parameters are the angles of its rotations; `Runs`
+are many runs of one program at different angles, each shot of a run reading a set of commuting Pauli strings at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.gradients.joint import diagonalise
+from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
+from quprop.simulate import get_engine
+
+_CHUNK_AMPLITUDES = 1 << 22  # of all states simulated at once
+_DRAWN_AT_ONCE = 1 << 22  # outcomes held at once
+
+
+class Rows(Protocol):
+    """The angles of R runs of one program, given those of the model that is differentiated."""
+
+    def __len__(self) -> int: ...
+
+    def angles(self, a: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """(stop - start, rotations of the program), from the model's angles a (M,); NaN where a run has no such
+        rotation."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """R runs of one program, all read by the same L Pauli strings, and what each shot is worth.
+
+    paulis act on the program's state right after its rotations (see `absorbed` in `gradients/programs.py`); they
+    commute unless `mixture`. Outcome o_l = ±1 of run r weighs w = factors[r, l] u_l, u_l = u[terms[l]] being the
+    coefficient of the observable's term that string l stands for (terms[l] = -1: u_l = 1):
+    each=False: a shot gives y = sum_l w_l o_l, which estimates targets[r];
+    each=True:  it gives y_l = w_l o_l for every l, which estimate targets[r, l];
+    mixture=True (with each=False): one l is drawn per shot with probability |w_l| / sum |w|, y = sum |w| sign(w_l) o_l.
+    A target is the index of an angle, or M + the index of a parameter.
+    lengths[r] is the number of rotations the method says run r executes; the sampler counts for itself.
+    """
+
+    program: Model
+    rows: Rows
+    paulis: tuple[PauliString, ...]
+    targets: np.ndarray
+    factors: np.ndarray
+    terms: np.ndarray
+    lengths: np.ndarray
+    each: bool = False
+    mixture: bool = False
+
+    def weights(self, u: np.ndarray) -> np.ndarray:
+        """(R, L), from the coefficients u (T,) of the observable's terms."""
+        return self.factors * np.where(self.terms >= 0, u[self.terms], 1.0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def measured(self) -> Model:
+        """The program with the strings as its observables."""
+        return self.program._replace(observables=tuple(PauliSum(p) for p in self.paulis))
+
+    @cached_property
+    def diagonal(self) -> tuple[Model, np.ndarray, np.ndarray]:
+        """The program turned to where the strings are diagonal, and their masks and signs there."""
+        return _in_basis(self.program, self.paulis)
+
+
+class Drawn(NamedTuple):
+    """What the shots of R runs gave. Second moments as sums over the shots of a run divided by their number."""
+
+    mean: np.ndarray  # (R,) of y, or (R, L)
+    square: np.ndarray  # (R,) of y^2, or (R, L)
+    outcomes: list[tuple[np.ndarray, np.ndarray]] | None = None  # per run: distinct (D, L) outcomes and their counts
+
+
+class Sampler:
+    """Draws shots with one generator, and meters: `sampler.cost` is what has been executed so far."""
+
+    def __init__(self, rng: np.random.Generator, engine: object = None) -> None:
+        self.rng = rng
+        self.engine = get_engine(engine)
+        self.cost = Cost()
+
+    def draw(
+        self, runs: Runs, a: np.ndarray, x: np.ndarray, u: np.ndarray, shots: np.ndarray, *, keep: bool = False
+    ) -> Drawn:
+        """Run r is repeated shots[r] times. a (M,): the model's angles; x: the inputs that
+        programs read; u (T,): see `Runs`.
+
+        With `keep` the outcomes themselves come back too (each shot's, or their distinct values with counts).
+        """
+        weights = runs.weights(u)
+        shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
+        mean, square = np.zeros(shape), np.zeros(shape)
+        outcomes: list[tuple[np.ndarray, np.ndarray]] | None = [] if keep else None
+        step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
+        joint = len(runs.paulis) > 1 and not runs.mixture
+        for start in range(0, len(runs), step):
+            rows = slice(start, min(start + step, len(runs)))
+            angles = runs.rows.angles(a, rows.start, rows.stop)
+            self._meter(runs, angles, shots[rows])
+            angles = np.nan_to_num(angles, copy=False)
+            if joint or keep:
+                self._joint(runs, angles, x, weights, shots, rows.start, mean, square, outcomes)
+            else:
+                self._single(runs, angles, x, weights[rows], shots[rows], rows, mean, square)
+        return Drawn(mean, square, outcomes)
+
+    def _meter(self, runs: Runs, angles: np.ndarray, shots: np.ndarray) -> None:
+        executed = np.count_nonzero(~np.isnan(angles), axis=1)
+        count = int(shots.sum())
+        if not count:
+            return
+        self.cost += Cost(
+            copies=count,
+            rotations=int(executed @ shots),
+            measurements=count,
+            depth=int(executed[shots > 0].max(initial=0)),
+            qubits=runs.program.n_qubits,
+            classical_ops=count * (1 if runs.mixture else len(runs.paulis)),
+        )
+
+    def _single(
+        self,
+        runs: Runs,
+        angles: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray,
+        shots: np.ndarray,
+        rows: slice,
+        mean: np.ndarray,
+        square: np.ndarray,
+    ) -> None:
+        """One string, or a mixture of them: binomial draws from the exact expectations."""
+        expected = np.clip(
+            self.engine.values(runs.measured, angles, self._inputs(runs.program, x)), -1.0, 1.0
+        )  # (r, L)
+        sizes = np.abs(weights)
+        total = sizes.sum(axis=1)
+        if len(runs.paulis) == 1:
+            counts = shots[:, None]
+        else:
+            with np.errstate(invalid="ignore"):
+                chances = np.where(total[:, None] > 0, sizes / total[:, None], 1 / sizes.shape[1])
+            counts = self.rng.multinomial(shots, chances)
+        ups = self.rng.binomial(counts, (1 + expected) / 2)
+        y = (total[:, None] * np.sign(weights) * (2 * ups - counts)).sum(axis=1) / shots
+        mean[rows] = y[:, None] if runs.each else y
+        square[rows] = (total**2)[:, None] if runs.each else total**2
+
+    def _joint(
+        self,
+        runs: Runs,
+        angles: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray,
+        shots: np.ndarray,
+        start: int,
+        mean: np.ndarray,
+        square: np.ndarray,
+        kept: list[tuple[np.ndarray, np.ndarray]] | None,
+    ) -> None:
+        """Commuting strings: the state is rotated to where they are all diagonal, and bit strings are drawn."""
+        basis, masks, signs = runs.diagonal
+        states = self.engine.states(basis, angles, self._inputs(runs.program, x))
+        for row, amplitudes in enumerate(states, start):
+            index, counts = draw_bits(self.rng, amplitudes, int(shots[row]))
+            outcomes = eigenvalues(index, masks, signs)  # (D, L)
+            if kept is not None:
+                kept.append((outcomes, counts))
+            y = outcomes * weights[row] if runs.each else outcomes @ weights[row]
+            mean[row] = counts @ y / shots[row]
+            square[row] = counts @ (y * y) / shots[row]
+
+    def _inputs(self, program: Model, x: np.ndarray) -> np.ndarray:
+        if not program.n_inputs:
+            return np.empty((1, 0))
+        padded = np.zeros((1, program.n_inputs))  # ancillas are the high bits, in |0>: zeros follow the amplitudes
+        padded[0, : len(x)] = x
+        return padded
+
+
+def _in_basis(program: Model, paulis: Sequence[PauliString]) -> tuple[Model, np.ndarray, np.ndarray]:
+    tableau, masks, signs = diagonalise(paulis, program.n_qubits)
+    return program._replace(clifford=tableau), masks, signs
+
+
+def draw_bits(rng: np.random.Generator, amplitudes: np.ndarray, shots: int) -> tuple[np.ndarray, np.ndarray]:
+    """`shots` basis states drawn from |amplitude|^2: indices (D,) and how often each came (D,)."""
+    p = amplitudes.real**2 + amplitudes.imag**2
+    if shots > len(p):
+        counts = rng.multinomial(shots, p / p.sum())
+        index = np.flatnonzero(counts)
+        return index, counts[index]
+    steps = np.cumsum(p)
+    index = np.searchsorted(steps, rng.random(shots) * steps[-1], side="right")
+    return np.minimum(index, len(p) - 1), np.ones(shots, np.int64)
+
+
+def eigenvalues(index: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """sign_l (-1)^{|index & mask_l|}: (D, L) of ±1.0."""
+    return signs * (1.0 - 2.0 * (np.bitwise_count(index[:, None] & masks) & 1))
