@@ -300,7 +300,13 @@ struct Layout {
     pass.kind = kind_of(pass);
     List<Mask> sig, addr;
     for (int q : loop) addr.push_back(Mask{1} << q);
-    if (pass.kind == PassKind::kPair && pass.n_ops <= 2) {
+    const bool vectors = pass.kind == PassKind::kFewLanes;  // one by one rather than in tiles
+    if (vectors) {
+      addr.push_back(Mask{1} << p0);
+      addr.push_back(Mask{1} << p1);
+      pass.n_tiles *= 4;
+    }
+    if (vectors || (pass.kind == PassKind::kPair && pass.n_ops <= 2)) {
       // Directions that keep both signs first: tiles of one signature then follow each other.
       List<Mask> last;
       for (const std::uint32_t f : local_patterns) {
@@ -329,15 +335,16 @@ struct Layout {
   }
 
   PassKind kind_of(const Pass& pass) const {
-    bool diagonal = true, lanes = true, pair = true;
+    bool diagonal = true, lanes = true, pair = true, one_type = true;
     for (std::uint32_t k = 0; k < pass.n_ops; ++k) {
       const std::uint8_t code = ops[pass.first_op + k].tile.code;
+      one_type = one_type && ((code ^ ops[pass.first_op].tile.code) & 16) == 0;
       diagonal = diagonal && code == 64;
       lanes = lanes && code < 64 && (code & 3) == 0 && (code >> 5 & 1);
       pair = pair && ((k < 2 && code < 32 && (code & 3) == k + 1) || (k > 0 && code == 64));
     }
     if (diagonal) return PassKind::kDiagonal;
-    if (lanes) return PassKind::kLane;
+    if (lanes) return one_type && pass.n_ops <= kFewLaneOps && !dual ? PassKind::kFewLanes : PassKind::kLane;
     if (pair) return PassKind::kPair;
     return pass.n_ops == 1 && ops[pass.first_op].grouped ? PassKind::kGroup : PassKind::kGeneral;
   }

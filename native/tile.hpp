@@ -374,6 +374,16 @@ template <class R, int MODE, int CODE> QP_INLINE void turn(Tile<R> (&s)[n_states
   }
 }
 
+// Adds the sum of a derivative over tiles of one pattern to what is known of it.
+template <class R> QP_INLINE void keep(const TileArgs<R>& args, const TileOp& op, unsigned pattern, Vec<R> sum) {
+  if constexpr (sizeof(R) == 4) {
+    double* to = args.sums + std::size_t{op.accumulator + pattern - args.first_accumulator} * kWidth<R>;
+    for (int l = 0; l < kWidth<R>; ++l) to[l] += static_cast<double>(sum[l]);
+  } else {
+    args.accumulators[op.accumulator + pattern] += sum;
+  }
+}
+
 // Two single rotations along the two dimensions of the tile: tiles of one signature follow each other.
 template <class R, int MODE, int A, int B> void pair_pass(const TileArgs<R>& given) {
   const TileArgs<R> args = given;
@@ -394,16 +404,8 @@ template <class R, int MODE, int A, int B> void pair_pass(const TileArgs<R>& giv
       if constexpr (MODE != kRead) store<R>(args, address, s);
     }
     if constexpr (is_backward(MODE)) {
-      auto keep = [&](const TileOp& op, unsigned p, Vec<R> sum) QP_LAMBDA_INLINE {
-        if constexpr (sizeof(R) == 4) {
-          double* to = args.sums + std::size_t{op.accumulator + p - args.first_accumulator} * kWidth<R>;
-          for (int l = 0; l < kWidth<R>; ++l) to[l] += static_cast<double>(sum[l]);
-        } else {
-          args.accumulators[op.accumulator + p] += sum;
-        }
-      };
-      keep(a, pa, ga + ha);
-      if constexpr (B >= 0) keep(b, pb, gb + hb);
+      keep<R>(args, a, pa, ga + ha);
+      if constexpr (B >= 0) keep<R>(args, b, pb, gb + hb);
     }
   }
 }
@@ -475,8 +477,66 @@ template <class R, int MODE> void lane_pass(const TileArgs<R>& args) {
   });
 }
 
+// A few rotations of one type that mix lanes only: vectors of one signature follow each other, each visited by itself, and
+// coefficients and sums are in registers.
+constexpr std::uint32_t kFewLaneOps = 4;
+
+template <class R, int MODE, int N, bool REAL> void few_lanes_pass(const TileArgs<R>& given) {
+  const TileArgs<R> args = given;
+  constexpr int S = n_states(MODE);
+  const std::uint32_t step = sizeof(R) == 4 && is_backward(MODE) ? std::min(args.n_inner, 4 * kEmptiedEvery) : args.n_inner;
+  Permutation<R> perm[N];
+  for (int k = 0; k < N; ++k) perm[k] = args.permutations[args.ops[k].permutation];
+  for (std::uint32_t first = 0; first < args.n_tiles; first += step) {
+    const std::uint64_t sig = args.sig_low[first & 63] ^ args.sig_high[first >> 6] ^ args.sig_coset;
+    Vec<R> t[N], g[N], h[N];
+    for (int k = 0; k < N; ++k) {
+      t[k] = args.tables[args.ops[k].table + (static_cast<unsigned>(sig >> args.ops[k].shift) & 1u) * args.ops[k].stride];
+      g[k] = h[k] = Vec<R>{};
+    }
+    for (std::uint32_t i = first; i < first + step; ++i) {
+      const std::size_t at = 2 * static_cast<std::size_t>(args.addr_low[i & 63] ^ args.addr_high[i >> 6]);
+      Vec<R> re[S], im[S];
+      for (int s = 0; s < S; ++s) { re[s] = args.state[s][at]; im[s] = args.state[s][at + 1]; }
+      unrolled<R>([&](auto number) QP_LAMBDA_INLINE {
+        constexpr int k = is_backward(MODE) ? N - 1 - decltype(number)::value : decltype(number)::value;
+        for (int s = 0; s < S; ++s) {
+          const Vec<R> qr = permute<R>(re[s], perm[k]), qi = permute<R>(im[s], perm[k]);
+          if (is_backward(MODE) && s == 0) {
+            if constexpr (REAL) { g[k] -= re[S - 1] * qr; h[k] -= im[S - 1] * qi; }
+            else { g[k] += re[S - 1] * qi; h[k] -= im[S - 1] * qr; }
+          }
+          if constexpr (MODE == kRead) break;
+          else if constexpr (REAL == is_backward(MODE)) {
+            if constexpr (REAL) { re[s] += t[k] * qr; im[s] += t[k] * qi; }
+            else { re[s] += t[k] * qi; im[s] -= t[k] * qr; }
+          } else {
+            if constexpr (REAL) { re[s] -= t[k] * qr; im[s] -= t[k] * qi; }
+            else { re[s] -= t[k] * qi; im[s] += t[k] * qr; }
+          }
+        }
+      }, std::make_integer_sequence<int, N>{});
+      if constexpr (MODE != kRead) {
+        if (args.scale) for (int s = 0; s < S; ++s) { re[s] *= *args.scale; im[s] *= *args.scale; }
+        for (int s = 0; s < S; ++s) { args.state[s][at] = re[s]; args.state[s][at + 1] = im[s]; }
+      }
+    }
+    if constexpr (is_backward(MODE))
+      for (int k = 0; k < N; ++k) keep<R>(args, args.ops[k], static_cast<unsigned>(sig >> args.ops[k].shift) & 1u, g[k] + h[k]);
+  }
+}
+
+template <class R, int MODE, bool REAL> void few_lanes_pass_of(const TileArgs<R>& args) {
+  switch (args.n_ops) {
+    case 1: return few_lanes_pass<R, MODE, 1, REAL>(args);
+    case 2: return few_lanes_pass<R, MODE, 2, REAL>(args);
+    case 3: return few_lanes_pass<R, MODE, 3, REAL>(args);
+    default: return few_lanes_pass<R, MODE, 4, REAL>(args);
+  }
+}
+
 // Which of these a pass can use.  Duals always take the general one.
-enum class PassKind : std::uint8_t { kGeneral, kPair, kGroup, kLane, kDiagonal };
+enum class PassKind : std::uint8_t { kGeneral, kPair, kGroup, kLane, kFewLanes, kDiagonal };
 
 template <class R, int MODE, int A, int B> void pair_pass_ab(const TileArgs<R>& args) {
   if (args.n_ops > (B < 0 ? 1 : 2)) return pair_and_diagonal_pass<R, MODE, A, B>(args);
@@ -517,6 +577,8 @@ template <class R, int MODE> void tile_pass(PassKind kind, const TileArgs<R>& ar
           default: return general_pass<R, MODE>(args);
         }
       case PassKind::kLane: return lane_pass<R, MODE>(args);
+      case PassKind::kFewLanes:
+        return args.ops[0].code >> 4 & 1 ? few_lanes_pass_of<R, MODE, true>(args) : few_lanes_pass_of<R, MODE, false>(args);
       case PassKind::kDiagonal: return diagonal_pass<R, MODE>(args);
       default: return general_pass<R, MODE>(args);
     }
