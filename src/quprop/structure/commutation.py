@@ -1,0 +1,93 @@
+"""Who anticommutes with whom: rows of bits over the rotations of a model, from masks alone.
+
+The commutator of Pauli strings is a bilinear form of their masks, so a whole row of the anticommutation matrix is the
+exclusive or of as many columns as the string has mask bits: linear in the number of strings, a word of bits at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from quprop.angle import PARAM
+from quprop.model import Model
+from quprop.pauli import PauliString
+
+_LONG = 256  # bits from which on NumPy finds the ones faster than a loop
+
+
+def bits(mask: int) -> list[int]:
+    """The positions of the ones of a mask, lowest first."""
+    if mask.bit_length() > _LONG:
+        raw = np.frombuffer(mask.to_bytes((mask.bit_length() + 7) // 8, "little"), np.uint8)
+        return np.flatnonzero(np.unpackbits(raw, bitorder="little")).tolist()
+    found = []
+    while mask:
+        found.append((mask & -mask).bit_length() - 1)
+        mask &= mask - 1
+    return found
+
+
+def anticommutation(left: Sequence[PauliString], right: Sequence[PauliString]) -> list[int]:
+    """One integer for each string of `left`: bit m is set when it anticommutes with right[m]."""
+    with_x: dict[int, int] = {}  # qubit -> the strings of `right` with an X or Y there
+    with_z: dict[int, int] = {}
+    for m, p in enumerate(right):
+        for q in bits(p.x):
+            with_x[q] = with_x.get(q, 0) | 1 << m
+        for q in bits(p.z):
+            with_z[q] = with_z.get(q, 0) | 1 << m
+    rows = []
+    for p in left:
+        row = 0
+        for q in bits(p.x):
+            row ^= with_z.get(q, 0)
+        for q in bits(p.z):
+            row ^= with_x.get(q, 0)
+        rows.append(row)
+    return rows
+
+
+def after(row: int, m: int) -> int:
+    """The part of a row that belongs to rotations after m."""
+    return row >> (m + 1) << (m + 1)
+
+
+def generators(model: Model) -> list[PauliString]:
+    """The strings the model rotates about, in circuit order."""
+    return [PauliString(r.x, r.z) for r in model.rotations]
+
+
+def driven(model: Model) -> int:
+    """The rotations whose angle depends on a trained parameter, as bits."""
+    mask = 0
+    for m, rotation in enumerate(model.rotations):
+        if any(variable[0] == PARAM for monomial, _ in rotation.angle.terms for variable in monomial):
+            mask |= 1 << m
+    return mask
+
+
+def preparation(rows: Sequence[int], trained: int) -> int:
+    """The rotations that can be moved in front of every trained one: data encoding and fixed gates, as bits.
+
+    rows: the anticommutation matrix of the rotations; trained: as from `driven`.
+    """
+    kept = 0  # what must stay behind a trained rotation, or is one
+    for m, row in enumerate(rows):
+        if trained >> m & 1 or row & kept:
+            kept |= 1 << m
+    return ~kept & ((1 << len(rows)) - 1)
+
+
+def light_cone(rows: Sequence[int], touched: int) -> int:
+    """The rotations a measured string depends on, as bits; the others cancel, U† H U does not contain them.
+
+    touched: the rotations that anticommute with the string. A rotation is in the cone when it is touched, or when it
+    anticommutes with a later one in the cone.
+    """
+    cone = 0
+    for m in reversed(range(len(rows))):
+        if touched >> m & 1 or rows[m] & cone:
+            cone |= 1 << m
+    return cone
