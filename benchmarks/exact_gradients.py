@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 # Who gives the reference, in this order: a peer before us, so that we are the ones who are checked.
 REFERENCE_ORDER = ("lightning", "mindquantum", "qulacs", "tensorcircuit", "quprop")
 ONLY_ALL_THREADS_FROM = 20  # qubits: from here one thread is never the faster choice; not tried
-QNODE_AT = ("hea-4", "hea-10", "hea-16", "hva-12", "hva-18")  # enough to show what a QNode adds to its binding
+QNODE_TO = 18  # qubits: beyond, a QNode adds nothing that shows to the binding it ends in
 MEMORY_FROM = 16  # qubits: below, the state is lost in what the interpreter moves
 QUICK = ("hea-4", "hea-8", "hea-10", "hea-12", "hva-12", "uccsd-lih", "batch-8", "scaling-100")
 
@@ -113,7 +113,7 @@ def run_group(name: str, precision: str, options, results: Results, folder: Path
         info = LIBRARIES[library]
         if library != tables.OURS and (not w.peers or precision not in info.precisions):
             continue
-        if (info.special and not w.excitations) or (library == "lightning-qnode" and name not in QNODE_AT):
+        if (info.special and not w.excitations) or (library == "lightning-qnode" and w.n_qubits > QNODE_TO):
             continue
         if not reference.exists() and (results_before or precision == "single"):
             make_reference(name, reference, options, pythons)  # its row is there already, its answer is not

@@ -10,6 +10,7 @@ from limit import limit_seconds
 from workloads import WORKLOADS, workload
 
 OURS = "quprop"
+INNER = "lightning"  # called below its documented interface
 WANTED = 10.0  # times faster than the fastest peer, from n = 10 on; any factor above 1 below
 
 
@@ -48,27 +49,35 @@ def times_table(rows: list[dict]) -> list[str]:
 
 
 def summary_table(rows: list[dict]) -> list[str]:
-    """Fastest peer against us; special-purpose libraries (fixed electron number) in a column of their own."""
-    head = f"{'workload':<15}{'prec.':<7}{'ours ms':>10}  {'fastest peer':<16}{'ms':>10}{'ratio':>8}  {'special':<20}{'ratio':>8}"
+    """Fastest peer by its documented interface, and Lightning's inner binding and electron-number methods apart."""
+    head = (
+        f"{'workload':<13}{'prec.':<7}{'ours ms':>9}  {'fastest peer':<16}{'ms':>9}{'ratio':>8}"
+        f"  {'binding':>8}  {'special':<19}{'ratio':>7}"
+    )
     lines = [head, "-" * len(head)]
     for name, precision, group in _in_order(rows):
         good = [r for r in group if r["status"] == "ok"]
         ours = next((r["grad_s"] for r in good if r["library"] == OURS), None)
-        peers = [r for r in good if r["library"] != OURS and not LIBRARIES[r["library"]].special]
+        peers = [r for r in good if r["library"] not in (OURS, INNER) and not LIBRARIES[r["library"]].special]
+        inner = [r for r in good if r["library"] == INNER]
+        if not any(r["library"] == "lightning-qnode" for r in good):
+            peers += inner  # no QNode was timed: its inner part stands for it, to our disadvantage
         special = [r for r in good if LIBRARIES[r["library"]].special]
-        line = f"{name:<15}{precision:<7}{milliseconds(ours):>10}  "
+        line = f"{name:<13}{precision:<7}{milliseconds(ours):>9}  "
         if peers:
             best = min(peers, key=lambda r: r["grad_s"])
-            line += f"{best['library']:<16}{milliseconds(best['grad_s']):>10}"
+            line += f"{best['library']:<16}{milliseconds(best['grad_s']):>9}"
             if ours:
                 ratio = best["grad_s"] / ours
                 w = workload(name)
                 goal = WANTED if w.n_qubits >= 10 or w.batch > 1 else 1.0
                 line += f"{ratio:>7.1f}{' ' if ratio >= goal else '!'}"
+        if inner and ours:
+            line = f"{line:<64}  {inner[0]['grad_s'] / ours:>8.1f}"
         if special:
             best = min(special, key=lambda r: r["grad_s"])
-            line = f"{line:<70}{best['library']:<20}" + (
-                f"{best['grad_s'] / ours:>8.1f}" if ours else milliseconds(best["grad_s"]).rjust(8)
+            line = f"{line:<76}{best['library']:<19}" + (
+                f"{best['grad_s'] / ours:>7.1f}" if ours else milliseconds(best["grad_s"]).rjust(7)
             )
         lines.append(line)
     return [*lines, "! below the goal: 10 from n = 10 on and for the batch, 1 below"]
