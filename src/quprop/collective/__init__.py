@@ -1,0 +1,1 @@
+"""Many copies at once: threshold checks, the copy engines, hypothesis states."""
