@@ -1,0 +1,172 @@
+"""Two-outcome events on one copy, and Pauli strings on state vectors.
+
+Vectors are complex arrays (..., 2^n), bit q of the last index being qubit q; any number of leading axes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.pauli import PauliString
+
+_PROJECTOR_TOLERANCE = 1e-9  # ||E^2 - E|| that rounding of a user's own matrix products may leave
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """A projector E on one copy: the copy "accepts" with probability <E>.
+
+    `Event(pauli)` is E = (1 + P)/2 for a Hermitian Pauli string that may carry a sign; `Event.dense(matrix)` any other
+    projector, (2^n, 2^n). The quantum backpropagation of Abbas et al. (arXiv:2305.13362) asks Pauli events only.
+    """
+
+    pauli: PauliString | None = None
+    matrix: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.matrix is not None:
+            if self.pauli is not None:
+                raise QupropError("an Event is a Pauli string or a matrix, got both; use Event(pauli) or Event.dense()")
+            return
+        if not isinstance(self.pauli, PauliString):
+            raise QupropError(
+                f"an Event is made from a PauliString, got {self.pauli!r}; write Event(PauliString.parse('X0 Y2')) "
+                "or Event.dense(matrix)"
+            )
+        if not self.pauli.is_hermitian:
+            raise QupropError(f"an Event needs a Hermitian Pauli string, got {self.pauli}; drop its factor i")
+
+    @classmethod
+    def dense(cls, matrix: np.ndarray) -> Event:
+        """The event of a projector matrix (2^n, 2^n): Hermitian, E^2 = E."""
+        matrix = np.array(matrix, complex)
+        d = matrix.shape[0] if matrix.ndim == 2 else 0
+        if matrix.ndim != 2 or matrix.shape[1] != d or d < 2 or d & (d - 1):
+            raise QupropError(f"a dense event is a square matrix of size 2^n, got shape {matrix.shape}")
+        if not np.all(np.isfinite(matrix)) or (
+            max(np.abs(matrix - matrix.conj().T).max(), np.abs(matrix @ matrix - matrix).max()) > _PROJECTOR_TOLERANCE
+        ):
+            raise QupropError(
+                "a dense event must be a Hermitian projector (E² = E), got a matrix that is not; "
+                "build it from its orthonormal accepting vectors as V @ V.conj().T"
+            )
+        matrix.setflags(write=False)
+        return cls(matrix=matrix)
+
+    @property
+    def n_qubits(self) -> int:
+        """The fewest qubits a copy must have."""
+        if self.matrix is not None:
+            return int(self.matrix.shape[0]).bit_length() - 1
+        assert self.pauli is not None
+        return self.pauli.n_qubits
+
+    @property
+    def key(self) -> object:
+        """Equal for equal events, hashable."""
+        return self.pauli if self.matrix is None else self.matrix.tobytes()
+
+    def complement(self) -> Event:
+        """1 - E."""
+        if self.matrix is not None:
+            return Event(matrix=np.eye(len(self.matrix)) - self.matrix)
+        assert self.pauli is not None
+        return Event(-self.pauli)
+
+    def apply(self, vectors: np.ndarray) -> np.ndarray:
+        """E v for every vector (..., 2^n), as a new array."""
+        if self.matrix is not None:
+            return vectors @ self.matrix.T
+        assert self.pauli is not None
+        out = apply_pauli(self.pauli, vectors)
+        out += vectors
+        out *= 0.5
+        return out
+
+    def mean(self, vectors: np.ndarray) -> np.ndarray:
+        """<v|E|v> of normalised vectors: real (...), within [0, 1]."""
+        if self.matrix is not None:
+            value = np.sum(vectors.conj() * self.apply(vectors), axis=-1).real
+        else:
+            assert self.pauli is not None
+            value = (1 + expectation(self.pauli, vectors)) / 2
+        return np.clip(value, 0.0, 1.0)
+
+    def check_fits(self, n: int) -> None:
+        """Refuses a copy of n qubits that the event does not fit."""
+        if self.n_qubits > n or (self.matrix is not None and self.n_qubits != n):
+            what = f"{self.pauli}" if self.matrix is None else f"the dense event of size {len(self.matrix)}"
+            raise QupropError(f"the copies have {n} qubits, but {what} needs {self.n_qubits}; prepare larger copies")
+
+
+def hermitian(pauli: PauliString, n: int) -> PauliString:
+    """`pauli`, if it is a Hermitian string on n qubits."""
+    if not isinstance(pauli, PauliString):
+        raise QupropError(f"a PauliString was expected, got {pauli!r}; write PauliString.parse('X0 Y2')")
+    if not pauli.is_hermitian:
+        raise QupropError(f"a Hermitian Pauli string was expected, got {pauli}; drop its factor i")
+    if pauli.n_qubits > n:
+        raise QupropError(f"the copies have {n} qubits, but {pauli} acts on qubit {pauli.n_qubits - 1}")
+    return pauli
+
+
+def apply_pauli(pauli: PauliString, vectors: np.ndarray) -> np.ndarray:
+    """P v for every vector (..., 2^n), as a new array: (P v)[j] = i^phase (-1)^{|z & (j ^ x)|} v[j ^ x]."""
+    out = np.array(flipped(vectors, pauli.x), dtype=np.result_type(vectors, np.complex64))
+    factor = 1j ** ((pauli.phase + 2 * (pauli.z & pauli.x).bit_count()) & 3)  # |z & (j ^ x)| = |z & j| + |z & x|
+    if pauli.z:
+        out *= factor * signs(out.shape[-1], pauli.z)
+    elif factor != 1:
+        out *= factor
+    return out
+
+
+def flipped(vectors: np.ndarray, x: int) -> np.ndarray:
+    """v[..., j ^ x]. A run of ones in x reverses the axis made of these bits, so that no index array is needed."""
+    d = vectors.shape[-1]
+    if not x:
+        return vectors
+    sizes: list[int] = []
+    turned: list[Any] = []
+    rest, left = x, d.bit_length() - 1
+    while left:
+        run = min(left, ((rest ^ -(rest & 1)) & -(rest ^ -(rest & 1))).bit_length() - 1 if rest else left)
+        sizes.append(1 << run)
+        turned.append(slice(None, None, -1) if rest & 1 else slice(None))
+        rest >>= run
+        left -= run
+    grid = vectors.reshape(*vectors.shape[:-1], *sizes[::-1])
+    places: tuple[Any, ...] = (..., *turned[::-1])
+    return grid[places].reshape(vectors.shape)
+
+
+def signs(d: int, z: int) -> np.ndarray:
+    """(-1)^{|z & j|} for j = 0..d-1, float64 (d,)."""
+    low = 1 << ((d.bit_length() - 1) // 2)
+    return np.multiply.outer(_short_signs(d // low, z // low), _short_signs(low, z % low)).ravel()
+
+
+@lru_cache(maxsize=4096)
+def _short_signs(d: int, z: int) -> np.ndarray:
+    return 1.0 - 2.0 * (np.bitwise_count(np.arange(d) & z) & 1)
+
+
+def expectation(pauli: PauliString, vectors: np.ndarray) -> np.ndarray:
+    """<v|P|v> for every vector (..., 2^n): real (...)."""
+    if not pauli.x:
+        return pauli.sign * ((vectors.real**2 + vectors.imag**2) @ signs(vectors.shape[-1], pauli.z))
+    return np.sum((vectors.conj() * apply_pauli(pauli, vectors)).real, axis=-1)
+
+
+def rotate(pauli: PauliString, angle: float, vectors: np.ndarray) -> np.ndarray:
+    """exp(-i angle P/2) v = cos(angle/2) v - i sin(angle/2) P v for every vector (..., 2^n), as a new array."""
+    out = apply_pauli(pauli, vectors)
+    out *= -1j * math.sin(angle / 2)
+    out += math.cos(angle / 2) * vectors
+    return out
