@@ -53,5 +53,8 @@ def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> t
     if kind == "exponential" and expected_damage <= _EXPANDS and ProductSumEngine().required_bytes(n, k) <= free:
         return ProductSumEngine(), f"damage {expected_damage:.2g} is small enough for an expansion in it"
     if BosonicEngine().required_bytes(n, k) <= free:
-        return BosonicEngine(), f"damage {expected_damage:.2g} needs fluctuations to all orders, exact as k grows"
+        return (
+            BosonicEngine(),
+            f"damage {expected_damage:.2g} needs fluctuations beyond second order: error near the damage/sqrt(k)",
+        )
     return NullEngine(), f"only one vector of {n} qubits fits: expect errors up to the damage, {expected_damage:.2g}"

@@ -35,7 +35,7 @@ class GaussianEngine:
     order in the trigger probability. Exponential noise is refused: its square-root instrument has a corner at the
     threshold, where momentum variances diverge.
 
-    A reading costs (r + 1) 2^n + 4 r^2 operations. Note that a *value* costs disturbance k Delta^2/(8 s^2) at every
+    A reading costs (r + 1) 2^n + 4 r^2 operations. Note that a *value* costs disturbance k Delta^2/(4 s^2) at every
     reading; only the one-bit check has the saving that quantum backpropagation (Abbas et al., arXiv:2305.13362) needs.
     """
 

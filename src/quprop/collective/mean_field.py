@@ -88,7 +88,7 @@ class MeanFieldCopies(Batch):
         mean = min(1.0, max(0.0, mean))
         spread = self.k * mean * (1 - mean)
         self.ledger.readings += 1
-        infidelity = min(1.0, spread / (8 * noise**2))
+        infidelity = min(1.0, spread / (4 * noise**2))
         self.ledger.moved(math.sqrt(infidelity), infidelity)
         self.ledger.error = max(self.ledger.error, spread / (spread + noise**2))
         return float(rng.binomial(self.k, mean)) + noise * float(rng.standard_normal())

@@ -146,8 +146,8 @@ class Batch(ABC):
 
     def _read(self, event: Event, noise: float, rng: np.random.Generator) -> float:
         raise QupropError(
-            f"the {self.name} engine does not simulate readings of counts; the symmetric, gaussian and mean_field "
-            "engines do"
+            f"the {self.name} engine does not simulate readings of counts; the symmetric, bosonic, gaussian and "
+            "mean_field engines do"
         )
 
     @abstractmethod
