@@ -1,10 +1,31 @@
 """quprop: train parameterised quantum models, and know what their gradients cost."""
 
-from quprop import ansatz, losses
+from quprop import ansatz, losses, structure
 from quprop.angle import Angle, AngleVector, inputs, params
 from quprop.circuit import Circuit
+from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError
 from quprop.gates import GATES
+from quprop.gradients import (
+    FORMULAS,
+    METHODS,
+    SPSA,
+    Adjoint,
+    AmplitudeEstimation,
+    BellSampling,
+    ClassicalShadows,
+    CommutingBlocks,
+    Estimate,
+    FiniteDifference,
+    ForwardGradient,
+    HadamardTest,
+    PairState,
+    ParameterShift,
+    RandomComponents,
+    ShotNoise,
+    gradient,
+    pauli_list_model,
+)
 from quprop.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.model import InputState, Model, Rotation
 from quprop.optimise import LBFGS, adam, cosine, natural_gradient, sgd
@@ -13,41 +34,64 @@ from quprop.simulate import expectation, hvp, probabilities, samples, state, val
 from quprop.simulate.metric import metric
 from quprop.simulate.native import NativeEngine
 from quprop.simulate.reference import ReferenceEngine
+from quprop.stochastic import MarkovChain
 from quprop.train import Trained, train
 
 __all__ = [
+    "FORMULAS",
     "GATES",
     "LBFGS",
+    "METHODS",
+    "SPSA",
+    "Adjoint",
+    "AmplitudeEstimation",
     "Angle",
     "AngleVector",
+    "BellSampling",
     "Circuit",
+    "ClassicalShadows",
+    "CommutingBlocks",
+    "Cost",
     "CrossEntropy",
+    "Estimate",
     "Expectation",
     "Fidelity",
+    "FiniteDifference",
+    "ForwardGradient",
+    "HadamardTest",
+    "HardwareModel",
     "InputState",
+    "MarkovChain",
     "MeanSquare",
     "Model",
     "NativeEngine",
+    "PairState",
+    "ParameterShift",
     "PauliString",
     "PauliSum",
     "QupropError",
+    "RandomComponents",
     "ReferenceEngine",
     "Rotation",
+    "ShotNoise",
     "Trained",
     "adam",
     "ansatz",
     "cosine",
     "expectation",
+    "gradient",
     "hvp",
     "inputs",
     "losses",
     "metric",
     "natural_gradient",
     "params",
+    "pauli_list_model",
     "probabilities",
     "samples",
     "sgd",
     "state",
+    "structure",
     "train",
     "value_and_grad",
     "vjp",

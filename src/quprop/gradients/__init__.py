@@ -1,13 +1,59 @@
 """Ways to estimate a gradient, one file each. `METHODS` lists them all by name."""
 
-from quprop.gradients.adjoint import Adjoint
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.method import Method, gradient
-from quprop.gradients.parameter_shift import ParameterShift
+from typing import Any
 
-METHODS: dict[str, type] = {
+from quprop.gradients.adjoint import Adjoint
+from quprop.gradients.amplitude_estimation import AmplitudeEstimation
+from quprop.gradients.bell_sampling import BellSampling, pauli_list_model
+from quprop.gradients.classical_shadows import ClassicalShadows
+from quprop.gradients.commuting_blocks import CommutingBlocks
+from quprop.gradients.estimate import Estimate
+from quprop.gradients.finite_difference import FiniteDifference
+from quprop.gradients.forward_gradient import ForwardGradient
+from quprop.gradients.hadamard_test import HadamardTest
+from quprop.gradients.method import Method, gradient
+from quprop.gradients.pair_state import PairState
+from quprop.gradients.parameter_shift import ParameterShift
+from quprop.gradients.random_components import RandomComponents
+from quprop.gradients.shot_noise import ShotNoise
+from quprop.gradients.spsa import SPSA
+
+METHODS: dict[str, Any] = {
     "adjoint": Adjoint,
+    "bell_sampling": BellSampling,
+    "classical_shadows": ClassicalShadows,
+    "commuting_blocks": CommutingBlocks,
+    "finite_difference": FiniteDifference,
+    "forward_gradient": ForwardGradient,
+    "hadamard_test": HadamardTest,
+    "pair_state": PairState,
     "parameter_shift": ParameterShift,
+    "random_components": RandomComponents,
+    "shot_noise": ShotNoise,
+    "spsa": SPSA,
 }
 
-__all__ = ["METHODS", "Adjoint", "Estimate", "Method", "ParameterShift", "gradient"]
+# Methods of which only the cost is known here: `compile(model).cost` works, `estimate` refuses.
+FORMULAS: dict[str, Any] = {"amplitude_estimation": AmplitudeEstimation}
+
+__all__ = [
+    "FORMULAS",
+    "METHODS",
+    "SPSA",
+    "Adjoint",
+    "AmplitudeEstimation",
+    "BellSampling",
+    "ClassicalShadows",
+    "CommutingBlocks",
+    "Estimate",
+    "FiniteDifference",
+    "ForwardGradient",
+    "HadamardTest",
+    "Method",
+    "PairState",
+    "ParameterShift",
+    "RandomComponents",
+    "ShotNoise",
+    "gradient",
+    "pauli_list_model",
+]

@@ -32,6 +32,8 @@ class Adjoint:
 
 
 class AdjointPlan(Plan):
+    draws = False
+
     def __init__(self, model: Model, weights: np.ndarray, method: Adjoint) -> None:
         super().__init__(model, Terms.of(model), weights)
         self._engine = get_engine("native", method.precision, method.threads)

@@ -87,6 +87,8 @@ class Budget:
         if self.total_shots is not None:
             weight = np.sqrt(np.asarray(bounds.multiply(bounds).sum(axis=1)).ravel())
             return share(int(self.total_shots), weight)
+        if not circuits:
+            return np.zeros(0, np.int64)
         variance = self.variance_wanted(bounds.shape[1])
         columns = np.asarray(bounds.sum(axis=0)).ravel()
         needed = np.asarray(bounds.multiply(columns[None, :]).tocsr().max(axis=1).todense()).ravel() / variance

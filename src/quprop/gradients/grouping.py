@@ -3,15 +3,22 @@
 With N shots in all and the shots of a group in proportion to its spread, the variance of sum_i c_i <P_i> is
 (sum_g s_g)^2 / N. For states of which nothing is known s_g^2 = sum_{i in g} c_i^2, the mean over all states up to
 O(2^-n); drawing terms with probability |c_i| / sum |c| gives (sum_i |c_i|)^2 / N. The smallest is chosen.
+
+"qubit_wise" groups are those that one-qubit gates before the readout serve. Hardware reads the observables that the
+user wrote, so this is judged on C P C†, with C the Clifford gates that the model has absorbed; whether two strings
+commute does not depend on C.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import stim
+
+from quprop.absorption import conjugate
 from quprop.errors import QupropError, nearest
 from quprop.pauli import PauliString, PauliSum
 
@@ -43,8 +50,14 @@ class Grouping:
         return f"{how}: variance {self.variance[self.scheme]:.4g} per shot" + (f" ({others})" if others else "")
 
 
-def group(observable: PauliSum, scheme: Scheme | Literal["auto"] = "auto") -> Grouping:
-    """Group the terms by one scheme, or by the one that is expected to need the fewest shots."""
+def group(
+    observable: PauliSum, scheme: Scheme | Literal["auto"] = "auto", clifford: stim.Tableau | None = None
+) -> Grouping:
+    """Group the terms by one scheme, or by the one that is expected to need the fewest shots.
+
+    clifford: C of the model whose absorbed observable this is (`model.clifford`); None: the strings are read as they
+    stand.
+    """
     if scheme != "auto" and scheme not in SCHEMES:
         raise QupropError(f"grouping is auto, {', '.join(SCHEMES)}, got {scheme!r}; {nearest(str(scheme), SCHEMES)}")
     terms = [(p, c) for p, c in observable.items() if p.weight]
@@ -57,26 +70,40 @@ def group(observable: PauliSum, scheme: Scheme | Literal["auto"] = "auto") -> Gr
             found[name] = (tuple(terms),) if terms else ()
             variance[name] = sum(abs(c) for _, c in terms) ** 2
         else:
-            found[name] = _first_fit(terms, _qubit_wise if name == "qubit_wise" else PauliString.commutes)
+            found[name] = _qubit_wise(terms, clifford) if name == "qubit_wise" else _commuting(terms)
             variance[name] = sum(math.sqrt(sum(c * c for _, c in g)) for g in found[name]) ** 2
     best = min(asked, key=lambda name: (round(variance[name], 12), asked.index(name)))
     return Grouping(best, found[best], constant, variance)
 
 
-def _first_fit(
-    terms: Sequence[tuple[PauliString, float]], fits: Callable[[PauliString, PauliString], bool]
-) -> tuple[Terms, ...]:
-    """The largest coefficients first, each into the first group it fits (sorted insertion: Crawford et al., Quantum 5,
-    385 (2021), arXiv:1908.06942)."""
+# Both put the largest coefficients first, each into the first group it fits (sorted insertion: Crawford et al., Quantum
+# 5, 385 (2021), arXiv:1908.06942).
+
+
+def _commuting(terms: Sequence[tuple[PauliString, float]]) -> tuple[Terms, ...]:
     groups: list[list[tuple[PauliString, float]]] = []
     for string, coefficient in sorted(terms, key=lambda t: -abs(t[1])):
-        home = next((g for g in groups if all(fits(string, p) for p, _ in g)), None)
+        home = next((g for g in groups if all(string.commutes(p) for p, _ in g)), None)
         if home is None:
             groups.append(home := [])
         home.append((string, coefficient))
     return tuple(map(tuple, groups))
 
 
-def _qubit_wise(a: PauliString, b: PauliString) -> bool:
-    both = (a.x | a.z) & (b.x | b.z)
-    return (a.x ^ b.x) & both == 0 and (a.z ^ b.z) & both == 0
+def _qubit_wise(terms: Sequence[tuple[PauliString, float]], clifford: stim.Tableau | None) -> tuple[Terms, ...]:
+    groups: list[list[tuple[PauliString, float]]] = []
+    bases: list[tuple[int, int]] = []  # of each group: the letters read, as masks
+    for string, coefficient in sorted(terms, key=lambda t: -abs(t[1])):
+        x, z = string.x, string.z
+        if clifford is not None:
+            x, z, _ = conjugate(clifford, len(clifford), x, z)
+        for k, (gx, gz) in enumerate(bases):
+            both = (x | z) & (gx | gz)
+            if (x ^ gx) & both == 0 and (z ^ gz) & both == 0:
+                groups[k].append((string, coefficient))
+                bases[k] = gx | x, gz | z
+                break
+        else:
+            groups.append([(string, coefficient)])
+            bases.append((x, z))
+    return tuple(map(tuple, groups))

@@ -42,9 +42,11 @@ class LinearPlan(Plan):
         self.unbiased = unbiased
         theta, x = at or (np.ones(model.n_params), np.ones(model.n_inputs))
         slopes = abs(self._slopes(theta, x))
+        # Which angles depend on which parameters is the same everywhere; `runs` lives as long as the plan.
+        self._shares = {id(r): _shares(r, slopes) for r in self.runs if r.each}
         bounds = [abs(_spread(r, self.terms.coefficients(weights), len(slopes.indptr) - 1)) @ slopes for r in runs]
         shots = budget.allot(sp.vstack(bounds).tocsr()) if bounds else np.zeros(0, np.int64)
-        self.shots = np.split(shots, np.cumsum([len(r) for r in self.runs])[:-1])
+        self.shots = np.split(shots, np.cumsum([len(r) for r in self.runs])[:-1]) if self.runs else []
         self.cost = sum((_claim(r, s) for r, s in zip(self.runs, self.shots, strict=True)), Cost())
         self.info = {"budget": budget.budget, "circuits": len(shots), "shots": _spectrum(shots), **(info or {})}
 
@@ -54,15 +56,33 @@ class LinearPlan(Plan):
         return sp.vstack([jacobian(table, theta, x), sp.identity(table.n_params, format="csr")]).tocsr()
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        sampler = Sampler(rng)
+        value, variance = self._measure(sampler, self._runs(theta, x), self.shots, theta, x, weights)
+        return Estimate(value, np.sqrt(variance), sampler.cost, dict(self.info))
+
+    def _runs(self, theta: np.ndarray, x: np.ndarray) -> Sequence[Runs]:
+        """What is run at this point; a plan whose angles are not the model's own shifted makes them here."""
+        return self.runs
+
+    def _measure(
+        self,
+        sampler: Sampler,
+        runs_of: Sequence[Runs],
+        shots_of: Sequence[np.ndarray],
+        theta: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The gradient (P,), and the variance of each component as the shots show it."""
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
-        u = self.terms.coefficients(weights)
+        u, read = self.terms.coefficients(weights), read_by_programs(self.model, x)
         slopes = self._slopes(theta, x)
         squares = slopes.multiply(slopes).tocsr()
-        sampler, read = Sampler(rng), read_by_programs(self.model, x)
         value, variance = np.zeros(self.model.n_params), np.zeros(self.model.n_params)
         g, spread = np.zeros(slopes.shape[0]), np.zeros(slopes.shape[0])
-        for runs, shots in zip(self.runs, self.shots, strict=True):
-            together = runs.each and _shared(runs, slopes)
+        for runs, shots in zip(runs_of, shots_of, strict=True):
+            known = self._shares.get(id(runs))
+            together = runs.each and (_shares(runs, slopes) if known is None else known)
             drawn = sampler.draw(runs, a, read, u, shots, keep=together)
             n = shots if not runs.each else shots[:, None]
             # One shot says nothing of its spread: there the square itself, an upper bound, stands for the variance.
@@ -81,7 +101,7 @@ class LinearPlan(Plan):
                 variance += np.maximum((second - mean**2) / (shots[r] - 1), 0.0) if shots[r] > 1 else second
         value += slopes.T @ g
         variance += squares.T @ spread
-        return Estimate(value, np.sqrt(variance), sampler.cost, dict(self.info))
+        return value, variance
 
 
 def jacobian(table: AngleTable, theta: np.ndarray, x: np.ndarray) -> sp.csr_matrix:
@@ -116,7 +136,7 @@ def _spread(runs: Runs, u: np.ndarray, targets: int) -> sp.csr_matrix:
     return sp.csr_matrix((sizes.ravel(), (rows, runs.targets.ravel())), (count, targets))
 
 
-def _shared(runs: Runs, slopes: sp.csr_matrix) -> bool:
+def _shares(runs: Runs, slopes: sp.csr_matrix) -> bool:
     """Whether two components read from one shot feed the same parameter: then their covariance counts."""
     pattern = slopes.copy()
     pattern.data = np.ones_like(pattern.data)

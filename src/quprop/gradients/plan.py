@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from quprop.errors import QupropError
 from quprop.gradients.estimate import Estimate
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
+from quprop.seeds import generator_of
 from quprop.simulate import Call
 
 
@@ -54,6 +55,7 @@ class Plan:
 
     cost: Cost
     info: dict[str, Any]
+    draws: ClassVar[bool] = True  # whether `estimate` needs rng
 
     def __init__(self, model: Model, terms: Terms, weights: np.ndarray) -> None:
         self.model, self.terms, self.weights = model, terms, weights
@@ -70,7 +72,7 @@ class Plan:
             w = np.broadcast_to(w, (*call.shape, K)).reshape(n, K)
         except ValueError:
             raise QupropError(f"weights must have shape {(*call.shape, K)}, got {w.shape}") from None
-        generator = generator_of(rng)
+        generator = generator_of(rng) if self.draws or rng is not None else generator_of(0)
         thetas = np.broadcast_to(call.theta, (n, self.model.n_params))
         xs = np.broadcast_to(call.x, (n, self.model.n_inputs))
         found = [self._estimate(t, s, c, generator) for t, s, c in zip(thetas, xs, w, strict=True)]
@@ -88,13 +90,6 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"{type(self).__name__} for {self.model!r}", f"  cost: {self.cost}"]
         return "\n".join(lines + [f"  {k}: {v}" for k, v in self.info.items()])
-
-
-def generator_of(rng: Any) -> np.random.Generator:
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise QupropError(f"rng is a seed (a whole number from 0) or a numpy Generator, got {rng!r}") from None
 
 
 def settle(model: Any, weights: Any) -> np.ndarray:

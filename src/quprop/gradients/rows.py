@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,3 +40,20 @@ class Prefixes:
         out = np.tile(self.sign * a[self.source], (stop - start, 1))
         out[np.arange(len(self.source)) >= self.length[start:stop, None]] = np.nan
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Angles that are not those of the model a little changed: make(runs) gives them, (len(runs), M), for run numbers.
+
+    Such rows belong to one point (theta, x), so that a plan makes them anew in each estimate.
+    """
+
+    count: int
+    make: Callable[[np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def angles(self, a: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return self.make(np.arange(start, stop))

@@ -7,20 +7,24 @@ are many runs of one program at different angles, each shot of a run reading a s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import stim
 
 from quprop.cost import Cost
+from quprop.gradients import vectors
 from quprop.gradients.joint import diagonalise
+from quprop.gradients.rows import Prefixes
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 from quprop.simulate import get_engine
 
+_SWEPT_AMPLITUDES = 1 << 14  # of all runs, from which on one sweep through their prefixes in NumPy is the faster
 _CHUNK_AMPLITUDES = 1 << 22  # of all states simulated at once
-_DRAWN_AT_ONCE = 1 << 22  # outcomes held at once
+_FEW_AMPLITUDES = 64  # of a state: then all outcomes of many runs are counted at once
 
 
 class Rows(Protocol):
@@ -46,6 +50,7 @@ class Runs:
     mixture=True (with each=False): one l is drawn per shot with probability |w_l| / sum |w|, y = sum |w| sign(w_l) o_l.
     A target is the index of an angle, or M + the index of a parameter.
     lengths[r] is the number of rotations the method says run r executes; the sampler counts for itself.
+    own[r], where given, are the L strings of run r alone; `paulis` then only says how many there are.
     """
 
     program: Model
@@ -57,13 +62,27 @@ class Runs:
     lengths: np.ndarray
     each: bool = False
     mixture: bool = False
+    own: tuple[tuple[PauliString, ...], ...] | None = None
 
     def weights(self, u: np.ndarray) -> np.ndarray:
         """(R, L), from the coefficients u (T,) of the observable's terms."""
-        return self.factors * np.where(self.terms >= 0, u[self.terms], 1.0)
+        return self.factors * np.append(u, 1.0)[self.terms]  # -1 takes the last
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def joint(self) -> bool:
+        """Whether a shot reads several strings at once, in the basis where they are diagonal."""
+        return len(self.paulis) > 1 and not self.mixture
+
+    def again(self, **fields: Any) -> Runs:
+        """Other rows, targets, factors or lengths on the same program and strings; what was made of those is kept."""
+        made = "diagonal" if self.joint else "measured"
+        getattr(self, made)
+        other = replace(self, **fields)
+        other.__dict__[made] = self.__dict__[made]
+        return other
 
     @cached_property
     def measured(self) -> Model:
@@ -74,6 +93,23 @@ class Runs:
     def diagonal(self) -> tuple[Model, np.ndarray, np.ndarray]:
         """The program turned to where the strings are diagonal, and their masks and signs there."""
         return _in_basis(self.program, self.paulis)
+
+    @cached_property
+    def bare(self) -> Model:
+        """The program without its residual Clifford: its states are those right after the rotations."""
+        return self.program._replace(clifford=stim.Tableau(self.program.n_qubits))
+
+    @cached_property
+    def _bases(self) -> dict[int, tuple[list[tuple[str, int, int]], np.ndarray, np.ndarray]]:
+        return {}
+
+    def own_diagonal(self, r: int) -> tuple[list[tuple[str, int, int]], np.ndarray, np.ndarray]:
+        """The gates after which the strings of run r alone are diagonal, their masks and signs."""
+        assert self.own is not None
+        if r not in self._bases:
+            tableau, masks, signs = diagonalise(self.own[r], self.program.n_qubits)
+            self._bases[r] = vectors.clifford_gates(tableau), masks, signs
+        return self._bases[r]
 
 
 class Drawn(NamedTuple):
@@ -95,8 +131,8 @@ class Sampler:
     def draw(
         self, runs: Runs, a: np.ndarray, x: np.ndarray, u: np.ndarray, shots: np.ndarray, *, keep: bool = False
     ) -> Drawn:
-        """Run r is repeated shots[r] times. a (M,): the model's angles; x: the inputs that
-        programs read; u (T,): see `Runs`.
+        """Run r is repeated shots[r] times (0: left out, its mean and square are 0). a (M,): the model's angles; x: the
+        inputs that programs read; u (T,): see `Runs`.
 
         With `keep` the outcomes themselves come back too (each shot's, or their distinct values with counts).
         """
@@ -105,16 +141,24 @@ class Sampler:
         mean, square = np.zeros(shape), np.zeros(shape)
         outcomes: list[tuple[np.ndarray, np.ndarray]] | None = [] if keep else None
         step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
-        joint = len(runs.paulis) > 1 and not runs.mixture
+        joint = runs.joint
         for start in range(0, len(runs), step):
             rows = slice(start, min(start + step, len(runs)))
             angles = runs.rows.angles(a, rows.start, rows.stop)
             self._meter(runs, angles, shots[rows])
+            if runs.own is not None:
+                self._own(runs, angles, x, weights, shots, rows, mean, square, outcomes)
+                continue
+            live = np.arange(rows.start, rows.stop)
+            if not keep and not shots[rows].all():
+                angles, live = angles[shots[rows] > 0], live[shots[rows] > 0]
+                if not len(live):
+                    continue
             angles = np.nan_to_num(angles, copy=False)
             if joint or keep:
-                self._joint(runs, angles, x, weights, shots, rows.start, mean, square, outcomes)
+                self._joint(runs, angles, x, weights, shots, live, mean, square, outcomes)
             else:
-                self._single(runs, angles, x, weights[rows], shots[rows], rows, mean, square)
+                self._single(runs, angles, x, weights[live], shots[live], live, mean, square)
         return Drawn(mean, square, outcomes)
 
     def _meter(self, runs: Runs, angles: np.ndarray, shots: np.ndarray) -> None:
@@ -138,14 +182,24 @@ class Sampler:
         x: np.ndarray,
         weights: np.ndarray,
         shots: np.ndarray,
-        rows: slice,
+        rows: np.ndarray,
         mean: np.ndarray,
         square: np.ndarray,
     ) -> None:
         """One string, or a mixture of them: binomial draws from the exact expectations."""
-        expected = np.clip(
-            self.engine.values(runs.measured, angles, self._inputs(runs.program, x)), -1.0, 1.0
-        )  # (r, L)
+        expected = self.engine.values(runs.measured, angles, self._inputs(runs.program, x))  # (r, L)
+        self._count(runs, np.clip(expected, -1.0, 1.0), weights, shots, rows, mean, square)
+
+    def _count(
+        self,
+        runs: Runs,
+        expected: np.ndarray,
+        weights: np.ndarray,
+        shots: np.ndarray,
+        rows: slice | np.ndarray,
+        mean: np.ndarray,
+        square: np.ndarray,
+    ) -> None:
         sizes = np.abs(weights)
         total = sizes.sum(axis=1)
         if len(runs.paulis) == 1:
@@ -166,7 +220,7 @@ class Sampler:
         x: np.ndarray,
         weights: np.ndarray,
         shots: np.ndarray,
-        start: int,
+        rows: np.ndarray,
         mean: np.ndarray,
         square: np.ndarray,
         kept: list[tuple[np.ndarray, np.ndarray]] | None,
@@ -174,14 +228,72 @@ class Sampler:
         """Commuting strings: the state is rotated to where they are all diagonal, and bit strings are drawn."""
         basis, masks, signs = runs.diagonal
         states = self.engine.states(basis, angles, self._inputs(runs.program, x))
-        for row, amplitudes in enumerate(states, start):
-            index, counts = draw_bits(self.rng, amplitudes, int(shots[row]))
-            outcomes = eigenvalues(index, masks, signs)  # (D, L)
-            if kept is not None:
-                kept.append((outcomes, counts))
-            y = outcomes * weights[row] if runs.each else outcomes @ weights[row]
-            mean[row] = counts @ y / shots[row]
-            square[row] = counts @ (y * y) / shots[row]
+        if kept is None and states.shape[1] <= _FEW_AMPLITUDES:
+            p = states.real**2 + states.imag**2
+            counts = self.rng.multinomial(shots[rows], p / p.sum(axis=1, keepdims=True))  # (r, 2^n)
+            outcomes, n = eigenvalues(np.arange(p.shape[1]), masks, signs), shots[rows, None]  # (2^n, L), (r, 1)
+            if runs.each:
+                mean[rows], square[rows] = counts @ outcomes * weights[rows] / n, weights[rows] ** 2
+            else:
+                y = weights[rows] @ outcomes.T  # (r, 2^n)
+                mean[rows], square[rows] = (counts * y / n).sum(axis=1), (counts * y**2 / n).sum(axis=1)
+            return
+        for row, amplitudes in zip(rows, states, strict=True):
+            self._read(runs, amplitudes, masks, signs, weights, shots, row, mean, square, kept)
+
+    def _own(
+        self,
+        runs: Runs,
+        angles: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray,
+        shots: np.ndarray,
+        rows: slice,
+        mean: np.ndarray,
+        square: np.ndarray,
+        kept: list[tuple[np.ndarray, np.ndarray]] | None,
+    ) -> None:
+        """Runs with strings of their own: the same two ways, on the state vector of each run."""
+        assert runs.own is not None
+        if isinstance(runs.rows, Prefixes) and len(angles) << runs.program.n_qubits > _SWEPT_AMPLITUDES:
+            states = vectors.prefix_states(runs.bare, angles, self._inputs(runs.program, x))
+        else:
+            states = iter(self.engine.states(runs.bare, np.nan_to_num(angles), self._inputs(runs.program, x)))
+        if kept is None and (runs.mixture or len(runs.paulis) == 1):
+            expected = np.array(
+                [[vectors.expectation(p, s) for p in runs.own[r]] for r, s in enumerate(states, rows.start)]
+            )
+            live = rows.start + np.flatnonzero(shots[rows])
+            expected = np.clip(expected[live - rows.start], -1.0, 1.0)
+            self._count(runs, expected, weights[live], shots[live], live, mean, square)
+            return
+        for r, state in enumerate(states, rows.start):
+            if not shots[r] and kept is None:
+                continue
+            gates, masks, signs = runs.own_diagonal(r)
+            amplitudes = vectors.apply_gates(gates, state)
+            self._read(runs, amplitudes, masks, signs, weights, shots, r, mean, square, kept)
+
+    def _read(
+        self,
+        runs: Runs,
+        amplitudes: np.ndarray,
+        masks: np.ndarray,
+        signs: np.ndarray,
+        weights: np.ndarray,
+        shots: np.ndarray,
+        row: int,
+        mean: np.ndarray,
+        square: np.ndarray,
+        kept: list[tuple[np.ndarray, np.ndarray]] | None,
+    ) -> None:
+        index, counts = draw_bits(self.rng, amplitudes, int(shots[row]))
+        outcomes = eigenvalues(index, masks, signs)  # (D, L)
+        if kept is not None:
+            kept.append((outcomes, counts))
+        y = outcomes * weights[row] if runs.each else outcomes @ weights[row]
+        mean[row] = counts @ y / shots[row]
+        square[row] = counts @ (y * y) / shots[row]
 
     def _inputs(self, program: Model, x: np.ndarray) -> np.ndarray:
         if not program.n_inputs:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from quprop.errors import QupropError, nearest
 from quprop.hard_family.strategies import STRATEGIES
@@ -251,9 +251,11 @@ def _fit(strategy: str, what: str, x: np.ndarray, y: np.ndarray) -> list[Fit]:
     """One line, its interval from the scatter about it (Student's t); none for fewer than three different x."""
     if len(np.unique(x)) < 3:
         return []
-    line = stats.linregress(x, y)
-    half = float(stats.t.ppf(0.975, len(x) - 2) * line.stderr)
-    return [Fit(strategy, what, float(line.slope), float(line.slope) - half, float(line.slope) + half)]
+    away = x - x.mean()
+    slope = float(away @ y / (away @ away))
+    rest = y - y.mean() - slope * away
+    half = float(stdtrit(len(x) - 2, 0.975) * np.sqrt(rest @ rest / (len(x) - 2) / (away @ away)))
+    return [Fit(strategy, what, slope, slope - half, slope + half)]
 
 
 def _check(n: Any, eps: float, strategy: str, trials: Any, *, most: bool = True) -> None:

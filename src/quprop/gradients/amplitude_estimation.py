@@ -1,0 +1,77 @@
+"""Gradients by coherent amplitude estimation: a cost formula, for comparison with what is run here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.errors import QupropError
+from quprop.gradients.estimate import Estimate
+from quprop.gradients.linear import driven, jacobian
+from quprop.gradients.plan import Plan, Terms, settle
+from quprop.model import Model
+
+
+def calls(components: int, eps: float, failure: float = 0.01) -> int:
+    """Coherent calls of the circuit or its inverse: sqrt(M)/eps * ln(M/failure), rounded up, at least 1.
+
+    The theorems say O~(sqrt(M)/eps) and hide constants and logarithms; here the constant is 1 and there is one
+    logarithm, of a union bound.
+    """
+    return max(1, math.ceil(math.sqrt(components) / eps * math.log(max(components, 1) / failure))) if components else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmplitudeEstimation:
+    """Formula, not run: all M components with O~(sqrt(M)/max_error) coherent calls of the circuit, which is
+    M^1.5/max_error rotations, one after another.
+
+    Sources: Gilyén, Arunachalam, Wiebe, arXiv:1711.00465 (Jordan's gradient algorithm with a probability or phase
+    oracle); Huggins et al., PRL 129, 240501 (2022), arXiv:2111.09283 (all expectation values with O~(sqrt(M)/eps) calls
+    of the state preparation, using M + O(log(1/eps)) further qubits). For a sum of terms or shared parameters
+    max_error is divided by the range of a component, max_i sum_m |da_m/dtheta_i| sum_t |c_t|.
+    """
+
+    name: ClassVar[str] = "amplitude_estimation"
+    copies: ClassVar[int] = 1
+    max_error: float
+    failure: float = 0.01
+
+    def __post_init__(self) -> None:
+        for label, value, top in (("max_error", self.max_error, math.inf), ("failure", self.failure, 1.0)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < top:
+                raise QupropError(f"{label} must be a number above 0 and below {top:g}, got {value!r}")
+
+    def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> AmplitudeEstimationPlan:
+        return AmplitudeEstimationPlan(model, settle(model, weights), self, at)
+
+
+class AmplitudeEstimationPlan(Plan):
+    def __init__(self, model: Model, weights: np.ndarray, method: AmplitudeEstimation, at: Any) -> None:
+        super().__init__(model, Terms.of(model), weights)
+        theta, x = at or (np.ones(model.n_params), np.ones(model.n_inputs))
+        slopes = abs(jacobian(model.angle_table, np.asarray(theta, float), np.asarray(x, float)))
+        size = float(np.asarray(slopes.sum(axis=0)).max(initial=0.0)) * float(
+            np.sum(abs(self.terms.coefficients(weights)))
+        )
+        components = len(driven(model)) if size else 0
+        count = calls(components, min(1.0, method.max_error / size), method.failure) if size else 0
+        extra = components + math.ceil(math.log2(1 / min(1.0, method.max_error / size)) + 1) if size else 0
+        self.cost = Cost(
+            copies=count,
+            rotations=count * model.n_rotations,
+            measurements=1 if count else 0,
+            depth=count * model.n_rotations,
+            qubits=model.n_qubits + extra,
+        )
+        self.info = {"formula": "not run; constants and all logarithms but one are set to 1", "coherent calls": count}
+
+    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        raise QupropError(
+            "amplitude_estimation is a cost formula and cannot be run; plan.cost has its cost, and parameter_shift, "
+            "pair_state and quantum_backprop estimate gradients"
+        )

@@ -1,0 +1,262 @@
+"""Bell sampling: all gradient components from pairs of copies, where they are Pauli strings on one fixed state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from quprop.angle import params
+from quprop.circuit import Circuit
+from quprop.cost import Cost
+from quprop.errors import QupropError, nearest
+from quprop.gradients.budget import Budget
+from quprop.gradients.copies import Copies, spent, squares
+from quprop.gradients.estimate import Estimate
+from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
+from quprop.gradients.linear import jacobian
+from quprop.gradients.pair_state import pair_program, undone
+from quprop.gradients.plan import Plan, Terms, settle
+from quprop.gradients.programs import absorbed, free, read_by_programs
+from quprop.gradients.signs import ROUTES
+from quprop.gradients.vectors import prefix_states
+from quprop.input_state import InputState
+from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
+from quprop.simulate.memory import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class BellSampling(Budget):
+    """Magnitudes of K Pauli expectations from Bell measurements of pairs, then their signs.
+
+    Stage 1: a Bell measurement of two copies has all P (x) P as eigenvalues, with means <P>^2. N1 = 2 (16/5)^2
+    ln(4K/failure) / eps^4 pairs know all of them to (5/16) eps^2, except with probability failure/2 (Hoeffding). A
+    magnitude below 3 eps/4 is taken for 0 (then |<P>| <= eps); any other is right to eps/4 and has |<P>| >= eps/2.
+    Stage 2: the signs of those, by signs="majority" (N2 = 8 ln(8K/failure)/eps^2 copies held together and voted on, the
+    same for all strings), "colouring" (single copies) or "mimicking" (pairs with a known state), see `signs.py`.
+
+    Costs 2 N1 copies and those of stage 2, of M rotations each: K enters by its logarithm. Biased: by eps at most.
+    Under `shots` (pairs of each state) and `total_shots` (copies in all) eps follows from N1, and is 1 at most.
+
+    Applies where the components are Pauli strings on one state: dF/da_m = sum_t u_t <i P'_m O_t> on U|phi>, where
+    P'_m = W_m P_m W_m† is a string because what follows rotation m commutes with it or turns by multiples of pi/2. The
+    angles are those of `at`, and of `estimate`. frames="each" takes any model, with one state for each place of the
+    pair state (`PairState`) that is needed, and so gives up the logarithm.
+
+    Source: Huang, Kueng, Preskill, PRL 126, 190505 (2021), arXiv:2101.02464; as a gradient: Proposition 7 of Abbas et
+    al., arXiv:2305.13362; thresholds, "colouring" and "mimicking": King, Gosset, Kothari, Babbush, arXiv:2404.19211.
+    """
+
+    name: ClassVar[str] = "bell_sampling"
+    copies: ClassVar[int] = 2
+    unbiased: ClassVar[bool] = False
+    signs: Literal["majority", "colouring", "mimicking"] = "majority"
+    frames: Literal["one", "each"] = "one"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision is not None:
+            raise QupropError(
+                "bell_sampling has a bias as large as its error, so that precision= (a standard error) says nothing; "
+                "pass max_error="
+            )
+        for name, given, known in (("signs", self.signs, list(ROUTES)), ("frames", self.frames, ["one", "each"])):
+            if given not in known:
+                raise QupropError(f"{name} is one of {', '.join(known)}, got {given!r}; {nearest(str(given), known)}")
+
+    def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> BellPlan:
+        return BellPlan(model, settle(model, weights), self, at)
+
+
+class BellPlan(Plan):
+    """The states, the strings on each, and the copies they get."""
+
+    def __init__(self, model: Model, weights: np.ndarray, method: BellSampling, at: Any) -> None:
+        super().__init__(model, Terms.of(model), weights)
+        self.method = method
+        a, slopes = None, abs(jacobian(model.angle_table, np.ones(model.n_params), np.ones(model.n_inputs)))
+        if at is not None:
+            theta, x = (np.asarray(v, float) for v in at)
+            a = model.angle_table.evaluate(theta[None], x[None])[0]
+            slopes = abs(jacobian(model.angle_table, theta, x))
+        self.fixed = self._find(a)
+        self.K = sum(len(_distinct(f)) for f in self.fixed)
+        self.route = ROUTES[method.signs]
+        width = model.n_qubits + any(f.term is not None for f in self.fixed)
+        if width > self.route.most_qubits:
+            raise QupropError(
+                f"signs={method.signs!r} computes with dense matrices on up to {self.route.most_qubits} qubits, got "
+                f"{width}; take signs='majority' or 'colouring'"
+            )
+        require(5 * 16 << width, f"Bell sampling on {width} qubits", "take a model with fewer qubits")
+        per_angle = np.zeros(model.n_rotations)
+        u = self.terms.coefficients(weights)
+        for f in self.fixed:
+            for r in f.reads:
+                per_angle[r.target] += abs(u[r.term])
+        self.scale = float((slopes.T @ per_angle).max(initial=0.0))  # what eps is multiplied by, at worst
+        self.eps, self.pairs = self._accuracy()
+        self.cost = sum((self._claim(f) for f in self.fixed), Cost())
+        self.info: dict[str, Any] = {
+            "budget": method.budget,
+            "states": _describe(self.fixed),
+            "strings": f"{self.K} different ones to eps = {self.eps:.3g}, {self.scale * self.eps:.3g} in a component"
+            + (" (too few copies for a guarantee)" if self._short else ""),
+            "copies": f"{self.pairs:,} pairs for the magnitudes on each state, then {method.signs} for the signs"
+            + (" (the cost is an upper bound)" if self.route.bound else ""),
+        }
+
+    def _find(self, a: np.ndarray | None) -> list[Fixed]:
+        model = self.model
+        turns = quarter_turns(a, model.n_rotations)
+        found = output_state(model, self.terms, turns)
+        if isinstance(found, Fixed):
+            return [found] if found.reads else []
+        if self.method.frames == "each":
+            return [f for f in pair_states(model, self.terms, turns) if f.reads]
+        raise QupropError(
+            f"bell_sampling needs every component to be a Pauli string on one state, but rotation {found} "
+            f"({PauliString(*model.rotations[found][:2])}) anticommutes with an earlier one and its angle is "
+            + ("not known (pass at=(theta, x))" if a is None else f"{a[found]:.6g}, no multiple of pi/2")
+            + "; pair_state, hadamard_test and parameter_shift serve this model, and frames='each' at more cost"
+        )
+
+    def _accuracy(self) -> tuple[float, int]:
+        """eps, and the pairs that each state's magnitudes get."""
+        m, self._short = self.method, False
+        if not self.fixed:
+            return 1.0, 0
+        if m.max_error is not None:
+            eps = min(1.0, m.max_error / self.scale) if self.scale else 1.0
+            return eps, pairs_for(self.K, eps, m.failure)
+        if m.shots is not None:
+            eps = (pairs_for(self.K, 1.0, m.failure) / m.shots) ** 0.25
+            self._short = eps > 1
+            return min(1.0, eps), m.shots
+        assert m.total_shots is not None
+        low, high = -20.0, 0.0  # log2 eps
+        smallest = self._copies(1.0)
+        if m.total_shots < smallest:
+            raise QupropError(
+                f"total_shots={m.total_shots:,} copies say nothing about {self.K:,} strings; the smallest number that "
+                f"works is {smallest:,}"
+            )
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._copies(2**middle) <= m.total_shots else (middle, high)
+        return 2**high, pairs_for(self.K, 2**high, m.failure)
+
+    def _copies(self, eps: float) -> int:
+        self.eps, self.pairs = eps, pairs_for(self.K, eps, self.method.failure)
+        return sum(self._claim(f).copies for f in self.fixed)
+
+    def _claim(self, f: Fixed) -> Cost:
+        n = self.model.n_qubits + (f.term is not None)
+        paulis, length = _distinct(f), _length(self.model, f)
+        first = spent(2 * self.pairs, self.pairs, 2, length, n, len(paulis) * self.pairs)
+        return first + self.route.claim(paulis, n, length, self.eps, self._delta(paulis))
+
+    def _delta(self, paulis: Sequence[PauliString]) -> float:
+        """The part of failure/2 that the signs on one state may use."""
+        return self.method.failure / 2 * len(paulis) / self.K
+
+    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        model, eps = self.model, self.eps
+        a = model.angle_table.evaluate(theta[None], x[None])[0]
+        fixed = self._find(a)
+        if [(f.term, f.place, len(_distinct(f))) for f in fixed] != [
+            (f.term, f.place, len(_distinct(f))) for f in self.fixed
+        ]:
+            raise QupropError(
+                "this plan was compiled for angles with other multiples of pi/2 among them; compile it again with "
+                "at=(theta, x) of the point to be estimated"
+            )
+        u, slopes = self.terms.coefficients(weights), jacobian(model.angle_table, theta, x)
+        g, spread = np.zeros(model.n_rotations), np.zeros(model.n_rotations)
+        cost, kept, notes = Cost(), 0, {}
+        for f in fixed:
+            paulis = _distinct(f)
+            copies = Copies(rng, *_prepare(model, f, self.terms, a, read_by_programs(model, x)))
+            seen = squares(_physical(model, f, self.terms, paulis), copies.n_qubits, copies.bell(self.pairs))
+            size = np.sqrt(np.maximum(seen, 0.0))
+            large = np.flatnonzero(size >= 0.75 * eps)
+            value, error = np.zeros(len(paulis)), np.full(len(paulis), eps)
+            strings = _physical(model, f, self.terms, [paulis[i] for i in large])
+            found = self.route.read(copies, strings, len(paulis), eps, self._delta(paulis))
+            value[large] = size[large] * found.values
+            error[large] = np.sqrt((1 - seen[large] ** 2).clip(0) / self.pairs) / (2 * size[large])
+            place = {p: i for i, p in enumerate(paulis)}
+            for r in f.reads:
+                i = place[r.pauli]
+                g[r.target] += r.factor * u[r.term] * value[i]
+                spread[r.target] += abs(u[r.term]) * error[i]
+            kept += len(large)
+            notes = found.info
+            cost += copies.cost + Cost(classical_ops=len(paulis) * self.pairs)
+        info = {**self.info, "above the threshold": f"{kept} of {self.K} strings", **notes}
+        return Estimate(slopes.T @ g, abs(slopes).T @ spread, cost, info)
+
+
+def pairs_for(K: int, eps: float, failure: float) -> int:
+    """N1: K means of ±1 to (5/16) eps^2 each, all at once except with probability failure/2."""
+    return math.ceil(2 * math.log(4 * max(K, 1) / failure) * (16 / 5) ** 2 / eps**4)
+
+
+def pauli_list_model(state: Circuit, paulis: Sequence[PauliString | str]) -> Model:
+    """A model whose gradient at theta = 0 is the list of <P_k> on the state of a circuit.
+
+    One more qubit n in |+>, the circuit's gates, rotations about Z_n P_k, observable Y_n: dF/dtheta_k = <P_k> at 0. It
+    is Proposition 7 of Abbas et al., arXiv:2305.13362, as the derivative of a cost. `state` has no parameters or inputs
+    left; M can be 4^n.
+    """
+    if not isinstance(state, Circuit) or state.n_params or state.n_inputs:
+        raise QupropError("pauli_list_model takes a Circuit without parameters or inputs; put numbers for its angles")
+    strings = [PauliString.parse(p) if isinstance(p, str) else p for p in paulis]
+    n = state.n_qubits
+    for p in strings:
+        if not isinstance(p, PauliString) or not p.is_hermitian or p.n_qubits > n:
+            raise QupropError(f"the strings of the list must be Hermitian and fit the {n} qubits of the state, got {p}")
+    if not isinstance(state.state, InputState) or state.state != InputState():
+        raise QupropError("pauli_list_model takes a circuit that starts from |0...0>; write the state's gates instead")
+    theta = params("theta", len(strings))
+    circuit = Circuit(n + 1, params=theta).h(n).append(state)
+    for angle, p in zip(theta, strings, strict=True):
+        circuit.rotation(p * PauliString(0, 1 << n), angle)
+    return Model(circuit, [PauliSum(PauliString(1 << n, 1 << n))])
+
+
+def _distinct(f: Fixed) -> list[PauliString]:
+    return list(dict.fromkeys(r.pauli for r in f.reads))
+
+
+def _length(model: Model, f: Fixed) -> int:
+    return model.n_rotations if f.term is None else 2 * model.n_rotations - f.place
+
+
+def _prepare(model: Model, f: Fixed, terms: Terms, a: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
+    """The state right after the rotations, and how many rotations it took."""
+    program = free(model) if f.term is None else pair_program(model, terms.strings[f.term])[0]
+    turns = a[None] if f.term is None else undone(model, [f.place]).angles(a, 0, 1)
+    padded = np.zeros((1, program.n_inputs))
+    padded[0, : len(x)] = x[: program.n_inputs]
+    state = next(prefix_states(program, turns, padded)).copy()
+    return state, int(np.count_nonzero(~np.isnan(turns)))
+
+
+def _physical(model: Model, f: Fixed, terms: Terms, paulis: Sequence[PauliString]) -> list[PauliString]:
+    """The strings as they act right after the program's canonical rotations."""
+    if f.term is None or not paulis:
+        return list(paulis)
+    return list(absorbed(pair_program(model, terms.strings[f.term])[0], paulis))
+
+
+def _describe(fixed: Sequence[Fixed]) -> str:
+    if not fixed:
+        return "none, all components are zero"
+    if fixed[0].term is None:
+        return "the circuit's own, where all components are Pauli strings"
+    return f"{len(fixed)} pair states"

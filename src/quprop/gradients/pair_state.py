@@ -1,0 +1,142 @@
+"""The pair state: one more qubit on which every derivative is the expectation of one Pauli string."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from quprop.angle import params
+from quprop.gradients.budget import Budget
+from quprop.gradients.linear import LinearPlan, driven
+from quprop.gradients.plan import Terms, settle
+from quprop.gradients.programs import absorbed, blank, controlled
+from quprop.gradients.rows import Prefixes
+from quprop.gradients.sampler import Runs
+from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
+from quprop.structure.commutation import after, anticommutation, bits, generators
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairState(Budget):
+    """dF/da_m = -<Phi_m| Y_anc P_m |Phi_m>,   |Phi_m> = (|0> U_m|phi> + |1> W_m† O U|phi>) / sqrt(2).
+
+    U_m are the rotations up to m and W_m those after it, so that U = W_m U_m. The state is prepared with O controlled
+    by an ancilla in |+> after all rotations (Phi_M, O a Pauli string), and undone down to m, on the system alone. A
+    string that commutes with the rotations m+1, ..., p gives the same on Phi_p, and strings that meet on one Phi_p
+    commute: one shot reads them all. Such a place p is a frame. The fewest frames are chosen, each then as early in the
+    undoing as its members allow.
+
+    Unbiased: each outcome ±1 is an eigenvalue of the string named above. A sum of terms takes one state for each term,
+    with shots by weight under `total_shots`, `precision` and `max_error`; the variance of a component is then at most
+    (sum_t |c_t|)^2 / N for N shots a frame. Drawing the term of each shot, or one block encoding of O with norm
+    sum_t |c_t|, has that very bound, the first with more variance and the second with a longer circuit.
+
+    Costs, for each frame p and term: M + (M - p) rotations a shot, n + 1 qubits, one copy. A model whose rotations
+    commute has one frame at p = M: its gradient costs what its value does.
+
+    Source: the adjoint formula dF/da_m = Im <lambda_m|P_m|psi_m> (Jones and Gacon, arXiv:2009.02823) with both vectors
+    held in one state; undoing one rotation from component to component is what Abbas et al., arXiv:2305.13362, do with
+    copies that they keep.
+    """
+
+    name: ClassVar[str] = "pair_state"
+    copies: ClassVar[int] = 1
+    unbiased: ClassVar[bool] = True
+
+    def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
+        w = settle(model, weights)
+        terms = Terms.of(model)
+        frames = find_frames(model)
+        runs: list[Runs] = []
+        for t, term in enumerate(terms.strings if frames else ()):
+            program, strings = pair_program(model, term)
+            for size in sorted({len(f.members) for f in frames}):
+                same = [f for f in frames if len(f.members) == size]
+                runs.append(
+                    Runs(
+                        program,
+                        undone(model, [f.place for f in same]),
+                        strings(same[0].members),
+                        targets=np.array([f.members for f in same]),
+                        factors=np.full((len(same), size), -1.0),
+                        terms=np.full(size, t),
+                        lengths=np.array([2 * model.n_rotations - f.place for f in same]),
+                        each=True,
+                        own=tuple(strings(f.members) for f in same),
+                    )
+                )
+        norm = float(np.sum(np.abs(terms.coefficients(w))))
+        members = sum(len(f.members) for f in frames)
+        info = {
+            "frames": f"{members} components in {len(frames)} frames",
+            "observable": f"{len(terms.strings)} terms, a state each; variance at most {norm**2:.4g} per shot of a "
+            "frame, as if the term were drawn or block-encoded",
+        }
+        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """place: the number p of rotations that are not undone; members: the rotations read there, together."""
+
+    place: int
+    members: tuple[int, ...]
+
+
+def find_frames(model: Model, components: Iterable[int] | None = None) -> list[Frame]:
+    """The fewest frames that read all components (those driven by theta), latest first: the shortest runs first.
+
+    Component m can be read at p = m + 1, ..., up(m), where up(m) is the first later rotation that anticommutes with it.
+    Stabbing intervals at the largest left end of those left is optimal; p then moves right as far as all allow.
+    """
+    chosen = sorted(driven(model).tolist() if components is None else components, reverse=True)
+    strings = generators(model)
+    rows = dict(zip(chosen, anticommutation([strings[m] for m in chosen], strings), strict=True))
+    up = {m: next(iter(bits(after(rows[m], m))), model.n_rotations) for m in chosen}
+    frames = []
+    while chosen:
+        first = chosen[0] + 1
+        members = tuple(sorted(m for m in chosen if up[m] >= first))
+        frames.append(Frame(min(up[m] for m in members), members))
+        chosen = [m for m in chosen if up[m] < first]
+    return frames
+
+
+class PairStrings:
+    """Y_anc P_m as it acts right after the rotations of a pair program."""
+
+    def __init__(self, model: Model, program: Model) -> None:
+        ancilla = PauliString(1 << model.n_qubits, 1 << model.n_qubits)
+        self._all = absorbed(program, [ancilla * p for p in generators(model)])
+
+    def __call__(self, members: Sequence[int]) -> tuple[PauliString, ...]:
+        return tuple(self._all[m] for m in members)
+
+
+def pair_program(model: Model, term: PauliString) -> tuple[Model, PairStrings]:
+    """All rotations, the controlled term, all rotations undone; and the strings to read. The ancilla is qubit n."""
+    n, M = model.n_qubits, model.n_rotations
+    circuit = blank(model, 1, 2 * M).h(n)
+    angle = params("angle", 2 * M)
+    strings = generators(model)
+    for m in range(M):
+        circuit.rotation(strings[m], angle[m])
+    controlled(circuit, n, term)
+    for i, m in enumerate(reversed(range(M))):
+        circuit.rotation(strings[m], angle[M + i])
+    program = Model(circuit, [PauliSum("I")])
+    return program, PairStrings(model, program)
+
+
+def undone(model: Model, places: Sequence[int]) -> Prefixes:
+    """The runs of a pair program that stop with `place` rotations left."""
+    order = np.arange(model.n_rotations)
+    return Prefixes(
+        np.concatenate([order, order[::-1]]),
+        np.repeat([1.0, -1.0], model.n_rotations),
+        2 * model.n_rotations - np.array(places, np.int64),
+    )

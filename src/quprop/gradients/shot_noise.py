@@ -1,0 +1,203 @@
+"""The exact gradient with the noise that a protocol's shots would have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.errors import QupropError
+from quprop.gradients.adjoint import Adjoint
+from quprop.gradients.budget import Budget
+from quprop.gradients.estimate import Estimate
+from quprop.gradients.linear import LinearPlan
+from quprop.gradients.parameter_shift import ParameterShift
+from quprop.gradients.plan import Plan, settle
+from quprop.gradients.programs import read_by_programs
+from quprop.gradients.sampler import Runs, eigenvalues
+from quprop.model import Model
+from quprop.simulate import get_engine
+
+_CHUNK_AMPLITUDES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotNoise(Budget):
+    """grad F + noise: Gaussian, with the covariance that `protocol`'s shots have at this theta, from exact moments.
+
+    ShotNoise(protocol=ParameterShift(shots=1000)); ShotNoise(shots=1000) means the same. For protocols that add up what
+    their runs say (parameter shift, finite differences with their bias, Hadamard tests, ...). The variance of a shot of
+    run r is <Y_r^2> - <Y_r>^2 for what it reads, an observable Y_r diagonal in its basis; stderr is the exact one.
+    Gaussian, because means of many shots are (Berry and Esseen: within 0.5/sqrt(shots) for outcomes ±1).
+
+    variances="exact": moments of every run at every theta, which costs about what simulating the protocol's circuits
+    does. variances="held": the moments at `compile(..., at=(theta, x))` are kept, and an estimate is one adjoint sweep
+    and P random numbers: adjoint speed for a training that stays near, or that may be off in the size of its noise.
+
+    Nothing is measured: `cost` is the simulator's own (copies, rotations and measurements 0), and
+    `info["protocol_cost"]` what the protocol would have spent. (Asked for in PennyLaneAI/pennylane#1418.)
+    """
+
+    name: ClassVar[str] = "shot_noise"
+    copies: ClassVar[int] = 0
+    protocol: Any = None
+    variances: Literal["exact", "held"] = "exact"
+
+    def __post_init__(self) -> None:
+        if self.variances not in ("exact", "held"):
+            raise QupropError(f"variances is 'exact' or 'held', got {self.variances!r}")
+        if self.protocol is None:
+            self._check_budget()
+            return
+        if not hasattr(self.protocol, "compile"):
+            raise QupropError(
+                f"protocol is a method that measures, such as ParameterShift(shots=1000), got {self.protocol!r}"
+            )
+        given = [f.name for f in fields(Budget) if f.name != "failure" and getattr(self, f.name) is not None]
+        if given:
+            raise QupropError(f"the protocol has a budget of its own; leave {' and '.join(given)} out")
+
+    @property
+    def unbiased(self) -> bool:
+        return self.protocol is None or getattr(self.protocol, "unbiased", True)
+
+    def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> ShotNoisePlan:
+        protocol = self.protocol
+        if protocol is None:
+            protocol = ParameterShift(**{f.name: getattr(self, f.name) for f in fields(Budget)})
+        return ShotNoisePlan(model, settle(model, weights), self, protocol, at)
+
+
+class ShotNoisePlan(Plan):
+    def __init__(self, model: Model, weights: np.ndarray, method: ShotNoise, protocol: Any, at: Any) -> None:
+        plan = protocol.compile(model, weights, at=at)
+        name = getattr(protocol, "name", type(protocol).__name__)
+        if type(plan)._estimate is not LinearPlan._estimate or any(r.own is not None for r in plan.runs):
+            raise QupropError(
+                f"the noise of {name} is not a sum over runs with a fixed number of shots; "
+                "draw its shots themselves, or take ParameterShift(shots=...) as the protocol"
+            )
+        super().__init__(model, plan.terms, weights)
+        self.protocol: LinearPlan = plan
+        self.bias = getattr(plan, "bias", np.zeros(model.n_params))
+        self._engine = get_engine(None)
+        self._exact = Adjoint().compile(model, weights)
+        self._held: tuple[np.ndarray, ...] | None = None
+        self._shots = plan.shots
+        circuits = sum(len(r) for r in plan.runs)
+        sweep = self._exact.cost.classical_ops
+        self.cost = Cost(
+            depth=model.n_rotations,
+            qubits=model.n_qubits,
+            classical_ops=sweep
+            if method.variances == "held"
+            else circuits * model.n_rotations * 4 * (1 << model.n_qubits),
+            classical_bytes=self._exact.cost.classical_bytes,
+        )
+        self.info = {
+            "noise": f"as {name} has with {getattr(protocol, 'budget', 'its budget')}",
+            "protocol_cost": str(plan.cost),
+            "exact": "nothing is measured",
+        }
+        if method.variances == "held":
+            if at is None:
+                raise QupropError(
+                    "variances='held' keeps those of one point; pass it as compile(..., at=(theta, x)), or use 'exact'"
+                )
+            if any(r.each for r in plan.runs) or np.any(self.bias):
+                raise QupropError(
+                    f"variances='held' serves unbiased protocols whose runs give one component each, and {name} is not "
+                    "one; use variances='exact'"
+                )
+            theta, x = (np.asarray(v, float) for v in at)
+            angles = model.angle_table.evaluate(theta[None], x[None])[0]
+            u, read = self.terms.coefficients(weights), read_by_programs(model, x)
+            self._held = tuple(self._moments(r, angles, read, u)[1] for r in plan.runs)
+
+    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        slopes = self.protocol._slopes(theta, x)
+        noise, variance = np.zeros(slopes.shape[0]), np.zeros(slopes.shape[0])
+        value, spread = np.zeros(self.model.n_params), np.zeros(self.model.n_params)
+        a = self.model.angle_table.evaluate(theta[None], x[None])[0]
+        u, read = self.terms.coefficients(weights), read_by_programs(self.model, x)
+        runs_of = self.protocol.runs if self._held is not None else self.protocol._runs(theta, x)
+        for k, (runs, shots) in enumerate(zip(runs_of, self._shots, strict=True)):
+            if runs.each:
+                self._together(runs, shots, a, read, u, slopes, value, spread, rng)
+                continue
+            if self._held is not None:
+                mean, of_shot = np.zeros(len(runs)), self._held[k]
+            else:
+                mean, of_shot = self._moments(runs, a, read, u)
+            of_mean = of_shot / shots
+            np.add.at(noise, runs.targets, mean + np.sqrt(of_mean) * rng.standard_normal(len(runs)))
+            np.add.at(variance, runs.targets, of_mean)
+        value += slopes.T @ noise
+        spread += slopes.multiply(slopes).T @ variance
+        if self._held is not None:
+            value += self._exact._estimate(theta, x, weights, rng).value
+        return Estimate(value, np.sqrt(spread), self.cost, dict(self.info))
+
+    def _moments(self, runs: Runs, a: np.ndarray, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of one shot of each run, (R,)."""
+        weights = runs.weights(u)
+        mean, square = np.zeros(len(runs)), np.zeros(len(runs))
+        for rows, angles in self._chunks(runs, a):
+            if not runs.joint:
+                sizes = np.abs(weights[rows])
+                expected = np.clip(self._engine.values(runs.measured, angles, self._inputs(runs, x)), -1.0, 1.0)
+                mean[rows] = (weights[rows] * expected).sum(axis=1)
+                square[rows] = sizes.sum(axis=1) ** 2
+                continue
+            basis, masks, signs = runs.diagonal
+            states = self._engine.states(basis, angles, self._inputs(runs, x))
+            p = states.real**2 + states.imag**2  # (r, 2^n)
+            outcomes = eigenvalues(np.arange(p.shape[1]), masks, signs)  # (2^n, L)
+            y = weights[rows] @ outcomes.T  # (r, 2^n)
+            mean[rows] = np.einsum("rj,rj->r", p, y)
+            square[rows] = np.einsum("rj,rj,rj->r", p, y, y)
+        return mean, np.maximum(square - mean**2, 0.0)
+
+    def _together(
+        self,
+        runs: Runs,
+        shots: np.ndarray,
+        a: np.ndarray,
+        x: np.ndarray,
+        u: np.ndarray,
+        slopes: Any,
+        value: np.ndarray,
+        spread: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        """Runs that read several components from one shot: sum_j sqrt(p_j) z_j (y_j - <y>) with normal z_j, one for
+        each bit string, has their covariance p_j y_j y_j^T - <y><y>^T."""
+        weights = runs.weights(u)
+        basis, masks, signs = runs.diagonal
+        for rows, angles in self._chunks(runs, a):
+            states = self._engine.states(basis, angles, self._inputs(runs, x))
+            p = states.real**2 + states.imag**2
+            outcomes = eigenvalues(np.arange(p.shape[1]), masks, signs)
+            for r, chances in zip(range(rows.start, rows.stop), p, strict=True):
+                part = slopes[runs.targets[r]].tocsc()
+                columns = np.flatnonzero(np.diff(part.indptr))
+                y = (outcomes * weights[r]) @ part[:, columns].toarray()  # (2^n, components)
+                mean = chances @ y
+                y -= mean
+                value[columns] += mean + (np.sqrt(chances / shots[r]) * rng.standard_normal(len(chances))) @ y
+                spread[columns] += chances @ y**2 / shots[r]
+
+    def _chunks(self, runs: Runs, a: np.ndarray) -> Any:
+        step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
+        for start in range(0, len(runs), step):
+            stop = min(start + step, len(runs))
+            yield slice(start, stop), np.nan_to_num(runs.rows.angles(a, start, stop))
+
+    def _inputs(self, runs: Runs, x: np.ndarray) -> np.ndarray:
+        if not runs.program.n_inputs:
+            return np.empty((1, 0))
+        padded = np.zeros((1, runs.program.n_inputs))
+        padded[0, : len(x)] = x
+        return padded

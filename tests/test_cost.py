@@ -1,0 +1,45 @@
+"""Costs add, scale and print; seconds come from a machine."""
+
+import pytest
+
+from quprop.cost import Cost, HardwareModel, short, short_bytes
+from quprop.errors import QupropError
+
+A = Cost(copies=1, rotations=10, measurements=2, depth=5, qubits=3, classical_ops=7, classical_bytes=100)
+B = Cost(copies=4, rotations=1, measurements=1, depth=9, qubits=2, classical_ops=1, classical_bytes=50)
+
+
+def test_what_is_spent_adds_and_what_is_held_stays():
+    total = A + B
+    assert total == Cost(
+        copies=5, rotations=11, measurements=3, depth=9, qubits=3, classical_ops=8, classical_bytes=100
+    )
+    assert A + B == B + A and (A + B) + A == A + (B + A)
+    assert A + Cost() == A == sum([A]) and sum([A, B, A]) == A + B + A
+
+
+def test_repeating_is_adding_to_itself():
+    assert 3 * A == A * 3 == A + A + A
+    nothing = A * 0
+    assert nothing == Cost()
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(QupropError, match="a whole number of times"):
+            A * wrong
+    with pytest.raises(TypeError):
+        A + 1
+
+
+def test_seconds_are_the_machines():
+    machine = HardwareModel("slow", rotation_seconds=1e-3, measurement_seconds=1e-2, overhead_seconds=2e-2, parallel=2)
+    assert machine.seconds(Cost(rotations=1000, measurements=10)) == pytest.approx((1.0 + 0.3) / 2)
+    figure = HardwareModel("figure 2", rotation_seconds=1e-3)
+    assert figure.seconds(Cost(rotations=10_000**2)) / 3600 == pytest.approx(27.8, abs=0.1)  # the paper's day
+
+
+def test_costs_are_read_by_people():
+    assert str(A) == (
+        "1 copies, 2 runs, 10 rotations, depth 5, 3 qubits, 7 classical multiply-adds, 100 B of classical memory"
+    )
+    assert (short(9999), short(123456)) == ("9,999", "1.23e+05")
+    assert (short_bytes(0), short_bytes(1024), short_bytes(5 * 2**30)) == ("0 B", "1 KiB", "5 GiB")
+    assert A.as_dict()["rotations"] == 10 and next(iter(A.as_dict())) == "copies"

@@ -1,0 +1,228 @@
+"""Classical shadows: uniform Cliffords, unbiased snapshots, shadow norms, medians of means, gradients."""
+
+import math
+
+import numpy as np
+import pytest
+from cases import CASES, values_for
+from linear_identity import assert_spread, expected
+from scipy.stats import chisquare
+from tolerances import assert_close
+
+import quprop as qpr
+from quprop import QupropError
+from quprop.gradients import ClassicalShadows, PairState, gradient
+from quprop.gradients import snapshots as shadow
+from quprop.gradients.classical_shadows import propagated, shadow_frames
+from quprop.gradients.linear import driven, jacobian
+from quprop.gradients.pair_state import Frame, find_frames
+from quprop.gradients.plan import Terms
+from quprop.pauli import PauliString
+from quprop.structure.commutation import generators
+
+
+def _random_state(n, seed):
+    rng = np.random.default_rng(seed)
+    psi = rng.normal(size=1 << n) + 1j * rng.normal(size=1 << n)
+    return psi / np.linalg.norm(psi)
+
+
+def _traceless(n, seed):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(1 << n, 1 << n)) + 1j * rng.normal(size=(1 << n, 1 << n))
+    a = a + a.conj().T
+    return a - np.trace(a) / (1 << n) * np.eye(1 << n)
+
+
+def _all_paulis(n):
+    return [PauliString(x, z) for x in range(1 << n) for z in range(1 << n)]
+
+
+def _codes(found, n):
+    """One integer for each symplectic class, and one for the signs."""
+    symplectic, signs = 0, 0
+    for c in range(2 * n):
+        symplectic = symplectic << 2 * n | found.x[:, c] << n | found.z[:, c]
+        signs = signs << 1 | found.sign[:, c]
+    return symplectic, signs
+
+
+@pytest.mark.parametrize(("n", "classes"), [(1, 6), (2, 720)])
+def test_cliffords_are_uniform(n, classes):
+    """24 = 6 * 4 for one qubit, 11,520 = 720 * 16 for two."""
+    count = max(100 * classes, 20_000)
+    symplectic, signs = _codes(shadow.random_cliffords(np.random.default_rng(1), n, count), n)
+    values, seen = np.unique(symplectic, return_counts=True)
+    assert len(values) == classes
+    assert chisquare(seen).pvalue > 1e-3
+    assert chisquare(np.bincount(signs, minlength=4**n)).pvalue > 1e-3
+    if n == 1:
+        assert len(np.unique(symplectic * 4 + signs)) == 24
+    biased = np.concatenate([symplectic, symplectic[: count // 5][symplectic[: count // 5] < np.median(values)]])
+    assert chisquare(np.unique(biased, return_counts=True)[1]).pvalue < 1e-6
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_cliffords_keep_the_commutation_relations(n):
+    found = shadow.random_cliffords(np.random.default_rng(2), n, 200)
+    x, z = found.x, found.z
+    clash = np.bitwise_count(x[:, :, None] & z[:, None]) + np.bitwise_count(z[:, :, None] & x[:, None]) & 1
+    canonical = np.kron([[0, 1], [1, 0]], np.eye(n, dtype=int))
+    assert np.array_equal(clash, np.broadcast_to(canonical, clash.shape))
+    again = shadow.random_cliffords(np.random.default_rng(2), n, 200)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize("ensemble", shadow.ENSEMBLES)
+def test_snapshots_have_the_expectation_of_every_string_as_their_mean(ensemble):
+    psi, paulis, rng = _random_state(2, 1), _all_paulis(2)[1:], np.random.default_rng(3)
+    count = 40_000
+    if ensemble == "pauli":
+        values = shadow.pauli_values(shadow.pauli_snapshots(rng, psi, count), paulis)
+    else:
+        values = shadow.clifford_values(shadow.clifford_snapshots(rng, psi, count), paulis)
+    truth = [expected(p, psi) for p in paulis]
+    assert_spread(values.mean(axis=0), truth, values.std(axis=0) / math.sqrt(count))
+    norms = [shadow.pauli_norm(p, ensemble, 2) for p in paulis]
+    second = (values**2).mean(axis=0)  # for a string it is the norm itself, whatever the state
+    assert_spread(second, norms, (values**2).std(axis=0) / math.sqrt(count))
+    with pytest.raises(AssertionError):  # one flipped sign in fifteen
+        assert_spread(-values[:, 0].mean(), truth[0], values[:, 0].std() / math.sqrt(count))
+
+
+@pytest.mark.parametrize("ensemble", shadow.ENSEMBLES)
+def test_dense_observables_of_strings_are_the_strings(ensemble):
+    psi, paulis, rng = _random_state(3, 4), _all_paulis(3)[1::5], np.random.default_rng(5)
+    matrices = np.array([p.matrix(3) for p in paulis])
+    if ensemble == "pauli":
+        found = shadow.pauli_snapshots(rng, psi, 50)
+        one, other = shadow.pauli_values(found, paulis), shadow.dense_pauli_values(found, matrices)
+    else:
+        found = shadow.clifford_snapshots(rng, psi, 50)
+        one, other = shadow.clifford_values(found, paulis), shadow.dense_clifford_values(found, matrices)
+    assert_close(other, one, 1000)
+    assert_close(shadow.dense_norms(matrices, ensemble), [shadow.pauli_norm(p, ensemble, 3) for p in paulis], 1000)
+
+
+def test_on_one_qubit_the_two_ensembles_are_one():
+    """Three bases, whichever way they are drawn: the closed formula and the enumeration of snapshots agree."""
+    observables = np.array([_traceless(1, s) for s in range(5)])
+    assert_close(shadow.dense_norms(observables, "pauli"), shadow.dense_norms(observables, "clifford"), 200)
+
+
+@pytest.mark.parametrize("ensemble", shadow.ENSEMBLES)
+def test_no_state_has_a_second_moment_above_the_norm(ensemble):
+    rng, count = np.random.default_rng(6), 20_000
+    observables = np.array([_traceless(2, s) for s in range(3)])
+    norms = shadow.dense_norms(observables, ensemble)
+    for seed in range(4):
+        psi = _random_state(2, seed) if seed else np.linalg.eigh(observables[0])[1][:, -1]
+        if ensemble == "pauli":
+            values = shadow.dense_pauli_values(shadow.pauli_snapshots(rng, psi, count), observables)
+        else:
+            values = shadow.dense_clifford_values(shadow.clifford_snapshots(rng, psi, count), observables)
+        truth = [np.vdot(psi, o @ psi).real for o in observables]
+        assert_spread(values.mean(axis=0), truth, values.std(axis=0) / math.sqrt(count))
+        assert np.all((values**2).mean(axis=0) < norms * 1.05)
+        assert norms.max() <= 3 * np.einsum("lij,lji->l", observables, observables).real.max() or ensemble == "pauli"
+
+
+@pytest.mark.parametrize("frames", ["each", "last"])
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_shadow_is_asked_for_is_the_gradient(name, frames):
+    model = CASES[name].model
+    if frames == "last" and model.n_qubits > 4:
+        return
+    theta, x = values_for(model, seed=3)
+    w = np.arange(1, model.n_observables + 1) / 2
+    plan = ClassicalShadows(shots=1, frames=frames).compile(model, w)
+    a = model.angle_table.evaluate(theta[None], x[None])[0]
+    u, g = Terms.of(model).coefficients(w), np.zeros(model.n_rotations)
+    dense = (
+        dict(zip(driven(model).tolist(), propagated(model, a, driven(model)), strict=True)) if frames == "last" else {}
+    )
+    ancilla, strings = PauliString(1 << model.n_qubits, 1 << model.n_qubits), generators(model)
+    for (t, f), (state, length) in zip(plan.circuits, plan._states(a, x), strict=True):
+        assert length == 2 * model.n_rotations - f.place
+        for m in f.members:
+            mean = np.vdot(state, dense[m] @ state).real if dense else expected(ancilla * strings[m], state)
+            g[m] -= u[t] * mean
+    assert_close(jacobian(model.angle_table, theta, x).T @ g, gradient(model, theta, x, weights=w).value, 4000)
+
+
+@pytest.mark.parametrize("ensemble", shadow.ENSEMBLES)
+@pytest.mark.parametrize("frames", ["each", "last"])
+@pytest.mark.parametrize("name", ["one_qubit", "shared_parameters", "encoded_state"])
+def test_estimates_are_near_and_cost_what_was_claimed(name, frames, ensemble):
+    model = CASES[name].model
+    theta, x = values_for(model, seed=3)
+    w = np.arange(1, model.n_observables + 1) / 2
+    plan = ClassicalShadows(shots=4000, frames=frames, ensemble=ensemble).compile(model, w, at=(theta, x))
+    found = plan.estimate(theta, x, 1)
+    assert found.cost == plan.cost
+    assert_spread(found.value, gradient(model, theta, x, weights=w).value, found.stderr)
+
+
+def test_a_shadow_serves_strings_that_do_not_commute_with_one_another():
+    model = qpr.Model(qpr.Circuit(2).rx(qpr.params("t", 2)[0], 0).rz(qpr.params("t", 2)[1], 0), "X0")
+    assert shadow_frames(model) == [Frame(1, (0, 1))]
+    assert [f.place for f in find_frames(model)] == [2, 1]
+    for case in CASES.values():
+        assert len(shadow_frames(case.model)) <= len(find_frames(case.model))
+
+
+def test_global_observables_cost_what_their_weight_says():
+    """Remark 4: norms 3^w and 2^(n+1) + 1, exponential where the strings are global."""
+    n = 4
+    model = qpr.Model(qpr.Circuit(n).rotation("X" * n, qpr.params("t", 1)[0]), "Z0")
+    for ensemble, norm in (("pauli", 3 ** (n + 1)), ("clifford", 2 ** (n + 1) + 1)):
+        plan = ClassicalShadows(precision=0.1, ensemble=ensemble).compile(model)
+        assert plan.cost.measurements == math.ceil(norm / 0.1**2 * (1 - 1e-12))
+        assert f"{norm:.4g}" in plan.info["squared shadow norms"]
+    assert PairState(precision=0.1).compile(model).cost.measurements == 100
+
+
+def test_the_copies_of_theorem_1():
+    model = CASES["iqp"].model
+    w, eps, delta = [1.0, 0.0, 0.0], 0.5, 0.02
+    plan = ClassicalShadows(max_error=eps, failure=delta).compile(model, w)
+    assert plan.groups == math.ceil(2 * math.log(2 * model.n_params / delta))
+    share = plan.shots[0] / plan.groups
+    norm = max(shadow.pauli_norm(PauliString(r.x | 16, r.z | 16), "pauli", 5) for r in model.rotations)
+    assert share == math.ceil(34 * norm / eps**2 * (1 - 1e-12))
+
+
+def test_a_median_of_means_keeps_max_error():
+    model = qpr.Model(qpr.Circuit(1).rx(qpr.params("t", 2)[0], 0).ry(qpr.params("t", 2)[1], 0), "Z0")
+    theta = np.array([0.4, 0.9])
+    truth = gradient(model, theta).value
+    plan = ClassicalShadows(max_error=0.5, failure=0.1).compile(model)
+    assert sum(np.abs(plan.estimate(theta, None, s).value - truth).max() > 0.5 for s in range(20)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("groups", "tolerance"), [(1, 0.06), (25, 0.1)])
+def test_stderr_is_the_spread_of_repeats(groups, tolerance):
+    """25 groups: sqrt(pi/2) is the factor of infinitely many, 2 % off here; 400 repeats know a spread to 3.5 %."""
+    model = CASES["shared_parameters"].model
+    theta, x = values_for(model, seed=3)
+    plan = ClassicalShadows(shots=1500, groups=groups).compile(model, at=(theta, x))
+    found = [plan.estimate(theta, x, s) for s in range(400)]
+    spread = np.std([f.value for f in found], axis=0)
+    stated = np.sqrt(np.mean([f.stderr**2 for f in found], axis=0))
+    live = spread > 1e-9
+    assert abs(np.mean(stated[live] / spread[live]) - 1) < tolerance
+    mean = np.mean([f.value for f in found], axis=0)
+    assert_spread(mean, gradient(model, theta, x).value, spread / math.sqrt(400))
+
+
+def test_settings_are_checked():
+    big = CASES["random_paulis"].model
+    with pytest.raises(QupropError, match="frames='last' computes with dense matrices on up to 6 qubits"):
+        ClassicalShadows(shots=10, frames="last").compile(big, [1.0, 1.0])
+    with pytest.raises(QupropError, match="ensemble is pauli or clifford"):
+        ClassicalShadows(shots=10, ensemble="haar")
+    with pytest.raises(QupropError, match="groups must be a whole number"):
+        ClassicalShadows(shots=10, groups=0)
+    with pytest.raises(QupropError, match="take fewer groups or more shots"):
+        ClassicalShadows(shots=3, groups=4).compile(big, [1.0, 1.0])
