@@ -3,6 +3,7 @@
 from quprop import ansatz, losses, structure
 from quprop.angle import Angle, AngleVector, inputs, params
 from quprop.circuit import Circuit
+from quprop.compare import compare
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError
 from quprop.gates import GATES
@@ -26,6 +27,7 @@ from quprop.gradients import (
     gradient,
     pauli_list_model,
 )
+from quprop.hardware import hardware
 from quprop.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.model import InputState, Model, Rotation
 from quprop.optimise import LBFGS, adam, cosine, natural_gradient, sgd
@@ -77,9 +79,11 @@ __all__ = [
     "Trained",
     "adam",
     "ansatz",
+    "compare",
     "cosine",
     "expectation",
     "gradient",
+    "hardware",
     "hvp",
     "inputs",
     "losses",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from quprop.cli import train
+from quprop.cli import compare, methods, scaling, train
 from quprop.runs import versions
 
 app = typer.Typer(
@@ -36,7 +37,20 @@ def _program(
 
 
 app.command("train", epilog=train.EPILOG)(train.train_command)
+app.command("compare", epilog=compare.EPILOG)(compare.compare_command)
+app.command("scaling", epilog=scaling.EPILOG)(scaling.scaling_command)
+app.command("methods", epilog=methods.EPILOG)(methods.methods_command)
 
 
 def main() -> None:
-    app()
+    app(_filled_in(sys.argv[1:]))
+
+
+def _filled_in(arguments: list[str]) -> list[str]:
+    """`--dask` alone means a local cluster; typer has no options whose value may be left out."""
+    out = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        out.append(argument)
+        if argument == "--dask" and following.startswith("-"):
+            out.append("local")
+    return out

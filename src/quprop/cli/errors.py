@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from quprop.errors import QupropError
+from quprop.executor import TaskFailed
 from quprop.train import TrainingFailed
 
 
@@ -22,7 +23,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             command(*arguments, **options)
         except QupropError as error:
             _fail(error, 2)
-        except (TrainingFailed, MemoryError, OSError) as error:
+        except (TrainingFailed, TaskFailed, MemoryError, OSError) as error:
             _fail(error, 1)
         except KeyboardInterrupt:
             _fail("interrupted; the last checkpoint stands, continue with --resume", 1)

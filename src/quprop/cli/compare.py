@@ -1,0 +1,245 @@
+"""``quprop compare``: what one gradient of a model costs by every method, at equal precision."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from quprop.cli.errors import reported
+from quprop.compare import RUN_SECONDS, Comparison, MethodRow, compare
+from quprop.config import override, read_toml
+from quprop.cost import short, short_bytes
+from quprop.errors import QupropError, nearest
+from quprop.executor import open_executor
+from quprop.hardware import PRESETS, hardware, human_seconds
+from quprop.model import Model
+from quprop.problems.run import configure, find
+from quprop.problems.table import PROBLEMS
+from quprop.report.task_progress import TaskProgress
+from quprop.runs import write_atomically, write_json
+
+EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)} (at their start parameters, with the first training sample),
+a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
+
+[bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file.
+
+[bold]Examples[/bold]
+
+quprop compare tfim --precision 0.05
+
+quprop compare tfim --set n=6 --max-error 0.1 --hardware trapped_ion --plot compare.png
+
+quprop compare model.json --precision 0.01 --methods adjoint,parameter_shift --json table.json"""
+
+
+@reported
+def compare_command(
+    what: Annotated[str, typer.Argument(metavar="MODEL", help="A built-in problem, a saved model, or a TOML file.")],
+    precision: Annotated[
+        float | None, typer.Option("--precision", metavar="E", help="Standard error of every component.")
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option("--max-error", metavar="E", help="Largest error of all components at once.")
+    ] = None,
+    failure: Annotated[float, typer.Option("--failure", help="Probability that an error exceeds that.")] = 0.01,
+    machine: Annotated[
+        str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")
+    ] = "figure2",
+    methods: Annotated[
+        str | None, typer.Option("--methods", metavar="A,B", help="Only these; `quprop methods` lists all.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the problem.")
+    ] = None,
+    run_limit: Annotated[
+        float, typer.Option("--run-limit", metavar="SECONDS", help="Cost, but do not run, what would take longer.")
+    ] = RUN_SECONDS,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes. Default: one.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters and shots.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Say what one gradient costs by every method at equal precision, and how far that is from backpropagation.
+
+    omega is the cost of the gradient over the cost of the value F itself, to the same precision; backpropagation
+    scaling means that it stays small however many parameters there are.
+    """
+    if (precision is None) == (max_error is None):
+        raise QupropError("give one of --precision E and --max-error E")
+    if not run_limit >= 0:
+        raise QupropError(f"--run-limit must be 0 seconds or more, got {run_limit}")
+    check_target("--json", json_file)
+    check_target("--plot", plot)
+    hardware(machine)  # refused before the work
+    model, point = load(what, set_ or [], seed)
+    console = console_for(quiet)
+    try:
+        with open_executor(workers) as executor, TaskProgress(console, "methods") as progress:
+            found = compare(
+                model,
+                precision=precision,
+                max_error=max_error,
+                failure=failure,
+                methods=split(methods),
+                hardware=machine,
+                rng=seed,
+                run_seconds=run_limit,
+                executor=executor,
+                progress=progress if console.is_terminal else None,
+                **point,
+            )
+    except KeyboardInterrupt:
+        raise OSError("interrupted; nothing was written") from None
+    if json_file is not None:
+        write_json(json_file, {"what": what, "seed": seed, **found.as_dict()})
+    if plot is not None:
+        from quprop.report.compare_figure import draw_comparison
+
+        write_atomically(plot, draw_comparison(found))
+    show(console, what, found)
+
+
+def load(what: str, changes: list[str], seed: int) -> tuple[Model, dict[str, Any]]:
+    """The model, and where its gradient is taken: theta, x and weights, as far as a problem says so."""
+    if what not in PROBLEMS and not what.endswith(".toml"):
+        if not Path(what).is_file():
+            raise QupropError(
+                f"unknown model {what!r}: {nearest(what, PROBLEMS)} (or give a file of Model.save, or one ending in "
+                ".toml)"
+            )
+        if changes:
+            raise QupropError("--set changes the settings of a problem, and a saved model has none; leave it out")
+        return Model.load(what), {}
+    given: dict[str, Any] = {}
+    name: Any = what
+    if what not in PROBLEMS:
+        given = read_toml(Path(what))
+        name = (given.get("problem") or {}).get("name")
+        if name is None:
+            raise QupropError(
+                f'{what} must name its problem: write [problem] and name = "...", one of {", ".join(PROBLEMS)}'
+            )
+    for text in changes:
+        override(given, text, find(name).schema)
+    problem = find(name).build(configure(name, given))
+    start = problem.start(np.random.default_rng(seed))
+    x, y = (None, None) if problem.data is None else (problem.data[0][0], problem.data[1])
+    return problem.model, {"theta": start["theta"], "x": x, "weights": _loss_weights(problem, start, x, y)}
+
+
+def _loss_weights(problem: Any, start: dict[str, Any], x: Any, y: Any) -> np.ndarray:
+    """The weights with which the loss of one sample depends on the observables, at the start: d loss / d <O_k>."""
+    from quprop import simulate
+
+    values = simulate.expectation(problem.model, start["theta"], x).reshape(1, -1)
+    scale = start.get("scale", np.ones(values.shape[1]))
+    _, cotangent = problem.loss(scale * values + start.get("bias", 0.0), None if y is None else y[:1])
+    return np.asarray((cotangent * scale)[0])
+
+
+def split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def check_target(option: str, path: Path | None) -> None:
+    if path is not None and not path.resolve().parent.is_dir():
+        raise QupropError(f"{option} {path}: there is no folder {path.resolve().parent} to write into; make it first")
+
+
+def console_for(quiet: bool) -> Console:
+    return Console(quiet=quiet, width=None if Console().is_terminal else 80)
+
+
+def show(console: Console, what: str, found: Comparison) -> None:
+    def line(text: str) -> None:
+        console.print(textwrap.fill(text, 80), markup=False, highlight=False, soft_wrap=True)
+
+    line(f"{what}: {found.model.removeprefix('Model: ')}; largest component {found.true:.3g}")
+    line(
+        f"Standard error {found.precision:.3g} of every component; all within {found.max_error:.3g} except with "
+        f"probability {found.failure:g}."
+    )
+    console.print()
+    console.print(_costs(found))
+    console.print()
+    console.print(_errors(found))
+    notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.too_large) if note]
+    notes += [f"{name} does not apply: {why}" for name, why in found.refused.items()]
+    if notes:
+        console.print()
+        for note in notes:
+            console.print(
+                textwrap.fill(note, 80, subsequent_indent="  "), markup=False, highlight=False, soft_wrap=True
+            )
+    console.print()
+    line(found.advice)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"[bold]{escape(title)}[/bold]",
+        title_justify="left",
+        title_style="",
+    )
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _costs(found: Comparison) -> Table:
+    table = _table("what it executes", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω mem.")
+    value = found.value
+    table.add_row("the value F", *_counts(value), "1", "1")
+    for row in found.rows:
+        counts = ("-", "-", "-", *_counts(row.cost)[3:]) if row.simulated else _counts(row.cost)
+        table.add_row(row.name, *counts, _ratio(row.omega_time), _ratio(row.omega_memory))
+    return table
+
+
+def _counts(cost: Any) -> tuple[str, ...]:
+    return (
+        *(_compact(n) for n in (cost.copies, cost.measurements, cost.rotations, cost.depth)),
+        str(cost.qubits),
+    )
+
+
+def _errors(found: Comparison) -> Table:
+    table = _table("what comes out", "error", "expected", "class. ops", "class. mem", f"on {found.hardware.name[:14]}")
+    for row in found.rows:
+        table.add_row(
+            row.name,
+            "not run" if row.measured is None else f"{row.measured:.2g}",
+            "" if row.expected is None else f"{row.expected:.2g}",
+            short(row.cost.classical_ops) if row.cost.classical_ops else "-",
+            short_bytes(row.cost.classical_bytes).replace(" ", "") if row.cost.classical_bytes else "-",
+            _when(row),
+        )
+    return table
+
+
+def _when(row: MethodRow) -> str:
+    if row.simulated:
+        return f"{human_seconds(row.seconds)} here" if row.seconds else "-"
+    return human_seconds(row.seconds)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if value < 100 else _compact(round(value))
+
+
+def _compact(count: int) -> str:
+    return f"{count:,}" if count < 100_000 else f"{count:.2e}".replace("e+0", "e").replace("e+", "e")

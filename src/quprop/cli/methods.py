@@ -1,0 +1,81 @@
+"""``quprop methods``: the gradient methods there are."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from quprop.cli.compare import check_target, console_for
+from quprop.cli.errors import reported
+from quprop.gradients import FORMULAS, METHODS
+from quprop.gradients.budget import Budget
+from quprop.runs import write_json
+
+EPILOG = """Each is a class of that name in CamelCase, as in qpr.gradient(model, theta, method=qpr.ParameterShift(...)).
+
+`quprop compare MODEL --precision E` says what each of them costs for a model."""
+
+
+@reported
+def methods_command(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the list there too.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """List the gradient methods: copies of the state each holds at once, whether it is unbiased, and what it does."""
+    check_target("--json", json_file)
+    found = listing()
+    console = console_for(quiet)
+    table = Table(
+        box=None, pad_edge=False, collapse_padding=True, width=80, title="gradient methods", title_justify="left"
+    )
+    table.add_column("method", no_wrap=True)
+    table.add_column("copies", justify="right")
+    table.add_column("bias", no_wrap=True)
+    table.add_column("")
+    for row in found:
+        table.add_row(row["name"], row["copies"], row["bias"], row["summary"])
+    console.print(table)
+    console.print(
+        "\ncopies: of the state, at once; 0 is a simulator. exact: no shots, no error.\n"
+        "formula: its cost is known, it cannot be run.",
+        highlight=False,
+    )
+    if json_file is not None:
+        write_json(json_file, found)
+
+
+def listing() -> list[dict[str, Any]]:
+    """name, class, copies at once, bias (exact, unbiased, biased; formula: costed only) and the docstring's first
+    sentence of each method."""
+    out = []
+    kinds: dict[str, Any] = {**METHODS, **FORMULAS}
+    for name, kind in kinds.items():
+        exact = kind.copies == 0 and not issubclass(kind, Budget)
+        bias = "exact" if exact else "unbiased" if getattr(kind, "unbiased", True) else "biased"
+        bias = "formula" if name in FORMULAS else bias
+        out.append(
+            {
+                "name": name,
+                "class": kind.__name__,
+                "copies": str(kind.copies),
+                "bias": bias,
+                "summary": summary(kind),
+            }
+        )
+    return out
+
+
+def summary(kind: type) -> str:
+    """The first sentence of a class's docstring on one line, cut to 120 letters, at a comma or the like if it can."""
+    text = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
+    text = re.split(r"(?<=[\w)\]>])\. (?=[A-Z])", text)[0].rstrip(".,;:")
+    if len(text) <= 120:
+        return text
+    places = [m.start() for m in re.finditer(r"[;:,] ", text[:120])]
+    return text[: places[-1]] if places and places[-1] > 30 else textwrap.shorten(text, 120, placeholder=" ...")

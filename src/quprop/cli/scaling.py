@@ -1,0 +1,205 @@
+"""``quprop scaling``: measure how the cost of a gradient grows with the number of parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from quprop.cli.compare import check_target, console_for, split
+from quprop.cli.errors import reported
+from quprop.cost import short
+from quprop.errors import QupropError
+from quprop.executor import Row, open_executor, run_tasks
+from quprop.report.task_progress import TaskProgress
+from quprop.runs import versions, write_atomically, write_json
+from quprop.scaling.families import FAMILIES
+from quprop.scaling.figure2 import Constants, table
+from quprop.scaling.sweep import Fit, fits, tasks
+
+EPILOG = """[bold]Families[/bold]: {}
+
+[bold]Examples[/bold]
+
+quprop scaling --workers 2 --out runs/scaling --plot scaling.png
+
+quprop scaling --family hardware_efficient --methods parameter_shift --m-max 512
+
+quprop scaling --figure2 --constants --plot figure2.png
+
+Rows are kept in OUT/rows.jsonl as they come: after Ctrl-C, or with more instances or a larger --m-max, the same command
+with --resume computes only what is missing.""".format(", ".join(FAMILIES))
+
+
+@reported
+def scaling_command(
+    methods: Annotated[
+        str | None, typer.Option("--methods", metavar="A,B", help="Only these. Default: those with a known exponent.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="A,B", help="Only these families of models.")
+    ] = None,
+    m_max: Annotated[int, typer.Option("--m-max", min=16, help="The largest number of parameters.")] = 4096,
+    m_min: Annotated[int, typer.Option("--m-min", min=16, help="The smallest.")] = 64,
+    max_error: Annotated[
+        float, typer.Option("--max-error", metavar="E", help="Mean largest error of a component, for all alike.")
+    ] = 0.1,
+    instances: Annotated[int, typer.Option("--instances", min=1, help="Random points for each M.")] = 2,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the rows.")] = Path("runs/scaling"),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are in the folder.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes. Default: one.")] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="local|ADDRESS", help="A dask cluster: local, or tcp://host:port.")
+    ] = None,
+    figure2: Annotated[
+        bool, typer.Option("--figure2", help="Figure 2 of Abbas et al. from its formulas; nothing is measured.")
+    ] = False,
+    constants: Annotated[
+        bool, typer.Option("--constants", help="With --figure2: constants and powers of the error too.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the shots.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Measure how the rotations of one gradient grow with M, at equal measured error, and fit the exponent.
+
+    Backpropagation scaling is an exponent of 1 up to logarithms; one by one estimation of the components has 2.
+    """
+    check_target("--json", json_file)
+    check_target("--plot", plot)
+    console = console_for(quiet)
+    if figure2:
+        _figure2(console, Constants() if constants else None, json_file, plot)
+        return
+    if constants:
+        raise QupropError("--constants belongs to --figure2; add it, or leave --constants out")
+    todo = tasks(
+        split(family), split(methods), m_max=m_max, m_min=m_min, max_error=max_error, instances=instances, seed=seed
+    )
+    rows_file = out / "rows.jsonl"
+    if rows_file.exists() and rows_file.stat().st_size and not resume:
+        raise QupropError(f"{rows_file} holds rows already: continue with --resume, or choose another --out")
+    try:
+        with open_executor(workers, dask) as executor, TaskProgress(console) as progress:
+            rows = run_tasks(todo, executor, out=rows_file, progress=progress)
+    except KeyboardInterrupt:
+        console.print(
+            f"Stopped; the finished rows are in {rows_file}. Continue with the same command and --resume.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1) from None
+    found = fits(rows)
+    result = {
+        "max_error": max_error,
+        "seed": seed,
+        "fits": [f.as_dict() for f in found],
+        "rows": rows,
+        "versions": versions(),
+    }
+    write_json(out / "summary.json", result)
+    if json_file is not None:
+        write_json(json_file, result)
+    if found:
+        from quprop.report.scaling_figure import draw_scaling
+
+        picture = draw_scaling(found, max_error)
+        write_atomically(out / "scaling.png", picture)
+        if plot is not None:
+            write_atomically(plot, picture)
+    elif plot is not None:
+        raise QupropError("there is no exponent to draw: a fit needs three sizes, so widen --m-min and --m-max")
+    _show(console, rows, found, out)
+
+
+def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> None:
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    for note in dict.fromkeys(
+        f"{r['settings']['method']} on {r['settings']['family']}: {r['result']['refused']}"
+        for r in rows
+        if "refused" in r["result"]
+    ):
+        line(note)
+    missed = [r for r in rows if not r["result"].get("reached", True)]
+    if missed:
+        line(f"{len(missed)} rows did not reach the error and take no part; their trails are in rows.jsonl")
+    if not found:
+        line("no fit: an exponent needs three sizes")
+        return
+    view = Table(
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        title="[bold]rotations ~ M^a at equal max-norm error, 95 % intervals[/bold]",
+        title_justify="left",
+        title_style="",
+    )
+    for name, justify in (
+        ("family", "left"),
+        ("method", "left"),
+        ("error", "right"),
+        ("a", "right"),
+        ("a, no log", "right"),
+        ("theory", "right"),
+        ("", "left"),
+    ):
+        view.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for fit in found:
+        theory = "" if fit.theory is None else f"{fit.theory:.3g}"
+        view.add_row(
+            fit.family, fit.method, f"{fit.max_error:g}", f"{fit.raw.value:.3f}", str(fit.reduced), theory, fit.verdict
+        )
+    console.print(view)
+    console.print()
+    line("no log: rotations divided by (E max of M normals)^2, about 2 ln 2M, which")
+    line("the largest of M independent errors costs; for Bell sampling by ln(4M/failure).")
+    line(f"rows.jsonl, summary.json, scaling.png in {out}")
+
+
+def _figure2(console: Console, constants: Constants | None, json_file: Path | None, plot: Path | None) -> None:
+    found = table(constants)
+    result: dict[str, Any] = {"seconds_per_primitive": 1e-3, "parameters": found}
+    if constants is not None:
+        result |= {"constants": vars(constants), "break_even": constants.break_even()}
+    if json_file is not None:
+        write_json(json_file, result)
+    if plot is not None:
+        from quprop.report.scaling_figure import draw_figure2
+
+        write_atomically(plot, draw_figure2(constants))
+    view = Table(
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        title="[bold]parameters reachable in a time, at 1 ms a rotation (formulas)[/bold]",
+        title_justify="left",
+        title_style="",
+    )
+    view.add_column("one gradient", no_wrap=True)
+    names = list(next(iter(found.values())))
+    heads = {"parameter shift, with constants": "M² full", "quantum backpropagation, with constants": "qbp full"}
+    for name in names:
+        view.add_column(heads.get(name, name), justify="right", no_wrap=True)
+    for time, row in found.items():
+        view.add_row(time, *(_two(row[name]) for name in names))
+    console.print(view)
+    if constants is not None:
+        console.print(
+            f"\nfull: with constants, n = {constants.qubits}, error {constants.error:g}, failure "
+            f"{constants.failure:g}; 0: not even one.\nQuantum backpropagation is the cheaper of the two from "
+            f"M = {constants.break_even():.2g} on.",
+            highlight=False,
+        )
+
+
+def _two(m: float) -> str:
+    return "0" if m == 0 else f"{m:.0f}" if m < 99.5 else f"{m:.1e}".replace("e+0", "e") if m >= 1e4 else short(m)
