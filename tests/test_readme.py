@@ -21,6 +21,16 @@ def test_the_ten_lines_print_what_is_written():
     assert printed.getvalue() == output
 
 
+def test_every_python_snippet_runs():
+    """All in one namespace, as a reader would paste them one after the other."""
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for code in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL):
+            exec(compile(code, "README.md", "exec"), names)
+    assert names["estimate"].cost == names["plan"].cost
+    assert np.all(np.abs(names["estimate"].value - names["gradient"]) < 5 * names["estimate"].stderr)
+
+
 def test_set_up_is_two_commands():
     block = re.search(r"## Set up.*?```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
     first, second = block.strip().splitlines()

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import linprog
 
 from quprop.angle import PARAM
 from quprop.errors import QupropError, nearest
@@ -81,6 +80,8 @@ def rule_of(frequencies: Sequence[float]) -> tuple[np.ndarray, np.ndarray] | Non
         k = np.arange(1, R + 1)
         x = (2 * k - 1) * np.pi / (2 * R * w[0])
         return x, (-1.0) ** (k - 1) * w[0] / (4 * R * np.sin(w[0] * x / 2) ** 2)
+    from scipy.optimize import linprog  # slow to import, and rarely needed
+
     unit = w / w[-1]
     gap = min(unit[0], float(np.diff(unit).min()))
     span = np.pi * min(1 / gap, 64.0)
