@@ -6,9 +6,10 @@ are many runs of one program at different angles, each shot of a run reading a s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from quprop.simulate import get_engine
 _SWEPT_AMPLITUDES = 1 << 14  # of all runs, from which on one sweep through their prefixes in NumPy is the faster
 _CHUNK_AMPLITUDES = 1 << 22  # of all states simulated at once
 _FEW_AMPLITUDES = 64  # of a state: then all outcomes of many runs are counted at once
+_REMEMBERED = 1 << 23  # probabilities kept from one estimate to the next at the same angles
 
 
 class Rows(Protocol):
@@ -70,6 +72,13 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def known(self, a: np.ndarray, x: np.ndarray, live: np.ndarray) -> _Known:
+        """What is remembered of these runs at these angles; another point starts anew."""
+        point = (a.tobytes(), x.tobytes(), live.tobytes())
+        if self.__dict__.get("_point") != point:
+            self.__dict__.update(_point=point, _known=_Known())
+        return self.__dict__["_known"]
 
     @property
     def joint(self) -> bool:
@@ -141,28 +150,28 @@ class Sampler:
         mean, square = np.zeros(shape), np.zeros(shape)
         outcomes: list[tuple[np.ndarray, np.ndarray]] | None = [] if keep else None
         step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
-        joint = runs.joint
+        known = runs.known(a, x, shots > 0)
         for start in range(0, len(runs), step):
             rows = slice(start, min(start + step, len(runs)))
-            angles = runs.rows.angles(a, rows.start, rows.stop)
-            self._meter(runs, angles, shots[rows])
+            made = lru_cache(maxsize=1)(functools.partial(runs.rows.angles, a, rows.start, rows.stop))
+            executed = known.once(("executed", start), lambda: np.count_nonzero(~np.isnan(made()), axis=1))
+            self._meter(runs, executed, shots[rows])
             if runs.own is not None:
-                self._own(runs, angles, x, weights, shots, rows, mean, square, outcomes)
+                self._own(runs, made, x, weights, shots, rows, mean, square, outcomes, known)
                 continue
             live = np.arange(rows.start, rows.stop)
             if not keep and not shots[rows].all():
-                angles, live = angles[shots[rows] > 0], live[shots[rows] > 0]
+                live = live[shots[rows] > 0]
                 if not len(live):
                     continue
-            angles = np.nan_to_num(angles, copy=False)
-            if joint or keep:
-                self._joint(runs, angles, x, weights, shots, live, mean, square, outcomes)
+            angles = functools.partial(_of_live, made, live - rows.start)
+            if runs.joint or keep:
+                self._joint(runs, angles, x, weights, shots, live, mean, square, outcomes, known)
             else:
-                self._single(runs, angles, x, weights[live], shots[live], live, mean, square)
+                self._single(runs, angles, x, weights[live], shots[live], live, mean, square, known)
         return Drawn(mean, square, outcomes)
 
-    def _meter(self, runs: Runs, angles: np.ndarray, shots: np.ndarray) -> None:
-        executed = np.count_nonzero(~np.isnan(angles), axis=1)
+    def _meter(self, runs: Runs, executed: np.ndarray, shots: np.ndarray) -> None:
         count = int(shots.sum())
         if not count:
             return
@@ -178,16 +187,20 @@ class Sampler:
     def _single(
         self,
         runs: Runs,
-        angles: np.ndarray,
+        angles: Callable[[], np.ndarray],
         x: np.ndarray,
         weights: np.ndarray,
         shots: np.ndarray,
         rows: np.ndarray,
         mean: np.ndarray,
         square: np.ndarray,
+        known: _Known,
     ) -> None:
         """One string, or a mixture of them: binomial draws from the exact expectations."""
-        expected = self.engine.values(runs.measured, angles, self._inputs(runs.program, x))  # (r, L)
+        expected = known.once(
+            ("expected", rows[0]),
+            lambda: self.engine.values(runs.measured, angles(), self._inputs(runs.program, x)),
+        )  # (r, L)
         self._count(runs, np.clip(expected, -1.0, 1.0), weights, shots, rows, mean, square)
 
     def _count(
@@ -216,7 +229,7 @@ class Sampler:
     def _joint(
         self,
         runs: Runs,
-        angles: np.ndarray,
+        angles: Callable[[], np.ndarray],
         x: np.ndarray,
         weights: np.ndarray,
         shots: np.ndarray,
@@ -224,12 +237,15 @@ class Sampler:
         mean: np.ndarray,
         square: np.ndarray,
         kept: list[tuple[np.ndarray, np.ndarray]] | None,
+        known: _Known,
     ) -> None:
         """Commuting strings: the state is rotated to where they are all diagonal, and bit strings are drawn."""
         basis, masks, signs = runs.diagonal
-        states = self.engine.states(basis, angles, self._inputs(runs.program, x))
-        if kept is None and states.shape[1] <= _FEW_AMPLITUDES:
-            p = states.real**2 + states.imag**2
+        p = known.once(
+            ("p", rows[0]),
+            lambda: _probabilities(self.engine.states(basis, angles(), self._inputs(runs.program, x))),
+        )
+        if kept is None and p.shape[1] <= _FEW_AMPLITUDES:
             counts = self.rng.multinomial(shots[rows], p / p.sum(axis=1, keepdims=True))  # (r, 2^n)
             outcomes, n = eigenvalues(np.arange(p.shape[1]), masks, signs), shots[rows, None]  # (2^n, L), (r, 1)
             if runs.each:
@@ -238,13 +254,13 @@ class Sampler:
                 y = weights[rows] @ outcomes.T  # (r, 2^n)
                 mean[rows], square[rows] = (counts * y / n).sum(axis=1), (counts * y**2 / n).sum(axis=1)
             return
-        for row, amplitudes in zip(rows, states, strict=True):
-            self._read(runs, amplitudes, masks, signs, weights, shots, row, mean, square, kept)
+        for row, chances in zip(rows, p, strict=True):
+            self._read(runs, chances, masks, signs, weights, shots, row, mean, square, kept)
 
     def _own(
         self,
         runs: Runs,
-        angles: np.ndarray,
+        made: Callable[[], np.ndarray],
         x: np.ndarray,
         weights: np.ndarray,
         shots: np.ndarray,
@@ -252,32 +268,40 @@ class Sampler:
         mean: np.ndarray,
         square: np.ndarray,
         kept: list[tuple[np.ndarray, np.ndarray]] | None,
+        known: _Known,
     ) -> None:
         """Runs with strings of their own: the same two ways, on the state vector of each run."""
         assert runs.own is not None
-        if isinstance(runs.rows, Prefixes) and len(angles) << runs.program.n_qubits > _SWEPT_AMPLITUDES:
-            states = vectors.prefix_states(runs.bare, angles, self._inputs(runs.program, x))
-        else:
-            states = iter(self.engine.states(runs.bare, np.nan_to_num(angles), self._inputs(runs.program, x)))
+        own = runs.own
+
+        def states() -> Iterator[tuple[int, np.ndarray]]:
+            angles, inputs = made(), self._inputs(runs.program, x)
+            if isinstance(runs.rows, Prefixes) and len(angles) << runs.program.n_qubits > _SWEPT_AMPLITUDES:
+                return enumerate(vectors.prefix_states(runs.bare, angles, inputs), rows.start)
+            return enumerate(self.engine.states(runs.bare, np.nan_to_num(angles), inputs), rows.start)
+
         if kept is None and (runs.mixture or len(runs.paulis) == 1):
-            expected = np.array(
-                [[vectors.expectation(p, s) for p in runs.own[r]] for r, s in enumerate(states, rows.start)]
+            expected = known.once(
+                ("expected", rows.start),
+                lambda: np.array([[vectors.expectation(p, s) for p in own[r]] for r, s in states()]),
             )
             live = rows.start + np.flatnonzero(shots[rows])
             expected = np.clip(expected[live - rows.start], -1.0, 1.0)
             self._count(runs, expected, weights[live], shots[live], live, mean, square)
             return
-        for r, state in enumerate(states, rows.start):
-            if not shots[r] and kept is None:
-                continue
-            gates, masks, signs = runs.own_diagonal(r)
-            amplitudes = vectors.apply_gates(gates, state)
-            self._read(runs, amplitudes, masks, signs, weights, shots, r, mean, square, kept)
+
+        def chances() -> np.ndarray:
+            return np.array([_probabilities(vectors.apply_gates(runs.own_diagonal(r)[0], s)) for r, s in states()])
+
+        for r, p in enumerate(known.once(("p", rows.start), chances), rows.start):
+            if shots[r] or kept is not None:
+                _, masks, signs = runs.own_diagonal(r)
+                self._read(runs, p, masks, signs, weights, shots, r, mean, square, kept)
 
     def _read(
         self,
         runs: Runs,
-        amplitudes: np.ndarray,
+        p: np.ndarray,
         masks: np.ndarray,
         signs: np.ndarray,
         weights: np.ndarray,
@@ -287,7 +311,7 @@ class Sampler:
         square: np.ndarray,
         kept: list[tuple[np.ndarray, np.ndarray]] | None,
     ) -> None:
-        index, counts = draw_bits(self.rng, amplitudes, int(shots[row]))
+        index, counts = _draw(self.rng, p, int(shots[row]))
         outcomes = eigenvalues(index, masks, signs)  # (D, L)
         if kept is not None:
             kept.append((outcomes, counts))
@@ -303,6 +327,29 @@ class Sampler:
         return padded
 
 
+class _Known(dict[Any, np.ndarray]):
+    """What the circuits at one set of angles were found to do, for estimates that are repeated there."""
+
+    size = 0
+
+    def once(self, key: Any, make: Callable[[], np.ndarray]) -> np.ndarray:
+        found = self.get(key)
+        if found is None:
+            found = make()
+            if self.size + found.size <= _REMEMBERED:
+                self.size += found.size
+                self[key] = found
+        return found
+
+
+def _of_live(made: Callable[[], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(made()[rows])
+
+
+def _probabilities(states: np.ndarray) -> np.ndarray:
+    return states.real**2 + states.imag**2
+
+
 def _in_basis(program: Model, paulis: Sequence[PauliString]) -> tuple[Model, np.ndarray, np.ndarray]:
     tableau, masks, signs = diagonalise(paulis, program.n_qubits)
     return program._replace(clifford=tableau), masks, signs
@@ -310,7 +357,10 @@ def _in_basis(program: Model, paulis: Sequence[PauliString]) -> tuple[Model, np.
 
 def draw_bits(rng: np.random.Generator, amplitudes: np.ndarray, shots: int) -> tuple[np.ndarray, np.ndarray]:
     """`shots` basis states drawn from |amplitude|^2: indices (D,) and how often each came (D,)."""
-    p = amplitudes.real**2 + amplitudes.imag**2
+    return _draw(rng, _probabilities(amplitudes), shots)
+
+
+def _draw(rng: np.random.Generator, p: np.ndarray, shots: int) -> tuple[np.ndarray, np.ndarray]:
     if shots > len(p):
         counts = rng.multinomial(shots, p / p.sum())
         index = np.flatnonzero(counts)
