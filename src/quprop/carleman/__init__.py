@@ -1,0 +1,30 @@
+"""Training of classical networks as one sparse linear system, by discrete Carleman linearisation.
+
+Gradient descent is a polynomial map; its tensor powers obey a linear recursion; T steps of that are one sparse linear
+system for a quantum computer (Liu et al. 2024, doi 10.1038/s41467-023-43957-x).
+"""
+
+from quprop.carleman.convergence import error_against_order
+from quprop.carleman.dynamics import Dynamics, Momentum, Polynomial, PolynomialMap, from_tensors
+from quprop.carleman.engines import ENGINES, LiftedState
+from quprop.carleman.history import HistorySystem
+from quprop.carleman.lift import Record, choose_engine, lift, march, success_probability
+from quprop.carleman.torch_map import from_torch
+
+__all__ = [
+    "ENGINES",
+    "Dynamics",
+    "HistorySystem",
+    "LiftedState",
+    "Momentum",
+    "Polynomial",
+    "PolynomialMap",
+    "Record",
+    "choose_engine",
+    "error_against_order",
+    "from_tensors",
+    "from_torch",
+    "lift",
+    "march",
+    "success_probability",
+]

@@ -1,0 +1,214 @@
+"""The spectrum of a symmetric operator by Lanczos quadrature, and the Hessian of a network as such an operator.
+
+The spectral density is p(l) = (1/n) sum_i delta(l - l_i). From a start v drawn uniformly from the unit sphere, m
+Lanczos steps give nodes t_j (eigenvalues of the tridiagonal matrix) and weights w_j (squared first entries of its
+eigenvectors) with sum_j w_j f(t_j) = v' f(H) v exactly for polynomials f of degree up to 2m - 1, and E v' f(H) v =
+(1/n) tr f(H) (Golub and Welsch 1969; Ghorbani, Krishnan and Xiao 2019, arXiv:1901.10159).
+
+Single eigenvalues at the ends decide about late times, and their random weights (variance 2/n^2 each) make late
+times noisy. So converged pairs of a first run are *deflated*: each counts 1/n exactly, and probes see their complement.
+Vectors are re-orthogonalised in full, so no eigenvalue appears twice; memory is (steps + deflated + 3) vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+
+from quprop.errors import QupropError
+from quprop.seeds import generator_of
+
+Matvec = Callable[[np.ndarray], np.ndarray]
+DIVERGED = "the operator returned numbers that are not finite: the network has diverged here"
+CONVERGED = 1e-3  # residual over spread at which a pair is deflated; its eigenvalue is then right to about its square
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """A spectral density as weighted points.
+
+    ``exact``      eigenvalues that count 1/dimension each
+    ``runs``       of each probe nodes and weights; the weights of a run sum to 1 - len(exact)/dimension
+    ``products``   operator applications spent
+    ``edge_errors`` residuals of the least and the greatest node: an eigenvalue lies within this distance of it
+    """
+
+    dimension: int
+    exact: np.ndarray
+    runs: tuple[tuple[np.ndarray, np.ndarray], ...]
+    products: int
+    edge_errors: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def nodes(self) -> np.ndarray:
+        return np.concatenate([self.exact, *[nodes for nodes, _ in self.runs]])
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of `nodes`; they sum to 1."""
+        exact = np.full(len(self.exact), 1 / self.dimension)
+        return np.concatenate([exact, *[weights / len(self.runs) for _, weights in self.runs]])
+
+    @property
+    def least(self) -> float:
+        return float(self.nodes.min())
+
+    @property
+    def greatest(self) -> float:
+        return float(self.nodes.max())
+
+    def mean(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+        """(1/n) tr f(H) and its standard error over probes: 0 for a spectrum without probes, nan for one probe."""
+        fixed = float(np.sum(function(self.exact))) / self.dimension if len(self.exact) else 0.0
+        if not self.runs:
+            return fixed, 0.0
+        values = np.array([weights @ function(nodes) for nodes, weights in self.runs])
+        error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+        return fixed + float(values.mean()), error
+
+    def shifted(self, by: float) -> Spectrum:
+        """The spectrum of H + by."""
+        runs = tuple((nodes + by, weights) for nodes, weights in self.runs)
+        return Spectrum(self.dimension, self.exact + by, runs, self.products, self.edge_errors)
+
+    def density(self, grid: np.ndarray, width: float | None = None) -> np.ndarray:
+        """The density on `grid` (points,), every node a Gaussian of deviation `width` (default a hundredth of the
+        spread)."""
+        nodes, weights = self.nodes, self.weights
+        if width is None:
+            width = max(1e-12, 0.01 * (self.greatest - self.least))
+        scaled = (np.asarray(grid)[:, None] - nodes) / width
+        return np.exp(-0.5 * scaled**2) @ weights / (width * np.sqrt(2 * np.pi))  # (points,)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "least": self.least,
+            "greatest": self.greatest,
+            "edge_errors": list(self.edge_errors),
+            "nodes": self.nodes.tolist(),
+            "weights": self.weights.tolist(),
+            "probes": len(self.runs),
+            "exact_eigenvalues": len(self.exact),
+            "products": self.products,
+        }
+
+
+def exact_spectrum(eigenvalues: np.ndarray, products: int = 0) -> Spectrum:
+    """The spectrum of known eigenvalues (n,)."""
+    return Spectrum(len(eigenvalues), np.sort(np.asarray(eigenvalues, float)), (), products)
+
+
+@dataclass(frozen=True, eq=False)
+class Lanczos:
+    """One run of m <= steps steps: H Q' = Q' T + residual, Q (m, n) orthonormal rows, T tridiagonal."""
+
+    nodes: np.ndarray  # (m,) eigenvalues of T, ascending
+    vectors: np.ndarray  # (m, m) eigenvectors of T in columns
+    residuals: np.ndarray  # (m,) norms of H u - t u for the Ritz pairs (t, u)
+    basis: np.ndarray  # Q (m, n)
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self.vectors[0] ** 2
+
+
+def lanczos(matvec: Matvec, start: np.ndarray, steps: int, deflated: np.ndarray | None = None) -> Lanczos:
+    """Lanczos from `start` (n,) with full re-orthogonalisation, orthogonal to the orthonormal rows of `deflated` (k,
+    n); it ends early where the Krylov space does."""
+    n, dtype = len(start), start.dtype
+    basis = np.empty((steps, n), dtype)
+    diagonal, off = np.empty(steps), np.empty(steps)
+
+    def orthogonal(w: np.ndarray, m: int) -> np.ndarray:
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            if deflated is not None and len(deflated):
+                w = w - (deflated @ w) @ deflated
+            w = w - (basis[:m] @ w) @ basis[:m]
+        return w
+
+    w = orthogonal(start, 0)
+    basis[0] = w / np.linalg.norm(w)
+    scale = 0.0
+    for j in range(steps):
+        w = matvec(basis[j])
+        diagonal[j] = float(basis[j] @ w)
+        w = orthogonal(w, j + 1)
+        off[j] = float(np.linalg.norm(w))
+        scale = max(scale, abs(diagonal[j]) + off[j])
+        if not np.isfinite(diagonal[j] + off[j]):
+            raise QupropError(DIVERGED)
+        if off[j] <= 100 * np.finfo(dtype).eps * scale:
+            off[j] = 0.0
+            break
+        if j + 1 < steps:
+            basis[j + 1] = w / off[j]
+    m = j + 1
+    nodes, vectors = eigh_tridiagonal(diagonal[:m], off[: m - 1])
+    return Lanczos(nodes, vectors, off[m - 1] * np.abs(vectors[-1]), basis[:m])
+
+
+def spectrum_of(
+    matvec: Matvec,
+    dimension: int,
+    rng: int | np.random.Generator,
+    *,
+    steps: int = 64,
+    probes: int = 4,
+    deflate: bool = True,
+    precision: str = "double",
+    progress: Callable[[int, int], None] | None = None,
+) -> Spectrum:
+    """The spectral density of a symmetric operator (n,) -> (n,).
+
+    ``steps``, ``probes``  Lanczos steps a run, runs averaged; (probes + 1) steps products with `deflate`, else probes
+                           steps. Where n products are no more than that, the whole matrix is formed and the spectrum is
+                           exact
+    ``deflate``            spend a first run on the ends of the spectrum (see the top of this file)
+    ``precision``          of the vectors, "double" or "single"
+    ``progress``           called with products done and products planned
+    """
+    rng = generator_of(rng)
+    for name, value in (("dimension", dimension), ("steps", steps), ("probes", probes)):
+        if value < 1:
+            raise QupropError(f"{name} must be at least 1, got {value}")
+    dtype = np.float64 if precision == "double" else np.float32
+    planned = (probes + deflate) * steps
+    exact = dimension <= planned
+    count = 0
+
+    def product(v: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += 1
+        result = matvec(v)
+        if progress is not None:
+            progress(count, dimension if exact else planned)
+        return result
+
+    if exact:
+        matrix = np.stack([product(row) for row in np.eye(dimension, dtype=dtype)])
+        if not np.all(np.isfinite(matrix)):
+            raise QupropError(DIVERGED)
+        return exact_spectrum(np.linalg.eigvalsh((matrix + matrix.T) / 2), count)
+    kept, fixed = np.empty((0, dimension), dtype), np.empty(0)
+    errors: dict[float, float] = {}
+    if deflate:
+        first = lanczos(product, rng.standard_normal(dimension).astype(dtype), steps)
+        spread = float(np.abs(first.nodes).max()) or 1.0
+        good = first.residuals <= CONVERGED * spread
+        fixed = first.nodes[good]
+        kept = (first.vectors[:, good].T.astype(dtype)) @ first.basis
+        errors |= dict(zip(first.nodes, first.residuals, strict=True))
+        del first
+    share = 1 - len(fixed) / dimension
+    runs = []
+    for _ in range(probes):
+        run = lanczos(product, rng.standard_normal(dimension).astype(dtype), steps, kept)
+        runs.append((run.nodes, run.weights * share))
+        errors |= dict(zip(run.nodes, run.residuals, strict=True))
+    result = Spectrum(dimension, fixed, tuple(runs), count)
+    edges = (errors[result.least], errors[result.greatest])
+    return Spectrum(dimension, fixed, tuple(runs), count, (float(edges[0]), float(edges[1])))

@@ -1,0 +1,49 @@
+"""PyTorch and curvlinops, the extra ``torch``: imported when first needed, and missed with one sentence."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from quprop.errors import QupropError
+
+INSTALL = "pip install 'quprop[torch]'"
+PRECISIONS = ("double", "single")
+
+
+def load_torch(purpose: str) -> ModuleType:
+    """The module torch; without it a QupropError that says what `purpose` needed it."""
+    try:
+        import torch
+    except ImportError:
+        raise QupropError(f"{purpose} needs PyTorch, which is not installed: {INSTALL}") from None
+    _first_forward_derivative(torch)
+    return torch
+
+
+def load_curvlinops(purpose: str) -> ModuleType:
+    """The module curvlinops; without it a QupropError that says what `purpose` needed it."""
+    load_torch(purpose)
+    try:
+        import curvlinops
+    except ImportError:
+        raise QupropError(f"{purpose} needs curvlinops-for-pytorch, which is not installed: {INSTALL}") from None
+    return curvlinops
+
+
+def dtype_of(precision: str) -> Any:
+    """torch.float64 for ``double``, torch.float32 for ``single``."""
+    torch = load_torch("a precision of networks")
+    if precision not in PRECISIONS:
+        raise QupropError(f"precision is 'double' or 'single', got {precision!r}")
+    return torch.float64 if precision == "double" else torch.float32
+
+
+@lru_cache(maxsize=1)
+def _first_forward_derivative(torch: ModuleType) -> None:
+    """PyTorch 2.13 warns of its own use of torch.jit at the first forward-mode derivative: take that one quietly."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))

@@ -1,0 +1,116 @@
+"""Data for classical networks: shapes, both published formats of CIFAR, and what is said of data that is not there."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from quprop.carleman import data as datasets
+from quprop.carleman import networks
+from quprop.errors import QupropError
+
+
+@pytest.mark.parametrize("name, shape, classes", [("digits", (1, 8, 8), 10), ("wine", (13,), 3), ("iris", (4,), 3)])
+def test_shipped_data_have_their_shapes(name, shape, classes):
+    data = datasets.load(name)
+    assert data.input_shape == shape and data.classes == classes
+    assert np.all(np.bincount(data.y_train) > 0) and len(data.first(train=20).y_train) == 20
+
+
+def test_tensors_have_the_precision_asked_for():
+    torch = pytest.importorskip("torch")
+    x, y = datasets.load("iris").first(test=5).test("single")
+    assert x.shape == (5, 4) and x.dtype == torch.float32 and y.dtype == torch.int64
+    assert datasets.load("iris").train()[0].dtype == torch.float64
+
+
+def cifar_files(folder, name, version, rng):
+    """CIFAR's layout with 3 random images a file, written by this test from the published description."""
+    inner, train, test = datasets.FILES[name][version]
+    (folder / inner).mkdir()
+    images, fine = [], []
+    for file in train + test:
+        pixels = rng.integers(256, size=(3, 3072), dtype=np.uint8)
+        coarse, labels = rng.integers(10, size=3), rng.integers(10 if name == "cifar10" else 100, size=3)
+        if version == "python":
+            keys = {b"labels": labels.tolist()}
+            if name == "cifar100":
+                keys = {b"fine_labels": labels.tolist(), b"coarse_labels": coarse.tolist()}
+            content = pickle.dumps({b"data": pixels, b"batch_label": b"x", **keys}, protocol=2)
+        else:
+            columns = [labels] if name == "cifar10" else [coarse, labels]
+            content = np.column_stack([*columns, pixels]).astype(np.uint8).tobytes()
+        (folder / inner / file).write_bytes(content)
+        images.append(pixels)
+        fine.append(labels)
+    return np.concatenate(images), np.concatenate(fine)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("version", ["python", "binary"])
+@pytest.mark.parametrize("name", datasets.CIFAR)
+def test_cifar_is_read_in_both_published_formats(tmp_path, name, version, inside):
+    images, labels = cifar_files(tmp_path, name, version, np.random.default_rng(1))
+    folder = tmp_path / datasets.FILES[name][version][0] if inside else tmp_path
+    data = datasets.load(name, folder=folder)
+    assert np.array_equal(np.concatenate([data.y_train, data.y_test]), labels)
+    green = images[:, 1024 + 32 * 5 + 7] / 255  # green channel, row 5, column 7
+    found = np.concatenate([data.x_train, data.x_test])[:, 1, 5, 7]
+    assert np.allclose(found, (green - 0.4822) / 0.1994, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda p: datasets.load("digit"), "did you mean 'digits'"),
+        (lambda p: datasets.load("cifar10"), "give its path"),
+        (lambda p: datasets.load("cifar100", folder=p), "does not hold cifar100: expected 'cifar-100-python'"),
+        (lambda p: datasets.load("cifar10", folder=p / "none"), "is no folder"),
+        (lambda p: datasets.load("digits", folder=p), "takes no folder"),
+        (lambda p: datasets.load("wine").first(train=1000), "from 1 to 133"),
+        (lambda p: next(datasets.batches(np.ones(3), np.ones(3), 4, np.random.default_rng(0))), "batch size is from 1"),
+    ],
+)
+def test_data_that_is_not_there_gets_one_sentence(tmp_path, call, message):
+    with pytest.raises(QupropError, match=message):
+        call(tmp_path)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("a pickle ran code",))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02nonsense", pickle.dumps({b"data": Evil()})])
+def test_a_damaged_or_foreign_pickle_is_refused_and_not_run(tmp_path, content, capsys):
+    cifar_files(tmp_path, "cifar10", "python", np.random.default_rng(1))
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(content)
+    with pytest.raises(QupropError, match="is not the published pickle"):
+        datasets.load("cifar10", folder=tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_or_cut_file_is_named(tmp_path):
+    cifar_files(tmp_path, "cifar10", "binary", np.random.default_rng(1))
+    path = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(QupropError, match=r"data_batch_2.bin' is damaged"):
+        datasets.load("cifar10", folder=tmp_path)
+    path.unlink()
+    with pytest.raises(QupropError, match=r"data_batch_2.bin' is missing"):
+        datasets.load("cifar10", folder=tmp_path)
+
+
+def test_batches_visit_every_sample_once_an_epoch():
+    x = np.arange(10)
+    source = datasets.batches(x, x, 5, np.random.default_rng(0))
+    seen = [np.concatenate([next(source)[0] for _ in range(2)]) for _ in range(3)]
+    assert all(np.array_equal(np.sort(s), x) for s in seen)
+    assert not np.array_equal(seen[0], seen[1])
+
+
+def test_without_torch_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(QupropError, match=r"needs PyTorch, which is not installed: pip install 'quprop\[torch\]'"):
+        networks.make("mlp", (1, 8, 8), 10, seed=0)
