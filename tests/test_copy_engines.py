@@ -403,7 +403,7 @@ def test_refusals_name_the_engine_that_could():
     batch = ProductSumEngine().prepare(psi, 40)
     with pytest.raises(QupropError, match="symmetric, bosonic and gaussian"):
         batch.probability(Check(Z, 0.5, 3.0, "gaussian"))
-    with pytest.raises(QupropError, match="symmetric, gaussian and mean_field"):
+    with pytest.raises(QupropError, match="symmetric, bosonic, gaussian and mean_field"):
         batch.read(Z, 3.0, 0)
     dense = Event.dense(np.diag([1.0, 0.0]))
     for engine in (SymmetricEngine(), CommutingEngine()):

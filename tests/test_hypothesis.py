@@ -520,6 +520,8 @@ def test_nothing_but_paulis_and_numbers_goes_in(name):
         | {"bond_dimension", "cutoff", "max_terms", "smallest"},
         "predict": {"pauli"},
         "update": {"pauli", "step"},
+        "predict_matrix": {"observable"},  # an event that is asked, of a dense hypothesis
+        "update_matrix": {"observable", "step"},
         "rotate": {"pauli", "angle"},
     }
     public = {k for k, f in vars(HYPOTHESES[name]).items() if inspect.isfunction(f) and not k.startswith("_")}

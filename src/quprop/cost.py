@@ -67,7 +67,7 @@ class Cost:
             f"{short(self.measurements)} runs",
             f"{short(self.rotations)} rotations",
             f"depth {short(self.depth)}",
-            f"{self.qubits} qubits",
+            f"{short(self.qubits)} qubits",
         ]
         if self.classical_ops:
             parts.append(f"{short(self.classical_ops)} classical multiply-adds")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
+from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.losses import Fidelity, Loss
 from quprop.model import Model
@@ -25,11 +26,34 @@ class Objective:
 
     Counts what it asks of the engine, in samples: ``values`` (expectations only) and ``gradients`` (forward and
     backward sweep).
+
+    method: a gradient method, its budget included, that estimates the gradient by theta in place of the backward sweep;
+    `cost` is what it executed. It is compiled once, for weights 1 of all observables, and estimates sum_k w_k d<O_k>
+    for every sample, w being the loss's derivative by the outputs: its budget holds for weights 1. Values, and with
+    them the loss, its derivative by the outputs and the gradient of a head, stay exact.
     """
 
-    def __init__(self, model: Model, loss: Loss, *, head: bool, engine: Any, precision: str, threads: int | None):
+    def __init__(
+        self,
+        model: Model,
+        loss: Loss,
+        *,
+        head: bool,
+        engine: Any,
+        precision: str,
+        threads: int | None,
+        method: Any = None,
+    ) -> None:
         if head and not loss.supports_head:
             raise QupropError(f"{type(loss).__name__} looks at the state and takes no head: leave out head=True")
+        if method is not None and isinstance(loss, Fidelity):
+            raise QupropError(
+                "gradient methods differentiate expectations of observables, got the fidelity loss; leave out method="
+            )
+        if method is not None and not hasattr(method, "compile"):
+            raise QupropError(f"method is a gradient method such as ParameterShift(shots=1000), got {method!r}")
+        self.method, self.cost = method, Cost()
+        self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self._options = {"engine": engine, "precision": precision, "threads": threads}
         self.n_outputs = 1 if isinstance(loss, Fidelity) else model.n_observables
@@ -65,9 +89,14 @@ class Objective:
         return params["scale"] * values + params["bias"] if self.head else values
 
     def loss_and_grad(
-        self, params: Params, x: np.ndarray | None, y: np.ndarray | None
+        self, params: Params, x: np.ndarray | None, y: np.ndarray | None, rng: np.random.Generator | None = None
     ) -> tuple[float, Params, np.ndarray]:
-        """The loss, its gradient for every entry of ``params``, and the outputs (B, K) after the head."""
+        """The loss, its gradient for every entry of ``params``, and the outputs (B, K) after the head.
+
+        rng: what a gradient method draws its shots with.
+        """
+        if self.plan is not None:
+            return self._estimated(params, x, y, rng)
         if isinstance(self.loss, Fidelity):
             values, pullback = overlap_vjp(self.model, params["theta"], x, self.loss.target)
         else:
@@ -81,6 +110,24 @@ class Objective:
             d_theta = pullback(through[0])[0]
         else:
             d_theta = pullback(through, sum_theta=True)[0]
+        gradients: Params = {"theta": np.asarray(d_theta, float)}
+        if self.head:
+            gradients |= {"scale": (cotangent * values).sum(axis=0), "bias": cotangent.sum(axis=0)}
+        return loss, gradients, outputs
+
+    def _estimated(
+        self, params: Params, x: np.ndarray | None, y: np.ndarray | None, rng: np.random.Generator | None
+    ) -> tuple[float, Params, np.ndarray]:
+        assert self.plan is not None
+        values = np.reshape(simulate.expectation(self.model, params["theta"], x, **self._options), (-1, self.n_outputs))
+        self.values += len(values)
+        self.gradients += len(values)
+        outputs = self.apply_head(params, values)
+        loss, cotangent = self.loss(outputs, y)
+        through = cotangent * params["scale"] if self.head else cotangent
+        found = self.plan.estimate(params["theta"], x, rng, weights=through if x is not None else through[0])
+        self.cost += found.cost
+        d_theta = found.value if x is None else found.value.sum(axis=0)
         gradients: Params = {"theta": np.asarray(d_theta, float)}
         if self.head:
             gradients |= {"scale": (cotangent * values).sum(axis=0), "bias": cotangent.sum(axis=0)}

@@ -1,8 +1,8 @@
 """The training loop: a model, a loss and an optimiser, checkpointed so that a killed run resumes bit for bit.
 
-Each step is one exact gradient (a forward and a backward sweep). Everything random comes from one generator whose state
-is in the checkpoint, and everything a step depends on is in the checkpoint too, so where a run was cut does not show in
-its parameters.
+Each step is one exact gradient (a forward and a backward sweep), or an estimate of it by a gradient method. Everything
+random comes from one generator whose state is in the checkpoint, and everything a step depends on is in the checkpoint
+too, so where a run was cut does not show in its parameters.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.lbfgs import run_lbfgs
 from quprop.losses import LOSSES, Loss
@@ -27,6 +28,8 @@ from quprop.objective import Data, Objective, Params, check_data, require_memory
 from quprop.optimise import LBFGS, Optimiser, adam, apply_updates, tree_fill, tree_leaves
 from quprop.report.progress import TrainingProgress
 from quprop.runs import RunFolder, versions
+
+_NOT_SHOWN = ("step", "epoch", "seconds", "loss", "copies", "rotations")  # of a history line, in the progress bar
 
 
 class TrainingFailed(RuntimeError):
@@ -45,8 +48,9 @@ class Trained:
     status: str
     seconds: float
     values: int  # model values asked for, one a sample
-    gradients: int  # exact gradients asked for, one a sample
+    gradients: int  # gradients asked for, one a sample; exact ones unless `method` was given
     history: list[dict[str, Any]] = field(repr=False)
+    cost: Cost = field(default_factory=Cost)  # what the gradient method executed; nothing for exact gradients
 
     @property
     def theta(self) -> np.ndarray:
@@ -62,6 +66,7 @@ def train(
     optimiser: Optimiser | LBFGS | Any = None,
     params: Params | np.ndarray | None = None,
     head: bool = False,
+    method: Any = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -74,7 +79,7 @@ def train(
     precision: str = "double",
     threads: int | None = None,
 ) -> Trained:
-    """Minimise ``loss`` of ``model`` over its parameters, with exact gradients.
+    """Minimise ``loss`` of ``model`` over its parameters, with exact gradients or those of a gradient method.
 
     model, loss: what is trained; a name of ``losses.LOSSES`` or a loss object, such as ``Fidelity(target)``.
     data: inputs (samples, n_inputs), or (inputs, targets); None for a model without inputs. test: the same, looked at
@@ -84,6 +89,12 @@ def train(
     params: where to begin: theta (n_params,), or a dictionary with ``theta`` and, with a head, ``scale`` and ``bias``
         (n_observables,). Default: theta drawn uniformly from [-pi, pi) with ``rng``.
     head: outputs are scale * <O_k> + bias, both trained: a classifier's logits are not bound to [-1, 1].
+    method: a gradient method of :mod:`quprop.gradients` with its budget, such as ``ParameterShift(shots=100)``: what
+        estimates the gradient by theta of every step, for every sample, with shots drawn by ``rng``. Its budget is for
+        the sum of all observables with weight 1; multiplied with the loss's derivatives it makes the gradient. The
+        loss, its derivatives by the outputs and the metrics stay exact (simulated, no shots). ``Trained.cost`` and, in
+        the history, "copies" and "rotations" say what it executed. A method that carries something from step to step
+        (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed.
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
@@ -93,7 +104,7 @@ def train(
     """
     loss = _loss(loss)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
-    objective = Objective(model, loss, head=head, engine=engine, precision=precision, threads=threads)
+    objective = Objective(model, loss, head=head, engine=engine, precision=precision, threads=threads, method=method)
     optimiser = adam(0.01) if optimiser is None else optimiser
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:
@@ -112,6 +123,11 @@ def train(
         raise QupropError(
             f"L-BFGS takes the full batch of {samples} samples, got batch_size={batch_size}: leave it out, or choose "
             "adam"
+        )
+    if isinstance(optimiser, LBFGS) and method is not None:
+        raise QupropError(
+            f"L-BFGS compares neighbouring gradients and needs exact ones, got method={method!r}: leave it out, or "
+            "choose adam"
         )
     if not isinstance(optimiser, LBFGS) and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
         raise QupropError(
@@ -176,6 +192,7 @@ class _Job:
             self.rng.bit_generator.state = meta["rng"]
             self.spent = meta["seconds"]
             self.objective.values, self.objective.gradients = meta["values"], meta["gradients"]
+            self.objective.cost = Cost(**meta.get("cost", {}))
         return found
 
     def save(self, params: Params, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, now: bool = False) -> None:
@@ -186,6 +203,7 @@ class _Job:
             "seconds": self.seconds(),
             "values": self.objective.values,
             "gradients": self.objective.gradients,
+            "cost": self.objective.cost.as_dict(),
         }
         self.folder.write_checkpoint({**{f"params/{k}": v for k, v in params.items()}, **arrays}, {**common, **meta})
         self._saved = time.monotonic()
@@ -201,7 +219,9 @@ class _Job:
 
     def result(self, params: Params, loss: float, metrics: dict[str, float], steps: int, status: str) -> Trained:
         o = self.objective
-        return Trained(params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history)
+        return Trained(
+            params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost
+        )
 
     # -- (init, update) pairs -----------------------------------------------------------------------------------------
 
@@ -248,7 +268,7 @@ class _Job:
                             order = self.rng.permutation(len(self.data[0]))
                         chosen = order[position * self.batch : (position + 1) * self.batch]
                         x, y = self.data[0][chosen], None if self.data[1] is None else self.data[1][chosen]
-                loss, gradients, outputs = objective.loss_and_grad(params, x, y)
+                loss, gradients, outputs = objective.loss_and_grad(params, x, y, self.rng)
                 updates, state = self.optimiser.update(gradients, state, params)
                 params = apply_updates(params, updates)
                 size = len(outputs)
@@ -262,7 +282,7 @@ class _Job:
                 if step % self.per_epoch == 0 or step == total:
                     last = self._epoch(step, loss_sum / seen, metric_sum / seen if metric is not None else None, params)
                     loss_sum, metric_sum, seen = 0.0, 0.0, 0
-                shown = {k: v for k, v in (last or {}).items() if k not in ("step", "epoch", "seconds", "loss")}
+                shown = {k: v for k, v in (last or {}).items() if k not in _NOT_SHOWN}
                 bar.update(step, loss if seen else last["loss"], shown)  # type: ignore[index]
                 if interrupt.hit and step < total:
                     status = "interrupted"
@@ -282,6 +302,8 @@ class _Job:
             line["test_loss"], test_metric = self.objective.evaluate(params, *self.test)
             if test_metric is not None:
                 line[f"test_{name}"] = test_metric
+        if self.objective.method is not None:
+            line |= {"copies": self.objective.cost.copies, "rotations": self.objective.cost.rotations}
         line["seconds"] = round(self.seconds(), 3)
         self.record(line)
         return line
@@ -406,6 +428,7 @@ def _folder(
             "seed": seed,
             "parameters": {k: list(v.shape) for k, v in params.items()},
             "precision": objective.precision,
+            **({} if objective.method is None else {"method": repr(objective.method)}),
         },
         "versions": versions(),
     }
@@ -420,6 +443,11 @@ def _folder(
                     f"the run in {folder.path} has {section}.{key} = {kept}, got {value}: resume with what it was "
                     "started with"
                 )
+    if objective.method is None and folder.definition.get("train", {}).get("method") is not None:
+        raise QupropError(
+            f"the run in {folder.path} has train.method = {folder.definition['train']['method']}, got exact gradients: "
+            "resume with what it was started with"
+        )
     return folder
 
 

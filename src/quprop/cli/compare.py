@@ -18,6 +18,7 @@ from quprop.config import override, read_toml
 from quprop.cost import short, short_bytes
 from quprop.errors import QupropError, nearest
 from quprop.executor import open_executor
+from quprop.gradients import FORMULAS
 from quprop.hardware import PRESETS, hardware, human_seconds
 from quprop.model import Model
 from quprop.problems.run import configure, find
@@ -204,22 +205,29 @@ def _costs(found: Comparison) -> Table:
     table = _table("what it executes", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω mem.")
     value = found.value
     table.add_row("the value F", *_counts(value), "1", "1")
-    for row in found.rows:
+    for row in _in_order(found):
         counts = ("-", "-", "-", *_counts(row.cost)[3:]) if row.simulated else _counts(row.cost)
         table.add_row(row.name, *counts, _ratio(row.omega_time), _ratio(row.omega_memory))
     return table
 
 
+def _in_order(found: Comparison) -> list[MethodRow]:
+    """What a simulator alone can do first, then the cheapest in rotations first, formulas last."""
+    formulas = [r for r in found.rows if r.name in FORMULAS]
+    others = [r for r in found.rows if r.name not in FORMULAS]
+    return sorted(others, key=lambda r: (not r.simulated, r.cost.rotations)) + formulas
+
+
 def _counts(cost: Any) -> tuple[str, ...]:
     return (
         *(_compact(n) for n in (cost.copies, cost.measurements, cost.rotations, cost.depth)),
-        str(cost.qubits),
+        _compact(cost.qubits),
     )
 
 
 def _errors(found: Comparison) -> Table:
     table = _table("what comes out", "error", "expected", "class. ops", "class. mem", f"on {found.hardware.name[:14]}")
-    for row in found.rows:
+    for row in _in_order(found):
         table.add_row(
             row.name,
             "not run" if row.measured is None else f"{row.measured:.2g}",

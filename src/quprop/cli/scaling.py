@@ -144,8 +144,7 @@ def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> Non
         title_style="",
     )
     for name, justify in (
-        ("family", "left"),
-        ("method", "left"),
+        ("family, method", "left"),
         ("error", "right"),
         ("a", "right"),
         ("a, no log", "right"),
@@ -153,10 +152,14 @@ def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> Non
         ("", "left"),
     ):
         view.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    family = ""
     for fit in found:
+        if fit.family != family:
+            family = fit.family
+            view.add_row(family)
         theory = "" if fit.theory is None else f"{fit.theory:.3g}"
         view.add_row(
-            fit.family, fit.method, f"{fit.max_error:g}", f"{fit.raw.value:.3f}", str(fit.reduced), theory, fit.verdict
+            f"  {fit.method}", f"{fit.max_error:g}", f"{fit.raw.value:.3f}", str(fit.reduced), theory, fit.verdict
         )
     console.print(view)
     console.print()

@@ -10,10 +10,13 @@ from quprop.gradients.commuting_blocks import CommutingBlocks
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.finite_difference import FiniteDifference
 from quprop.gradients.forward_gradient import ForwardGradient
+from quprop.gradients.fully_gentle import FullyGentle
+from quprop.gradients.gentle_sweep import GentleSweep
 from quprop.gradients.hadamard_test import HadamardTest
 from quprop.gradients.method import Method, gradient
 from quprop.gradients.pair_state import PairState
 from quprop.gradients.parameter_shift import ParameterShift
+from quprop.gradients.quantum_backprop import QuantumBackprop
 from quprop.gradients.random_components import RandomComponents
 from quprop.gradients.shot_noise import ShotNoise
 from quprop.gradients.spsa import SPSA
@@ -25,9 +28,12 @@ METHODS: dict[str, Any] = {
     "commuting_blocks": CommutingBlocks,
     "finite_difference": FiniteDifference,
     "forward_gradient": ForwardGradient,
+    "fully_gentle": FullyGentle,
+    "gentle_sweep": GentleSweep,
     "hadamard_test": HadamardTest,
     "pair_state": PairState,
     "parameter_shift": ParameterShift,
+    "quantum_backprop": QuantumBackprop,
     "random_components": RandomComponents,
     "shot_noise": ShotNoise,
     "spsa": SPSA,
@@ -48,10 +54,13 @@ __all__ = [
     "Estimate",
     "FiniteDifference",
     "ForwardGradient",
+    "FullyGentle",
+    "GentleSweep",
     "HadamardTest",
     "Method",
     "PairState",
     "ParameterShift",
+    "QuantumBackprop",
     "RandomComponents",
     "ShotNoise",
     "gradient",

@@ -49,7 +49,9 @@ def draw_scaling(fits: Sequence[Fit], max_error: float) -> bytes:
         panel.set_title(_plain(family), fontsize=9)
         panel.set_xlabel("parameters M")
         panel.set_ylabel("rotations executed")
-        panel.legend(frameon=False, fontsize=6.5)
+        low, high = panel.get_ylim()
+        panel.set_ylim(low, high * (high / low) ** 0.45)  # room for the legend above the points
+        panel.legend(frameon=False, fontsize=6.5, loc="upper left")
     figure.suptitle(
         f"One gradient at max-norm error {max_error:g} (unless said); exponents with ln M divided out, 95 % intervals",
         fontsize=9,

@@ -147,7 +147,8 @@ def tasks(
             for m in family.sizes(top):
                 if m < low:
                     continue
-                for instance in range(instances):
+                # Few sizes and random directions: more points where they cost little, for a narrower interval.
+                for instance in range(instances * (4 if method in COARSER and m < top else 1)):
                     settings = {
                         "family": family.name,
                         "method": method,

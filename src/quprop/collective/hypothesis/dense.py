@@ -9,6 +9,7 @@ import numpy as np
 
 from quprop.collective.hypothesis.protocol import count, number, positive, require_held
 from quprop.collective.hypothesis.vectors import INNER_OPS, applied, expectations, rotate
+from quprop.errors import QupropError
 from quprop.pauli import PauliString
 
 # Hermitian eigendecomposition with vectors: 9 d^3 real flops for real matrices (Golub and Van Loan, Matrix
@@ -62,11 +63,46 @@ class DenseHypothesis:
         self.updates += 1
         if pauli.weight == 0:
             return  # a multiple of the identity is taken away by the normalisation
-        dim = 2**self.n
+        self._start()
+        assert self._vectors is not None
+        self._exponentiate(applied(self._vectors, pauli), half)
+
+    def predict_matrix(self, observable: np.ndarray) -> float:
+        """tr(sigma A) of a Hermitian matrix (2^n, 2^n): what `predict` is for events that are no Pauli strings."""
+        matrix = self._fitting(observable)
         if self._vectors is None:
-            self._vectors, self._logs = np.eye(dim, dtype=complex), np.zeros(dim)
-        inside = self._vectors.conj().T @ applied(self._vectors, pauli)  # V† P V
-        inside *= half
+            return float(np.trace(matrix).real) / 2**self.n
+        self.classical_ops += 4 * len(matrix) ** 3
+        return float(self._weights @ np.einsum("jk,jk->k", self._vectors.conj(), matrix @ self._vectors).real)
+
+    def update_matrix(self, observable: np.ndarray, step: float) -> None:
+        """log sigma += step * A, renormalised, for a Hermitian matrix (2^n, 2^n)."""
+        matrix = self._fitting(observable)
+        step = number(step, "step")
+        self.updates += 1
+        self._start()
+        assert self._vectors is not None
+        self._exponentiate(matrix @ self._vectors, step)
+        self.classical_ops += 4 * len(matrix) ** 3
+
+    def _fitting(self, observable: np.ndarray) -> np.ndarray:
+        matrix = np.asarray(observable)
+        if matrix.shape != (2**self.n, 2**self.n):
+            raise QupropError(
+                f"the hypothesis has {self.n} qubits and takes matrices of size {2**self.n}, got shape {matrix.shape}"
+            )
+        return matrix
+
+    def _start(self) -> None:
+        if self._vectors is None:
+            self._vectors, self._logs = np.eye(2**self.n, dtype=complex), np.zeros(2**self.n)
+
+    def _exponentiate(self, turned: np.ndarray, step: float) -> None:
+        """log sigma += step * A, from `turned` = A V."""
+        assert self._vectors is not None
+        dim = 2**self.n
+        inside = self._vectors.conj().T @ turned  # V† A V
+        inside *= step
         inside[np.diag_indices(dim)] += self._logs
         self._logs, turn = np.linalg.eigh(inside)
         self._vectors = self._vectors @ turn
