@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from quprop.angle import inputs, params
+from quprop.ansatz_slpa import stabilizer_logical_product
 from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest
 from quprop.pauli import PauliString, PauliSum
@@ -244,6 +245,7 @@ ANSATZE: dict[str, Callable[..., Circuit]] = {
     "data_reuploading": data_reuploading,
     "commuting_generator": commuting_generator,
     "random_pauli_rotations": random_pauli_rotations,
+    "stabilizer_logical_product": stabilizer_logical_product,
 }
 
 
