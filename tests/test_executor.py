@@ -90,6 +90,7 @@ def test_the_seed_is_made_from_the_key(jobs):
     assert results(run_tasks([task]))[0]["value"] == expected.tolist()
 
 
+@pytest.mark.slow
 def test_any_executor_and_any_number_of_workers_give_the_same_rows(jobs):
     alone = run_tasks(draws(jobs))
     with ThreadPoolExecutor(3) as threads:
@@ -133,6 +134,7 @@ def test_a_killed_worker_loses_no_row(jobs, tmp_path):
     assert len((tmp_path / "a" / "1").read_text()) >= 2  # it did die the first time
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_kept(jobs, tmp_path):
     out = tmp_path / "rows.jsonl"
     with (
@@ -165,6 +167,7 @@ def test_two_processes_do_not_write_one_file(jobs, tmp_path):
         run_tasks(draws(jobs, 1), out=out, progress=lambda *_: run_tasks(draws(jobs, 2), out=out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopping_the_program_leaves_the_rows_and_no_processes(number, jobs, tmp_path):
     out = tmp_path / "rows.jsonl"

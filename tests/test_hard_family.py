@@ -173,8 +173,8 @@ def test_a_wrong_likelihood_is_caught(monkeypatch):
     "strategy, a, copies",
     [
         ("mub", 0.6, 90),
-        ("clifford", 0.6, 90),
-        ("pauli", 0.6, 90),
+        pytest.param("clifford", 0.6, 90, marks=pytest.mark.slow),
+        pytest.param("pauli", 0.6, 90, marks=pytest.mark.slow),
         ("bell", 0.6, 60),
         ("mub", 0.1, 4000),
         ("bell", 0.2, 8000),
