@@ -1,6 +1,7 @@
 """Training with the gradients of a gradient method: `train(..., method=...)`."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -109,3 +110,33 @@ def test_what_cannot_be_trained_so_is_refused(model):
         run(model, method=method, loss=qpr.Fidelity(np.eye(1, 4)[0]))
     with pytest.raises(QupropError, match="method is a gradient method such as"):
         run(model, method="parameter_shift")
+
+
+def test_any_executor_and_any_number_of_workers_give_the_same_run(reading):
+    """And the same cost as without one; the samples' seeds come from the run's generator, not from the workers."""
+    model, data = reading
+    options = {"data": data, "loss": "cross_entropy", "method": ParameterShift(shots=50), "batch_size": 4}
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(3) as three:
+        runs = [run(model, executor=e, **options) for e in (one, three)]
+    assert np.array_equal(runs[0].theta, runs[1].theta)
+    assert runs[0].cost == runs[1].cost == run(model, **options).cost
+
+
+def test_an_executor_estimates_without_bias(model):
+    """One step of plain descent without data: the mean step over repeats is the exact one."""
+    step = {"steps": 1, "optimiser": qpr.sgd(1.0)}
+    exact = run(model, **step).theta
+    with ThreadPoolExecutor(1) as executor:
+        found = np.array(
+            [
+                run(model, method=ParameterShift(shots=200), executor=executor, **{**step, "rng": k}).theta
+                for k in range(60)
+            ]
+        )
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert np.all(np.abs(found.mean(axis=0) - exact) < 5 * error)
+
+
+def test_an_executor_without_a_method_is_refused(model):
+    with ThreadPoolExecutor(1) as executor, pytest.raises(QupropError, match="pass method=, or leave out executor="):
+        run(model, executor=executor)

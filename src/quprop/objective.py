@@ -3,6 +3,7 @@ head)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from quprop import simulate
 from quprop.cost import Cost
 from quprop.errors import QupropError
+from quprop.gradients.remote import estimate_samples
 from quprop.losses import Fidelity, Loss
 from quprop.model import Model
 from quprop.simulate import memory
@@ -31,6 +33,7 @@ class Objective:
     `cost` is what it executed. It is compiled once, for weights 1 of all observables, and estimates sum_k w_k d<O_k>
     for every sample, w being the loss's derivative by the outputs: its budget holds for weights 1. Values, and with
     them the loss, its derivative by the outputs and the gradient of a head, stay exact.
+    executor: where the method's circuits are run, one task a sample (`quprop.executor`).
     """
 
     def __init__(
@@ -43,7 +46,12 @@ class Objective:
         precision: str,
         threads: int | None,
         method: Any = None,
+        executor: Any = None,
     ) -> None:
+        if executor is not None and method is None:
+            raise QupropError(
+                "an executor runs the circuits of a gradient method: pass method=, or leave out executor="
+            )
         if head and not loss.supports_head:
             raise QupropError(f"{type(loss).__name__} looks at the state and takes no head: leave out head=True")
         if method is not None and isinstance(loss, Fidelity):
@@ -52,7 +60,7 @@ class Objective:
             )
         if method is not None and not hasattr(method, "compile"):
             raise QupropError(f"method is a gradient method such as ParameterShift(shots=1000), got {method!r}")
-        self.method, self.cost = method, Cost()
+        self.method, self.cost, self._executor = method, Cost(), executor
         self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self._options = {"engine": engine, "precision": precision, "threads": threads}
@@ -125,7 +133,13 @@ class Objective:
         outputs = self.apply_head(params, values)
         loss, cotangent = self.loss(outputs, y)
         through = cotangent * params["scale"] if self.head else cotangent
-        found = self.plan.estimate(params["theta"], x, rng, weights=through if x is not None else through[0])
+        if self._executor is not None:
+            assert rng is not None
+            samples = [None] if x is None else x
+            found = estimate_samples(self.method, self.model, params["theta"], samples, through, rng, self._executor)
+            found = replace(found, value=found.value[0]) if x is None else found
+        else:
+            found = self.plan.estimate(params["theta"], x, rng, weights=through if x is not None else through[0])
         self.cost += found.cost
         d_theta = found.value if x is None else found.value.sum(axis=0)
         gradients: Params = {"theta": np.asarray(d_theta, float)}

@@ -67,6 +67,7 @@ def train(
     params: Params | np.ndarray | None = None,
     head: bool = False,
     method: Any = None,
+    executor: Any = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -95,6 +96,8 @@ def train(
         loss, its derivatives by the outputs and the metrics stay exact (simulated, no shots). ``Trained.cost`` and, in
         the history, "copies" and "rotations" say what it executed. A method that carries something from step to step
         (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed.
+    executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.executor`), on which ``method`` runs its
+        circuits, one task a sample. Same result for any executor and number of workers (not the shots of executor=None).
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
@@ -104,7 +107,16 @@ def train(
     """
     loss = _loss(loss)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
-    objective = Objective(model, loss, head=head, engine=engine, precision=precision, threads=threads, method=method)
+    objective = Objective(
+        model,
+        loss,
+        head=head,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        method=method,
+        executor=executor,
+    )
     optimiser = adam(0.01) if optimiser is None else optimiser
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:
