@@ -49,9 +49,7 @@ class Objective:
         executor: Any = None,
     ) -> None:
         if executor is not None and method is None:
-            raise QupropError(
-                "an executor runs the circuits of a gradient method: pass method=, or leave out executor="
-            )
+            raise QupropError("an executor runs a gradient method's circuits: pass method=, or leave out executor=")
         if head and not loss.supports_head:
             raise QupropError(f"{type(loss).__name__} looks at the state and takes no head: leave out head=True")
         if method is not None and isinstance(loss, Fidelity):

@@ -97,7 +97,7 @@ def train(
         the history, "copies" and "rotations" say what it executed. A method that carries something from step to step
         (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed.
     executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.executor`), on which ``method`` runs its
-        circuits, one task a sample. Same result for any executor and number of workers (not the shots of executor=None).
+        circuits, one task a sample. The result is the same for any number of workers (not that of executor=None).
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
