@@ -299,3 +299,14 @@ def test_a_refused_model_is_a_row_that_says_why():
         assert sweep_one(todo[0].settings, np.random.SeedSequence(0)) == {"refused": "no"}
     finally:
         METHODS["parameter_shift"] = kind
+
+
+def test_methods_on_many_copies_are_swept_by_the_error_they_are_asked_for():
+    """The measured error ends within a factor of the wanted one, and rotations are those executed, not the claim."""
+    (task,) = tasks(["hardware_efficient"], ["gentle_sweep"], m_max=16, m_min=16, max_error=0.3, instances=1)
+    row = sweep_one(task.settings, np.random.SeedSequence(1))
+    assert row["reached"] and 0.3 / 1.3 <= row["trail"][-1][1] <= 0.3 * 1.3
+    ((model, theta),) = FAMILIES["hardware_efficient"].build(16, 0)
+    asked = 0.3 * (64 / row["trail"][-1][0]) ** 0.5
+    executed = METHODS["gentle_sweep"](max_error=asked).compile(model).estimate(theta, None, 0).cost.rotations
+    assert row["rotations"] == pytest.approx(executed * row["shots"] / row["trail"][-1][0], rel=0.3)

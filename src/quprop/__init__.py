@@ -3,6 +3,7 @@
 from quprop import ansatz, losses, structure
 from quprop.angle import Angle, AngleVector, inputs, params
 from quprop.circuit import Circuit
+from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.compare import compare
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError
@@ -19,9 +20,12 @@ from quprop.gradients import (
     Estimate,
     FiniteDifference,
     ForwardGradient,
+    FullyGentle,
+    GentleSweep,
     HadamardTest,
     PairState,
     ParameterShift,
+    QuantumBackprop,
     RandomComponents,
     ShotNoise,
     gradient,
@@ -60,6 +64,8 @@ __all__ = [
     "Fidelity",
     "FiniteDifference",
     "ForwardGradient",
+    "FullyGentle",
+    "GentleSweep",
     "HadamardTest",
     "HardwareModel",
     "InputState",
@@ -71,10 +77,12 @@ __all__ = [
     "ParameterShift",
     "PauliString",
     "PauliSum",
+    "QuantumBackprop",
     "QupropError",
     "RandomComponents",
     "ReferenceEngine",
     "Rotation",
+    "ShadowTomography",
     "ShotNoise",
     "Trained",
     "adam",

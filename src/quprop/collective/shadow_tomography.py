@@ -1,0 +1,298 @@
+"""Shadow tomography: the acceptance probabilities of many events on one unknown state, from few copies of it.
+
+Threshold search on a batch of copies (Badescu and O'Donnell, arXiv:2011.10908) and online learning of a hypothesis
+(Aaronson, Chen, Hazan, Kale and Nayak, arXiv:1802.09025). Events come one by one. Each is predicted from the hypothesis
+sigma; a two-sided check asks the batch whether the truth is elsewhere. A check that passes gives the prediction as the
+estimate and hardly moves the batch. A trigger spends it: the event is measured on fresh copies, sigma is corrected and
+a new batch prepared. Triggers are bounded by what sigma can have had wrong, whatever the number m of events, so that
+
+    copies  =  O(n log(m)^2 / eps^4).
+
+Between events the frame may turn, all copies and sigma alike. Turned back layer by layer through a circuit, with the
+events Y_anc P_m on the pair state, this is quantum backpropagation (Abbas et al., arXiv:2305.13362, Theorem 9); see
+:func:`quprop.collective.reduction.gradient_by_shadow_tomography`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quprop.collective.check import design, two_sided
+from quprop.collective.engines import ENGINES, auto
+from quprop.collective.event import Event, rotate
+from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis, mistake_bound
+from quprop.collective.protocol import Copies, Engine, copy_state
+from quprop.errors import QupropError, nearest
+from quprop.pauli import PauliString
+from quprop.seeds import generator_of
+
+_FALSE = 0.25  # expected false triggers of a whole list
+
+
+class Turn(NamedTuple):
+    """Between events of a stream: exp(-i angle P/2) on every copy, and on the hypothesis."""
+
+    pauli: PauliString
+    angle: float
+
+
+class Budget(NamedTuple):
+    """What a list of m events needs, known before anything is measured.
+
+    k        copies of a batch: false triggers of the whole list number 1/4 on average, and a check whose truth is
+             further than eps from the prediction passes with probability failure/(2 m) at most
+    noise    lambda of the checks, c sqrt(k)
+    fresh    copies on which a triggered event is measured, to eps/8
+    updates  R, the most corrections of an exact hypothesis: n ln 2 / (2 (eps/4)^2)
+    false    F, the most triggers with nothing to correct, except with probability failure/4
+    copies   (R + F + 1) k + (R + F) fresh
+    """
+
+    k: int
+    noise: float
+    fresh: int
+    updates: int
+    false: int
+    copies: int
+
+
+class Trigger(NamedTuple):
+    """Event number `event` triggered: what was predicted, what fresh copies said, whether sigma was corrected."""
+
+    event: int
+    predicted: float
+    measured: float
+    updated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ShadowResult:
+    """Estimated acceptance probabilities, float64 (m,), and what they took.
+
+    damage   the largest `trace_bound` of a batch: how far, in trace distance, passes moved any of them
+    error    the largest error in a trigger probability that the engine estimates for itself
+    held     copies held at once
+    turns    rotations of single copies between events, those of fresh copies up to the frame they are used in included
+    """
+
+    estimates: np.ndarray
+    budget: Budget
+    copies: int
+    batches: int
+    triggers: tuple[Trigger, ...]
+    damage: float
+    error: float
+    turns: int
+    engine: str
+    why: str
+    hypothesis: Hypothesis = field(repr=False)
+
+    @property
+    def held(self) -> int:
+        return self.budget.k
+
+    @property
+    def updates(self) -> int:
+        return sum(t.updated for t in self.triggers)
+
+    @property
+    def false_triggers(self) -> int:
+        return len(self.triggers) - self.updates
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.estimates):,} events from {self.copies:,} copies (bound {self.budget.copies:,}), "
+            f"{self.budget.k:,} held; {self.updates} corrections (bound {self.budget.updates:,}), "
+            f"{self.false_triggers} false triggers; damage {self.damage:.2g}; {self.engine} engine: {self.why}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowTomography:
+    """All acceptance probabilities <E> within eps, except with probability `failure`.
+
+    Checks have their threshold 3 eps/4 from the prediction and expect nothing within eps/2 of it, so that what triggers
+    is wrong by eps/2 (false triggers apart), is measured to eps/8, and corrects sigma with a true gap of eps/4 at
+    least: a step of 4 (|gap seen| - eps/8). The statement is for checks on undisturbed copies; `damage` of the result
+    says how far from that the worst batch was.
+
+    c           lambda/sqrt(k); smaller takes fewer copies and disturbs them more
+    engine      a name from ENGINES, "auto", or an Engine. "null" simulates undisturbed copies at any size
+    hypothesis  a name from HYPOTHESES or an instance to go on with (it is copied). The bound on corrections is a
+                theorem for "dense" only, and only that one takes events that are no Pauli strings
+    """
+
+    eps: float
+    failure: float = 0.01
+    c: float = 0.5
+    engine: str | Engine = "null"
+    hypothesis: str | Hypothesis = "dense"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eps <= 0.5:
+            raise QupropError(f"`eps` is an accuracy of probabilities in (0, 1/2], got {self.eps}")
+        if not 0 < self.failure < 1:
+            raise QupropError(f"`failure` must be a probability between 0 and 1, got {self.failure}")
+        if isinstance(self.engine, str) and self.engine not in (known := ["auto", *ENGINES]):
+            raise QupropError(f"unknown engine {self.engine!r}: {nearest(self.engine, known)}")
+        if isinstance(self.hypothesis, str) and self.hypothesis not in HYPOTHESES:
+            raise QupropError(f"unknown hypothesis {self.hypothesis!r}: {nearest(self.hypothesis, HYPOTHESES)}")
+
+    def budget(self, n: int, events: int) -> Budget:
+        """The copies for `events` events on n qubits, worst case included."""
+        found = design(self.eps / 2, 2 * events, self.c, _FALSE)  # slack eps/4
+        false = 1  # Pr[F false triggers] <= mean^F / F! for independent ones
+        while _FALSE**false / math.factorial(false) > self.failure / 4:
+            false += 1
+        updates = math.floor(mistake_bound(n, self.eps / 4))
+        # Hoeffding: a truth eps/4 beyond its threshold has a count below it with probability exp(-2 k (eps/4)^2).
+        k = max(found.k, math.ceil(8 * math.log(2 * events / self.failure) / self.eps**2))
+        fresh = math.ceil(32 * math.log(8 * (updates + false) / self.failure) / self.eps**2)
+        total = (updates + false + 1) * k + (updates + false) * fresh
+        return Budget(k, self.c * math.sqrt(k), fresh, updates, false, total)
+
+    def run(
+        self, state: np.ndarray, stream: Iterable[Event | Turn], rng: Any, *, events: int | None = None
+    ) -> ShadowResult:
+        """The estimates for every Event of `stream`, in order, on copies of the pure state (2^n,).
+
+        `events` is the number of them, or an upper limit; an iterator needs it, because the size of a batch depends on
+        it, and nothing else about the events has to be known.
+        """
+        generator = generator_of(rng)
+        vector, n, _ = copy_state(state, 1)
+        if events is None:
+            if not isinstance(stream, Sequence):
+                raise QupropError("an iterator of events needs events=, the most it will yield; or pass a list")
+            events = sum(isinstance(item, Event) for item in stream)
+        if isinstance(events, bool) or not isinstance(events, int | np.integer) or events < 1:
+            raise QupropError(f"`events` must be a whole number, 1 or more, got {events!r}")
+        budget = self.budget(n, int(events))
+        learner = _Learner(self.hypothesis, n)
+        lab = _Laboratory(vector, budget, *self._engine(n, budget.k), generator)
+        estimates: list[float] = []
+        triggers: list[Trigger] = []
+        for item in stream:
+            if isinstance(item, Turn):
+                lab.turn(item)
+                learner.state.rotate(*item)
+                continue
+            if not isinstance(item, Event):
+                raise QupropError(f"a stream is made of Events and Turns, got {item!r}; write Event(pauli)")
+            if len(estimates) == events:
+                raise QupropError(f"the stream has more than the {events} events announced; pass a larger events=")
+            item.check_fits(n)
+            guess = learner.predict(item)
+            if lab.agrees(item, guess, 0.75 * self.eps):
+                estimates.append(guess)
+                continue
+            seen = lab.measure(item)
+            gap = abs(seen - guess) - self.eps / 8
+            if wrong := gap >= self.eps / 4:
+                learner.correct(item, math.copysign(4 * gap, seen - guess))
+            triggers.append(Trigger(len(estimates), guess, seen, wrong))
+            estimates.append(seen)
+        lab.close()
+        return ShadowResult(
+            estimates=np.array(estimates),
+            budget=budget,
+            copies=lab.copies,
+            batches=lab.batches,
+            triggers=tuple(triggers),
+            damage=lab.damage,
+            error=lab.error,
+            turns=lab.turns,
+            engine=lab.engine.name,
+            why=lab.why,
+            hypothesis=learner.state,
+        )
+
+    def _engine(self, n: int, k: int) -> tuple[Engine, str]:
+        if self.engine == "auto":
+            # A batch sees false triggers with a total probability of 1/4, each moving it by P sigma/(2 lambda).
+            return auto(n, k, _FALSE / (4 * self.c))
+        if isinstance(self.engine, str):
+            engine = ENGINES[self.engine]()
+        else:
+            engine = self.engine
+        return engine, engine.exact_for
+
+
+class _Learner:
+    """The hypothesis, and nothing of the truth."""
+
+    def __init__(self, kind: str | Hypothesis, n: int) -> None:
+        self.state: Hypothesis = HYPOTHESES[kind](n) if isinstance(kind, str) else kind.copy()
+        if self.state.n != n:
+            raise QupropError(f"the hypothesis has {self.state.n} qubits, and the state {n}; make one of {n}")
+
+    def predict(self, event: Event) -> float:
+        if event.pauli is not None:
+            return (1 + self.state.predict(event.pauli)) / 2
+        return min(1.0, max(0.0, self._dense().predict_matrix(event.matrix)))  # type: ignore[arg-type]
+
+    def correct(self, event: Event, step: float) -> None:
+        if event.pauli is not None:
+            self.state.update(event.pauli, step)
+        else:
+            self._dense().update_matrix(event.matrix, step)  # type: ignore[arg-type]
+
+    def _dense(self) -> DenseHypothesis:
+        if not isinstance(self.state, DenseHypothesis):
+            raise QupropError(
+                f"a {type(self.state).__name__} takes Pauli events, got a dense one; use hypothesis='dense'"
+            )
+        return self.state
+
+
+class _Laboratory:
+    """The copies: answers bits and frequencies, counts what it uses. Only this class knows the state."""
+
+    def __init__(self, vector: np.ndarray, budget: Budget, engine: Engine, why: str, rng: np.random.Generator) -> None:
+        self._vector, self._rng, self._budget = vector, rng, budget
+        self.engine, self.why = engine, why
+        self.copies = self.batches = self.turns = self._turned = 0
+        self.damage = self.error = 0.0
+        self._batch: Copies | None = None
+
+    def turn(self, turn: Turn) -> None:
+        self._vector = rotate(turn.pauli, turn.angle, self._vector)
+        self._turned += 1
+        if self._batch is not None:
+            self._batch.rotate(turn.pauli, turn.angle)
+            self.turns += self._budget.k
+
+    def agrees(self, event: Event, guess: float, distance: float) -> bool:
+        """Whether both checks pass. A threshold beyond 1 cannot be exceeded and is not asked about."""
+        batch = self._ready()
+        for check in two_sided(event, guess, distance, self._budget.noise):
+            if check.threshold < 1 and batch.check(check, self._rng):
+                self.close()
+                return False
+        return True
+
+    def measure(self, event: Event) -> float:
+        """The frequency with which fresh copies, in today's frame, accept."""
+        count = self._budget.fresh
+        self.copies += count
+        self.turns += count * self._turned
+        return float(self._rng.binomial(count, float(event.mean(self._vector)))) / count
+
+    def close(self) -> None:
+        if self._batch is not None:
+            self.damage = max(self.damage, self._batch.ledger.trace_bound)
+            self.error = max(self.error, self._batch.ledger.error)
+            self._batch = None
+
+    def _ready(self) -> Copies:
+        if self._batch is None:
+            self._batch = self.engine.prepare(self._vector, self._budget.k)
+            self.batches += 1
+            self.copies += self._budget.k
+            self.turns += self._budget.k * self._turned
+        return self._batch

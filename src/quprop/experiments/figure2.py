@@ -1,0 +1,43 @@
+"""(e) Figure 2 of Abbas et al. without and with constants, and the M from which quantum backpropagation is cheaper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
+from quprop.scaling.figure2 import Constants, table
+
+CASES = ((20, 0.2), (20, 0.1), (100, 0.1))  # qubits, error of a component
+
+
+def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
+    """Formulas only: quick and rng change nothing."""
+    progress(0, 1, "formulas")
+    cases = [{"qubits": n, "error": e, "break_even": Constants(n, e).break_even()} for n, e in CASES]
+    progress(1, 1, "")
+    return {
+        "seconds_per_primitive": 1e-3,
+        "parameters": table(Constants()),
+        "cases": cases,
+        "findings": [
+            f"n = {c['qubits']}, error {c['error']:g}: parameter shift is cheaper below M = {c['break_even']:.2g}"
+            for c in cases
+        ]
+        + ["worst case of triggers; the experiments triggers and gates count what they are"],
+    }
+
+
+def draw(result: Result) -> bytes:
+    from quprop.report.scaling_figure import draw_figure2
+
+    return draw_figure2(Constants())
+
+
+EXPERIMENT = Experiment(
+    "figure2",
+    "parameters reachable in a given time: M^2 against M polylog M, and where they meet with constants",
+    "Abbas et al., arXiv:2305.13362, Figure 2",
+    0.1,
+    run,
+    draw,
+)
