@@ -60,7 +60,7 @@ class Network:
                 f"`theta` must have shape (n_parameters,) = ({self.n_parameters},), got {np.shape(theta)}"
             )
         first = next(self.module.parameters())
-        flat = torch.as_tensor(np.asarray(theta), dtype=first.dtype, device=first.device)
+        flat = torch.tensor(np.asarray(theta), dtype=first.dtype, device=first.device)
         with torch.no_grad():
             torch.nn.utils.vector_to_parameters(flat, self.module.parameters())
 

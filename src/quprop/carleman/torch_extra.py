@@ -27,7 +27,9 @@ def load_curvlinops(purpose: str) -> ModuleType:
     """The module curvlinops; without it a QupropError that says what `purpose` needed it."""
     load_torch(purpose)
     try:
-        import curvlinops
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it uses torch.jit, which torch 2.13 deprecates
+            import curvlinops
     except ImportError:
         raise QupropError(f"{purpose} needs curvlinops-for-pytorch, which is not installed: {INSTALL}") from None
     return curvlinops

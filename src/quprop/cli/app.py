@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quprop.cli import compare, methods, scaling, train
+from quprop.cli import carleman, compare, methods, reproduce, scaling, train
 from quprop.runs import versions
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ app.command("train", epilog=train.EPILOG)(train.train_command)
 app.command("compare", epilog=compare.EPILOG)(compare.compare_command)
 app.command("scaling", epilog=scaling.EPILOG)(scaling.scaling_command)
 app.command("methods", epilog=methods.EPILOG)(methods.methods_command)
+app.command("reproduce", epilog=reproduce.EPILOG)(reproduce.reproduce_command)
+app.add_typer(carleman.carleman_app)
 
 
 def main() -> None:

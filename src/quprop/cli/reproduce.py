@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +14,7 @@ from quprop.cli.compare import check_target, console_for
 from quprop.cli.errors import reported
 from quprop.errors import QupropError, nearest
 from quprop.experiments import EXPERIMENTS
+from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
 
 EPILOG = """[bold]Examples[/bold]
@@ -54,7 +54,7 @@ def reproduce_command(
         _line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
     start = time.perf_counter()
     try:
-        with _Bar(console, name) as bar:
+        with StepProgress(console, name) as bar:
             result = experiment.run(quick, seed, bar)
     except KeyboardInterrupt:
         raise OSError("interrupted; nothing was written") from None
@@ -95,41 +95,3 @@ def _list(console: Console, json_file: Path | None) -> None:
 
 def _line(console: Console, text: str, hanging: str = "") -> None:
     console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)
-
-
-class _Bar:
-    """The `Progress` of an experiment: a bar in a terminal, a line now and then in a log file."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console, self._name = console, name
-        self._next, self._start = 0.0, time.monotonic()
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        if self._console.is_terminal and not self._console.quiet:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            self._bar = Progress(
-                BarColumn(bar_width=20),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[what]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(self._name, total=None, what="")
-            self._bar.start()
-        return self
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, what=what[:40])
-        elif time.monotonic() - self._start >= self._next and done < total:
-            self._next = time.monotonic() - self._start + 10
-            self._console.print(f"{done}/{total}  {what}", markup=False, highlight=False, soft_wrap=True)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()

@@ -1,0 +1,229 @@
+"""What `quprop carleman` tells: the analysis of a network, and the record of a training run, as JSON-able tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from quprop.carleman import proxy as proxies
+from quprop.carleman.block_cost import (
+    formula_loads,
+    formula_success,
+    kappa_formula,
+    readout_copies,
+    solver_of,
+    upload_formula,
+)
+from quprop.carleman.block_cost import total as block_total
+from quprop.carleman.break_even import BreakEven
+from quprop.carleman.data import Dataset
+from quprop.carleman.dissipation import Dissipation, analyse
+from quprop.carleman.hessian import split_batches
+from quprop.carleman.networks import Network
+from quprop.carleman.proxy import Descent
+from quprop.carleman.prune import prune
+from quprop.carleman.train import Trained, descend
+from quprop.errors import QupropError
+from quprop.hardware import hardware, human_seconds
+
+NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
+EMULATION = {
+    "update": "u(T), the exact solution of the truncated linear system, from marching the lifted tower "
+    "(engine jets: its weighted truncation of the same order); where the "
+    "history system has at most 2,000 unknowns and kappa at most 5,000 the solver's own polynomial is applied to it",
+    "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
+    "formula",
+    "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "
+    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N, blocks off the diagonal left out",
+    "upload": "the circuit itself, gates counted, up to 600 entries; an upper bound on its CNOTs beyond; the time "
+    "register's superposition and the cost of a query in gates are not counted",
+}
+
+
+def analysis_report(
+    network: Network,
+    data: Dataset,
+    rng: int | np.random.Generator,
+    *,
+    learning_rate: float = 0.1,
+    order: int = 3,
+    warm_up: int = 0,
+    sparsity: float = 0.9,
+    block_length: int | None = None,
+    longest: int = 100,
+    tolerance: float = 1e-2,
+    precision: float = 1e-2,
+    solver: str = "kernel_reflection",
+    eps: float = 1e-3,
+    samples: int = 512,
+    machine: str = "figure2",
+    double: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Warm up, prune, and ask: does descent contract here, how long may a block be, and what would it cost?
+
+    ``block_length``  None: the error proxy's within ``tolerance``, at most ``longest``
+    ``samples``       of the training data that the Hessian is measured on
+    ``machine``       of `quprop.hardware`, for seconds; a query is taken as N 10 log2 n rotations
+    """
+    digits = "double" if double else "single"
+    x, y = data.train(digits)
+    if not 0 <= sparsity < 1 or not 0 < precision < 1:
+        raise QupropError(f"sparsity in [0, 1) and precision in (0, 1) were expected, got {sparsity} and {precision}")
+    chosen, made = solver_of(solver), hardware(machine)
+    network.set_parameters(descend(network, network.parameters(), [(x, y)], warm_up, learning_rate))
+    kept = prune(network.module, sparsity).n_kept
+    descent = Descent(learning_rate)
+    n = network.n_parameters
+    found = analyse(
+        network,
+        split_batches(x[:samples], y[:samples], 64),
+        descent,
+        rng,
+        steps=block_length or longest,
+        order=order,
+        tolerance=tolerance,
+        lanczos_steps=min(64, n),
+        probes=2,
+        norms=n <= NORMS_BELOW,
+        samples=8,
+        precision=digits,
+        progress=progress,
+    )
+    length = block_length or max(1, min(found.block_length, longest))
+    growth = proxies.growth(found.spectrum, descent)
+    kappa = min(1e15, kappa_formula(growth, order, length))
+    queries = chosen.queries(kappa, eps)
+    copies = readout_copies(kept, precision)
+    assumptions = BreakEven(
+        steps=length,
+        order=order,
+        precision=precision,
+        eps=eps,
+        samples=len(x),
+        density=kept / n,
+        growth=growth,
+        solver=solver,
+        rotation_seconds=made.rotation_seconds,
+    )
+    cost = block_total(
+        copies,
+        kappa=kappa,
+        kappa_by="formula",
+        queries=queries,
+        loads=formula_loads(chosen, queries),
+        success=assumptions.success * formula_success(chosen, kappa),
+        upload=upload_formula(kept, n, order),
+        upload_by="bound",
+        steps=length,
+    )
+    rotations = math.ceil(order * assumptions.row_entries * math.log2(max(2, n)))
+    seconds = made.seconds(cost.ledger.cost(rotations_per_query=rotations))
+    analysis = found.to_json()
+    even = assumptions.to_json(n)
+    radius = analysis.pop("radius") or {
+        "exists": False if growth >= 1 else None,
+        "why": _no_radius(growth, n),
+    }
+    return {
+        **analysis,
+        "network": network.name,
+        "data": data.name,
+        "kept": kept,
+        "sparsity": sparsity,
+        "growth": growth,
+        "radius": radius,
+        "proxy_block_length": found.block_length,
+        "block_length": length,
+        "condition_number": kappa,
+        "queries_per_run": queries,
+        "queries": cost.ledger.queries,
+        "copies": copies,
+        "cost": cost.to_json(),
+        "hardware": made.name,
+        "seconds": seconds,
+        "break_even": even,
+        "emulated": "nothing is emulated: the spectrum is measured, the rest is formula (kappa with blocks off the "
+        f"diagonal left out, P = {assumptions.success:g} of level 1 assumed, {rotations} rotations a query assumed)",
+        "verdict": verdict(found, length, seconds, even, made.name),
+    }
+
+
+def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any], machine: str) -> str:
+    """One sentence: would this help?"""
+    pays = even["ratio"] <= 1
+    text = "It would pay" if pays else "It would not help"
+    text += (
+        f": descent is {found.kind}, a block may run {length} steps, takes "
+        f"{human_seconds(seconds)} of {machine} hardware "
+        f"and {even['ratio']:.2g} times as long as plain descent"
+    )
+    if not pays and even["parameters"] is None:
+        text += (
+            ", at this density for every size, with 1000 entries from "
+            f"{even['parameters_at_fixed_entries']:.1g} parameters on it would pay"
+            if even["parameters_at_fixed_entries"]
+            else ", at every size"
+        )
+    elif not pays:
+        text += f"; it would pay from {even['parameters']:.1g} parameters"
+    return text + " (by formula)."
+
+
+def training_report(result: Trained, data: Dataset) -> dict[str, Any]:
+    """The JSON of `quprop carleman train`."""
+    ledger, blocks = result.ledger, result.blocks
+    last = blocks[-1]
+    even = BreakEven(
+        steps=max(1, last.run.length),
+        order=result.settings.order,
+        precision=result.settings.precision,
+        eps=result.settings.eps,
+        samples=result.settings.batch_size or len(data.x_train),
+        density=last.kept / result.parameters,
+        growth=last.growth,
+        success=max(1e-9, min(1.0, last.cost.success)),
+        solver=result.settings.solver
+        if result.settings.solver in ("kernel_reflection", "adiabatic")
+        else "kernel_reflection",
+    )
+    return {
+        "network": result.network,
+        "data": data.name,
+        "parameters": result.parameters,
+        "kept": last.kept,
+        "accuracy": result.accuracy,
+        "plain_accuracy": result.plain_accuracy,
+        "twin_accuracy": result.twin_accuracy,
+        "warm_up_accuracy": result.dense_accuracy,
+        "reuploads": result.reuploads,
+        "relative_error": [b.relative_error for b in blocks],
+        "update_error": [b.update_error for b in blocks],
+        "drift": [b.drift for b in blocks],
+        "queries": ledger.queries,
+        "copies": ledger.copies,
+        "classical_steps": ledger.classical_steps,
+        "linearised_steps": sum(b.run.length for b in blocks),
+        "ledger": ledger.as_dict(),
+        "blocks": [b.to_json() for b in blocks],
+        "diverged": result.diverged,
+        "warnings": list(result.warnings),
+        "settings": {name: getattr(result.settings, name) for name in result.settings.__dataclass_fields__},
+        "emulation": EMULATION | {"blocks": sorted({b.run.emulation for b in blocks})},
+        "meaning": {
+            "plain_accuracy": "plain descent of the whole network, not pruned, same start, same number of steps",
+            "twin_accuracy": "the same loop, pruning included, with plain descent in place of the linear system",
+            "relative_error": "parameters after each block against plain descent from that block's own start",
+            "drift": "parameters against the twin's, accumulated over all blocks",
+        },
+        "break_even": even.to_json(result.parameters),
+    }
+
+
+def _no_radius(growth: float, n: int) -> str:
+    if growth >= 1:
+        return f"max |1 - a| = {growth:.6g} is not below 1, so none exists"
+    return f"norms of derivatives are not estimated beyond {NORMS_BELOW:,} parameters, got {n:,}"

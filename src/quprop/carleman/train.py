@@ -1,0 +1,404 @@
+"""The whole loop: train a little, prune, upload, run a block of steps as one linear system, download, prune again.
+
+    result = train(network, data, Loop(learning_rate=0.5, blocks=8), rng=0)
+    print(result.accuracy, result.plain_accuracy, result.reuploads)
+
+A block expands gradient descent at its own start theta_0, so the upload is the gradient on the surviving parameters and
+the download is the update u(T); theta_0 stays classical. Within a block only the survivors move: upload, linear system
+and download are as sparse as the network. Beside it run, classically: the same loop with plain descent in place of the
+linear system (the twin), and plain descent of the whole network, not pruned, for as many steps.
+
+(Liu et al., Nat. Commun. 15, 434 (2024), workflow of figure 1; they never run the linear system itself.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from quprop.carleman import proxy as proxies
+from quprop.carleman.block import BlockRun, run_block
+from quprop.carleman.block_cost import BlockCost, solver_of
+from quprop.carleman.data import Dataset, batches
+from quprop.carleman.dynamics import Dynamics
+from quprop.carleman.hessian import hessian_matvec, split_batches
+from quprop.carleman.networks import Network
+from quprop.carleman.proxy import Descent
+from quprop.carleman.prune import Mask, global_mask
+from quprop.carleman.queries import Ledger
+from quprop.carleman.spectrum import Spectrum, spectrum_of
+from quprop.carleman.subspace import Restricted
+from quprop.carleman.torch_extra import load_torch
+from quprop.carleman.torch_map import from_torch
+from quprop.errors import QupropError
+from quprop.seeds import generator_of
+
+READOUTS = ("exact", "shots")
+WORSE = 1.5  # a block whose loss grew by this factor and by SLACK has diverged
+SLACK = 0.05
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Settings of the loop.
+
+    ``learning_rate``  eta of every step; descent has no momentum
+    ``order``          N, at which the tower is truncated
+    ``blocks``         uploads; ``steps``, if given, ends the run after so many linearised steps
+    ``block_length``   T, or None: each block runs until its truncation error (`tolerance`) or the error proxy says stop
+    ``longest``        of such a block
+    ``tolerance``      of the difference between orders N and N - 1, relative to the update, where T is None
+    ``warm_up``        plain dense steps before the first pruning
+    ``sparsity``       share of prunable weights removed at every upload
+    ``dense_steps``    plain steps of all parameters between a download and the next upload (needs quantum memory)
+    ``readout``        "exact": the update as the state holds it; "shots": read from `precision`'s copies
+    ``precision``      delta of the l2 readout, relative to the update: error <= sqrt(7) delta
+    ``solver``, ``eps``  of the linear system, see `solver.SOLVERS`
+    ``batch_size``     None: the whole training set in every step; else mini-batches, a step map each
+    """
+
+    learning_rate: float = 0.5
+    order: int = 3
+    blocks: int = 8
+    steps: int | None = None
+    block_length: int | None = None
+    longest: int = 100
+    tolerance: float = 0.05
+    warm_up: int = 100
+    sparsity: float = 0.9
+    dense_steps: int = 0
+    readout: str = "exact"
+    precision: float = 0.01
+    solver: str = "kernel_reflection"
+    eps: float = 1e-3
+    engine: str = "auto"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        Descent(self.learning_rate)
+        for name, least in (("order", 1), ("blocks", 1), ("longest", 1), ("warm_up", 0), ("dense_steps", 0)):
+            if getattr(self, name) < least:
+                raise QupropError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("steps", "block_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise QupropError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.sparsity < 1:
+            raise QupropError(f"sparsity is a share from 0 to below 1, got {self.sparsity}")
+        if self.readout not in READOUTS:
+            raise QupropError(f"readout is 'exact' or 'shots', got {self.readout!r}")
+        for name in ("precision", "eps", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise QupropError(f"{name} is between 0 and 1, got {getattr(self, name)}")
+        solver_of(self.solver)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One upload, its steps, one download.
+
+    ``relative_error``  ||theta - theta_plain|| / ||theta_plain||, theta_plain: plain descent from the block's start
+    ``update_error``    the same of what moved: ||u - u_plain|| / ||u_plain||
+    ``drift``           distance of the loop's parameters from the twin's, over the twin's
+    ``loss``, ``accuracy``        after the download; ``pruned_accuracy`` after the pruning before the upload
+    ``kept``            parameters that survived, r; ``overlap`` of the prunable ones with those of the block before
+    ``growth``          max |1 - a|: above 1 errors grow, and no convergence radius exists
+    """
+
+    step: int
+    run: BlockRun
+    cost: BlockCost
+    kept: int
+    overlap: float
+    growth: float
+    proxy: float
+    relative_error: float
+    update_error: float
+    drift: float
+    loss: float
+    loss_before: float
+    pruned_accuracy: float
+    accuracy: float
+    twin_accuracy: float
+    plain_accuracy: float
+    diverged: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        names = (
+            "step kept overlap growth proxy relative_error update_error drift loss_before loss pruned_accuracy "
+            "accuracy twin_accuracy plain_accuracy diverged"
+        )
+        out = {name: getattr(self, name) for name in names.split()}
+        return out | {"block_length": self.run.length, **self.run.to_json(), "cost": self.cost.to_json()}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """``theta``: the last good parameters; ``warnings``: what was said before and during the run, in order."""
+
+    settings: Loop
+    network: str
+    parameters: int
+    theta: np.ndarray
+    mask: Mask
+    blocks: tuple[Block, ...]
+    accuracy: float
+    twin_accuracy: float
+    plain_accuracy: float
+    dense_accuracy: float
+    ledger: Ledger
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def reuploads(self) -> int:
+        """Uploads after the first."""
+        return max(0, len(self.blocks) - 1)
+
+    @property
+    def diverged(self) -> str | None:
+        return self.blocks[-1].diverged if self.blocks else None
+
+
+def train(
+    network: Network,
+    data: Dataset,
+    settings: Loop,
+    rng: int | np.random.Generator,
+    *,
+    say: Callable[[str], None] | None = None,
+    progress: Callable[[Block], None] | None = None,
+) -> Trained:
+    """Run the loop from the network's present parameters; at the end `network` holds the result.
+
+    ``say``       called with each warning when it is due
+    ``progress``  called after each block
+    """
+    rng = generator_of(rng)
+    x, y = data.train()
+    test = data.test()
+    if settings.batch_size is not None and not 1 <= settings.batch_size <= len(x):
+        raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {settings.batch_size}")
+    source = None if settings.batch_size is None else batches(x, y, settings.batch_size, rng)
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        if say is not None:
+            say(text)
+
+    def take(count: int) -> list[Any]:
+        return [(x, y)] if source is None else list(islice(source, count))
+
+    rate = settings.learning_rate
+    theta = descend(network, network.parameters(), take(settings.warm_up), settings.warm_up, rate)
+    dense_accuracy = accuracy_at(network, theta, test)
+    twin, plain = theta.copy(), theta.copy()
+    ledger = Ledger(classical_steps=settings.warm_up)
+    blocks: list[Block] = []
+    done, mask = 0, None
+    while len(blocks) < settings.blocks and (settings.steps is None or done < settings.steps):
+        before, mask = mask, mask_at(network, theta, settings.sparsity)
+        theta = theta * mask.kept
+        twin_mask = mask_at(network, twin, settings.sparsity)
+        twin = twin * twin_mask.kept
+        pruned_accuracy, loss_before = accuracy_at(network, theta, test), loss_at(network, theta, (x, y))
+        most = settings.block_length or settings.longest
+        if settings.steps is not None:
+            most = min(most, settings.steps - done)
+        chosen = take(most)
+        dynamics, kept = block_dynamics(network, theta, mask, chosen, settings)
+        spectrum = block_spectrum(network, theta, mask, (x, y), seed=1)
+        descent = Descent(rate)
+        growth = proxies.growth(spectrum, descent)
+        if not blocks and growth >= 1:
+            warn(
+                f"before the run: max |1 - a| = {growth:.4g} is not below 1, so no radius of convergence is proved and "
+                "the error of a block is bounded for a finite number of steps only"
+            )
+        if settings.block_length is None:
+            most = max(1, min(most, proxies.block_length(spectrum, descent, settings.tolerance, most)))
+        run, cost = run_block(
+            dynamics,
+            kept,
+            len(theta),
+            most,
+            settings,
+            rng,
+            growth=growth,
+            say=lambda text: warn(f"block {len(blocks) + 1}: {text}"),
+        )
+        trajectory = list(dynamics.trajectory(np.zeros(len(kept)), run.length))
+        exact = trajectory[-1]
+        moved = theta.copy()
+        moved[kept] += run.update
+        target = theta.copy()
+        target[kept] += exact
+        loss = loss_at(network, moved, (x, y))
+        diverged = _verdict(run, loss, loss_before)
+        twin = descend(network, twin, chosen, run.length, rate, twin_mask.kept)
+        plain = descend(network, plain, chosen, run.length, rate)
+        ledger = ledger + cost.ledger
+        block = Block(
+            step=done,
+            run=run,
+            cost=cost,
+            kept=len(kept),
+            overlap=1.0 if before is None else mask.overlap(before),
+            growth=growth,
+            proxy=float(proxies.frozen(spectrum, descent, [run.length]).values[0]),
+            relative_error=_relative(moved, target),
+            update_error=_relative(run.update, exact),
+            drift=_relative(moved, twin),
+            loss=loss,
+            loss_before=loss_before,
+            pruned_accuracy=pruned_accuracy,
+            accuracy=accuracy_at(network, moved, test) if np.isfinite(moved).all() else 0.0,
+            twin_accuracy=accuracy_at(network, twin, test),
+            plain_accuracy=accuracy_at(network, plain, test),
+            diverged=diverged,
+        )
+        blocks.append(block)
+        done += run.length
+        if diverged is not None:
+            warn(f"block {len(blocks)} diverged ({diverged}); the run stops with the parameters of its upload")
+        else:
+            theta = moved
+        if progress is not None:
+            progress(block)
+        if diverged is not None:
+            break
+        last = len(blocks) == settings.blocks or (settings.steps is not None and done >= settings.steps)
+        if settings.dense_steps and not last:
+            between = take(settings.dense_steps)
+            theta, twin, plain = (
+                descend(network, p, between, settings.dense_steps, rate) for p in (theta, twin, plain)
+            )
+            ledger = ledger + Ledger(classical_steps=settings.dense_steps)
+    assert mask is not None
+    found = [accuracy_at(network, p, test) for p in (twin, plain, theta)]
+    network.set_parameters(theta.copy())
+    return Trained(
+        settings,
+        network.name,
+        network.n_parameters,
+        theta,
+        mask,
+        tuple(blocks),
+        found[2],
+        found[0],
+        found[1],
+        dense_accuracy,
+        ledger,
+        tuple(warnings),
+    )
+
+
+def descend(
+    network: Network,
+    theta: np.ndarray,
+    data: Sequence[tuple[Any, Any]],
+    steps: int,
+    rate: float,
+    kept: np.ndarray | None = None,
+) -> np.ndarray:
+    """`steps` plain gradient steps from theta (n,) on the batches in turn; where ``kept`` (n,) is false nothing
+    moves."""
+    torch = load_torch("training")
+    network.set_parameters(theta.copy())  # the module shares memory with what is written into it
+    parameters = list(network.module.parameters())
+    pieces: Sequence[Any] = [None] * len(parameters)
+    if kept is not None:
+        flat = torch.as_tensor(kept).split([p.numel() for p in parameters])
+        pieces = [k.view_as(p).to(p.dtype) for k, p in zip(flat, parameters, strict=True)]
+    for t in range(steps):
+        inputs, targets = data[t % len(data)]
+        slopes = torch.autograd.grad(network.loss(network.module(inputs), targets), parameters)
+        with torch.no_grad():
+            for p, slope, piece in zip(parameters, slopes, pieces, strict=True):
+                change = slope + network.weight_decay * p
+                p.sub_(rate * (change if piece is None else change * piece))
+    found = network.parameters().astype(float)
+    if not np.isfinite(found).all():
+        raise QupropError(f"plain training diverged at learning rate {rate:g}; lower it")
+    return found
+
+
+def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
+    """Share of right classes at theta (n,)."""
+    torch = load_torch("accuracy")
+    network.set_parameters(theta.copy())
+    with torch.no_grad():
+        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
+        return sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces) / len(data[1])
+
+
+def loss_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
+    """Mean loss with weight decay at theta (n,); not a number where theta is not finite."""
+    torch = load_torch("a loss")
+    if not np.isfinite(theta).all():
+        return float("nan")
+    network.set_parameters(theta.copy())
+    with torch.no_grad():
+        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
+        total = sum(float(network.loss(network.module(x), y)) * len(y) for x, y in pieces) / len(data[1])
+    return total + network.weight_decay / 2 * float(theta @ theta)
+
+
+def mask_at(network: Network, theta: np.ndarray, sparsity: float) -> Mask:
+    """The global L1 mask at theta (n,)."""
+    network.set_parameters(theta.copy())
+    return global_mask(network.module, sparsity)
+
+
+def block_dynamics(
+    network: Network, theta: np.ndarray, mask: Mask, data: Sequence[tuple[Any, Any]], settings: Loop
+) -> tuple[Dynamics, np.ndarray]:
+    """Descent of the survivors expanded at theta (n,), one map a batch, and their indices (r,)."""
+    network.set_parameters(theta.copy())
+    whole = from_torch(
+        network.module,
+        network.loss,
+        list(data),
+        learning_rate=settings.learning_rate,
+        order=settings.order,
+        weight_decay=network.weight_decay,
+        micro_batch=512,
+    )
+    kept = np.flatnonzero(mask.kept)
+    return Dynamics([Restricted(step, kept) for step in whole.maps]), kept
+
+
+def block_spectrum(
+    network: Network, theta: np.ndarray, mask: Mask, data: tuple[Any, Any], seed: int, samples: int = 512
+) -> Spectrum:
+    """Spectrum of the survivors' Hessian on the first training samples, weight decay included."""
+    network.set_parameters(theta.copy())
+    pieces = split_batches(data[0][:samples], data[1][:samples], 256)
+    product = hessian_matvec(network, pieces, operator="double-backward")
+    kept = np.flatnonzero(mask.kept)
+
+    def restricted(v: np.ndarray) -> np.ndarray:
+        whole = np.zeros(len(theta), v.dtype)
+        whole[kept] = v
+        return np.asarray(product(whole)[kept])
+
+    return spectrum_of(restricted, len(kept), np.random.default_rng(seed), steps=24, probes=1)
+
+
+def _verdict(run: BlockRun, loss: float, before: float) -> str | None:
+    if run.diverged is not None:
+        return f"its linear system left all bounds at step {run.diverged + 1}"
+    if not np.isfinite(loss):
+        return "its loss is not finite"
+    if loss > WORSE * before + SLACK:
+        return f"its loss grew from {before:.3g} to {loss:.3g}"
+    return None
+
+
+def _relative(found: np.ndarray, truth: np.ndarray) -> float:
+    size = float(np.linalg.norm(truth))
+    return float(np.linalg.norm(found - truth)) / size if size else float(np.linalg.norm(found))

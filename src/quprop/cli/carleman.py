@@ -1,0 +1,361 @@
+"""``quprop carleman``: a classical network trained as one sparse linear system, what it takes, whether it pays."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from quprop.cli.compare import check_target, console_for
+from quprop.cli.errors import reported
+from quprop.cost import short
+from quprop.errors import QupropError, nearest
+from quprop.hardware import human_seconds
+from quprop.report.progress import TrainingProgress
+from quprop.report.step_progress import StepProgress
+from quprop.runs import versions, write_atomically, write_json
+
+if TYPE_CHECKING:
+    from quprop.carleman.train import Block
+
+carleman_app = typer.Typer(
+    name="carleman",
+    help="Train a classical network through quantum Carleman linearisation, emulated, with every query counted.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+NETWORK = "logistic, deep-linear, quadratic, mlp, resnet, or module:factory."
+EPILOG = """[bold]Examples[/bold]
+
+quprop carleman analyse mlp --data digits --sparsity 0.8
+
+quprop carleman train mlp --blocks 8 --block-length auto --dense-steps 10 --plot train.png
+
+quprop carleman experiment --out runs/carleman"""
+
+Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
+Data = Annotated[str, typer.Option("--data", help="digits, breast_cancer, wine, iris, cifar10 or cifar100.")]
+Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the network.")]
+Order = Annotated[int, typer.Option("--order", metavar="N", min=1, help="Truncation order of the tower.")]
+Rate = Annotated[float, typer.Option("--rate", help="Learning rate.")]
+Length = Annotated[str, typer.Option("--block-length", metavar="auto|T", help="Steps of a block.")]
+Longest = Annotated[int, typer.Option("--longest", min=1, help="The most steps of an automatic block.")]
+Sparsity = Annotated[float, typer.Option("--sparsity", help="Share of weights pruned at every upload.")]
+Precision = Annotated[float, typer.Option("--precision", metavar="DELTA", help="Of the l2 readout, relative.")]
+SolverName = Annotated[str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.")]
+Eps = Annotated[float, typer.Option("--eps", help="Error of the linear solver's state.")]
+Warm = Annotated[int, typer.Option("--warm-up", min=0, help="Plain steps before the first pruning.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of PyTorch.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of result, figure and parameters.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there too.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters, batches and shots.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+@carleman_app.command("analyse", epilog=EPILOG)
+@reported
+def analyse_command(
+    network: Name,
+    data: Data = "digits",
+    folder: Folder = None,
+    set_: Set = None,
+    order: Order = 3,
+    rate: Rate = 0.1,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Plain steps before the analysis.")] = 0,
+    block_length: Length = "auto",
+    longest: Longest = 100,
+    sparsity: Sparsity = 0.9,
+    precision: Precision = 0.01,
+    solver: SolverName = "kernel_reflection",
+    eps: Eps = 1e-3,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Training samples of the Hessian.")] = 256,
+    machine: Annotated[
+        str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")
+    ] = "figure2",
+    single: Annotated[bool, typer.Option("--single", help="Single precision, for large networks.")] = False,
+    threads: Threads = 1,
+    out: Out = None,
+    json_file: Json = None,
+    plot: Plot = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Hessian spectrum, error proxy, radius, block length, condition number, queries, copies, and a verdict."""
+    console = _prepared(quiet, out, json_file, plot)
+    length = _length(block_length)
+    loaded, made = _network(network, data, folder, set_, seed, "single" if single else "double", threads)
+    from quprop.carleman.loop_report import analysis_report
+
+    with StepProgress(console, "spectrum") as bar:
+        report = analysis_report(
+            made,
+            loaded,
+            seed,
+            learning_rate=rate,
+            order=order,
+            warm_up=steps,
+            sparsity=sparsity,
+            block_length=length,
+            longest=longest,
+            precision=precision,
+            solver=solver,
+            eps=eps,
+            samples=min(samples, len(loaded.x_train)),
+            machine=machine,
+            double=not single,
+            progress=lambda done, total: bar(done, total, "Hessian-vector products"),
+        )
+    report |= {"seed": seed, "versions": versions()}
+    from quprop.report.carleman_figure import draw_analysis
+
+    _write(report, lambda: draw_analysis(report), "analysis", out, json_file, plot)
+    spectrum, radius = report["spectrum"], report["radius"]
+    rows = [
+        ("parameters", f"{report['parameters']:,}, of which {report['kept']:,} after pruning"),
+        ("Hessian eigenvalues", f"{spectrum['least']:.4g} to {spectrum['greatest']:.4g}"),
+        ("max |1 - a|", f"{report['growth']:.6g}, {report['kind']}"),
+        ("error proxy", f"least at step {report['proxy']['minimum_at']:,}"),
+        ("convergence radius", f"{radius['outer']:.3g}" if radius.get("exists") and radius.get("outer") else "none"),
+        ("block length", f"{report['block_length']} steps"),
+        ("condition number", f"{report['condition_number']:.4g} (formula)"),
+        ("queries a run", short(report["queries_per_run"]) + f" ({solver}, eps {eps:g})"),
+        ("copies to read", short(report["copies"]) + f" (precision {precision:g})"),
+        ("queries in all", short(report["queries"])),
+        ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
+    ]
+    _pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
+    _line(console, report["verdict"])
+
+
+@carleman_app.command("train", epilog=EPILOG)
+@reported
+def train_command(
+    network: Name,
+    data: Data = "digits",
+    folder: Folder = None,
+    set_: Set = None,
+    order: Order = 3,
+    rate: Rate = 0.5,
+    warm_up: Warm = 200,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Linearised steps in all.")] = None,
+    blocks: Annotated[int, typer.Option("--blocks", min=1, help="The most uploads.")] = 8,
+    block_length: Length = "auto",
+    longest: Longest = 100,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Truncation error that ends an automatic block.")
+    ] = 0.05,
+    sparsity: Sparsity = 0.8,
+    dense_steps: Annotated[int, typer.Option("--dense-steps", min=0, help="Plain dense steps between blocks.")] = 10,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Mini-batches. Default: all samples.")] = None,
+    readout: Annotated[str, typer.Option("--readout", help="exact, or shots.")] = "exact",
+    precision: Precision = 0.01,
+    solver: SolverName = "kernel_reflection",
+    eps: Eps = 1e-3,
+    threads: Threads = 1,
+    out: Out = None,
+    json_file: Json = None,
+    plot: Plot = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Warm up, then prune, upload, run a block as a linear system, download, again; beside it plain descent."""
+    console = _prepared(quiet, out, json_file, plot)
+    length = _length(block_length)
+    loaded, made = _network(network, data, folder, set_, seed, "double", threads)
+    from quprop.carleman.loop_report import training_report
+    from quprop.carleman.train import Loop, train
+
+    settings = Loop(
+        learning_rate=rate,
+        order=order,
+        blocks=blocks,
+        steps=steps,
+        block_length=length,
+        longest=longest,
+        tolerance=tolerance,
+        warm_up=warm_up,
+        sparsity=sparsity,
+        dense_steps=dense_steps,
+        readout=readout,
+        precision=precision,
+        solver=solver,
+        eps=eps,
+        batch_size=batch,
+    )
+    done = 0
+    with TrainingProgress(blocks, enabled=not quiet, console=console, unit="block") as bar:
+
+        def after(block: Block) -> None:
+            nonlocal done
+            done += 1
+            bar.update(done, block.loss, {"test accuracy": block.accuracy})
+
+        result = train(made, loaded, settings, seed, say=lambda text: _line(console, text), progress=after)
+    report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
+    from quprop.report.carleman_figure import draw_training
+
+    _write(report, lambda: draw_training(report), "training", out, json_file, plot)
+    if out is not None:
+        import numpy as np
+
+        np.save(out / "parameters.npy", result.theta)
+    _show_training(console, report)
+    if result.diverged is not None:
+        raise typer.Exit(1)
+
+
+@carleman_app.command("experiment")
+@reported
+def experiment_command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one. Without it: the list of all.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of NAME.png and NAME.json.")] = Path(
+        "runs/carleman"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases.")] = False,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="spectra: the authors' ResNet-32, widen 4, on CIFAR-100 from --folder.")
+    ] = False,
+    folder: Folder = None,
+    json_file: Json = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment: its measured numbers, a figure, and what was found, in words."""
+    console = console_for(quiet)
+    check_target("--json", json_file)
+    from quprop.carleman.experiments import EXPERIMENTS, spectra_at_full_size
+
+    if name is None:
+        for e in EXPERIMENTS.values():
+            _line(console, f"{e.name}: {e.claim}")
+        if json_file is not None:
+            write_json(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
+        return
+    if name not in EXPERIMENTS:
+        raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
+    if out.exists() and not out.is_dir():
+        raise QupropError(f"--out {out} is a file; give a folder")
+    if (full_size or folder is not None) and name != "spectra":
+        raise QupropError(f"--full-size and --folder belong to the experiment 'spectra', got {name!r}; leave them out")
+    experiment = EXPERIMENTS[name]
+    run = spectra_at_full_size(folder) if full_size else experiment.run
+    start = time.perf_counter()
+    try:
+        with StepProgress(console, name) as bar:
+            result = run(quick, seed, bar)
+    except KeyboardInterrupt:
+        raise OSError("interrupted; nothing was written") from None
+    picture = experiment.draw(result)
+    result |= {"experiment": name, "claim": experiment.claim, "source": experiment.source, "quick": quick, "seed": seed}
+    result |= {"seconds": round(time.perf_counter() - start, 1), "versions": versions()}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / f"{name}.json", result)
+    write_atomically(out / f"{name}.png", picture)
+    if json_file is not None:
+        write_json(json_file, result)
+    _line(console, f"{name}: {experiment.claim}")
+    for finding in result["findings"]:
+        _line(console, f"- {finding}", hanging="  ")
+    _line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+
+
+def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
+    check_target("--json", json_file)
+    check_target("--plot", plot)
+    if out is not None and out.exists() and not out.is_dir():
+        raise QupropError(f"--out {out} is a file; give a folder")
+    return console_for(quiet)
+
+
+def _length(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise QupropError(f"--block-length is 'auto' or a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _network(
+    name: str, data: str, folder: Path | None, set_: list[str] | None, seed: int, precision: str, threads: int
+) -> tuple[Any, Any]:
+    from quprop.carleman import networks
+    from quprop.carleman.data import load
+    from quprop.carleman.torch_extra import load_torch
+
+    load_torch(f"the network {name!r}").set_num_threads(threads)
+    loaded = load(data, folder=folder)
+    settings: dict[str, Any] = {}
+    for entry in set_ or []:
+        key, equals, value = entry.partition("=")
+        if not equals:
+            raise QupropError(f"--set takes KEY=VALUE, got {entry!r}")
+        settings[key.strip()] = _value(value.strip())
+    made = networks.make(name, loaded.input_shape, loaded.classes, seed=seed, precision=precision, **settings)
+    return loaded, made
+
+
+def _value(text: str) -> Any:
+    import tomllib
+
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _write(
+    report: dict[str, Any], draw: Any, name: str, out: Path | None, json_file: Path | None, plot: Path | None
+) -> None:
+    if json_file is not None:
+        write_json(json_file, report)
+    if out is None and plot is None:
+        return
+    drawn = draw()
+    if plot is not None:
+        write_atomically(plot, drawn)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / f"{name}.json", report)
+        write_atomically(out / f"{name}.png", drawn)
+
+
+def _show_training(console: Console, report: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
+    for column in ("block", "steps", "kept", "accuracy", "twin", "plain", "error", "drift", "kappa", "queries"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for i, b in enumerate(report["blocks"]):
+        numbers = [f"{b[k]:.4f}" for k in ("accuracy", "twin_accuracy", "plain_accuracy")]
+        errors = [f"{b[k]:.1e}" for k in ("relative_error", "drift")]
+        cost = [f"{b['cost']['kappa']:.3g}", short(b["cost"]["queries"])]
+        table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost)
+    console.print(table)
+    _line(
+        console,
+        f"accuracy {report['accuracy']:.4f}, plain descent {report['plain_accuracy']:.4f} (not pruned) and "
+        f"{report['twin_accuracy']:.4f} (same loop); {report['reuploads']} re-uploads, {short(report['queries'])} "
+        f"queries, {short(report['copies'])} copies",
+    )
+    _line(console, "; ".join(report["emulation"]["blocks"]))
+    _line(console, report["break_even"]["sentence"])
+
+
+def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
+    _line(console, title)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, highlight=False)
+
+
+def _line(console: Console, text: str, hanging: str = "") -> None:
+    console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)

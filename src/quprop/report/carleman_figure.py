@@ -1,0 +1,88 @@
+"""Figures of training through Carleman linearisation: the analysis of a network, and the course of a training run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from quprop.experiments.experiment import panels, picture
+
+
+def draw_analysis(report: dict[str, Any]) -> bytes:
+    """PNG: Hessian spectrum as weighted points (left); error proxy and, where it was proved, the error bound of a block
+    (right)."""
+    figure, (left, right) = panels(2)
+    spectrum, proxy = report["spectrum"], report["proxy"]
+    nodes, weights = np.asarray(spectrum["nodes"]), np.asarray(spectrum["weights"])
+    left.vlines(nodes, 1e-12, np.maximum(weights, 1e-12), linewidth=1)
+    left.set_yscale("log")
+    left.set_ylim(max(1e-9, 0.3 * weights[weights > 0].min()), 2)
+    left.axvspan(0, 2 / report["learning_rate"], color="C2", alpha=0.08, label="contracting: 0 < eta l < 2")
+    low, high = float(nodes.min()), float(nodes.max())
+    left.set_xlim(low - 0.05 * (high - low) - 1e-9, high + 0.05 * (high - low) + 1e-9)
+    left.set_xlabel("Hessian eigenvalue l")
+    left.set_ylabel("share of modes")
+    left.legend(frameon=False, fontsize=7)
+    right.plot(proxy["steps"], proxy["values"], label="error proxy, mean of |1 - eta l|^t")
+    right.axhline(1, color="0.8", linewidth=0.8, zorder=0)
+    right.axvline(report["block_length"], color="C3", linewidth=1, linestyle=":", label="block length")
+    if report.get("bound"):
+        bound = [np.nan if b is None else b for b in report["bound"]]
+        shown = np.where(np.asarray(bound, float) < 2, bound, np.nan)
+        if np.isfinite(shown[1:]).any():
+            right.plot(range(len(bound)), shown, color="C1", label="proved error / |theta|")
+    right.set_xlabel("step")
+    right.legend(frameon=False, fontsize=7)
+    return picture(figure, f"{report['network']} on {report['data']}, {report['parameters']:,} parameters")
+
+
+def draw_training(report: dict[str, Any]) -> bytes:
+    """PNG: accuracy after every pruning and every download beside plain descent (left); error of every block and the
+    drift of all so far (right)."""
+    figure, (left, right) = panels(2)
+    blocks = report["blocks"]
+    ends = np.array([b["step"] + b["block_length"] for b in blocks])
+    steps, values = [], []
+    for b, end in zip(blocks, ends, strict=True):
+        steps += [b["step"], end]
+        values += [b["pruned_accuracy"], b["accuracy"]]
+    left.plot(steps, values, "o-", markersize=3, label="linear system, re-uploads")
+    left.plot(ends, [b["twin_accuracy"] for b in blocks], "x", color="C1", label="same loop, plain descent")
+    left.plot(ends, [b["plain_accuracy"] for b in blocks], "--", color="0.4", label="plain descent, not pruned")
+    left.set_xlabel("linearised step")
+    left.set_ylabel("test accuracy")
+    left.legend(frameon=False, fontsize=7)
+    for name, style, label in (
+        ("relative_error", "o-", "parameters, this block"),
+        ("update_error", "s-", "update, this block"),
+        ("drift", "^--", "parameters, all blocks so far"),
+    ):
+        right.plot(ends, np.maximum([b[name] for b in blocks], 1e-17), style, markersize=3, label=label)
+    right.set_yscale("log")
+    right.set_xlabel("linearised step")
+    right.set_ylabel("relative distance from plain descent")
+    right.legend(frameon=False, fontsize=7)
+    return picture(figure, f"{report['network']} on {report['data']}, {report['reuploads']} re-uploads")
+
+
+def draw_curves(
+    plots: list[dict[str, Any]],
+    title: str,
+) -> bytes:
+    """PNG of panels in a row. A panel: x, y (names of axes), log ("", "x", "y" or "xy"), title, and curves, each
+    (label, x values, y values, style of matplotlib)."""
+    figure, axes = panels(len(plots))
+    for axis, plot in zip(axes, plots, strict=True):
+        for label, x, y, style in plot["curves"]:
+            y = np.asarray([np.nan if v is None else v for v in y], float)
+            axis.plot(x, np.where(np.isfinite(y), y, np.nan), style, markersize=3.5, linewidth=1.2, label=label)
+        if "x" in plot.get("log", ""):
+            axis.set_xscale("log")
+        if "y" in plot.get("log", ""):
+            axis.set_yscale("log")
+        axis.set_xlabel(plot["x"])
+        axis.set_ylabel(plot["y"])
+        axis.set_title(plot.get("title", ""), fontsize=9)
+        axis.legend(frameon=False, fontsize=7)
+    return picture(figure, title)

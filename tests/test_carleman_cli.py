@@ -1,0 +1,131 @@
+"""``quprop carleman``: what it prints and writes, its exit status, one sentence for everything that is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from quprop.cli import app
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
+ANALYSED = [
+    *("parameters", "spectrum", "proxy", "radius", "block_length"),
+    *("condition_number", "queries", "copies", "verdict"),
+]
+TINY = ["--data", "iris", "--set", "hidden=[4]"]
+
+
+@pytest.fixture
+def quprop(tmp_path, monkeypatch):
+    """Runs the program in an empty folder and checks its exit status; returns (stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(app, ["carleman", *(str(a) for a in arguments)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == status, result.output
+        return result.stdout, result.stderr
+
+    return run
+
+
+def refused(quprop, *arguments):
+    text = quprop(*arguments, status=2)[1]
+    assert text.startswith("quprop: ") and text.count("\n") == 1, text
+    return text
+
+
+def test_help_names_commands_options_and_networks(quprop):
+    text = quprop("--help")[0]
+    assert all(word in text for word in ("analyse", "train", "experiment"))
+    text = quprop("train", "--help")[0]
+    for word in (
+        "--data",
+        "--order",
+        "--steps",
+        "--blocks",
+        "--block-length",
+        "--sparsity",
+        "--dense-steps",
+        "--readout",
+    ):
+        assert word in text, word
+    for word in ("--precision", "--out", "--json", "--plot", "--seed", "--quiet", "deep-linear", "module:factory"):
+        assert word in text, word
+
+
+def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tmp_path):
+    listed = quprop("experiment")[0]
+    for name in ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling"):
+        assert f"{name}: " in listed
+    out = quprop("experiment", "euler", "--quick", "--out", "found")[0]
+    assert all(len(line) <= 80 for line in out.splitlines())
+    result = json.loads((tmp_path / "found/euler.json").read_text())
+    exact, plateau = result["error"]["discrete"], result["error"]["euler"]
+    assert exact[-1] < 1e-2 * plateau[-1] and plateau[-1] > 0.5 * plateau[2]
+    assert (tmp_path / "found/euler.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_unknown_experiments_and_misplaced_options_are_refused(quprop):
+    assert "did you mean 'kappa'" in refused(quprop, "experiment", "kapa")
+    assert "spectra" in refused(quprop, "experiment", "kappa", "--full-size")
+
+
+def test_experiments_without_a_network_hold_their_claims(quprop, tmp_path):
+    for name in ("kappa", "queries", "scaling"):
+        quprop("experiment", name, "--quick", "--quiet", "--out", "found")
+    queries = json.loads((tmp_path / "found/queries.json").read_text())
+    assert all(row["error"] <= 1e-4 for row in queries["rows"])
+    table = json.loads((tmp_path / "found/kappa.json").read_text())["rows"]
+    contracting = [row["plain"] for row in table if row["curvature"] == 0.5]
+    neutral = [row["plain"] for row in table if row["curvature"] == 0]
+    assert contracting == pytest.approx([7.1, 11.6, 18.4], rel=0.02)  # the table of the method's description
+    assert neutral[1:] == pytest.approx([14.5, 27.3], rel=0.02)
+    slopes = json.loads((tmp_path / "found/scaling.json").read_text())["exponents"]
+    assert slopes["fully dissipative, queries"]["slope"] < 1.2
+    assert slopes["almost dissipative, queries"]["slope"] < 2.1
+
+
+def test_analyse_and_train_write_what_they_print(quprop, tmp_path):
+    pytest.importorskip("torch")
+    out = quprop("analyse", "mlp", *TINY, "--order", 2, "--sparsity", 0.5, "--json", "a.json", "--plot", "a.png")[0]
+    assert all(len(line) <= 80 for line in out.splitlines())
+    found = json.loads((tmp_path / "a.json").read_text())
+    for key in ANALYSED:
+        assert key in found, key
+    assert " ".join(found["verdict"].split()) in " ".join(out.split())
+    fast = ["--warm-up", 10, "--blocks", 2, "--block-length", 4, "--rate", 0.3, "--sparsity", 0.5]
+    out = quprop("train", "mlp", *TINY, *fast, "--readout", "shots", "--precision", 0.1, "--out", "run")[0]
+    assert all(len(line) <= 80 for line in out.splitlines()), out
+    found = json.loads((tmp_path / "run/training.json").read_text())
+    for key in ["accuracy", "plain_accuracy", "reuploads", "relative_error", "queries", "copies", "emulation"]:
+        assert key in found, key
+    assert found["reuploads"] == 1 and len(found["relative_error"]) == 2
+    assert np.load(tmp_path / "run/parameters.npy").shape == (found["parameters"],)
+    assert (tmp_path / "a.png").read_bytes()[:4] == (tmp_path / "run/training.png").read_bytes()[:4] == b"\x89PNG"
+    assert quprop("train", "mlp", *TINY, *fast, "--quiet")[0] == ""
+
+
+def test_a_divergent_run_ends_with_status_1_and_its_record(quprop, tmp_path):
+    pytest.importorskip("torch")
+    wild = ["--rate", 2, "--order", 4, "--warm-up", 5, "--block-length", 80, "--sparsity", 0.2, "--json", "t.json"]
+    out = quprop("train", "mlp", *TINY, *wild, status=1)[0]
+    assert "outside its radius" in " ".join(out.split()) and json.loads((tmp_path / "t.json").read_text())["diverged"]
+
+
+def test_bad_input_gets_one_sentence(quprop, tmp_path):
+    pytest.importorskip("torch")
+    assert "did you mean 'logistic'" in refused(quprop, "analyse", "logistik")
+    assert "did you mean 'digits'" in refused(quprop, "train", "mlp", "--data", "digit")
+    assert "folder" in refused(quprop, "train", "mlp", "--data", "cifar10")
+    assert "--block-length" in refused(quprop, "train", "mlp", "--block-length", "long")
+    assert "readout" in refused(quprop, "train", "mlp", *TINY, "--readout", "guess")
+    (tmp_path / "kinked.py").write_text(
+        "import torch\ndef make():\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU())\n"
+    )
+    assert "ReLU" in refused(quprop, "train", "kinked:make", "--data", "iris")
+    assert "could not be imported" in refused(quprop, "train", "nowhere:make")
+    assert "no folder" in refused(quprop, "analyse", "mlp", *TINY, "--json", "missing/a.json")

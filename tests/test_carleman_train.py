@@ -1,0 +1,213 @@
+"""The training loop: what a block outputs against plain descent, what is counted, what stops it, what it reports."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from quprop.errors import QupropError
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
+
+from quprop.carleman import from_torch, networks  # noqa: E402
+from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # noqa: E402
+from quprop.carleman.break_even import BreakEven  # noqa: E402
+from quprop.carleman.data import Dataset, load  # noqa: E402
+from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
+from quprop.carleman.solver import OptimalInverse  # noqa: E402
+from quprop.carleman.subspace import Restricted  # noqa: E402
+from quprop.carleman.train import Loop, accuracy_at, descend, loss_at, train  # noqa: E402
+
+ANALYSED = [
+    *("parameters", "spectrum", "proxy", "radius", "block_length"),
+    *("condition_number", "queries", "copies", "verdict"),
+]
+FAST = {"learning_rate": 0.3, "warm_up": 20, "sparsity": 0.5, "blocks": 3, "block_length": 6}
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load("iris")
+
+
+def small(data, seed=0, **settings):
+    return networks.make("mlp", data.input_shape, data.classes, seed=seed, **({"hidden": (4,)} | settings))
+
+
+def tiny():
+    """Five parameters: a history system that a solver's polynomial can be applied to."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2))
+    y = (x[:, 0] + 0.3 * rng.normal(size=40) > 0).astype(np.int64)
+    return Dataset("two", x[:30], y[:30], x[30:], y[30:], 2)
+
+
+def test_restricted_descent_is_descent_of_the_survivors_alone(iris):
+    net = small(iris)
+    x, y = iris.train()
+    dynamics = from_torch(net.module, net.loss, (x, y), learning_rate=0.3, order=3, weight_decay=net.weight_decay)
+    kept = np.arange(0, net.n_parameters, 3)
+    step, rng = Restricted(dynamics[0], kept), np.random.default_rng(1)
+    u = 0.1 * rng.normal(size=len(kept))
+    theta = net.parameters()
+    moved = theta.copy()
+    moved[kept] += u
+    mask = np.isin(np.arange(len(theta)), kept)
+    other = descend(net, moved, [(x, y)], 1, 0.3, mask)  # torch's own gradient, no Taylor arithmetic
+    assert np.allclose(step.descend(u), (other - theta)[kept], atol=1e-13)
+    assert np.array_equal(other[~mask], theta[~mask])
+    first, second = rng.normal(size=(2, len(kept)))
+    slope = (step.descend(1e-6 * first) - step.descend(-1e-6 * first)) / 2e-6
+    assert np.allclose(step.series(np.stack([first, second]))[1], slope, atol=1e-7)
+
+
+def test_a_higher_order_follows_plain_descent_more_closely(iris):
+    errors = []
+    for order in (1, 2, 3):
+        result = train(small(iris), iris, Loop(**FAST, order=order), 0)
+        errors.append(max(b.update_error for b in result.blocks))
+    assert errors[0] > 0.01 and all(later < 0.5 * earlier for earlier, later in pairwise(errors))
+
+
+def test_relative_error_and_drift_are_distances_from_plain_descent_done_by_torch(iris):
+    net = small(iris)
+    start = net.parameters()
+    kept_start = start.copy()
+    settings = Loop(**(FAST | {"blocks": 1}))
+    result = train(net, iris, settings, 0)
+    data = [iris.train()]
+    theta = descend(net, start, data, 20, 0.3) * result.mask.kept
+    plain = descend(net, theta, data, 6, 0.3, result.mask.kept)
+    assert np.isclose(
+        result.blocks[0].relative_error, np.linalg.norm(result.theta - plain) / np.linalg.norm(plain), rtol=1e-6
+    )
+    assert np.isclose(result.blocks[0].drift, result.blocks[0].relative_error, rtol=1e-6)
+    assert result.accuracy == accuracy_at(net, result.theta, iris.test())
+    assert np.array_equal(net.parameters(), result.theta)
+    assert np.array_equal(start, kept_start)  # what is handed in stays as it is
+    whole = descend(net, start, data, 26, 0.3)
+    assert result.plain_accuracy == accuracy_at(net, whole, iris.test())
+
+
+def test_uploads_are_pruned_anew_and_the_pruned_stay_zero_within_a_block(iris):
+    result = train(small(iris), iris, Loop(**(FAST | {"dense_steps": 2})), 0)
+    assert result.reuploads == 2 and [b.step for b in result.blocks] == [0, 6, 12]
+    assert np.all(result.theta[~result.mask.kept] == 0) and result.blocks[-1].kept == result.mask.n_kept
+    assert result.ledger.classical_steps == 20 + 2 * 2
+    assert result.ledger.queries == sum(b.cost.ledger.queries for b in result.blocks) > 0
+    assert result.ledger.copies == sum(b.cost.copies for b in result.blocks)
+
+
+def test_a_small_history_system_is_solved_by_the_solvers_own_polynomial():
+    data = tiny()
+    net = networks.make("logistic", data.input_shape, data.classes, seed=0)
+    settings = {"learning_rate": 0.3, "order": 2, "warm_up": 0, "sparsity": 0.25, "blocks": 1, "block_length": 4}
+    marched = train(net, data, Loop(**settings, solver="optimal", eps=1e-6), 0).blocks[0]
+    assert fits(marched.kept, 2, 4) and marched.run.emulation.startswith("solver's polynomial")
+    assert marched.run.solver_error < 1e-4 and marched.cost.kappa_by in ("dense", "lanczos")
+    assert marched.cost.queries_per_run == OptimalInverse().queries(marched.cost.kappa * (1 + 1e-6) ** 2, 1e-6)
+    loose = train(
+        networks.make("logistic", data.input_shape, data.classes, seed=0),
+        data,
+        Loop(**settings, solver="optimal", eps=0.1),
+        0,
+    ).blocks[0]
+    assert (
+        marched.run.solver_error < loose.run.solver_error < 0.5
+        and loose.cost.queries_per_run < marched.cost.queries_per_run
+    )
+
+
+def test_shots_err_as_promised_and_exact_readout_does_not(iris):
+    exact = train(small(iris), iris, Loop(**FAST), 0)
+    coarse = train(small(iris), iris, Loop(**FAST, readout="shots", precision=0.2), 0)
+    fine = train(small(iris), iris, Loop(**FAST, readout="shots", precision=0.02), 0)
+    assert all(b.run.readout_error is None for b in exact.blocks)
+    assert all(0 < b.run.readout_error <= math.sqrt(7) * 0.2 for b in coarse.blocks)
+    assert fine.blocks[0].run.readout_error < coarse.blocks[0].run.readout_error
+    assert fine.ledger.copies > 50 * coarse.ledger.copies
+    kept = fine.blocks[0].kept
+    assert fine.blocks[0].cost.copies <= 1.01 * readout_copies(kept, 0.02)
+
+
+def test_automatic_blocks_stop_before_the_truncation_error_grows(iris):
+    free = train(small(iris), iris, Loop(**(FAST | {"block_length": None, "tolerance": 0.02, "longest": 60})), 0)
+    lengths = [b.run.length for b in free.blocks]
+    assert all(1 <= t <= 60 for t in lengths) and lengths[0] < 60
+    assert all(b.run.gap <= 0.02 or b.run.length == 1 for b in free.blocks)
+
+
+def test_a_block_outside_the_radius_is_said_stops_and_keeps_the_last_good_parameters(iris):
+    net, said = small(iris), []
+    start = net.parameters()
+    wild = Loop(learning_rate=2.0, order=4, warm_up=5, sparsity=0.2, blocks=5, block_length=80)
+    result = train(net, iris, wild, 0, say=said.append)
+    assert result.diverged and said == list(result.warnings)
+    assert any("outside its radius of convergence" in text for text in said)
+    assert said[0].startswith("before the run: ") and "diverged" in said[-1]
+    uploaded = descend(net, start, [iris.train()], 5, 2.0) * result.mask.kept
+    if len(result.blocks) == 1:
+        assert np.allclose(result.theta, uploaded)
+    assert np.isfinite(loss_at(net, result.theta, iris.train())) and result.blocks[-1].diverged
+
+
+def test_mini_batches_are_a_map_each(iris):
+    result = train(small(iris), iris, Loop(**FAST, batch_size=16), 3)
+    again = train(small(iris), iris, Loop(**FAST, batch_size=16), 3)
+    assert np.array_equal(result.theta, again.theta) and max(b.relative_error for b in result.blocks) < 0.01
+
+
+def test_kappa_formula_bounds_the_condition_number_of_linear_descent():
+    from quprop.carleman.convergence import scalar_kappa
+
+    for growth, steps in ((0.9, 10), (1.0, 10), (1.05, 10)):
+        found = scalar_kappa(growth, 1)  # one block: no steps, kappa 1
+        assert found == 1 and kappa_formula(growth, 1, 0, idle=0) >= 1
+        assert scalar_kappa(growth, steps + 1) <= kappa_formula(growth, 1, steps, idle=0) + 1e-9
+    assert kappa_formula(1.0, 3, 50) == 2 * 101
+
+
+def test_break_even_lies_where_both_times_are_equal_and_nowhere_at_fixed_density():
+    sparse = BreakEven(entries=100)
+    n = sparse.parameters()
+    assert abs(math.log(sparse.ratio(n))) < 0.01 and sparse.ratio(10 * n) < 0.2
+    assert BreakEven(density=0.1).parameters() is None and "no number of parameters" in BreakEven().sentence(1e6)
+    assert abs(BreakEven(growth=1.0).step_exponent()) < 0.05 < BreakEven(growth=1.02).step_exponent()
+
+
+def test_reports_hold_what_was_asked_for(iris):
+    result = train(small(iris), iris, Loop(**FAST), 0)
+    report = training_report(result, iris)
+    for key in ("accuracy", "plain_accuracy", "reuploads", "relative_error", "queries", "copies", "emulation"):
+        assert key in report, key
+    assert len(report["relative_error"]) == 3 and report["break_even"]["by"] == "formula"
+    analysis = analysis_report(small(iris), iris, 0, sparsity=0.5, order=2)
+    for key in ANALYSED:
+        assert key in analysis, key
+    assert analysis["verdict"].count(". ") == 0 and analysis["verdict"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sparsity": 1.0}, {"readout": "guess"}, {"solver": "optimum"}, {"block_length": 0}, {"learning_rate": 0}],
+)
+def test_wrong_settings_are_refused_in_one_sentence(wrong):
+    with pytest.raises(QupropError, match=r"got|did you mean"):
+        Loop(**wrong)
+
+
+@pytest.mark.slow
+def test_on_digits_the_pruned_loop_reaches_plain_accuracy_with_five_reuploads():
+    data = load("digits")
+    net = networks.make("mlp", data.input_shape, data.classes, seed=0)
+    # the defaults of `quprop carleman train mlp`, with shots
+    settings = Loop(warm_up=200, sparsity=0.8, blocks=8, dense_steps=10, readout="shots")
+    result = train(net, data, settings, 0)
+    assert result.reuploads >= 5 and result.diverged is None
+    assert result.accuracy >= result.plain_accuracy - 0.01
+    assert abs(result.accuracy - result.twin_accuracy) <= 0.01
+    assert max(b.relative_error for b in result.blocks) < 5e-3
