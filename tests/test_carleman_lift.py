@@ -234,6 +234,7 @@ def test_outside_the_radius_more_orders_do_not_help_and_the_tail_says_so():
     assert found[2].tail > 1
 
 
+@pytest.mark.slow
 def test_carleman_logistic_regression_matches_gradient_descent():
     """n = 2,000, T = 200: 1e-6 of plain gradient descent at N = 8."""
     for settings in ({"spread": 0.5}, {"spread": 0.2, "expand": "start"}):

@@ -126,6 +126,7 @@ def test_the_space_lists_every_configuration_once(n, k):
             np.testing.assert_array_equal(space.relabelled(there, new, old), vector)
 
 
+@pytest.mark.slow
 def test_large_spins_turn_back_exactly_and_obey_the_binomial_law():
     """k = 10,000 copies of a qubit, rotated by a Chebyshev series; a first check has the closed form's law."""
     k, rng = 10_000, np.random.default_rng(3)
@@ -185,6 +186,7 @@ def test_damage_follows_the_sum_of_trigger_probabilities(c):
     assert np.abs(p[:, 0] - p[:, 1]).max() > 1e-4  # the disturbance is there
 
 
+@pytest.mark.slow
 def test_readings_have_the_mean_and_variance_of_count_and_pointer():
     psi, k, s = random_state(4, np.random.default_rng(9)), 12, 4.0
     event, rng = Event(PauliString.parse("X0 Y1")), np.random.default_rng(1)
@@ -284,6 +286,7 @@ def test_many_copies_of_many_qubits_stay_finite():
 # --- commuting families -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_commuting_families_have_the_exact_joint_law():
     """The law of the answers to three checks, by sampling strings and from the symmetric space."""
     psi, k = random_state(4, np.random.default_rng(2)), 15

@@ -152,7 +152,10 @@ def exact_distances():
     }
 
 
-@pytest.mark.parametrize("strategy", list(hs.STRATEGIES))
+SLOW = {"clifford": (pytest.mark.slow,), "pauli": (pytest.mark.slow,)}
+
+
+@pytest.mark.parametrize("strategy", [pytest.param(s, marks=SLOW.get(s, ())) for s in hs.STRATEGIES])
 def test_success_of_the_likelihood_ratio_is_the_best_there_is(strategy):
     """(1 + TV) / 2 with TV from a list of all outcomes of one qubit, 5 standard errors."""
     copies, tv = exact_distances()[strategy]
