@@ -3,7 +3,7 @@
 import numpy as np
 
 from quprop.gradients.linear import jacobian
-from quprop.gradients.programs import read_by_programs
+from quprop.programs import read_by_programs
 from quprop.simulate.reference import ReferenceEngine
 
 

@@ -17,9 +17,9 @@ from quprop.gradients.copies import Copies, bell_distribution, draw_bell, square
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
 from quprop.gradients.linear import jacobian
 from quprop.gradients.plan import Terms
-from quprop.gradients.programs import read_by_programs
 from quprop.gradients.signs import ROUTES, colours, mimicking, voters
 from quprop.pauli import PauliString
+from quprop.programs import read_by_programs
 
 ROUTE_NAMES = list(ROUTES)
 

@@ -10,27 +10,10 @@ import time
 import tomllib
 
 import pytest
-from typer.testing import CliRunner
 
-from quprop.cli import app
 from quprop.problems import PROBLEMS
 
 TINY = ["--set", "n=4", "--set", "layers=2"]
-
-
-@pytest.fixture
-def quprop(tmp_path, monkeypatch):
-    """Runs the program in an empty folder and checks its exit status; returns (stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == status, result.output
-        return result.stdout, result.stderr
-
-    return run
 
 
 def sentence(text):

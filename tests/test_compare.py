@@ -8,11 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cases import CASES, values_for
-from typer.testing import CliRunner
 
 import quprop as qpr
 from quprop import ansatz
-from quprop.cli import app
 from quprop.cli.methods import listing, summary
 from quprop.compare import compare, median_of_max, simulation_seconds, value_cost
 from quprop.cost import HardwareModel
@@ -165,18 +163,8 @@ def test_bad_arguments_are_one_sentence(name, model):
 
 
 @pytest.fixture
-def quprop(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == status, result.output
-        assert max(map(len, result.stdout.splitlines()), default=0) <= 80, result.stdout
-        return result.stdout, result.stderr
-
-    return run
+def quprop(quprop_in_80_columns):
+    return quprop_in_80_columns
 
 
 def test_a_built_in_problem_is_compared(quprop, tmp_path):

@@ -20,7 +20,6 @@ from quprop.gradients.finite_difference import FiniteDifference
 from quprop.gradients.forward_gradient import ForwardGradient
 from quprop.gradients.linear import LinearPlan, driven
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import free
 from quprop.gradients.random_components import RandomComponents
 from quprop.gradients.rows import Shifted
 from quprop.gradients.sampler import Runs
@@ -28,6 +27,7 @@ from quprop.gradients.shift_rules import frequencies, rule_of, shifts_of
 from quprop.gradients.shot_noise import ShotNoise
 from quprop.gradients.spsa import SPSA
 from quprop.pauli import PauliString
+from quprop.programs import free
 
 SETTINGS = {
     "adjoint": Adjoint,
@@ -121,7 +121,7 @@ def expectations(plan, theta, x, weights):
     a = plan.model.angle_table.evaluate(theta[None], x[None])[0]
     g = np.zeros(plan.model.n_rotations + plan.model.n_params)
     u = plan.terms.coefficients(weights)
-    from quprop.gradients.programs import read_by_programs
+    from quprop.programs import read_by_programs
 
     for runs in plan.runs:
         np.add.at(g, runs.targets, exact._moments(runs, a, read_by_programs(plan.model, x), u)[0])

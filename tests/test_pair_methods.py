@@ -14,8 +14,8 @@ from quprop import QupropError, ansatz
 from quprop.gradients import FORMULAS, AmplitudeEstimation, HadamardTest, PairState, ParameterShift, gradient
 from quprop.gradients.linear import driven
 from quprop.gradients.pair_state import find_frames, pair_program, undone
-from quprop.gradients.programs import blank, controlled
 from quprop.gradients.vectors import apply_clifford, expectation, prefix_states
+from quprop.programs import blank, controlled
 from quprop.simulate import reference
 from quprop.simulate.reference import ReferenceEngine
 from quprop.structure.commutation import generators

@@ -19,8 +19,8 @@ from quprop.gradients import METHODS, ParameterShift, QuantumBackprop, gradient
 from quprop.gradients.linear import driven
 from quprop.gradients.pair_copies import PairCircuit, PairDevice
 from quprop.gradients.plan import Terms
-from quprop.gradients.programs import free
 from quprop.gradients.sweep_design import SweepDesign
+from quprop.programs import free
 from quprop.report.sweep_figure import draw_sweep
 
 NULL = NullEngine()

@@ -5,10 +5,10 @@ import pytest
 
 import quprop as qpr
 from quprop.cost import Cost
-from quprop.gradients.programs import free
 from quprop.gradients.rows import Made, Prefixes, Shifted
 from quprop.gradients.sampler import Runs, Sampler, draw_bits, eigenvalues
 from quprop.pauli import PauliString
+from quprop.programs import free
 
 STRINGS = tuple(PauliString.parse(p) for p in ("Z0 Z1", "X0 X1", "Y0 Y1"))
 

@@ -5,10 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import quprop as qpr
-from quprop.cli import app
 from quprop.errors import QupropError
 from quprop.executor import run_tasks
 from quprop.gradients import METHODS
@@ -227,18 +225,8 @@ def test_measured_exponents_contain_theory(family, method):
 
 
 @pytest.fixture
-def quprop(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == status, result.output
-        assert max(map(len, result.stdout.splitlines()), default=0) <= 80, result.stdout
-        return result.stdout, result.stderr
-
-    return run
+def quprop(quprop_in_80_columns):
+    return quprop_in_80_columns
 
 
 SMALL = ["scaling", "--family", "random_pauli", "--methods", "parameter_shift", "--m-min", "16", "--instances", "1"]

@@ -16,6 +16,7 @@ from quprop.collective.event import Event, hermitian, signs
 from quprop.collective.protocol import Batch, copy_state
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
+from quprop.seeds import generator_of
 from quprop.simulate import memory
 from quprop.simulate.reference import apply_clifford
 
@@ -164,7 +165,7 @@ class CommutingCopies(Batch):
         return float(check.trigger(np.array(self._count(mask, sign)), self.k))
 
     def check(self, check: Check, rng: np.random.Generator) -> bool:
-        rng = np.random.default_rng(rng)
+        rng = generator_of(rng)
         self._unspent()
         self._diagonal(check.event)
         self._draw(rng)
@@ -187,7 +188,7 @@ class CommutingCopies(Batch):
         pass  # the strings are what they are
 
     def read(self, event: Event, noise: float, rng: np.random.Generator) -> float:
-        rng = np.random.default_rng(rng)
+        rng = generator_of(rng)
         self._unspent()
         self._diagonal(event)
         self._draw(rng)

@@ -20,6 +20,7 @@ from quprop.collective.frame import Frame
 from quprop.collective.protocol import Batch, copy_state
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
+from quprop.seeds import generator_of
 from quprop.simulate import memory
 
 
@@ -75,7 +76,7 @@ class MeanFieldCopies(Batch):
         event.check_fits(self.n)
         if not (math.isfinite(noise) and noise > 0):
             raise QupropError(f"`noise` must be a positive number of copies, got {noise}; sqrt(k) is a mild reading")
-        rng = np.random.default_rng(rng)
+        rng = generator_of(rng)
         phi = rng.standard_normal() / (2 * noise)
         if event.pauli is not None:  # exp(i phi E) = exp(i phi/2) (cos(phi/2) + i sin(phi/2) P)
             moved = self._frame.applied(event.pauli)

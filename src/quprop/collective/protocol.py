@@ -17,6 +17,7 @@ from quprop.collective.event import Event, hermitian
 from quprop.collective.ledger import Ledger
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
+from quprop.seeds import generator_of
 
 _NORM_TOLERANCE = 1e-6  # a state in single precision is this close to norm 1
 
@@ -95,7 +96,7 @@ class Batch(ABC):
         self._rotate(PauliString(pauli.x, pauli.z), sign * float(angle))
 
     def check(self, check: Check, rng: Any) -> bool:
-        rng = np.random.default_rng(rng)
+        rng = generator_of(rng)
         probability = self.probability(check)
         triggered = bool(rng.random() < probability)
         if triggered:
@@ -124,7 +125,7 @@ class Batch(ABC):
             raise QupropError(f"`noise` must be a positive number of copies, got {noise}; sqrt(k) is a mild reading")
         mean = float(self._mean(event))
         infidelity = min(1.0, self.k * mean * (1 - mean) / (4 * noise**2))
-        value = float(self._read(event, float(noise), np.random.default_rng(rng)))
+        value = float(self._read(event, float(noise), generator_of(rng)))
         self.ledger.readings += 1
         self.ledger.moved(float(np.sqrt(infidelity)), infidelity)
         return value

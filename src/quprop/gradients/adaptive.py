@@ -15,9 +15,9 @@ from quprop.gradients.budget import Budget, share
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.linear import LinearPlan
 from quprop.gradients.plan import Terms
-from quprop.gradients.programs import read_by_programs
 from quprop.gradients.sampler import Runs, Sampler
 from quprop.model import Model
+from quprop.programs import read_by_programs
 
 _LEAST = 2  # shots of a circuit in either part: fewer show no spread
 

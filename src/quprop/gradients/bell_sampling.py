@@ -20,12 +20,12 @@ from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quart
 from quprop.gradients.linear import jacobian
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.gradients.plan import Plan, Terms, settle
-from quprop.gradients.programs import absorbed, free, read_by_programs
 from quprop.gradients.signs import ROUTES
 from quprop.gradients.vectors import prefix_states
 from quprop.input_state import InputState
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
+from quprop.programs import absorbed, free, read_by_programs
 from quprop.simulate.memory import require
 
 

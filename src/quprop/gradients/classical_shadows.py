@@ -19,10 +19,10 @@ from quprop.gradients.estimate import Estimate
 from quprop.gradients.linear import driven, jacobian
 from quprop.gradients.pair_state import Frame, pair_program, undone
 from quprop.gradients.plan import Plan, Terms, settle
-from quprop.gradients.programs import read_by_programs
 from quprop.gradients.vectors import apply_gates, clifford_gates, prefix_states
 from quprop.model import Model
 from quprop.pauli import PauliString
+from quprop.programs import read_by_programs
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 _MOST_DENSE = 6  # qubits of the pair state for dense observables: 6^6 snapshots, 46,656 rows

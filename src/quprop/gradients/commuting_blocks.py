@@ -11,10 +11,10 @@ from quprop.errors import QupropError
 from quprop.gradients.budget import Budget
 from quprop.gradients.linear import LinearPlan
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import absorbed
 from quprop.gradients.sampler import Runs
 from quprop.model import Model
 from quprop.pauli import PauliString
+from quprop.programs import absorbed
 from quprop.structure.blocks import find_blocks
 from quprop.structure.readout import Program, term_programs
 

@@ -26,11 +26,11 @@ from quprop.gradients.budget import Budget, share
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.grouping import group
 from quprop.gradients.plan import Plan, Terms
-from quprop.gradients.programs import free, read_by_programs
 from quprop.gradients.rows import Made
 from quprop.gradients.sampler import Runs, Sampler
 from quprop.gradients.step_bounds import active
 from quprop.model import Model
+from quprop.programs import free, read_by_programs
 
 _DIRECTIONS = 10  # if only the shots of a circuit are given
 _AT_ONCE = 1 << 20  # numbers held for the angles of directions treated together

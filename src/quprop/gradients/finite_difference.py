@@ -15,11 +15,11 @@ from quprop.gradients.budget import Budget
 from quprop.gradients.grouping import group
 from quprop.gradients.linear import LinearPlan
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import free
 from quprop.gradients.rows import Made
 from quprop.gradients.sampler import Runs
 from quprop.gradients.step_bounds import active, reaches, third_derivative
 from quprop.model import Model
+from quprop.programs import free
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from quprop.gradients.grouping import group
 from quprop.gradients.linear import LinearPlan, driven
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import blank
 from quprop.gradients.sampler import Runs
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
+from quprop.programs import blank
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 MODES = ("direct", "reversed")

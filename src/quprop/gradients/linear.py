@@ -17,9 +17,9 @@ from quprop.cost import Cost
 from quprop.gradients.budget import Budget
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.plan import Plan, Terms
-from quprop.gradients.programs import read_by_programs
 from quprop.gradients.sampler import Runs, Sampler
 from quprop.model import Model
+from quprop.programs import read_by_programs
 
 
 class LinearPlan(Plan):

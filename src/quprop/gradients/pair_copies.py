@@ -26,9 +26,9 @@ from quprop.collective.protocol import Copies, Engine
 from quprop.cost import Cost
 from quprop.gradients.linear import jacobian
 from quprop.gradients.plan import Terms
-from quprop.gradients.programs import free, read_by_programs
 from quprop.model import Model
 from quprop.pauli import PauliString
+from quprop.programs import free, read_by_programs
 from quprop.simulate import get_engine, memory
 from quprop.structure.commutation import generators
 

@@ -12,11 +12,11 @@ from quprop.angle import params
 from quprop.gradients.budget import Budget
 from quprop.gradients.linear import LinearPlan, driven
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import absorbed, blank, controlled
 from quprop.gradients.rows import Prefixes
 from quprop.gradients.sampler import Runs
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
+from quprop.programs import absorbed, blank, controlled
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 

@@ -14,11 +14,11 @@ from quprop.gradients.budget import Budget
 from quprop.gradients.grouping import Grouping, group
 from quprop.gradients.linear import LinearPlan, driven
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import free
 from quprop.gradients.rows import Shifted
 from quprop.gradients.sampler import Runs
 from quprop.gradients.shift_rules import Rule, Shift, shifts_of
 from quprop.model import Model
+from quprop.programs import free
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from quprop.gradients.grouping import group
 from quprop.gradients.linear import LinearPlan, driven
 from quprop.gradients.parameter_shift import shifted_runs
 from quprop.gradients.plan import Terms, settle
-from quprop.gradients.programs import read_by_programs
 from quprop.gradients.sampler import Sampler
 from quprop.gradients.shift_rules import Rule, shifts_of
 from quprop.model import Model
+from quprop.programs import read_by_programs
 
 
 @dataclass(frozen=True, kw_only=True)

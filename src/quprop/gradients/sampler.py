@@ -44,7 +44,7 @@ class Rows(Protocol):
 class Runs:
     """R runs of one program, all read by the same L Pauli strings, and what each shot is worth.
 
-    paulis act on the program's state right after its rotations (see `absorbed` in `gradients/programs.py`); they
+    paulis act on the program's state right after its rotations (see `absorbed` in `programs.py`); they
     commute unless `mixture`. Outcome o_l = ±1 of run r weighs w = factors[r, l] u_l, u_l = u[terms[l]] being the
     coefficient of the observable's term that string l stands for (terms[l] = -1: u_l = 1):
     each=False: a shot gives y = sum_l w_l o_l, which estimates targets[r];

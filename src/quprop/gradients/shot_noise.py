@@ -15,9 +15,9 @@ from quprop.gradients.estimate import Estimate
 from quprop.gradients.linear import LinearPlan
 from quprop.gradients.parameter_shift import ParameterShift
 from quprop.gradients.plan import Plan, settle
-from quprop.gradients.programs import read_by_programs
 from quprop.gradients.sampler import Runs, eigenvalues
 from quprop.model import Model
+from quprop.programs import read_by_programs
 from quprop.simulate import get_engine
 
 _CHUNK_AMPLITUDES = 1 << 20

@@ -14,6 +14,7 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.model import Model
+from quprop.seeds import generator_of
 from quprop.simulate import memory
 from quprop.simulate.native import NativeEngine
 from quprop.simulate.reference import ReferenceEngine
@@ -307,10 +308,7 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
     """
     if isinstance(shots, bool) or not isinstance(shots, (int, np.integer)) or shots < 1:
         raise QupropError(f"shots must be a positive integer, got {shots!r}")
-    try:
-        generator = np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise QupropError(f"rng is a seed (a whole number from 0) or a numpy Generator, got {rng!r}") from None
+    generator = generator_of(rng)
     p = probabilities(model, theta, x, **options)
     flat = p.reshape(-1, p.shape[-1])
     drawn = np.empty((len(flat), shots), np.int64)

@@ -30,11 +30,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.angle import inputs, params
+from quprop.angle import params
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
+from quprop.programs import blank, controlled
 from quprop.structure.blocks import Blocks, check_observable, find_blocks
 from quprop.structure.commutation import after, bits
 
@@ -164,14 +165,14 @@ def _program(
     executed = tuple(bits(cone))
     last = members[-1]
     ancilla = 1 if after(blocks.rows[last], last) & cone else 0
-    circuit = _blank(model, ancilla)
+    circuit = blank(model, ancilla)
     angle = params("angle", model.n_rotations)
     if ancilla:
         circuit.h(n)
     for m in executed:
         circuit.rotation(strings[m], angle[m])
         if ancilla and m == last:
-            _controlled(circuit, n, strings[last])
+            controlled(circuit, n, strings[last])
     reads = []
     for j in members:
         if ancilla:
@@ -184,28 +185,6 @@ def _program(
             measured = _times_i(strings[j] * term)
         reads.append(Read(PauliString(measured.x, measured.z), j, coefficient * measured.sign))
     return Program(model, term, circuit, tuple(reads), executed)
-
-
-def _blank(model: Model, ancillas: int) -> Circuit:
-    """An empty circuit from the model's input state, ancillas in |0> as the highest qubits."""
-    n, state = model.n_qubits, model.state
-    angle = params("angle", model.n_rotations)
-    if state.kind == "basis":
-        return Circuit(n + ancillas, state.index, params=angle)
-    if state.kind == "product":
-        return Circuit(n + ancillas, np.concatenate([state.array, np.tile([1.0, 0.0], (ancillas, 1))]), params=angle)
-    if state.kind == "amplitudes":
-        zeros = np.zeros((1 << (n + ancillas)) - (1 << n))
-        return Circuit(n + ancillas, np.concatenate([state.array, zeros]), params=angle)
-    first = state.input_slice(n).start
-    vector = inputs("x", first + (1 << (n + ancillas)))
-    return Circuit(n + ancillas, vector[first:], params=angle, inputs=vector)
-
-
-def _controlled(circuit: Circuit, control: int, pauli: PauliString) -> None:
-    """|0><0| + |1><1| P, one two-qubit gate for each qubit of P."""
-    for q in pauli.qubits:
-        circuit.gate("cx" if not pauli.z >> q & 1 else "cy" if pauli.x >> q & 1 else "cz", control, q)
 
 
 def _times_i(pauli: PauliString) -> PauliString:
