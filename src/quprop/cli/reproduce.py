@@ -1,19 +1,24 @@
-"""``quprop reproduce``: run an experiment of the papers and write its figure and numbers."""
+"""``quprop reproduce``: the claims of the sources beside their measured numbers; run one, or all, again."""
 
 from __future__ import annotations
 
+import datetime
+import json
 import textwrap
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from quprop.claims import CLAIMS, experiments
+from quprop.claims.claim import HOLDS, IN_PART
+from quprop.claims.table import Row, rows
 from quprop.cli.compare import check_target, console_for
 from quprop.cli.errors import reported
 from quprop.errors import QupropError, nearest
-from quprop.experiments import EXPERIMENTS
+from quprop.experiments import Experiment
 from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
 
@@ -23,33 +28,68 @@ quprop reproduce
 
 quprop reproduce triggers --quick
 
-quprop reproduce gates --out results --json gates.json"""
+quprop reproduce theorem_9_gates --out results --json gates.json
+
+quprop reproduce --all --quick"""
+
+COLOURS = {HOLDS: "green", IN_PART: "yellow"}
 
 
 @reported
 def reproduce_command(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one. Without it: the list of all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A claim or an experiment. Without it: the table of all claims."),
+    ] = None,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", help="Run every experiment that --out has no result of yet.")
+    ] = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of NAME.png and NAME.json; made if need be.")
     ] = Path("runs/reproduce"),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases, within a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases, within a minute each.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all draws.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Run an experiment of the papers: its measured numbers, a figure, and what was found, in words."""
+    """The claims of the papers, each beside what was expected and what was measured; NAME measures one again."""
     console = console_for(quiet)
     check_target("--json", json_file)
-    if name is None:
-        _list(console, json_file)
-        return
-    if name not in EXPERIMENTS:
-        raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
     if out.exists() and not out.is_dir():
         raise QupropError(f"--out {out} is a file; give a folder")
-    experiment = EXPERIMENTS[name]
+    if name is not None and all_of_them:
+        raise QupropError(f"give a NAME or --all, got both {name!r} and --all")
+    if all_of_them:
+        _run_all(console, out, quick, seed)
+    if name is None:
+        table = rows(out)
+        for row in table:
+            _show(console, row)
+        _line(console, _summary(table))
+        if json_file is not None:
+            write_json(json_file, {row.claim.name: row.plain() for row in table})
+        return
+    experiment = CLAIMS[name].experiment if name in CLAIMS else name
+    if experiment not in experiments():
+        raise QupropError(f"unknown claim or experiment {name!r}: {nearest(name, [*CLAIMS, *experiments()])}")
+    result = _run(console, experiment, out, quick, seed)
+    if json_file is not None:
+        write_json(json_file, result)
+    e = experiments()[experiment]
+    _line(console, f"{experiment}: {e.claim}")
+    _line(console, e.source)
+    for finding in result["findings"]:
+        _line(console, f"- {finding}", hanging="  ")
+    _line(console, f"{experiment}.png and {experiment}.json in {out}, {result['seconds']:.1f} s")
+    for row in rows(out, [experiment]):
+        _show(console, row)
+
+
+def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
+    """Measure, draw, write NAME.json and NAME.png."""
+    experiment = experiments()[name]
     if not quick and experiment.minutes >= 1:
         _line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
     start = time.perf_counter()
@@ -57,40 +97,71 @@ def reproduce_command(
         with StepProgress(console, name) as bar:
             result = experiment.run(quick, seed, bar)
     except KeyboardInterrupt:
-        raise OSError("interrupted; nothing was written") from None
+        raise OSError(f"interrupted; nothing was written of {name}") from None
     picture = experiment.draw(result)
-    result |= {
+    result |= _about(experiment, name, quick, seed) | {"seconds": round(time.perf_counter() - start, 1)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / f"{name}.json", result)
+    write_atomically(out / f"{name}.png", picture)
+    return json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[str, Any]:
+    return {
         "experiment": name,
         "claim": experiment.claim,
         "source": experiment.source,
         "quick": quick,
         "seed": seed,
-        "seconds": round(time.perf_counter() - start, 1),
+        "date": datetime.date.today().isoformat(),
         "versions": versions(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{name}.json", result)
-    write_atomically(out / f"{name}.png", picture)
-    if json_file is not None:
-        write_json(json_file, result)
-    _line(console, f"{name}: {experiment.claim}")
-    _line(console, experiment.source)
-    for finding in result["findings"]:
-        _line(console, f"- {finding}", hanging="  ")
-    _line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
 
 
-def _list(console: Console, json_file: Path | None) -> None:
-    for e in EXPERIMENTS.values():
-        how_long = f"{e.minutes:g} min" if e.minutes >= 1 else "seconds"
-        console.print(f"{e.name} ({how_long})", style="bold", highlight=False)
-        _line(console, f"  {e.claim}", hanging="  ")
-        _line(console, f"  {e.source}", hanging="  ")
-    if json_file is not None:
-        write_json(
-            json_file,
-            {e.name: {"claim": e.claim, "source": e.source, "minutes": e.minutes} for e in EXPERIMENTS.values()},
-        )
+def _run_all(console: Console, out: Path, quick: bool, seed: int) -> None:
+    """All experiments in turn, each written when it is done, so that a broken-off run goes on where it was."""
+    for name in experiments():
+        if _done(out / f"{name}.json", quick, seed):
+            _line(console, f"{name}: in {out} already")
+            continue
+        try:
+            result = _run(console, name, out, quick, seed)
+        except QupropError as error:  # an extra that is not installed: the others go on
+            _line(console, f"{name}: left out, {error}")
+            continue
+        _line(console, f"{name}: {result['seconds']:.1f} s; {result['findings'][0]}", hanging="  ")
+
+
+def _done(path: Path, quick: bool, seed: int) -> bool:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return (
+        isinstance(kept, dict)
+        and (kept.get("quick"), kept.get("seed")) == (quick, seed)
+        and kept.get("versions", {}).get("quprop") == versions()["quprop"]
+    )
+
+
+def _show(console: Console, row: Row) -> None:
+    verdict = row.found.verdict if row.found else "not measured"
+    console.print(f"{row.claim.name}  ", style="bold", end="", highlight=False)
+    console.print(verdict, style=COLOURS.get(verdict, "red"), highlight=False)
+    _line(console, f"  {row.claim.statement} ({row.claim.source})", hanging="  ")
+    _line(console, f"  expected: {row.claim.expected}", hanging="    ")
+    if row.found:
+        size = "" if not row.run else f" ({'quick, ' if row.run.get('quick') else ''}{row.run.get('date', 'undated')})"
+        _line(console, f"  measured: {row.found.measured}{size}", hanging="    ")
+        if row.found.why:
+            _line(console, f"  {'note' if verdict == HOLDS else 'but'}: {row.found.why}", hanging="    ")
+    _line(console, f"  {row.command}")
+
+
+def _summary(table: list[Row]) -> str:
+    verdicts = [row.found.verdict if row.found else "not measured" for row in table]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    return f"{len(table)} claims: {counts}. quprop reproduce --all --quick measures them again, on small cases."
 
 
 def _line(console: Console, text: str, hanging: str = "") -> None:

@@ -1,13 +1,21 @@
 """The experiments of `quprop reproduce`, one file each. `EXPERIMENTS` lists them all by name."""
 
 from quprop.experiments import (
+    bars_and_dots,
     bond_dimension,
     copies,
     damage,
     figure2,
     gentle_search,
+    gentleness,
     hard_family,
+    markov,
+    modules,
+    omega,
+    pauli_list,
+    shadow_reduction,
     shadow_rivals,
+    shifted_circuits,
     total_gates,
     training,
     triggers,
@@ -27,6 +35,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         training.EXPERIMENT,
         gentle_search.EXPERIMENT,
         shadow_rivals.EXPERIMENT,
+        omega.EXPERIMENT,
+        gentleness.EXPERIMENT,
+        markov.EXPERIMENT,
+        pauli_list.EXPERIMENT,
+        shadow_reduction.EXPERIMENT,
+        bars_and_dots.EXPERIMENT,
+        shifted_circuits.EXPERIMENT,
+        modules.EXPERIMENT,
     )
 }
 

@@ -1,0 +1,45 @@
+"""A claim of a source: what it says, what is expected to be seen, and how a result is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+HOLDS, IN_PART, NOT_SEEN = "holds", "holds in part", "not seen"
+
+
+class Verdict(NamedTuple):
+    """measured: the numbers, with their uncertainty; verdict: HOLDS, IN_PART or NOT_SEEN; why: of anything but HOLDS,
+    and of what the numbers leave open."""
+
+    measured: str
+    verdict: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """statement: in our words; source: where from; expected: the numbers it comes down to; experiment: whose result
+    `judge` reads."""
+
+    name: str
+    statement: str
+    source: str
+    expected: str
+    experiment: str
+    judge: Callable[[dict[str, Any]], Verdict]
+
+
+def graded(measured: str, holds: bool, in_part: bool, why: str) -> Verdict:
+    """HOLDS, or else IN_PART or NOT_SEEN with the reason."""
+    return Verdict(measured, HOLDS) if holds else Verdict(measured, IN_PART if in_part else NOT_SEEN, why)
+
+
+def span(rows: list[dict[str, Any]], key: str) -> str:
+    values = [r[key] for r in rows]
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+def interval(fit: dict[str, float]) -> str:
+    return f"{fit['slope']:.2f} [{fit['low']:.2f}, {fit['high']:.2f}]"

@@ -1,0 +1,84 @@
+"""The rows of the table of claims: from the results in a folder, else from those that come with the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from quprop.claims import CLAIMS
+from quprop.claims.claim import Claim, Verdict
+
+SHIPPED = "measured.json"
+
+
+class Row(NamedTuple):
+    """A claim and what was measured of it. found: None where nothing was measured yet; run: {date, quick, seconds,
+    versions} of the experiment; where: the file, or "with the package"."""
+
+    claim: Claim
+    found: Verdict | None
+    run: dict[str, Any]
+    where: str
+
+    @property
+    def command(self) -> str:
+        return f"quprop reproduce {self.claim.experiment}"
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        c = self.claim
+        found = self.found or Verdict("", "not measured")
+        return {
+            "name": c.name,
+            "statement": c.statement,
+            "source": c.source,
+            "expected": c.expected,
+            **found._asdict(),
+            "command": self.command,
+            "run": self.run,
+            "where": self.where,
+        }
+
+
+def rows(folder: Path | None = None, only: Iterable[str] | None = None) -> list[Row]:
+    """All claims, or those of the experiments named in `only`; results in `folder` (NAME.json) come first."""
+    wanted = None if only is None else set(only)
+    shipped = json.loads(resources.files("quprop.claims").joinpath(SHIPPED).read_text(encoding="utf-8"))
+    results: dict[str, tuple[dict[str, Any], Path] | None] = {}
+    out = []
+    for claim in CLAIMS.values():
+        name = claim.experiment
+        if wanted is not None and name not in wanted:
+            continue
+        if name not in results:
+            results[name] = _result(folder, name)
+        own = results[name]
+        if own is not None:
+            result, path = own
+            out.append(Row(claim, claim.judge(result), _run_of(result), str(path)))
+            continue
+        kept = shipped.get(claim.name)
+        if kept is None:
+            out.append(Row(claim, None, {}, ""))
+        else:
+            out.append(Row(claim, Verdict(kept["measured"], kept["verdict"], kept["why"]), kept["run"], "with quprop"))
+    return out
+
+
+def _result(folder: Path | None, name: str) -> tuple[dict[str, Any], Path] | None:
+    """The result of an experiment in a folder; a file that cannot be read counts as none."""
+    if folder is None:
+        return None
+    path = folder / f"{name}.json"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return (result, path) if isinstance(result, dict) and result.get("experiment") == name else None
+
+
+def _run_of(result: dict[str, Any]) -> dict[str, Any]:
+    return {k: result[k] for k in ("date", "quick", "seed", "seconds", "versions") if k in result}
