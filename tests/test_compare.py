@@ -33,6 +33,12 @@ def row(found, name):
     return one
 
 
+def test_a_simulator_that_was_not_timed_is_advised_without_a_ratio():
+    model = qpr.Model(qpr.ansatz.hardware_efficient(2, 1), "Z0")
+    found = compare(model, precision=0.1, methods=["adjoint"], run_seconds=0.0)
+    assert found.advice == "On a simulator use adjoint: exact."
+
+
 def test_the_value_of_one_string_costs_one_over_the_precision_squared():
     model = qpr.Model(ansatz.hardware_efficient(3, 2), "Z0 Z1")
     cost = value_cost(model, Budget(precision=0.1))

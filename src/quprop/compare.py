@@ -301,7 +301,8 @@ def advise(found: Comparison) -> str:
     parts = []
     if here:
         best = min(here, key=lambda r: r.seconds)
-        parts.append(f"On a simulator use {best.name}: exact, at {best.omega_time:.2g} times the time of a value")
+        took = "" if best.omega_time is None else f", at {best.omega_time:.2g} times the time of a value"
+        parts.append(f"On a simulator use {best.name}: exact{took}")
     fitting = [r for r in there if not r.too_large]
     if fitting:
         best = fitting[0]
