@@ -18,6 +18,14 @@ def test_shipped_data_have_their_shapes(name, shape, classes):
     assert np.all(np.bincount(data.y_train) > 0) and len(data.first(train=20).y_train) == 20
 
 
+def test_digits_in_the_shape_of_cifar_are_the_same_images():
+    small, large = datasets.load("digits"), datasets.load("digits32")
+    assert large.x_train.shape[1:] == (3, 32, 32) and large.x_train.dtype == np.float32
+    blocks = large.x_test.reshape(-1, 3, 8, 4, 8, 4)
+    assert np.ptp(blocks, axis=(1, 3, 5)).max() == 0
+    assert np.array_equal(blocks[:, 1, :, 2, :, 3], small.x_test[:, 0]) and np.array_equal(large.y_test, small.y_test)
+
+
 def test_tensors_have_the_precision_asked_for():
     torch = pytest.importorskip("torch")
     x, y = datasets.load("iris").first(test=5).test("single")

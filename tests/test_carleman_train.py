@@ -1,5 +1,6 @@
 """The training loop: what a block outputs against plain descent, what is counted, what stops it, what it reports."""
 
+import json
 import math
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # no
 from quprop.carleman.break_even import BreakEven  # noqa: E402
 from quprop.carleman.data import Dataset, load  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
-from quprop.carleman.solver import OptimalInverse  # noqa: E402
+from quprop.carleman.solver import SOLVERS, OptimalInverse  # noqa: E402
 from quprop.carleman.subspace import Restricted  # noqa: E402
 from quprop.carleman.train import Loop, accuracy_at, descend, loss_at, train  # noqa: E402
 
@@ -153,6 +154,79 @@ def test_a_block_outside_the_radius_is_said_stops_and_keeps_the_last_good_parame
     if len(result.blocks) == 1:
         assert np.allclose(result.theta, uploaded)
     assert np.isfinite(loss_at(net, result.theta, iris.train())) and result.blocks[-1].diverged
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_can_run_the_blocks(name):
+    data, eps = tiny(), 1e-3
+    net = networks.make("logistic", data.input_shape, data.classes, seed=0)
+    settings = {"learning_rate": 0.3, "order": 2, "warm_up": 0, "sparsity": 0.25, "blocks": 2, "block_length": 4}
+    for block in train(net, data, Loop(**settings, solver=name, eps=eps), 0).blocks:
+        assert block.run.emulation.startswith("solver's polynomial")
+        # eps is the error of the whole history's state, of which the update is the larger part
+        assert 0 < block.run.solver_error < 5 * eps and block.relative_error < 0.01  # truncation included
+        published = SOLVERS[name]().queries(block.cost.kappa * (1 + 1e-6) ** 2, eps)
+        # the walk's filter is lengthened where less than half of the walk ends in the kernel
+        assert published <= block.cost.queries_per_run <= (1.5 if name == "adiabatic" else 1) * published
+
+
+def test_a_history_too_large_for_the_walk_is_marched_and_its_queries_are_the_formula(iris):
+    net = networks.make("logistic", iris.input_shape, iris.classes, seed=0)
+    settings = Loop(learning_rate=0.3, order=2, warm_up=0, sparsity=0.25, blocks=1, block_length=4, solver="adiabatic")
+    block = train(net, iris, settings, 0).blocks[0]
+    assert fits(block.kept, 2, 4) and block.run.emulation.startswith("tower marched")
+    assert block.cost.queries_per_run == SOLVERS["adiabatic"]().queries(block.cost.kappa, 1e-3)
+
+
+def test_a_later_block_that_diverges_leaves_the_parameters_of_its_own_upload(iris):
+    settings = {"learning_rate": 1.5, "order": 4, "warm_up": 60, "sparsity": 0.2, "block_length": 40, "dense_steps": 5}
+    said = []
+    result = train(small(iris, seed=1), iris, Loop(**settings, blocks=6), 0, say=said.append)
+    assert [b.diverged is None for b in result.blocks] == [True, False] and result.diverged
+    assert any(text.startswith("block 2: at step") and "outside its radius" in text for text in said)
+    net = small(iris, seed=1)
+    downloaded = train(net, iris, Loop(**settings, blocks=1), 0).theta
+    uploaded = descend(net, downloaded, [iris.train()], 5, 1.5) * result.mask.kept
+    assert np.allclose(result.theta, uploaded, atol=1e-12) and not np.allclose(uploaded, downloaded)
+    assert result.accuracy == accuracy_at(net, uploaded, iris.test()) == result.blocks[1].pruned_accuracy
+
+
+def test_dense_steps_that_diverge_leave_what_was_downloaded(iris, monkeypatch):
+    from quprop.carleman import train as module
+
+    def broken(network, theta, data, steps, *others):
+        found = descend(network, theta, data, steps, *others)
+        return found * np.nan if steps == 3 else found
+
+    monkeypatch.setattr(module, "descend", broken)
+    result = train(small(iris), iris, Loop(**FAST, dense_steps=3), 0)
+    assert len(result.blocks) == 1 and "dense steps" in result.diverged and np.isfinite(result.theta).all()
+    assert result.accuracy == result.blocks[0].accuracy
+    assert json.dumps(training_report(result, iris), allow_nan=False)
+
+
+@pytest.mark.parametrize("rate", [50.0, 1e5])
+def test_a_run_that_explodes_at_once_is_recorded_in_numbers_that_json_knows(iris, rate):
+    start = small(iris, seed=1)
+    result = train(small(iris, seed=1), iris, Loop(**(FAST | {"learning_rate": rate, "warm_up": 0})), 0)
+    assert len(result.blocks) == 1 and result.diverged
+    assert np.array_equal(result.theta, start.parameters() * result.mask.kept)
+    assert json.dumps(training_report(result, iris), allow_nan=False)
+
+
+@pytest.mark.parametrize("engine", ["low_rank", "jets"])
+def test_engines_with_and_without_orders_say_when_they_leave_the_radius(iris, engine):
+    said = []
+    wild = Loop(learning_rate=3.0, order=2, warm_up=5, sparsity=0.2, blocks=1, block_length=30, engine=engine)
+    train(small(iris), iris, wild, 0, say=said.append)
+    assert any(text.startswith("block 1: at step") and "outside its radius" in text for text in said)
+
+
+def test_single_precision_follows_double_to_its_digits(iris):
+    double = train(small(iris), iris, Loop(**FAST), 0)
+    single = train(small(iris, precision="single"), iris, Loop(**FAST), 0)
+    distance = np.linalg.norm(single.theta - double.theta) / np.linalg.norm(double.theta)
+    assert 0 < distance < 1e-5 and np.array_equal(single.mask.kept, double.mask.kept)
 
 
 def test_mini_batches_are_a_map_each(iris):

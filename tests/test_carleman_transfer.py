@@ -180,6 +180,9 @@ def errors_of(x, **options):
 @pytest.mark.parametrize(("kind", "delta"), [("l2", 0.1), ("linf", 0.02)])
 @pytest.mark.parametrize(("qubits", "entries"), [(10, 8), (12, 64)])
 def test_errors_over_repeats_are_those_expected(kind, delta, qubits, entries):
+    """Two constants each. Sharp, met within 20 %: sqrt((r - 1)/(4 C)) for l2, z_r/(2 sqrt(C)) for l_inf, C the copies.
+    Proved, never exceeded: sqrt(7) delta with C = 36 r ln r/delta^2, (1 + sqrt(2)) delta with C = 36 ln r/delta^2
+    (32 sqrt(ln r) and more times larger). Support and signs come out right in every repeat."""
     x = sparse(entries, qubits, entries, even=True)
     x /= np.linalg.norm(x)
     runs, l2, linf = errors_of(x, precision=delta, kind=kind)
@@ -219,11 +222,40 @@ def test_the_support_is_recovered_as_often_as_promised():
     rng = np.random.default_rng(0)
     missed = np.mean([(rng.multinomial(copies, x**2) == 0)[x != 0].any() for _ in range(2000)])
     assert 0.7 * failure < missed < failure  # the union bound is nearly tight here
+    # the coupon collector's probability that one of r equal outcomes is never drawn
+    all_seen = sum((-1) ** k * math.comb(entries, k) * (1 - k / entries) ** copies for k in range(entries + 1))
+    assert missed == pytest.approx(1 - all_seen, rel=0.2)
     seen = [
         len(read_out(x, precision=0.5, threshold=1 / math.sqrt(entries), failure=failure, rng=s).indices)
         for s in range(400)
     ]
     assert np.mean(np.less(seen, entries)) == pytest.approx(missed, abs=0.08)
+
+
+def test_a_sign_errs_as_often_as_its_counts_do():
+    """A small negative entry s: given its frequency m^2, flag 0 has weight (m - s)^2/4 and flag 1 (m + s)^2/4; the sign
+    comes out wrong where flag 0 is seen as often as flag 1 or more."""
+    copies, mean = 400, 2.0
+    s = math.sqrt(mean / copies)
+    x = np.array([math.sqrt(1 - s**2), -s])
+    wrong = seen = 0
+    for seed in range(4000):
+        read = read_out(x, copies=copies, rng=seed)
+        value = read.vector[1]
+        seen += value != 0
+        wrong += value > 0
+    expected = 0.0
+    for count in range(1, 20):  # of frequencies, Poisson(mean)
+        m = math.sqrt(count / copies)
+        low, high = copies * (m - s) ** 2 / 4, copies * (m + s) ** 2 / 4
+        at_least = sum(
+            math.exp(-low - high) * low**a * high**b / math.factorial(a) / math.factorial(b)
+            for a in range(25)
+            for b in range(a + 1)
+        )
+        expected += math.exp(-mean) * mean**count / math.factorial(count) * at_least
+    assert seen > 2000
+    assert wrong / 4000 == pytest.approx(expected * (1 - math.exp(-mean)), rel=0.2)  # if the support has it
 
 
 def test_what_is_too_small_is_missed_and_said():

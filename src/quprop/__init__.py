@@ -1,10 +1,13 @@
 """quprop: train parameterised quantum models, and know what their gradients cost."""
 
-from quprop import ansatz, losses, structure
+from typing import Any
+
+from quprop import ansatz, hybrid, losses, structure
 from quprop.angle import Angle, AngleVector, inputs, params
 from quprop.circuit import Circuit
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.compare import compare
+from quprop.compose import Module, compose, parallel
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError
 from quprop.gates import GATES
@@ -72,6 +75,7 @@ __all__ = [
     "MarkovChain",
     "MeanSquare",
     "Model",
+    "Module",
     "NativeEngine",
     "PairState",
     "ParameterShift",
@@ -88,15 +92,18 @@ __all__ = [
     "adam",
     "ansatz",
     "compare",
+    "compose",
     "cosine",
     "expectation",
     "gradient",
     "hardware",
     "hvp",
+    "hybrid",
     "inputs",
     "losses",
     "metric",
     "natural_gradient",
+    "parallel",
     "params",
     "pauli_list_model",
     "probabilities",
@@ -108,3 +115,10 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `quprop.hybrid.WHERE`, whose libraries are imported when they are first used."""
+    if name in hybrid.WHERE:
+        return getattr(hybrid, name)
+    raise AttributeError(f"module 'quprop' has no attribute {name!r}")

@@ -53,6 +53,10 @@ class DiscreteAdiabatic:
         """c kappa walk steps, an even number: the walk turns the kernel by i and -i, and only i^2 = (-i)^2."""
         return 2 * math.ceil(CONSTANTS[self.constant] * kappa / 2 - 1e-9)
 
+    def emulated(self, unknowns: int, kappa: float) -> bool:
+        """Is the walk within what `solve` emulates?"""
+        return unknowns <= _LARGEST and self.steps(kappa) <= _MOST_STEPS
+
     def queries(self, kappa: float, eps: float) -> int:
         check_precision(kappa, eps)
         return self.steps(kappa) + 2 * filter_terms(kappa, relative_error(eps))
@@ -60,7 +64,7 @@ class DiscreteAdiabatic:
     def solve(self, system: LinearSystem, eps: float) -> Solution:
         check_precision(system.kappa, eps)
         n, steps = system.n, self.steps(system.kappa)
-        if n > _LARGEST or steps > _MOST_STEPS:
+        if not self.emulated(n, system.kappa):
             raise QupropError(
                 f"the adiabatic walk is emulated for up to {_LARGEST} unknowns and {_MOST_STEPS} steps, got {n} and "
                 f"{steps}; use the optimal or the kernel_reflection solver, or `queries` for the count alone"

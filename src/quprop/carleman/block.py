@@ -81,11 +81,13 @@ def run_block(
     *,
     growth: float,
     say: Callable[[str], None],
+    tick: Callable[[int, int], None] | None = None,
 ) -> tuple[BlockRun, BlockCost]:
     """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
-    free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed."""
+    free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
+    is called with the step and ``most``."""
     r = len(kept)
-    marched = _march(dynamics, most, settings, say)
+    marched = _march(dynamics, most, settings, say, tick)
     update, length = marched.update, marched.length
     solver = block_cost.solver_of(settings.solver)
     rho = float(np.max(marched.norms[:, 0], initial=0.0))
@@ -97,7 +99,7 @@ def run_block(
         history = HistorySystem(dynamics, np.zeros(r), settings.order, length)
         condition = history.condition()
         kappa, kappa_by = condition.kappa, condition.method
-        if kappa <= block_cost.KAPPA_BELOW:
+        if block_cost.emulates(solver, history.shape[0], kappa):
             solution = solver.solve(history.linear_system(), settings.eps)
             found = history.estimate(solution.vector)
             solver_error = float(np.linalg.norm(found - update) / np.linalg.norm(update))
@@ -157,7 +159,13 @@ class _Marched:
     diverged: int | None
 
 
-def _march(dynamics: Dynamics, most: int, settings: Settings, say: Callable[[str], None]) -> _Marched:
+def _march(
+    dynamics: Dynamics,
+    most: int,
+    settings: Settings,
+    say: Callable[[str], None],
+    tick: Callable[[int, int], None] | None,
+) -> _Marched:
     start, order = np.zeros(dynamics.dimension), settings.order
     engine = _engine(dynamics, most, order) if settings.engine == "auto" else settings.engine
     state = lift(dynamics, start, order, engine)
@@ -167,6 +175,8 @@ def _march(dynamics: Dynamics, most: int, settings: Settings, say: Callable[[str
     update, norms = state.estimate(), [state.level_norms()]
     gap, worst, diverged, said = 0.0, None, None, False
     for t in range(most):
+        if tick is not None:
+            tick(t, most)
         record = march(state, 1)
         if below is not None:
             march(below, 1)
@@ -188,6 +198,12 @@ def _march(dynamics: Dynamics, most: int, settings: Settings, say: Callable[[str
                     f"at step {t + 1} successive orders of the expansion grow by {tail:.3g}: it is outside its radius "
                     "of convergence"
                 )
+        if tail is None and now >= 1 and not said:
+            said = True
+            say(
+                f"at step {t + 1} orders {order} and {order - 1} differ by {now:.3g} times the update: the expansion "
+                "is outside its radius of convergence"
+            )
         if tail is not None:
             worst = tail if worst is None else max(worst, tail)
         update, gap = record.estimate, now

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.carleman.adiabatic import DiscreteAdiabatic
 from quprop.carleman.copies import l2_copies, support_copies
 from quprop.carleman.engines.monomials import n_moments
 from quprop.carleman.queries import Ledger, copies_ledger
@@ -91,6 +92,13 @@ def readout_copies(entries: int, precision: float, failure: float = 0.01) -> int
 def fits(dimension: int, order: int, steps: int) -> bool:
     """Is the history system of so many parameters and steps small enough to be solved by its polynomial?"""
     return (n_moments(dimension, order) - 1) * (2 * steps + 1) <= HISTORY_BELOW
+
+
+def emulates(solver: Solver, unknowns: int, kappa: float) -> bool:
+    """Is the solver's own polynomial (or walk) applied to a history system of so many unknowns?"""
+    if isinstance(solver, DiscreteAdiabatic) and not solver.emulated(unknowns, kappa):
+        return False
+    return unknowns <= HISTORY_BELOW and kappa <= KAPPA_BELOW
 
 
 def upload_cost(vector: np.ndarray, order: int, scale: float) -> tuple[Ledger, str]:

@@ -20,9 +20,10 @@ from quprop.carleman.polynomial import minimum, ridge_logistic
 from quprop.errors import QupropError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrderError:
-    """Errors of one order: largest over time and final, ||y_1 - u||; ``relative`` is final / ||theta(T)||."""
+    """Errors ||y_1 - u|| of one order: largest over time, final, and at every time (``course``, times 0, 1, ... until
+    the end or divergence); ``relative`` is final / ||theta(T)||."""
 
     order: int
     largest: float
@@ -30,6 +31,7 @@ class OrderError:
     relative: float
     diverged: int | None
     tail: float | None
+    course: np.ndarray
 
 
 def error_against_order(
@@ -60,7 +62,7 @@ def error_against_order(
         record = march(lift(dynamics, start, order, engine, **settings), steps, compare)
         largest = float("inf") if record.diverged is not None else max(errors)
         final = float("inf") if record.diverged is not None else errors[-1]
-        found.append(OrderError(order, largest, final, final / size, record.diverged, record.tail))
+        found.append(OrderError(order, largest, final, final / size, record.diverged, record.tail, np.array(errors)))
     return found
 
 

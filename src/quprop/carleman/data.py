@@ -20,7 +20,7 @@ from quprop.carleman.torch_extra import dtype_of, load_torch
 from quprop.errors import QupropError, nearest
 from quprop.problems.datasets import split
 
-SHIPPED = ("digits", "breast_cancer", "wine", "iris")
+SHIPPED = ("digits", "digits32", "breast_cancer", "wine", "iris")
 CIFAR = ("cifar10", "cifar100")
 PIXELS = 3 * 32 * 32
 # Mean and deviation of the channels of CIFAR-10's training images, which Liu et al. (2024) use for CIFAR-100 too.
@@ -40,8 +40,8 @@ FILES: dict[str, dict[str, tuple[str, list[str], list[str]]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs (samples, *input_shape), float64 (CIFAR float32: its pixels have 8 bits), and classes (samples,), int64,
-    split once and for all."""
+    """Inputs (samples, *input_shape), float64 (images of 32 x 32 float32: pixels have 8 bits at most), and classes
+    (samples,), int64, split once and for all."""
 
     name: str
     x_train: np.ndarray
@@ -78,7 +78,8 @@ class Dataset:
 
 
 def load(name: str, *, folder: str | Path | None = None) -> Dataset:
-    """A data set by name: ``digits`` (1 x 8 x 8 images, pixels in [0, 1]), ``breast_cancer``, ``wine``, ``iris``
+    """A data set by name: ``digits`` (1 x 8 x 8 images, pixels in [0, 1]), ``digits32`` (the same images in CIFAR's
+    shape 3 x 32 x 32, every pixel a square of four by four, float32), ``breast_cancer``, ``wine``, ``iris``
     (standardised features), and ``cifar10``, ``cifar100`` (3 x 32 x 32, standardised channels) from `folder`, which
     holds the unpacked published folder or is it."""
     if name in CIFAR:
@@ -87,16 +88,13 @@ def load(name: str, *, folder: str | Path | None = None) -> Dataset:
         raise QupropError(f"unknown data set {name!r}; {nearest(name, SHIPPED + CIFAR)}")
     if folder is not None:
         raise QupropError(f"{name} comes with scikit-learn and takes no folder, got {str(folder)!r}; leave it out")
-    data = split(name)
-    shape = (-1, 1, 8, 8) if name == "digits" else (-1, data.x_train.shape[1])
-    return Dataset(
-        name,
-        data.x_train.reshape(shape),
-        data.y_train,
-        data.x_test.reshape(shape),
-        data.y_test,
-        int(data.y_train.max()) + 1,
-    )
+    images = name in ("digits", "digits32")
+    data = split("digits" if images else name)
+    shape = (-1, 1, 8, 8) if images else (-1, data.x_train.shape[1])
+    x_train, x_test = data.x_train.reshape(shape), data.x_test.reshape(shape)
+    if name == "digits32":
+        x_train, x_test = _enlarged(x_train), _enlarged(x_test)
+    return Dataset(name, x_train, data.y_train, x_test, data.y_test, int(data.y_train.max()) + 1)
 
 
 def batches(x: Any, y: Any, size: int, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
@@ -109,6 +107,12 @@ def batches(x: Any, y: Any, size: int, rng: np.random.Generator) -> Iterator[tup
         for start in range(0, len(x) - size + 1, size):
             chosen = order[start : start + size]
             yield x[chosen], y[chosen]
+
+
+def _enlarged(images: np.ndarray) -> np.ndarray:
+    """(samples, 1, 8, 8) -> (samples, 3, 32, 32), three equal channels."""
+    large = np.kron(images.astype(np.float32), np.ones((4, 4), np.float32))
+    return np.repeat(large, 3, axis=1)
 
 
 def _tensors(x: np.ndarray, y: np.ndarray, precision: str) -> tuple[Any, Any]:

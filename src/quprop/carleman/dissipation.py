@@ -32,6 +32,7 @@ from quprop.carleman.spectrum import Spectrum, spectrum_of
 from quprop.errors import QupropError
 from quprop.seeds import generator_of
 
+MANY = 20_000
 LIMIT = 10_000  # the longest block that is looked for
 KINDS = ("fully dissipative", "almost dissipative", "not dissipative")
 
@@ -127,7 +128,7 @@ def analyse(
     samples: int = 16,
     operator: str = "curvlinops",
     precision: str = "double",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Dissipation:
     """Analyse the descent of `network` on `data` (a list of (inputs, targets)) from its present parameters.
 
@@ -135,8 +136,9 @@ def analyse(
     ``order``      of the expansion; norms of G_k are estimated up to it
     ``tolerance``  of the proxy above 1, and of the proved error over |theta|
     ``norms``      estimate norms of G_k and what they prove; needs contractions of order `order`, `samples` of them and
-                   more
-    ``lanczos_steps``, ``probes``, ``operator``, ``precision``, ``progress``  see spectrum_of and hessian_matvec
+                   more. From MANY parameters on they are taken over the first batch only
+    ``lanczos_steps``, ``probes``, ``operator``, ``precision``  see spectrum_of and hessian_matvec
+    ``progress``   called with what is done, what is planned, and of what
     """
     if steps < 1 or order < 1:
         raise QupropError(f"steps and order must be at least 1, got {steps} and {order}")
@@ -150,11 +152,21 @@ def analyse(
         steps=lanczos_steps,
         probes=probes,
         precision=precision,
-        progress=progress,
+        progress=None if progress is None else lambda done, of: progress(done, of, "Hessian-vector products"),
     )
     gains = radius = ratio = bound = length = None
     if norms and not descent.momentum:
-        gains = step_gains(network, data, spectrum, descent, rng, order=order, samples=samples, precision=precision)
+        gains = step_gains(
+            network,
+            data if network.n_parameters < MANY else data[:1],
+            spectrum,
+            descent,
+            rng,
+            order=order,
+            samples=samples,
+            precision=precision,
+            progress=None if progress is None else lambda done, of: progress(done, of, "norms of the step matrices"),
+        )
         radius = convergence_radius(gains.upper)
         ratio = least_ratio(gains.upper)
         size = float(np.linalg.norm(network.parameters()))

@@ -12,7 +12,7 @@ from the ends of the spectrum. For k >= 2 two numbers are given:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial
 
@@ -46,6 +46,7 @@ def step_gains(
     starts: int = 2,
     iterations: int = 8,
     precision: str = "double",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Gains:
     """Gains of one step of plain descent on the mean loss over `data`, whose Hessian has `spectrum` (weight decay
     included).
@@ -53,6 +54,7 @@ def step_gains(
     ``order``    the largest k. A network that is no polynomial has G_k of every k; those beyond are not seen
     ``samples``, ``starts``, ``iterations``  of the estimates; each costs one contraction of order k for every sample
                  and for every iteration of every start
+    ``progress`` called with contractions done and planned
     """
     if descent.momentum:
         raise QupropError("gains are those of plain descent, got momentum; a norm for momentum is lyapunov.best_norm")
@@ -65,7 +67,16 @@ def step_gains(
     gradient, _ = gradient_and_loss(network, data)
     linear = float(descent.factors(np.array([spectrum.least, spectrum.greatest])).max())
     lower, upper = [eta * float(np.linalg.norm(gradient)), linear], [eta * float(np.linalg.norm(gradient)), linear]
-    contract = derivative(network, data)
+    product = derivative(network, data)
+    planned, spent = max(0, order - 1) * (starts * iterations + samples), 0
+
+    def contract(directions: Sequence[np.ndarray]) -> np.ndarray:
+        nonlocal spent
+        if progress is not None:
+            progress(spent, planned)
+        spent += 1
+        return product(directions)
+
     dtype = np.float64 if precision == "double" else np.float32
     for k in range(2, order + 1):
         scale = eta / factorial(k)

@@ -109,6 +109,7 @@ def success_probability(norms: np.ndarray, idle: int, scale: float = 1.0) -> flo
         raise QupropError(
             f"norms (T + 1, N), idle >= 0 and scale > 0 were expected, got shape {norms.shape}, {idle}, {scale}"
         )
-    weights = (norms / scale ** np.arange(1, norms.shape[1] + 1)) ** 2
-    total = weights[:-1].sum() + (idle + 1) * weights[-1].sum()
-    return float((idle + 1) * weights[-1, 0] / total) if total > 0 else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverged
+        weights = (norms / scale ** np.arange(1, norms.shape[1] + 1)) ** 2
+        total = weights[:-1].sum() + (idle + 1) * weights[-1].sum()
+    return float((idle + 1) * weights[-1, 0] / total) if 0 < total < np.inf else 0.0

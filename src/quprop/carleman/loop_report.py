@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from quprop.carleman.block_cost import (
 )
 from quprop.carleman.block_cost import total as block_total
 from quprop.carleman.break_even import BreakEven
-from quprop.carleman.data import Dataset
+from quprop.carleman.data import Dataset, batches
 from quprop.carleman.dissipation import Dissipation, analyse
 from quprop.carleman.hessian import split_batches
 from quprop.carleman.networks import Network
@@ -28,6 +29,7 @@ from quprop.carleman.prune import prune
 from quprop.carleman.train import Trained, descend
 from quprop.errors import QupropError
 from quprop.hardware import hardware, human_seconds
+from quprop.seeds import generator_of
 
 NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
 EMULATION = {
@@ -51,6 +53,7 @@ def analysis_report(
     learning_rate: float = 0.1,
     order: int = 3,
     warm_up: int = 0,
+    batch_size: int | None = None,
     sparsity: float = 0.9,
     block_length: int | None = None,
     longest: int = 100,
@@ -59,22 +62,31 @@ def analysis_report(
     solver: str = "kernel_reflection",
     eps: float = 1e-3,
     samples: int = 512,
+    lanczos_steps: int = 64,
+    probes: int = 2,
     machine: str = "figure2",
-    double: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Warm up, prune, and ask: does descent contract here, how long may a block be, and what would it cost?
 
     ``block_length``  None: the error proxy's within ``tolerance``, at most ``longest``
-    ``samples``       of the training data that the Hessian is measured on
+    ``batch_size``    of the plain steps of the warm-up; None: all samples
+    ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
     ``machine``       of `quprop.hardware`, for seconds; a query is taken as N 10 log2 n rotations
     """
-    digits = "double" if double else "single"
-    x, y = data.train(digits)
+    rng = generator_of(rng)
+    x, y = data.train(network.precision)
     if not 0 <= sparsity < 1 or not 0 < precision < 1:
         raise QupropError(f"sparsity in [0, 1) and precision in (0, 1) were expected, got {sparsity} and {precision}")
     chosen, made = solver_of(solver), hardware(machine)
-    network.set_parameters(descend(network, network.parameters(), [(x, y)], warm_up, learning_rate))
+    source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
+    for done in range(0, warm_up, 20):
+        if progress is not None:
+            progress(done, warm_up, "plain steps before the analysis")
+        chosen_batches = list(islice(source, min(20, warm_up - done)))
+        theta = descend(network, network.parameters(), chosen_batches, len(chosen_batches), learning_rate)
+        if not np.isfinite(theta).all():
+            raise QupropError(f"plain training diverged at learning rate {learning_rate:g}; lower it")
     kept = prune(network.module, sparsity).n_kept
     descent = Descent(learning_rate)
     n = network.n_parameters
@@ -86,11 +98,11 @@ def analysis_report(
         steps=block_length or longest,
         order=order,
         tolerance=tolerance,
-        lanczos_steps=min(64, n),
-        probes=2,
+        lanczos_steps=min(lanczos_steps, n),
+        probes=probes,
         norms=n <= NORMS_BELOW,
         samples=8,
-        precision=digits,
+        precision=network.precision,
         progress=progress,
     )
     length = block_length or max(1, min(found.block_length, longest))
@@ -176,7 +188,7 @@ def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any
 def training_report(result: Trained, data: Dataset) -> dict[str, Any]:
     """The JSON of `quprop carleman train`."""
     ledger, blocks = result.ledger, result.blocks
-    last = blocks[-1]
+    last, rows = blocks[-1], [b.to_json() for b in blocks]
     even = BreakEven(
         steps=max(1, last.run.length),
         order=result.settings.order,
@@ -200,15 +212,13 @@ def training_report(result: Trained, data: Dataset) -> dict[str, Any]:
         "twin_accuracy": result.twin_accuracy,
         "warm_up_accuracy": result.dense_accuracy,
         "reuploads": result.reuploads,
-        "relative_error": [b.relative_error for b in blocks],
-        "update_error": [b.update_error for b in blocks],
-        "drift": [b.drift for b in blocks],
+        **{name: [row[name] for row in rows] for name in ("relative_error", "update_error", "drift")},
         "queries": ledger.queries,
         "copies": ledger.copies,
         "classical_steps": ledger.classical_steps,
         "linearised_steps": sum(b.run.length for b in blocks),
         "ledger": ledger.as_dict(),
-        "blocks": [b.to_json() for b in blocks],
+        "blocks": rows,
         "diverged": result.diverged,
         "warnings": list(result.warnings),
         "settings": {name: getattr(result.settings, name) for name in result.settings.__dataclass_fields__},

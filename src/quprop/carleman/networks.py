@@ -47,6 +47,12 @@ class Network:
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.module.parameters())
 
+    @property
+    def precision(self) -> str:
+        """Of the parameters: "single" or "double"."""
+        torch = load_torch("reading a network's precision")
+        return "single" if next(self.module.parameters()).dtype == torch.float32 else "double"
+
     def parameters(self) -> np.ndarray:
         """The flat vector theta (n_parameters,), a copy."""
         torch = load_torch("reading a network's parameters")

@@ -67,7 +67,8 @@ class Spectrum:
         if not self.runs:
             return fixed, 0.0
         values = np.array([weights @ function(nodes) for nodes, weights in self.runs])
-        error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+        with np.errstate(invalid="ignore"):  # values may be infinite
+            error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
         return fixed + float(values.mean()), error
 
     def shifted(self, by: float) -> Spectrum:

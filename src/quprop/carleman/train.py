@@ -13,8 +13,9 @@ linear system (the twin), and plain descent of the whole network, not pruned, fo
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -59,6 +60,8 @@ class Loop:
     ``precision``      delta of the l2 readout, relative to the update: error <= sqrt(7) delta
     ``solver``, ``eps``  of the linear system, see `solver.SOLVERS`
     ``batch_size``     None: the whole training set in every step; else mini-batches, a step map each
+    ``hessian_samples``, ``lanczos_steps``  of the survivors' Hessian, which is measured at every upload by twice as
+                       many products
     """
 
     learning_rate: float = 0.5
@@ -77,10 +80,13 @@ class Loop:
     eps: float = 1e-3
     engine: str = "auto"
     batch_size: int | None = None
+    hessian_samples: int = 512
+    lanczos_steps: int = 24
 
     def __post_init__(self) -> None:
         Descent(self.learning_rate)
-        for name, least in (("order", 1), ("blocks", 1), ("longest", 1), ("warm_up", 0), ("dense_steps", 0)):
+        for name in ("order", "blocks", "longest", "hessian_samples", "lanczos_steps", "warm_up", "dense_steps"):
+            least = 0 if name in ("warm_up", "dense_steps") else 1
             if getattr(self, name) < least:
                 raise QupropError(f"{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("steps", "block_length"):
@@ -132,7 +138,7 @@ class Block:
             "step kept overlap growth proxy relative_error update_error drift loss_before loss pruned_accuracy "
             "accuracy twin_accuracy plain_accuracy diverged"
         )
-        out = {name: getattr(self, name) for name in names.split()}
+        out = {name: _number(getattr(self, name)) for name in names.split()}
         return out | {"block_length": self.run.length, **self.run.to_json(), "cost": self.cost.to_json()}
 
 
@@ -171,15 +177,17 @@ def train(
     *,
     say: Callable[[str], None] | None = None,
     progress: Callable[[Block], None] | None = None,
+    tick: Callable[[int, str], None] | None = None,
 ) -> Trained:
     """Run the loop from the network's present parameters; at the end `network` holds the result.
 
     ``say``       called with each warning when it is due
     ``progress``  called after each block
+    ``tick``      called along the way with the number of blocks done and what goes on
     """
     rng = generator_of(rng)
-    x, y = data.train()
-    test = data.test()
+    x, y = data.train(network.precision)
+    test = data.test(network.precision)
     if settings.batch_size is not None and not 1 <= settings.batch_size <= len(x):
         raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {settings.batch_size}")
     source = None if settings.batch_size is None else batches(x, y, settings.batch_size, rng)
@@ -193,12 +201,20 @@ def train(
     def take(count: int) -> list[Any]:
         return [(x, y)] if source is None else list(islice(source, count))
 
+    def at(what: str) -> None:
+        if tick is not None:
+            tick(len(blocks), what)
+
     rate = settings.learning_rate
-    theta = descend(network, network.parameters(), take(settings.warm_up), settings.warm_up, rate)
+    blocks: list[Block] = []
+    theta = network.parameters().astype(float)
+    for done in range(0, settings.warm_up, 20):
+        at(f"plain steps before the first upload: {done} of {settings.warm_up}")
+        count = min(20, settings.warm_up - done)
+        theta = _finite(descend(network, theta, take(count), count, rate), "plain training", rate)
     dense_accuracy = accuracy_at(network, theta, test)
     twin, plain = theta.copy(), theta.copy()
     ledger = Ledger(classical_steps=settings.warm_up)
-    blocks: list[Block] = []
     done, mask = 0, None
     while len(blocks) < settings.blocks and (settings.steps is None or done < settings.steps):
         before, mask = mask, mask_at(network, theta, settings.sparsity)
@@ -211,7 +227,9 @@ def train(
             most = min(most, settings.steps - done)
         chosen = take(most)
         dynamics, kept = block_dynamics(network, theta, mask, chosen, settings)
-        spectrum = block_spectrum(network, theta, mask, (x, y), seed=1)
+        name = f"block {len(blocks) + 1}"
+        at(f"{name}: Hessian of {len(kept):,} parameters")
+        spectrum = block_spectrum(network, theta, mask, (x, y), settings, seed=1)
         descent = Descent(rate)
         growth = proxies.growth(spectrum, descent)
         if not blocks and growth >= 1:
@@ -230,9 +248,10 @@ def train(
             rng,
             growth=growth,
             say=lambda text: warn(f"block {len(blocks) + 1}: {text}"),
+            tick=lambda t, of: at(f"block {len(blocks) + 1}: step {t} of at most {of}"),
         )
-        trajectory = list(dynamics.trajectory(np.zeros(len(kept)), run.length))
-        exact = trajectory[-1]
+        at(f"{name}: plain descent beside it")
+        exact = deque(dynamics.trajectory(np.zeros(len(kept)), run.length), maxlen=1)[0]
         moved = theta.copy()
         moved[kept] += run.update
         target = theta.copy()
@@ -256,7 +275,7 @@ def train(
             loss=loss,
             loss_before=loss_before,
             pruned_accuracy=pruned_accuracy,
-            accuracy=accuracy_at(network, moved, test) if np.isfinite(moved).all() else 0.0,
+            accuracy=accuracy_at(network, moved, test),
             twin_accuracy=accuracy_at(network, twin, test),
             plain_accuracy=accuracy_at(network, plain, test),
             diverged=diverged,
@@ -274,9 +293,15 @@ def train(
         last = len(blocks) == settings.blocks or (settings.steps is not None and done >= settings.steps)
         if settings.dense_steps and not last:
             between = take(settings.dense_steps)
-            theta, twin, plain = (
+            dense, twin, plain = (
                 descend(network, p, between, settings.dense_steps, rate) for p in (theta, twin, plain)
             )
+            if not np.isfinite(dense).all():
+                why = f"the dense steps after it did at learning rate {rate:g}"
+                blocks[-1] = replace(blocks[-1], diverged=why)
+                warn(f"block {len(blocks)} was the last ({why}); the run stops with what it downloaded")
+                break
+            theta = dense
             ledger = ledger + Ledger(classical_steps=settings.dense_steps)
     assert mask is not None
     found = [accuracy_at(network, p, test) for p in (twin, plain, theta)]
@@ -306,7 +331,7 @@ def descend(
     kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """`steps` plain gradient steps from theta (n,) on the batches in turn; where ``kept`` (n,) is false nothing
-    moves."""
+    moves. What diverges is returned as it is, not finite."""
     torch = load_torch("training")
     network.set_parameters(theta.copy())  # the module shares memory with what is written into it
     parameters = list(network.module.parameters())
@@ -321,15 +346,14 @@ def descend(
             for p, slope, piece in zip(parameters, slopes, pieces, strict=True):
                 change = slope + network.weight_decay * p
                 p.sub_(rate * (change if piece is None else change * piece))
-    found = network.parameters().astype(float)
-    if not np.isfinite(found).all():
-        raise QupropError(f"plain training diverged at learning rate {rate:g}; lower it")
-    return found
+    return network.parameters().astype(float)
 
 
 def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
-    """Share of right classes at theta (n,)."""
+    """Share of right classes at theta (n,); 0 where theta is not finite."""
     torch = load_torch("accuracy")
+    if not np.isfinite(theta).all():
+        return 0.0
     network.set_parameters(theta.copy())
     with torch.no_grad():
         pieces = zip(data[0].split(512), data[1].split(512), strict=True)
@@ -373,10 +397,11 @@ def block_dynamics(
 
 
 def block_spectrum(
-    network: Network, theta: np.ndarray, mask: Mask, data: tuple[Any, Any], seed: int, samples: int = 512
+    network: Network, theta: np.ndarray, mask: Mask, data: tuple[Any, Any], settings: Loop, seed: int
 ) -> Spectrum:
     """Spectrum of the survivors' Hessian on the first training samples, weight decay included."""
     network.set_parameters(theta.copy())
+    samples = settings.hessian_samples
     pieces = split_batches(data[0][:samples], data[1][:samples], 256)
     product = hessian_matvec(network, pieces, operator="double-backward")
     kept = np.flatnonzero(mask.kept)
@@ -386,7 +411,14 @@ def block_spectrum(
         whole[kept] = v
         return np.asarray(product(whole)[kept])
 
-    return spectrum_of(restricted, len(kept), np.random.default_rng(seed), steps=24, probes=1)
+    return spectrum_of(
+        restricted,
+        len(kept),
+        np.random.default_rng(seed),
+        steps=settings.lanczos_steps,
+        probes=1,
+        precision=network.precision,
+    )
 
 
 def _verdict(run: BlockRun, loss: float, before: float) -> str | None:
@@ -397,6 +429,16 @@ def _verdict(run: BlockRun, loss: float, before: float) -> str | None:
     if loss > WORSE * before + SLACK:
         return f"its loss grew from {before:.3g} to {loss:.3g}"
     return None
+
+
+def _finite(theta: np.ndarray, what: str, rate: float) -> np.ndarray:
+    if not np.isfinite(theta).all():
+        raise QupropError(f"{what} diverged at learning rate {rate:g}; lower it")
+    return theta
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _relative(found: np.ndarray, truth: np.ndarray) -> float:

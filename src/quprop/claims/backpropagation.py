@@ -242,7 +242,7 @@ CLAIMS = (
     ),
     Claim(
         "theorem_9_gates",
-        "and M polylog(M) quantum operations.",
+        "The same algorithm takes M polylog(M) quantum operations.",
         ABBAS + "Theorem 9",
         "exponent 1.0 ± 0.1 of gates beside log^2 M",
         "gates",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quprop.cli import carleman, compare, methods, reproduce, scaling, train
+from quprop.cli import carleman, compare, methods, plan, report, reproduce, scaling, train
 from quprop.runs import versions
 
 app = typer.Typer(
@@ -41,6 +41,8 @@ app.command("compare", epilog=compare.EPILOG)(compare.compare_command)
 app.command("scaling", epilog=scaling.EPILOG)(scaling.scaling_command)
 app.command("methods", epilog=methods.EPILOG)(methods.methods_command)
 app.command("reproduce", epilog=reproduce.EPILOG)(reproduce.reproduce_command)
+app.command("plan", epilog=plan.EPILOG)(plan.plan_command)
+app.command("report", epilog=report.EPILOG)(report.report_command)
 app.add_typer(carleman.carleman_app)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,12 +16,8 @@ from quprop.cli.errors import reported
 from quprop.cost import short
 from quprop.errors import QupropError, nearest
 from quprop.hardware import human_seconds
-from quprop.report.progress import TrainingProgress
 from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
-
-if TYPE_CHECKING:
-    from quprop.carleman.train import Block
 
 carleman_app = typer.Typer(
     name="carleman",
@@ -31,22 +27,32 @@ carleman_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 NETWORK = "logistic, deep-linear, quadratic, mlp, resnet, or module:factory."
-EPILOG = """[bold]Examples[/bold]
+EPILOG = """Large networks are those of 20,000 parameters and more.
+
+[bold]Examples[/bold]
 
 quprop carleman analyse mlp --data digits --sparsity 0.8
+
+quprop carleman analyse resnet --data cifar100 --folder data --set depth=32 --set widen=4
 
 quprop carleman train mlp --blocks 8 --block-length auto --dense-steps 10 --plot train.png
 
 quprop carleman experiment --out runs/carleman"""
 
+LARGE = 20_000  # parameters from which on defaults are those of a large network
+
 Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
-Data = Annotated[str, typer.Option("--data", help="digits, breast_cancer, wine, iris, cifar10 or cifar100.")]
+Data = Annotated[str, typer.Option("--data", help="digits, digits32, breast_cancer, wine, iris, cifar10 or cifar100.")]
 Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the network.")]
 Order = Annotated[int, typer.Option("--order", metavar="N", min=1, help="Truncation order of the tower.")]
-Rate = Annotated[float, typer.Option("--rate", help="Learning rate.")]
 Length = Annotated[str, typer.Option("--block-length", metavar="auto|T", help="Steps of a block.")]
-Longest = Annotated[int, typer.Option("--longest", min=1, help="The most steps of an automatic block.")]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Mini-batches. Default: all samples, for large networks 128.")
+]
+Single = Annotated[
+    bool | None, typer.Option("--single/--double", help="Precision. Default: double, for large networks single.")
+]
 Sparsity = Annotated[float, typer.Option("--sparsity", help="Share of weights pruned at every upload.")]
 Precision = Annotated[float, typer.Option("--precision", metavar="DELTA", help="Of the l2 readout, relative.")]
 SolverName = Annotated[str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.")]
@@ -68,19 +74,25 @@ def analyse_command(
     folder: Folder = None,
     set_: Set = None,
     order: Order = 3,
-    rate: Rate = 0.1,
+    rate: Annotated[float, typer.Option("--rate", help="Learning rate.")] = 0.1,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Plain steps before the analysis.")] = 0,
+    batch: Batch = None,
     block_length: Length = "auto",
-    longest: Longest = 100,
+    longest: Annotated[int, typer.Option("--longest", min=1, help="The most steps of an automatic block.")] = 100,
     sparsity: Sparsity = 0.9,
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",
     eps: Eps = 1e-3,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Training samples of the Hessian.")] = 256,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=1, help="Training samples of the Hessian. Default: 256, large networks 128."),
+    ] = None,
+    lanczos: Annotated[int, typer.Option("--lanczos", min=1, help="Steps of a Lanczos run.")] = 64,
+    probes: Annotated[int, typer.Option("--probes", min=1, help="Lanczos runs averaged, after one for the ends.")] = 2,
     machine: Annotated[
         str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")
     ] = "figure2",
-    single: Annotated[bool, typer.Option("--single", help="Single precision, for large networks.")] = False,
+    single: Single = None,
     threads: Threads = 1,
     out: Out = None,
     json_file: Json = None,
@@ -91,10 +103,11 @@ def analyse_command(
     """Hessian spectrum, error proxy, radius, block length, condition number, queries, copies, and a verdict."""
     console = _prepared(quiet, out, json_file, plot)
     length = _length(block_length)
-    loaded, made = _network(network, data, folder, set_, seed, "single" if single else "double", threads)
+    loaded, made = _network(network, data, folder, set_, seed, single, threads)
+    large = made.n_parameters >= LARGE
     from quprop.carleman.loop_report import analysis_report
 
-    with StepProgress(console, "spectrum") as bar:
+    with StepProgress(console, "analysis") as bar:
         report = analysis_report(
             made,
             loaded,
@@ -102,16 +115,18 @@ def analyse_command(
             learning_rate=rate,
             order=order,
             warm_up=steps,
+            batch_size=_batch(batch, made, loaded),
             sparsity=sparsity,
             block_length=length,
             longest=longest,
             precision=precision,
             solver=solver,
             eps=eps,
-            samples=min(samples, len(loaded.x_train)),
+            samples=min(samples or (128 if large else 256), len(loaded.x_train)),
+            lanczos_steps=lanczos,
+            probes=probes,
             machine=machine,
-            double=not single,
-            progress=lambda done, total: bar(done, total, "Hessian-vector products"),
+            progress=bar,
         )
     report |= {"seed": seed, "versions": versions()}
     from quprop.report.carleman_figure import draw_analysis
@@ -143,22 +158,28 @@ def train_command(
     folder: Folder = None,
     set_: Set = None,
     order: Order = 3,
-    rate: Rate = 0.5,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Learning rate. Default: 0.5, for large networks 0.05.")
+    ] = None,
     warm_up: Warm = 200,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Linearised steps in all.")] = None,
     blocks: Annotated[int, typer.Option("--blocks", min=1, help="The most uploads.")] = 8,
     block_length: Length = "auto",
-    longest: Longest = 100,
+    longest: Annotated[
+        int | None,
+        typer.Option("--longest", min=1, help="The most steps of an automatic block. Default: 100, large networks 40."),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Truncation error that ends an automatic block.")
     ] = 0.05,
     sparsity: Sparsity = 0.8,
     dense_steps: Annotated[int, typer.Option("--dense-steps", min=0, help="Plain dense steps between blocks.")] = 10,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Mini-batches. Default: all samples.")] = None,
+    batch: Batch = None,
     readout: Annotated[str, typer.Option("--readout", help="exact, or shots.")] = "exact",
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",
     eps: Eps = 1e-3,
+    single: Single = None,
     threads: Threads = 1,
     out: Out = None,
     json_file: Json = None,
@@ -169,17 +190,18 @@ def train_command(
     """Warm up, then prune, upload, run a block as a linear system, download, again; beside it plain descent."""
     console = _prepared(quiet, out, json_file, plot)
     length = _length(block_length)
-    loaded, made = _network(network, data, folder, set_, seed, "double", threads)
+    loaded, made = _network(network, data, folder, set_, seed, single, threads)
+    large = made.n_parameters >= LARGE
     from quprop.carleman.loop_report import training_report
     from quprop.carleman.train import Loop, train
 
     settings = Loop(
-        learning_rate=rate,
+        learning_rate=rate if rate is not None else 0.05 if large else 0.5,
         order=order,
         blocks=blocks,
         steps=steps,
         block_length=length,
-        longest=longest,
+        longest=longest or (40 if large else 100),
         tolerance=tolerance,
         warm_up=warm_up,
         sparsity=sparsity,
@@ -188,17 +210,19 @@ def train_command(
         precision=precision,
         solver=solver,
         eps=eps,
-        batch_size=batch,
+        batch_size=_batch(batch, made, loaded),
+        hessian_samples=256 if large else 512,
+        lanczos_steps=16 if large else 24,
     )
-    done = 0
-    with TrainingProgress(blocks, enabled=not quiet, console=console, unit="block") as bar:
-
-        def after(block: Block) -> None:
-            nonlocal done
-            done += 1
-            bar.update(done, block.loss, {"test accuracy": block.accuracy})
-
-        result = train(made, loaded, settings, seed, say=lambda text: _line(console, text), progress=after)
+    with StepProgress(console, "training") as bar:
+        result = train(
+            made,
+            loaded,
+            settings,
+            seed,
+            say=lambda text: _line(console, text),
+            tick=lambda done, what: bar(done, blocks, what),
+        )
     report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
     from quprop.report.carleman_figure import draw_training
 
@@ -284,7 +308,13 @@ def _length(text: str) -> int | None:
 
 
 def _network(
-    name: str, data: str, folder: Path | None, set_: list[str] | None, seed: int, precision: str, threads: int
+    name: str,
+    data: str,
+    folder: Path | None,
+    set_: list[str] | None,
+    seed: int,
+    single: bool | None,
+    threads: int,
 ) -> tuple[Any, Any]:
     from quprop.carleman import networks
     from quprop.carleman.data import load
@@ -298,8 +328,24 @@ def _network(
         if not equals:
             raise QupropError(f"--set takes KEY=VALUE, got {entry!r}")
         settings[key.strip()] = _value(value.strip())
-    made = networks.make(name, loaded.input_shape, loaded.classes, seed=seed, precision=precision, **settings)
+    for key in ("name", "input_shape", "seed", "precision", "smooth"):
+        if key in settings:
+            raise QupropError(f"--set is for settings of the network, and {key!r} is none; leave it out")
+    outputs = settings.pop("classes", loaded.classes)
+    if not isinstance(outputs, int) or outputs < loaded.classes:
+        raise QupropError(f"classes must be at least the {loaded.classes} of {data}, got {outputs!r}")
+    precision = "single" if single else "double"
+    made = networks.make(name, loaded.input_shape, outputs, seed=seed, precision=precision, **settings)
+    if single is None and made.n_parameters >= LARGE:
+        made.module.float()
     return loaded, made
+
+
+def _batch(given: int | None, made: Any, loaded: Any) -> int | None:
+    """The batch size, None for all samples."""
+    if given is not None:
+        return given
+    return min(128, len(loaded.x_train)) if made.n_parameters >= LARGE else None
 
 
 def _value(text: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from quprop import simulate
 from quprop.ansatz import hardware_efficient
-from quprop.circuit import Circuit
+from quprop.compose import Module, parallel
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
 from quprop.model import Model
 from quprop.seeds import generator_of
@@ -24,7 +24,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     Modules: one batch of k samples of one model, cotangents by the product rule. Joint: one circuit on k n qubits.
     """
     generator = generator_of(rng)
-    counts = (1, 4, 16, 64) if quick else (1, 4, 16, 64, 256, 1024)
+    counts = (1, 16, 64, 256) if quick else (1, 4, 16, 64, 256, 1024, 4096)
     joint_up_to = 2
     module = Model(hardware_efficient(QUBITS, LAYERS), "Z0")
     repeats, rows = (5 if quick else 15), []
@@ -43,7 +43,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         difference = max(abs(value - expected), float(np.abs(gradient - expected_gradient).max()))
         joint.append({"k": k, "qubits": k * QUBITS, "seconds": seconds, "difference": difference})
     progress(len(counts) + joint_up_to, len(counts) + joint_up_to, "")
-    late = [r for r in rows if r["k"] >= 4]
+    late = [r for r in rows if r["k"] >= 16]
     fit = exponent([r["k"] for r in late], [r["seconds"] for r in late])
     return {
         "qubits": QUBITS,
@@ -67,12 +67,8 @@ def _product(module: Model, theta: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _joined(k: int) -> Model:
-    n = QUBITS
-    circuit = Circuit(k * n)
-    for i in range(k):
-        part = hardware_efficient(n, LAYERS)
-        circuit.append(part, qubits=range(i * n, (i + 1) * n), prefix=f"m{i}_")
-    return Model(circuit, " ".join(f"Z{i * n}" for i in range(k)))
+    parts = [Module(Model(hardware_efficient(QUBITS, LAYERS), "Z0"), name=f"m{i}") for i in range(k)]
+    return parallel(*parts, observables=" ".join(f"Z{i * QUBITS}" for i in range(k))).model
 
 
 def _whole(model: Model, theta: np.ndarray) -> tuple[float, np.ndarray]:

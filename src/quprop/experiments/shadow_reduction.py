@@ -88,6 +88,7 @@ def draw(result: Result) -> bytes:
     ):
         axes.bar(x + shift, [max(r[key], 1e-17) for r in rows], 0.25, label=label)
     axes.set_yscale("log")
+    axes.set_ylim(top=1e3)  # room for the legend
     axes.set_xticks(x, [f"n = {r['n']}, {r['events']} events" for r in rows])
     axes.set_ylabel("largest error")
     axes.legend(frameon=False, fontsize=7)

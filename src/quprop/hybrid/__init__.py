@@ -1,10 +1,33 @@
 """Quantum models in other people's programs: one file for each outside world, imported when it is asked for.
 
-    torch.py        QuantumLayer, an nn.Module
-    jax.py          a function with derivatives of its own under jit, vmap and grad
-    pennylane.py    qml.device("quprop") and from_pennylane
-    qiskit.py       circuits, operators, primitives
-    qasm.py         OpenQASM 2 and 3, in and out
-    stim.py, openfermion.py
-    cutting         large models from modules of few qubits
+    torch          QuantumLayer, an nn.Module
+    jax            a function with derivatives of its own under jit, vmap and grad
+    pennylane      qml.device("quprop") and from_pennylane
+    qiskit         circuits, operators, QPY; V2 primitives; gradients for qiskit-machine-learning
+    qasm           OpenQASM 2 and 3, in and out
+    stim, openfermion   circuits and operators in
+    cutting        large models from modules of few qubits
+
+`import quprop as qpr` has the names below too; none of these libraries is imported before one of them is used.
 """
+
+from importlib import import_module
+from typing import Any
+
+WHERE = {
+    "QuantumLayer": "torch",
+    "from_pennylane": "pennylane",
+    "from_qiskit": "qiskit",
+    "to_qiskit": "qiskit",
+    "from_qasm": "qasm",
+    "to_qasm": "qasm",
+    "from_stim": "stim",
+    "from_openfermion": "openfermion",
+    "cut": "cutting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in WHERE:
+        raise AttributeError(f"module 'quprop.hybrid' has no attribute {name!r}")
+    return getattr(import_module(f"quprop.hybrid.{WHERE[name]}"), name)

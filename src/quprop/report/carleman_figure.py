@@ -70,8 +70,9 @@ def draw_curves(
     plots: list[dict[str, Any]],
     title: str,
 ) -> bytes:
-    """PNG of panels in a row. A panel: x, y (names of axes), log ("", "x", "y" or "xy"), title, and curves, each
-    (label, x values, y values, style of matplotlib)."""
+    """PNG of panels in a row. A panel: x, y (names of axes), log ("", "x", "y" or "xy"), title, ticks (of the x
+    axis), legend ("inside", or "below" where curves leave no room), and curves, each (label, x values, y values,
+    style of matplotlib)."""
     figure, axes = panels(len(plots))
     for axis, plot in zip(axes, plots, strict=True):
         for label, x, y, style in plot["curves"]:
@@ -81,8 +82,17 @@ def draw_curves(
             axis.set_xscale("log")
         if "y" in plot.get("log", ""):
             axis.set_yscale("log")
+            low, high = np.log10(axis.get_ylim())
+            if high - low < 2:  # at least two powers of ten to read values from
+                axis.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
         axis.set_xlabel(plot["x"])
         axis.set_ylabel(plot["y"])
         axis.set_title(plot.get("title", ""), fontsize=9)
-        axis.legend(frameon=False, fontsize=7)
+        if plot.get("ticks"):
+            axis.set_xticks(plot["ticks"], [f"{t:g}" for t in plot["ticks"]])
+            axis.tick_params(axis="x", which="minor", length=0)
+        if plot.get("legend") == "below":
+            axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        else:
+            axis.legend(frameon=False, fontsize=7)
     return picture(figure, title)

@@ -1,0 +1,221 @@
+"""What ``quprop plan`` prints; fits 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from quprop.cost import short, short_bytes
+from quprop.gradients import FORMULAS
+from quprop.planning import physical
+from quprop.planning.check import Checked
+from quprop.planning.classical import NetworkPlan, describe
+from quprop.planning.training import BASES, TrainingPlan, people, tidy
+
+
+def _line(console: Console, text: str, indent: str = "") -> None:
+    console.print(textwrap.fill(text, 80, subsequent_indent=indent), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTolerant | None) -> None:
+    shape, components = found.shape, found.shape.parameters
+    sizes = (
+        "" if " qubits" in shape.name else f": {_compact(shape.qubits)} qubits, {_compact(shape.rotations)} rotations"
+    )
+    _line(console, shape.name + sizes)
+    _line(
+        console,
+        f"Standard error {found.wanted.precision(components):.3g} of every component; all within "
+        f"{found.wanted.max_error(components):.3g} except with probability {found.wanted.failure:g}; "
+        f"{found.steps:,} steps of {found.samples:,} sample{'s' * (found.samples > 1)}.",
+    )
+    if shape.assumed:
+        _line(console, f"Assumed: {shape.assumed}.")
+    console.print()
+    console.print(_counts(found))
+    console.print()
+    console.print(_times(found))
+    console.print()
+    console.print(_machines(found))
+    if estimated is not None:
+        console.print()
+        console.print(_physical(estimated))
+        _line(console, estimated.sentence)
+        _line(console, f"Assumed: {estimated.assumptions}.")
+        for note in dict.fromkeys(r.note for r in estimated.rows if r.note):
+            names = ", ".join(r.name for r in estimated.rows if r.note == note)
+            _line(console, f"-: {note}: {names}.", "  ")
+    elif found.hardware.name == "fault_tolerant":
+        console.print()
+        _line(console, "For physical qubits: pip install 'quprop[plan]' (Microsoft's estimator, offline).")
+    console.print()
+    _line(console, tidy(f"Classical work is done at {found.flops:.2g} multiply-adds a second (--flops)."))
+    used = {r.basis for r in found.rows}
+    for basis, meaning in BASES.items():
+        if basis in used:
+            _line(console, f"{basis}: {meaning}.", "  ")
+    if any(r.too_large for r in found.rows):
+        _line(
+            console, f"!: more qubits than the {found.hardware.qubits} of {found.hardware.name} (- for each machine)."
+        )
+    for name, why in found.refused.items():
+        _line(console, f"{name} does not apply: {why}.", "  ")
+    console.print()
+    _line(console, found.advice)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"[bold]{title}[/bold]" if title else None,
+        title_justify="left",
+        title_style="",
+    )
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _counts(found: TrainingPlan) -> Table:
+    table = _table("one gradient", "copies", "runs", "rotations", "depth", "qubits", "class. mem")
+    for row in found.rows:
+        c = row.cost
+        spent = ("-", "-", "-") if row.simulated else tuple(map(_compact, (c.copies, c.measurements, c.rotations)))
+        table.add_row(row.name, *spent, _compact(c.depth), _compact(c.qubits), _bytes(c.classical_bytes))
+    return table
+
+
+def _bytes(size: int) -> str:
+    if not size:
+        return "-"
+    return short_bytes(size).replace(" ", "") if size < 1e18 else f"{tidy(f'{size:.0e}')}B"
+
+
+def _times(found: TrainingPlan) -> Table:
+    table = _table(f"time on {found.hardware.name[:40]}", "a gradient", "the training", "classical part", "basis")
+    for row in found.rows:
+        mark = " !" if row.too_large else ""
+        times = (people(row.gradient), people(row.training) + mark, people(row.classical_seconds))
+        table.add_row(row.name, *times, row.basis)
+    return table
+
+
+_SHORT = {
+    "superconducting": "supercond.",
+    "neutral_atom": "neutral",
+    "fault_tolerant": "fault tol.",
+    "trapped_ion": "ions",
+}
+
+
+def _machines(found: TrainingPlan) -> Table:
+    names = list(found.machines)
+    table = _table("the training on each machine", *(_SHORT.get(n, n)[:10] for n in names))
+    for row in found.rows:
+        if not row.simulated:
+            times = [found.machines[n][row.name] for n in names]
+            table.add_row(row.name, *("-" if t is None else _brief(t) for t in times))
+    return table
+
+
+def _brief(seconds: float) -> str:
+    return people(seconds).replace(" years", " y").replace(" days", " d")
+
+
+def _physical(found: physical.FaultTolerant) -> Table:
+    table = _table("fault tolerant", "phys. qubits", "distance", "runs", "a run", "the training")
+    for r in found.rows:
+        if r.note:
+            table.add_row(r.name, "-", "-", _compact(r.runs), "-", "-")
+            continue
+        counts = (_compact(r.physical_qubits), str(r.distance), _compact(r.runs))
+        table.add_row(r.name, *counts, _brief(r.seconds_a_run), _brief(r.seconds))
+    return table
+
+
+def show_network(console: Console, plan: NetworkPlan) -> None:
+    _line(
+        console,
+        f"{plan.name}: n = {_compact(plan.parameters)}, {plan.steps:,} steps in {plan.blocks:,} blocks",
+    )
+    for text in describe(plan):
+        _line(console, f"  {text}", "    ")
+    console.print()
+    c = plan.ledger
+    table = _table("one block", "copies", "queries", "loads", "CNOTs", "qubits")
+    table.add_row("carleman", *map(_compact, (c.copies, c.queries, c.loads, c.cnots, c.qubits)))
+    table.add_row("descent", "-", "-", "-", "-", "-")
+    console.print(table)
+    console.print()
+    times = _table(f"time on {plan.hardware.name[:40]}", "a block", "the training", "basis")
+    times.add_row("carleman", people(plan.loop_seconds / plan.blocks), people(plan.loop_seconds), "formula")
+    times.add_row("descent", people(plan.descent_seconds / plan.blocks), people(plan.descent_seconds), "formula")
+    console.print(times)
+    console.print()
+    _line(console, plan.advice)
+
+
+def show_figure2(console: Console, found: dict[str, Any]) -> None:
+    _line(console, found["source"])
+    for text in found["assumptions"]:
+        _line(console, f"  {text}", "    ")
+    console.print()
+    console.print("[bold]parameters of a gradient that takes (formula)[/bold]")
+    table = _table("", *found["laws"])
+    for time, row in found["parameters"].items():
+        table.add_row(time, *(_compact(row[law]) for law in found["laws"]))
+    console.print(table)
+    shift = found["ten_thousand_parameters"]["M²"]
+    console.print()
+    _line(console, f"10,000 parameters by parameter shift: {people(shift)}, the paper's day.")
+    c = found["with_constants"]
+    console.print()
+    names = list(c["parameters"]["1 s"])
+    title = f"the same with constants, n = {c['qubits']}, error {c['max_error']:g}, failure {c['failure']:g}"
+    console.print(f"[bold]{title}[/bold]", highlight=False)
+    honest = _table("", *names)
+    for time, row in c["parameters"].items():
+        honest.add_row(time, *(_compact(row[law]) if row[law] else "none" for law in names))
+    console.print(honest)
+    console.print()
+    own = c["break_even_of_quprop"]
+    _line(
+        console,
+        f"With constants quantum backpropagation is the faster from M = {_compact(c['break_even'])}"
+        + (f", and by quprop's own counts, hard error bars included, from {_compact(own)}" if own else "")
+        + "; its classical hypothesis of 4^(n+1) numbers is left out of both.",
+    )
+
+
+def show_talk(console: Console, found: dict[str, Any]) -> None:
+    """Times and the assumptions behind them."""
+    _line(console, found["source"])
+    console.print()
+    table = _table("10^9 parameters, one gradient (formula)", "time")
+    for row in found["rows"]:
+        table.add_row(row["what"], people(row["seconds"]))
+    console.print(table)
+    console.print()
+    for row in found["rows"]:
+        _line(console, f"{row['what']}: {row['assumption']}.", "  ")
+
+
+def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) -> None:
+    """Counted over formula, a line each method and circuit."""
+    table = _table("counted / formula (the count that is farthest off)", *(f"M = {m}" for m in sizes), "circuit")
+    for method, family in dict.fromkeys((r.method, r.family) for r in rows):
+        mine = {r.parameters: r.ratio for r in rows if (r.method, r.family) == (method, family)}
+        table.add_row(method, *(f"{mine[m]:.4f}" if m in mine else "-" for m in sizes), family)
+    console.print(table)
+    for name in FORMULAS:
+        _line(console, f"{name} is a formula; nothing runs it.")
+
+
+def _compact(count: float) -> str:
+    return "> 1e300" if isinstance(count, int) and count > 10**300 else tidy(short(count))

@@ -1,0 +1,82 @@
+"""``quprop report``: runs and results as one HTML file."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from quprop.cli.compare import check_target, console_for
+from quprop.cli.errors import reported
+from quprop.cost import short_bytes
+from quprop.errors import QupropError
+from quprop.runs import write_json
+
+if TYPE_CHECKING:
+    from quprop.report.html import Report
+
+EPILOG = """[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in Python; folders of
+quprop scaling, reproduce and carleman; what --json of any command wrote; what Model.save wrote; folders of those.
+
+[bold]Examples[/bold]
+
+quprop report runs/digits
+
+quprop report runs/digits runs/tfim compare.json --out all.html
+
+quprop report runs/chain --watch
+
+Everything is in the file: it needs no network, and may be sent on. Needs pip install 'quprop\\[report]'."""
+
+
+@reported
+def report_command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, JSON files, or folders that hold some.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file; an older report is replaced.")] = (
+        Path("report.html")
+    ),
+    watch: Annotated[bool, typer.Option("--watch", help="Write it anew while a run is going, until it ends.")] = False,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 5.0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write there what the report holds.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make one self-contained HTML file of training runs, comparisons, scalings, plans and experiments.
+
+    What cannot be read is said in the report and here; the report is made of the rest.
+    """
+    from quprop.report.html import check_out, collect, write
+    from quprop.report.html.watch import watch as watch_runs
+
+    if not every >= 0.5:
+        raise QupropError(f"--every must be half a second or more, got {every:g}")
+    check_out(out)
+    check_target("--json", json_file)
+    console = console_for(quiet)
+    if watch:
+        report, size = watch_runs(runs, out, every=every, say=lambda text: _line(console, text))
+    else:
+        report = collect(runs)
+        size = write(report, out)
+    if json_file is not None:
+        write_json(json_file, {"report": out, "bytes": size, **_contents(report)})
+    for note in report.all_notes():
+        _line(console, f"- {note}", hanging="  ")
+    count = len(report.sections)
+    what = report.sections[0].title if count == 1 else f"{count} results"
+    _line(console, f"{what}: {out}, {short_bytes(size)}; open it in a browser")
+
+
+def _contents(report: Report) -> dict[str, Any]:
+    sections = [{"title": s.title, "kind": s.label, "from": s.source, "notes": s.notes} for s in report.sections]
+    return {"sections": sections, "notes": report.notes}
+
+
+def _line(console: Console, text: str, hanging: str = "") -> None:
+    console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,73 @@
+"""A model in a JAX program: `function(model)` is f(theta, x), for grad, jacrev, jacfwd, hessian, vmap and jit.
+
+    f = function(model)
+    loss = lambda theta, x, y: ((f(theta, x)[..., 0] - y) ** 2).mean()
+    step = jax.jit(jax.value_and_grad(loss))        # then optax, as ever
+
+Behind it are primitives of its own (jax_primitives.py) and not `jax.custom_vjp`, which would give up forward mode, and
+whose second derivatives would be callbacks that JAX cannot differentiate. They broadcast leading axes, so that vmap
+adds an axis and the engine still sees one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from quprop.errors import QupropError
+from quprop.hybrid.jax_primitives import Array, jax, value_p
+from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
+from quprop.model import Model
+from quprop.simulate import get_engine
+
+jnp = jax.numpy
+
+
+def function(model: Model, *, precision: str | None = None, threads: int | None = None) -> Callable[..., Array]:
+    """f(theta, x) -> (..., K), the expectation values of all observables; theta (..., P), x (..., D), leading axes
+    broadcast. A model without inputs: f(theta).
+
+    Derivatives by theta and x are exact, of first and second order, in any mix of forward and reverse mode; a third
+    order is refused. The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is
+    simulated in single precision unless precision="double". threads: of the engine; None: all cores.
+
+    The simulation runs on the CPU, also for arrays on other devices, which JAX copies there and back.
+    """
+    check_model("function", model)
+    if precision is not None or threads is not None:
+        get_engine("native", precision or "double", threads)  # refuses what it does not know
+
+    def f(theta: Array, x: Array | None = None) -> Array:
+        """The expectation values (..., K) at theta (..., P) and x (..., D)."""
+        theta, x = _checked(model, theta, x)
+        node = Node(model, precision or PRECISION_OF[str(theta.dtype)], threads)
+        return value_p.bind(theta, x, node=node, keep=False)[0]
+
+    f.model = model  # type: ignore[attr-defined]
+    return f
+
+
+def _checked(model: Model, theta: Any, x: Any) -> tuple[Array, Array]:
+    """theta and x of one floating dtype; (0,) for the x of a model without inputs."""
+    arrays: list[Any] = []
+    for name, value in (("theta", theta), ("x", x)):
+        if value is None:
+            if name == "theta":
+                raise QupropError(f"theta is missing; pass {model.n_params} parameters as f(theta, x)")
+            arrays.append(None)
+            continue
+        try:
+            array = jnp.asarray(value)
+        except (TypeError, ValueError):
+            raise QupropError(f"{name} must be an array of real numbers, got {type(value).__name__}") from None
+        if not jnp.issubdtype(array.dtype, jnp.floating) and array.size:
+            raise QupropError(f"{name} must be floating point, got {array.dtype}; pass {name}.astype(float)")
+        arrays.append(array)
+    theta, x = arrays
+    check_shapes(model, theta.shape, None if x is None else x.shape)
+    dtype = theta.dtype if x is None else jnp.promote_types(theta.dtype, x.dtype)
+    if str(dtype) not in PRECISION_OF:  # half precisions
+        dtype = jnp.dtype(jnp.float32)
+    if x is None or not model.n_inputs:
+        x = jnp.zeros(0, dtype)
+    return theta.astype(dtype), x.astype(dtype)

@@ -1,0 +1,382 @@
+"""PennyLane (extra ``pennylane``): a device, `qml.device("quprop", wires=n)`, and circuits in, `from_pennylane(qnode)`.
+
+The device runs exactly on quprop's engine and gives its own gradients: a program changes one line, the name of the device.
+
+    dev = qml.device("quprop", wires=20)
+
+    @qml.qnode(dev)                       # diff_method "best" and "device" are "adjoint" here
+    def energy(theta):
+        qml.StronglyEntanglingLayers(theta, wires=range(20))
+        return qml.expval(hamiltonian)
+
+A tape becomes a `Model` whose parameters are all numbers in the tape; tapes of one structure share it, and a batch of
+them, or a broadcast one, is one call of the engine. Expectation values, variances and distributions have gradients, by one
+backward sweep whatever their number. All other measurements, and finite shots, are read from the state by PennyLane's own
+code; with shots, gradients are by parameter shift, as PennyLane chooses for any device.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError
+
+try:
+    from pennylane import measurements as mp
+except ImportError:
+    raise QupropError("this needs PennyLane, which is not installed: pip install 'quprop[pennylane]'") from None
+
+from pennylane.devices import Device, ExecutionConfig
+from pennylane.devices.modifiers import simulator_tracking, single_tape_support
+from pennylane.math import Interface
+from pennylane.tape import QuantumScript
+from pennylane.transforms.core import CompilePipeline
+
+from quprop import simulate
+from quprop.hybrid.pennylane_gradients import Forward, Slopes, by_number, cotangents_of, jacobian, measured, positions
+from quprop.hybrid.pennylane_import import from_pennylane
+from quprop.hybrid.pennylane_observables import RefusedError, readout
+from quprop.hybrid.pennylane_preprocess import JAX, SECOND_ORDER, pipeline
+from quprop.hybrid.pennylane_state import PhasedStates, measure_shots, measure_state
+from quprop.hybrid.pennylane_translate import Reader, Reading, Structure, places
+from quprop.seeds import generator_of
+from quprop.simulate import get_engine
+
+__all__ = ["QupropDevice", "from_pennylane"]
+
+_ADJOINT = ("adjoint", "best", "device")
+KEEP_QUBITS = 24  # a forward call keeps its state for the gradient up to here; beyond, it is computed again
+
+
+_devices: weakref.WeakSet[QupropDevice] = weakref.WeakSet()
+
+
+@atexit.register
+def _forget() -> None:
+    """Lets go of compiled plans while the kernels' module still exists: a QNode often outlives the interpreter's modules."""
+    for device in list(_devices):
+        device._kept = []
+        device._reader = Reader(None)
+
+
+@simulator_tracking
+@single_tape_support
+class QupropDevice(Device):
+    """PennyLane device over quprop's exact engine.
+
+    wires: how many, or their labels; None: whatever a circuit uses.
+    shots: as for any PennyLane device; None is exact.
+    seed: of finite shots, an integer or a numpy Generator; None takes fresh entropy. NumPy's global state is not used.
+    precision: "double" or "single". threads: at most so many (None: all cores).
+    """
+
+    def __init__(
+        self,
+        wires: Any = None,
+        shots: Any = None,
+        *,
+        seed: Any = None,
+        precision: str = "double",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(wires=wires, shots=shots)
+        get_engine(None, precision, threads)  # speaks up now about what it cannot do
+        self._rng = np.random.default_rng() if seed is None else generator_of(seed)
+        self._options = {"precision": precision, "threads": threads}
+        self._reader = Reader(None if self.wires is None else self.wires.labels)
+        self._kept: list[Forward] = []
+        _devices.add(self)
+
+    @property
+    def name(self) -> str:
+        return "quprop"
+
+    # What PennyLane asks before it runs anything
+
+    def supports_derivatives(
+        self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+    ) -> bool:
+        """Whether the device differentiates this circuit itself: no shots, and every result a function of expectation
+        values. Asked for "adjoint" or "device" by name, it says what stands against it."""
+        if execution_config is None:
+            return True
+        if execution_config.gradient_method not in _ADJOINT:
+            return False
+        obstacle = None if circuit is None else self._obstacle(circuit)
+        if obstacle is not None and execution_config.gradient_method != "best":
+            raise RefusedError(obstacle)
+        return obstacle is None
+
+    def supports_vjp(
+        self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+    ) -> bool:
+        return self.supports_derivatives(execution_config, circuit)
+
+    def _obstacle(self, circuit: QuantumScript) -> str | None:
+        """Why this circuit has no adjoint gradient here, or None."""
+        if circuit.shots:
+            return (
+                "adjoint gradients are exact and take no shots; leave shots out, or use "
+                'diff_method="parameter-shift" to differentiate with shots'
+            )
+        place = places(circuit.wires.labels)
+        for i, m in enumerate(circuit.measurements):
+            if isinstance(m, mp.SampleMP | mp.CountsMP):
+                return (
+                    f"result {i}, {type(m).__name__[:-2].lower()}, is made of samples and has no derivative; return "
+                    "qml.expval, qml.var or qml.probs where a gradient is wanted"
+                )
+            if readout(m, place) is None:
+                return (
+                    f"result {i}, {_short(m)}, has no adjoint gradient on this device; return qml.expval, qml.var or "
+                    'qml.probs, or use diff_method="parameter-shift" or "finite-diff"'
+                )
+        return None
+
+    def setup_execution_config(
+        self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+    ) -> ExecutionConfig:
+        """Fills in what the user left open: adjoint, by vector-Jacobian products, measurements deferred."""
+        config = config or ExecutionConfig()
+        for option in config.device_options:
+            raise RefusedError(
+                f"this device has no options at execution, got {option!r}; pass it to qml.device instead"
+            )
+        updated: dict[str, Any] = {}
+        adjoint = config.gradient_method in _ADJOINT
+        if adjoint:
+            if config.derivative_order > 1:
+                raise RefusedError(
+                    f"adjoint gradients here are of first order, got max_diff={config.derivative_order}; use "
+                    'diff_method="parameter-shift" for higher derivatives, or quprop.hvp on from_pennylane(qnode)'
+                )
+            updated["gradient_method"] = "adjoint"
+        if config.use_device_gradient is None:
+            updated["use_device_gradient"] = adjoint
+        # PennyLane's default is whole Jacobians, which JAX needs for forward mode. For several results, or a batch, one
+        # backward sweep gives the same; a single result has it with its value in one call. Torch tells only a backward
+        # sweep whether its gradient will be differentiated again.
+        one_sweep = adjoint and (
+            config.interface == Interface.TORCH or (config.interface == Interface.AUTOGRAD and _is_wide(circuit))
+        )
+        if config.use_device_jacobian_product is None or one_sweep:
+            updated["use_device_jacobian_product"] = adjoint
+        products = updated.get("use_device_jacobian_product", config.use_device_jacobian_product)
+        if config.grad_on_execution is None or products:
+            updated["grad_on_execution"] = adjoint and not products
+        method = config.mcm_config.mcm_method
+        if method not in (None, "deferred", "device"):
+            raise RefusedError(
+                f'mid-circuit measurements are deferred to the end on this device, got mcm_method={method!r}; use "deferred"'
+            )
+        updated["mcm_config"] = replace(config.mcm_config, mcm_method="deferred")
+        return replace(config, **updated)
+
+    def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> CompilePipeline:
+        """What is done to a tape before `execute`: deferred measurements, decomposition into `RULES`, checks."""
+        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name)
+
+    # Execution and derivatives
+
+    def execute(self, circuits: Any, execution_config: ExecutionConfig | None = None) -> Any:
+        """The results of a batch of tapes, those of one structure in one call of the engine."""
+        config = execution_config or ExecutionConfig()
+        keep = bool(config.use_device_jacobian_product) and config.interface != Interface.NUMPY
+        return self._execute(circuits, [self._reader(c) for c in circuits], keep)
+
+    def _execute(self, circuits: Any, readings: Sequence[Reading], keep: bool) -> Any:
+        self._kept = []
+        results: list[Any] = [None] * len(circuits)
+        for structure, members in _groups(readings):
+            theta, x = _stack([readings[i] for i in members])
+            values = np.empty((len(theta), 0))
+            if structure.n_values:
+                if keep and structure.n <= KEEP_QUBITS:
+                    values, pullback = simulate.vjp(structure.model, theta, x, **self._options)
+                    self._kept.append(Forward(structure, theta, x, values, pullback))
+                else:
+                    values = simulate.expectation(structure.model, theta, x, **self._options)
+            states = _States(structure, theta, x, self._options)
+            for i, rows in _rows(readings, members):
+                results[i] = self._results(circuits[i], readings[i], values[rows], states, rows)
+        return tuple(results)
+
+    def _results(
+        self, circuit: QuantumScript, reading: Reading, values: np.ndarray, states: _States, rows: slice
+    ) -> Any:
+        structure, batched = reading.structure, reading.batch is not None
+        if circuit.shots:
+            return measure_shots(_on_numbers(circuit, structure), states.plain()[rows], structure.n, batched, self._rng)
+        out: list[Any] = []
+        for m, r, columns in zip(circuit.measurements, structure.readouts, structure.columns, strict=True):
+            if r is not None:
+                result = r.result(values[:, columns])
+                out.append(result if batched else result[0])
+            else:
+                amplitudes = (states.phased() if type(m) is mp.StateMP else states.plain())[rows]
+                out.append(measure_state(_numbered(m, structure), amplitudes, structure.n, batched))
+        return out[0] if len(out) == 1 else tuple(out)
+
+    def compute_vjp(self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None) -> Any:
+        """For each tape the cotangents of its trainable numbers: one backward sweep for each structure."""
+        _refuse_create_graph(execution_config)
+        readings = [self._reader(c) for c in circuits]
+        if execution_config is not None and execution_config.interface in JAX:
+            # Broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects the
+            # derivatives of all numbers sample by sample.
+            readings = [r if r.batch is None else r._replace(spread=np.ones_like(r.spread)) for r in readings]
+        out: list[Any] = [None] * len(circuits)
+        for structure, members in _groups(readings):
+            forward = self._forward(structure, *_stack([readings[i] for i in members]))
+            blocks = {}
+            extra = False
+            for i, rows in _rows(readings, members):
+                blocks[i], has_axis = cotangents_of(readings[i], cotangents[i], forward.values[rows])
+                extra = extra or has_axis
+            copies = max(len(b) for b in blocks.values())
+            stacked = np.concatenate([np.broadcast_to(b, (copies, *b.shape[1:])) for b in blocks.values()], axis=1)
+            slopes = np.stack([forward.pullback(c)[0] for c in stacked])  # (copies, rows, P)
+            for i, rows in _rows(readings, members):
+                own = slopes[:, rows] if extra else slopes[0, rows]
+                out[i] = by_number(circuits[i], readings[i], own)
+        if execution_config is not None and execution_config.interface == Interface.TORCH:
+            return tuple(Slopes(o) for o in out)
+        return tuple(out)
+
+    def execute_and_compute_vjp(
+        self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None
+    ) -> Any:
+        config = replace(execution_config or ExecutionConfig(), use_device_jacobian_product=True)
+        return self.execute(circuits, config), self.compute_vjp(circuits, cotangents, config)
+
+    def compute_derivatives(self, circuits: Any, execution_config: ExecutionConfig | None = None) -> Any:
+        """For each tape the whole Jacobian: a backward sweep for each number that it returns."""
+        return self._jacobians(circuits, [self._reader(c) for c in circuits])
+
+    def execute_and_compute_derivatives(self, circuits: Any, execution_config: ExecutionConfig | None = None) -> Any:
+        readings = [self._reader(c) for c in circuits]
+        return self._execute(circuits, readings, keep=True), self._jacobians(circuits, readings)
+
+    def _jacobians(self, circuits: Any, readings: Sequence[Reading]) -> Any:
+        if any(r.batch is not None for r in readings):
+            raise RefusedError(
+                "a broadcast tape has one Jacobian for each sample; apply qml.transforms.broadcast_expand"
+            )
+        out: list[Any] = [None] * len(circuits)
+        for structure, members in _groups(readings):
+            forward = self._forward(structure, *_stack([readings[i] for i in members]))
+            tables = [jacobian(r, columns, forward) for r, columns in measured(structure)]  # (outputs, B, P) each
+            for row, i in enumerate(members):
+                places_of = positions(circuits[i], readings[i])
+                rows = []
+                for (r, _), table in zip(measured(structure), tables, strict=True):
+                    entries = tuple(
+                        np.zeros(r.shape) if j is None else table[:, row, j].reshape(r.shape) for j in places_of
+                    )
+                    rows.append(entries[0] if len(entries) == 1 else entries)
+                out[i] = rows[0] if len(rows) == 1 else tuple(rows)
+        return tuple(out)
+
+    def _forward(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None) -> Forward:
+        """The forward sweep kept by the last `execute`, or a new one."""
+        for kept in self._kept:
+            if kept.structure is structure and np.array_equal(kept.theta, theta) and _same(kept.x, x):
+                return kept
+        if any(r is None for r in structure.readouts):
+            raise RefusedError("only qml.expval, qml.var and qml.probs have adjoint gradients on this device")
+        return Forward(structure, theta, x, *simulate.vjp(structure.model, theta, x, **self._options))
+
+
+class _States:
+    """The states of one batch, each kind computed when first asked for."""
+
+    def __init__(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None, options: dict[str, Any]) -> None:
+        self._arguments = structure, theta, x, options
+        self._plain: np.ndarray | None = None
+        self._phased: np.ndarray | None = None
+
+    def plain(self) -> np.ndarray:
+        if self._phased is not None:
+            return self._phased
+        if self._plain is None:
+            structure, theta, x, options = self._arguments
+            self._plain = simulate.state(structure.model, theta, x, **options)
+        return self._plain
+
+    def phased(self) -> np.ndarray:
+        if self._phased is None:
+            structure, theta, x, options = self._arguments
+            if structure.phased is None:
+                structure.phased = PhasedStates(structure)
+            self._phased = structure.phased(theta, x, options)
+        return self._phased
+
+
+def _rows(readings: Sequence[Reading], members: Sequence[int]) -> Iterator[tuple[int, slice]]:
+    """The members of one structure, and which rows of its batch are theirs."""
+    first = 0
+    for i in members:
+        yield i, slice(first, first + readings[i].rows)
+        first += readings[i].rows
+
+
+def _groups(readings: Sequence[Reading]) -> list[tuple[Structure, list[int]]]:
+    """Which tapes have one structure."""
+    groups: dict[int, tuple[Structure, list[int]]] = {}
+    for i, r in enumerate(readings):
+        groups.setdefault(id(r.structure), (r.structure, []))[1].append(i)
+    return list(groups.values())
+
+
+def _stack(readings: Sequence[Reading]) -> tuple[np.ndarray, np.ndarray | None]:
+    """theta (B, P) and x (B or 1, 2^n) of tapes of one structure."""
+    if len(readings) == 1:
+        return readings[0].theta, readings[0].x
+    x = None
+    if readings[0].x is not None:
+        x = np.concatenate([np.broadcast_to(r.x, (r.rows, r.x.shape[1])) for r in readings if r.x is not None])
+    return np.concatenate([r.theta for r in readings]), x
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
+
+
+def _numbered(m: mp.MeasurementProcess, structure: Structure) -> mp.MeasurementProcess:
+    """The measurement with the structure's wires called 0..n-1."""
+    if structure.order == tuple(range(len(structure.order))):
+        return m
+    return m.map_wires({w: i for i, w in enumerate(structure.order)})
+
+
+def _on_numbers(circuit: QuantumScript, structure: Structure) -> QuantumScript:
+    if structure.order == tuple(range(len(structure.order))):
+        return circuit
+    return QuantumScript([], [_numbered(m, structure) for m in circuit.measurements], shots=circuit.shots)
+
+
+def _is_wide(circuit: QuantumScript | None) -> bool:
+    """Whether a circuit returns more than one number."""
+    if circuit is None:
+        return False
+    measurements = circuit.measurements
+    return len(measurements) > 1 or isinstance(measurements[0], mp.ProbabilityMP) or circuit.batch_size is not None
+
+
+def _refuse_create_graph(config: ExecutionConfig | None) -> None:
+    """Torch enables gradients inside a backward pass only where the gradient itself is to be differentiated."""
+    torch = sys.modules.get("torch")
+    if config is not None and config.interface == Interface.TORCH and torch is not None and torch.is_grad_enabled():
+        raise RefusedError(SECOND_ORDER)
+
+
+def _short(m: Any, size: int = 50) -> str:
+    text = repr(m)
+    return text if len(text) <= size else text[: size - 3] + "..."

@@ -1,0 +1,157 @@
+"""PennyLane's gates as quprop's: which operations are taken as they are, and the global phase each of them has.
+
+A PennyLane tape becomes a quprop circuit whose parameters are all numbers in the tape, in the tape's order, so that one
+`Model` serves every tape of the same structure. Everything not in `RULES` is decomposed by PennyLane into gates that
+are. PennyLane's wire at position w of n is qubit n-1-w: its first wire is the most significant bit, our last qubit.
+
+quprop's gates are right up to a global phase. `PHASES` says what is missing where a program asks for the state itself:
+PennyLane's gate = exp(i (constant + sum_j c_j angle_j)) times the product of rotations that `quprop.gates` lists, with
+Clifford gates written as rotations (`CLIFFORD_TURNS`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from quprop.circuit import Circuit
+from quprop.pauli import PauliString, PauliSum
+
+Qubits = Sequence[int]
+
+
+class Rule(NamedTuple):
+    """How one PennyLane operation is appended: `build(circuit, angles, qubits, extra)`.
+
+    `extra(op)` is whatever fixes the gate besides its name, wires and numbers; None where nothing does.
+    """
+
+    n_angles: int
+    build: Callable[[Circuit, Sequence[Any], Qubits, Any], None]
+    phase: tuple[float, tuple[float, ...]]
+    extra: Callable[[Any], Any] | None = None
+
+
+_PI = math.pi
+
+# Clifford gates of stim as rotations on local qubits, in circuit order, and the phase that makes them exact.
+CLIFFORD_TURNS: dict[str, tuple[tuple[tuple[str, float], ...], float]] = {
+    "X": ((("X", _PI),), _PI / 2),
+    "Y": ((("Y", _PI),), _PI / 2),
+    "Z": ((("Z", _PI),), _PI / 2),
+    "H": ((("Z", _PI), ("Y", _PI / 2)), _PI / 2),
+    "S": ((("Z", _PI / 2),), _PI / 4),
+    "S_DAG": ((("Z", -_PI / 2),), -_PI / 4),
+    "SQRT_X": ((("X", _PI / 2),), _PI / 4),
+    "SQRT_X_DAG": ((("X", -_PI / 2),), -_PI / 4),
+    "CX": ((("ZI", _PI / 2), ("IX", _PI / 2), ("ZX", -_PI / 2)), _PI / 4),
+    "CY": ((("ZI", _PI / 2), ("IY", _PI / 2), ("ZY", -_PI / 2)), _PI / 4),
+    "CZ": ((("ZI", _PI / 2), ("IZ", _PI / 2), ("ZZ", -_PI / 2)), _PI / 4),
+    "SWAP": ((("XX", -_PI / 2), ("YY", -_PI / 2), ("ZZ", -_PI / 2)), -_PI / 4),
+    "ISWAP": ((("XX", -_PI / 2), ("YY", -_PI / 2)), 0.0),
+}
+
+
+def _named(gate: str, n_angles: int = 0, constant: float = 0.0, coefficients: tuple[float, ...] = ()) -> Rule:
+    def build(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+        circuit.gate(gate, *angles, *qubits)
+
+    return Rule(n_angles, build, (constant, coefficients or (0.0,) * n_angles))
+
+
+def _rot(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    phi, theta, omega = angles
+    circuit.rz(phi, qubits[0]).ry(theta, qubits[0]).rz(omega, qubits[0])
+
+
+def _multi_rz(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    circuit.rotation(PauliString(0, sum(1 << q for q in qubits)), angles[0])
+
+
+def _pauli_rot(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    circuit.rotation(word(extra, qubits), angles[0])
+
+
+def _sum(terms: dict[str, float]) -> Callable[[Circuit, Sequence[Any], Qubits, Any], None]:
+    """exp(-i angle/2 sum_k c_k P_k) with commuting P_k, written on local qubits."""
+
+    def build(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+        circuit.exp(PauliSum({word(letters, qubits): c for letters, c in terms.items()}), angles[0])
+
+    return build
+
+
+def _nothing(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    pass
+
+
+def word(letters: str, qubits: Qubits) -> PauliString:
+    """The Pauli string with `letters[i]` on `qubits[i]`."""
+    x = z = 0
+    for letter, q in zip(letters, qubits, strict=True):
+        x |= (letter in "XY") << q
+        z |= (letter in "YZ") << q
+    return PauliString(x, z)
+
+
+# Plane rotations of |01>, |10> and of |0011>, |1100> (Givens rotations; arXiv:2106.13839), as exp(-i angle/2 G).
+_SINGLE = {"XY": -0.5, "YX": 0.5}
+_DOUBLE = {
+    "XXXY": -0.125, "XXYX": -0.125, "XYXX": 0.125, "YXXX": 0.125,
+    "YYYX": 0.125, "YYXY": 0.125, "YXYY": -0.125, "XYYY": -0.125,
+}  # fmt: skip
+
+
+def _with_phase(sign: float) -> dict[str, float]:
+    """The two-electron rotation that also turns the phases of all states outside its plane by sign * angle/2."""
+    # 1 - P, P onto |0011> and |1100>: its Z strings are those of even weight, signed by their part on the last two
+    even = [z for z in range(16) if z.bit_count() % 2 == 0]
+    plane = {"".join("IZ"[z >> i & 1] for i in range(4)): (-1) ** (z >> 2).bit_count() / 8 for z in even}
+    outside = {letters: -sign * ((letters == "IIII") - c) for letters, c in plane.items()}
+    return _DOUBLE | outside
+
+
+RULES: dict[str, Rule] = {
+    "Identity": Rule(0, _nothing, (0.0, ())),
+    "GlobalPhase": Rule(1, _nothing, (0.0, (-1.0,))),
+    "PauliX": _named("x"),
+    "PauliY": _named("y"),
+    "PauliZ": _named("z"),
+    "Hadamard": _named("h"),
+    "S": _named("s"),
+    "Adjoint(S)": _named("sdg"),
+    "SX": _named("sx"),
+    "Adjoint(SX)": _named("sxdg"),
+    "T": _named("t", 0, _PI / 8),
+    "Adjoint(T)": _named("tdg", 0, -_PI / 8),
+    "CNOT": _named("cx"),
+    "CY": _named("cy"),
+    "CZ": _named("cz"),
+    "SWAP": _named("swap"),
+    "ISWAP": _named("iswap"),
+    "ECR": _named("ecr"),
+    "Toffoli": _named("ccx", 0, _PI / 8),
+    "CCZ": _named("ccz", 0, _PI / 8),
+    "RX": _named("rx", 1),
+    "RY": _named("ry", 1),
+    "RZ": _named("rz", 1),
+    "PhaseShift": _named("p", 1, 0.0, (0.5,)),
+    "U1": _named("p", 1, 0.0, (0.5,)),
+    "U3": _named("u", 3, 0.0, (0.0, 0.5, 0.5)),
+    "Rot": Rule(3, _rot, (0.0, (0.0, 0.0, 0.0))),
+    "IsingXX": _named("rxx", 1),
+    "IsingYY": _named("ryy", 1),
+    "IsingZZ": _named("rzz", 1),
+    "IsingXY": Rule(1, _sum({"XX": -0.5, "YY": -0.5}), (0.0, (0.0,))),
+    "CRX": _named("crx", 1),
+    "CRY": _named("cry", 1),
+    "CRZ": _named("crz", 1),
+    "ControlledPhaseShift": _named("cp", 1, 0.0, (0.25,)),
+    "MultiRZ": Rule(1, _multi_rz, (0.0, (0.0,))),
+    "PauliRot": Rule(1, _pauli_rot, (0.0, (0.0,)), lambda op: op.hyperparameters["pauli_word"]),
+    "SingleExcitation": Rule(1, _sum(_SINGLE), (0.0, (0.0,))),
+    "DoubleExcitation": Rule(1, _sum(_DOUBLE), (0.0, (0.0,))),
+    "DoubleExcitationPlus": Rule(1, _sum(_with_phase(1.0)), (0.0, (0.0,))),
+    "DoubleExcitationMinus": Rule(1, _sum(_with_phase(-1.0)), (0.0, (0.0,))),
+}

@@ -1,0 +1,97 @@
+"""Derivatives between PennyLane's results and numbers and quprop's expectation values and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from pennylane.tape import QuantumScript
+
+from quprop.hybrid.pennylane_observables import Readout, RefusedError
+from quprop.hybrid.pennylane_translate import Reading, Structure
+
+
+class Forward(NamedTuple):
+    """A batch of one structure after its forward sweep."""
+
+    structure: Structure
+    theta: np.ndarray
+    x: np.ndarray | None
+    values: np.ndarray
+    pullback: Callable[..., tuple[np.ndarray, np.ndarray]]
+
+
+def measured(structure: Structure) -> Iterator[tuple[Readout, slice]]:
+    for r, columns in zip(structure.readouts, structure.columns, strict=True):
+        assert r is not None  # `_forward` refused the others
+        yield r, columns
+
+
+def jacobian(r: Readout, columns: slice, forward: Forward) -> np.ndarray:
+    """The derivatives (outputs, B, P) of one measurement's numbers."""
+    v = forward.values[:, columns]
+    slopes = []
+    for unit in np.eye(int(np.prod(r.shape, dtype=int))).reshape(-1, *r.shape):
+        cotangent = np.zeros_like(forward.values)
+        cotangent[:, columns] = r.pullback(v, np.broadcast_to(unit, (len(v), *r.shape)))
+        slopes.append(forward.pullback(cotangent)[0])
+    return np.stack(slopes)
+
+
+def cotangents_of(reading: Reading, given: Any, values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The cotangents (L, B, K) of a tape's expectation values from those of its results; L > 1, and True, where the
+    results' own have one leading axis more, as whole Jacobians are asked for."""
+    structure = reading.structure
+    parts = [given] if len(structure.readouts) == 1 else list(given)
+    arrays = [np.real(np.asarray(c)).astype(float) for c in parts]
+    batch = () if reading.batch is None else (reading.rows,)
+    shapes = [batch + r.shape for r, _ in measured(structure)]
+    extra = [a.ndim > len(s) for a, s in zip(arrays, shapes, strict=True)]
+    copies = next((len(a) for a, e in zip(arrays, extra, strict=True) if e), 1)
+    out = np.zeros((copies, *values.shape))
+    for a, s, (r, columns) in zip(arrays, shapes, measured(structure), strict=True):
+        whole = np.broadcast_to(a, (copies, *s)).reshape(copies, len(values), *r.shape)
+        for k in range(copies):
+            out[k][:, columns] += r.pullback(values[:, columns], whole[k])
+    return out, any(extra)
+
+
+def positions(circuit: QuantumScript, reading: Reading) -> list[int | None]:
+    """For every trainable number of the tape its place in theta; None for one of an observable."""
+    n_numbers = reading.theta.shape[1]
+    places = [i - reading.n_prep for i in circuit.trainable_params]
+    if any(i < 0 for i in places):
+        raise RefusedError(
+            "the amplitudes of an initial state have no adjoint gradient on this device; mark them as not trainable "
+            "(requires_grad=False)"
+        )
+    return [i if i < n_numbers else None for i in places]
+
+
+def by_number(circuit: QuantumScript, reading: Reading, slopes: np.ndarray) -> tuple[Any, ...]:
+    """One array for each trainable number, shaped like it; slopes is (B, P), or (L, B, P)."""
+    out = []
+    summed = None
+    for j in positions(circuit, reading):
+        if j is None:
+            out.append(np.zeros(slopes.shape[:-2]))
+        elif reading.spread[j]:
+            out.append(slopes[..., j])
+        else:
+            if summed is None:
+                summed = slopes.sum(axis=-2)
+            out.append(summed[..., j])
+    return tuple(out)
+
+
+class Slopes(tuple):
+    """Arrays of different shapes: PennyLane's Torch interface asks for the shape of the squeezed whole to find empty ones,
+    and NumPy has none for scalars beside batches."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self),)
+
+    def squeeze(self, axis: Any = None) -> Slopes:
+        return self

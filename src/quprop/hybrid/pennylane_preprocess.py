@@ -1,0 +1,139 @@
+"""What is done to PennyLane tapes before the device runs them: the pipeline of transforms, and refusals in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pennylane as qml
+from pennylane import measurements as mp
+from pennylane.devices import ExecutionConfig
+from pennylane.devices.preprocess import (
+    decompose,
+    device_resolve_dynamic_wires,
+    validate_adjoint_trainable_params,
+    validate_device_wires,
+    validate_measurements,
+)
+from pennylane.math import Interface
+from pennylane.tape import QuantumScript
+from pennylane.transforms import broadcast_expand, defer_measurements
+from pennylane.transforms.core import CompilePipeline, transform
+
+from quprop.hybrid.pennylane_gates import RULES
+from quprop.hybrid.pennylane_observables import RefusedError, fixed
+
+JAX = (Interface.JAX, Interface.JAX_JIT)
+_NAMES = frozenset(RULES)
+SECOND_ORDER = (
+    "adjoint gradients here are of first order, and a derivative of them would be incomplete; use "
+    'diff_method="parameter-shift" with max_diff=2, or quprop.hvp on from_pennylane(qnode)'
+)
+
+
+def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
+    """Deferred measurements, decomposition into `RULES`, checks, and batches taken apart where they must be."""
+    program = CompilePipeline()
+    program.add_transform(_fix_observables)
+    program.add_transform(defer_measurements, allow_postselect=False)
+    program.add_transform(
+        decompose,
+        stopping_condition=_is_gate,
+        skip_initial_state_prep=True,
+        device_wires=wires,
+        target_gates=_NAMES,
+        decomposer=_decomposition,
+        name=name,
+        error=RefusedError,
+    )
+    program.add_transform(device_resolve_dynamic_wires, wires=wires, allow_resets=False)
+    program.add_transform(validate_device_wires, wires, name=name)
+    program.add_transform(
+        validate_measurements,
+        analytic_measurements=_is_analytic,
+        sample_measurements=_is_sampled,
+        name=name,
+    )
+    program.add_transform(_expand_where_needed)
+    if config.gradient_method == "adjoint":
+        program.add_transform(_first_order)
+        program.add_transform(validate_adjoint_trainable_params)
+        if not config.use_device_jacobian_product or config.interface in JAX:
+            program.add_transform(broadcast_expand)
+    return program
+
+
+def _is_gate(op: Any) -> bool:
+    return op.name in _NAMES
+
+
+def _is_analytic(m: mp.MeasurementProcess) -> bool:
+    return isinstance(m, mp.StateMeasurement)
+
+
+def _is_sampled(m: mp.MeasurementProcess) -> bool:
+    return isinstance(m, mp.SampleMeasurement | mp.ClassicalShadowMP | mp.ShadowExpvalMP)
+
+
+def _decomposition(op: Any) -> list[Any]:
+    """PennyLane's own; gates known by their matrix alone become unitaries, which PennyLane decomposes."""
+    if not op.has_decomposition and op.has_matrix:
+        return [qml.QubitUnitary(op.matrix(), op.wires)]
+    return op.decomposition()
+
+
+@transform
+def _fix_observables(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    if not tape.shots:
+        measurements = [fixed(m) for m in tape.measurements]
+        if any(a is not b for a, b in zip(measurements, tape.measurements, strict=True)):
+            tape = QuantumScript(tape.operations, measurements)
+    return (tape,), _first
+
+
+@transform
+def _expand_where_needed(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    """Broadcast tapes are run as they are, except where PennyLane's shadows or a complex initial state know no batch."""
+    shadows = any(isinstance(m, mp.ClassicalShadowMP | mp.ShadowExpvalMP) for m in tape.measurements)
+    first = tape.operations[0] if tape.operations else None
+    complex_start = (
+        isinstance(first, qml.StatePrep)
+        and first.batch_size
+        and qml.math.get_dtype_name(first.data[0])
+        in (
+            "complex64",
+            "complex128",
+        )
+    )
+    if shadows or complex_start:
+        return broadcast_expand(tape)
+    return (tape,), _first
+
+
+@transform
+def _first_order(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    """Refuses a gradient of a gradient under Autograd and JAX, which would take the inner one for a constant."""
+    for value in tape.get_parameters(trainable_only=False):
+        if _order(value) > 1:
+            raise RefusedError(SECOND_ORDER)
+    return (tape,), _first
+
+
+def _order(value: Any) -> int:
+    """How many differentiations of Autograd or JAX are at work on a number, by the tracers around it."""
+    order = 0
+    while True:
+        kind = type(value).__name__
+        if kind == "ArrayBox":
+            value = value._value
+        elif kind in ("JVPTracer", "LinearizeTracer"):
+            value = value.primal
+        elif kind == "BatchTracer":
+            value, order = value.val, order - 1
+        else:
+            return order
+        order += 1
+
+
+def _first(results: Sequence[Any]) -> Any:
+    return results[0]

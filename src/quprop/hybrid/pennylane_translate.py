@@ -1,0 +1,227 @@
+"""PennyLane tapes as quprop models: one model for all tapes of one structure, the tape's numbers as its parameters.
+
+A training loop makes a new tape every step. Its structure (names, wires, observables) is read into a key, its numbers into
+one array; what depends on the structure alone, the model and everything planned for it, is found by the key.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pennylane import ops
+from pennylane.operation import Operator, StatePrepBase
+from pennylane.tape import QuantumScript
+
+from quprop.angle import AngleVector, inputs, params
+from quprop.circuit import Circuit
+from quprop.hybrid.pennylane_gates import RULES
+from quprop.hybrid.pennylane_observables import Readout, RefusedError, readout
+from quprop.model import Model
+
+_CONTROLLED = frozenset({"CNOT", "CY", "CZ", "CRX", "CRY", "CRZ", "ControlledPhaseShift", "Toffoli", "CCZ"})
+REMEMBERED = 128  # structures a device keeps; the least recently used goes first
+
+
+class Structure:
+    """All that tapes with the same gates, wires and measurements have in common; `place` has the qubit of each wire.
+
+    readouts[i] is None where measurement i is computed from the state; their sums, one after the other, are the model's
+    observables, columns[i] those of measurement i.
+    """
+
+    gates: tuple[tuple[str, tuple[Any, ...], Any], ...]
+    prep: tuple[str, Any] | None
+
+    def __init__(self, key: tuple[Any, ...], place: dict[Any, int], readouts: Sequence[Readout | None]) -> None:
+        self.order, self.gates, self.prep = key[:3]
+        self.n = max(len(self.order), 1)
+        self.place = place
+        self.readouts = tuple(readouts)
+        self.columns: list[slice] = []
+        start = 0
+        for r in self.readouts:
+            size = 0 if r is None else len(r.sums)
+            self.columns.append(slice(start, start + size))
+            start += size
+        self.n_values = start
+        self.phased: Any = None  # states with their phase, made by pennylane_state when first asked for
+        self.model = Model(self.circuit(), [s for r in readouts if r is not None for s in r.sums] or "I")
+
+    @property
+    def n_numbers(self) -> int:
+        return sum(RULES[name].n_angles for name, _, _ in self.gates)
+
+    def circuit(self) -> Circuit:
+        """The gates as a quprop circuit with one parameter for each number of the tape."""
+        theta = params("theta", self.n_numbers)
+        amplitudes = inputs("amplitudes", 1 << self.n) if self.prep is not None and self.prep[0] == "real" else None
+        return self.append_to(Circuit(self.n, self.start(amplitudes), params=theta), theta)
+
+    def start(self, amplitudes: AngleVector | None) -> Any:
+        """The state to start a `Circuit` from."""
+        if self.prep is None:
+            return None
+        kind, data = self.prep
+        return amplitudes if kind == "real" else np.frombuffer(data, complex) if kind == "complex" else data
+
+    def append_to(self, circuit: Circuit, numbers: Iterable[Any]) -> Circuit:
+        """Append the gates with these numbers, in the tape's order."""
+        following = iter(numbers)
+        for name, labels, extra in self.gates:
+            rule = RULES[name]
+            angles = [next(following) for _ in range(rule.n_angles)]
+            rule.build(circuit, angles, [self.place[w] for w in labels], extra)
+        return circuit
+
+    def phase(self, theta: np.ndarray) -> np.ndarray:
+        """The phase (B,) of every gate beyond what `pennylane_gates.CLIFFORD_TURNS` says, added up."""
+        total, first = np.zeros(len(theta)), 0
+        for name, _, _ in self.gates:
+            constant, coefficients = RULES[name].phase
+            total += constant
+            for c in coefficients:
+                total += c * theta[:, first]
+                first += 1
+        return total
+
+
+class Reading(NamedTuple):
+    """One tape: its structure, its numbers theta (B, P), amplitudes x (B or 1, 2^n) or None, and how its numbers are
+    shaped: `batch` is None without a batch axis, `spread` says of each number whether it has one."""
+
+    structure: Structure
+    theta: np.ndarray
+    x: np.ndarray | None
+    batch: int | None
+    spread: np.ndarray
+    n_prep: int  # numbers of the tape that belong to the state preparation
+
+    @property
+    def rows(self) -> int:
+        return self.batch or 1
+
+
+def places(order: Sequence[Any]) -> dict[Any, int]:
+    """The qubit of each wire on the device: the first wire is the most significant bit of a state's index."""
+    return {w: len(order) - 1 - i for i, w in enumerate(order)}
+
+
+def in_order(order: Sequence[Any]) -> dict[Any, int]:
+    """The qubit of each wire in an imported circuit: the first is qubit 0."""
+    return {w: i for i, w in enumerate(order)}
+
+
+class Reader:
+    """Reads tapes for a device with these wires (None: whatever a tape uses), and remembers their structures."""
+
+    def __init__(self, wires: Sequence[Any] | None, place: Callable[[Sequence[Any]], dict[Any, int]] = places) -> None:
+        self._place = place
+        self._wires = None if wires is None else tuple(wires)
+        self._known: OrderedDict[tuple[Hashable, ...], Structure] = OrderedDict()
+
+    def __call__(self, tape: QuantumScript) -> Reading:
+        operations, measurements = tape.operations, tape.measurements
+        prep: StatePrepBase | None = None
+        if operations and isinstance(operations[0], StatePrepBase):
+            prep, operations = operations[0], operations[1:]
+        gates: list[tuple[str, tuple[Any, ...], Any]] = []
+        numbers: list[Any] = []
+        touched: dict[tuple[Any, ...], None] = {} if prep is None else {prep.wires.labels: None}
+        rules = RULES
+        for op in operations:
+            name = op.name
+            if name in _CONTROLLED:  # whose `wires` joins two `Wires` at every look
+                labels = op.control_wires.labels + op.base.wires.labels
+            else:
+                labels = op.wires.labels
+            rule = rules.get(name)
+            if rule is None:
+                raise RefusedError(_no_gate(op, tape))
+            n_angles, _, _, extra = rule
+            gates.append((name, labels, extra and extra(op)))
+            if n_angles:
+                numbers += op.data
+            touched[labels] = None
+        for m in measurements:
+            touched[m.wires.labels] = None
+        used = dict.fromkeys(label for labels in touched for label in labels)
+        order = tuple(used) if self._wires is None else tuple(w for w in self._wires if w in used)
+        place = self._place(order)
+        theta, batch, spread = _array(numbers)
+        start, x = (None, None) if prep is None else _start(prep, order, place)
+        if x is not None and x.ndim == 2:
+            batch = len(x)
+        if x is not None:
+            x = np.atleast_2d(x)
+        rows = batch or 1
+        if len(theta) != rows:
+            theta = np.broadcast_to(theta, (rows, theta.shape[1]))
+        readouts = [readout(m, place) for m in measurements] if not tape.shots else [None] * len(measurements)
+        key = (order, tuple(gates), start, tuple(readouts))
+        structure = self._known.get(key)
+        if structure is None:
+            structure = self._known[key] = Structure(key, place, readouts)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return Reading(structure, theta, x, batch, spread, 0 if prep is None else len(prep.data))
+
+
+def _array(numbers: list[Any]) -> tuple[np.ndarray, int | None, np.ndarray]:
+    """The numbers as (B, P), the batch size if there is a batch axis, and which numbers have it."""
+    try:
+        flat = np.array(numbers, float)
+    except (ValueError, TypeError):  # scalars beside batches, or complex dtypes
+        flat = np.empty((0, 0, 0))
+    if flat.ndim == 1:
+        return flat[None], None, np.zeros(len(flat), bool)
+    if flat.ndim == 2:
+        return np.ascontiguousarray(flat.T), flat.shape[1], np.ones(len(flat), bool)
+    arrays = [np.real(np.asarray(v)).astype(float) for v in numbers]
+    spread = np.array([a.ndim > 0 for a in arrays], bool)
+    sizes = {len(a) for a in arrays if a.ndim}
+    if any(a.ndim > 1 for a in arrays) or len(sizes) > 1:
+        raise RefusedError(f"all gates of a broadcast circuit need the same number of values, got {sorted(sizes)}")
+    rows = sizes.pop() if sizes else 1
+    theta = np.empty((rows, len(arrays)))
+    for i, a in enumerate(arrays):
+        theta[:, i] = a
+    return theta, (rows if spread.any() else None), spread
+
+
+def _start(
+    prep: StatePrepBase, order: tuple[Any, ...], place: dict[Any, int]
+) -> tuple[tuple[str, Any], np.ndarray | None]:
+    """What a state preparation adds to the key, and the amplitudes where they are inputs of the model."""
+    if isinstance(prep, ops.BasisState) and np.ndim(prep.data[0]) == 1:
+        bits = np.asarray(prep.data[0], int)
+        return ("basis", sum(int(b) << place[w] for b, w in zip(bits, prep.wires.labels, strict=True))), None
+    by_bit = sorted(order, key=place.__getitem__, reverse=True)  # PennyLane's first wire is the highest bit
+    vector = np.asarray(prep.state_vector(wire_order=by_bit))
+    vector = vector.reshape(-1, 1 << len(order)) if vector.ndim > len(order) else vector.reshape(-1)
+    if not np.iscomplexobj(vector) or not np.any(vector.imag):
+        return ("real", None), np.ascontiguousarray(vector.real, float)
+    if vector.ndim == 2:
+        raise RefusedError(
+            "a batch of complex initial states is more than one model; apply qml.transforms.broadcast_expand"
+        )
+    return ("complex", np.ascontiguousarray(vector, complex).tobytes()), None
+
+
+def _no_gate(op: Operator, tape: QuantumScript) -> str:
+    place = next((i for i, other in enumerate(tape.operations) if other is op), 0)
+    if isinstance(op, ops.MidMeasure):
+        return (
+            f"operation {place} measures wire {op.wires[0]} in the middle of the circuit, which this device defers to "
+            'its end; leave mcm_method out or set it to "deferred", and give the device a spare wire for each measurement'
+        )
+    if isinstance(op, StatePrepBase):
+        return f"operation {place}, {op.name}, prepares a state in the middle of the circuit; make it the first one"
+    return (
+        f"operation {place}, {op.name} on wires {op.wires.tolist()}, has no decomposition into gates of this device; "
+        "give it one, or replace it by qml.QubitUnitary of its matrix"
+    )

@@ -1,0 +1,75 @@
+"""OpenQASM 2 and 3, in and out, with parameters.
+
+    circuit = from_qasm(open("ansatz.qasm").read())        # input float[64] theta_0; ... become params("theta", n)
+    print(to_qasm(circuit))                                # OpenQASM 3, parameters kept
+    print(to_qasm(circuit, version=2, theta=values))       # OpenQASM 2 has none: numbers in their place
+
+Reading needs the language's reference parser: pip install 'openqasm3[parser]'. Writing needs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quprop.circuit import Circuit
+from quprop.errors import QupropError
+from quprop.hybrid.qasm_parse import parse
+from quprop.hybrid.qasm_read import Reader
+from quprop.hybrid.qasm_write import write_2, write_3
+from quprop.model import Model
+
+
+def from_qasm(
+    text: str, observables: Any = None, *, inputs: str | Sequence[str] = (), max_gates: int = 1_000_000
+) -> Any:
+    """The circuit of an OpenQASM 2 or 3 program, or its `Model` if observables are given.
+
+    Parameters: `input float theta;` and `input angle theta;` are parameters of one entry, `input array[float[64], 8]
+    theta;` a vector. Scalars theta_0, theta_1, ... declared one after the other, from 0, are the vector theta, and so
+    are _theta_0_, _theta_1_, ..., which Qiskit writes. So theta holds the program's inputs in the order of their
+    declaration. Angles may be any polynomial of them.
+    inputs: names of those that are data, x instead of theta; `@quprop.data` before a declaration says the same.
+
+    Read: gate definitions, ctrl, negctrl, inv and pow, broadcasts over registers, aliases and slices, constants and
+    classical variables whose values are known while reading, loops and conditions on them. Measurements at the end,
+    barriers, delays and resets of fresh qubits are left out, and so are global phases. The standard gates of both
+    included files are known, and all of `GATES` with them. `/` is a division of real numbers, of integers too.
+
+    max_gates: the number of gates and steps at which the program is refused as too large.
+
+    Whatever else the program has, and any mistake in it, raises a `QupropError` with its line and column, from 1.
+    """
+    names = [inputs] if isinstance(inputs, str) else list(inputs)
+    if isinstance(max_gates, bool) or not isinstance(max_gates, int) or max_gates < 1:
+        raise QupropError(f"max_gates is a whole number, 1 or more, got {max_gates!r}")
+    reader = Reader(*parse(text), names, max_gates)
+    try:
+        circuit = reader.read()
+    except RecursionError:
+        raise QupropError(
+            "line 1, column 1: an expression or block is nested too deeply to be read; split it"
+        ) from None
+    return circuit if observables is None else Model(circuit, observables)
+
+
+def to_qasm(circuit: Circuit, version: int = 3, *, theta: Any = None, x: Any = None, arrays: bool = False) -> str:
+    """The circuit as an OpenQASM program; `from_qasm` reads it back as the same unitary with the same vectors.
+
+    version 3 keeps the parameters: theta[k] is `input float[64] theta_k;`, which every reader knows, or with
+    arrays=True an entry of `input array[float[64], n] theta;`. Data inputs are annotated `@quprop.data`. Gates that
+    stdgates.inc lacks, and rotations about Pauli strings of several qubits, come as definitions.
+    version 2 has no parameters: pass theta (n_params,) and x (n_inputs,), the values to write, in radians. Only gates
+    of the first edition of qelib1.inc are used, so that every reader knows them.
+
+    A basis or product input state is written as gates; one given by amplitudes is refused. Floats are exact.
+    """
+    if version == 2:
+        if arrays:
+            raise QupropError("OpenQASM 2 has no arrays; leave arrays out, or write version=3")
+        return write_2(circuit, theta, x)
+    if version != 3:
+        raise QupropError(f"version is 2 or 3, got {version!r}")
+    if theta is not None or x is not None:
+        raise QupropError("OpenQASM 3 keeps the parameters by name; leave theta and x out, or write version=2")
+    return write_3(circuit, arrays)

@@ -1,0 +1,120 @@
+"""Gates with their global phase, as e^{i phase} times Pauli rotations: what `ctrl @`, `inv @` and `pow @` act on.
+
+`quprop.gates` leaves global phases out, which no expectation value sees; under a control they are relative phases, so
+here they are kept. With C a control, and turns exp(-i a P / 2) in circuit order,
+
+    controlled:  e^{i phase} -> e^{i phase/2} exp(-i (phase) Z_C / 2),   R_P(a) -> R_P(a/2) R_{Z_C P}(-a/2)
+    inverse:     all signs turned, in reverse order
+    power k:     k copies, or all angles times k where the turns commute
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import NamedTuple
+
+from quprop.angle import Angle, as_angle
+from quprop.gates import GATES, Clifford
+from quprop.pauli import PauliString
+
+_PI = math.pi
+
+
+class Exact(NamedTuple):
+    """e^{i phase} R_m ... R_1, with R = exp(-i angle P / 2) for every (P, angle) of `turns`, first one first."""
+
+    phase: Angle
+    turns: tuple[tuple[PauliString, Angle], ...]
+
+
+IDENTITY = Exact(Angle(), ())
+
+# stim's gates as (phase, ((letters on the local qubits, angle), ...)).
+_CLIFFORDS: dict[str, tuple[float, tuple[tuple[str, float], ...]]] = {
+    "X": (_PI / 2, (("X", _PI),)),
+    "Y": (_PI / 2, (("Y", _PI),)),
+    "Z": (_PI / 2, (("Z", _PI),)),
+    "H": (_PI / 2, (("Z", _PI / 2), ("X", _PI / 2), ("Z", _PI / 2))),
+    "S": (_PI / 4, (("Z", _PI / 2),)),
+    "S_DAG": (-_PI / 4, (("Z", -_PI / 2),)),
+    "SQRT_X": (_PI / 4, (("X", _PI / 2),)),
+    "SQRT_X_DAG": (-_PI / 4, (("X", -_PI / 2),)),
+    "CX": (_PI / 4, (("IX", _PI / 2), ("ZX", -_PI / 2), ("ZI", _PI / 2))),
+    "CY": (_PI / 4, (("IY", _PI / 2), ("ZY", -_PI / 2), ("ZI", _PI / 2))),
+    "CZ": (_PI / 4, (("IZ", _PI / 2), ("ZZ", -_PI / 2), ("ZI", _PI / 2))),
+    "SWAP": (-_PI / 4, (("XX", -_PI / 2), ("YY", -_PI / 2), ("ZZ", -_PI / 2))),
+    "ISWAP": (0.0, (("XX", -_PI / 2), ("YY", -_PI / 2))),
+}
+
+
+def _own_phase(name: str, angles: tuple[Angle, ...]) -> Angle:
+    """The phase a gate's steps in `GATES` leave out, Cliffords being counted with theirs."""
+    if name in ("t", "tdg"):
+        return as_angle(_PI / 8 if name == "t" else -_PI / 8)
+    if name in ("ccx", "ccz"):
+        return as_angle(_PI / 8)
+    if name == "p":
+        return angles[0] / 2
+    if name == "cp":
+        return angles[0] / 4
+    return (angles[1] + angles[2]) / 2 if name == "u" else Angle()
+
+
+def exact(name: str, angles: tuple[Angle, ...], qubits: tuple[int, ...]) -> Exact:
+    """A gate of `GATES`, with the phase that its textbook matrix has (u as in OpenQASM 2: real top left entry)."""
+    phase = _own_phase(name, angles)
+    turns: list[tuple[PauliString, Angle]] = []
+    for step in GATES[name].builder(*angles):
+        if isinstance(step, Clifford):
+            extra, parts = _CLIFFORDS[step.name]
+            phase = phase + extra
+            here = tuple(qubits[q] for q in step.qubits)
+            turns += [(_string(letters, here), as_angle(a)) for letters, a in parts]
+        else:
+            turns.append((_string(step.pauli, qubits), step.angle))
+    return Exact(phase, tuple(turns))
+
+
+def then(first: Exact, second: Exact) -> Exact:
+    return Exact(first.phase + second.phase, first.turns + second.turns)
+
+
+def controlled(gate: Exact, control: int, on: int = 1) -> Exact:
+    """The gate where qubit `control` is `on`, the identity where it is not."""
+    z = PauliString(0, 1 << control)
+    sign = 1.0 if on else -1.0
+    turns: list[tuple[PauliString, Angle]] = []
+    for string, angle in gate.turns:
+        turns += [(string, angle / 2), (z * string, -sign / 2 * angle)]
+    if gate.phase.terms:
+        turns.append((z, sign * gate.phase))
+    return Exact(gate.phase / 2, tuple(turns))
+
+
+def inverse(gate: Exact) -> Exact:
+    return Exact(-gate.phase, tuple((p, -a) for p, a in reversed(gate.turns)))
+
+
+def scaled(gate: Exact, k: float) -> Exact | None:
+    """The k-th power by scaling, None where the turns do not commute.
+
+    With k no integer this is the principal power, so all eigenphases must be known to lie within (-pi, pi]: None
+    where they are not.
+    """
+    strings = {p for p, _ in gate.turns}
+    if any(not p.commutes(q) for p, q in combinations(strings, 2)):
+        return None
+    if k != int(k):
+        sizes = [gate.phase, *(a / 2 for _, a in gate.turns)]
+        if not all(a.is_constant for a in sizes) or sum(abs(a.constant) for a in sizes) > _PI * (1 + 1e-12):
+            return None
+    return Exact(gate.phase * k, tuple((p, a * k) for p, a in gate.turns))
+
+
+def _string(letters: str, qubits: tuple[int, ...]) -> PauliString:
+    x = z = 0
+    for letter, qubit in zip(letters, qubits, strict=True):
+        x |= (letter in "XY") << qubit
+        z |= (letter in "YZ") << qubit
+    return PauliString(x, z)

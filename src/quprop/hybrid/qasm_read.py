@@ -1,0 +1,635 @@
+"""OpenQASM programs -> circuits: the statements, worked out one by one."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
+
+from quprop.angle import INPUT, PARAM, Angle, AngleVector
+from quprop.circuit import Circuit
+from quprop.errors import QupropError, nearest
+from quprop.gates import GATES
+from quprop.hybrid import qasm_gates as exactly
+from quprop.hybrid.qasm_definitions import DATA, recognised
+from quprop.hybrid.qasm_gates import Exact
+from quprop.hybrid.qasm_parse import Parsed, Source, parse
+from quprop.hybrid.qasm_values import CONSTANTS, Bits, Calculator
+from quprop.pauli import PauliString
+
+MAX_QUBITS = 1 << 16
+MAX_INPUTS = 1 << 22
+_MAX_DEPTH = 60  # gates that call gates
+
+_LIBRARY = """
+gate id a { } gate u0(g) a { }
+gate phase(l) a { p(l) a; } gate u1(l) a { p(l) a; }
+gate u2(f, l) a { u3(pi / 2, f, l) a; }
+gate u3(t, f, l) a { rz(l) a; ry(t) a; rz(f) a; }
+gate ch c, a { ctrl @ h c, a; } gate csx c, a { ctrl @ sx c, a; }
+gate cphase(l) c, a { cp(l) c, a; } gate cu1(l) c, a { cp(l) c, a; }
+gate cu3(t, f, l) c, a { p((f + l) / 2) c; ctrl @ u3(t, f, l) c, a; }
+gate cu(t, f, l, g) c, a { p(g + (f + l) / 2) c; ctrl @ u3(t, f, l) c, a; }
+gate cswap c, a, b { ctrl @ swap c, a, b; }
+gate c3x a, b, c, d { ctrl(3) @ x a, b, c, d; } gate c4x a, b, c, d, e { ctrl(4) @ x a, b, c, d, e; }
+gate c3sqrtx a, b, c, d { ctrl(3) @ sx a, b, c, d; }
+gate rccx a, b, c { h c; t c; cx b, c; tdg c; cx a, c; t c; cx b, c; tdg c; h c; }
+"""
+_LIBRARY_NAMES = frozenset(re.findall(r"gate (\w+)", _LIBRARY))
+_BUILT_IN = {"U": "u", "CX": "cx"}
+# What stdgates.inc defines and a program may therefore not define again; other names of `GATES` it may.
+_STANDARD = frozenset(
+    re.findall(
+        r"\w+",
+        "p x y z h s sdg t tdg sx rx ry rz cx cy cz cp crx cry crz ch swap ccx cswap cu CX phase cphase id u1 u2 u3",
+    )
+)
+_INVERSES = {"s": "sdg", "sdg": "s", "t": "tdg", "tdg": "t", "sx": "sxdg", "sxdg": "sx"}
+_OWN_INVERSES = frozenset({"x", "y", "z", "h", "cx", "cy", "cz", "swap", "ecr", "ccx", "ccz"})
+_TURNED_BACK = frozenset({"rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz", "cp"})
+_CONTROLLED = {
+    "x": "cx", "y": "cy", "z": "cz", "rx": "crx", "ry": "cry", "rz": "crz", "p": "cp", "cx": "ccx", "cz": "ccz",
+}  # fmt: skip
+
+
+class Qubits(NamedTuple):
+    indices: Sequence[int]
+    scalar: bool
+
+
+class Reader:
+    """One program. `operations` grows to (gate name, angles, qubits) or ("rotation", (angle,), Pauli string)."""
+
+    def __init__(self, parsed: Parsed, source: Source, data: Sequence[str], max_gates: int) -> None:
+        self.statements, self.version = parsed
+        self.source, self.data, self.max_gates = source, set(data), max_gates
+        self.scopes: list[dict[str, Any]] = [dict(CONSTANTS)]
+        self.gates: dict[str, Any] = {}
+        self.paulis: dict[str, str] = {}  # those of them that are rotations about a Pauli string
+        self.standard = False  # whether the standard gates have been included
+        self.n_qubits = self.steps = 0
+        self.vectors: dict[str, tuple[int, int]] = {}
+        self.n_inputs = 0
+        self.touched: set[int] = set()
+        self.measured: dict[int, int] = {}  # qubit -> line
+        self.operations: list[tuple[str, tuple[Angle, ...], Any]] = []
+        self.calculate = Calculator(source, self._value_of)
+        self.grouped = _grouped([s for s in self.statements if type(s).__name__ == "IODeclaration"])
+
+    def read(self) -> Circuit:
+        for statement in self.statements:
+            self.run(statement)
+        if not self.n_qubits:
+            raise QupropError("line 1, column 1: the program declares no qubits; declare some, such as qubit[2] q;")
+        missing = self.data - set(self.vectors)
+        if missing:
+            name = min(missing)
+            known = nearest(name, self.vectors) if self.vectors else "it has none"
+            raise QupropError(f"inputs={name!r} names no input of the program; {known}")
+        circuit = Circuit(self.n_qubits)
+        circuit.vectors.update(self.vectors)
+        for name, angles, target in self.operations:
+            if name == "rotation":
+                circuit.rotation(target, angles[0])
+            else:
+                circuit.gate(name, *angles, *target)
+        return circuit
+
+    # Statements ------------------------------------------------------------------------------------------------------
+
+    def run(self, node: Any) -> None:
+        kind = type(node).__name__
+        visit = getattr(self, f"_{kind}", None)
+        if visit is not None:
+            visit(node)
+        elif kind not in _IGNORED:
+            self.refuse(node, _REFUSED.get(kind, f"a statement of this kind ({kind}) cannot be read as a circuit"))
+
+    def refuse(self, node: Any, sentence: str) -> NoReturn:
+        self.source.refuse(node, sentence)
+
+    def _count(self, node: Any, steps: int = 1) -> None:
+        self.steps += steps
+        if self.steps > self.max_gates:
+            self.refuse(
+                node, f"the program comes to more than {self.max_gates:,} gates and steps; raise max_gates= if meant"
+            )
+
+    def _Include(self, node: Any) -> None:
+        if node.filename not in ("stdgates.inc", "qelib1.inc"):
+            self.refuse(
+                node,
+                f"only stdgates.inc and qelib1.inc are included by name, got {node.filename!r}; paste the file's text",
+            )
+        self.standard = True
+
+    def _QubitDeclaration(self, node: Any) -> None:
+        size = 1 if node.size is None else self.calculate.whole(node.size, "a register's size")
+        if not 1 <= size <= MAX_QUBITS - self.n_qubits:
+            self.refuse(
+                node, f"a register has 1 qubit or more and a program {MAX_QUBITS:,} at most, got size {size} here"
+            )
+        self._declare(node, node.qubit.name, Qubits(range(self.n_qubits, self.n_qubits + size), node.size is None))
+        self.n_qubits += size
+
+    def _IODeclaration(self, node: Any) -> None:
+        name, kind = node.identifier.name, type(node.type).__name__
+        if node.io_identifier.name == "output":
+            self._declare(node, name, Bits(1, True))
+            return
+        base = node.type.base_type if kind == "ArrayType" else node.type
+        if type(base).__name__ not in ("FloatType", "AngleType"):
+            self.refuse(node, f"the input {name} must be of type float or angle, to drive rotations; change its type")
+        data = any(a.keyword == DATA for a in node.annotations)
+        if kind == "ArrayType":
+            if len(node.type.dimensions) != 1:
+                self.refuse(node, f"the input array {name} must have one dimension, got {len(node.type.dimensions)}")
+            size = self.calculate.whole(node.type.dimensions[0], "an array's size")
+            if not 0 <= size <= MAX_INPUTS - self.n_inputs:
+                self.refuse(node, f"inputs come to 0 to {MAX_INPUTS:,} numbers in all, got an array of {size}")
+            self._declare(node, name, list(self._vector(node, name, size, data)))
+        else:
+            vector, index, size = self.grouped.get(name, (name, 0, 1))
+            self._declare(node, name, self._vector(node, vector, size, data)[index])
+
+    def _vector(self, node: Any, name: str, size: int, data: bool) -> AngleVector:
+        kind = INPUT if data or name in self.data else PARAM
+        if self.vectors.setdefault(name, (kind, size)) != (kind, size):
+            self.refuse(node, f"the entries of {name} must be annotated @{DATA} all or none; annotate them alike")
+        self.n_inputs += size
+        return AngleVector(kind, name, size)
+
+    def _ConstantDeclaration(self, node: Any) -> None:
+        self._declare(node, node.identifier.name, self._initial(node))
+
+    def _ClassicalDeclaration(self, node: Any) -> None:
+        name, kind = node.identifier.name, type(node.type).__name__
+        if kind == "BitType":
+            size = 1 if node.type.size is None else self.calculate.whole(node.type.size, "a register's size")
+            if type(node.init_expression).__name__ == "QuantumMeasurement":
+                self._measure(node, node.init_expression.qubit)
+            self._declare(node, name, Bits(size, node.type.size is None))
+            return
+        self._declare(node, name, None if node.init_expression is None else self._initial(node))
+
+    def _initial(self, node: Any) -> Any:
+        value, kind = self.calculate.value(node.init_expression), type(node.type).__name__
+        if kind in ("IntType", "UintType", "BoolType") and isinstance(value, float | Angle):
+            if isinstance(value, Angle) or value != int(value):
+                self.refuse(node, f"{node.identifier.name} is declared a whole number, got {value}; declare a float")
+            value = int(value)
+        return float(value) if kind in ("FloatType", "AngleType") and isinstance(value, int) else value
+
+    def _declare(self, node: Any, name: str, value: Any) -> None:
+        if name in self.scopes[-1]:
+            what = "is a constant of the language" if name in CONSTANTS else "is declared twice"
+            self.refuse(node, f"the name {name!r} {what}; rename it")
+        self.scopes[-1][name] = value
+
+    def _ClassicalAssignment(self, node: Any) -> None:
+        target = node.lvalue
+        plain = type(target).__name__ == "Identifier"
+        name = target.name if plain else target.name.name
+        scope = next((s for s in reversed(self.scopes) if name in s), None)
+        if scope is None or isinstance(scope[name], Qubits | Bits):
+            self.refuse(
+                node, f"{name} is no variable known while reading; circuits without classical feedback can be read"
+            )
+        value, sign = self.calculate.value(node.rvalue), node.op.name
+        if not plain:
+            self.refuse(node, "single entries of arrays cannot be assigned here; use variables")
+        if sign != "=":
+            if scope[name] is None:
+                self.refuse(node, f"{name} has no value yet; give it one where it is declared")
+            value = self.calculate.combine(node, sign[:-1], scope[name], value)
+        scope[name] = value
+
+    def _AliasStatement(self, node: Any) -> None:
+        self._declare(node, node.target.name, Qubits(self._alias(node.value), False))
+
+    def _alias(self, node: Any) -> Sequence[int]:
+        if type(node).__name__ == "Concatenation":
+            return (*self._alias(node.lhs), *self._alias(node.rhs))
+        if type(node).__name__ == "IndexExpression" and type(node.collection).__name__ == "Identifier":
+            return self._indexed(node, self._register(node, node.collection.name), node.index).indices
+        if type(node).__name__ != "Identifier":
+            self.refuse(node, "an alias names registers, slices and their concatenation such as q[0:2] ++ r")
+        return self._register(node, node.name).indices
+
+    def _CompoundStatement(self, node: Any) -> None:
+        self._block(node.statements)
+
+    def _Box(self, node: Any) -> None:
+        self._block(node.body)
+
+    def _block(self, statements: list[Any], **names: Any) -> None:
+        self.scopes.append(names)
+        for statement in statements:
+            self.run(statement)
+        self.scopes.pop()
+
+    def _ForInLoop(self, node: Any) -> None:
+        chosen = node.set_declaration
+        kind = type(chosen).__name__
+        values: Any
+        if kind == "RangeDefinition":
+            if chosen.start is None or chosen.end is None:
+                self.refuse(node, "a loop's range has a start and an end, such as [0:3]")
+            start, end = (self.calculate.whole(e, "a range's end") for e in (chosen.start, chosen.end))
+            step = 1 if chosen.step is None else self.calculate.whole(chosen.step, "a range's step")
+            if step == 0:
+                self.refuse(node, "a range's step must not be 0")
+            values = range(start, end + (1 if step > 0 else -1), step)
+        elif kind == "DiscreteSet":
+            values = [self.calculate.value(v) for v in chosen.values]
+        else:
+            values = self.calculate.value(chosen)
+            if not isinstance(values, list):
+                self.refuse(node, "a loop runs over a range [a:b], a set {a, b} or an array")
+        for value in values:
+            self._count(node)
+            self._block(node.block, **{node.identifier.name: value})
+
+    def _BranchingStatement(self, node: Any) -> None:
+        chosen = self.calculate.number(node.condition, "the condition of an if")
+        self._block(node.if_block if chosen else node.else_block)
+
+    def _QuantumGateDefinition(self, node: Any) -> None:
+        name = node.name.name
+        if name in self.gates or name == "U" or (self.standard and self.version == 3 and name in _STANDARD):
+            self.refuse(node, f"the gate {name} is defined already; rename this one")
+        known = recognised(name, self.source.text_of(node)) if self.standard else None
+        if known in GATES:
+            return  # the same gate, which needs no definition here
+        if known is not None:
+            self.paulis[name] = known
+        self.gates[name] = node
+
+    def _QuantumMeasurementStatement(self, node: Any) -> None:
+        if node.target is not None:
+            name = node.target.name if type(node.target).__name__ == "Identifier" else node.target.name.name
+            if not isinstance(self._find(node, name), Bits):
+                self.refuse(node, f"{name} is not a bit register; declare it, such as bit[2] {name};")
+        self._measure(node, node.measure.qubit)
+
+    def _measure(self, node: Any, operand: Any) -> None:
+        for qubit in self._operand(operand).indices:
+            self.measured[qubit] = self.source.place(node)[0]
+
+    def _QuantumReset(self, node: Any) -> None:
+        for qubit in self._operand(node.qubits).indices:
+            if qubit in self.touched or qubit in self.measured:
+                self.refuse(
+                    node, "reset of a qubit that has been used cannot be read as a circuit; use another qubit instead"
+                )
+
+    def _ExpressionStatement(self, node: Any) -> None:
+        self.refuse(node, "an expression by itself does nothing, and subroutines are not read; write the gates out")
+
+    # Gates -----------------------------------------------------------------------------------------------------------
+
+    def _QuantumGate(self, node: Any) -> None:
+        if node.duration is not None:
+            self.refuse(node, "gates with a duration are not read; remove the [duration]")
+        angles = tuple(self.calculate.angle(a) for a in node.arguments)
+        for qubits in self._broadcast(node):
+            self._apply(node, node.name.name, angles, qubits, node.modifiers, 0)
+
+    def _QuantumPhase(self, node: Any) -> None:
+        if not node.modifiers:
+            self.calculate.angle(node.argument)  # a global phase: checked, and left out
+            return
+        for qubits in self._broadcast(node):
+            self._apply(node, None, (self.calculate.angle(node.argument),), qubits, node.modifiers, 0)
+
+    def _broadcast(self, node: Any) -> list[tuple[int, ...]]:
+        operands = [self._operand(q) for q in node.qubits]
+        sizes = {len(o.indices) for o in operands if not o.scalar}
+        if len(sizes) > 1:
+            shown = " and ".join(map(str, sorted(sizes)))
+            self.refuse(node, f"registers of one gate must be equally long, got {shown} qubits; index them")
+        count = sizes.pop() if sizes else 1
+        self._count(node, count)
+        columns = [itertools.repeat(o.indices[0], count) if o.scalar else o.indices for o in operands]
+        rows = list(zip(*columns, strict=True))
+        for row in rows:
+            if len(set(row)) < len(row):
+                self.refuse(node, "a gate needs different qubits, and here one is named twice; name another")
+            self._use(node, row)
+        return rows
+
+    def _use(self, node: Any, qubits: tuple[int, ...]) -> None:
+        for qubit in qubits:
+            if qubit in self.measured:
+                self.refuse(
+                    node,
+                    f"this acts on qubit {qubit}, measured in line {self.measured[qubit]}: measurements in the middle "
+                    "of a circuit cannot be read; move them to the end",
+                )
+        self.touched.update(qubits)
+
+    def _apply(
+        self, node: Any, name: str | None, angles: Any, qubits: tuple[int, ...], modifiers: list[Any], depth: int
+    ) -> None:
+        """One gate on single qubits; None is gphase."""
+        if modifiers:
+            plain = None if name is None or name in self.gates else self._simplified(name, angles, modifiers)
+            if plain is None or GATES[plain[0]].n_qubits != len(qubits):
+                self._emit(node, self._modified(node, name, angles, qubits, modifiers, depth))
+                return
+            name, angles = plain
+        if name is not None:  # a global phase by itself is left out
+            self._call(node, name, angles, qubits, depth)
+
+    def _simplified(self, name: str, angles: tuple[Angle, ...], modifiers: list[Any]) -> tuple[str, Any] | None:
+        """The gate of the table that a modified one is, where there is one: `ctrl @ x` is cx."""
+        if name not in GATES or len(angles) != GATES[name].n_angles or not self.standard:
+            return None
+        for modifier in reversed(modifiers):
+            if modifier.modifier.name == "inv":
+                if name in _INVERSES:
+                    name = _INVERSES[name]
+                elif name in _TURNED_BACK:
+                    angles = (-angles[0],)
+                elif name == "u":
+                    angles = (-angles[0], -angles[2], -angles[1])
+                elif name not in _OWN_INVERSES:
+                    return None
+            elif modifier.modifier.name == "ctrl" and modifier.argument is None and name in _CONTROLLED:
+                name = _CONTROLLED[name]
+            else:
+                return None
+        return name, angles
+
+    def _call(self, node: Any, name: str, angles: tuple[Angle, ...], qubits: tuple[int, ...], depth: int) -> None:
+        definition = self._definition(node, name, angles, qubits)
+        if definition is None:
+            self.operations.append((_BUILT_IN.get(name, name), angles, qubits))
+            return
+        if name in self.paulis:
+            pauli = PauliString.parse(" ".join(f"{p}{q}" for p, q in zip(self.paulis[name], qubits, strict=True)))
+            self.operations.append(("rotation", angles, pauli))
+            return
+        for inner, inner_angles, inner_qubits in self._body(node, definition, angles, qubits, depth):
+            self._apply(inner, _name(inner), inner_angles, inner_qubits, inner.modifiers, depth + 1)
+
+    def _exact(self, node: Any, name: str | None, angles: Any, qubits: tuple[int, ...], depth: int) -> Exact:
+        """The gate with its phase."""
+        if name is None:
+            if qubits:
+                self.refuse(node, "gphase acts on its controls only; give as many qubits as there are controls")
+            return Exact(angles[0], ())
+        definition = self._definition(node, name, angles, qubits)
+        if definition is None:
+            # U has a real top left entry, as in the language's paper (arXiv:2104.14722), in Qiskit and Braket; this
+            # matters under controls only.
+            return exactly.exact(_BUILT_IN.get(name, name), angles, qubits)
+        total = exactly.IDENTITY
+        for inner, inner_angles, inner_qubits in self._body(node, definition, angles, qubits, depth):
+            part = self._modified(inner, _name(inner), inner_angles, inner_qubits, inner.modifiers, depth + 1)
+            total = exactly.then(total, part)
+            self._limit(node, len(total.turns))
+        return total
+
+    def _modified(
+        self, node: Any, name: str | None, angles: Any, qubits: tuple[int, ...], modifiers: list[Any], depth: int
+    ) -> Exact:
+        steps: list[tuple[str, Any]] = []
+        taken = 0
+        for modifier in modifiers:
+            kind, argument = modifier.modifier.name, modifier.argument
+            if kind in ("ctrl", "negctrl"):
+                count = 1 if argument is None else self.calculate.whole(argument, "the number of controls")
+                if not 1 <= count <= len(qubits) - taken:
+                    self.refuse(
+                        modifier,
+                        f"{kind}({count}) takes {_some(count, 'qubit')} before the gate's own, and "
+                        f"{len(qubits) - taken} are left here; list each as q[k]",
+                    )
+                for control in qubits[taken : taken + count]:
+                    steps.append((kind, control))
+                taken += count
+            elif kind == "pow":
+                steps.append((kind, self.calculate.number(argument, "the exponent of pow")))
+            else:
+                steps.append((kind, None))
+        gate = self._exact(node, name, angles, qubits[taken:], depth)
+        for kind, value in reversed(steps):
+            if kind == "inv":
+                gate = exactly.inverse(gate)
+            elif kind == "pow":
+                gate = self._power(node, gate, value)
+            else:
+                self._limit(node, 2 * len(gate.turns))
+                gate = exactly.controlled(gate, value, 1 if kind == "ctrl" else 0)
+        return gate
+
+    def _power(self, node: Any, gate: Exact, k: Any) -> Exact:
+        try:
+            scaled = exactly.scaled(gate, k)
+        except QupropError as error:
+            self.refuse(node, str(error))
+        if scaled is not None:
+            return scaled
+        if k != int(k):
+            self.refuse(
+                node,
+                f"pow({k}) is read for a gate whose turns commute and are known; write the gate's root out",
+            )
+        base = gate if k >= 0 else exactly.inverse(gate)
+        self._limit(node, abs(int(k)) * len(gate.turns))
+        return Exact(base.phase * abs(int(k)), base.turns * abs(int(k)))
+
+    def _limit(self, node: Any, turns: int) -> None:
+        if self.steps + turns > self.max_gates:
+            self._count(node, turns)
+
+    def _emit(self, node: Any, gate: Exact) -> None:
+        self._count(node, len(gate.turns))
+        self.operations += [("rotation", (angle,), string) for string, angle in gate.turns if string.weight]
+
+    def _body(self, node: Any, definition: Any, angles: Any, qubits: tuple[int, ...], depth: int) -> Any:
+        """The statements of a gate's definition with the values of their angles and qubits."""
+        if depth > _MAX_DEPTH:
+            self.refuse(node, f"gates call gates more than {_MAX_DEPTH} deep here, or themselves; write them out")
+        places = dict(zip((q.name for q in definition.qubits), qubits, strict=True))
+        names = dict(zip((a.name for a in definition.arguments), angles, strict=True))
+        outer, self.scopes = self.scopes, [self.scopes[0], names]
+        try:
+            for inner in definition.body:
+                self._count(node)
+                kind = type(inner).__name__
+                if kind in ("QuantumBarrier", "DelayInstruction"):
+                    continue
+                if kind not in ("QuantumGate", "QuantumPhase"):
+                    self.refuse(inner, "the body of a gate has gates only; move other statements out of it")
+                given = inner.arguments if kind == "QuantumGate" else [inner.argument]
+                found = []
+                for operand in inner.qubits:
+                    if type(operand).__name__ != "Identifier" or operand.name not in places:
+                        self.refuse(
+                            operand, "inside a gate only its own qubits can be named; add it to the gate's list"
+                        )
+                    found.append(places[operand.name])
+                if len(set(found)) < len(found):
+                    self.refuse(inner, "a gate needs different qubits, and here one is named twice; name another")
+                self.scopes = [outer[0], names]
+                yield inner, tuple(self.calculate.angle(a) for a in given), tuple(found)
+        finally:
+            self.scopes = outer
+
+    def _definition(self, node: Any, name: str, angles: Any, qubits: tuple[int, ...]) -> Any:
+        """The program's or the library's definition of a gate; None for one of `GATES` or U. Checks the call."""
+        definition = self.gates.get(name)
+        if definition is None:
+            known = self.standard or name == "U" or (name == "CX" and self.version == 2)
+            if known and name in _LIBRARY_NAMES:
+                definition = _library()[name]
+            elif not known or _BUILT_IN.get(name, name) not in GATES:
+                self._unknown(node, name)
+        if definition is None:
+            n_angles, n_qubits, _ = GATES[_BUILT_IN.get(name, name)]
+        else:
+            n_angles, n_qubits = len(definition.arguments), len(definition.qubits)
+        if (len(angles), len(qubits)) != (n_angles, n_qubits):
+            self.refuse(
+                node,
+                f"{name} takes {_some(n_angles, 'angle')} and {_some(n_qubits, 'qubit')}, "
+                f"got {len(angles)} and {len(qubits)}; check the call",
+            )
+        return definition
+
+    def _unknown(self, node: Any, name: str) -> NoReturn:
+        known = {*self.gates, *GATES, *_LIBRARY_NAMES, *_BUILT_IN}
+        if name in known and not self.standard:
+            file = "qelib1.inc" if self.version == 2 else "stdgates.inc"
+            self.refuse(node, f'the gate {name} is defined nowhere; add include "{file}"; or define it')
+        self.refuse(node, f"there is no gate {name!r}; {nearest(name, known)}")
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def _find(self, node: Any, name: str) -> Any:
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        if name.startswith("$"):
+            self.refuse(node, f"hardware qubits such as {name} are not read; declare qubit[n] q; and use q[...]")
+        known = {key for scope in self.scopes for key in scope if key not in CONSTANTS}
+        hint = nearest(name, known) if known else "declare it first"
+        self.refuse(node, f"the name {name!r} is declared nowhere; {hint}")
+
+    def _value_of(self, node: Any, name: str) -> Any:
+        value = self._find(node, name)
+        if isinstance(value, Bits):
+            self.refuse(
+                node,
+                f"{name} holds measured bits: control flow that depends on measurements cannot be read as a circuit; "
+                "remove it",
+            )
+        if isinstance(value, Qubits):
+            self.refuse(node, f"{name} is a qubit register, and a number belongs here; use an input or a constant")
+        if value is None:
+            self.refuse(node, f"{name} has no value yet; give it one where it is declared")
+        return value
+
+    def _register(self, node: Any, name: str) -> Qubits:
+        found = self._find(node, name)
+        if not isinstance(found, Qubits):
+            self.refuse(node, f"{name} is no qubit register, and qubits belong here; angles go in (...) before them")
+        return found
+
+    def _operand(self, node: Any) -> Qubits:
+        if type(node).__name__ == "Identifier":
+            return self._register(node, node.name)
+        if type(node).__name__ != "IndexedIdentifier":
+            self.refuse(node, "a gate acts on qubits such as q or q[0]")
+        qubits = self._register(node, node.name.name)
+        for index in node.indices:
+            qubits = self._indexed(node, qubits, index)
+        return qubits
+
+    def _indexed(self, node: Any, qubits: Qubits, index: Any) -> Qubits:
+        if qubits.scalar:
+            self.refuse(node, "a single qubit has no index; leave [...] out")
+        size = len(qubits.indices)
+        chosen: list[int] = []
+        scalar = False
+        if type(index).__name__ == "DiscreteSet":
+            chosen = [self.calculate.whole(v, "an index") for v in index.values]
+        elif len(index) != 1:
+            self.refuse(node, f"a register has one index, got {len(index)}")
+        elif type(index[0]).__name__ == "RangeDefinition":
+            part = index[0]
+            step = 1 if part.step is None else self.calculate.whole(part.step, "a range's step")
+            if step == 0:
+                self.refuse(node, "a range's step must not be 0")
+            ends = [0, size - 1] if step > 0 else [size - 1, 0]
+            for k, end in enumerate((part.start, part.end)):
+                if end is not None:
+                    ends[k] = self.calculate.whole(end, "a range's end")
+                    self._within(node, ends[k], size)
+                    ends[k] %= size
+            chosen = list(range(ends[0], ends[1] + (1 if step > 0 else -1), step))
+        else:
+            chosen, scalar = [self.calculate.whole(index[0], "an index")], True
+        for k in chosen:
+            self._within(node, k, size)
+        if not chosen:
+            self.refuse(node, "this range holds no qubit; check its ends")
+        return Qubits(tuple(qubits.indices[k] for k in chosen), scalar)
+
+    def _within(self, node: Any, index: int, size: int) -> None:
+        if not -size <= index < size:
+            self.refuse(
+                node, f"index {index} is beyond the register, which has qubits 0 to {size - 1}; use one of them"
+            )
+
+
+_IGNORED = frozenset({"QuantumBarrier", "DelayInstruction", "Pragma", "EndStatement"})
+_FEEDBACK = "control flow at run time cannot be read as a circuit; write the gates out"
+_REFUSED = {
+    "WhileLoop": _FEEDBACK,
+    "SwitchStatement": _FEEDBACK,
+    "BreakStatement": _FEEDBACK,
+    "ContinueStatement": _FEEDBACK,
+    "SubroutineDefinition": "subroutines (def) are not read; define a gate instead",
+    "ExternDeclaration": "extern functions are not read; compute the value beforehand and make it an input",
+    "CalibrationGrammarDeclaration": "pulse calibrations are not read; remove them",
+    "CalibrationStatement": "pulse calibrations are not read; remove them",
+    "CalibrationDefinition": "pulse calibrations are not read; remove them",
+}
+
+
+@lru_cache(maxsize=1)
+def _library() -> dict[str, Any]:
+    return {statement.name.name: statement for statement in parse(_LIBRARY)[0].statements}
+
+
+def _grouped(declarations: list[Any]) -> dict[str, tuple[str, int, int]]:
+    """Scalar inputs a_0, a_1, ..., a_(k-1) declared one after the other are the vector a: name -> (a, index, k).
+    So are _a_0_, _a_1_, ...: what Qiskit's exporter makes of a ParameterVector."""
+    names = [d.identifier.name if type(d.type).__name__ != "ArrayType" else "" for d in declarations]
+    taken = {d.identifier.name for d in declarations}
+    found: dict[str, tuple[str, int, int]] = {}
+    k = 0
+    while k < len(names):
+        match = re.fullmatch(r"(?P<mark>_?)(?P<name>.+)_0(?P=mark)", names[k])
+        end = k + 1
+        if match and match["name"].isidentifier() and match["name"] not in taken:
+            name, mark = match["name"], match["mark"]
+            while end < len(names) and names[end] == f"{mark}{name}_{end - k}{mark}":
+                end += 1
+            taken.add(name)
+            found.update({names[i]: (name, i - k, end - k) for i in range(k, end)})
+        k = end
+    return found
+
+
+def _name(gate: Any) -> str | None:
+    return None if type(gate).__name__ == "QuantumPhase" else gate.name.name
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

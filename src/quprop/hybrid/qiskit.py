@@ -1,0 +1,461 @@
+"""Qiskit circuits and operators, in and out (extra ``qiskit``). Primitives are in `qiskit_primitives`.
+
+    circuit = from_qiskit(qc)                          # a Circuit; with observables=..., a Model
+    qc = to_qiskit(circuit)                            # parameters keep their names
+    from_sparse_pauli_op(op), to_sparse_pauli_op(total, n)
+    save_qpy(circuit, "ansatz.qpy"), load_qpy("ansatz.qpy")
+
+Qubit k is qubit k on both sides, and bit k of a state's index. Only texts differ: Qiskit writes qubit 0 on the right
+("IZ" is Z on qubit 0), quprop on the left ("ZI").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from quprop.angle import INPUT, PARAM, Angle, AngleVector
+from quprop.circuit import Circuit
+from quprop.errors import QupropError, nearest
+from quprop.gates import GATES
+from quprop.input_state import InputState
+from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
+
+try:
+    from qiskit import QuantumCircuit, qpy
+    from qiskit.circuit import ControlFlowOp, Parameter, ParameterExpression, ParameterVector
+    from qiskit.circuit.library import PauliEvolutionGate
+    from qiskit.circuit.parametervector import ParameterVectorElement
+    from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp
+except ImportError:
+    raise QupropError("Qiskit 2 is not installed: pip install 'quprop[qiskit]'") from None
+
+_RENAMED = {"u1": "p", "u3": "u", "cu1": "cp"}
+_LEFT_OUT = frozenset({"id", "barrier", "delay", "global_phase"})
+_MAX_DEPTH = 60  # definitions within definitions
+_REAL = 1e-10  # coefficients whose imaginary part is a smaller fraction than this are real up to rounding
+
+
+class Imported(NamedTuple):
+    """A circuit from Qiskit; `columns[i]` is where the value of qc.parameters[i] goes, (kind, index in theta or x);
+    `measured` says which qubit each classical bit holds at the end."""
+
+    circuit: Circuit
+    columns: tuple[tuple[int, int], ...]
+    measured: dict[int, int]
+
+
+def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = ()) -> Any:
+    """The `Circuit` of a QuantumCircuit, or its `Model` if observables are given.
+
+    A ParameterVector("theta", 8) is params("theta", 8), a Parameter("phi") is params("phi", 1); characters that no
+    Python name has become "_". theta holds the vectors in Qiskit's own order, that of `circuit.parameters`: sorted by
+    name, not by first use, the entries of a vector by index. So `theta` is what `assign_parameters` takes, wherever
+    vectors are used whole; unused entries of a vector have their place too. What `to_qiskit` wrote keeps its order.
+    inputs: the names (or Parameters, or ParameterVectors) that are data, x instead of theta.
+    Angles must be polynomials of the parameters, and are kept exactly.
+
+    Gates outside `GATES` are taken apart by their Qiskit definitions. Barriers, delays, global phases and measurements
+    at the end are left out. Anything measured or reset in the middle, control flow, and angles that are no polynomials
+    raise a `QupropError` that names the instruction.
+    observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those.
+    """
+    imported = read_qiskit(circuit, inputs)
+    if observables is None:
+        return imported.circuit
+    many = isinstance(observables, Sequence) and not isinstance(observables, str)
+    given = list(observables) if many else [observables]
+    return Model(imported.circuit, [_observable(o, circuit.num_qubits) for o in given])
+
+
+def read_qiskit(circuit: Any, inputs: Any = ()) -> Imported:
+    """What `from_qiskit` reads, with the places of parameters and measured bits."""
+    if not isinstance(circuit, QuantumCircuit):
+        raise QupropError(f"from_qiskit takes a qiskit QuantumCircuit, got {type(circuit).__name__}")
+    if circuit.num_qubits == 0:
+        raise QupropError("the QuantumCircuit has no qubits; a circuit needs one at least")
+    reader = _Reader(circuit, inputs)
+    where = {bit: k for k, bit in enumerate(circuit.qubits)}
+    bits = {bit: k for k, bit in enumerate(circuit.clbits)}
+    for k, item in enumerate(circuit.data):
+        qubits = tuple(where[q] for q in item.qubits)
+        reader.place = f"instruction {k}, {item.operation.name} on {_on(qubits)}"
+        reader.add(item.operation, qubits, tuple(bits[c] for c in item.clbits), 0)
+    return Imported(reader.out, reader.columns, reader.bits)
+
+
+class _Reader:
+    def __init__(self, source: Any, inputs: Any) -> None:
+        self.out = Circuit(source.num_qubits)
+        self.place = ""
+        self.bits: dict[int, int] = {}
+        self.measured: set[int] = set()
+        self.touched: set[int] = set()
+        self.known: dict[Any, Angle] = {}  # expressions met before
+        self.variables, self.columns = self._lay_out(source, inputs)
+
+    def refuse(self, sentence: str) -> NoReturn:
+        raise QupropError(f"{self.place}: {sentence}") from None
+
+    # Parameters ------------------------------------------------------------------------------------------------------
+
+    def _lay_out(self, source: Any, inputs: Any) -> tuple[dict[Any, Angle], tuple[tuple[int, int], ...]]:
+        owners: dict[str, str] = {}  # our name -> Qiskit's
+        sizes: dict[str, int] = {}
+        entries = []
+        for parameter in source.parameters:
+            vector = parameter.vector if isinstance(parameter, ParameterVectorElement) else None
+            full = parameter.name if vector is None else vector.name
+            name = _identifier(full)
+            size, index = (1, 0) if vector is None else (len(vector), parameter.index)
+            mark = full if vector is None else f"{full}[]"
+            if owners.setdefault(name, mark) != mark or sizes.setdefault(name, size) != size:
+                raise QupropError(f"two parameters of the circuit would both be called {name!r} here; rename one")
+            entries.append((parameter, name, index))
+        data = {_identifier(_name_of(i)) for i in ([inputs] if _single(inputs) else inputs)}
+        if data - set(sizes):
+            name = min(data - set(sizes))
+            hint = nearest(name, sizes) if sizes else "it has none"
+            raise QupropError(f"inputs={name!r} names no parameter of the circuit; {hint}")
+        layout = {name: (INPUT if name in data else PARAM, size) for name, size in sizes.items()}
+        self.out.vectors.update(_remembered(source, layout, bool(data)))
+        start, flat = {PARAM: 0, INPUT: 0}, {}
+        for name, (kind, size) in self.out.vectors.items():
+            flat[name] = start[kind]
+            start[kind] += size
+        variables, columns = {}, []
+        for parameter, name, index in entries:
+            kind, size = self.out.vectors[name]
+            variables[parameter] = AngleVector(kind, name, size)[index]
+            columns.append((kind, flat[name] + index))
+        return variables, tuple(columns)
+
+    def angle(self, value: Any) -> Angle:
+        if not isinstance(value, ParameterExpression):
+            return Angle(float(np.real(value)))
+        if isinstance(value, Parameter):
+            return self.variables[value]
+        if value not in self.known:
+            self.known[value] = self._polynomial(value)
+        return self.known[value]
+
+    def _polynomial(self, value: Any) -> Angle:
+        parameters = list(value.parameters)
+        if not parameters:
+            return Angle(float(value.numeric()))
+        slopes: list[Any] = []
+        try:
+            slopes = [value.gradient(p) for p in parameters]
+            if all(isinstance(s, int | float) for s in slopes):
+                total = Angle(float(value.bind(dict.fromkeys(parameters, 0.0)).numeric()))
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    total = total + float(slope) * self.variables[parameter]
+                return total
+        except (RuntimeError, ZeroDivisionError, TypeError, ValueError):  # gradients that Qiskit does not know
+            pass
+        import sympy  # one of Qiskit's own requirements
+
+        symbols = {str(s): s for s in value.sympify().free_symbols}
+        by_name = {p.name: self.variables[p] for p in parameters}
+        try:
+            names = list(symbols)
+            polynomial = sympy.Poly(value.sympify(), *(symbols[name] for name in names))
+            total = Angle()
+            for exponents, coefficient in polynomial.terms():
+                product = Angle(float(coefficient))
+                for name, exponent in zip(names, exponents, strict=True):
+                    product = product * by_name[name] ** int(exponent)
+                total = total + product
+            return total
+        except (sympy.PolynomialError, TypeError, KeyError, ValueError):
+            self.refuse(
+                f"its angle {value} is no polynomial of the parameters; make the non-linear part a parameter of its own"
+            )
+
+    # Instructions ----------------------------------------------------------------------------------------------------
+
+    def add(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+        name = op.name
+        if name in _LEFT_OUT:
+            return
+        if name == "measure":
+            self.measured.update(qubits)
+            self.bits[clbits[0]] = qubits[0]
+            return
+        if isinstance(op, ControlFlowOp) or clbits:
+            self.refuse("control flow and classical bits cannot be read as a circuit; write the gates out")
+        late = [q for q in qubits if q in self.measured]
+        if late:
+            self.refuse(
+                f"qubit {late[0]} was measured before, and measurements in the middle of a circuit cannot be read; "
+                "move them to the end"
+            )
+        if name == "reset":
+            if qubits[0] in self.touched:
+                self.refuse(f"qubit {qubits[0]} has been used, and reset cannot be read; use another qubit instead")
+            return
+        if depth > _MAX_DEPTH:
+            self.refuse(f"its definition is nested more than {_MAX_DEPTH} deep; decompose it before")
+        ours = _RENAMED.get(name, name)
+        library = str(getattr(op, "base_class", type(op)).__module__).startswith("qiskit.circuit.library")
+        if ours in GATES and library:
+            self.out.gate(ours, *map(self.angle, op.params), *qubits)
+        elif not (library and self._special(op, qubits)):
+            self._define(op, qubits, depth)
+        self.touched.update(qubits)
+
+    def _special(self, op: Any, qubits: tuple[int, ...]) -> bool:
+        """Whether it is an instruction that has a better form here than its definition."""
+        if isinstance(op, PauliEvolutionGate):
+            operator = op.operator
+            if not isinstance(operator, SparsePauliOp | SparseObservable | Pauli):
+                return False
+            try:
+                total = _moved(_real_sum(operator), qubits)
+            except QupropError as error:
+                self.refuse(str(error))
+            if total.commuting() is not None:
+                return False  # a product formula: its definition
+            angle = 2 * self.angle(op.time)
+            if len(total) == 1:
+                ((string, coefficient),) = total.items()
+                self.out.rotation(string, coefficient * angle)
+            else:
+                self.out.exp(total, angle)
+            return True
+        if op.name == "pauli":
+            for qubit, letter in zip(qubits, reversed(op.params[0]), strict=True):
+                if letter != "I":
+                    self.out.gate(letter.lower(), qubit)
+            return True
+        amplitudes = op.params
+        if op.name == "state_preparation" and not self.touched and len(qubits) == self.out.n_qubits:
+            if len(amplitudes) != 1 << len(qubits) or any(isinstance(a, str) for a in amplitudes):
+                return False
+            vector = np.zeros(len(amplitudes), complex)
+            index = np.arange(len(amplitudes))
+            place = sum((index >> k & 1) << q for k, q in enumerate(qubits))
+            vector[place] = amplitudes
+            self.out.state = InputState.make(self.out.n_qubits, vector)
+            return True
+        return False
+
+    def _define(self, op: Any, qubits: tuple[int, ...], depth: int) -> None:
+        definition = getattr(op, "definition", None)
+        if definition is None and hasattr(op, "num_clbits") and op.num_clbits == 0:
+            definition = _synthesised(op)
+        if definition is None:
+            self.refuse("it has no definition by gates, so it cannot be read; decompose it before, or define it")
+        where = {bit: qubits[k] for k, bit in enumerate(definition.qubits)}
+        for item in definition.data:
+            self.add(item.operation, tuple(where[q] for q in item.qubits), tuple(item.clbits), depth + 1)
+
+
+def to_qiskit(circuit: Circuit) -> Any:
+    """The circuit as a QuantumCircuit with the same parameters: ParameterVector("theta", n), or Parameter("phi") for a
+    vector of one entry. `from_qiskit` reads back the same circuit: which vectors are inputs, and their order, are kept
+    in `metadata["quprop"]`.
+
+    Rotations about Pauli strings and exponentials become PauliEvolutionGates; a given input state is prepared first.
+    """
+    if not isinstance(circuit, Circuit):
+        raise QupropError(f"to_qiskit takes a quprop Circuit, got {type(circuit).__name__}")
+    out = QuantumCircuit(circuit.n_qubits)
+    state = circuit.state
+    if isinstance(state, AngleVector):
+        raise QupropError(
+            f"amplitudes read from the inputs {state.name} have no form in Qiskit; give the circuit fixed amplitudes"
+        )
+    if state.kind == "basis":
+        for k in range(circuit.n_qubits):
+            if state.index >> k & 1:
+                out.x(k)
+    elif state.kind == "product":
+        for k, row in enumerate(state.array):
+            out.prepare_state(list(row), k)
+    elif state.kind == "amplitudes":
+        out.prepare_state(list(state.array), range(circuit.n_qubits))
+    vectors: dict[str, Any] = {}
+    for name, (_, size) in circuit.vectors.items():
+        vectors[name] = [Parameter(name)] if size == 1 else ParameterVector(name, size)
+
+    def value(angle: Angle) -> Any:
+        total: Any = 0.0
+        for monomial, coefficient in angle.terms:
+            product: Any = coefficient
+            for k, variable in enumerate(monomial):
+                factor = vectors[variable[2]][variable[1]]
+                product = factor if k == 0 and coefficient == 1.0 else product * factor
+            total = product if isinstance(total, float) and total == 0.0 else total + product
+        return total
+
+    for name, angles, target in circuit.operations:
+        if isinstance(target, tuple):
+            getattr(out, name)(*map(value, angles), *target)
+            continue
+        total = PauliSum(target) if isinstance(target, PauliString) else target
+        support = sorted({q for string, _ in total.items() for q in string.qubits}) or [0]
+        if any(string.weight for string, _ in total.items()):
+            local = _moved(total, {q: k for k, q in enumerate(support)})
+            out.append(PauliEvolutionGate(to_sparse_pauli_op(local, len(support)), time=value(angles[0] / 2)), support)
+    out.metadata = {
+        "quprop": {
+            "vectors": [[name, kind, size] for name, (kind, size) in circuit.vectors.items()],
+            "used": len(out.parameters),
+        }
+    }
+    return out
+
+
+def from_sparse_pauli_op(operator: Any) -> PauliSum:
+    """The PauliSum of a SparsePauliOp, SparseObservable or Pauli: the same operator, orders translated."""
+    if not isinstance(operator, SparsePauliOp | SparseObservable | Pauli):
+        raise QupropError(
+            f"an observable from Qiskit is a SparsePauliOp, SparseObservable or Pauli, got {type(operator).__name__}"
+        )
+    return _real_sum(operator)
+
+
+def to_sparse_pauli_op(total: Any, n_qubits: int | None = None) -> Any:
+    """The SparsePauliOp of a PauliSum on n_qubits qubits, or as many as it acts on."""
+    total = total if isinstance(total, PauliSum) else PauliSum(total)
+    n = max(total.n_qubits, 1) if n_qubits is None else n_qubits
+    if total.n_qubits > n:
+        raise QupropError(f"the sum acts on qubit {total.n_qubits - 1}, beyond the {n} qubits asked for; ask for more")
+    terms = [(string.dense(n)[::-1], coefficient) for string, coefficient in total.items()]
+    return SparsePauliOp.from_list(terms or [("I" * n, 0.0)], num_qubits=n)
+
+
+def save_qpy(circuit: Circuit, path: str | Path) -> None:
+    """Write a circuit as Qiskit's own binary file, which keeps the parameters."""
+    program = to_qiskit(circuit)
+    try:
+        with open(path, "wb") as file:
+            qpy.dump(program, file)
+    except OSError as error:
+        raise QupropError(f"{path} cannot be written ({error.strerror}); choose another place") from None
+
+
+def load_qpy(path: str | Path, observables: Any = None, *, inputs: Any = (), index: int | None = None) -> Any:
+    """Read a QPY file: `from_qiskit` of its circuit, or of circuit `index` if it holds several."""
+    try:
+        with open(path, "rb") as file:
+            programs = qpy.load(file)
+    except OSError as error:
+        raise QupropError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    except Exception as error:  # malformed files make the decoder fail in many ways
+        raise QupropError(
+            f"{path} is no QPY file that this Qiskit reads ({type(error).__name__}); write it again with qpy.dump"
+        ) from None
+    if index is None and len(programs) != 1:
+        raise QupropError(f"{path} holds {len(programs)} circuits; say which one with index=0 to {len(programs) - 1}")
+    if index is not None and not 0 <= index < len(programs):
+        raise QupropError(f"{path} holds {len(programs)} circuits; index is from 0 to {len(programs) - 1}, got {index}")
+    return from_qiskit(programs[index or 0], observables, inputs=inputs)
+
+
+def _observable(given: Any, n: int) -> Any:
+    if isinstance(given, SparsePauliOp | SparseObservable | Pauli):
+        if given.num_qubits > n:
+            raise QupropError(f"an observable has {given.num_qubits} qubits, but the circuit {n}; make them equal")
+        return from_sparse_pauli_op(given)
+    return given
+
+
+def _real_sum(operator: Any) -> PauliSum:
+    if isinstance(operator, SparseObservable):
+        operator = SparsePauliOp.from_sparse_observable(operator)
+    elif isinstance(operator, Pauli):
+        operator = SparsePauliOp(operator)
+    coefficients = np.asarray(operator.coeffs)
+    if coefficients.dtype == object:
+        raise QupropError("the operator's coefficients hold parameters; bind them to numbers")
+    size = np.abs(coefficients).max(initial=0.0)
+    if not np.isfinite(coefficients).all() or np.abs(coefficients.imag).max(initial=0.0) > _REAL * size:
+        worst = coefficients[int(np.argmax(np.abs(coefficients.imag)))]
+        raise QupropError(f"an observable is Hermitian: its coefficients are real and finite, got {worst}; make it so")
+    x, z = (np.packbits(a, axis=1, bitorder="little") for a in (operator.paulis.x, operator.paulis.z))
+    total: dict[PauliString, float] = {}
+    for xs, zs, c in zip(x, z, coefficients.real, strict=True):
+        string = PauliString(int.from_bytes(xs.tobytes(), "little"), int.from_bytes(zs.tobytes(), "little"))
+        total[string] = total.get(string, 0.0) + float(c)
+    return PauliSum(total)
+
+
+def _moved(total: PauliSum, places: Sequence[int] | Mapping[int, int]) -> PauliSum:
+    """The sum with its qubit k on qubit places[k]."""
+
+    def move(mask: int) -> int:
+        return sum(1 << places[k] for k in range(mask.bit_length()) if mask >> k & 1)
+
+    return PauliSum({PauliString(move(p.x), move(p.z)): c for p, c in total.items()})
+
+
+def _remembered(source: Any, layout: dict[str, tuple[int, int]], chosen: bool) -> dict[str, tuple[int, int]]:
+    """The layout in the order and kinds that `to_qiskit` left in the metadata, where the circuit still has them."""
+    note: Any = (source.metadata or {}).get("quprop")
+    try:
+        rows = {str(name): (int(kind), int(size)) for name, kind, size in note["vectors"]}
+        whole = note["used"] == len(source.parameters)
+    except (TypeError, KeyError, ValueError):
+        return layout
+    if any(name not in rows or rows[name][1] != size for name, (_, size) in layout.items()):
+        return layout
+    if any(kind not in (PARAM, INPUT) or size < 0 or not name.isidentifier() for name, (kind, size) in rows.items()):
+        return layout
+    kept = {name: row for name, row in rows.items() if whole or name in layout}
+    return {name: (layout[name][0] if chosen and name in layout else kind, n) for name, (kind, n) in kept.items()}
+
+
+def _synthesised(op: Any) -> Any:
+    """An instruction without a definition, such as one with control or inverse modifiers, by Qiskit's synthesis."""
+    from qiskit.exceptions import QiskitError
+    from qiskit.transpiler import PassManager
+    from qiskit.transpiler.passes import HighLevelSynthesis
+
+    single = QuantumCircuit(op.num_qubits)
+    single.append(op, range(op.num_qubits))
+    try:
+        made = PassManager([HighLevelSynthesis()]).run(single)
+    except QiskitError:
+        return None
+    return None if any(item.operation.name == op.name for item in made.data) else made
+
+
+def _identifier(name: str) -> str:
+    if name.isidentifier():
+        return name
+    plain = re.sub(r"\W+", "_", name).strip("_")
+    return plain if plain.isidentifier() else f"p_{plain}"
+
+
+def _single(inputs: Any) -> bool:
+    return isinstance(inputs, str | Parameter | ParameterVector) or not isinstance(inputs, Iterable)
+
+
+def _name_of(given: Any) -> str:
+    name = given if isinstance(given, str) else getattr(given, "name", None)
+    if not isinstance(name, str):
+        raise QupropError(f"inputs are names, Parameters or ParameterVectors, got {given!r}")
+    return given.vector.name if isinstance(given, ParameterVectorElement) else name
+
+
+def _on(qubits: tuple[int, ...]) -> str:
+    return f"qubit{'s' * (len(qubits) > 1)} {', '.join(map(str, qubits))}"
+
+
+__all__ = [
+    "Imported",
+    "from_qiskit",
+    "from_sparse_pauli_op",
+    "load_qpy",
+    "read_qiskit",
+    "save_qpy",
+    "to_qiskit",
+    "to_sparse_pauli_op",
+]

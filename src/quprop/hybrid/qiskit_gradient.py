@@ -1,0 +1,126 @@
+"""Exact gradients for Qiskit's own libraries: qiskit-machine-learning (extra ``qiskit``) and qiskit-algorithms.
+
+    from quprop.hybrid.qiskit_gradient import QupropGradient
+    qnn = EstimatorQNN(circuit=qc, estimator=QupropEstimator(), gradient=QupropGradient(), default_precision=0.0, ...)
+
+The adjoint sweep takes the place of two circuits for each parameter. All circuits that a call names more than once are
+one batch of the engine. `QupropGradient` is what qiskit-machine-learning takes, `QupropAlgorithmsGradient` what
+qiskit-algorithms does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.hybrid.qiskit import from_sparse_pauli_op, read_qiskit
+from quprop.hybrid.qiskit_primitives import QupropEstimator, columns_of, model_of
+from quprop.simulate import vjp
+
+
+def exact_gradients(
+    circuits: Sequence[Any], observables: Sequence[Any], parameter_values: Any, parameters: Sequence[Sequence[Any]]
+) -> list[np.ndarray]:
+    """d<O_i>/d(parameters[i]) of circuits[i] at parameter_values[i], which follow circuits[i].parameters."""
+    gradients: list[Any] = [None] * len(circuits)
+    alike: dict[int, list[int]] = {}
+    for i, circuit in enumerate(circuits):
+        alike.setdefault(id(circuit), []).append(i)
+    for members in alike.values():
+        circuit = circuits[members[0]]
+        imported = read_qiskit(circuit)
+        columns = columns_of(imported)
+        order = {parameter: k for k, parameter in enumerate(circuit.parameters)}
+        sums: dict[Any, int] = {}
+        places = [sums.setdefault(from_sparse_pauli_op(observables[i]), len(sums)) for i in members]
+        model = model_of(imported.circuit, tuple(sums))
+        theta = np.zeros((len(members), model.n_params))
+        for row, i in enumerate(members):
+            values = np.asarray(parameter_values[i], float)
+            if values.shape != columns.shape or not np.isfinite(values).all():
+                raise QupropError(
+                    f"the parameter values of circuit {i} must be {len(columns)} finite numbers, got shape "
+                    f"{values.shape}; give one for each of circuit.parameters"
+                )
+            theta[row, columns] = values
+        cotangent = np.zeros((len(members), len(sums)))
+        cotangent[np.arange(len(members)), places] = 1.0
+        _, pullback = vjp(model, theta)
+        d_theta = pullback(cotangent)[0]
+        for row, i in enumerate(members):
+            gradients[i] = d_theta[row, columns[[order[p] for p in parameters[i]]]]
+    return gradients
+
+
+def _machine_learning() -> Any:
+    try:
+        from qiskit.providers import Options
+        from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
+    except ImportError:
+        raise QupropError(
+            "this gradient is for qiskit-machine-learning, which is not installed: pip install qiskit-machine-learning"
+        ) from None
+
+    class QupropGradient(BaseEstimatorGradient):
+        """Exact gradients of expectation values by adjoint differentiation, for `EstimatorQNN(gradient=...)`.
+
+        estimator: kept for the library's sake; the gradient does not use it. Default: a `QupropEstimator()`.
+        """
+
+        def __init__(self, estimator: Any = None) -> None:
+            super().__init__(QupropEstimator() if estimator is None else estimator)
+
+        def _run(self, circuits: Any, observables: Any, parameter_values: Any, parameters: Any, **options: Any) -> Any:
+            found = exact_gradients(circuits, observables, parameter_values, parameters)
+            metadata = [{"parameters": p, "method": "adjoint"} for p in parameters]
+            return EstimatorGradientResult(gradients=found, metadata=metadata, options=Options())
+
+    return QupropGradient
+
+
+def _algorithms() -> Any:
+    try:
+        from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradientResult
+    except ImportError:
+        raise QupropError(
+            "this gradient is for qiskit-algorithms, which is not installed: pip install qiskit-algorithms"
+        ) from None
+
+    class QupropAlgorithmsGradient(BaseEstimatorGradient):
+        """Exact gradients of expectation values by adjoint differentiation, for `VQE(gradient=...)` and the like.
+
+        estimator: kept for the library's sake; the gradient does not use it. Default: a `QupropEstimator()`.
+        """
+
+        def __init__(self, estimator: Any = None) -> None:
+            super().__init__(QupropEstimator() if estimator is None else estimator)
+
+        def _run(
+            self,
+            circuits: Any,
+            observables: Any,
+            parameter_values: Any,
+            parameters: Any,
+            *,
+            precision: Any = None,
+            **options: Any,
+        ) -> Any:
+            found = exact_gradients(circuits, observables, parameter_values, parameters)
+            metadata = [{"parameters": p, "method": "adjoint"} for p in parameters]
+            return EstimatorGradientResult(gradients=found, metadata=metadata, precision=0.0)
+
+    return QupropAlgorithmsGradient
+
+
+def __getattr__(name: str) -> Any:
+    # Each class derives from a library that need not be installed for the other one.
+    makers = {"QupropGradient": _machine_learning, "QupropAlgorithmsGradient": _algorithms}
+    if name not in makers:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = makers[name]()
+    made.__module__, made.__qualname__ = __name__, name
+    globals()[name] = made
+    return made

@@ -1,0 +1,201 @@
+"""A model in a PyTorch program: `QuantumLayer`, an nn.Module, and `expectation`, the function it calls.
+
+Values are one batched call of the native engine, gradients by weights and inputs one sweep backwards that starts from
+what the call forwards kept; second derivatives are Hessian-vector products. Tensors on the CPU go to the engine and
+come back without a copy in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.errors import QupropError
+from quprop.hybrid.estimated import Estimated
+from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
+from quprop.hybrid.torch_graph import Meter, Sampled, Tensor, Value, torch
+from quprop.model import Model
+from quprop.seeds import generator_of
+from quprop.simulate import get_engine
+
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+class QuantumLayer(torch.nn.Module):
+    """Expectation values as a layer: inputs (..., D) to outputs (..., K), any leading axes; without inputs, (K,).
+
+        layer = QuantumLayer(model, rng=1)             # trains layer.weights, (P,), in the order of model's vectors
+        network = nn.Sequential(nn.Linear(64, 8), layer, nn.Linear(layer.out_features, 10))
+
+    weights: where theta begins: an array (P,), a dictionary {name: values} with an entry for each of the model's
+        vectors, a function of `torch.nn.init` that fills a tensor in place, or None: uniform in [-pi, pi) by `rng`.
+    method: what estimates the gradients of the backward pass: a gradient method with its budget, such as
+        `qpr.ParameterShift(shots=100)`. None: exact, and only then differentiable twice. An estimate is made for each
+        sample; its budget is for the sum of all observables with weight 1, as in `qpr.train`. `layer.cost` adds up
+        what was executed in this process.
+    forward_shots: runs of each circuit that the outputs are read from; None: exact outputs, also under a method.
+    rng: a seed or a numpy Generator, for the weights and, under shots, for a stream of shots of its own. The n-th draw
+        depends on the seed and n alone; n is in the `state_dict`, so a resumed training draws what it would have
+        drawn. A second layer, or a replica of data-parallel training, wants another seed.
+    dtype: torch.float64, or torch.float32, whose simulation is in single precision too (`precision="double"` keeps the
+        simulation in double). Default: torch's default dtype. Half-precision inputs are taken as the layer's dtype.
+    threads: of the engine; None: all cores. Use 1 in the workers of a DataLoader.
+
+    The simulation runs on the CPU: inputs on another device are copied there and outputs back, with one warning. Under
+    `torch.compile` the layer is a graph break. `torch.func` transforms work, vmap in one batched call.
+    """
+
+    draws: Tensor
+
+    def __init__(
+        self,
+        model: Model,
+        weights: Any = None,
+        *,
+        method: Any = None,
+        forward_shots: int | None = None,
+        rng: Any = 0,
+        dtype: torch.dtype | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = check_model("QuantumLayer", model)
+        generator = generator_of(rng)
+        self.seed = int(rng) if isinstance(rng, int | np.integer) else int(generator.integers(2**63))
+        self.method, self.forward_shots, self.precision, self.threads = method, forward_shots, precision, threads
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        _precision(dtype, precision, threads)
+        self._estimated = None
+        if method is not None or forward_shots is not None:
+            self._estimated = Estimated(model, method, forward_shots, threads)
+        self.weights = torch.nn.Parameter(_initial(model, weights, generator, dtype))
+        if self._estimated is not None:
+            self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+        self.meter = Meter()
+
+    @property
+    def in_features(self) -> int:
+        return self.model.n_inputs
+
+    @property
+    def out_features(self) -> int:
+        return self.model.n_observables
+
+    @property
+    def cost(self) -> Cost:
+        """What the gradient method has executed in backward passes of this process, a `Cost`."""
+        return self.meter.cost
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor | None = None) -> Tensor:
+        precision = _precision(self.weights.dtype, self.precision, self.threads)
+        x = _checked(self.model, self.weights, x, ("the layer's weights", "the input"))
+        if self._estimated is None:
+            return _exact(Node(self.model, precision, self.threads), self.weights, x)
+        self.draws += 1
+        return Sampled.apply(self._estimated, (self.seed, int(self.draws)), self.meter, self.weights, x)
+
+    def extra_repr(self) -> str:
+        m = self.model
+        parts = [f"{m.n_inputs} -> {m.n_observables}, qubits={m.n_qubits}, weights={m.n_params}"]
+        parts += [f"method={self.method!r}"] * (self.method is not None)
+        parts += [f"forward_shots={self.forward_shots}"] * (self.forward_shots is not None)
+        return ", ".join(parts)
+
+
+def expectation(
+    model: Model, theta: Tensor, x: Tensor | None = None, *, precision: str | None = None, threads: int | None = None
+) -> Tensor:
+    """<O_k> as `quprop.expectation`, of tensors theta (..., P) and x (..., D) to (..., K), twice differentiable.
+
+    Leading axes broadcast. The dtype is that of theta; float32 is simulated in single precision unless `precision` says
+    "double".
+    """
+    check_model("expectation", model)
+    if not isinstance(theta, Tensor):
+        raise QupropError(f"theta must be a torch.Tensor, got {type(theta).__name__}; pass torch.as_tensor(theta)")
+    node = Node(model, _precision(theta.dtype, precision, threads), threads)
+    return _apart(node, theta, _checked(model, theta, x, ("theta", "x")))
+
+
+@torch.compiler.disable
+def _apart(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
+    return _exact(node, theta, x)
+
+
+def _exact(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
+    wanted = torch.is_grad_enabled() and (theta.requires_grad or (x is not None and x.requires_grad))
+    return Value.apply(node, [] if wanted else None, theta, x)
+
+
+def _precision(dtype: torch.dtype, precision: str | None, threads: int | None) -> str:
+    """That of the simulation, for tensors of a dtype; refuses what the engine does not know before anything runs."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in PRECISION_OF:
+        mend = "call .float() or .double()" if dtype.is_floating_point else "pass floating point numbers"
+        raise QupropError(f"theta must be float32 or float64, got {name}; {mend}")
+    get_engine("native", precision or "double", threads)
+    return precision or PRECISION_OF[name]
+
+
+def _checked(model: Model, theta: Tensor, x: Any, names: tuple[str, str]) -> Tensor | None:
+    """x as a tensor of theta's dtype and device, or one sentence."""
+    if x is not None:
+        if not isinstance(x, Tensor):
+            raise QupropError(f"{names[1]} must be a torch.Tensor, got {type(x).__name__}; pass torch.as_tensor(x)")
+        if not x.dtype.is_floating_point:
+            raise QupropError(f"{names[1]} must be floating point, got {str(x.dtype)[6:]}; pass x.to({theta.dtype})")
+        if x.dtype in _HALVES:  # as autocast hands them on
+            x = x.to(theta.dtype)
+        if x.dtype != theta.dtype:
+            raise QupropError(
+                f"{names[1]} is {str(x.dtype)[6:]} and {names[0]} {str(theta.dtype)[6:]}; "
+                f"pass x.to({theta.dtype}), or turn the module with .to({x.dtype})"
+            )
+    shape = None if x is None else tuple(x.shape)
+    if names[0] != "theta" and shape is not None and shape[-1:] == (model.n_params,) != (model.n_inputs,) != (0,):
+        raise QupropError(
+            f"{names[1]} must have shape (..., {model.n_inputs}), got {shape}, which is a shape of weights; the layer "
+            "holds its weights itself"
+        )
+    check_shapes(model, tuple(theta.shape), shape, names)
+    if theta.device.type == "meta" or (x is not None and x.device.type == "meta"):
+        raise QupropError("tensors on the meta device have no values to simulate; move the module with .to_empty first")
+    return x if model.n_inputs else None
+
+
+def _initial(model: Model, weights: Any, rng: np.random.Generator, dtype: torch.dtype) -> Tensor:
+    P = model.n_params
+    if weights is None:
+        return torch.as_tensor(rng.uniform(-np.pi, np.pi, P), dtype=dtype)
+    if isinstance(weights, Mapping):
+        sizes = dict(zip(model.param_names, model.param_sizes, strict=True))
+        if set(weights) != set(sizes):
+            raise QupropError(
+                f"weights must name the model's vectors {', '.join(sizes) or '(none)'}, got "
+                f"{', '.join(map(str, weights)) or 'an empty dictionary'}"
+            )
+        parts = [_vector(f"weights[{name!r}]", weights[name], size, dtype) for name, size in sizes.items()]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype)
+    if isinstance(weights, Callable):  # type: ignore[arg-type]
+        filled = torch.zeros(P, dtype=dtype)
+        weights(filled)
+        return _vector("what weights(tensor) filled", filled, P, dtype)
+    return _vector("weights", weights, P, dtype)
+
+
+def _vector(name: str, value: Any, size: int, dtype: torch.dtype) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise QupropError(f"{name} must be {size} real numbers, got {type(value).__name__}") from None
+    if tensor.is_complex() or tuple(tensor.shape) != (size,):
+        what = "complex numbers" if tensor.is_complex() else f"shape {tuple(tensor.shape)}"
+        raise QupropError(f"{name} must have shape ({size},) and be real, got {what}")
+    if not torch.isfinite(tensor).all():
+        raise QupropError(f"{name} must be finite, got {int((~torch.isfinite(tensor)).sum())} NaN or infinite entries")
+    return tensor.detach().to(dtype, copy=True)

@@ -1,0 +1,20 @@
+"""Plans: what training would cost at any size, by formulas that equal counted runs at small size.
+
+shape.py        the numbers of a model that costs depend on, and what a gradient is to be good for
+structure.py    the shape of a model that exists
+named.py        shapes of circuits that are described by their sizes
+costs.py        one gradient of a shape by every method
+check.py        the formulas against counted runs
+training.py     steps, machines, people's units, advice
+classical.py    networks: plain descent and the Carleman loop
+physical.py     physical qubits, by Microsoft's estimator (optional)
+presets.py      published plans
+figure.py       time against the number of parameters
+"""
+
+from quprop.planning.named import named_shape, summary
+from quprop.planning.shape import Shape, Wanted
+from quprop.planning.structure import shape_of
+from quprop.planning.training import TrainingPlan, plan_training
+
+__all__ = ["Shape", "TrainingPlan", "Wanted", "named_shape", "plan_training", "shape_of", "summary"]

@@ -1,0 +1,256 @@
+"""Shapes of circuits that are described rather than built: closed formulas of their qubits and parameters, any size.
+
+    hardware_efficient:n,layers     RY, RZ and a ring of CX: M = 2 n layers, 2 layers commuting sets of n
+    tfim_variational:n,layers       the Ising chain's energy: 2 layers parameters, M = (2 n - 1) layers, T = 2 n - 1
+    commuting_generator:n,M         M commuting strings that all anticommute with the observable: one set, one block
+    commuting_blocks:n,M,B          B blocks of such strings
+    pauli_list:n,M                  the expectations of M Pauli strings on one state of n qubits, as a gradient at 0
+    summary(...)                    numbers of your own
+
+All but the second: a parameter for each rotation, every reach 1, and an observable of one string.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from quprop.errors import QupropError, nearest
+from quprop.planning.shape import Load, Shape
+
+_NO_BLOCKS = "no commuting blocks are known of this model; give their number, or take pair_state"
+_NO_STATE = (
+    "bell_sampling needs every component to be a Pauli string on one state, which is not known of this model; "
+    "pauli_list:n,M is of that kind"
+)
+_LARGEST_WEIGHT = 600  # 3^w beyond is no floating-point number
+
+
+def summary(
+    qubits: int,
+    parameters: int,
+    *,
+    sets: int | Callable[[int], int] | None = None,
+    shadow_sets: Callable[[int], int] | None = None,
+    shadow_between: bool = False,
+    blocks: int = 0,
+    terms: int = 1,
+    norm: float | None = None,
+    weight: int | None = None,
+    one_state: bool = False,
+    name: str = "",
+) -> Shape:
+    """A parameter for each of M = `parameters` rotations, each of reach 1.
+
+    sets: commuting rotations, one after another, that are read together, or their number as a function of M; by default
+    M of them (nothing commutes, the worst case). shadow_sets: likewise for shadows, which need not commute with one
+    another; as `sets` if left out; shadow_between: they are taken between two sets that they serve. blocks: commuting
+    blocks that pass any later rotation alike, 0 if there are none. terms: T strings of the observable, drawn by weight.
+    norm: sum |u_t|, T if left out. weight: letters of the longest string of a rotation with the ancilla, n + 1 if left
+    out. one_state: all components are strings on one state.
+    """
+    for label, value in (("qubits", qubits), ("parameters", parameters), ("terms", terms)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise QupropError(f"{label} must be a whole number, 1 or more, got {value!r}")
+    size = float(terms if norm is None else norm)
+    if not 0 < size < math.inf:
+        raise QupropError(f"norm must be a positive number, the sum of |coefficients| of the observable, got {norm!r}")
+    M, w = parameters, qubits + 1 if weight is None else weight
+    if not 1 <= w <= qubits + 1:
+        raise QupropError(f"weight is a number of letters, from 1 to n + 1 = {qubits + 1:,}, got {weight!r}")
+    if isinstance(blocks, bool) or not 0 <= blocks <= M:
+        raise QupropError(f"blocks is a number of blocks, from 0 to M = {M:,}, got {blocks!r}")
+    count = sets(M) if callable(sets) else M if sets is None else sets
+    if not 1 <= count <= M:
+        raise QupropError(f"sets is a number of commuting sets, from 1 to M = {M:,}, got {count!r}")
+    squared = 3.0**w if w <= _LARGEST_WEIGHT else math.inf
+    loads = {
+        "parameter_shift": Load(2 * M, size**2 * M, size**2 * M * M, M, size**2 * M),
+        "hadamard_test": Load(M, size**2 * M, size**2 * M * M, M, size**2 * M),
+        "pair_state": _in_sets(M, count, terms, size**2),
+        "classical_shadows": _in_sets(
+            M, shadow_sets(M) if shadow_sets else count, terms, size**2 * squared, shadow_between
+        ),
+    }
+    missing = {} if one_state else {"bell_sampling": _NO_STATE}
+    if blocks:
+        loads["commuting_blocks"] = Load(blocks * terms, size**2 * blocks, size**2 * blocks * M, M, size**2 * M)
+    else:
+        missing["commuting_blocks"] = _NO_BLOCKS
+    if squared == math.inf:
+        missing["classical_shadows"] = f"classical_shadows would take 3^{w:,} runs for strings of {w:,} letters"
+    per_set = sets if callable(sets) else None if sets is None else _in_proportion(count, M)
+    return Shape(
+        name=name or f"{qubits:,} qubits, {M:,} rotations with a parameter each",
+        qubits=qubits,
+        rotations=M,
+        trained=M,
+        parameters=M,
+        reaches=((1.0, float(M)),),
+        ranges=(size,),
+        reads=(1.0,),
+        terms=terms,
+        norm=size,
+        loads=loads,
+        strings=M * terms if one_state else 0,
+        string_scale=size,
+        missing=missing,
+        assumed="" if name else _assumed(M, count, blocks, terms, size, w, weight is None),
+        grown=lambda m: summary(
+            qubits,
+            m,
+            sets=per_set,
+            shadow_sets=shadow_sets,
+            shadow_between=shadow_between,
+            blocks=blocks and max(1, min(m, blocks)),
+            terms=terms,
+            norm=norm,
+            weight=weight,
+            one_state=one_state,
+            name=name.split(":")[0] + f" with {m:,} parameters" if name else "",
+        ),
+    )
+
+
+def _in_proportion(count: int, M: int) -> Callable[[int], int]:
+    return lambda m: 1 if count == 1 else max(1, min(m, round(m * count / M)))
+
+
+def _in_sets(M: int, sets: int, terms: int, shots: float, between: bool = False) -> Load:
+    """A state for each term and set; sets of s = M/sets rotations one after another are read at M, M - s, ...: runs of
+    M, M + s, ..., 2 M - s rotations; `between`: read in the middle of each, s/2 more."""
+    each = M / sets
+    total = shots * sets
+    more = each / 2 if between else 0.0
+    return Load(sets * terms, total, total * (1.5 * M - each / 2 + more), 2 * M - each + more, total * each)
+
+
+def _assumed(M: int, sets: int, blocks: int, terms: int, norm: float, weight: int, worst: bool) -> str:
+    parts = ["no two rotations commute" if sets == M else f"rotations fall into {sets:,} commuting sets"]
+    parts.append(f"{blocks:,} commuting blocks" if blocks else "no commuting blocks")
+    parts.append(
+        f"the observable is {terms:,} Pauli string{'s' * (terms > 1)} of norm {norm:g}"
+        + (", drawn by weight" if terms > 1 else "")
+    )
+    parts.append(f"strings of up to {weight:,} letters{' (all)' if worst else ''}")
+    return "; ".join(parts)
+
+
+def hardware_efficient(n: int, layers: int) -> Shape:
+    """`ansatz.hardware_efficient` with an observable of one string: RY and RZ of a layer are a commuting set each, and
+    a shadow between two layers' rings serves both."""
+    shape = summary(
+        n,
+        2 * n * layers,
+        sets=lambda m: max(1, m // n),
+        shadow_sets=lambda m: max(1, m // (2 * n)),
+        name=f"hardware_efficient:{n},{layers}",
+    )
+    return _bounded(shape, "classical_shadows")
+
+
+def _bounded(shape: Shape, *methods: str) -> Shape:
+    """With loads that are upper bounds, at every size."""
+    grown = shape.grown
+    assert grown is not None
+    return replace(shape, bounds=frozenset(methods), grown=lambda m: _bounded(grown(m), *methods))
+
+
+def commuting_generator(n: int, m: int) -> Shape:
+    return summary(n, m, sets=lambda _: 1, blocks=1, one_state=True, name=f"commuting_generator:{n},{m}")
+
+
+def commuting_blocks(n: int, m: int, blocks: int = 4) -> Shape:
+    """Neighbouring blocks anticommute; a shadow between two of them serves both."""
+    return summary(
+        n,
+        m,
+        sets=lambda k: min(k, blocks),
+        shadow_sets=lambda k: min(k, (blocks + 1) // 2),
+        shadow_between=True,
+        blocks=blocks,
+        name=f"commuting_blocks:{n},{m},{blocks}",
+    )
+
+
+def pauli_list(n: int, m: int) -> Shape:
+    """`pauli_list_model`, one qubit more than the state has; the state's own preparation is taken for free."""
+    shape = summary(n + 1, m, one_state=True, name=f"pauli_list:{n},{m}")
+    return _bounded(shape, "pair_state", "classical_shadows")
+
+
+def tfim_variational(n: int, layers: int) -> Shape:
+    """`ansatz.tfim_variational` and the energy -sum Z Z - sum X of the open chain, read in two groups."""
+    if n < 2:
+        raise QupropError(f"a chain has 2 qubits or more, got {n}")
+    M, T, P = layers * (2 * n - 1), 2 * n - 1, 2 * layers
+    bonds, fields = float(n - 1), float(n)
+    squares = layers * (bonds**2 + fields**2)
+    norm = float(T)
+    own = norm * squares * (bonds * bonds + fields * fields)  # strings that are read
+    largest = max(27 * bonds**2, 9 * fields**2)
+    # Undoing starts at the fields of the last layer: runs of M, M + n, M + (2n - 1), ...
+    spread = M + T * (layers - 1) / 2
+    lengths = layers * (fields**2 * spread + bonds**2 * (spread + n))
+    pair = norm**2 * squares
+    shadow = norm**2 * layers * largest
+    return Shape(
+        name=f"tfim_variational:{n},{layers}",
+        qubits=n,
+        rotations=M,
+        trained=M,
+        parameters=P,
+        reaches=((bonds, float(layers)), (fields, float(layers))),
+        ranges=(bonds, fields),
+        reads=(bonds, fields),
+        terms=T,
+        norm=norm,
+        loads={
+            "parameter_shift": Load(4 * M, pair, pair * M, M, own),
+            "hadamard_test": Load(2 * M, pair, pair * M, M, own),
+            "pair_state": Load(
+                P * T, pair, norm**2 * lengths, 2 * M - bonds, norm**2 * layers * (bonds**3 + fields**3)
+            ),
+            "classical_shadows": Load(
+                layers * T, shadow, shadow * (1.5 * M + 0.5), 2 * M - bonds, shadow * (2 * n - 1)
+            ),
+        },
+        missing={"bell_sampling": _NO_STATE, "commuting_blocks": _NO_BLOCKS},
+        grown=lambda p: replace(
+            tfim_variational(n, max(1, round(p / 2))),
+            name=f"tfim_variational with {max(2, 2 * round(p / 2)):,} parameters",
+        ),
+    )
+
+
+NAMED: dict[str, Callable[..., Shape]] = {
+    "hardware_efficient": hardware_efficient,
+    "tfim_variational": tfim_variational,
+    "commuting_generator": commuting_generator,
+    "commuting_blocks": commuting_blocks,
+    "pauli_list": pauli_list,
+}
+SIZES = {
+    "hardware_efficient": "n,layers",
+    "tfim_variational": "n,layers",
+    "commuting_generator": "n,M",
+    "commuting_blocks": "n,M or n,M,B",
+    "pauli_list": "n,M",
+}
+
+
+def named_shape(text: str) -> Shape:
+    """The shape that a text such as "hardware_efficient:100,50" describes."""
+    name, _, sizes = text.partition(":")
+    if name not in NAMED:
+        raise QupropError(f"unknown circuit {name!r}: {nearest(name, NAMED)}")
+    try:
+        numbers = [int(float(part)) if "e" in part.lower() else int(part) for part in sizes.replace("_", "").split(",")]
+    except ValueError:
+        numbers = []
+    wanted = (2, 3) if name == "commuting_blocks" else (2,)
+    if len(numbers) not in wanted or min(numbers) < 1:
+        example = f"{name}:10,{64 if 'M' in SIZES[name] else 4}"
+        raise QupropError(f"{name} is followed by {SIZES[name]}, whole numbers from 1, as in {example}; got {text!r}")
+    return NAMED[name](*numbers)

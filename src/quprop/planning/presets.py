@@ -1,0 +1,98 @@
+"""Two plans that others have published, with the assumptions that give their numbers.
+
+figure2   Abbas et al. (NeurIPS 2023, arXiv:2305.13362), figure 2: parameters that a gradient may have in a given time
+talk      the first author's talk on that paper: 10^9 parameters, "31 years" without backpropagation against "5 minutes"
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from quprop.hardware import PRESETS as MACHINES
+from quprop.planning.named import summary
+from quprop.planning.shape import Wanted
+from quprop.planning.training import changes_of
+from quprop.scaling.figure2 import LAWS, T_Q, TIMES, Constants, reach, table
+
+YEAR = 365.25 * 86400
+TALK_PARAMETERS = 10**9
+TALK_FORWARD = 60.0  # seconds of a value
+TALK_OMEGA = 4.0  # a gradient besides its value, in values; the talk says 2 to 4
+
+
+def figure2(qubits: int = 100, max_error: float = 0.1, failure: float = 0.01) -> dict[str, Any]:
+    """The figure's table; the same with constants and powers of the error for `qubits` and `max_error`; and where
+    quprop's own counts put the break-even, classical side left out as the paper leaves it out."""
+    constants = Constants(qubits, max_error, failure)
+    changes = changes_of(
+        summary(qubits, 1000),
+        Wanted("max_error", max_error, failure),
+        MACHINES["figure2"],
+        ("parameter_shift", "quantum_backprop"),
+        math.inf,
+    )
+    own = next((c.parameters for c in changes if c.method == "quantum_backprop" and c.parameters > 2), None)
+    return {
+        "source": "Abbas et al., NeurIPS 2023, arXiv:2305.13362, Figure 2",
+        "by": "formula",
+        "assumptions": [
+            "n = 100 qubits, 10 us an operation, a primitive of 100 operations: T_q = 1 ms a rotation",
+            "accuracy of order one, no constants, readout, reset and the classical hypothesis for free",
+            "parameter shift M^2 T_q; quantum backpropagation M polylog(M) T_q (which power is not said: three)",
+        ],
+        "parameters": table(),
+        "laws": list(LAWS),
+        "ten_thousand_parameters": {name: law(1e4) * T_Q for name, law in LAWS.items()},
+        "with_constants": {
+            "qubits": qubits,
+            "max_error": max_error,
+            "failure": failure,
+            "parameters": {
+                time: {name: reach(seconds, law) for name, law in constants.laws.items()}
+                for time, seconds in TIMES.items()
+            },
+            "break_even": constants.break_even(),
+            "break_even_of_quprop": own,
+        },
+    }
+
+
+def talk() -> dict[str, Any]:
+    """Rows (what, seconds, assumption)."""
+    M, forward = TALK_PARAMETERS, TALK_FORWARD
+    shift, sweep = LAWS["M²"](M) * T_Q, LAWS["M ln² M"](M) * T_Q
+    return {
+        "source": "talk on Abbas et al., arXiv:2305.13362: 10^9 parameters, 31 years against 5 minutes",
+        "by": "formula",
+        "rows": [
+            {
+                "what": "reverse mode",
+                "seconds": forward * (1 + TALK_OMEGA),
+                "assumption": f"a value takes {forward:g} s and its gradient {TALK_OMEGA:g} times as long again, the "
+                "upper end of the talk's 2 to 4",
+            },
+            {
+                "what": "a value for each parameter, 1 s",
+                "seconds": float(M),
+                "assumption": "10^9 values of 1 s each: the talk's 31 years take a value to last 1 s, not 60",
+            },
+            {
+                "what": "a value for each parameter, 60 s",
+                "seconds": M * forward,
+                "assumption": "what 60 s a value would give; twice that by central differences",
+            },
+            {
+                "what": "parameter shift, figure 2",
+                "seconds": shift,
+                "assumption": "quantum, 10^18 rotations of 1 ms, accuracy of order one",
+            },
+            {
+                "what": "quantum backpropagation, figure 2",
+                "seconds": sweep,
+                "assumption": "quantum, M ln^2 M rotations of 1 ms, accuracy of order one, classical side for free",
+            },
+        ],
+        "years": M / YEAR,
+        "minutes": forward * (1 + TALK_OMEGA) / 60,
+    }

@@ -1,0 +1,313 @@
+"""What training would cost: every method's gradient by formula, times steps and samples, on named machines.
+
+    seconds of a gradient  = those of a machine for what is executed (`HardwareModel`) + classical multiply-adds / flops
+    seconds of a training  = steps * samples * seconds of a gradient
+
+The advice is about what a device can run: simulators and formulas that nothing runs are in the table and not in it. The
+M at which it changes is looked for with the rest of the shape growing as its kind does (`Shape.at`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from quprop.cost import Cost, HardwareModel, short, short_bytes
+from quprop.errors import QupropError, nearest
+from quprop.gradients import FORMULAS, METHODS
+from quprop.hardware import PRESETS, human_seconds
+from quprop.hardware import hardware as find_hardware
+from quprop.planning.costs import COSTS, cost_of
+from quprop.planning.shape import Shape, Wanted
+
+FLOPS = 2e10  # multiply-adds a second of the classical side: two cores of a laptop
+MOST_PARAMETERS = 10**15  # up to which a change of the advice is looked for
+LARGEST_MEMORY = 2**40  # bytes of the classical side that a simulator is recommended with
+BASES = {
+    "counted": "equal to what runs count at small size (quprop plan --check)",
+    "bound": "the worst case: as many triggers as are proved possible, strings as long as they can be",
+    "formula": "nothing runs it; hidden constants are taken for 1",
+}
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """One method. seconds: of one gradient on the machine; classical_seconds: of its classical side, `seconds` of a
+    simulator; training: of the whole training, both added; basis: a key of `BASES`; too_large: why the machine cannot
+    hold it, or "".
+    """
+
+    name: str
+    cost: Cost
+    simulated: bool
+    seconds: float
+    classical_seconds: float
+    training: float
+    basis: str
+    too_large: str
+
+    @property
+    def gradient(self) -> float:
+        """Seconds of one gradient, both sides."""
+        return self.seconds + self.classical_seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        names = ("name", "simulated", "seconds", "classical_seconds", "training", "basis", "too_large")
+        return {k: _finite(getattr(self, k)) for k in names} | {"cost": self.cost.as_dict()}
+
+
+@dataclass(frozen=True)
+class Change:
+    """From `parameters` on `method` is the cheapest; holds: the qubits it then holds."""
+
+    parameters: int
+    method: str
+    holds: int
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """rows: a method each, the cheapest first, simulators before; refused: why others do not serve; machines: seconds
+    of the training by machine and method, None where it does not fit; changes: the cheapest method from 1 parameter
+    on."""
+
+    shape: Shape
+    wanted: Wanted
+    steps: int
+    samples: int
+    hardware: HardwareModel
+    flops: float
+    rows: tuple[MethodCost, ...]
+    refused: dict[str, str]
+    machines: dict[str, dict[str, float | None]]
+    changes: tuple[Change, ...]
+
+    @property
+    def advice(self) -> str:
+        return advise(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON knows it."""
+        components = self.shape.parameters
+        return {
+            "shape": self.shape.as_dict(),
+            "precision": self.wanted.precision(components),
+            "max_error": self.wanted.max_error(components),
+            "failure": self.wanted.failure,
+            "steps": self.steps,
+            "samples": self.samples,
+            "hardware": asdict(self.hardware),
+            "flops": _finite(self.flops),
+            "methods": {row.name: row.as_dict() for row in self.rows},
+            "refused": self.refused,
+            "machines": {m: {k: _finite(v) for k, v in times.items()} for m, times in self.machines.items()},
+            "changes": [asdict(c) for c in self.changes],
+            "bases": BASES,
+            "advice": self.advice,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples on {self.hardware.name}"]
+        lines += [f"{r.name}: {people(r.gradient)} a gradient, {people(r.training)} in all" for r in self.rows]
+        return "\n".join([*lines, self.advice])
+
+
+def plan_training(
+    shape: Shape,
+    *,
+    precision: float | None = None,
+    max_error: float | None = None,
+    failure: float = 0.01,
+    steps: int = 1,
+    samples: int = 1,
+    hardware: str | HardwareModel = "figure2",
+    methods: Iterable[str] | None = None,
+    flops: float = FLOPS,
+) -> TrainingPlan:
+    """The cost of `steps` gradients of `samples` samples each, by all methods or those named.
+
+    precision or max_error, one of them, of every gradient, as in `quprop.compare.compare`; hardware: a name of
+    `quprop.hardware.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
+    it out as papers do. Raises `QupropError` for what is out of range; a method that does not serve the shape is in
+    `refused`.
+    """
+    if (precision is None) == (max_error is None):
+        raise QupropError(f"a plan takes one of precision= and max_error=, got {'both' if precision else 'neither'}")
+    kind, value = ("precision", precision) if precision is not None else ("max_error", max_error)
+    assert value is not None
+    wanted = Wanted(kind, value, failure)
+    for name, count in (("steps", steps), ("samples", samples)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise QupropError(f"{name} must be a whole number, 1 or more, got {count!r}")
+    if isinstance(flops, bool) or not isinstance(flops, int | float) or not flops > 0:
+        raise QupropError(f"flops is a positive number of multiply-adds a second, or inf, got {flops!r}")
+    machine = find_hardware(hardware)
+    names = _names(methods)
+    repeats = steps * samples
+    rows, refused = [], {}
+    for name in names:
+        try:
+            cost = cost_of(name, shape, wanted)
+        except QupropError as error:
+            refused[name] = str(error)
+            continue
+        rows.append(_row(name, cost, machine, flops, repeats, shape.bounds))
+    rows.sort(key=lambda r: (not r.simulated, r.name in FORMULAS, r.too_large != "", *_order(r.name, r.gradient)))
+    known = PRESETS if machine.name in PRESETS else {**PRESETS, machine.name: machine}
+    machines: dict[str, dict[str, float | None]] = {
+        m.name: {
+            r.name: None if _too_large(r.cost, m) else _row(r.name, r.cost, m, flops, repeats).training
+            for r in rows
+            if not r.simulated
+        }
+        for m in known.values()
+    }
+    return TrainingPlan(
+        shape,
+        wanted,
+        steps,
+        samples,
+        machine,
+        flops,
+        tuple(rows),
+        refused,
+        machines,
+        tuple(changes_of(shape, wanted, machine, names, flops)),
+    )
+
+
+def gradient_seconds(
+    name: str, shape: Shape, wanted: Wanted, machine: HardwareModel, flops: float = FLOPS
+) -> float | None:
+    """Seconds of one gradient; None if the method does not serve the shape, or the machine does not hold it."""
+    try:
+        cost = cost_of(name, shape, wanted)
+    except QupropError:
+        return None
+    return None if _too_large(cost, machine) else _row(name, cost, machine, flops, 1).gradient
+
+
+def changes_of(
+    shape: Shape, wanted: Wanted, machine: HardwareModel, names: Iterable[str], flops: float = FLOPS
+) -> list[Change]:
+    """The cheapest method that the machine can run, from the smallest number of parameters to `MOST_PARAMETERS`."""
+    able = [n for n in names if n in METHODS and METHODS[n].copies != 0]
+    if not shape.trained:
+        return []
+
+    def best(m: int) -> str | None:
+        grown = shape.at(m)
+        times = {n: gradient_seconds(n, grown, wanted, machine, flops) for n in able}
+        fitting = {n: t for n, t in times.items() if t is not None}
+        return min(fitting, key=lambda n: _order(n, fitting[n]), default=None)
+
+    grid = sorted({round(2 ** (k / 2)) for k in range(2, 2 * MOST_PARAMETERS.bit_length())})
+    grid = [m for m in grid if 2 <= m <= MOST_PARAMETERS]
+    out: list[Change] = []
+    last: str | None = None
+    before = 0
+    for m in grid:
+        found = best(m)
+        if found is not None and found != last:
+            low, high = before, m
+            while low and high - low > max(1, high // 1000):
+                middle = (low + high) // 2
+                low, high = (low, middle) if best(middle) == found else (middle, high)
+            start = high if low else m
+            if not out or out[-1].method != found:
+                out.append(Change(start, found, cost_of(found, shape.at(start), wanted).qubits))
+        last, before = found, m
+    return out
+
+
+def advise(plan: TrainingPlan) -> str:
+    """One sentence: the method to use, and at which M that changes."""
+    parts = []
+    here = [r for r in plan.rows if r.name == "adjoint" and r.cost.classical_bytes <= LARGEST_MEMORY]
+    if here:
+        parts.append(
+            f"simulated, adjoint is exact and takes {people(here[0].training)} and "
+            f"{short_bytes(here[0].cost.classical_bytes)} for the training"
+        )
+    there = [r for r in plan.rows if not r.simulated and r.name not in FORMULAS and r.cost.measurements]
+    fitting = [r for r in there if not r.too_large]
+    if fitting:
+        best = fitting[0]
+        text = (
+            f"on {plan.hardware.name} use {best.name}: {people(best.gradient)} a gradient, {people(best.training)} the "
+            "training"
+        )
+        parts.append(text + _when_that_changes(plan, best.name))
+    elif there:
+        parts.append(f"no method fits the {plan.hardware.qubits} qubits of {plan.hardware.name}")
+    if not parts:
+        return "No method serves this model."
+    sentence = "; ".join(parts)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def _when_that_changes(plan: TrainingPlan, name: str) -> str:
+    later = [c for c in plan.changes if c.parameters > plan.shape.parameters and c.method != name]
+    if not later:
+        return tidy(f", and no M up to {MOST_PARAMETERS:.0e} changes that")
+    change = later[0]
+    held = f", holding {short(change.holds)} qubits" if METHODS[change.method].copies == "many" else ""
+    return tidy(f", and from M = {change.parameters:.2g} {change.method}{held}")
+
+
+def people(seconds: float) -> str:
+    """Seconds in units that people use."""
+    return tidy(human_seconds(seconds)) if math.isfinite(seconds) else "∞"
+
+
+def tidy(text: str) -> str:
+    """1.5e+08 as 1.5e8."""
+    return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", text)
+
+
+def _row(
+    name: str, cost: Cost, machine: HardwareModel, flops: float, repeats: int, bounds: Iterable[str] = ()
+) -> MethodCost:
+    kind: Any = METHODS.get(name)
+    simulated = kind is not None and kind.copies == 0
+    try:
+        seconds = 0.0 if simulated else machine.seconds(cost)
+        classical = cost.classical_ops / flops
+    except OverflowError:
+        seconds = classical = math.inf
+    basis = "formula" if name in FORMULAS else "bound" if name in ("quantum_backprop", *bounds) else "counted"
+    too_large = "" if simulated else _too_large(cost, machine)
+    return MethodCost(name, cost, simulated, seconds, classical, (seconds + classical) * repeats, basis, too_large)
+
+
+def _order(name: str, seconds: float) -> tuple[float, bool]:
+    """The cheapest first; ties go to the method that everybody has."""
+    return float(f"{seconds:.2e}"), name != "parameter_shift"
+
+
+def _too_large(cost: Cost, machine: HardwareModel) -> str:
+    if machine.qubits is not None and cost.qubits > machine.qubits:
+        return f"needs {short(cost.qubits)} qubits, {machine.name} has {machine.qubits}"
+    return ""
+
+
+def _names(methods: Iterable[str] | None) -> list[str]:
+    if methods is None:
+        return list(COSTS)
+    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    for name in names:
+        if name == "carleman":
+            raise QupropError("carleman trains classical networks; plan one by its name, as in quprop plan mlp")
+        if name not in COSTS:
+            raise QupropError(f"unknown method {name!r}: {nearest(str(name), COSTS)}")
+    if not names:
+        raise QupropError(f"methods must name one method at least, got none; known names are {', '.join(COSTS)}")
+    return names
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity."""
+    return "infinite" if isinstance(value, float) and math.isinf(value) else value

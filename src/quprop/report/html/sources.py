@@ -1,0 +1,264 @@
+"""What lies at a path: which kind of result, its content as far as it can be read, and what could not be."""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError
+
+MOST_FOLDERS = 60  # looked into below one that is no run itself
+STILL = 60.0  # seconds without a change, after which a run counts as ended where locks cannot be seen
+
+
+@dataclass
+class Source:
+    """One result. kind: of `KINDS`, or "training" for a run folder; data: file name -> content."""
+
+    path: Path
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    going: bool = False
+
+    def name(self, file: str) -> str:
+        """How the report calls a file of it."""
+        return str(self.path / file) if self.path.is_dir() else str(self.path)
+
+
+def _has(*keys: str) -> Any:
+    return lambda d: all(k in d for k in keys)
+
+
+def _all_have(key: str) -> Any:
+    return lambda d: bool(d) and all(isinstance(v, dict) and key in v for v in d.values())
+
+
+# What a JSON object is, by its keys; the first that fits. `quprop ... --json` writes all of them but "sweep", which is
+# `SweepLog.as_dict()`, and "model", which is `Model.save`'s.
+KINDS: dict[str, Any] = {
+    "model": lambda d: d.get("format") == "quprop-model",
+    "sweep": _has("eps", "layers"),
+    "plan": lambda d: ("methods" in d and "steps" in d and "value" not in d) or d.get("by") == "formula",
+    "comparison": _has("methods", "value", "precision"),
+    "scaling": _has("fits", "rows"),
+    "experiment": _has("experiment", "findings"),
+    "figure2": _has("seconds_per_primitive", "parameters"),
+    "carleman_analysis": _has("spectrum", "verdict"),
+    "carleman_training": _has("blocks", "reuploads"),
+    "summary": _has("problem", "status", "loss"),
+    "claims": lambda d: _all_have("claim")(d) or _all_have("statement")(d) or isinstance(d.get("claims"), list),
+}
+
+
+def recognise(data: Any) -> str | None:
+    if isinstance(data, list) and data and all(isinstance(e, dict) and {"formula", "counted"} <= set(e) for e in data):
+        return "plan"  # --check
+    if not isinstance(data, dict):
+        return None
+    return next((kind for kind, fits in KINDS.items() if fits(data)), None)
+
+
+def find(path: Path) -> tuple[list[Source], list[str]]:
+    """All results at `path`: a run folder, a JSON file, or a folder that holds some, looked through to two levels; and
+    a sentence for each that was meant to be one and cannot be read."""
+    if not path.exists():
+        return [], [f"{path} does not exist: give a run folder or a JSON file that quprop wrote"]
+    if path.is_file():
+        return _file(path)
+    found, notes = _folder(path)
+    if found or notes:
+        return found, notes
+    below = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))[:MOST_FOLDERS]
+    below += [p for b in below for p in sorted(b.iterdir()) if p.is_dir() and not p.name.startswith(".")][:MOST_FOLDERS]
+    for folder in below:
+        more, said = _folder(folder, quiet=True)
+        found, notes = found + more, notes + said
+    if not found and not notes:
+        notes.append(
+            f"{path} holds nothing that quprop wrote (no run.toml, rows.jsonl or known JSON): give a run folder, such "
+            "as runs/digits"
+        )
+    return found, notes
+
+
+def _folder(path: Path, quiet: bool = False) -> tuple[list[Source], list[str]]:
+    if (path / "run.toml").exists() or (path / "metrics.jsonl").exists():
+        return [training(path)], []
+    found: list[Source] = []
+    notes: list[str] = []
+    files = sorted(path.glob("*.json"))
+    if (path / "rows.jsonl").exists():
+        found.append(scaling(path))
+        files = [f for f in files if f.name != "summary.json"]
+    for file in files:
+        more, said = _file(file, foreign_too=False)
+        found, notes = found + more, notes + said
+    return found, notes
+
+
+def _file(path: Path, foreign_too: bool = True) -> tuple[list[Source], list[str]]:
+    if path.name in ("run.toml", "metrics.jsonl", "checkpoint.npz", "rows.jsonl") or (
+        path.name == "summary.json" and (path.parent / "run.toml").exists()
+    ):
+        return _folder(path.parent)
+    data, problem = read_json(path)
+    if problem:
+        return [], [problem]
+    kind = recognise(data)
+    if kind is None:
+        said = (
+            f"{path} is JSON, but no result that quprop writes: give what `--json FILE` of a quprop command or a run "
+            "folder holds"
+        )
+        return [], [said] if foreign_too else []
+    return [Source(path, kind, {path.name: data})], []
+
+
+def read_json(path: Path) -> tuple[Any, str]:
+    """The content, or a sentence why there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        return None, f"{path} cannot be read ({error.strerror}): give a file or folder that you may read"
+    except UnicodeDecodeError:
+        return None, f"{path} is not text: give a JSON file that quprop wrote, or a run folder"
+    try:
+        return json.loads(text), ""
+    except ValueError as error:
+        cut = f"{error}" if text.rstrip().endswith(("}", "]")) else "it was cut short"
+        return None, f"{path} is no readable JSON ({cut}): make it again with the command that wrote it"
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a JSON-lines file; lines that are none are left out, with a sentence."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return [], [f"{path} cannot be read ({error.strerror}): what it holds is missing here"]
+    rows, bad = [], []
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError
+            rows.append(row)
+        except ValueError:
+            if number < len(lines):  # an unfinished last line is one that is being written
+                bad.append(number)
+    if bad:
+        which = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, the first of them {bad[0]},"
+        return rows, [f"{which} of {path} cannot be read: the figures leave it out"]
+    return rows, []
+
+
+# -- folders that grow ------------------------------------------------------------------------------------------------
+
+
+def training(path: Path) -> Source:
+    """A run folder (`quprop.runs`), whatever of it is there."""
+    source = Source(path, "training")
+    try:
+        source.data["run.toml"] = tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        source.notes.append(f"{path / 'run.toml'} is missing: the settings of this run are not known")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        source.notes.append(f"{path / 'run.toml'} cannot be read ({error}): the settings of this run are not known")
+    if (path / "metrics.jsonl").exists():
+        rows, said = read_lines(path / "metrics.jsonl")
+        good = [r for r in rows if isinstance(r.get("step"), int) and isinstance(r.get("loss"), int | float)]
+        if len(good) < len(rows):
+            said.append(f"{len(rows) - len(good)} lines of {path / 'metrics.jsonl'} have no step and loss: left out")
+        source.data["metrics.jsonl"] = good
+        source.notes += said
+    if (path / "summary.json").exists():
+        data, problem = read_json(path / "summary.json")
+        if isinstance(data, dict):
+            source.data["summary.json"] = data
+        else:
+            source.notes.append(problem or f"{path / 'summary.json'} is no summary of a run: left out")
+    meta, problem = _checkpoint(path / "checkpoint.npz")
+    if meta is not None:
+        source.data["checkpoint.npz"] = meta
+    if problem:
+        source.notes.append(problem)
+    source.going = _going(path, "metrics.jsonl", "summary.json")
+    return source
+
+
+def _checkpoint(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """{"meta": ...} of a checkpoint; its arrays stay where they are."""
+    if not path.exists():
+        return None, ""
+    try:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            meta = json.loads(file["meta"].tobytes())
+            params = {key: list(file[key].shape) for key in file.files if key.startswith("params/")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        return None, f"{path} is no readable checkpoint ({type(error).__name__}): it was cut or is of another program"
+    if not isinstance(meta, dict) or meta.get("format") != "quprop-checkpoint":
+        return None, f"{path} is no checkpoint of quprop: left out"
+    return {"meta": meta, "params": params}, ""
+
+
+def scaling(path: Path) -> Source:
+    """The folder of `quprop scaling`; without summary.json, the rows so far."""
+    source = Source(path, "scaling")
+    rows, source.notes = read_lines(path / "rows.jsonl")
+    source.data["rows.jsonl"] = rows
+    if (path / "summary.json").exists():
+        data, problem = read_json(path / "summary.json")
+        if recognise(data) == "scaling":
+            source.data["summary.json"] = data
+        else:
+            source.notes.append(problem or f"{path / 'summary.json'} is no summary of a sweep: left out")
+    source.going = _going(path, "rows.jsonl", "summary.json")
+    return source
+
+
+def _going(path: Path, growing: str, last: str) -> bool:
+    """Whether a process still writes into the folder: it holds a lock on the growing file. Only looked at, never taken:
+    a lock held even for a moment could turn away a run that resumes just then."""
+    file = path / growing
+    try:
+        inode, changed = file.stat().st_ino, file.stat().st_mtime
+    except OSError:
+        return False
+    try:
+        held = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+        # 1: FLOCK ADVISORY WRITE pid device:inode start end
+        if any(w[1] == "FLOCK" and w[5].rsplit(":", 1)[-1] == str(inode) for w in held if len(w) > 5):
+            return True
+        return not (path / last).exists() and time.time() - changed < 5.0  # between the last step and the summary
+    except OSError:  # no such list on this system
+        return not (path / last).exists() and time.time() - changed < STILL
+
+
+def newest_change(paths: Iterable[Path], besides: Path) -> float:
+    """When anything of the results was last written, in seconds since the epoch; the report itself does not count."""
+    latest = 0.0
+    for path in paths:
+        for place in [path, *(path.rglob("*") if path.is_dir() else ())]:
+            with suppress(OSError):  # gone since
+                if place.is_file() and place.resolve() != besides.resolve():
+                    latest = max(latest, place.stat().st_mtime)
+    return latest
+
+
+def one_at_least(found: list[Source], notes: list[str]) -> None:
+    """Refuse when there is nothing to make a report of."""
+    if not found:
+        raise QupropError("; ".join(notes) if notes else "give a run folder or a JSON file that quprop wrote")

@@ -1,0 +1,154 @@
+"""The experiments of the Carleman system: each shows what it claims, at its quick size."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from quprop.carleman.convergence import error_against_order, toy
+from quprop.carleman.experiments import EXPERIMENTS, scaling, spectra
+from quprop.carleman.experiments.order import sentence
+from quprop.carleman.history import HistorySystem
+from quprop.carleman.spectrum import exact_spectrum
+
+torch_warning = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Quick results by name, each run once."""
+    found = {}
+
+    def of(name):
+        if name not in found:
+            found[name] = EXPERIMENTS[name].run(True, 0, lambda done, total, what: None)
+        return found[name]
+
+    return of
+
+
+def test_every_experiment_has_a_file_a_claim_and_a_source():
+    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling"]
+    assert list(EXPERIMENTS) == names
+    for name, experiment in EXPERIMENTS.items():
+        assert importlib.import_module(f"quprop.carleman.experiments.{name}").EXPERIMENT is experiment
+        assert experiment.claim.endswith(".") and experiment.source and experiment.minutes > 0
+
+
+@pytest.mark.parametrize("name", ["order", "euler", "kappa", "queries", "burgers", "scaling"])
+def test_results_are_drawn_and_put_into_words(measured, name):
+    result = measured(name)
+    assert EXPERIMENTS[name].draw(result).startswith(b"\x89PNG")
+    assert result["findings"] and all(isinstance(text, str) for text in result["findings"])
+
+
+def test_the_error_falls_as_proved_inside_the_radius_and_not_far_outside(measured):
+    rows = {r.get("R", r.get("start")): r for r in measured("order")["rows"]}
+    for ratio in (0.3, 0.6, 0.9):
+        row = rows[ratio]
+        assert row["bound"] == pytest.approx([ratio**n for n in row["orders"]])  # (rho/Gamma)^N, rho = 1, Gamma = 1/R
+        assert np.all(np.array(row["error"]) <= row["bound"])
+        assert np.all(np.diff(row["error"]) < 0)
+    assert rows[6.0]["bound"] is None and min(rows[6.0]["error"]) > 0.1
+    assert rows["near start"]["error"][-1] < 1e-2 * rows["near start"]["error"][0]
+    assert rows["far start"]["error"][-1] > rows["far start"]["error"][0]
+    assert "does not converge" in sentence(rows[6.0]) and "bound holds" in sentence(rows[0.6])
+    assert "BROKEN" in sentence(rows[0.6] | {"bound": [1e-9] * 5})
+
+
+def test_only_the_exact_blocks_pass_the_plateau(measured):
+    exact, euler = measured("euler")["error"]["discrete"], measured("euler")["error"]["euler"]
+    assert exact[-1] < 1e-2 * euler[-1]
+    assert euler[-1] == pytest.approx(euler[2], rel=0.2)
+    for row in EXPERIMENTS["euler"].run(False, 0, lambda *_: None)["by_rate"]:
+        assert row["euler"][-1] == pytest.approx(0.021 * row["rate"], rel=0.15)  # eta^2 a step in 6/eta steps
+
+
+def test_the_flow_is_the_published_one_and_its_error_falls(measured):
+    result = measured("burgers")
+    assert result["R"] == pytest.approx(43.59, abs=5e-3)
+    assert result["error"][0] > 1.8 * result["error"][1]
+    largest = [max(c) for c in result["courses"]]
+    assert largest == pytest.approx(result["error"], rel=1e-2)  # 61 of all times
+
+
+def test_counted_queries_are_the_formula_and_states_within_eps(measured):
+    rows = measured("queries")["rows"]
+    assert {r["system"] for r in rows} == {"random", "history, T = 2", "history, T = 4"}
+    for row in rows:
+        assert row["error"] <= row["asked"], row
+        assert 0 <= row["queries"] - row["formula"] <= (2 * row["kappa"] if row["solver"] == "adiabatic" else 0), row
+    assert measured("queries")["exponents"]["optimal"] == pytest.approx(1, abs=0.02)
+
+
+def test_the_exponents_of_the_three_protocols(measured):
+    slopes = {name: found["slope"] for name, found in measured("scaling")["exponents"].items()}
+    for case in (scaling.FULLY, scaling.ALMOST):
+        for protocol, theory in zip(scaling.PROTOCOLS, scaling.THEORY[case], strict=True):
+            assert slopes[f"{case}, {protocol}"] == pytest.approx(theory, abs=0.25), (case, protocol)
+    assert abs(slopes["fully dissipative, kappa_plain"]) < 0.2
+    assert slopes["self-coupled mode, kappa_idle"] > slopes["almost dissipative, kappa_idle"] + 0.5
+
+
+def test_the_almost_dissipative_mode_grows_by_one_part_in_the_number_of_steps():
+    for case, growth in ((scaling.FULLY, 0.8), (scaling.ALMOST, 1 + 1 / 50), (scaling.COUPLED, 1 + 1 / 50)):
+        step, _ = scaling.block(case, 50)
+        assert np.abs(np.linalg.eigvalsh(step.matrix(1).toarray())).max() == pytest.approx(growth)
+    step, start = scaling.block(scaling.ALMOST, 50)
+    neutral = np.linalg.eigh(step.matrix(1).toarray())[1][:, -1]
+    assert neutral @ step.matrix(2).toarray() @ np.kron(neutral, neutral) == pytest.approx(0, abs=1e-12)
+    assert error_against_order(step, start, [2], 50)[0].relative < 0.05
+    step, _ = scaling.block(scaling.COUPLED, 50)
+    assert abs(neutral @ step.matrix(2).toarray() @ np.kron(neutral, neutral)) == pytest.approx(0.25)
+
+
+def test_the_self_coupled_mode_has_a_jordan_block_between_levels():
+    """M = [[1, g], [0, 1]] for one neutral parameter: ||M^t|| grows as g t, so kappa as T^2."""
+    step, _ = toy(0.2)
+    quadratic = 0.25
+    one = type(step)(np.zeros(1), {1: (np.array([[0]]), np.eye(1)), 2: (np.array([[0, 0]]), np.array([[quadratic]]))})
+    kappas = [HistorySystem(one, np.ones(1), 2, t, scale=1.0).condition().kappa for t in (50, 100, 200)]
+    assert np.log2(np.divide(kappas[1:], kappas[:-1])) == pytest.approx([2, 2], abs=0.1)
+
+
+def test_findings_of_spectra_say_what_the_numbers_say():
+    """Two modes, +1 and -1, at eta = 0.1: the proxy falls until the growing one weighs more, and an upload restarts."""
+    course = [exact_spectrum(np.array([1.0, 1.0, -1.0]))] * 4
+    made = {
+        "steps": [0, 5, 40, 60],
+        "uploads": [0],
+        "positive": [2 / 3],
+        "negative": [1 / 3],
+        "proxy": {"running": {"values": [0.9, 0.8, 2.0, 14.0]}},
+        "accuracy": [0.5] * 4,
+        "zeros": [0.9] * 4,
+    }
+    text = " ".join(spectra._findings(made, 3, course, 0.1))
+    assert "2 times the negative" in text and "least 0.8000 after 5 steps" in text
+    assert f"{(13.2 / 1.2) ** (1 / 20) - 1:.1%} a step (eta |l_min| there: 10.0%, 10.0%)" in text
+
+
+@torch_warning
+@pytest.mark.slow
+def test_pruning_is_undone_and_restored_along_training(measured):
+    pytest.importorskip("torch")
+    assert EXPERIMENTS["spectra"].draw(measured("spectra")).startswith(b"\x89PNG")
+    result = measured("spectra")["runs"][0]
+    steps, zeros = np.array(result["steps"]), np.array(result["zeros"])
+    running = np.array(result["proxy"]["running"]["values"])
+    for upload in result["uploads"]:
+        block = np.flatnonzero((steps >= upload) & (steps < upload + result["size"]["every"]))
+        assert zeros[block[0]] > 0.7 > 0.2 > zeros[block[1]]
+        assert running[block[0]] < 1 and running[block[1]] < running[block[0]]
+    assert result["positive"][0] > result["negative"][0]
+
+
+@torch_warning
+@pytest.mark.slow
+def test_training_in_the_papers_rhythm_follows_plain_descent(measured):
+    pytest.importorskip("torch")
+    result = measured("training")
+    assert result["reuploads"] == 2 and len(result["blocks"]) == 3
+    assert max(result["relative_error"]) < 0.05
+    assert result["twin_accuracy"] == pytest.approx(result["accuracy"], abs=0.03)
+    assert EXPERIMENTS["training"].draw(result).startswith(b"\x89PNG")

@@ -1,0 +1,360 @@
+"""OpenQASM in and out: round trips, gates against textbook matrices and Qiskit's readers, and malformed programs."""
+
+import re
+
+import dense
+import numpy as np
+import pytest
+from cases import CASES, random_circuit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import quprop as qpr
+from quprop.errors import QupropError
+from quprop.gates import GATES
+from quprop.hybrid import qasm_gates
+from quprop.hybrid.qasm import from_qasm, to_qasm
+
+pytest.importorskip("openqasm3")
+pytest.importorskip("antlr4")
+
+TWO = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+THREE = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
+FROM_AMPLITUDES = {"amplitude_state", "encoded_state", "encoded_and_rotated"}
+
+
+def values(circuit, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-3, 3, circuit.n_params), rng.uniform(-3, 3, circuit.n_inputs)
+
+
+def apart(psi, phi):
+    """How far two states are from equal up to a phase: the norm of the difference after the best phase."""
+    overlap = np.vdot(phi, psi)
+    return np.abs(psi - overlap / abs(overlap) * phi).max()
+
+
+def unitary(circuit, theta=(), x=()):
+    """The circuit's matrix (2^n, 2^n), column by column."""
+    n = circuit.n_qubits
+    columns = []
+    for j in range(2**n):
+        twin = qpr.Circuit(n, j)
+        twin.vectors.update(circuit.vectors)
+        columns.append(dense.final_state(twin.append(circuit), theta, x))
+    return np.stack(columns, axis=1)
+
+
+def same_unitary(a, b, theta=(), x=()):
+    left, right = unitary(a, theta, x), unitary(b, theta, x)
+    return np.abs(left - np.trace(right.conj().T @ left) / len(left) * right).max()
+
+
+# Round trips ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_unitary_and_the_names_survive_a_round_trip(seed):
+    circuit = random_circuit(seed, 3 + seed % 2, 60)
+    back = from_qasm(to_qasm(circuit))
+    assert list(back.vectors.items()) == list(circuit.vectors.items())
+    assert same_unitary(circuit, back, *values(circuit, seed)) < 1e-12
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - FROM_AMPLITUDES))
+def test_all_test_circuits_survive_in_both_versions(name):
+    circuit = CASES[name].circuit
+    theta, x = values(circuit)
+    psi = dense.final_state(circuit, theta, x)
+    three, two = from_qasm(to_qasm(circuit)), from_qasm(to_qasm(circuit, 2, theta=theta, x=x))
+    assert list(three.vectors.items()) == list(circuit.vectors.items())
+    assert apart(psi, dense.final_state(three, theta, x)) < 1e-12
+    assert two.n_params == 0 and apart(psi, dense.final_state(two, ())) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["all_gates", "products_of_angles", "unused_parameters", "inputs", "constant_angles"])
+def test_circuits_of_named_gates_come_back_equal(name):
+    circuit = CASES[name].circuit
+    assert from_qasm(to_qasm(circuit)) == circuit
+
+
+def test_a_pauli_rotation_comes_back_as_one_and_floats_come_back_exact():
+    t = qpr.params("t", 3)
+    circuit = qpr.Circuit(4).rotation("X0 Y2 Z3", t[2] / 3 + 1e-17).rotation("Z1 Z2", 0.1 * t[0] * t[1] ** 2 - 1e22)
+    back = from_qasm(to_qasm(circuit))
+    assert back.operations[0] == circuit.operations[0]
+    assert qpr.Model(back, "Z0") == qpr.Model(circuit, "Z0")
+
+
+def test_arrays_come_back_as_well_and_a_gate_s_name_is_refused_for_one():
+    a, b = qpr.params("a", 3), qpr.inputs("data", 2)
+    circuit = qpr.Circuit(2).rx(b[1] * a[2], 0).ry(a[0], 1)
+    text = to_qasm(circuit, arrays=True)
+    assert "input array[float[64], 3] a;" in text and "@quprop.data\ninput array[float[64], 2] data;" in text
+    assert from_qasm(text) == circuit
+    with pytest.raises(QupropError, match="'x' is the name of a gate"):
+        to_qasm(qpr.Circuit(1).rx(qpr.inputs("x", 1)[0], 0), arrays=True)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def test_theta_follows_the_order_of_declaration():
+    program = THREE + "input float b; input float[64] a_0; input angle a_1; input float c_0; input float a_2; qubit q;"
+    circuit = from_qasm(program + "rx(b) q; ry(a_0 - 2*a_1) q; rz(c_0*a_2) q;")
+    assert circuit.layout(0) == (("b", 1), ("a", 2), ("c", 1), ("a_2", 1))
+    theta = np.array([0.3, 1.1, -0.4, 0.7, 2.0])
+    expected = qpr.Circuit(1).rx(0.3, 0).ry(1.1 + 0.8, 0).rz(1.4, 0)
+    assert apart(dense.final_state(circuit, theta), dense.final_state(expected, ())) < 1e-14
+
+
+def test_inputs_are_data_by_annotation_or_by_name():
+    program = "input float w; @quprop.data\ninput array[float[64], 2] pixel; qubit q; U(w, pixel[0], pixel[-1]) q;"
+    circuit = from_qasm(program)
+    assert (circuit.layout(0), circuit.layout(1)) == ((("w", 1),), (("pixel", 2),))
+    assert from_qasm(program.replace("@quprop.data\n", ""), inputs="pixel") == circuit
+    with pytest.raises(QupropError, match="inputs='pixels' names no input of the program; did you mean 'pixel'"):
+        from_qasm(program, inputs=["pixels"])
+
+
+def _matrix(gate, n):
+    out = np.eye(2**n) * np.exp(1j * gate.phase.constant)
+    for string, angle in gate.turns:
+        a = angle.constant / 2
+        out = (np.cos(a) * np.eye(2**n) - 1j * np.sin(a) * dense.pauli_matrix(string, n)) @ out
+    return out
+
+
+@pytest.mark.parametrize("name", list(GATES))
+def test_exact_gates_are_the_textbook_s_with_their_phase_under_controls_too(name):
+    spec = GATES[name]
+    n = spec.n_qubits
+    angles = np.random.default_rng(n).uniform(-3, 3, spec.n_angles)
+    book = dense.FIXED[name] if name in dense.FIXED else dense.TURNING[name](*map(np.asarray, angles), xp=np)
+    gate = qasm_gates.exact(name, tuple(map(qpr.Angle, angles)), tuple(range(n))[::-1])  # the book's order
+    assert np.abs(_matrix(gate, n) - book).max() < 1e-14
+    assert np.abs(_matrix(qasm_gates.inverse(gate), n) - book.conj().T).max() < 1e-14
+    for on in (0, 1):
+        wide = np.eye(2 ** (n + 1), dtype=complex)
+        half = slice(2**n, None) if on else slice(0, 2**n)
+        wide[half, half] = book
+        assert np.abs(_matrix(qasm_gates.controlled(gate, n, on), n + 1) - wide).max() < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("ctrl @ x q[0], q[1];", qpr.Circuit(3).cx(0, 1)),
+        ("ctrl(2) @ x q;", None),
+        ("ctrl(2) @ x q[2], q[0], q[1];", qpr.Circuit(3).ccx(2, 0, 1)),
+        ("negctrl @ x q[0], q[1];", qpr.Circuit(3).x(0).cx(0, 1).x(0)),
+        ("inv @ ctrl @ t q[0], q[1];", qpr.Circuit(3).cp(-np.pi / 4, 0, 1)),
+        ("ctrl @ inv @ pow(3) @ rz(0.2) q[0], q[1];", qpr.Circuit(3).crz(-0.6, 0, 1)),
+        ("pow(0.5) @ x q[0]; pow(2) @ h q[1]; pow(-1) @ s q[2];", qpr.Circuit(3).sx(0).sdg(2)),
+        ("ctrl @ gphase(0.7) q[1];", qpr.Circuit(3).p(0.7, 1)),
+        ("gate g(a) r, s { rx(2*a) r; gphase(a); cx r, s; } ctrl @ g(0.3) q[2], q[0], q[1];",
+         qpr.Circuit(3).crx(0.6, 2, 0).p(0.3, 2).ccx(2, 0, 1)),
+        ("h q; cz q[0], q[1:2];", qpr.Circuit(3).h(0).h(1).h(2).cz(0, 1).cz(0, 2)),
+        ("let a = q[2] ++ q[0]; cx a[0], a[1];", qpr.Circuit(3).cx(2, 0)),
+        ("let a = q[2:-1:0]; cx a[0], a[2]; x q[{0, 1}];", qpr.Circuit(3).cx(2, 0).x(0).x(1)),
+        ("for int i in [0:2] { rx(i * pi / 7) q[i]; if (i > 1) { h q[0]; } }",
+         qpr.Circuit(3).rx(np.pi / 7, 1).rx(2 * np.pi / 7, 2).h(0)),
+        ("const int n = 2; float w = 0.5; w += n; rz(w ** n) q[n]; ry(sin(w) / 3) q[-1];",
+         qpr.Circuit(3).rz(6.25, 2).ry(np.sin(2.5) / 3, 2)),
+        ("cu3(0.1, 0.2, 0.3) q[0], q[1];", qpr.Circuit(3).rz(0.05, 1).p(0.25, 0).cx(0, 1)
+         .u(-0.05, 0, -0.25, 1).cx(0, 1).u(0.05, 0.2, 0, 1)),
+        ("bit[3] c; reset q; h q[1]; barrier q; delay[5ns] q[0]; c = measure q; c[0] = measure q[0];",
+         qpr.Circuit(3).h(1)),
+    ],
+)  # fmt: skip
+def test_the_language_s_forms_mean_what_they_say(program, expected):
+    if expected is None:
+        with pytest.raises(QupropError, match=r"^line 3, column \d+: "):
+            from_qasm(THREE + "qubit[3] q; " + program)
+        return
+    found = from_qasm(THREE + "qubit[3] q; " + program)
+    assert same_unitary(found, expected) < 1e-13
+
+
+def test_version_2_has_its_power_its_built_ins_and_its_measurements():
+    program = TWO + "qreg q[2]; creg c[2]; rx(2^3/7) q[0]; ry(-ln(2)) q[1]; measure q -> c;"
+    assert from_qasm(program) == qpr.Circuit(2).rx(8 / 7, 0).ry(-np.log(2), 1)
+    plain = "OPENQASM 2.0; qreg q[2]; gate a(x) p, r { U(x,0,0) p; CX p, r; } a(0.3) q[1], q[0];"
+    assert from_qasm(plain) == qpr.Circuit(2).u(0.3, 0, 0, 1).cx(1, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_qiskit_reads_what_is_written_and_agrees(seed):
+    qasm2, qasm3 = pytest.importorskip("qiskit.qasm2"), pytest.importorskip("qiskit.qasm3")
+    pytest.importorskip("qiskit_qasm3_import")
+    from qiskit.quantum_info import Statevector
+
+    circuit = random_circuit(seed, 4, 80)
+    theta, x = values(circuit, seed)
+    psi = dense.final_state(circuit, theta, x)
+    program = qasm3.loads(to_qasm(circuit))
+    named = {f"theta_{k}": v for k, v in enumerate(theta)} | {f"x_{k}": v for k, v in enumerate(x)}
+    bound = program.assign_parameters({p: named[p.name] for p in program.parameters})
+    assert apart(psi, Statevector(bound).data) < 1e-12
+    assert apart(psi, Statevector(qasm2.loads(to_qasm(circuit, 2, theta=theta, x=x))).data) < 1e-12
+
+
+LONG = (
+    "rccx q[0],q[1],q[2]; c3x q[0],q[1],q[2],q[3]; c4x q[0],q[1],q[2],q[3],q[4]; c3sqrtx q[0],q[1],q[2],q[3];"
+    "cswap q[0],q[1],q[2]; ch q[0],q[2]; csx q[0],q[1]; cu(0.1,0.2,0.3,0.4) q[0],q[1]; cu3(0.1,0.2,0.3) q[1],q[0];"
+    "cu1(0.2) q[1],q[2]; u2(0.1,0.2) q[0]; u0(1) q[1]; rxx(0.2) q[0],q[1]; rzz(0.3) q[1],q[2]; sxdg q[0]; id q[2];"
+)
+
+
+def test_the_libraries_gates_are_qiskit_s():
+    qasm2 = pytest.importorskip("qiskit.qasm2")
+    from qiskit.quantum_info import Statevector
+
+    program = TWO + "qreg q[5]; h q; t q; rx(0.3) q;" + LONG + "h q; t q; ry(0.4) q;"
+    theirs = qasm2.loads(program, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+    assert apart(dense.final_state(from_qasm(program), ()), Statevector(theirs).data) < 1e-12
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "place", "sentence"),
+    [
+        ("qubit[2] q;\nh q[0]\ncx q[0], q[1];", (5, 1), "';' is missing before 'cx'"),
+        ("qubit[2] q;\n  hh q[0];", (4, 3), "there is no gate 'hh'"),
+        ("qubit[2] q;\nx q[2];", (4, 3), "index 2 is beyond the register, which has qubits 0 to 1"),
+        ("qubit[2] q;\ncx q[0], q[0];", (4, 1), "different qubits"),
+        ("qubit[2] q; qubit[3] r;\ncx q, r;", (4, 1), "equally long, got 2 and 3"),
+        ("qubit q;\nrx(0.1, 0.2) q;", (4, 1), "rx takes 1 angle and 1 qubit, got 2 and 1"),
+        ("input float a; qubit q;\nrx(sin(a)) q;", (4, 4), "polynomials of the inputs"),
+        ("input float a; qubit q;\nrx(1 / a) q;", (4, 4), "polynomials of the inputs"),
+        ("input int a; qubit q;", (3, 1), "type float or angle"),
+        ("qubit q; bit c;\nc = measure q;\nx q;", (5, 1), "measured in line 4"),
+        ("qubit[2] q; bit c;\nc = measure q[0];\nif (c == 1) { x q[1]; }", (5, 5), "measured bits"),
+        ("qubit q;\nx q;\nreset q;", (5, 1), "reset"),
+        ("qubit q;\nwhile (true) { x q; }", (4, 1), "control flow"),
+        ("def f(qubit a) { x a; }\nqubit q;", (3, 1), "define a gate instead"),
+        ('include "mine.inc";\nqubit q;', (3, 1), "paste the file's text"),
+        ("x $0;", (3, 3), "hardware qubits"),
+        ("qubit q;\nrx(0.1 + w) q;", (4, 10), "'w' is declared nowhere"),
+        ("qubit q;\nrx(1e308 * 10.0) q;", (4, 4), "too large"),
+        ("qubit q;\nrx(1 / 0) q;", (4, 4), "no value"),
+        ("qubit[1000000000] q;", (3, 1), "65,536"),
+        ("qubit q;\nfor int i in [0:1000000000] { x q; }", (4, 1), "more than 10,000 gates"),
+        ("qubit q;\npow(1000000000000) @ h q;", (4, 1), "more than 10,000 gates"),
+        ("gate g a { g a; }\nqubit q;\ng q;", (3, 12), "themselves"),
+        ("gate h a { x a; }", (3, 1), "defined already"),
+        ("qubit q; qubit q;", (3, 10), "is declared twice; rename it"),
+        ("bit c;", (1, 1), "declares no qubits"),
+        ("qubit q;\nrx(" + "(" * 200 + "1" + ")" * 200 + ") q;", (4, 103), "nested more than 100 deep"),
+        ("qubit q;\nrx(" + "-" * 1500 + "1) q;", None, "nested too deeply"),
+        ("qubit q;\nrx(" + "1+" * 1500 + "1) q;", None, "nested too deeply"),
+        ("input array[float[64], 1000000000000] a; qubit q;", (3, 1), "4,194,304"),
+        ("input float a; qubit q;\nrx((a + 1) ** 1000000) q;", (4, 4), "degree 32"),
+        ("input array[float[64], 100] a; qubit q; "
+         "rx((" + "+".join(f"a[{k}]" for k in range(100)) + ") ** 8) q;", None, "10,000 terms"),
+        ("@quprop.data\ninput float a_0; input float a_1; qubit q;", (4, 18), "annotate them alike"),
+        ("qubit q;\n\x00", (4, 1), "not OpenQASM"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_with_its_line_and_column(program, place, sentence):
+    with pytest.raises(QupropError) as caught:
+        from_qasm(THREE + program, max_gates=10_000)
+    text = str(caught.value)
+    assert sentence in text, text
+    found = re.match(r"line (\d+), column (\d+): ", text)
+    assert found and "\n" not in text, text
+    assert place is None or (int(found[1]), int(found[2])) == place, text
+
+
+def test_a_program_without_its_include_is_told_so():
+    with pytest.raises(QupropError, match=r'line 1, column 10: the gate h is defined nowhere; add include "stdgates'):
+        from_qasm("qubit q; h q;")
+    with pytest.raises(QupropError, match=r"OpenQASM 2 and 3 are read, got version 1\.0"):
+        from_qasm("OPENQASM 1.0;")
+    with pytest.raises(QupropError, match="takes the program's text, got int"):
+        from_qasm(3)
+
+
+def test_what_cannot_be_written_is_refused():
+    with pytest.raises(QupropError, match="pass theta=, 2 numbers"):
+        to_qasm(qpr.Circuit(1).rx(qpr.params("a", 2)[0], 0), 2)
+    with pytest.raises(QupropError, match="this circuit from amplitudes"):
+        to_qasm(CASES["encoded_state"].circuit)
+    with pytest.raises(QupropError, match="version is 2 or 3, got 4"):
+        to_qasm(qpr.Circuit(1), 4)
+    with pytest.raises(QupropError, match="leave theta and x out"):
+        to_qasm(qpr.Circuit(1), theta=[1.0])
+
+
+SEEDS = [
+    THREE
+    + """@quprop.data
+input float[64] x_0;
+input array[float[64], 4] theta;
+gate foo(a, b) c, d { rz(a*2) c; cx c, d; gphase(b); ctrl @ ry(b-a) d, c; }
+const int n = 3; const float w = pi/2;
+qubit[3] q; qubit r; bit[3] c;
+let z = q[0:1] ++ q[2:2];
+h q; foo(theta[0]*x_0, 0.3) q[0], r;
+ctrl(2) @ negctrl @ x q[0], q[1], q[2], r;
+for int i in [0:2] { rx(theta[i]**2 + w*i) q[i]; pow(2) @ inv @ t z[i]; }
+if (n == 3) { u3(1,2,3) q[0]; } else { x r; }
+barrier q; c = measure q;
+""",
+    TWO
+    + """qreg q[5];
+creg c[2];
+gate a(x,y) p,r { U(x,0,y) p; CX p,r; barrier p,r; }
+h q; cu3(0.1,0.2,0.3) q[0],q[1]; c4x q[0],q[1],q[2],q[3],q[4];
+a(2^3/7, -sin(0.3)) q[0],q[1];
+measure q[0] -> c[0];
+""",
+]
+PIECES = ["\n", "\0"]
+PIECES += re.findall(
+    r"\S+",
+    """( ) [ ] { } ; , @ ctrl inv pow( negctrl q q[0] q[-1] 1e308 1e999 99999999999999999999 - * ** / % ^ ~ ! && == ++
+    : [0: int float input gate def measure -> = += while for in if else " ' // /* */ $0 pi sin( array[ #pragma @x cal
+    0x 1.5ns true U gphase( reset let qubit bit bool theta x_0 π é 🙂 box delay[ switch case durationof( sizeof( return
+    end; complex[float] 3im "0101" output extern **1000 << defcalgrammar OPENQASM 2.0""",
+)
+
+
+@st.composite
+def mutations(draw):
+    text = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        stop = min(len(text), start + draw(st.integers(0, 12)))
+        kind = draw(st.integers(0, 3))
+        piece = draw(st.sampled_from(PIECES)) if kind < 2 else text[start:stop] * draw(st.integers(0, 3))
+        text = text[:start] + piece + text[start if kind == 0 else stop :]
+    return text
+
+
+def only_our_errors(text):
+    try:
+        from_qasm(text, max_gates=2000)
+    except QupropError as error:
+        assert re.match(r"line \d+, column \d+: ", str(error)), str(error)
+
+
+@settings(max_examples=150)
+@given(mutations())
+def test_mutated_programs_never_crash(text):
+    only_our_errors(text)
+
+
+@settings(max_examples=100)
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=30).map(" ".join)))
+def test_random_text_never_crashes(text):
+    only_our_errors(text)
+
+
+@pytest.mark.slow
+@settings(max_examples=4000)
+@given(mutations())
+def test_many_mutated_programs_never_crash(text):
+    only_our_errors(text)

@@ -1,0 +1,479 @@
+"""The HTML report: numbers are the files' own, figures lose no extreme, bad input is a sentence, markup stays out."""
+
+import fcntl
+import json
+import math
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("jinja2", reason="the extra report")
+pytest.importorskip("plotly", reason="the extra report")
+
+import report_samples as samples
+
+import quprop as qpr
+from quprop.errors import QupropError
+from quprop.report.html import check_out, collect, render, write
+from quprop.report.html.drawing import circuit_svg, model_svg
+from quprop.report.html.figure import Curve, Figure
+from quprop.report.html.parts import Fields, readable, seconds
+from quprop.report.html.thin import thin
+from quprop.report.html.watch import watch
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return samples.everything(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def text(results):
+    return render(collect(results))
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return samples.Page(text)
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_number_is_what_its_source_says(page):
+    seen = {}
+    for element in page.all("data"):
+        source, value = element["data-source"], element["value"]
+        assert element["title"] == f"{value} – {source}"
+        if source.startswith("computed"):
+            seen["computed"] = seen.get("computed", 0) + 1
+            continue
+        found = samples.looked_up(source)
+        assert not isinstance(found, dict | list), source
+        same = json.loads(value) == found if isinstance(found, bool | int | float) else value == found
+        assert same, (source, value, found)
+        seen[Path(source.partition("#")[0]).name] = seen.get(Path(source.partition("#")[0]).name, 0) + 1
+    # Files that results were made of: none of them is without numbers.
+    for file in (
+        "summary.json",
+        "metrics.jsonl",
+        "checkpoint.npz",
+        "run.toml",
+        "compare.json",
+        "sweep.json",
+        "plan.json",
+    ):
+        assert seen[file] > 3, seen
+    for file in ("analysis.json", "training.json", "damage.json", "model.json", "claims.json"):
+        assert seen[file] > 0, seen
+
+
+def test_computed_numbers_name_what_they_are_computed_of(page):
+    """Those of the form `A / B` are recomputed from the files."""
+    quotients = 0
+    for element in page.all("data"):
+        match = re.fullmatch(r"computed: (\S+) / (\S+)", element["data-source"])
+        if match:
+            above, below = (samples.looked_up(source) for source in match.groups())
+            assert float(element["value"]) == above / below
+            quotients += 1
+    assert quotients >= 3
+
+
+def test_figures_hold_what_the_files_hold(page):
+    """All traces whose source is a file: y and, where it has one, x."""
+    compared = set()
+    for title, spec in page.figures().items():
+        for trace in spec["data"]:
+            horizontal = trace.get("orientation") == "h"
+            for axis, key in (("x" if horizontal else "y", "source"), ("x", "x_source")):
+                source = trace["meta"][key]
+                if not source or source.startswith("computed") or (horizontal and key == "x_source"):
+                    continue
+                found = samples.looked_up(source)
+                found = found if isinstance(found, list) else [found]
+                drawn = trace[axis]
+                if trace.get("mode") == "lines" and len(set(drawn)) == 1 and len(found) == 1:
+                    drawn = drawn[:1]  # a level
+                if "layers" in source and len(drawn) < len(found):
+                    assert set(drawn) <= set(found)  # of triggers alone
+                    continue
+                if horizontal or "scaling" in source:
+                    drawn, found = sorted(drawn), sorted(found)
+                if "exact" in source:
+                    found = [found[m] for m in samples.looked_up(trace["meta"]["x_source"])]
+                if trace["name"].startswith("proved"):
+                    found = found[: len(drawn)]
+                if horizontal:
+                    found = [v for v in found if v]
+                assert drawn == found, (title, trace["name"], source)
+                compared.add(title)
+    assert len(compared) >= 15, compared
+
+
+def test_numbers_read_well_and_keep_their_digits():
+    assert [readable(v) for v in (0.1234567, 12, 1234567, 3e-7, -2.5e12, 20_000_000, True)] == [
+        "0.12346", "12", "1,234,567", "3×10⁻⁷", "-2.5×10¹²", "2×10⁷", "yes",
+    ]  # fmt: skip
+    assert readable(math.inf) == "∞" and readable(math.nan) == "not a number"
+    assert seconds(1.6e13 * 3600) == "1.8×10⁹ years"
+    value = Fields("a.json", {"a": [{"b/c": 0.1}]}).at("a", 0).value("b/c")
+    assert value.source == "a.json#/a/0/b~1c" and value.exact == "0.1"
+
+
+# -- long runs --------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=300), st.integers(6, 60))
+def test_thinning_keeps_ends_and_extremes(values, most):
+    y = np.array(values)
+    kept = thin(y, most)
+    assert len(kept) <= max(most, 2) and (np.diff(kept) > 0).all() and {0, len(y) - 1} <= set(kept)
+    if not np.isnan(y).all():
+        assert np.nanmin(y[kept]) == np.nanmin(y) and np.nanmax(y[kept]) == np.nanmax(y)
+
+
+def test_each_bucket_keeps_its_own_extremes():
+    y = np.random.default_rng(0).normal(size=5000)
+    kept = set(thin(y, 102))
+    for part in np.split(np.arange(5000), 50):
+        assert {part[np.argmin(y[part])], part[np.argmax(y[part])]} <= kept
+
+
+def test_ten_thousand_steps_are_small_and_lose_no_spike(tmp_path):
+    loss = samples.long_run(tmp_path / "run")
+    size = write(collect([tmp_path / "run"]), tmp_path / "report.html")
+    assert size < 5_000_000
+    page = samples.Page((tmp_path / "report.html").read_text())
+    trace = page.figures()["Loss against steps"]["data"][0]
+    assert len(trace["y"]) <= 2000 and trace["y"] == [loss[x - 1] for x in trace["x"]]
+    assert {25.0, -9.0, loss[0], loss[-1]} <= set(trace["y"])
+    last = [e for e in page.all("data") if e["data-source"].endswith("metrics.jsonl#/9999/step")]
+    assert last and last[0]["value"] == "10000"
+    copies = page.figures()["Loss against copies"]["data"][0]
+    assert copies["x"][-1] == 370_000  # totals are not thinned
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_plotly_accepts_every_figure(page):
+    graph_objects = pytest.importorskip("plotly.graph_objects")
+    for title, spec in page.figures().items():
+        graph_objects.Figure(spec), title
+
+
+def test_the_page_needs_no_network(page, text):
+    for element in page.elements:
+        for name in ("src", "href", "srcset", "action", "data"):
+            value = element.get(name) or ""
+            assert value.startswith(("data:", "#")) or not value, element
+    policy = next(e["content"] for e in page.all("meta") if e.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'") and "http" not in policy
+    assert "@import" not in text and "url(" not in re.sub(
+        r'<script type="application/octet-stream".*?</script>', "", text
+    )
+
+
+def test_headings_landmarks_and_names(page):
+    levels = [int(e["tag"][1]) for e in page.elements if re.fullmatch("h[1-6]", e["tag"])]
+    assert levels[0] == 1 and levels.count(1) == 1
+    sections = page.all("section")
+    assert sections and all(e.get("aria-labelledby") for e in sections)
+    assert len(page.all("main")) == len(page.all("header")) == len(page.all("footer")) == len(page.all("nav")) == 1
+    ids = [e["id"] for e in page.elements if e.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(e["aria-labelledby"] in ids for e in page.elements if e.get("aria-labelledby"))
+    targets = [e["href"][1:] for e in page.all("a")]
+    assert set(targets) <= set(ids) and targets[0] == "main"
+    assert all(e.get("alt") for e in page.all("img"))
+    assert all(len(e["aria-label"]) > 30 for e in page.elements if e.get("class") == "plot")
+    assert all(e.get("tabindex") == "0" and e.get("aria-label") for e in page.elements if e.get("class") == "scroll")
+    assert all(e.get("scope") in ("col", "row") for e in page.all("th"))
+    assert page.all("html")[0]["lang"] == "en" and page.all("title")[0]["text"]
+
+
+def test_each_figure_has_its_numbers_as_a_table(page):
+    for figure in (e for e in page.all("figure") if e.get("class") == "chart"):
+        index = figure["id"].removeprefix("figure-")
+        assert any(e["tag"] == "details" and e.get("id") == f"numbers-{index}" for e in page.elements)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_have_contrast(theme):
+    """4.5 for text and 3 for curves, on the page and on panels (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    style = (Path(qpr.__file__).parent / "report" / "html" / "style.css").read_text()
+    rule = style.split(":root {")[1] if theme == "light" else style.split(':root[data-theme="dark"] {')[1]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", rule.split("}")[0]))
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(a, b):
+        high, low = sorted((luminance(colours[a]), luminance(colours[b])), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for back in ("back", "panel"):
+        for name in ("fore", "soft", "link"):
+            assert contrast(name, back) >= 4.5, (theme, name, back)
+        for index in range(8):
+            assert contrast(f"c{index}", back) >= 3, (theme, index)
+    assert contrast("warn", "warn-back") >= 4.5
+
+
+def test_names_cannot_become_markup(tmp_path):
+    folder = tmp_path / "<script>alert(1)<"
+    folder.mkdir()
+    row = {"step": 1, "epoch": 1, "loss": 1.0, "</script><b>&": 0.5, "seconds": 0.1}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row | {"step": i}) + "\n" for i in range(1, 4)))
+    (folder / "run.toml").write_text('[train]\nloss = "<img src=x onerror=alert(1)>"\n')
+    page = samples.Page(render(collect([folder])))
+    assert not page.all("b") and not page.all("img")
+    assert {e.get("type") for e in page.all("script")} == {"application/json", "application/octet-stream", None}
+    assert len([e for e in page.all("script") if e.get("type") is None]) == 1
+    assert [t["name"] for t in page.figures()["Metric against steps"]["data"]] == ["</script><b>&"]
+
+
+# -- circuits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_drawing_has_every_letter_once_and_keeps_the_order():
+    model = samples.small_model(3, 2)
+    svg = model_svg(model)
+    letters = re.findall(r'<text class="letter"[^>]*>(\w+)</text>', svg)
+    strings = [str(qpr.PauliString(r.x, r.z)) for r in model.rotations]
+    assert sorted(letters) == sorted(c for s in strings for c in re.findall("[XYZ]", s))
+    # Gates on one wire stand in their order: by line, then by column.
+    boxes = re.findall(r"<g><title>rotation (\d+):.*?</title>(.*?)</g>", svg)
+    assert [int(m) for m, _ in boxes] == list(range(model.n_rotations))
+    last = {}
+    for m, body in boxes:
+        rotation = model.rotations[int(m)]
+        x = float(re.search(r'<text class="letter" x="([\d.]+)"', body)[1])
+        top = float(re.search(r'<rect class="box[^>]* y="([\d.-]+)"', body)[1])
+        place = (top // (3 * 40 + 18), x)
+        for q in range(3):
+            if (rotation.x | rotation.z) >> q & 1:
+                assert last.get(q, (-1, -1)) < place, (m, q)
+                last[q] = place
+
+
+def test_a_circuit_is_drawn_with_its_own_gates():
+    theta = qpr.params("theta", 3)
+    circuit = qpr.Circuit(3).h(0).cx(0, 2).swap(0, 1).crz(theta[0], 1, 2).rotation("X0 Y2", 2 * theta[1]).t(1)
+    circuit.exp({"X0 X1": 1.0, "Y0 Y1": 1.0}, theta[2])
+    svg = circuit_svg(circuit)
+    assert svg.count('class="dot"') == 2 and svg.count('class="plus"') == 1  # cx and crz; cx
+    assert svg.count("l12 12M") == 2  # both ends of the swap
+    for word in ("H", "RZ", "X", "Y", "T", "exp"):
+        assert f">{word}</text>" in svg, word
+    assert ">θ[0]</text>" in svg and ">2*θ[1]</text>" in svg and "rotation(2*theta[1]) X0 Y2" in svg
+
+
+def test_long_lists_show_both_ends_and_say_what_is_left_out():
+    theta = qpr.params("theta", 300)
+    circuit = qpr.Circuit(2)
+    for i in range(300):
+        circuit.rx(theta[i], i % 2)
+    svg = model_svg(qpr.Model(circuit, "Z0"))
+    assert "… 244" in svg and svg.count('class="letter"') == 56
+    assert "theta[0]" in svg and "theta[299]" in svg and "theta[150]" not in svg
+    assert model_svg(qpr.Model(qpr.Circuit(30).rx(qpr.params("t", 1)[0], 29), "Z0")) == ""
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+def damaged(folder):
+    """name -> (path, a word of the sentence)."""
+    folder.mkdir()
+    (folder / "cut.json").write_text('{"methods": {"adjoint": {"na')
+    (folder / "foreign.json").write_text('{"hello": "world"}')
+    (folder / "list.json").write_text("[1, 2]")
+    (folder / "binary.json").write_bytes(b"\xff\xfe\x00\x81")
+    (folder / "empty").mkdir()
+    (folder / "model.json").write_text('{"format": "quprop-model", "version": 99}')
+    (folder / "shape.json").write_text('{"spectrum": 3, "verdict": ["no"], "proxy": 4}')
+    return {
+        "cut.json": "cut short", "foreign.json": "no result", "list.json": "no result", "binary.json": "not text",
+        "empty": "nothing that quprop wrote", "missing": "does not exist",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cut.json", "foreign.json", "list.json", "binary.json", "empty", "missing"])
+def test_a_report_of_nothing_readable_is_refused_with_a_sentence(tmp_path, name):
+    word = damaged(tmp_path / "bad")[name]
+    with pytest.raises(QupropError) as caught:
+        collect([tmp_path / "bad" / name])
+    said = str(caught.value)
+    assert word in said and str(tmp_path / "bad" / name) in said and "\n" not in said and ": " in said
+
+
+def test_a_report_is_made_of_what_is_readable_and_says_what_is_not(tmp_path, results):
+    names = damaged(tmp_path / "bad")
+    report = collect([results[2], *(tmp_path / "bad" / n for n in names), tmp_path / "bad" / "model.json"])
+    assert [s.label for s in report.sections] == ["comparison", "model"]
+    notes = report.all_notes()
+    assert len(notes) == len(names) + 1
+    for name, word in names.items():
+        assert any(name in note and word in note for note in notes), (name, notes)
+    assert any("version 99" in note for note in notes)
+    shown = samples.Page(render(report))
+    box = next(e for e in shown.all("section") if e.get("class") == "notes")
+    assert all(note in box["text"] for note in notes)
+
+
+def test_a_result_of_the_wrong_shape_is_a_sentence(tmp_path):
+    damaged(tmp_path / "bad")
+    report = collect([tmp_path / "bad" / "shape.json"])
+    render(report)  # what can be shown is shown, and nothing raises
+
+
+@pytest.mark.parametrize("file", ["run.toml", "metrics.jsonl", "summary.json", "checkpoint.npz"])
+@pytest.mark.parametrize("how", ["cut", "foreign", "gone"])
+def test_a_damaged_run_folder_still_makes_a_report(tmp_path, file, how):
+    folder = samples.problem_run(tmp_path / "run")
+    content = (folder / file).read_bytes()
+    if how == "cut":
+        (folder / file).write_bytes(content[: len(content) // 2])
+    elif how == "foreign":
+        (folder / file).write_bytes(b"\x89PNG not this\n\xff\xfe\n")
+    else:
+        (folder / file).unlink()
+    report = collect([folder])
+    notes = report.all_notes()
+    render(report)
+    if how == "foreign" or (how == "gone" and file in ("run.toml", "metrics.jsonl")):
+        assert any(file in note for note in notes), notes
+    assert all("\n" not in note for note in notes)
+
+
+def test_mixed_versions_are_said(tmp_path):
+    for name, version in (("a", "0.1.0"), ("b", "0.2.0")):
+        samples.long_run(tmp_path / name, 5)
+        text = (tmp_path / name / "run.toml").read_text()
+        (tmp_path / name / "run.toml").write_text(text.replace("0.1.0", version))
+    report = collect([tmp_path / "a", tmp_path / "b"])
+    assert any("different versions of quprop (0.1.0, 0.2.0)" in note for note in report.notes)
+    assert [f.title for f in report.overview] == ["Loss of runs from Python, all runs"]
+
+
+def test_a_model_that_the_settings_no_longer_give_is_not_drawn(tmp_path):
+    folder = samples.problem_run(tmp_path / "run")
+    text = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(re.sub('model_sha256 = "..', 'model_sha256 = "00', text))
+    assert any("another model" in note for note in collect([folder]).all_notes())
+
+
+def test_a_folder_of_results_is_looked_through(tmp_path, results):
+    report = collect([results[0].parent])
+    assert len(report.sections) >= 6
+
+
+@pytest.mark.parametrize("package", ["plotly", "jinja2"])
+def test_a_missing_extra_is_a_sentence(monkeypatch, results, package):
+    from quprop.report.html import bundle
+
+    bundle.plotly_gzip.cache_clear()
+    for name in [n for n in sys.modules if n.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(QupropError, match=rf"needs the package {package}: pip install 'quprop\[report\]'"):
+        render(collect([results[2]]))
+
+
+def test_only_a_report_is_replaced(tmp_path, results):
+    out = tmp_path / "report.html"
+    check_out(out)
+    out.write_text("my thesis")
+    with pytest.raises(QupropError, match="no report of quprop"):
+        check_out(out)
+    out.unlink()
+    write(collect([results[2]]), out)
+    check_out(out)
+    with pytest.raises(QupropError, match="is a folder"):
+        check_out(tmp_path)
+    with pytest.raises(QupropError, match="no folder"):
+        check_out(tmp_path / "none" / "report.html")
+
+
+def test_a_figure_says_what_it_does_not_draw():
+    curve = Curve("a", [1, 2, 3, 4], [1.0, 0.0, math.nan, 5.0], "f#/*/a")
+    assert "not positive: 1 of" in Figure("t", "x", "y", (curve,), "y").drawn()
+    assert "no finite number: 1 of" in Figure("t", "x", "y", (curve,)).drawn()
+    assert Figure("t", "x", "y", (curve,)).plotly()["data"][0]["y"] == [1.0, 0.0, None, 5.0]
+
+
+# -- a run that is going ----------------------------------------------------------------------------------------------
+
+
+def test_watching_follows_a_run_to_its_end(tmp_path):
+    """The lock on metrics.jsonl is what a training process holds; here the test holds it."""
+    folder, out = tmp_path / "run", tmp_path / "run" / "report.html"
+    samples.long_run(folder, 5)
+    file = open(folder / "metrics.jsonl", "a")  # noqa: SIM115
+    fcntl.flock(file, fcntl.LOCK_EX)
+    if not Path("/proc/locks").exists():
+        pytest.skip("locks cannot be seen on this system")
+    os.utime(folder / "metrics.jsonl", (0, 0))  # a step may take hours
+    turns = []
+
+    def sleep(seconds):
+        page = out.read_text()
+        turns.append((seconds, 'data-reload="0.5"' in page, "metrics.jsonl#/5/step" in page, out.stat().st_mtime_ns))
+        if len(turns) == 2:
+            row = {"step": 6, "epoch": 6, "loss": 0.5, "seconds": 0.1}
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+        if len(turns) == 4:
+            fcntl.flock(file, fcntl.LOCK_UN)
+            (folder / "summary.json").write_text('{"status": "finished", "loss": 0.5, "steps": 6}')
+        assert len(turns) < 6
+
+    report, _ = watch([folder], out, every=0.5, sleep=sleep)
+    file.close()
+    assert [t[1] for t in turns] == [True] * 4 and [t[2] for t in turns] == [False, False, True, True]
+    assert turns[0][3] == turns[1][3] and turns[2][3] == turns[3][3]  # not written anew without need
+    assert not report.going and "data-reload" not in out.read_text().split("<head>")[0]
+
+
+def test_looking_at_a_run_takes_no_lock(tmp_path):
+    samples.long_run(tmp_path / "run", 5)
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        collect([tmp_path / "run"])
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_report_and_says_what_it_holds(quprop_in_80_columns, results, tmp_path):
+    out, _ = quprop_in_80_columns("report", results[0], results[2], tmp_path / "no", "--json", "made.json")
+    assert "2 results: report.html" in out and "does not exist" in " ".join(out.split())
+    made = json.loads((tmp_path / "made.json").read_text())
+    assert made["bytes"] == (tmp_path / "report.html").stat().st_size
+    assert [s["kind"] for s in made["sections"]] == ["training run", "comparison"] and len(made["notes"]) == 1
+    quiet, _ = quprop_in_80_columns("report", results[0], "--quiet")
+    assert quiet == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["missing"], "does not exist"),
+        (["missing", "--every", "0"], "half a second"),
+        (["missing", "--out", "no/r.html"], "no folder"),
+        (["missing", "--out", "."], "is a folder"),
+    ],
+)
+def test_bad_use_is_one_sentence(quprop, arguments, word):
+    _, said = quprop("report", *arguments, status=2)
+    assert said.startswith("quprop: ") and said.count("\n") == 1 and word in said
