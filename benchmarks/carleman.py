@@ -3,7 +3,7 @@
     python benchmarks/carleman.py million     # 1,000,000 parameters, order 3: seconds a step, memory
     python benchmarks/carleman.py logistic    # 2,000 parameters, 200 steps, orders 1 to 8: error against plain descent
     python benchmarks/carleman.py digits      # the defaults of `quprop carleman train mlp`, seeds 0 to 4
-    python benchmarks/carleman.py resnet32    # `quprop carleman analyse` of 7,451,044 parameters (an hour under load)
+    python benchmarks/carleman.py resnet32_4  # `quprop carleman analyse` of 7,451,044 parameters (minutes)
 
 Each writes benchmarks/results/carleman_NAME.json with the record of where and when it ran.
 """
@@ -102,7 +102,7 @@ def digits() -> dict:
     return {"median_below_plain": float(np.median([r["below_plain"] for r in rows])), "asked": 0.01, "rows": rows}
 
 
-def resnet32() -> dict:
+def resnet32_4() -> dict:
     """Spectrum, proxy, block length and price of the authors' ResNet-32, widen 4, with 100 outputs, on digits drawn in
     CIFAR's shape."""
     return _command("analyse", "resnet", *LARGE)
@@ -126,7 +126,7 @@ def _command(*arguments: str) -> dict:
     }
 
 
-QUESTIONS = {"million": million, "logistic": logistic, "digits": digits, "resnet32": resnet32}
+QUESTIONS = {"million": million, "logistic": logistic, "digits": digits, "resnet32_4": resnet32_4}
 
 
 def main() -> None:

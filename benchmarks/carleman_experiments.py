@@ -10,7 +10,6 @@ Writes NAME.json, and with --figures NAME.png, into benchmarks/results/carleman.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from environment import environment
 
 from quprop.carleman.experiments import EXPERIMENTS, spectra_at_full_size
+from quprop.runs import write_json
 
 RESULTS = Path(__file__).parent / "results" / "carleman"
 
@@ -49,7 +49,7 @@ def main() -> None:
         result["cpu_seconds"] = round(time.process_time() - start[1], 1)
         result["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         target = given.out / (f"{name}_full_size" if given.full_size else name)
-        target.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        write_json(target.with_suffix(".json"), result)
         if given.figures:
             target.with_suffix(".png").write_bytes(experiment.draw(result))
         print(f"\r{name}: {result['seconds']} s, {result['cpu_seconds']} s of processor{'':40}")

@@ -256,6 +256,7 @@ LAYERS_TIMED: dict[str, dict[str, Callable[[Work], Step]]] = {
 def measure(framework: str, work: Work, rounds: int, slow_s: float, without: list[str]) -> list[dict]:
     """Rows {layer, first_call_s, error, step_s, quartiles_s, runs} or {layer, failed}."""
     rows, steps = [], {}
+    {"torch": torch_of, "jax": jax_of}[framework]()  # importing it is nobody's first call
     for name, build in LAYERS_TIMED[framework].items():
         if any(word in name for word in without):
             continue
@@ -310,7 +311,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "layers.json"))
     parser.add_argument("--only", nargs="+", choices=list(LAYERS_TIMED), default=list(LAYERS_TIMED))
-    parser.add_argument("--without", nargs="+", default=[], metavar="WORD", help="leave out layers with this in the name")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="WORD", help="leave out layers with this in the name"
+    )
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--slow", type=float, default=10.0, help="seconds after which a layer sits further rounds out")

@@ -105,7 +105,7 @@ def main():
     axes.set_xlabel("values with gradients")
     axes.set_ylabel("edges cut")
     axes.set_title(f"{n} qubits in modules of {SIZE}, {layers} layers")
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc=(0.5, 0.25))
     figure.savefig(arguments.out / "cut_maxcut.png", dpi=120)
     print(f"figure: {arguments.out / 'cut_maxcut.png'}")
 

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+from typer.testing import CliRunner
 
 import quprop as qpr
+from quprop.cli import app
 from quprop.compare import compare
 from quprop.gradients import QuantumBackprop
 from quprop.problems.run import configure, run
@@ -234,20 +236,8 @@ def experiment(folder):
 
 
 def plan(path):
-    write_json(
-        path,
-        {
-            "model": "uccsd",
-            "steps": 100,
-            "precision": 0.01,
-            "advice": "Use commuting blocks.",
-            "methods": {
-                "parameter_shift": {"seconds": 1e7, "cost": {"copies": 10**9, "rotations": 10**12}, "basis": "formula"},
-                "commuting_blocks": {"seconds": 1e4, "cost": {"copies": 10**7, "rotations": 10**9}, "basis": "formula"},
-            },
-            "versions": {"quprop": "0.1.0"},
-        },
-    )
+    result = CliRunner().invoke(app, ["plan", "tfim", "--precision", "0.1", "--steps", "10", "--json", str(path)])
+    assert result.exit_code == 0, result.output
     return path
 
 
@@ -266,7 +256,9 @@ def everything(folder):
         plan(folder / "plan.json"),
         folder / "model.json",
     ]
-    claims = {"damage": {"claim": "a batch is moved a little", "source": "somebody, 2020", "minutes": 8}}
+    claims = {
+        "damage": {"statement": "a batch is moved a little", "measured": "0.98", "verdict": "holds", "command": "x"}
+    }
     write_json(folder / "claims.json", claims)
     return [*made, folder / "claims.json"]
 
@@ -305,7 +297,9 @@ class Page(HTMLParser):
 
     def figures(self):
         """title -> {"data", "layout"} of all charts."""
-        titles = [e["text"] for e in self.all("h4") if e.get("id", "").startswith("figure-")]
+        titles = [
+            e["text"] for e in self.elements if e["tag"] in ("h3", "h4") and e.get("id", "").startswith("figure-")
+        ]
         specs = [json.loads(e["text"]) for e in self.all("script") if e.get("type") == "application/json"]
         assert len(titles) == len(specs)
         return dict(zip(titles, specs, strict=True))

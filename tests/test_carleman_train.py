@@ -19,9 +19,10 @@ from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # no
 from quprop.carleman.break_even import BreakEven  # noqa: E402
 from quprop.carleman.data import Dataset, load  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
+from quprop.carleman.plain import accuracy_at, descend, loss_at  # noqa: E402
 from quprop.carleman.solver import SOLVERS, OptimalInverse  # noqa: E402
 from quprop.carleman.subspace import Restricted  # noqa: E402
-from quprop.carleman.train import Loop, accuracy_at, descend, loss_at, train  # noqa: E402
+from quprop.carleman.train import Loop, train  # noqa: E402
 
 ANALYSED = [
     *("parameters", "spectrum", "proxy", "radius", "block_length"),

@@ -215,6 +215,7 @@ _ENCODED = qpr.Model(qpr.Circuit(1, qpr.inputs("x", 2)), "Z0")
         (lambda: Module(_ONE, name="my part"), "identifier, got 'my part'"),
         (lambda: Module(_ONE, [1.0, 2.0]), r"shape \(1,\), got shape \(2,\)"),
         (lambda: Module(_ONE, [np.nan]), "not finite"),
+        (lambda: Module(_ONE, "half"), "array of real numbers, got 'half'"),
         (lambda: Module(_ONE).freeze(), "a frozen module needs its theta"),
         (lambda: Module(_ONE).start(), "pass rng"),
         (lambda: compose(_ONE).part("head", [0.0]), "no part 'head'.* its parts are part0"),

@@ -409,9 +409,16 @@ def test_a_seed_gives_the_same_shots():
 
 
 def test_a_plan_prints_its_price_within_80_columns():
-    text = str(cut(*_small(), max_qubits=2))
-    assert "sampling overhead" in text and "kappa 3" in text
-    assert max(map(len, text.splitlines())) <= 80
+    wide = qpr.Circuit(40).rotation("Z" * 40, T[0])
+    edges = _clusters(4, 10, np.random.default_rng(3))
+    for circuit, observables, options in (
+        (*_small(), {"max_qubits": 2}),
+        (wide, "X0", {"parts": [range(0, 40, 2), range(1, 40, 2)]}),
+        (ansatz.qaoa(40, edges, 2), "Z0", {"max_qubits": 10}),
+    ):
+        text = str(cut(circuit, observables, **options))
+        assert "sampling overhead" in text and "kappa 3" in text
+        assert max(map(len, text.splitlines())) <= 80
 
 
 _PAIR = qpr.Circuit(2).ry(T[0], 0).cx(0, 1)
@@ -427,6 +434,10 @@ _PLAN = cut(_PAIR, ["Z0", "Z1"], max_qubits=1)
         (lambda: cut(_PAIR, "Z0", max_qubits=0), "max_qubits must be a whole number, 1 or more, got 0"),
         (lambda: cut(_PAIR, "Z0", max_qubits=1, parts=[[0], [1]]), "max_qubits and parts; keep one"),
         (lambda: cut(_PAIR, "Z0", parts=[[0]]), "parts name each of the qubits 0 to 1 once"),
+        (lambda: cut(_PAIR, "Z0", parts=[0, 1]), r"lists of qubits such as .*, got \[0, 1\]"),
+        (lambda: cut(_PAIR, "Z0", max_overhead=0), "max_overhead is a factor, 1 or more"),
+        (lambda: cut(_PAIR, "Z0", at_wires=[1]), "at_wires pairs such as"),
+        (lambda: _PLAN.value_and_grad(np.zeros(6), weights=[1.0]), "weights must have shape"),
         (lambda: cut(_PAIR, "Z0", at_gates=[7]), "an index from 0 to 1, got 7"),
         (lambda: cut(_PAIR, "Z0", at_gates=[0]), r"operation 0 \(ry\) joins no qubits"),
         (lambda: cut(_PAIR.copy().rzz(T[1], 0, 1), "Z0", at_gates=[1]), "qubits 0 and 1 hang together"),
@@ -456,3 +467,13 @@ def test_bad_input_gets_one_sentence(call, sentence):
     with pytest.raises(qpr.QupropError, match=sentence) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_where_nothing_is_cut_shots_are_those_of_the_circuit():
+    theta = qpr.params("theta", 2)
+    circuit = qpr.Circuit(2).ry(theta[0], 0).cx(0, 1).rx(theta[1], 1)
+    plan = cut(circuit, "Z1", max_qubits=2)
+    found = plan.estimate([1.3, 0.3], shots=4000, rng=0)
+    exact = float(qpr.expectation(qpr.Model(circuit, "Z1"), [1.3, 0.3])[0])
+    assert abs(found.value[0] - exact) < 4 * found.stderr[0]
+    assert found.stderr[0] == pytest.approx(math.sqrt((1 - exact**2) / 4000), rel=0.05)

@@ -111,6 +111,8 @@ def test_vmap_over_a_middle_axis_and_inside_one_another():
     f = function(model)
     found = jax.vmap(f, in_axes=(1, None), out_axes=1)(theta, x[:, 0])
     assert_close(np.asarray(found), qpr.expectation(model, theta, x[:, :1]), 400)
+    found = jax.vmap(lambda t: f(t, x[0]))(theta[0, :2])  # the new axis goes before the batch
+    assert_close(np.asarray(found), qpr.expectation(model, theta[0, :2, None], x[:1]), 400)
     nested = jax.vmap(jax.vmap(jax.jacrev(f), (None, 0)), (0, None))(theta[:, 0], x[0])
     plain = [[jax.jacrev(f)(t, s) for s in x[0]] for t in theta[:, 0]]
     assert_close(np.asarray(nested), np.array(plain), 4000)

@@ -189,6 +189,29 @@ def test_initial_states_are_taken_and_their_batch_is_one_call():
     assert np.abs(ours(w) - dense(w)).max() < CLOSE
 
 
+@pytest.mark.parametrize("results", [1, 2])
+@pytest.mark.parametrize("broadcast", [False, True])
+def test_amplitudes_are_differentiated_too(broadcast, results):
+    def circuit(v, w):
+        qml.AmplitudeEmbedding(v, wires=[2, 0], normalize=True)
+        qml.StronglyEntanglingLayers(w, wires=range(3))
+        return [qml.expval(o) for o in (qml.Z(0) @ qml.Y(2), qml.X(1))[:results]]
+
+    v = pnp.array(rng().normal(size=(3, 4) if broadcast else 4), requires_grad=True)
+    w = pnp.array(rng(1).uniform(-1, 1, (1, 3, 3)), requires_grad=True)
+    ours, dense = (qml.grad(lambda v, w, f=f: sum(pnp.sum(r) for r in f(v, w)))(v, w) for f in nodes(circuit, 3))
+    for a, b in zip(ours, dense, strict=True):
+        assert np.abs(a - b).max() < CLOSE
+
+
+def test_trainable_numbers_of_an_observable_are_warned_of():
+    hamiltonian = qml.Hamiltonian(pnp.array([0.3, 0.2], requires_grad=True), [qml.Z(0), qml.X(1)])
+    node = qml.QNode(lambda a: (qml.RX(a, 0), qml.expval(hamiltonian))[1], QupropDevice(2), diff_method="adjoint")
+    with pytest.warns(UserWarning, match="mark them as not trainable"):
+        slope = qml.grad(node)(pnp.array(0.7, requires_grad=True))
+    assert slope == pytest.approx(-0.3 * np.sin(0.7), abs=CLOSE)
+
+
 def test_wires_may_be_any_labels_and_need_not_be_given():
     def circuit(a):
         qml.RX(a, "b")

@@ -67,6 +67,22 @@ def test_values_and_gradients_are_those_of_the_reference_engine():
     assert_close(inputs.grad.numpy()[:, 0], d_x, 4000)
 
 
+def test_double_backward_is_that_of_the_reference_engine_to_rounding():
+    model = reuploading()
+    theta, x = values_for(model, 4, 1)
+    rng = np.random.default_rng(3)
+    c, u_theta, u_x = (rng.normal(size=(4, size)) for size in (3, model.n_params, model.n_inputs))
+    t, s, w = (torch.tensor(a, requires_grad=True) for a in (theta, x, c))
+    first = torch.autograd.grad(expectation(model, t, s), (t, s), w, create_graph=True)
+    found = torch.autograd.grad(first, (t, s, w), (torch.tensor(u_theta), torch.tensor(u_x)))
+    h = qpr.hvp(model, theta, x, v_theta=u_theta, v_x=u_x, weights=c, engine="reference")[2:]
+    _, pullback = qpr.vjp(model, theta, x, engine="reference")
+    rows = [pullback(np.tile(row, (4, 1))) for row in np.eye(3)]
+    pushed = np.stack([(a * u_theta).sum(axis=1) + (b * u_x).sum(axis=1) for a, b in rows], axis=1)
+    for mine, expected in zip(found, (*h, pushed), strict=True):
+        assert_close(mine.numpy(), expected, 4000)
+
+
 def test_hessian_is_the_same_in_every_mix_of_modes_and_that_of_differences():
     model = reuploading()
     theta, x = tensors(model, 1)
@@ -110,6 +126,8 @@ def test_vmap_over_a_middle_axis_of_either_argument():
     found = torch.func.vmap(lambda a, b: expectation(model, a, b), in_dims=(1, None), out_dims=1)(t, s[:, 0])
     expected = qpr.expectation(model, theta.reshape(2, 3, -1), x.reshape(2, 3, -1)[:, :1])
     assert_close(found.numpy(), expected, 400)
+    found = torch.func.vmap(lambda a: expectation(model, a, s[0]))(t[0, :2])  # the new axis goes before the batch
+    assert_close(found.numpy(), qpr.expectation(model, theta[:2, None], x[None, :3]), 400)
 
 
 def test_vmap_around_a_backward_pass_gives_the_jacobian():
@@ -311,7 +329,9 @@ def test_inputs_as_parameters_is_the_same_function():
 
 @pytest.mark.parametrize("method", [qpr.ParameterShift(shots=300), qpr.HadamardTest(shots=400), qpr.SPSA(shots=400)])
 def test_estimated_gradients_scatter_around_the_exact_one(method):
-    model = qpr.Model(ansatz.data_reuploading(2, 1, 2), ["Z0", "X0 Y1"])
+    t, u = qpr.params("theta", 4), qpr.inputs("x", 2)
+    circuit = qpr.Circuit(2).ry(u[0], 0).ry(u[1] * t[0], 1).cx(0, 1).rx(t[1], 0).rz(t[2], 1).ry(t[3] + u[1], 1)
+    model = qpr.Model(circuit, ["Z0", "X0 Y1"])
     x = torch.tensor(values_for(model, 2, 1)[1])
     layer = QuantumLayer(model, rng=3, dtype=torch.float64, method=method)
     exact = QuantumLayer(model, layer.weights.detach(), dtype=torch.float64)
@@ -330,7 +350,32 @@ def test_estimated_gradients_scatter_around_the_exact_one(method):
     bias = 0.05 if not method.unbiased else 0.0
     assert ((found.mean(dim=0) - expected).abs() < 5 * error + bias + 1e-9).all()
     assert found.std(dim=0).max() > 0.01  # shots were drawn
+    assert all(expected[part].abs().max() > 0.3 for part in (slice(4), slice(4, 8)))  # there is something to find
     assert layer.cost.measurements > 0 and int(layer.draws) == draws
+
+
+@pytest.mark.parametrize("name", list(qpr.METHODS))
+def test_every_method_serves_as_a_backward_pass_or_says_why_not(name):
+    budget = {} if name == "adjoint" else {"shots": 400}
+    t, u = qpr.params("theta", 3), qpr.inputs("x", 2)
+    circuit = qpr.Circuit(2).ry(u[0], 0).ry(u[1] + t[0], 1).cx(0, 1).rx(t[1], 0).rz(t[2], 1)
+    model = qpr.Model(circuit, ["Z0", "X0 Y1"])
+    x = torch.tensor([[0.3, 0.7], [1.0, -0.4]], requires_grad=True)
+
+    def step():
+        layer = QuantumLayer(model, method=qpr.METHODS[name](**budget), rng=1)
+        layer(x).square().sum().backward()
+        return layer
+
+    if name == "bell_sampling":
+        with pytest.raises(qpr.QupropError, match=name):  # it is for circuits of another kind
+            step()
+        return
+    layer = step()
+    assert layer.weights.grad.shape == (3,) and x.grad.shape == (2, 2)
+    if name != "quantum_backprop":  # with so few copies its checks find nothing, and it says 0
+        assert layer.weights.grad.abs().max() > 0 and x.grad.abs().max() > 0
+    assert (layer.cost.copies > 0) == (name not in ("adjoint", "shot_noise"))
 
 
 def test_sampled_values_scatter_around_the_exact_ones():

@@ -44,14 +44,18 @@ def reports(tmp_path_factory):
     return folder / "all.html", folder / "long.html", loss
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def started(profile):
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for option in [*OPTIONS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+    for option in [*OPTIONS.split(), f"--user-data-dir={profile}"]:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    driver = started(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
@@ -85,7 +89,7 @@ def drawn(browser):
     """title -> Plotly's own data, as it is on the screen."""
     return browser.execute_script("""
         return Object.fromEntries([...document.querySelectorAll("figure.chart")].map((f) =>
-          [f.querySelector("h4").textContent, f.querySelector(".plot").data]))""")
+          [f.querySelector("figcaption").textContent, f.querySelector(".plot").data]))""")
 
 
 def screenshot(browser):
@@ -122,7 +126,7 @@ def test_what_is_drawn_is_what_the_files_hold(reports, show):
 
 
 def test_the_picture_shows_the_data(reports, show):
-    """Pixels: the curve's colour is where first, last, lowest and highest loss of 10,000 belong, and the spike is seen."""
+    """Pixels: the curve's colour is where first, last, lowest and highest loss of 10,000 belong."""
     _, file, loss = reports
     browser = show(file)
     box, axes, colour = browser.execute_script("""
@@ -147,17 +151,22 @@ def test_the_picture_shows_the_data(reports, show):
     assert not curve[round(y) - 4 : round(y) + 5, round(x) - 4 : round(x) + 5].any()
 
 
-def test_ten_thousand_steps_open_fast(reports, show, browser):
-    """Two seconds of the page's own thread, which other programs on the machine do not lengthen."""
-    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-    show(reports[1])
-    metrics = {m["name"]: m["value"] for m in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
-    clock = browser.execute_script("return performance.getEntriesByName('drawn1')[0].startTime")
-    browser.execute_cdp_cmd("Performance.disable", {})
-    print(
-        f"task {metrics['TaskDuration']:.2f} s, script {metrics['ScriptDuration']:.2f} s, first figure {clock:.0f} ms"
-    )
-    assert metrics["ScriptDuration"] < 2.0
+def test_ten_thousand_steps_open_fast(reports, tmp_path):
+    """In a browser that has compiled nothing yet: two seconds of the page's own thread, which other programs on the
+    machine do not lengthen, until all figures are drawn."""
+    browser = started(tmp_path)
+    try:
+        browser.get("about:blank")
+        browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+        browser.get(reports[1].as_uri())
+        wait(browser)
+        found = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        busy = next(m["value"] for m in found if m["name"] == "TaskDuration")
+        clock = browser.execute_script("return qupropReport.milliseconds")
+    finally:
+        browser.quit()
+    print(f"busy {busy:.2f} s, all figures drawn after {clock:.0f} ms")
+    assert 0 < busy < 2.0
 
 
 def test_light_and_dark_follow_the_system_and_the_button(reports, show):
@@ -187,9 +196,9 @@ def test_it_fits_a_phone(reports, show, browser, width):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     show(reports[0])
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    widest = browser.execute_script(
-        "return Math.max(...[...document.querySelectorAll('.plot .main-svg')].map((s) => s.getBoundingClientRect().right))"
-    )
+    widest = browser.execute_script("""
+        return Math.max(...[...document.querySelectorAll(".plot .main-svg")].map((s) =>
+          s.getBoundingClientRect().right))""")
     assert widest <= width
     small = browser.execute_script("""
         return [...document.querySelectorAll("button, summary, .legend label")].filter((e) => {
@@ -243,7 +252,8 @@ def test_it_prints(reports, show):
     time.sleep(0.5)
     seen = browser.execute_script("""
         return [getComputedStyle(document.body).backgroundColor, document.querySelector(".plot .main-svg").clientWidth,
-          getComputedStyle(document.querySelector(".plot .xtick text")).fill, document.querySelectorAll("details.short[open]").length,
+          getComputedStyle(document.querySelector(".plot .xtick text")).fill,
+          document.querySelectorAll("details.short[open]").length,
           getComputedStyle(document.querySelector(".tools")).display]""")
     assert seen[0] == "rgb(255, 255, 255)" and seen[1] == 680 and seen[2] == "rgb(0, 0, 0)" and seen[3] > 0
     assert seen[4] == "none"
@@ -253,8 +263,9 @@ def test_it_prints(reports, show):
     assert pdf.startswith(b"%PDF")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     time.sleep(0.5)
-    after = "return [document.querySelectorAll('details[open]').length, document.querySelector('.plot .main-svg').clientWidth]"
-    opened, width = browser.execute_script(after)
+    opened, width = browser.execute_script("""
+        return [document.querySelectorAll("details[open]").length,
+          document.querySelector(".plot .main-svg").clientWidth]""")
     assert opened == 0 and width > 700
 
 
@@ -263,7 +274,7 @@ def test_a_page_that_reloads_itself_stays_where_it_is(reports, show, tmp_path):
     write(collect([folder]), tmp_path / "going.html", reload_seconds=2.0)
     browser = show(tmp_path / "going.html")
     browser.execute_script(
-        "window.old = 1; document.querySelector('details').open = true; window.scrollTo({top: 700, behavior: 'instant'})"
+        "window.old = 1; document.querySelector('details').open = true;window.scrollTo({top: 700, behavior: 'instant'})"
     )
     end = time.monotonic() + 30
     while browser.execute_script("return window.old ?? null") and time.monotonic() < end:

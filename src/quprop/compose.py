@@ -58,7 +58,10 @@ class Module:
         if self.name and not self.name.isidentifier():
             raise QupropError(f"a module's name goes into parameter names, so it is an identifier, got {self.name!r}")
         if self.theta is not None:
-            theta = np.array(self.theta, dtype=float)
+            try:
+                theta = np.array(self.theta, dtype=float)
+            except (TypeError, ValueError):
+                raise QupropError(f"a module's theta is an array of real numbers, got {self.theta!r}") from None
             if theta.shape != (self.model.n_params,) or not np.all(np.isfinite(theta)):
                 raise QupropError(
                     f"a module's theta must be finite with shape ({self.model.n_params},), got shape {theta.shape}"

@@ -55,7 +55,9 @@ def _curvlinops(network: Network, data: Batches) -> Callable[[Any], Any]:
     def product(v: Any) -> Any:
         try:
             return operator @ v
-        except NotImplementedError as error:
+        except (NotImplementedError, RuntimeError) as error:
+            if not _unwritten(error):
+                raise
             reason = str(error).splitlines()[0].rstrip(".")
             raise QupropError(
                 f"a layer of {network.name!r} has no forward-mode second derivative ({reason}): "
@@ -63,6 +65,11 @@ def _curvlinops(network: Network, data: Batches) -> Callable[[Any], Any]:
             ) from None
 
     return product
+
+
+def _unwritten(error: Exception) -> bool:
+    """Does PyTorch say that a derivative is not there (and not that memory is short, say)?"""
+    return isinstance(error, NotImplementedError) or "not implemented" in str(error)
 
 
 def _double_backward(network: Network, data: Batches) -> Callable[[Any], Any]:
@@ -77,7 +84,16 @@ def _double_backward(network: Network, data: Batches) -> Callable[[Any], Any]:
             loss = network.loss(network.module(inputs), targets)
             gradient = torch.autograd.grad(loss, parameters, create_graph=True)
             inner = sum((g * p).sum() for g, p in zip(gradient, pieces, strict=True))
-            columns = torch.autograd.grad(inner, parameters, allow_unused=True, materialize_grads=True)
+            try:
+                columns = torch.autograd.grad(inner, parameters, allow_unused=True, materialize_grads=True)
+            except RuntimeError as error:
+                if not _unwritten(error):
+                    raise
+                reason = str(error).splitlines()[0].rstrip(".")
+                raise QupropError(
+                    f"a layer of {network.name!r} has no second derivative ({reason}): "
+                    "write that layer with elementary operations"
+                ) from None
             total += torch.cat([c.reshape(-1) for c in columns]) * (len(inputs) / samples)
         return total
 

@@ -23,10 +23,12 @@ from quprop.carleman.break_even import BreakEven
 from quprop.carleman.data import Dataset, batches
 from quprop.carleman.dissipation import Dissipation, analyse
 from quprop.carleman.hessian import split_batches
+from quprop.carleman.linear_system import check_precision
 from quprop.carleman.networks import Network
+from quprop.carleman.plain import descend
 from quprop.carleman.proxy import Descent
 from quprop.carleman.prune import prune
-from quprop.carleman.train import Trained, descend
+from quprop.carleman.train import Trained
 from quprop.errors import QupropError
 from quprop.hardware import hardware, human_seconds
 from quprop.seeds import generator_of
@@ -35,7 +37,8 @@ NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are 
 EMULATION = {
     "update": "u(T), the exact solution of the truncated linear system, from marching the lifted tower "
     "(engine jets: its weighted truncation of the same order); where the "
-    "history system has at most 2,000 unknowns and kappa at most 5,000 the solver's own polynomial is applied to it",
+    "history system has at most 2,000 unknowns and kappa at most 5,000 the solver's own polynomial is applied to it "
+    "(the adiabatic walk: at most 400 unknowns)",
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
     "formula",
     "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "
@@ -78,7 +81,8 @@ def analysis_report(
     x, y = data.train(network.precision)
     if not 0 <= sparsity < 1 or not 0 < precision < 1:
         raise QupropError(f"sparsity in [0, 1) and precision in (0, 1) were expected, got {sparsity} and {precision}")
-    chosen, made = solver_of(solver), hardware(machine)
+    chosen, made, descent = solver_of(solver), hardware(machine), Descent(learning_rate)
+    check_precision(1.0, eps)
     source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
     for done in range(0, warm_up, 20):
         if progress is not None:
@@ -88,7 +92,6 @@ def analysis_report(
         if not np.isfinite(theta).all():
             raise QupropError(f"plain training diverged at learning rate {learning_rate:g}; lower it")
     kept = prune(network.module, sparsity).n_kept
-    descent = Descent(learning_rate)
     n = network.n_parameters
     found = analyse(
         network,
@@ -169,7 +172,7 @@ def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any
     pays = even["ratio"] <= 1
     text = "It would pay" if pays else "It would not help"
     text += (
-        f": descent is {found.kind}, a block may run {length} steps, takes "
+        f": descent is {found.kind}, a block may run {length} step{'s' * (length != 1)}, takes "
         f"{human_seconds(seconds)} of {machine} hardware "
         f"and {even['ratio']:.2g} times as long as plain descent"
     )

@@ -190,14 +190,26 @@ def make(
     open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
     for key in settings:
         if key not in known and not open_ended:
-            raise QupropError(f"network {name!r} has no setting {key!r}; {nearest(key, known)}")
+            raise QupropError(
+                f"network {name!r} has no setting {key!r}; {nearest(key, [k for k in known if k != 'input_shape'])}"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = build(**{k: v for k, v in given.items() if k in known or open_ended})
+        arguments = {k: v for k, v in given.items() if k in known or open_ended}
+        made = _built(name, build, arguments) if ":" in name else build(**arguments)
     network = _network(name, made, settings)
     network.module.to(dtype)
     if smooth:
-        check_smooth(network.module, torch.zeros((2, *input_shape), dtype=dtype))
+        sample = torch.zeros((2, *input_shape), dtype=dtype)
+        check_smooth(network.module, sample)
+        with torch.no_grad():
+            found = network.module(sample)
+        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < classes:
+            raise QupropError(
+                f"the network {name!r} must return a tensor (samples, classes) = (2, {classes}) for 2 samples, "
+                f"got {shape}"
+            )
     return network
 
 
@@ -252,6 +264,17 @@ def _user_factory(name: str) -> Callable[..., Any]:
         raise QupropError(f"{module_name!r} has no function {attribute!r}; {nearest(attribute, functions)}")
     factory: Callable[..., Any] = found
     return factory
+
+
+def _built(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    try:
+        return factory(**arguments)
+    except QupropError:
+        raise
+    except Exception as error:
+        raise QupropError(
+            f"the network {name!r} could not be made: its function raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _modules() -> Any:

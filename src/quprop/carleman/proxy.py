@@ -37,8 +37,8 @@ class Descent:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise QupropError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 < self.learning_rate < np.inf:
+            raise QupropError(f"learning_rate must be positive and finite, got {self.learning_rate}")
         if not 0 <= self.momentum < 1:
             raise QupropError(f"momentum is from 0 to below 1, got {self.momentum}")
 
@@ -73,9 +73,10 @@ class Proxy:
             return np.where(self.divergent > 0, self.dissipative / self.divergent, np.inf)
 
     def to_json(self) -> dict[str, Any]:
-        ratio = [r if np.isfinite(r) else None for r in self.ratio.tolist()]
-        errors = [e if np.isfinite(e) else None for e in self.errors.tolist()]
-        return {"steps": self.steps.tolist(), "values": self.values.tolist(), "errors": errors, "ratio": ratio}
+        """Numbers that are not finite as None."""
+        lists = {"values": self.values, "errors": self.errors, "ratio": self.ratio}
+        finite = {name: [v if np.isfinite(v) else None for v in found.tolist()] for name, found in lists.items()}
+        return {"steps": self.steps.tolist(), **finite}
 
 
 def frozen(spectrum: Spectrum, descent: Descent, steps: Sequence[int] | np.ndarray) -> Proxy:

@@ -28,12 +28,12 @@ from quprop.carleman.data import Dataset, batches
 from quprop.carleman.dynamics import Dynamics
 from quprop.carleman.hessian import hessian_matvec, split_batches
 from quprop.carleman.networks import Network
+from quprop.carleman.plain import accuracy_at, descend, loss_at
 from quprop.carleman.proxy import Descent
 from quprop.carleman.prune import Mask, global_mask
 from quprop.carleman.queries import Ledger
 from quprop.carleman.spectrum import Spectrum, spectrum_of
 from quprop.carleman.subspace import Restricted
-from quprop.carleman.torch_extra import load_torch
 from quprop.carleman.torch_map import from_torch
 from quprop.errors import QupropError
 from quprop.seeds import generator_of
@@ -205,6 +205,8 @@ def train(
         if tick is not None:
             tick(len(blocks), what)
 
+    # a layer without second derivatives is found before any work is done
+    hessian_matvec(network, [(x[:2], y[:2])], operator="double-backward")(np.zeros(network.n_parameters))
     rate = settings.learning_rate
     blocks: list[Block] = []
     theta = network.parameters().astype(float)
@@ -320,56 +322,6 @@ def train(
         ledger,
         tuple(warnings),
     )
-
-
-def descend(
-    network: Network,
-    theta: np.ndarray,
-    data: Sequence[tuple[Any, Any]],
-    steps: int,
-    rate: float,
-    kept: np.ndarray | None = None,
-) -> np.ndarray:
-    """`steps` plain gradient steps from theta (n,) on the batches in turn; where ``kept`` (n,) is false nothing
-    moves. What diverges is returned as it is, not finite."""
-    torch = load_torch("training")
-    network.set_parameters(theta.copy())  # the module shares memory with what is written into it
-    parameters = list(network.module.parameters())
-    pieces: Sequence[Any] = [None] * len(parameters)
-    if kept is not None:
-        flat = torch.as_tensor(kept).split([p.numel() for p in parameters])
-        pieces = [k.view_as(p).to(p.dtype) for k, p in zip(flat, parameters, strict=True)]
-    for t in range(steps):
-        inputs, targets = data[t % len(data)]
-        slopes = torch.autograd.grad(network.loss(network.module(inputs), targets), parameters)
-        with torch.no_grad():
-            for p, slope, piece in zip(parameters, slopes, pieces, strict=True):
-                change = slope + network.weight_decay * p
-                p.sub_(rate * (change if piece is None else change * piece))
-    return network.parameters().astype(float)
-
-
-def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
-    """Share of right classes at theta (n,); 0 where theta is not finite."""
-    torch = load_torch("accuracy")
-    if not np.isfinite(theta).all():
-        return 0.0
-    network.set_parameters(theta.copy())
-    with torch.no_grad():
-        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
-        return sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces) / len(data[1])
-
-
-def loss_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
-    """Mean loss with weight decay at theta (n,); not a number where theta is not finite."""
-    torch = load_torch("a loss")
-    if not np.isfinite(theta).all():
-        return float("nan")
-    network.set_parameters(theta.copy())
-    with torch.no_grad():
-        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
-        total = sum(float(network.loss(network.module(x), y)) * len(y) for x, y in pieces) / len(data[1])
-    return total + network.weight_decay / 2 * float(theta @ theta)
 
 
 def mask_at(network: Network, theta: np.ndarray, sparsity: float) -> Mask:

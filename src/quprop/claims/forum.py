@@ -28,6 +28,17 @@ def _modules(result: dict[str, Any]) -> Verdict:
     return graded(measured, fit["slope"] <= 1.1, fit["slope"] <= 1.5, "time grows faster than the number of modules")
 
 
+def _cutting(result: dict[str, Any]) -> Verdict:
+    rows = result["rows"]
+    last = rows[-1]
+    measured = (
+        f"the same value and gradient to {max(r['difference'] for r in rows):.0e} at {last['qubits']} qubits; "
+        f"{last['spread']:.3g} times the shots for {last['cuts']} cuts, {result['growth']:.2f} times a cut"
+    )
+    exact = all(r["difference"] < 1e-10 for r in rows)
+    return graded(measured, exact and all(r["off"] < 5 for r in rows), exact, "a sampled value is off its error bars")
+
+
 CLAIMS = (
     Claim(
         "forum_shift",
@@ -44,5 +55,13 @@ CLAIMS = (
         "exponent 1 in k",
         "modules",
         _modules,
+    ),
+    Claim(
+        "forum_cutting",
+        "A large computation can be cut into low-qubit modules, but the cost added may be too large.",
+        FORUM,
+        "exact; shots at most 9 times a cut gate",
+        "cutting",
+        _cutting,
     ),
 )

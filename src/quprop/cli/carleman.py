@@ -139,7 +139,7 @@ def analyse_command(
         ("max |1 - a|", f"{report['growth']:.6g}, {report['kind']}"),
         ("error proxy", f"least at step {report['proxy']['minimum_at']:,}"),
         ("convergence radius", f"{radius['outer']:.3g}" if radius.get("exists") and radius.get("outer") else "none"),
-        ("block length", f"{report['block_length']} steps"),
+        ("block length", f"{report['block_length']} step{'s' * (report['block_length'] != 1)}"),
         ("condition number", f"{report['condition_number']:.4g} (formula)"),
         ("queries a run", short(report["queries_per_run"]) + f" ({solver}, eps {eps:g})"),
         ("copies to read", short(report["copies"]) + f" (precision {precision:g})"),
@@ -167,7 +167,7 @@ def train_command(
     block_length: Length = "auto",
     longest: Annotated[
         int | None,
-        typer.Option("--longest", min=1, help="The most steps of an automatic block. Default: 100, large networks 40."),
+        typer.Option("--longest", min=1, help="The most steps of an automatic block. Default: 100, large networks 25."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Truncation error that ends an automatic block.")
@@ -201,7 +201,7 @@ def train_command(
         blocks=blocks,
         steps=steps,
         block_length=length,
-        longest=longest or (40 if large else 100),
+        longest=longest or (25 if large else 100),
         tolerance=tolerance,
         warm_up=warm_up,
         sparsity=sparsity,

@@ -18,8 +18,9 @@ from quprop.runs import write_json
 if TYPE_CHECKING:
     from quprop.report.html import Report
 
-EPILOG = """[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in Python; folders of
-quprop scaling, reproduce and carleman; what --json of any command wrote; what Model.save wrote; folders of those.
+EPILOG = """[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in
+Python; folders of quprop scaling, reproduce and carleman; what --json of any
+command wrote; what Model.save wrote; folders of those.
 
 [bold]Examples[/bold]
 

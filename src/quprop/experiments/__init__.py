@@ -4,6 +4,7 @@ from quprop.experiments import (
     bars_and_dots,
     bond_dimension,
     copies,
+    cutting,
     damage,
     figure2,
     gentle_search,
@@ -43,6 +44,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         bars_and_dots.EXPERIMENT,
         shifted_circuits.EXPERIMENT,
         modules.EXPERIMENT,
+        cutting.EXPERIMENT,
     )
 }
 

@@ -1,6 +1,6 @@
 """PennyLane (extra ``pennylane``): a device, `qml.device("quprop", wires=n)`, and circuits in, `from_pennylane(qnode)`.
 
-The device runs exactly on quprop's engine and gives its own gradients: a program changes one line, the name of the device.
+The device runs exactly on quprop's engine and gives its own gradients: a program changes one line, the device's name.
 
     dev = qml.device("quprop", wires=20)
 
@@ -10,9 +10,9 @@ The device runs exactly on quprop's engine and gives its own gradients: a progra
         return qml.expval(hamiltonian)
 
 A tape becomes a `Model` whose parameters are all numbers in the tape; tapes of one structure share it, and a batch of
-them, or a broadcast one, is one call of the engine. Expectation values, variances and distributions have gradients, by one
-backward sweep whatever their number. All other measurements, and finite shots, are read from the state by PennyLane's own
-code; with shots, gradients are by parameter shift, as PennyLane chooses for any device.
+them, or a broadcast one, is one call of the engine. Expectation values, variances and distributions have gradients, by
+one backward sweep whatever their number. All other measurements, and finite shots, are read from the state by
+PennyLane's own code; with shots, gradients are by parameter shift, as PennyLane chooses for any device.
 """
 
 from __future__ import annotations
@@ -40,7 +40,16 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from quprop import simulate
-from quprop.hybrid.pennylane_gradients import Forward, Slopes, by_number, cotangents_of, jacobian, measured, positions
+from quprop.hybrid.pennylane_gradients import (
+    Forward,
+    Slopes,
+    by_number,
+    cotangents_of,
+    jacobian,
+    measured,
+    positions,
+    slopes_of,
+)
 from quprop.hybrid.pennylane_import import from_pennylane
 from quprop.hybrid.pennylane_observables import RefusedError, readout
 from quprop.hybrid.pennylane_preprocess import JAX, SECOND_ORDER, pipeline
@@ -60,7 +69,7 @@ _devices: weakref.WeakSet[QupropDevice] = weakref.WeakSet()
 
 @atexit.register
 def _forget() -> None:
-    """Lets go of compiled plans while the kernels' module still exists: a QNode often outlives the interpreter's modules."""
+    """Lets go of compiled plans while the kernels' module exists: QNodes often outlive the interpreter's modules."""
     for device in list(_devices):
         device._kept = []
         device._reader = Reader(None)
@@ -89,7 +98,7 @@ class QupropDevice(Device):
         super().__init__(wires=wires, shots=shots)
         get_engine(None, precision, threads)  # speaks up now about what it cannot do
         self._rng = np.random.default_rng() if seed is None else generator_of(seed)
-        self._options = {"precision": precision, "threads": threads}
+        self._options: dict[str, Any] = {"precision": precision, "threads": threads}
         self._reader = Reader(None if self.wires is None else self.wires.labels)
         self._kept: list[Forward] = []
         _devices.add(self)
@@ -174,7 +183,8 @@ class QupropDevice(Device):
         method = config.mcm_config.mcm_method
         if method not in (None, "deferred", "device"):
             raise RefusedError(
-                f'mid-circuit measurements are deferred to the end on this device, got mcm_method={method!r}; use "deferred"'
+                f"mid-circuit measurements are deferred to the end on this device, got mcm_method={method!r}; use "
+                '"deferred"'
             )
         updated["mcm_config"] = replace(config.mcm_config, mcm_method="deferred")
         return replace(config, **updated)
@@ -231,7 +241,9 @@ class QupropDevice(Device):
         if execution_config is not None and execution_config.interface in JAX:
             # Broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects the
             # derivatives of all numbers sample by sample.
-            readings = [r if r.batch is None else r._replace(spread=np.ones_like(r.spread)) for r in readings]
+            readings = [
+                r if r.batch is None else r._replace(spread=np.ones_like(r.spread), prep_batch=True) for r in readings
+            ]
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
@@ -242,7 +254,7 @@ class QupropDevice(Device):
                 extra = extra or has_axis
             copies = max(len(b) for b in blocks.values())
             stacked = np.concatenate([np.broadcast_to(b, (copies, *b.shape[1:])) for b in blocks.values()], axis=1)
-            slopes = np.stack([forward.pullback(c)[0] for c in stacked])  # (copies, rows, P)
+            slopes = np.stack([slopes_of(forward, c) for c in stacked])  # (copies, rows, P + inputs)
             for i, rows in _rows(readings, members):
                 own = slopes[:, rows] if extra else slopes[0, rows]
                 out[i] = by_number(circuits[i], readings[i], own)
@@ -278,7 +290,10 @@ class QupropDevice(Device):
                 rows = []
                 for (r, _), table in zip(measured(structure), tables, strict=True):
                     entries = tuple(
-                        np.zeros(r.shape) if j is None else table[:, row, j].reshape(r.shape) for j in places_of
+                        np.zeros(r.shape)
+                        if where.columns is None
+                        else table[:, row, where.columns].reshape(r.shape + np.shape(where.columns))
+                        for where in places_of
                     )
                     rows.append(entries[0] if len(entries) == 1 else entries)
                 out[i] = rows[0] if len(rows) == 1 else tuple(rows)
@@ -363,11 +378,16 @@ def _on_numbers(circuit: QuantumScript, structure: Structure) -> QuantumScript:
 
 
 def _is_wide(circuit: QuantumScript | None) -> bool:
-    """Whether a circuit returns more than one number."""
+    """Whether a circuit returns more than one number, or takes a vector: PennyLane's Jacobians are by numbers only."""
     if circuit is None:
         return False
     measurements = circuit.measurements
-    return len(measurements) > 1 or isinstance(measurements[0], mp.ProbabilityMP) or circuit.batch_size is not None
+    return (
+        len(measurements) > 1
+        or isinstance(measurements[0], mp.ProbabilityMP)
+        or circuit.num_preps > 0
+        or circuit.batch_size is not None
+    )
 
 
 def _refuse_create_graph(config: ExecutionConfig | None) -> None:

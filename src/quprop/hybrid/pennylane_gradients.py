@@ -29,14 +29,19 @@ def measured(structure: Structure) -> Iterator[tuple[Readout, slice]]:
 
 
 def jacobian(r: Readout, columns: slice, forward: Forward) -> np.ndarray:
-    """The derivatives (outputs, B, P) of one measurement's numbers."""
+    """The derivatives (outputs, B, P + inputs) of one measurement's numbers."""
     v = forward.values[:, columns]
     slopes = []
     for unit in np.eye(int(np.prod(r.shape, dtype=int))).reshape(-1, *r.shape):
         cotangent = np.zeros_like(forward.values)
         cotangent[:, columns] = r.pullback(v, np.broadcast_to(unit, (len(v), *r.shape)))
-        slopes.append(forward.pullback(cotangent)[0])
+        slopes.append(slopes_of(forward, cotangent))
     return np.stack(slopes)
+
+
+def slopes_of(forward: Forward, cotangent: np.ndarray) -> np.ndarray:
+    """One backward sweep: the derivatives (B, P + inputs) by the tape's numbers, then by its initial amplitudes."""
+    return np.concatenate(forward.pullback(cotangent), axis=1)
 
 
 def cotangents_of(reading: Reading, given: Any, values: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -57,37 +62,48 @@ def cotangents_of(reading: Reading, given: Any, values: np.ndarray) -> tuple[np.
     return out, any(extra)
 
 
-def positions(circuit: QuantumScript, reading: Reading) -> list[int | None]:
-    """For every trainable number of the tape its place in theta; None for one of an observable."""
+class Position(NamedTuple):
+    """Where the derivatives by one trainable number, or by one vector of amplitudes, stand among a sweep's."""
+
+    columns: Any  # an index, a list of them for amplitudes, None for a number of an observable
+    spread: bool  # it has a value for each sample
+
+
+def positions(circuit: QuantumScript, reading: Reading) -> list[Position]:
+    """For every trainable number of the tape its place."""
     n_numbers = reading.theta.shape[1]
-    places = [i - reading.n_prep for i in circuit.trainable_params]
-    if any(i < 0 for i in places):
-        raise RefusedError(
-            "the amplitudes of an initial state have no adjoint gradient on this device; mark them as not trainable "
-            "(requires_grad=False)"
-        )
-    return [i if i < n_numbers else None for i in places]
+    out = []
+    for trainable in circuit.trainable_params:
+        i = trainable - reading.n_prep
+        if i >= n_numbers:
+            out.append(Position(None, False))
+        elif i >= 0:
+            out.append(Position(i, bool(reading.spread[i])))
+        elif reading.amplitudes is not None:
+            out.append(Position([n_numbers + a for a in reading.amplitudes], reading.prep_batch))
+        else:
+            raise RefusedError(
+                "complex amplitudes and basis states have no adjoint gradient on this device; mark those of operation "
+                "0 as not trainable (requires_grad=False)"
+            )
+    return out
 
 
 def by_number(circuit: QuantumScript, reading: Reading, slopes: np.ndarray) -> tuple[Any, ...]:
-    """One array for each trainable number, shaped like it; slopes is (B, P), or (L, B, P)."""
+    """One array for each trainable number, shaped like it; slopes is (B, P + inputs), or (L, B, ...)."""
     out = []
-    summed = None
-    for j in positions(circuit, reading):
-        if j is None:
+    summed = slopes.sum(axis=-2)
+    for columns, spread in positions(circuit, reading):
+        if columns is None:
             out.append(np.zeros(slopes.shape[:-2]))
-        elif reading.spread[j]:
-            out.append(slopes[..., j])
         else:
-            if summed is None:
-                summed = slopes.sum(axis=-2)
-            out.append(summed[..., j])
+            out.append((slopes if spread else summed)[..., columns])
     return tuple(out)
 
 
 class Slopes(tuple):
-    """Arrays of different shapes: PennyLane's Torch interface asks for the shape of the squeezed whole to find empty ones,
-    and NumPy has none for scalars beside batches."""
+    """Arrays of different shapes: PennyLane's Torch interface asks for the shape of the squeezed whole to find empty
+    ones, and NumPy has none for scalars beside batches."""
 
     @property
     def shape(self) -> tuple[int, ...]:

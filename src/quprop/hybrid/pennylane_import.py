@@ -1,9 +1,9 @@
 """PennyLane circuits as quprop models: `from_pennylane(qnode, *args)`.
 
 PennyLane circuits are Python functions that cannot be looked into, so the tape is made a few times with different
-arguments and every angle, a polynomial of degree two at most, is found from its values: most depend on one entry of one
-argument and show which by the ratio of two values; the others are probed entry by entry, products pair by pair. What was
-found is then compared with two more tapes.
+arguments and every angle, a polynomial of degree two at most, is found from its values: most depend on one entry of
+one argument and show which by the ratio of two values; the others are probed entry by entry, products pair by pair.
+What was found is then compared with two more tapes.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class _Tapes:
             self.structure = reading.structure
         if reading.structure is not self.structure or reading.batch is not None:
             raise RefusedError(
-                "the gates of this circuit depend on the values of its arguments, or are broadcast; a model has one list "
-                "of gates, so pass such arguments as integers, or fix them with functools.partial"
+                "the gates of this circuit depend on the values of its arguments, or are broadcast; a model has one "
+                "list of gates, so pass such arguments as integers, or fix them with functools.partial"
             )
         return reading
 
@@ -126,7 +126,8 @@ def _model(tapes: _Tapes, vectors: Sequence[AngleVector]) -> Model:
     for i, r in enumerate(structure.readouts):
         if r is None or r.kind != "expval":
             raise RefusedError(
-                f"result {i} of this circuit is no expectation value, which is all that a model returns; return qml.expval"
+                f"result {i} of this circuit is no expectation value, which is all that a model returns; "
+                "return qml.expval"
             )
     amplitudes = _encoded(tapes, origin, vectors, rng) if origin.x is not None else None
     angles = _polynomials(lambda v: tapes(v).theta[0], origin.theta[0], base, entries, rng)
@@ -218,8 +219,8 @@ def _probe(
     moving = [i for i in range(len(base)) if _moves(f, at_base, base + step, i, hard)]
     if len(moving) > PAIRS_UP_TO:
         raise RefusedError(
-            f"angles that are products of entries are looked for among {PAIRS_UP_TO} entries, got {len(moving)}; compute "
-            "the products before the circuit and pass them as an argument"
+            f"angles that are products of entries are looked for among {PAIRS_UP_TO} entries, got {len(moving)}; "
+            "compute the products before the circuit and pass them as an argument"
         )
     for n, i in enumerate(moving):
         for j in moving[:n]:
@@ -258,7 +259,8 @@ def _encoded(tapes: _Tapes, origin: Reading, vectors: Sequence[AngleVector], rng
             return v
     if not np.allclose(amplitudes, origin.x):
         raise RefusedError(
-            "the initial state of this circuit depends on its arguments; a model takes a fixed one, or amplitudes as inputs"
+            "the initial state of this circuit depends on its arguments; a model takes a fixed one, or amplitudes as "
+            "inputs"
         )
     return None
 

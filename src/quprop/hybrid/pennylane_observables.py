@@ -1,7 +1,7 @@
 """PennyLane's observables as sums of Pauli strings, and measurements as functions of such sums' expectation values.
 
-Pauli words and their combinations go over term by term. Other observables of few wires (Hermitian, Projector, products of
-them) are expanded from their matrix: M = sum_xz c_xz X^x Z^z with c_xz the Walsh-Hadamard transform over j of
+Pauli words and their combinations go over term by term. Other observables of few wires (Hermitian, Projector, products
+of them) are expanded from their matrix: M = sum_xz c_xz X^x Z^z with c_xz the Walsh-Hadamard transform over j of
 M[j^x, j], divided by 2^k. A measured distribution is the same transform of the expectations of all Z strings.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class RefusedError(QupropError, DeviceError, QuantumFunctionError):
 
 
 class Readout(NamedTuple):
-    """A measurement as a function of expectation values v (B, K): "expval" v_0; "var" v_0 - v_1^2 with the square first;
+    """A measurement as a function of expectation values v (B, K): "expval" v_0; "var" v_0 - v_1^2, the square first;
     "probs" the transform of the Z strings' values."""
 
     kind: str
@@ -76,7 +77,7 @@ def walsh(v: np.ndarray) -> np.ndarray:
 def readout(m: mp.MeasurementProcess, place: Place) -> Readout | None:
     """The measurement as a `Readout`, or None where it is to be computed from the state."""
     if type(m) is mp.ProbabilityMP and m.obs is None and m.mv is None and 0 < len(m.wires) <= DIAGONAL_WIRES:
-        masks = _masks(m.wires, place)
+        masks = masks_of(m.wires, place)
         return Readout("probs", tuple(PauliSum({PauliString(0, z): 1.0}) for z in masks))
     if type(m) not in (mp.ExpectationMP, mp.VarianceMP):
         return None
@@ -112,6 +113,10 @@ class FixedObservable(Operator):
         return repr(self.base)
 
 
+def _drop(known: dict[Any, Any], key: Any, _: weakref.ref) -> None:
+    known.pop(key, None)
+
+
 FIXED_FROM = 16  # terms
 _fixed: dict[int, tuple[weakref.ref, FixedObservable | None]] = {}
 
@@ -124,11 +129,10 @@ def fixed(m: mp.MeasurementProcess) -> mp.MeasurementProcess:
     found = _fixed.get(id(obs))
     if found is None or found[0]() is not obs:
         twin = None
-        if len(obs) >= FIXED_FROM and obs.pauli_rep is not None and not any(map(math.requires_grad, obs.data)):
-            if not any(map(math.is_abstract, obs.data)):
-                twin = FixedObservable(obs)
-        key = id(obs)
-        found = _fixed[key] = (weakref.ref(obs, lambda _, known=_fixed: known.pop(key, None)), twin)
+        if len(obs) >= FIXED_FROM and obs.pauli_rep is not None:
+            seen = any(math.requires_grad(d) or math.is_abstract(d) for d in obs.data)
+            twin = None if seen else FixedObservable(obs)
+        found = _fixed[id(obs)] = (weakref.ref(obs, partial(_drop, _fixed, id(obs))), twin)
     return m if found[1] is None else mp.ExpectationMP(obs=found[1])
 
 
@@ -145,7 +149,7 @@ def pauli_sum(obs: Operator, place: Place) -> PauliSum | None:
     if found is not None and found[0]() is obs:
         return found[1]
     total = _convert(obs, place)
-    _known[key] = (weakref.ref(obs, lambda _, known=_known: known.pop(key, None)), total)
+    _known[key] = (weakref.ref(obs, partial(_drop, _known, key)), total)
     return total
 
 
@@ -188,7 +192,7 @@ def from_matrix(matrix: np.ndarray, wires: Sequence[Any], place: Place) -> Pauli
     size = len(matrix)
     if not np.allclose(matrix, matrix.conj().T, atol=1e-8):
         raise RefusedError(f"an observable must be Hermitian, got a matrix on wires {list(wires)} that is not")
-    masks, j = _masks(wires, place), np.arange(size)
+    masks, j = masks_of(wires, place), np.arange(size)
     terms = {}
     for x in range(size):
         for z, c in enumerate(walsh(matrix[j ^ x, j][None])[0] / size):
@@ -200,11 +204,11 @@ def from_matrix(matrix: np.ndarray, wires: Sequence[Any], place: Place) -> Pauli
 
 def _diagonal(values: np.ndarray, wires: Sequence[Any], place: Place) -> PauliSum:
     coefficients = walsh(values[None])[0] / len(values)
-    masks = _masks(wires, place)
+    masks = masks_of(wires, place)
     return PauliSum({PauliString(0, z): c for z, c in zip(masks, coefficients, strict=True) if c != 0.0})
 
 
-def _masks(wires: Sequence[Any], place: Place) -> list[int]:
+def masks_of(wires: Sequence[Any], place: Place) -> list[int]:
     """For every index over the wires (first wire most significant) the mask of its set bits among the qubits."""
     masks = [0]
     for wire in reversed(list(wires)):

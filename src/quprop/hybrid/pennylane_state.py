@@ -1,4 +1,4 @@
-"""Final states for PennyLane: whatever is not a function of few expectation values, and finite shots, is read from them.
+"""Final states for PennyLane: what is not a function of few expectation values, and finite shots, is read from them.
 
 quprop computes states up to a global phase, which only `qml.state()` sees. There the Clifford gates are written out as
 rotations, every angle is reduced to at most pi/2, and the Pauli strings this splits off are carried to the end:

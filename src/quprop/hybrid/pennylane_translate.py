@@ -1,7 +1,7 @@
 """PennyLane tapes as quprop models: one model for all tapes of one structure, the tape's numbers as its parameters.
 
-A training loop makes a new tape every step. Its structure (names, wires, observables) is read into a key, its numbers into
-one array; what depends on the structure alone, the model and everything planned for it, is found by the key.
+A training loop makes a new tape every step. Its structure (names, wires, observables) is read into a key, its numbers
+into one array; what depends on the structure alone, the model and everything planned for it, is found by the key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pennylane.tape import QuantumScript
 from quprop.angle import AngleVector, inputs, params
 from quprop.circuit import Circuit
 from quprop.hybrid.pennylane_gates import RULES
-from quprop.hybrid.pennylane_observables import Readout, RefusedError, readout
+from quprop.hybrid.pennylane_observables import Readout, RefusedError, masks_of, readout
 from quprop.model import Model
 
 _CONTROLLED = frozenset({"CNOT", "CY", "CZ", "CRX", "CRY", "CRZ", "ControlledPhaseShift", "Toffoli", "CCZ"})
@@ -98,6 +98,8 @@ class Reading(NamedTuple):
     batch: int | None
     spread: np.ndarray
     n_prep: int  # numbers of the tape that belong to the state preparation
+    amplitudes: list[int] | None  # of a real one: where each entry of its vector is among the inputs
+    prep_batch: bool
 
     @property
     def rows(self) -> int:
@@ -152,10 +154,11 @@ class Reader:
         place = self._place(order)
         theta, batch, spread = _array(numbers)
         start, x = (None, None) if prep is None else _start(prep, order, place)
-        if x is not None and x.ndim == 2:
-            batch = len(x)
-        if x is not None:
+        amplitudes, prep_batch = None, False
+        if prep is not None and x is not None:
+            amplitudes, prep_batch = masks_of(prep.wires.labels, place), x.ndim == 2
             x = np.atleast_2d(x)
+            batch = len(x) if prep_batch else batch
         rows = batch or 1
         if len(theta) != rows:
             theta = np.broadcast_to(theta, (rows, theta.shape[1]))
@@ -168,7 +171,9 @@ class Reader:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(key)
-        return Reading(structure, theta, x, batch, spread, 0 if prep is None else len(prep.data))
+        return Reading(
+            structure, theta, x, batch, spread, 0 if prep is None else len(prep.data), amplitudes, prep_batch
+        )
 
 
 def _array(numbers: list[Any]) -> tuple[np.ndarray, int | None, np.ndarray]:
@@ -217,7 +222,7 @@ def _no_gate(op: Operator, tape: QuantumScript) -> str:
     if isinstance(op, ops.MidMeasure):
         return (
             f"operation {place} measures wire {op.wires[0]} in the middle of the circuit, which this device defers to "
-            'its end; leave mcm_method out or set it to "deferred", and give the device a spare wire for each measurement'
+            'its end; leave mcm_method out or set it to "deferred", and give the device a spare wire for each of them'
         )
     if isinstance(op, StatePrepBase):
         return f"operation {place}, {op.name}, prepares a state in the middle of the circuit; make it the first one"

@@ -28,7 +28,7 @@ class Exact(NamedTuple):
     turns: tuple[tuple[PauliString, Angle], ...]
 
 
-IDENTITY = Exact(Angle(), ())
+_MAX_STRINGS = 1000  # of one gate that is looked at for commuting
 
 # stim's gates as (phase, ((letters on the local qubits, angle), ...)).
 _CLIFFORDS: dict[str, tuple[float, tuple[tuple[str, float], ...]]] = {
@@ -76,10 +76,6 @@ def exact(name: str, angles: tuple[Angle, ...], qubits: tuple[int, ...]) -> Exac
     return Exact(phase, tuple(turns))
 
 
-def then(first: Exact, second: Exact) -> Exact:
-    return Exact(first.phase + second.phase, first.turns + second.turns)
-
-
 def controlled(gate: Exact, control: int, on: int = 1) -> Exact:
     """The gate where qubit `control` is `on`, the identity where it is not."""
     z = PauliString(0, 1 << control)
@@ -103,7 +99,7 @@ def scaled(gate: Exact, k: float) -> Exact | None:
     where they are not.
     """
     strings = {p for p, _ in gate.turns}
-    if any(not p.commutes(q) for p, q in combinations(strings, 2)):
+    if len(strings) > _MAX_STRINGS or any(not p.commutes(q) for p, q in combinations(strings, 2)):
         return None
     if k != int(k):
         sizes = [gate.phase, *(a / 2 for _, a in gate.turns)]

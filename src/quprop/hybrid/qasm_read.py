@@ -20,7 +20,7 @@ from quprop.hybrid.qasm_values import CONSTANTS, Bits, Calculator
 from quprop.pauli import PauliString
 
 MAX_QUBITS = 1 << 16
-MAX_INPUTS = 1 << 22
+MAX_INPUTS = 1 << 18
 _MAX_DEPTH = 60  # gates that call gates
 
 _LIBRARY = """
@@ -386,12 +386,14 @@ class Reader:
             # U has a real top left entry, as in the language's paper (arXiv:2104.14722), in Qiskit and Braket; this
             # matters under controls only.
             return exactly.exact(_BUILT_IN.get(name, name), angles, qubits)
-        total = exactly.IDENTITY
+        phase = Angle()
+        turns: list[tuple[PauliString, Angle]] = []
         for inner, inner_angles, inner_qubits in self._body(node, definition, angles, qubits, depth):
             part = self._modified(inner, _name(inner), inner_angles, inner_qubits, inner.modifiers, depth + 1)
-            total = exactly.then(total, part)
-            self._limit(node, len(total.turns))
-        return total
+            phase = phase + part.phase
+            turns += part.turns
+            self._limit(node, len(turns))
+        return Exact(phase, tuple(turns))
 
     def _modified(
         self, node: Any, name: str | None, angles: Any, qubits: tuple[int, ...], modifiers: list[Any], depth: int

@@ -216,7 +216,7 @@ class _Reader:
             if not isinstance(operator, SparsePauliOp | SparseObservable | Pauli):
                 return False
             try:
-                total = _moved(_real_sum(operator), qubits)
+                total = _real_sum(operator, qubits)
             except QupropError as error:
                 self.refuse(str(error))
             if total.commuting() is not None:
@@ -367,7 +367,8 @@ def _observable(given: Any, n: int) -> Any:
     return given
 
 
-def _real_sum(operator: Any) -> PauliSum:
+def _real_sum(operator: Any, places: Sequence[int] | None = None) -> PauliSum:
+    """The sum, with its qubit k on qubit places[k]."""
     if isinstance(operator, SparseObservable):
         operator = SparsePauliOp.from_sparse_observable(operator)
     elif isinstance(operator, Pauli):
@@ -382,7 +383,8 @@ def _real_sum(operator: Any) -> PauliSum:
     x, z = (np.packbits(a, axis=1, bitorder="little") for a in (operator.paulis.x, operator.paulis.z))
     total: dict[PauliString, float] = {}
     for xs, zs, c in zip(x, z, coefficients.real, strict=True):
-        string = PauliString(int.from_bytes(xs.tobytes(), "little"), int.from_bytes(zs.tobytes(), "little"))
+        masks = (int.from_bytes(m.tobytes(), "little") for m in (xs, zs))
+        string = PauliString(*(masks if places is None else (_moved_mask(m, places) for m in masks)))
         total[string] = total.get(string, 0.0) + float(c)
     return PauliSum(total)
 
@@ -390,10 +392,11 @@ def _real_sum(operator: Any) -> PauliSum:
 def _moved(total: PauliSum, places: Sequence[int] | Mapping[int, int]) -> PauliSum:
     """The sum with its qubit k on qubit places[k]."""
 
-    def move(mask: int) -> int:
-        return sum(1 << places[k] for k in range(mask.bit_length()) if mask >> k & 1)
+    return PauliSum({PauliString(_moved_mask(p.x, places), _moved_mask(p.z, places)): c for p, c in total.items()})
 
-    return PauliSum({PauliString(move(p.x), move(p.z)): c for p, c in total.items()})
+
+def _moved_mask(mask: int, places: Sequence[int] | Mapping[int, int]) -> int:
+    return sum(1 << places[k] for k in range(mask.bit_length()) if mask >> k & 1)
 
 
 def _remembered(source: Any, layout: dict[str, tuple[int, int]], chosen: bool) -> dict[str, tuple[int, int]]:

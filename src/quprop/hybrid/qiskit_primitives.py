@@ -23,7 +23,7 @@ from quprop.gradients.joint import diagonalise
 from quprop.gradients.sampler import draw_bits
 from quprop.hybrid.qiskit import Imported, from_sparse_pauli_op, read_qiskit
 from quprop.model import Model
-from quprop.pauli import PauliSum
+from quprop.pauli import PauliString, PauliSum
 from quprop.seeds import generator_of
 from quprop.simulate import expectation, probabilities, state
 
@@ -45,6 +45,7 @@ except ImportError:
     raise QupropError("Qiskit 2 is not installed: pip install 'quprop[qiskit]'") from None
 
 _CHUNK_AMPLITUDES = 1 << 22  # of all states held at once
+_X_BITS, _Z_BITS = str.maketrans("IXYZ", "0110"), str.maketrans("IXYZ", "0011")
 _MOST_SHOTS = 1 << 62
 _ROUNDING = 1e-7  # standard deviations below this fraction of the largest outcome are rounding: sqrt(epsilon) and more
 
@@ -197,12 +198,22 @@ def _prepare(pub: Any, readings: dict[int, Imported]) -> _Task:
         key = tuple(sorted(terms.items()))
         if key not in observables:
             observables[key] = len(sums)
-            sums.append(from_sparse_pauli_op(SparseObservable.from_list(list(key), num_qubits=pub.circuit.num_qubits)))
+            sums.append(_sum_of(key, pub.circuit.num_qubits))
         columns[index] = observables[key]
     theta = _theta(imported, pub)
     rows = np.arange(len(theta)).reshape(pub.parameter_values.shape)
     rows, columns = np.broadcast_arrays(rows, columns)
     return _Task(model_of(imported.circuit, tuple(sums)), theta, rows.ravel(), columns.ravel(), rows.shape)
+
+
+@lru_cache(maxsize=256)
+def _sum_of(terms: tuple[tuple[str, float], ...], n: int) -> PauliSum:
+    """The sum of labels such as "IXZ", qubit 0 on the right, or of Qiskit's larger alphabet with projectors."""
+    if any(set(label) - set("IXYZ") for label, _ in terms):
+        return from_sparse_pauli_op(SparseObservable.from_list(list(terms), num_qubits=n))
+    return PauliSum(
+        {PauliString(int(label.translate(_X_BITS), 2), int(label.translate(_Z_BITS), 2)): c for label, c in terms}
+    )
 
 
 def _theta(imported: Imported, pub: Any) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from quprop.hardware import hardware as find_hardware
 from quprop.planning.costs import COSTS, cost_of
 from quprop.planning.shape import Shape, Wanted
 
+PLAIN = "parameter_shift"  # the method that everybody has
+MARGIN = 0.05  # what another must be cheaper by to be recommended instead
 FLOPS = 2e10  # multiply-adds a second of the classical side: two cores of a laptop
 MOST_PARAMETERS = 10**15  # up to which a change of the advice is looked for
 LARGEST_MEMORY = 2**40  # bytes of the classical side that a simulator is recommended with
@@ -198,29 +200,39 @@ def changes_of(
     if not shape.trained:
         return []
 
-    def best(m: int) -> str | None:
+    def times(m: int) -> dict[str, float]:
         grown = shape.at(m)
-        times = {n: gradient_seconds(n, grown, wanted, machine, flops) for n in able}
-        fitting = {n: t for n, t in times.items() if t is not None}
-        return min(fitting, key=lambda n: _order(n, fitting[n]), default=None)
+        found = {n: gradient_seconds(n, grown, wanted, machine, flops) for n in able}
+        return {n: t for n, t in found.items() if t is not None}
 
-    grid = sorted({round(2 ** (k / 2)) for k in range(2, 2 * MOST_PARAMETERS.bit_length())})
-    grid = [m for m in grid if 2 <= m <= MOST_PARAMETERS]
+    def cheaper(m: int, one: str, other: str) -> bool:
+        found = times(m)
+        return one in found and found[one] < found.get(other, math.inf)
+
     out: list[Change] = []
-    last: str | None = None
-    before = 0
-    for m in grid:
-        found = best(m)
-        if found is not None and found != last:
-            low, high = before, m
-            while low and high - low > max(1, high // 1000):
+    for m in sorted({round(2 ** (k / 2)) for k in range(2, 2 * MOST_PARAMETERS.bit_length())}):
+        fitting = times(m)
+        last = out[-1].method if out else PLAIN
+        found = choose(fitting, last)
+        if m > MOST_PARAMETERS or found is None or (out and found == last):
+            continue
+        start = m
+        if out:
+            low, high = m // 2, m
+            while low > out[-1].parameters and cheaper(low, found, last):
+                low, high = low // 2, low
+            while high - low > max(1, high // 1000):
                 middle = (low + high) // 2
-                low, high = (low, middle) if best(middle) == found else (middle, high)
-            start = high if low else m
-            if not out or out[-1].method != found:
-                out.append(Change(start, found, cost_of(found, shape.at(start), wanted).qubits))
-        last, before = found, m
+                low, high = (low, middle) if cheaper(middle, found, last) else (middle, high)
+            start = high
+        out.append(Change(start, found, cost_of(found, shape.at(start), wanted).qubits))
     return out
+
+
+def choose(times: Mapping[str, float], usual: str = PLAIN) -> str | None:
+    """The least time; `usual` where no other is cheaper by more than a twentieth, None where there are no times."""
+    best = min(times, key=lambda n: times[n], default=None)
+    return usual if best is not None and times.get(usual, math.inf) * (1 - MARGIN) <= times[best] else best
 
 
 def advise(plan: TrainingPlan) -> str:
@@ -235,7 +247,8 @@ def advise(plan: TrainingPlan) -> str:
     there = [r for r in plan.rows if not r.simulated and r.name not in FORMULAS and r.cost.measurements]
     fitting = [r for r in there if not r.too_large]
     if fitting:
-        best = fitting[0]
+        chosen = choose({r.name: r.gradient for r in fitting})
+        best = next(r for r in fitting if r.name == chosen)
         text = (
             f"on {plan.hardware.name} use {best.name}: {people(best.gradient)} a gradient, {people(best.training)} the "
             "training"
@@ -285,7 +298,7 @@ def _row(
 
 def _order(name: str, seconds: float) -> tuple[float, bool]:
     """The cheapest first; ties go to the method that everybody has."""
-    return float(f"{seconds:.2e}"), name != "parameter_shift"
+    return float(f"{seconds:.1e}"), name != PLAIN
 
 
 def _too_large(cost: Cost, machine: HardwareModel) -> str:

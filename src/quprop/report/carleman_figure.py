@@ -8,6 +8,8 @@ import numpy as np
 
 from quprop.experiments.experiment import panels, picture
 
+TALL = 2.0  # error proxies and error bounds are drawn up to here
+
 
 def draw_analysis(report: dict[str, Any]) -> bytes:
     """PNG: Hessian spectrum as weighted points (left); error proxy and, where it was proved, the error bound of a block
@@ -17,23 +19,36 @@ def draw_analysis(report: dict[str, Any]) -> bytes:
     nodes, weights = np.asarray(spectrum["nodes"]), np.asarray(spectrum["weights"])
     left.vlines(nodes, 1e-12, np.maximum(weights, 1e-12), linewidth=1)
     left.set_yscale("log")
-    left.set_ylim(max(1e-9, 0.3 * weights[weights > 0].min()), 2)
+    left.set_ylim(max(0.03 / report["parameters"], 0.3 * weights[weights > 0].min()), 10)
     left.axvspan(0, 2 / report["learning_rate"], color="C2", alpha=0.08, label="contracting: 0 < eta l < 2")
     low, high = float(nodes.min()), float(nodes.max())
     left.set_xlim(low - 0.05 * (high - low) - 1e-9, high + 0.05 * (high - low) + 1e-9)
     left.set_xlabel("Hessian eigenvalue l")
-    left.set_ylabel("share of modes")
-    left.legend(frameon=False, fontsize=7)
-    right.plot(proxy["steps"], proxy["values"], label="error proxy, mean of |1 - eta l|^t")
+    left.set_ylabel("share of modes (a line: a node)")
+    left.legend(frameon=False, fontsize=7, loc="upper left")
+    values = np.array([np.inf if v is None else v for v in proxy["values"]], float)
+    # beyond TALL the curve is a plain exponential, which would hide its beginning
+    last = min(len(values) - 1, max(int(np.argmax(values > TALL)) if np.any(values > TALL) else len(values), 8))
+    right.plot(proxy["steps"][: last + 1], values[: last + 1], label="error proxy, mean of |1 - eta l|^t")
     right.axhline(1, color="0.8", linewidth=0.8, zorder=0)
-    right.axvline(report["block_length"], color="C3", linewidth=1, linestyle=":", label="block length")
-    if report.get("bound"):
-        bound = [np.nan if b is None else b for b in report["bound"]]
-        shown = np.where(np.asarray(bound, float) < 2, bound, np.nan)
-        if np.isfinite(shown[1:]).any():
-            right.plot(range(len(bound)), shown, color="C1", label="proved error / |theta|")
+    if report["block_length"] <= last:
+        right.axvline(report["block_length"], color="C3", linewidth=1, linestyle=":", label="block length")
+    low, high = float(values[: last + 1].min()), min(TALL, float(values[: last + 1].max()))
+    right.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.3 * (high - low) + 1e-3)
     right.set_xlabel("step")
-    right.legend(frameon=False, fontsize=7)
+    right.xaxis.get_major_locator().set_params(integer=True)
+    right.set_ylabel("error proxy (1 at the upload)")
+    handles, labels = right.get_legend_handles_labels()
+    proved = np.array([np.nan if b is None else b for b in report.get("bound") or []], float)[: last + 1]
+    proved[(proved > TALL) | (proved <= 0)] = np.nan
+    if np.isfinite(proved).any():
+        other = right.twinx()
+        (line,) = other.plot(range(len(proved)), proved, ".-", color="C1", markersize=3, linewidth=1)
+        other.set_yscale("log")
+        other.set_ylim(float(np.nanmin(proved)) / 10, 10 * TALL)
+        other.set_ylabel("proved error over |theta|")
+        handles, labels = [*handles, line], [*labels, "proved error of the truncation (right axis)"]
+    right.legend(handles, labels, frameon=False, fontsize=7, loc="upper left")
     return picture(figure, f"{report['network']} on {report['data']}, {report['parameters']:,} parameters")
 
 
@@ -58,7 +73,9 @@ def draw_training(report: dict[str, Any]) -> bytes:
         ("update_error", "s-", "update, this block"),
         ("drift", "^--", "parameters, all blocks so far"),
     ):
-        right.plot(ends, np.maximum([b[name] for b in blocks], 1e-17), style, markersize=3, label=label)
+        right.plot(
+            ends, np.maximum(np.array([b.get(name) for b in blocks], float), 1e-17), style, markersize=3, label=label
+        )
     right.set_yscale("log")
     right.set_xlabel("linearised step")
     right.set_ylabel("relative distance from plain descent")

@@ -16,7 +16,7 @@ from quprop.errors import QupropError
 from quprop.hybrid.cutting.find import Layout, by_hand, find
 from quprop.hybrid.cutting.fragments import build, check_state
 from quprop.hybrid.cutting.plan import CutPlan, count_of
-from quprop.hybrid.cutting.steps import Step, circuit_of, unfold, wire_of
+from quprop.hybrid.cutting.steps import Step, circuit_of, listed, unfold, wire_of
 from quprop.model import Model, _observables
 from quprop.pauli import PauliString
 
@@ -67,6 +67,8 @@ def cut(
         isinstance(max_qubits, bool) or not isinstance(max_qubits, numbers.Integral) or max_qubits < 1
     ):
         raise QupropError(f"max_qubits must be a whole number, 1 or more, got {max_qubits!r}")
+    if isinstance(max_overhead, bool) or not isinstance(max_overhead, numbers.Real) or not max_overhead >= 1:
+        raise QupropError(f'max_overhead is a factor, 1 or more, or float("inf"), got {max_overhead!r}')
     n = circuit.n_qubits
     steps, where = unfold(circuit)
     if parts is not None:
@@ -109,7 +111,10 @@ def _permuted(mask: int, where: Sequence[int]) -> int:
 
 
 def _of_parts(n: int, parts: Sequence[Sequence[int]]) -> Layout:
-    given = [q for part in parts for q in part]
+    try:
+        given = [int(q) for part in parts for q in part]
+    except (TypeError, ValueError):
+        raise QupropError(f"parts are lists of qubits such as [[0, 1], [2, 3]], got {parts!r}") from None
     if sorted(given) != list(range(n)):
         raise QupropError(
             f"parts name each of the qubits 0 to {n - 1} once, got {len(given)} names of {len(set(given))} qubits; "
@@ -123,6 +128,13 @@ def _of_places(
     circuit: Circuit, steps: Sequence[Step], gates: Sequence[int], wires: Sequence[tuple[int, int]]
 ) -> Layout:
     count, n = len(circuit.operations), circuit.n_qubits
+    try:
+        gates, wires = [int(g) for g in gates], [(int(q), int(p)) for q, p in wires]
+    except (TypeError, ValueError):
+        raise QupropError(
+            f"at_gates are operations such as [3, 7] and at_wires pairs such as [(qubit, operation)], "
+            f"got {gates!r} and {wires!r}"
+        ) from None
     for place in [*gates, *(p for _, p in wires)]:
         if not 0 <= place < count:
             raise QupropError(f"an operation of this circuit has an index from 0 to {count - 1}, got {place}")
@@ -141,8 +153,9 @@ def _of_places(
         for qubit, place in wires
     ]
     layout = by_hand(n, steps, chosen, before)
+    shared = {steps[t].place for t, _ in layout.gate_cuts(steps)}
     for t in sorted(chosen):
-        if len(steps[t].wires) > 1 and len({layout.fragment(w, t) for w in steps[t].wires}) == 1:
+        if len(steps[t].wires) > 1 and steps[t].place not in shared:
             raise QupropError(
                 f"cutting operation {steps[t].place} separates nothing: its qubits "
                 f"{' and '.join(map(str, steps[t].wires))} hang together by other gates; cut those too"
@@ -164,7 +177,7 @@ def _check_overhead(layout: Layout, steps: Sequence[Step], most: float) -> None:
         first = steps[where[0]]
         place = (
             f"{len(where)} of the gates cut join the fragments {' and '.join(map(str, worst))}, the first on qubits "
-            f"{' '.join(map(str, first.wires))} at operation {first.place}"
+            f"{listed(first.wires)} at operation {first.place}"
         )
     else:
         wire = max(range(len(layout.breaks)), key=lambda w: len(layout.breaks[w]))

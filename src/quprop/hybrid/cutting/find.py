@@ -26,6 +26,7 @@ from quprop.hybrid.cutting.steps import Step
 WIRE = 4.0  # kappa of a cut wire
 WORK = 1_500_000  # of `_sweep`, in states looked at times wires: about a second
 STARTS = 12  # of `_partition`
+READS = 10_000_000  # of gates' wires by `_improve`, all starts together: a second or two
 _TINY = 1e-9
 
 
@@ -180,7 +181,7 @@ def _choices(node: _Node, t: int, step: Step, legs: list[int], most: int, wires:
     if len(met) == 1:
         yield node
         return
-    for joined in [met] + [list(pair) for pair in itertools.combinations(met, 2) if len(met) > 2]:
+    for joined in [met] + [list(pair) for pair in itertools.combinations(met, 2) if 2 < len(met) <= 4]:
         if sum(sizes[b] for b in joined) <= most:
             parts = len(met) - len(joined) + 1
             merged = [joined[0] if b in joined else b for b in blocks]
@@ -259,10 +260,10 @@ def _partition(group: list[int], joint: list[Step], most: int) -> tuple[dict[int
             weight[a, b] += table[-1] / (len(legs) - 1)
             weight[b, a] = weight[a, b]
     rng = np.random.default_rng(0)  # the search is part of no estimate: any fixed seed will do
-    best, least = [0] * n, math.inf
+    best, least, left = [0] * n, math.inf, READS
     for start in range(STARTS):
         block = _sliced(weight, most, start) if start < 2 else _grown(weight, most, rng, start > 2)
-        cost = _improve(block, edges, most)
+        cost, left = _improve(block, edges, most, left)
         if cost < least - _TINY:
             best, least = block, cost
     number: dict[int, int] = {}
@@ -302,13 +303,20 @@ def _grown(weight: np.ndarray, most: int, rng: np.random.Generator, noisy: bool)
         joined[a, a] = 0.0
 
 
-def _improve(block: list[int], edges: list[tuple[tuple[int, ...], list[float]]], most: int) -> float:
-    """Moves and swaps of wires, the best of each round, while they make it cheaper; `block` is changed in place."""
+def _improve(
+    block: list[int], edges: list[tuple[tuple[int, ...], list[float]]], most: int, left: int
+) -> tuple[float, int]:
+    """Moves and swaps of wires, the best of each round, while they make it cheaper; `block` is changed in place.
+
+    left: how much may still be read; a round that needs more is not begun. Returns the cost, and what is left.
+    """
     n = len(block)
     touching: list[list[tuple[tuple[int, ...], list[float]]]] = [[] for _ in range(n)]
     for edge in edges:
         for w in edge[0]:
             touching[w].append(edge)
+
+    reads = [2 * sum(len(legs) for legs, _ in around) for around in touching]
 
     def cost(some: Iterable[tuple[tuple[int, ...], list[float]]]) -> float:
         return sum(table[len({block[w] for w in legs})] for legs, table in some)
@@ -333,8 +341,9 @@ def _improve(block: list[int], edges: list[tuple[tuple[int, ...], list[float]]],
             for v in range(n)
             if block[v] in near[w] and (v > w or block[w] not in near[v]) and sizes[block[v]] == most
         ]
-        gains = [gain(o) for o in options]
+        left -= (work := sum(reads[w] for o in options for w, _ in o))
+        gains = [gain(o) for o in options] if left >= 0 else []
         if not gains or max(gains) <= _TINY:
-            return cost(edges)
+            return cost(edges), left if gains else left + work
         for w, b in options[int(np.argmax(gains))]:
             block[w] = b

@@ -26,9 +26,10 @@ import numpy as np
 from quprop.absorption import conjugate
 from quprop.angle import Angle, AngleVector
 from quprop.circuit import Circuit
+from quprop.cost import short
 from quprop.errors import QupropError
 from quprop.hybrid.cutting.find import WIRE, Layout
-from quprop.hybrid.cutting.steps import Step, local
+from quprop.hybrid.cutting.steps import Step, listed, local
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 from quprop.programs import controlled
@@ -123,7 +124,7 @@ def build(
     for t, parts in layout.gate_cuts(steps):
         gates[t] = len(cuts)
         s = steps[t]
-        text = f"{s.gate or _shown(s.pauli)} on qubits {' '.join(map(str, s.wires))}"
+        text = f"{s.gate} on qubits {listed(s.wires)}" if s.gate else _shown(s.pauli)
         cuts.append(Cut("gate", parts, s.angle, s.factor(parts), s.place, text))
     ends: dict[tuple[int, int], int] = {}  # (wire, piece) -> the cut that ends it
     for w in range(n):
@@ -256,11 +257,12 @@ def _check_settings(ends: int, factors: int, f: int, cuts: Sequence[Cut], axes: 
     if 4**ends * max(factors, 1) > MAX_SETTINGS:
         first = cuts[min(axes, key=lambda a: cuts[a.cut].place).cut]
         raise QupropError(
-            f"fragment {f} has {ends} cut ends, which makes 4^{ends} x {factors} = {4**ends * factors:,} settings "
+            f"fragment {f} has {ends} cut ends, which makes 4^{ends} x {factors} = {short(4**ends * factors)} settings "
             f"(limit {MAX_SETTINGS:,}), the first cut being {first.text} (operation {first.place}); allow more "
             "qubits per fragment, or take gates out that join the parts"
         )
 
 
 def _shown(string: PauliString) -> str:
-    return f"rotation about {string}"
+    text = str(string)
+    return "rotation about " + (text if len(text) <= 16 else text[:13].rsplit(" ", 1)[0] + " ...")

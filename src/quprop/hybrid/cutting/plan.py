@@ -134,9 +134,12 @@ class CutPlan:
                     "sum to differentiate"
                 )
             weights = np.ones(1)
+        shape = self._call(theta, x).shape
+        weights = simulate._beside("weights", weights, self.n_observables, shape)
+        weights = np.broadcast_to(weights, (math.prod(shape), self.n_observables)).reshape(*shape, self.n_observables)
         values, pullback = self.vjp(theta, x, **options)
         grad, _ = pullback(weights)
-        value = (values * np.asarray(weights, float)).sum(axis=-1)
+        value = (values * weights).sum(axis=-1)
         return value, grad
 
     def estimate(self, theta: Any, x: Any = None, *, shots: int, rng: Any) -> Estimate:

@@ -260,7 +260,7 @@ def _pick(
     """
     if stratified:
         joint = np.array(list(itertools.product(*(range(len(w)) for w in weights))), dtype=np.intp)
-        joint = joint.reshape(-1, len(weights))
+        joint = joint.reshape(math.prod(map(len, weights)), len(weights))  # one empty choice where nothing is cut
         q = np.ones(len(joint))
         for c, w in enumerate(weights):
             q *= w[joint[:, c]]

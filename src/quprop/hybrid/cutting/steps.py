@@ -72,6 +72,11 @@ def unfold(circuit: Circuit) -> tuple[list[Step], list[int]]:
     return _contract(steps), where
 
 
+def listed(wires: tuple[int, ...]) -> str:
+    """The qubits in words, the first few of many."""
+    return " ".join(map(str, wires[:6])) + (f" ... ({len(wires)} in all)" if len(wires) > 6 else "")
+
+
 def wire_of(circuit: Circuit, qubit: int, place: int) -> int:
     """The wire that holds a qubit just before an operation."""
     where = list(range(circuit.n_qubits))
@@ -137,6 +142,7 @@ def _turn(steps: list[Step], string: PauliString, angle: Angle, place: int) -> N
 
 def _clifford(steps: list[Step], name: str, qubits: list[int], where: list[int], place: int) -> None:
     wires = tuple(where[q] for q in qubits)
+    wires = tuple(sorted(wires)) if name == "CZ" else wires
     if name in ("SWAP", "ISWAP"):
         a, b = qubits
         where[a], where[b] = where[b], where[a]
@@ -162,7 +168,7 @@ def _contract(steps: list[Step]) -> list[Step]:
 
     def since_gate(wire: int) -> tuple[int, list[int]]:
         """The last gate on the wire (-1: none), and the rotations after it."""
-        rotations = []
+        rotations: list[int] = []
         for k in reversed(on.get(wire, [])):
             step = out[k]
             assert step is not None
@@ -176,9 +182,9 @@ def _contract(steps: list[Step]) -> list[Step]:
             (first, mine), (other, theirs) = (since_gate(w) for w in step.wires)
             opening = out[first] if first == other >= 0 else None
             if opening is not None and (opening.gate, opening.wires) == (step.gate, step.wires):
-                between = {k: out[k] for k in sorted({*mine, *theirs})}
-                turned = {k: _through(step, r) for k, r in between.items() if r is not None}
-                if sum(len(r.wires) > len(between[k].wires) for k, r in turned.items()) <= 1:  # type: ignore[union-attr]
+                between = {k: r for k in sorted({*mine, *theirs}) if (r := out[k]) is not None}
+                turned = {k: _through(step, r) for k, r in between.items()}
+                if sum(len(r.wires) > len(between[k].wires) for k, r in turned.items()) <= 1:
                     out[first] = None
                     for k, r in turned.items():
                         out[k] = r

@@ -105,12 +105,6 @@ def blocks(model: Model, source: str, circuit: Circuit | None = None) -> list[An
     return out
 
 
-def draw(circuit: Circuit) -> list[Any]:
-    """A circuit that has no observables yet."""
-    svg = circuit_svg(circuit)
-    return [Drawing("The circuit", svg, _note(len(circuit), "gates"))] if svg else [words(str(circuit))]
-
-
 def _plural(noun: str, count: int, end: str = ", ") -> str:
     return noun + ("" if count == 1 else "s") + end
 

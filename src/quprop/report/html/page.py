@@ -49,7 +49,7 @@ class Report:
         return any(s.going for s in self.sections)
 
     def all_notes(self) -> list[str]:
-        return [*self.notes, *(note for s in self.sections for note in s.notes)]
+        return list(dict.fromkeys([*self.notes, *(note for s in self.sections for note in s.notes)]))
 
 
 def collect(paths: Iterable[Path]) -> Report:
@@ -83,7 +83,7 @@ def _section(source: Source) -> Section:
                 *drawn,
                 *(made.blocks[place:] if place is not None else []),
             ]
-            made.notes += said
+            made.notes += [f"{source.path}: {note}" for note in said]
         return made
     except (QupropError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         made = Section(source.path.name, source.kind.replace("_", " "), str(source.path), notes=list(source.notes))

@@ -34,7 +34,7 @@ def section(source: Source) -> Section:
     used = {*said, "versions", "methods", "machines", "bases", "refused", "hardware", "shape"}
     if methods:
         made.blocks += [_methods(methods, machine), *_bars(methods, machine)]
-    made.blocks += _machines(r.at("machines"))
+    made.blocks += _machines(r.at("machines"), {k for k, row in methods if row.text("basis") == "formula"})
     if r.has("parameters") and isinstance(r.at("parameters").data, dict):  # the preset of figure 2
         made.blocks += figure2_blocks(r)
         used |= {"parameters"}
@@ -95,19 +95,24 @@ def _bars(rows: list[tuple[str, Fields]], machine: str) -> list[Any]:
     return [Figure(f"{title}, by method", "seconds", "method", (bars,), "x")]
 
 
-def _machines(machines: Fields) -> list[Any]:
-    """Times of the training: a row a method, a column a machine."""
+def _machines(machines: Fields, formulas: set[str]) -> list[Any]:
+    """Times of the training: a row a method, a column a machine; and the least of each, of methods that can be run."""
     known = [m for m in machines.names if machines.at(m).names][:MOST_MACHINES]
     methods = list(dict.fromkeys(k for m in known for k in machines.at(m).names))
     if not methods:
         return []
     body = tuple((k.replace("_", " "), *(machines.value(m, k, show=seconds) for m in known)) for k in methods)
     out: list[Any] = [Table("The training on each machine", ("", *(m.replace("_", " ") for m in known)), body)]
-    best = {m: min((machines.number(m, k) or float("inf"), k) for k in machines.at(m).names) for m in known}
+    best: dict[str, tuple[float, str]] = {}
+    for m in known:
+        times = [(machines.number(m, k) or float("inf"), k) for k in machines.at(m).names if k not in formulas]
+        best |= {m: min(times)} if times else {}
     if len(best) > 1:
         names = [f"{m} ({k})".replace("_", " ") for m, (_, k) in best.items()]
         at = [machines.at(m, k).source for m, (_, k) in best.items()]
         source = f"computed: the least of {machines.source}/MACHINE"
         bars = Curve("the fastest method", names, [s for s, _ in best.values()], source, style="bars", sources=at)
-        out.append(Figure("The fastest method on each machine", "seconds of the training", "machine", (bars,), "x"))
+        note = "Of methods that can be run: those of which only a formula is known are left out." if formulas else ""
+        title = "The fastest method on each machine"
+        out.append(Figure(title, "seconds of the training", "machine", (bars,), "x", note))
     return out

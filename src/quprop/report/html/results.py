@@ -9,7 +9,8 @@ from quprop.report.html.parts import Cell, Fields, Items, Picture, Section, seco
 from quprop.report.html.scalings import figure2_blocks
 from quprop.report.html.sources import Source
 
-COLUMNS = ("statement", "claim", "source", "expected", "measured", "verdict", "why", "command")  # of a list of claims
+CLAIM = ("statement", "claim", "expected", "measured", "verdict", "why")  # columns of a list of claims
+WHENCE = ("source", "command")
 LARGEST_PICTURE = 1_000_000  # bytes
 
 
@@ -66,8 +67,10 @@ def claims(source: Source) -> Section:
             verdicts[row.text("verdict")] = verdicts.get(row.text("verdict"), 0) + 1
     if verdicts:
         made.blocks.append(words(", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())) + ".", strong=True))
-    columns = [c for c in COLUMNS if any(row.has(c) for _, row in rows)]
-    made.blocks.append(table("Claims", rows, columns or None))
+    for caption, wanted in (("Claims", CLAIM), ("Where from, and how to measure it again", WHENCE)):
+        columns = [c for c in wanted if any(row.has(c) for _, row in rows)]
+        if columns:
+            made.blocks.append(table(caption, rows, columns))
     rest = {"claims", "versions"} if r.has("claims") else set(r.names)
     made.blocks += [t for t in tables(r, leave=rest) if t.rows] + versions(r)
     made.facts = {"claims": str(len(rows))}

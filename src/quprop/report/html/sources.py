@@ -77,12 +77,13 @@ def find(path: Path) -> tuple[list[Source], list[str]]:
     if path.is_file():
         return _file(path)
     found, notes = _folder(path)
-    if found or notes:
-        return found, notes
-    below = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))[:MOST_FOLDERS]
-    below += [p for b in below for p in sorted(b.iterdir()) if p.is_dir() and not p.name.startswith(".")][:MOST_FOLDERS]
-    for folder in below:
-        more, said = _folder(folder, quiet=True)
+    folders = (
+        [] if _grows(path) else _below(path) + [inner for p in _below(path) if not _grows(p) for inner in _below(p)]
+    )
+    if len(folders) > MOST_FOLDERS:
+        notes.append(f"{path} has {len(folders)} folders, of which {MOST_FOLDERS} are looked into: name those you mean")
+    for folder in folders[:MOST_FOLDERS]:
+        more, said = _folder(folder)
         found, notes = found + more, notes + said
     if not found and not notes:
         notes.append(
@@ -92,7 +93,16 @@ def find(path: Path) -> tuple[list[Source], list[str]]:
     return found, notes
 
 
-def _folder(path: Path, quiet: bool = False) -> tuple[list[Source], list[str]]:
+def _grows(path: Path) -> bool:
+    """Whether a folder is a run itself."""
+    return any((path / name).exists() for name in ("run.toml", "metrics.jsonl", "rows.jsonl"))
+
+
+def _below(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _folder(path: Path) -> tuple[list[Source], list[str]]:
     if (path / "run.toml").exists() or (path / "metrics.jsonl").exists():
         return [training(path)], []
     found: list[Source] = []

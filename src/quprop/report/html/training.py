@@ -106,7 +106,7 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
             row(f"last {key.replace('_', ' ')}", last.value(key))
     row("last loss", last.value("loss"))
     row("steps so far", last.value("step"))
-    row("steps in all", run.value("train", "total_steps") if run.has("train", "total_steps") else ABSENT)
+    row("steps in all", run.value("train", "total_steps" if run.has("train", "total_steps") else "steps"))
     row("time so far", last.value("seconds", show=seconds))
     row("qubits", run.value("model", "n_qubits"))
     row("parameters", run.value("model", "n_params"))
