@@ -171,7 +171,10 @@ def main() -> None:
             f"{100 * row['overhead_of_native']:8.1f}%"
         )
     batch = measure_batch(8, 3, SAMPLES, min(options.repeats, 3))
-    print(f"  8   72 {batch['peer_qnode']:13.1f} ms {batch['qnode']:6.1f} ms {batch['times_faster']:6.1f}x  {SAMPLES} samples")
+    print(
+        f"  8   72 {batch['peer_qnode']:13.1f} ms {batch['qnode']:6.1f} ms "
+        f"{batch['times_faster']:6.1f}x  {SAMPLES} samples"
+    )
     if options.out:
         options.out.write_text(json.dumps({"environment": record, "rows": rows, "batch": batch}, indent=1) + "\n")
 

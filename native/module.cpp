@@ -189,6 +189,7 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
 }  // namespace qp
 
 NB_MODULE(QP_MODULE, m) {
+  nb::set_leak_warnings(false);  // a graph of autodiff that is alive when Python ends holds kept states, rightly
   m.attr("vector_bytes") = QP_VECTOR_BYTES;
   qp::bind<double>(m, "Double", "KeptDouble");
   qp::bind<float>(m, "Single", "KeptSingle");

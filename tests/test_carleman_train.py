@@ -231,7 +231,11 @@ def test_single_precision_follows_double_to_its_digits(iris):
 
 
 def test_mini_batches_are_a_map_each(iris):
-    result = train(small(iris), iris, Loop(**FAST, batch_size=16), 3)
+    ticks = []
+    result = train(
+        small(iris), iris, Loop(**FAST, batch_size=16), 3, tick=lambda done, what: ticks.append((done, what))
+    )
+    assert ticks[0] == (0, "warm-up: step 0 of 20") and (2, "block 3: step 5 of at most 6") in ticks
     again = train(small(iris), iris, Loop(**FAST, batch_size=16), 3)
     assert np.array_equal(result.theta, again.theta) and max(b.relative_error for b in result.blocks) < 0.01
 

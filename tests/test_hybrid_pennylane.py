@@ -360,6 +360,16 @@ def _run(*results, ops=(), shots=None, device=None, **options):
     return qml.grad(node)(pnp.array(0.3, requires_grad=True))
 
 
+def _middle(wires, **options):
+    def circuit():
+        qml.RX(0.3, 0)
+        m = qml.measure(0, **options)
+        qml.RX(0.1, 0)
+        return qml.expval(m)
+
+    return qml.QNode(circuit, QupropDevice(wires))()
+
+
 class Strange(qml.operation.Operation):
     """No matrix and no decomposition."""
 
@@ -367,6 +377,8 @@ class Strange(qml.operation.Operation):
 
 
 MISTAKES = {
+    "postselect": (lambda: _middle(2, postselect=1), "operation 1 keeps only one outcome"),
+    "spare_wire": (lambda: _middle(1), "takes 1 more wires than the 1 of this device"),
     "second_order": (_second_order, "first order"),
     "max_diff": (
         lambda: _run(lambda: qml.expval(qml.Z(0)), max_diff=2, diff_method="adjoint"),
@@ -381,7 +393,7 @@ MISTAKES = {
         r"result 1, state.* has no adjoint gradient",
     ),
     "shots": (lambda: _run(lambda: qml.expval(qml.Z(0)), shots=10, diff_method="adjoint"), "take no shots"),
-    "gate": (lambda: _run(lambda: qml.expval(qml.Z(0)), ops=[Strange(1)]), "Strange"),
+    "gate": (lambda: _run(lambda: qml.expval(qml.Z(0)), ops=[Strange(1)]), "Strange on wires .1. has neither"),
     "one_shot": (lambda: _run(lambda: qml.expval(qml.Z(0)), mcm_method="tree-traversal"), "deferred to the end"),
     "option": (lambda: _run(lambda: qml.expval(qml.Z(0)), device=QupropDevice(2, precision="half")), "precision"),
     "threads": (lambda: QupropDevice(2, threads=0), "threads is a positive integer"),

@@ -176,6 +176,10 @@ def test_the_language_s_forms_mean_what_they_say(program, expected):
     assert same_unitary(found, expected) < 1e-13
 
 
+def test_what_comes_after_the_end_is_not_part_of_the_circuit():
+    assert from_qasm(THREE + "qubit q; h q; end; x q;") == qpr.Circuit(1).h(0)
+
+
 def test_version_2_has_its_power_its_built_ins_and_its_measurements():
     program = TWO + "qreg q[2]; creg c[2]; rx(2^3/7) q[0]; ry(-ln(2)) q[1]; measure q -> c;"
     assert from_qasm(program) == qpr.Circuit(2).rx(8 / 7, 0).ry(-np.log(2), 1)

@@ -364,6 +364,17 @@ def test_exact_values_are_those_of_qiskit_s_estimator_over_the_whole_broadcast()
     assert np.abs(named.data.evs - theirs[0].data.evs).max() < 1e-13
 
 
+def test_values_find_their_places_where_vectors_are_used_in_part_and_written_out_of_order():
+    zeta, theta, x = qpr.params("zeta", 2), qpr.params("theta", 3), qpr.inputs("x", 2)
+    circuit = qpr.Circuit(2, params=[zeta, theta], inputs=x).ry(zeta[1] + 0.2, 0).rx(theta[2] * x[1], 1).cx(0, 1)
+    qc = to_qiskit(circuit.ry(theta[0] / 2, 0))  # Qiskit's order: theta[0], theta[2], x[1], zeta[1]
+    points = np.random.default_rng(4).uniform(-2, 2, (3, 4))
+    ours, theirs = (
+        e.run([(qc, "XZ", points)]).result()[0].data.evs for e in (QupropEstimator(), StatevectorEstimator())
+    )
+    assert np.abs(ours - theirs).max() < 1e-13
+
+
 def test_precision_is_the_true_standard_error_and_shots_follow_the_variance():
     qc, observables, points = _asymmetric()
     exact = QupropEstimator().run([(qc, observables, points)]).result()[0].data.evs

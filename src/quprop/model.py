@@ -183,6 +183,12 @@ class Model:
             return NotImplemented
         return all(getattr(self, f) == getattr(other, f) for f in _FIELDS)
 
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self  # frozen: a copy would be planned anew, and compared field by field in every call
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in _FIELDS}  # caches (and what engines hang on) stay behind
 

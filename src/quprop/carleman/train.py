@@ -211,7 +211,7 @@ def train(
     blocks: list[Block] = []
     theta = network.parameters().astype(float)
     for done in range(0, settings.warm_up, 20):
-        at(f"plain steps before the first upload: {done} of {settings.warm_up}")
+        at(f"warm-up: step {done} of {settings.warm_up}")
         count = min(20, settings.warm_up - done)
         theta = _finite(descend(network, theta, take(count), count, rate), "plain training", rate)
     dense_accuracy = accuracy_at(network, theta, test)

@@ -167,7 +167,7 @@ def train_command(
     block_length: Length = "auto",
     longest: Annotated[
         int | None,
-        typer.Option("--longest", min=1, help="The most steps of an automatic block. Default: 100, large networks 25."),
+        typer.Option("--longest", min=1, help="The most steps of an automatic block. Default: 100, large networks 40."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Truncation error that ends an automatic block.")
@@ -201,7 +201,7 @@ def train_command(
         blocks=blocks,
         steps=steps,
         block_length=length,
-        longest=longest or (25 if large else 100),
+        longest=longest or (40 if large else 100),
         tolerance=tolerance,
         warm_up=warm_up,
         sparsity=sparsity,

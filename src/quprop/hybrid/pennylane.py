@@ -183,7 +183,7 @@ class QupropDevice(Device):
         method = config.mcm_config.mcm_method
         if method not in (None, "deferred", "device"):
             raise RefusedError(
-                f"mid-circuit measurements are deferred to the end on this device, got mcm_method={method!r}; use "
+                f"mid-circuit measurements are deferred to the end on this device, got mcm_method={str(method)!r}; use "
                 '"deferred"'
             )
         updated["mcm_config"] = replace(config.mcm_config, mcm_method="deferred")

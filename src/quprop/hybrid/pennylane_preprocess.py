@@ -35,7 +35,7 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     """Deferred measurements, decomposition into `RULES`, checks, and batches taken apart where they must be."""
     program = CompilePipeline()
     program.add_transform(_fix_observables)
-    program.add_transform(defer_measurements, allow_postselect=False)
+    program.add_transform(_defer, wires=wires)
     program.add_transform(
         decompose,
         stopping_condition=_is_gate,
@@ -79,7 +79,34 @@ def _decomposition(op: Any) -> list[Any]:
     """PennyLane's own; gates known by their matrix alone become unitaries, which PennyLane decomposes."""
     if not op.has_decomposition and op.has_matrix:
         return [qml.QubitUnitary(op.matrix(), op.wires)]
+    if not op.has_decomposition:
+        raise RefusedError(
+            f"{op.name} on wires {op.wires.tolist()} has neither a decomposition nor a matrix; give it one of them, or "
+            "use gates that have"
+        )
     return op.decomposition()
+
+
+@transform
+def _defer(tape: QuantumScript, wires: Any = None) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    """PennyLane's deferred measurements, with a word on what they need."""
+    middle = [i for i, op in enumerate(tape.operations) if isinstance(op, qml.ops.MidMeasure)]
+    if not middle:
+        return (tape,), _first
+    for i in middle:
+        if tape.operations[i].postselect is not None:
+            raise RefusedError(
+                f"operation {i} keeps only one outcome of a measurement, which this device cannot; leave postselect "
+                "out, and divide qml.probs of both outcomes instead"
+            )
+    tapes, back = defer_measurements(tape, allow_postselect=False)
+    missing = [] if wires is None else [w for w in tapes[0].wires if w not in wires and w not in tape.wires]
+    if missing:
+        raise RefusedError(
+            f"operation {middle[-1]} measures in the middle of the circuit, which takes {len(missing)} more wires than "
+            f"the {len(wires)} of this device; make it with wires={len(wires) + len(missing)}"
+        )
+    return tapes, back
 
 
 @transform

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from quprop.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.circuit import Circuit
@@ -15,57 +14,33 @@ from quprop.gates import GATES
 from quprop.hybrid import qasm_gates as exactly
 from quprop.hybrid.qasm_definitions import DATA, recognised
 from quprop.hybrid.qasm_gates import Exact
-from quprop.hybrid.qasm_parse import Parsed, Source, parse
-from quprop.hybrid.qasm_values import CONSTANTS, Bits, Calculator
+from quprop.hybrid.qasm_library import (
+    BUILT_IN,
+    CONTROLLED,
+    INVERSES,
+    LIBRARY_NAMES,
+    OWN_INVERSES,
+    STANDARD,
+    TURNED_BACK,
+    library,
+)
+from quprop.hybrid.qasm_names import Names, Qubits
+from quprop.hybrid.qasm_parse import Parsed, Source
+from quprop.hybrid.qasm_values import CONSTANTS, Bits
 from quprop.pauli import PauliString
 
 MAX_QUBITS = 1 << 16
 MAX_INPUTS = 1 << 18
 _MAX_DEPTH = 60  # gates that call gates
 
-_LIBRARY = """
-gate id a { } gate u0(g) a { }
-gate phase(l) a { p(l) a; } gate u1(l) a { p(l) a; }
-gate u2(f, l) a { u3(pi / 2, f, l) a; }
-gate u3(t, f, l) a { rz(l) a; ry(t) a; rz(f) a; }
-gate ch c, a { ctrl @ h c, a; } gate csx c, a { ctrl @ sx c, a; }
-gate cphase(l) c, a { cp(l) c, a; } gate cu1(l) c, a { cp(l) c, a; }
-gate cu3(t, f, l) c, a { p((f + l) / 2) c; ctrl @ u3(t, f, l) c, a; }
-gate cu(t, f, l, g) c, a { p(g + (f + l) / 2) c; ctrl @ u3(t, f, l) c, a; }
-gate cswap c, a, b { ctrl @ swap c, a, b; }
-gate c3x a, b, c, d { ctrl(3) @ x a, b, c, d; } gate c4x a, b, c, d, e { ctrl(4) @ x a, b, c, d, e; }
-gate c3sqrtx a, b, c, d { ctrl(3) @ sx a, b, c, d; }
-gate rccx a, b, c { h c; t c; cx b, c; tdg c; cx a, c; t c; cx b, c; tdg c; h c; }
-"""
-_LIBRARY_NAMES = frozenset(re.findall(r"gate (\w+)", _LIBRARY))
-_BUILT_IN = {"U": "u", "CX": "cx"}
-# What stdgates.inc defines and a program may therefore not define again; other names of `GATES` it may.
-_STANDARD = frozenset(
-    re.findall(
-        r"\w+",
-        "p x y z h s sdg t tdg sx rx ry rz cx cy cz cp crx cry crz ch swap ccx cswap cu CX phase cphase id u1 u2 u3",
-    )
-)
-_INVERSES = {"s": "sdg", "sdg": "s", "t": "tdg", "tdg": "t", "sx": "sxdg", "sxdg": "sx"}
-_OWN_INVERSES = frozenset({"x", "y", "z", "h", "cx", "cy", "cz", "swap", "ecr", "ccx", "ccz"})
-_TURNED_BACK = frozenset({"rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz", "cp"})
-_CONTROLLED = {
-    "x": "cx", "y": "cy", "z": "cz", "rx": "crx", "ry": "cry", "rz": "crz", "p": "cp", "cx": "ccx", "cz": "ccz",
-}  # fmt: skip
 
-
-class Qubits(NamedTuple):
-    indices: Sequence[int]
-    scalar: bool
-
-
-class Reader:
+class Reader(Names):
     """One program. `operations` grows to (gate name, angles, qubits) or ("rotation", (angle,), Pauli string)."""
 
     def __init__(self, parsed: Parsed, source: Source, data: Sequence[str], max_gates: int) -> None:
         self.statements, self.version = parsed
-        self.source, self.data, self.max_gates = source, set(data), max_gates
-        self.scopes: list[dict[str, Any]] = [dict(CONSTANTS)]
+        super().__init__(source)
+        self.data, self.max_gates = set(data), max_gates
         self.gates: dict[str, Any] = {}
         self.paulis: dict[str, str] = {}  # those of them that are rotations about a Pauli string
         self.standard = False  # whether the standard gates have been included
@@ -75,11 +50,12 @@ class Reader:
         self.touched: set[int] = set()
         self.measured: dict[int, int] = {}  # qubit -> line
         self.operations: list[tuple[str, tuple[Angle, ...], Any]] = []
-        self.calculate = Calculator(source, self._value_of)
         self.grouped = _grouped([s for s in self.statements if type(s).__name__ == "IODeclaration"])
 
     def read(self) -> Circuit:
         for statement in self.statements:
+            if type(statement).__name__ == "EndStatement":
+                break
             self.run(statement)
         if not self.n_qubits:
             raise QupropError("line 1, column 1: the program declares no qubits; declare some, such as qubit[2] q;")
@@ -106,9 +82,6 @@ class Reader:
             visit(node)
         elif kind not in _IGNORED:
             self.refuse(node, _REFUSED.get(kind, f"a statement of this kind ({kind}) cannot be read as a circuit"))
-
-    def refuse(self, node: Any, sentence: str) -> NoReturn:
-        self.source.refuse(node, sentence)
 
     def _count(self, node: Any, steps: int = 1) -> None:
         self.steps += steps
@@ -258,7 +231,7 @@ class Reader:
 
     def _QuantumGateDefinition(self, node: Any) -> None:
         name = node.name.name
-        if name in self.gates or name == "U" or (self.standard and self.version == 3 and name in _STANDARD):
+        if name in self.gates or name == "U" or (self.standard and self.version == 3 and name in STANDARD):
             self.refuse(node, f"the gate {name} is defined already; rename this one")
         known = recognised(name, self.source.text_of(node)) if self.standard else None
         if known in GATES:
@@ -349,16 +322,16 @@ class Reader:
             return None
         for modifier in reversed(modifiers):
             if modifier.modifier.name == "inv":
-                if name in _INVERSES:
-                    name = _INVERSES[name]
-                elif name in _TURNED_BACK:
+                if name in INVERSES:
+                    name = INVERSES[name]
+                elif name in TURNED_BACK:
                     angles = (-angles[0],)
                 elif name == "u":
                     angles = (-angles[0], -angles[2], -angles[1])
-                elif name not in _OWN_INVERSES:
+                elif name not in OWN_INVERSES:
                     return None
-            elif modifier.modifier.name == "ctrl" and modifier.argument is None and name in _CONTROLLED:
-                name = _CONTROLLED[name]
+            elif modifier.modifier.name == "ctrl" and modifier.argument is None and name in CONTROLLED:
+                name = CONTROLLED[name]
             else:
                 return None
         return name, angles
@@ -366,7 +339,7 @@ class Reader:
     def _call(self, node: Any, name: str, angles: tuple[Angle, ...], qubits: tuple[int, ...], depth: int) -> None:
         definition = self._definition(node, name, angles, qubits)
         if definition is None:
-            self.operations.append((_BUILT_IN.get(name, name), angles, qubits))
+            self.operations.append((BUILT_IN.get(name, name), angles, qubits))
             return
         if name in self.paulis:
             pauli = PauliString.parse(" ".join(f"{p}{q}" for p, q in zip(self.paulis[name], qubits, strict=True)))
@@ -385,7 +358,7 @@ class Reader:
         if definition is None:
             # U has a real top left entry, as in the language's paper (arXiv:2104.14722), in Qiskit and Braket; this
             # matters under controls only.
-            return exactly.exact(_BUILT_IN.get(name, name), angles, qubits)
+            return exactly.exact(BUILT_IN.get(name, name), angles, qubits)
         phase = Angle()
         turns: list[tuple[PauliString, Angle]] = []
         for inner, inner_angles, inner_qubits in self._body(node, definition, angles, qubits, depth):
@@ -487,12 +460,12 @@ class Reader:
         definition = self.gates.get(name)
         if definition is None:
             known = self.standard or name == "U" or (name == "CX" and self.version == 2)
-            if known and name in _LIBRARY_NAMES:
-                definition = _library()[name]
-            elif not known or _BUILT_IN.get(name, name) not in GATES:
+            if known and name in LIBRARY_NAMES:
+                definition = library()[name]
+            elif not known or BUILT_IN.get(name, name) not in GATES:
                 self._unknown(node, name)
         if definition is None:
-            n_angles, n_qubits, _ = GATES[_BUILT_IN.get(name, name)]
+            n_angles, n_qubits, _ = GATES[BUILT_IN.get(name, name)]
         else:
             n_angles, n_qubits = len(definition.arguments), len(definition.qubits)
         if (len(angles), len(qubits)) != (n_angles, n_qubits):
@@ -504,96 +477,19 @@ class Reader:
         return definition
 
     def _unknown(self, node: Any, name: str) -> NoReturn:
-        known = {*self.gates, *GATES, *_LIBRARY_NAMES, *_BUILT_IN}
+        known = {*self.gates, *GATES, *LIBRARY_NAMES, *BUILT_IN}
         if name in known and not self.standard:
             file = "qelib1.inc" if self.version == 2 else "stdgates.inc"
             self.refuse(node, f'the gate {name} is defined nowhere; add include "{file}"; or define it')
         self.refuse(node, f"there is no gate {name!r}; {nearest(name, known)}")
 
-    # Names -----------------------------------------------------------------------------------------------------------
 
-    def _find(self, node: Any, name: str) -> Any:
-        for scope in reversed(self.scopes):
-            if name in scope:
-                return scope[name]
-        if name.startswith("$"):
-            self.refuse(node, f"hardware qubits such as {name} are not read; declare qubit[n] q; and use q[...]")
-        known = {key for scope in self.scopes for key in scope if key not in CONSTANTS}
-        hint = nearest(name, known) if known else "declare it first"
-        self.refuse(node, f"the name {name!r} is declared nowhere; {hint}")
-
-    def _value_of(self, node: Any, name: str) -> Any:
-        value = self._find(node, name)
-        if isinstance(value, Bits):
-            self.refuse(
-                node,
-                f"{name} holds measured bits: control flow that depends on measurements cannot be read as a circuit; "
-                "remove it",
-            )
-        if isinstance(value, Qubits):
-            self.refuse(node, f"{name} is a qubit register, and a number belongs here; use an input or a constant")
-        if value is None:
-            self.refuse(node, f"{name} has no value yet; give it one where it is declared")
-        return value
-
-    def _register(self, node: Any, name: str) -> Qubits:
-        found = self._find(node, name)
-        if not isinstance(found, Qubits):
-            self.refuse(node, f"{name} is no qubit register, and qubits belong here; angles go in (...) before them")
-        return found
-
-    def _operand(self, node: Any) -> Qubits:
-        if type(node).__name__ == "Identifier":
-            return self._register(node, node.name)
-        if type(node).__name__ != "IndexedIdentifier":
-            self.refuse(node, "a gate acts on qubits such as q or q[0]")
-        qubits = self._register(node, node.name.name)
-        for index in node.indices:
-            qubits = self._indexed(node, qubits, index)
-        return qubits
-
-    def _indexed(self, node: Any, qubits: Qubits, index: Any) -> Qubits:
-        if qubits.scalar:
-            self.refuse(node, "a single qubit has no index; leave [...] out")
-        size = len(qubits.indices)
-        chosen: list[int] = []
-        scalar = False
-        if type(index).__name__ == "DiscreteSet":
-            chosen = [self.calculate.whole(v, "an index") for v in index.values]
-        elif len(index) != 1:
-            self.refuse(node, f"a register has one index, got {len(index)}")
-        elif type(index[0]).__name__ == "RangeDefinition":
-            part = index[0]
-            step = 1 if part.step is None else self.calculate.whole(part.step, "a range's step")
-            if step == 0:
-                self.refuse(node, "a range's step must not be 0")
-            ends = [0, size - 1] if step > 0 else [size - 1, 0]
-            for k, end in enumerate((part.start, part.end)):
-                if end is not None:
-                    ends[k] = self.calculate.whole(end, "a range's end")
-                    self._within(node, ends[k], size)
-                    ends[k] %= size
-            chosen = list(range(ends[0], ends[1] + (1 if step > 0 else -1), step))
-        else:
-            chosen, scalar = [self.calculate.whole(index[0], "an index")], True
-        for k in chosen:
-            self._within(node, k, size)
-        if not chosen:
-            self.refuse(node, "this range holds no qubit; check its ends")
-        return Qubits(tuple(qubits.indices[k] for k in chosen), scalar)
-
-    def _within(self, node: Any, index: int, size: int) -> None:
-        if not -size <= index < size:
-            self.refuse(
-                node, f"index {index} is beyond the register, which has qubits 0 to {size - 1}; use one of them"
-            )
-
-
-_IGNORED = frozenset({"QuantumBarrier", "DelayInstruction", "Pragma", "EndStatement"})
+_IGNORED = frozenset({"QuantumBarrier", "DelayInstruction", "Pragma"})
 _FEEDBACK = "control flow at run time cannot be read as a circuit; write the gates out"
 _REFUSED = {
     "WhileLoop": _FEEDBACK,
     "SwitchStatement": _FEEDBACK,
+    "EndStatement": _FEEDBACK,
     "BreakStatement": _FEEDBACK,
     "ContinueStatement": _FEEDBACK,
     "SubroutineDefinition": "subroutines (def) are not read; define a gate instead",
@@ -602,11 +498,6 @@ _REFUSED = {
     "CalibrationStatement": "pulse calibrations are not read; remove them",
     "CalibrationDefinition": "pulse calibrations are not read; remove them",
 }
-
-
-@lru_cache(maxsize=1)
-def _library() -> dict[str, Any]:
-    return {statement.name.name: statement for statement in parse(_LIBRARY)[0].statements}
 
 
 def _grouped(declarations: list[Any]) -> dict[str, tuple[str, int, int]]:

@@ -73,9 +73,10 @@ def draw_training(report: dict[str, Any]) -> bytes:
         ("update_error", "s-", "update, this block"),
         ("drift", "^--", "parameters, all blocks so far"),
     ):
-        right.plot(
-            ends, np.maximum(np.array([b.get(name) for b in blocks], float), 1e-17), style, markersize=3, label=label
-        )
+        distances = np.array([b.get(name) for b in blocks], float)  # nan where it is not finite
+        if np.any(distances > 0):
+            distances[distances <= 0] = np.nan  # a block of one step is exact, which a logarithm cannot show
+        right.plot(ends, np.maximum(distances, 1e-17), style, markersize=3, label=label)
     right.set_yscale("log")
     right.set_xlabel("linearised step")
     right.set_ylabel("relative distance from plain descent")

@@ -49,7 +49,7 @@
     const { data, layout } = coloured(figure);
     return window.Plotly.react(figure.plot, data, layout, config);
   }
-  const redraw = () => { if (0) figures.forEach(draw); };
+  const redraw = () => { if (window.Plotly) figures.forEach(draw); };
 
   // -- buttons ------------------------------------------------------------------------------------------------------
   for (const figure of figures) {
