@@ -108,6 +108,37 @@ def test_analyse_and_train_write_what_they_print(quprop, tmp_path):
     assert quprop("train", "mlp", *TINY, *fast, "--quiet")[0] == ""
 
 
+def test_a_users_own_module_is_analysed_and_trained(quprop, tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "waves.py").write_text(
+        "import torch\n"
+        "class Waves(torch.nn.Module):\n"
+        "    def __init__(self, width, classes):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b = torch.nn.Linear(4, width), torch.nn.Linear(width, classes)\n"
+        "    def forward(self, x):\n"
+        "        return self.b(torch.sin(self.a(x)))\n"
+        "def make(classes, width=3):\n"
+        "    return Waves(width, classes), lambda outputs, y: torch.nn.functional.cross_entropy(outputs, y)\n"
+    )
+    quprop("analyse", "waves:make", "--data", "iris", "--set", "width=5", "--order", 2, "--quiet", "--json", "a.json")
+    assert json.loads((tmp_path / "a.json").read_text())["parameters"] == 4 * 5 + 5 + 5 * 3 + 3
+    fast = ["--warm-up", 20, "--blocks", 2, "--block-length", 5, "--solver", "adiabatic", "--quiet", "--json", "t.json"]
+    quprop("train", "waves:make", "--data", "iris", *fast)
+    found = json.loads((tmp_path / "t.json").read_text())
+    assert found["parameters"] == 4 * 3 + 3 + 3 * 3 + 3 and max(found["relative_error"]) < 1e-2
+
+
+@pytest.mark.slow
+def test_a_residual_network_of_cifars_shape_is_analysed(quprop, tmp_path):
+    pytest.importorskip("torch")
+    size = ["--data", "digits32", "--set", "depth=8", "--set", "widen=2", "--set", "classes=100"]
+    quprop("analyse", "resnet", *size, "--samples", 4, "--lanczos", 6, "--probes", 1, "--quiet", "--json", "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert all(key in found for key in ANALYSED) and found["parameters"] > 300_000
+    assert found["spectrum"]["products"] == 12 and not found["radius"].get("exists")
+
+
 def test_a_divergent_run_ends_with_status_1_and_its_record(quprop, tmp_path):
     pytest.importorskip("torch")
     wild = ["--rate", 2, "--order", 4, "--warm-up", 5, "--block-length", 80, "--sparsity", 0.2, "--json", "t.json"]

@@ -18,8 +18,8 @@ with warnings.catch_warnings():
     from quprop.gates import GATES, Clifford
     from quprop.hybrid import pennylane as hybrid
     from quprop.hybrid.pennylane import QupropDevice, from_pennylane
-    from quprop.hybrid.pennylane_gates import CLIFFORD_TURNS, RULES, word
-    from quprop.hybrid.pennylane_observables import from_matrix
+    from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, RULES, word
+    from quprop.hybrid.pennylane.observables import from_matrix
 
 # What PennyLane, Autograd and JAX warn of among themselves is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import quprop as qpr
 from quprop.errors import QupropError
 from quprop.gates import GATES
-from quprop.hybrid import qasm_gates
 from quprop.hybrid.qasm import from_qasm, to_qasm
+from quprop.hybrid.qasm import gates as qasm_gates
 
 pytest.importorskip("openqasm3")
 pytest.importorskip("antlr4")

@@ -386,6 +386,14 @@ def test_mixed_versions_are_said(tmp_path):
     assert [f.title for f in report.overview] == ["Loss of runs from Python, all runs"]
 
 
+def test_two_runs_of_one_problem_have_two_names_and_one_figure(tmp_path):
+    for seed in ("0", "1"):
+        samples.problem_run(tmp_path / seed)
+    report = collect([tmp_path])
+    assert [s.title for s in report.sections] == [f"tfim ({tmp_path / seed})" for seed in ("0", "1")]
+    assert [f.title for f in report.overview] == ["Loss of tfim, all runs"] and len(report.overview[0].curves) == 2
+
+
 def test_a_model_that_the_settings_no_longer_give_is_not_drawn(tmp_path):
     folder = samples.problem_run(tmp_path / "run")
     text = (folder / "run.toml").read_text()

@@ -23,6 +23,9 @@ WHERE = {
     "to_qasm": "qasm",
     "from_stim": "stim",
     "from_openfermion": "openfermion",
+    "to_openfermion": "openfermion",
+    "load_qpy": "qiskit",
+    "save_qpy": "qiskit",
     "cut": "cutting",
 }
 

@@ -63,13 +63,17 @@ def collect(paths: Iterable[Path]) -> Report:
         notes += said
     one_at_least(found, notes)
     sections = [_section(source) for source in found]
+    titles = [s.title for s in sections]
+    for section in sections:
+        if titles.count(section.title) > 1:  # two runs of one problem
+            section.title += f" ({section.source})"
     made_with = sorted({s.quprop for s in sections if s.quprop})
     if len(made_with) > 1:
         notes.append(
             f"these results were made with different versions of quprop ({', '.join(made_with)}): compare their "
             "numbers with care"
         )
-    return Report(sections, notes, _overview(found, sections))
+    return Report(sections, notes, _overview(found))
 
 
 def _section(source: Source) -> Section:
@@ -94,17 +98,17 @@ def _section(source: Source) -> Section:
         return made
 
 
-def _overview(found: Sequence[Source], sections: Sequence[Section]) -> list[Any]:
+def _overview(found: Sequence[Source]) -> list[Any]:
     """Training runs of one problem over one another, where there are several."""
     curves: dict[str, list[Curve]] = {}
-    for source, section in zip(found, sections, strict=True):
+    for source in found:
         history = source.data.get("metrics.jsonl")
         if source.kind == "training" and history:
             file = source.name("metrics.jsonl")
             x, y = ([row.get(k) for row in history] for k in ("step", "loss"))
             curve = Curve(str(source.path), x, y, f"{file}#/*/loss", f"{file}#/*/step")
             named = (source.data.get("run.toml") or {}).get("problem") or {}
-            curves.setdefault(section.title if named.get("name") else "runs from Python", []).append(curve)
+            curves.setdefault(str(named.get("name") or "runs from Python"), []).append(curve)
     return [
         Figure(f"Loss of {title}, all runs", "optimiser step", "loss", tuple(members[:MOST_RUNS]))
         for title, members in curves.items()

@@ -20,9 +20,9 @@ from pennylane.wires import Wires
 
 from quprop.angle import Angle, AngleVector, inputs, params
 from quprop.circuit import Circuit
-from quprop.hybrid.pennylane_observables import RefusedError
-from quprop.hybrid.pennylane_preprocess import pipeline
-from quprop.hybrid.pennylane_translate import Reader, Reading, Structure, in_order
+from quprop.hybrid.pennylane.observables import RefusedError
+from quprop.hybrid.pennylane.preprocess import pipeline
+from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, in_order
 from quprop.model import Model
 
 INPUT_NAMES = ("x", "inputs")  # arguments of these names are data, as in qml.qnn.TorchLayer

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from quprop.hybrid.qasm_parse import parse
+from quprop.hybrid.qasm.parse import parse
 
 _LIBRARY = """
 gate id a { } gate u0(g) a { }

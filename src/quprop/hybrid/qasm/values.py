@@ -8,7 +8,7 @@ from typing import Any
 
 from quprop.angle import Angle
 from quprop.errors import QupropError, nearest
-from quprop.hybrid.qasm_parse import Source
+from quprop.hybrid.qasm.parse import Source
 
 _LARGEST = 1 << 63
 _MAX_TERMS = 10_000  # of a polynomial, multiplied out

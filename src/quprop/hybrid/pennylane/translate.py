@@ -17,8 +17,8 @@ from pennylane.tape import QuantumScript
 
 from quprop.angle import AngleVector, inputs, params
 from quprop.circuit import Circuit
-from quprop.hybrid.pennylane_gates import RULES
-from quprop.hybrid.pennylane_observables import Readout, RefusedError, masks_of, readout
+from quprop.hybrid.pennylane.gates import RULES
+from quprop.hybrid.pennylane.observables import Readout, RefusedError, masks_of, readout
 from quprop.model import Model
 
 _CONTROLLED = frozenset({"CNOT", "CY", "CZ", "CRX", "CRY", "CRZ", "ControlledPhaseShift", "Toffoli", "CCZ"})
@@ -47,7 +47,7 @@ class Structure:
             self.columns.append(slice(start, start + size))
             start += size
         self.n_values = start
-        self.phased: Any = None  # states with their phase, made by pennylane_state when first asked for
+        self.phased: Any = None  # states with their phase, made by `state.py` when first asked for
         self.model = Model(self.circuit(), [s for r in readouts if r is not None for s in r.sums] or "I")
 
     @property
@@ -77,7 +77,7 @@ class Structure:
         return circuit
 
     def phase(self, theta: np.ndarray) -> np.ndarray:
-        """The phase (B,) of every gate beyond what `pennylane_gates.CLIFFORD_TURNS` says, added up."""
+        """The phase (B,) of every gate beyond what `gates.CLIFFORD_TURNS` says, added up."""
         total, first = np.zeros(len(theta)), 0
         for name, _, _ in self.gates:
             constant, coefficients = RULES[name].phase

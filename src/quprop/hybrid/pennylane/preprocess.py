@@ -20,8 +20,8 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
 
-from quprop.hybrid.pennylane_gates import RULES
-from quprop.hybrid.pennylane_observables import RefusedError, fixed
+from quprop.hybrid.pennylane.gates import RULES
+from quprop.hybrid.pennylane.observables import RefusedError, fixed
 
 JAX = (Interface.JAX, Interface.JAX_JIT)
 _NAMES = frozenset(RULES)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from quprop.errors import nearest
-from quprop.hybrid.qasm_parse import Source
-from quprop.hybrid.qasm_values import CONSTANTS, Bits, Calculator
+from quprop.hybrid.qasm.parse import Source
+from quprop.hybrid.qasm.values import CONSTANTS, Bits, Calculator
 
 
 class Qubits(NamedTuple):

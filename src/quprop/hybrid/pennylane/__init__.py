@@ -40,7 +40,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from quprop import simulate
-from quprop.hybrid.pennylane_gradients import (
+from quprop.hybrid.pennylane.gradients import (
     Forward,
     Slopes,
     by_number,
@@ -50,11 +50,11 @@ from quprop.hybrid.pennylane_gradients import (
     positions,
     slopes_of,
 )
-from quprop.hybrid.pennylane_import import from_pennylane
-from quprop.hybrid.pennylane_observables import RefusedError, readout
-from quprop.hybrid.pennylane_preprocess import JAX, SECOND_ORDER, pipeline
-from quprop.hybrid.pennylane_state import PhasedStates, measure_shots, measure_state
-from quprop.hybrid.pennylane_translate import Reader, Reading, Structure, places
+from quprop.hybrid.pennylane.importer import from_pennylane
+from quprop.hybrid.pennylane.observables import RefusedError, readout
+from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, pipeline
+from quprop.hybrid.pennylane.state import PhasedStates, measure_shots, measure_state
+from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, places
 from quprop.seeds import generator_of
 from quprop.simulate import get_engine
 

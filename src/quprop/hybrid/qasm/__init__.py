@@ -4,7 +4,7 @@
     print(to_qasm(circuit))                                # OpenQASM 3, parameters kept
     print(to_qasm(circuit, version=2, theta=values))       # OpenQASM 2 has none: numbers in their place
 
-Reading needs the language's reference parser: pip install 'openqasm3[parser]'. Writing needs nothing.
+Reading needs the language's reference parser: pip install 'quprop[qasm]'. Writing needs nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
-from quprop.hybrid.qasm_parse import parse
-from quprop.hybrid.qasm_read import Reader
-from quprop.hybrid.qasm_write import write_2, write_3
+from quprop.hybrid.qasm.parse import parse
+from quprop.hybrid.qasm.read import Reader
+from quprop.hybrid.qasm.write import write_2, write_3
 from quprop.model import Model
 
 

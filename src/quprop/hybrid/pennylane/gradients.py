@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pennylane.tape import QuantumScript
 
-from quprop.hybrid.pennylane_observables import Readout, RefusedError
-from quprop.hybrid.pennylane_translate import Reading, Structure
+from quprop.hybrid.pennylane.observables import Readout, RefusedError
+from quprop.hybrid.pennylane.translate import Reading, Structure
 
 
 class Forward(NamedTuple):

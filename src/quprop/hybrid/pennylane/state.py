@@ -20,8 +20,8 @@ from quprop.angle import PARAM, Angle, as_angle, inputs, params
 from quprop.angle_table import AngleTable
 from quprop.circuit import Circuit
 from quprop.gates import GATES, Clifford
-from quprop.hybrid.pennylane_gates import CLIFFORD_TURNS, word
-from quprop.hybrid.pennylane_translate import Structure
+from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, word
+from quprop.hybrid.pennylane.translate import Structure
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 from quprop.simulate import state

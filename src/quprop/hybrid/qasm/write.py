@@ -13,7 +13,7 @@ from quprop.angle import INPUT, PARAM, Angle, AngleVector, Variable
 from quprop.circuit import Circuit, Operation
 from quprop.errors import QupropError
 from quprop.gates import GATES
-from quprop.hybrid.qasm_definitions import DATA, DEFINED, definition, ladder, letters_of, pauli_name
+from quprop.hybrid.qasm.definitions import DATA, DEFINED, definition, ladder, letters_of, pauli_name
 from quprop.input_state import InputState
 from quprop.pauli import PauliString, PauliSum
 

@@ -11,10 +11,10 @@ from quprop.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest
 from quprop.gates import GATES
-from quprop.hybrid import qasm_gates as exactly
-from quprop.hybrid.qasm_definitions import DATA, recognised
-from quprop.hybrid.qasm_gates import Exact
-from quprop.hybrid.qasm_library import (
+from quprop.hybrid.qasm import gates as exactly
+from quprop.hybrid.qasm.definitions import DATA, recognised
+from quprop.hybrid.qasm.gates import Exact
+from quprop.hybrid.qasm.library import (
     BUILT_IN,
     CONTROLLED,
     INVERSES,
@@ -24,9 +24,9 @@ from quprop.hybrid.qasm_library import (
     TURNED_BACK,
     library,
 )
-from quprop.hybrid.qasm_names import Names, Qubits
-from quprop.hybrid.qasm_parse import Parsed, Source
-from quprop.hybrid.qasm_values import CONSTANTS, Bits
+from quprop.hybrid.qasm.names import Names, Qubits
+from quprop.hybrid.qasm.parse import Parsed, Source
+from quprop.hybrid.qasm.values import CONSTANTS, Bits
 from quprop.pauli import PauliString
 
 MAX_QUBITS = 1 << 16

@@ -13,7 +13,7 @@ from quprop.errors import QupropError
 
 _MAX_DEPTH = 100  # brackets within brackets; the parser is recursive
 _MAX_CHARACTERS = 50_000_000
-_PIP = "reading OpenQASM needs its reference parser, which is not installed: pip install 'openqasm3[parser]>=1.0'"
+_PIP = "reading OpenQASM needs its reference parser, which is not installed: pip install 'quprop[qasm]'"
 
 
 class Parsed(NamedTuple):
