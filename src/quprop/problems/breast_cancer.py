@@ -24,7 +24,8 @@ START_SCALE = 5.0
 def build(config: Config) -> Problem:
     data = split("breast_cancer")
     qubits, layers = config["model"]["qubits"], config["model"]["layers"]
-    model = Model(data_reuploading(qubits, layers, FEATURES), {f"Z{q}": 1.0 for q in range(qubits)})
+    circuit = data_reuploading(qubits, layers, FEATURES)
+    model = Model(circuit, {f"Z{q}": 1.0 for q in range(qubits)})
     weights = layers * FEATURES
 
     def start(rng: np.random.Generator) -> Params:
@@ -33,7 +34,8 @@ def build(config: Config) -> Problem:
         return {"theta": theta, "scale": np.full(1, START_SCALE), "bias": np.zeros(1)}
 
     train, test = (np.arctan(data.x_train), data.y_train), (np.arctan(data.x_test), data.y_test)
-    return Problem(model, CrossEntropy(), start, train, test, head=True, reference=logistic_regression(data))
+    reference = logistic_regression(data)
+    return Problem(model, CrossEntropy(), start, train, test, head=True, reference=reference, circuit=circuit)
 
 
 SPEC = Spec(

@@ -52,6 +52,7 @@ def build(config: Config) -> Problem:
         (x_test, data.y_test),
         head=True,
         reference=logistic_regression(data),
+        circuit=circuit,
     )
 
 

@@ -26,7 +26,8 @@ def build(config: Config) -> Problem:
         raise QupropError(
             f"the Hamiltonian acts on {total.n_qubits} qubits, got problem.n = {n}: raise n or leave it out"
         )
-    model = Model(circuit(config, n, {}), total)
+    wanted = circuit(config, n, {})
+    model = Model(wanted, total)
     if model.n_inputs:
         raise QupropError("an energy has no inputs, got gates with x[...]: use theta[...] or numbers")
     reference = exact_reference(total, n)
@@ -34,7 +35,7 @@ def build(config: Config) -> Problem:
     def start(rng: np.random.Generator) -> Params:
         return {"theta": 0.1 * rng.normal(size=model.n_params)}
 
-    return Problem(model, Expectation(), start, reference=reference, judge=judge_energy(reference))
+    return Problem(model, Expectation(), start, reference=reference, judge=judge_energy(reference), circuit=wanted)
 
 
 SPEC = Spec(

@@ -123,7 +123,7 @@ def build(config: Config) -> Problem:
             "one_side": [name for name, bit in zip(names, chosen, strict=True) if bit == chosen[0]],
         }
 
-    return Problem(model, Expectation(), start, reference=reference, judge=judge)
+    return Problem(model, Expectation(), start, reference=reference, judge=judge, circuit=wanted)
 
 
 SPEC = Spec(

@@ -42,7 +42,7 @@ def build(name: str, config: Config) -> Problem:
         entries = judge_energy(reference)(params, loss, metrics)
         return {**entries, "chemical_accuracy": bool(entries["energy_error"] <= CHEMICAL_ACCURACY)}
 
-    return Problem(model, Expectation(), start, reference=reference, judge=judge)
+    return Problem(model, Expectation(), start, reference=reference, judge=judge, circuit=wanted)
 
 
 def _spec(name: str, note: str) -> Spec:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.circuit import Circuit
 from quprop.config import Config, Setting
 from quprop.losses import Loss
 from quprop.model import Model
@@ -34,6 +35,7 @@ class Problem:
     judge: Callable[[Params, float, dict[str, float]], dict[str, Any]] | None = (
         None  # (params, loss, metrics) -> entries of the summary
     )
+    circuit: Circuit | None = None  # as it was written, for drawing
 
 
 @dataclass(frozen=True, eq=False)

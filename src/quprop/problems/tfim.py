@@ -62,7 +62,7 @@ def build(config: Config) -> Problem:
             return {"theta": theta + 0.01 * rng.normal(size=theta.size)}
         return {"theta": 0.1 * rng.normal(size=model.n_params)}
 
-    return Problem(model, Expectation(), start, reference=reference, judge=judge_energy(reference))
+    return Problem(model, Expectation(), start, reference=reference, judge=judge_energy(reference), circuit=wanted)
 
 
 SPEC = Spec(
