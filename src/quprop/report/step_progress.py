@@ -20,11 +20,11 @@ class StepProgress:
 
     def __enter__(self) -> StepProgress:
         if self._console.is_terminal and not self._console.quiet:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._bar = Progress(
                 BarColumn(bar_width=20),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[what]}"),
                 console=self._console,

@@ -21,11 +21,12 @@ class TaskProgress:
 
     def __enter__(self) -> TaskProgress:
         if not self.console.quiet and self.console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._bar = Progress(
                 BarColumn(bar_width=20),
-                TextColumn("{task.completed:.0f}/{task.total:.0f} " + self.unit),
+                MofNCompleteColumn(),
+                TextColumn(self.unit),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[last]}"),
                 console=self.console,
