@@ -1,4 +1,5 @@
-"""The documentation site: python -m sphinx -W --keep-going docs site. Every code cell is run while it is built."""
+"""The documentation site: python -m sphinx -W --keep-going docs site. Every code cell is run while it is built, so all
+extras must be installed."""
 
 import sys
 from importlib import metadata
@@ -31,6 +32,4 @@ nb_merge_streams = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-# Their modules are described here without being installed.
-autodoc_mock_imports = ["torch", "jax", "pennylane", "qiskit", "qiskit_machine_learning", "openfermion", "curvlinops"]
 nitpicky = False

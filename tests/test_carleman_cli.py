@@ -73,21 +73,6 @@ def test_unknown_experiments_and_misplaced_options_are_refused(quprop):
     assert "spectra" in refused(quprop, "experiment", "kappa", "--full-size")
 
 
-def test_experiments_without_a_network_hold_their_claims(quprop, tmp_path):
-    for name in ("kappa", "queries", "scaling"):
-        quprop("experiment", name, "--quick", "--quiet", "--out", "found")
-    queries = json.loads((tmp_path / "found/queries.json").read_text())
-    assert all(row["error"] <= row["asked"] for row in queries["rows"])
-    table = json.loads((tmp_path / "found/kappa.json").read_text())["rows"]
-    contracting = [row["plain"] for row in table if row["curvature"] == 0.5]
-    neutral = [row["plain"] for row in table if row["curvature"] == 0]
-    assert contracting == pytest.approx([7.1, 11.6, 18.4], rel=0.02)  # the table of the method's description
-    assert neutral[1:] == pytest.approx([14.5, 27.3], rel=0.02)
-    slopes = json.loads((tmp_path / "found/scaling.json").read_text())["exponents"]
-    assert slopes["fully dissipative, repeated"]["slope"] < 1.2
-    assert 1.5 < slopes["almost dissipative, repeated"]["slope"] < 2.1
-
-
 def test_analyse_and_train_write_what_they_print(quprop, tmp_path):
     pytest.importorskip("torch")
     out = quprop("analyse", "mlp", *TINY, "--order", 2, "--sparsity", 0.5, "--json", "a.json", "--plot", "a.png")[0]

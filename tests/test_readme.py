@@ -35,4 +35,4 @@ def test_set_up_is_two_commands():
     block = re.search(r"## Set up.*?```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
     first, second = block.strip().splitlines()
     assert first.endswith("quprop train digits")
-    assert second.endswith("pytest")
+    assert second.endswith("pytest -n auto")

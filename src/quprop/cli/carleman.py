@@ -23,6 +23,7 @@ carleman_app = typer.Typer(
     name="carleman",
     help="Train a classical network through quantum Carleman linearisation, emulated, with every query counted.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -245,7 +246,7 @@ def experiment_command(
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases.")] = False,
     full_size: Annotated[
-        bool, typer.Option("--full-size", help="spectra: the authors' ResNet-32, widen 4, on CIFAR-100 from --folder.")
+        bool, typer.Option("--full-size", help="spectra: the authors' ResNet-32, widen 4, on CIFAR-100 from --folder, or without it on digits.")
     ] = False,
     folder: Folder = None,
     json_file: Json = None,
