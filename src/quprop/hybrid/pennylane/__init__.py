@@ -45,6 +45,7 @@ from quprop.hybrid.pennylane.gradients import (
     Slopes,
     by_number,
     cotangents_of,
+    gate_numbers,
     jacobian,
     measured,
     positions,
@@ -286,9 +287,15 @@ class QupropDevice(Device):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
             tables = [jacobian(r, columns, forward) for r, columns in measured(structure)]  # (outputs, B, P) each
             for row, i in enumerate(members):
-                places_of = positions(circuits[i], readings[i])
+                angles = gate_numbers(circuits[i], readings[i])
+                places_of = positions(circuits[i], readings[i]) if angles is None else []
                 rows = []
                 for (r, _), table in zip(measured(structure), tables, strict=True):
+                    if angles is not None and r.shape == ():  # the usual case in one step: hundreds of numbers
+                        taken = tuple(table[0, row, angles])
+                        rows.append(taken[0] if len(taken) == 1 else taken)
+                        continue
+                    places_of = places_of or positions(circuits[i], readings[i])
                     entries = tuple(
                         np.zeros(r.shape)
                         if where.columns is None

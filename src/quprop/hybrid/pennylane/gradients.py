@@ -69,6 +69,13 @@ class Position(NamedTuple):
     spread: bool  # it has a value for each sample
 
 
+def gate_numbers(circuit: QuantumScript, reading: Reading) -> np.ndarray | None:
+    """The columns of a tape's trainable numbers where all of them are angles of gates, else None."""
+    columns = np.array(circuit.trainable_params, dtype=np.intp) - reading.n_prep
+    inside = len(columns) and columns.min() >= 0 and columns.max() < reading.theta.shape[1]
+    return columns if inside else None
+
+
 def positions(circuit: QuantumScript, reading: Reading) -> list[Position]:
     """For every trainable number of the tape its place."""
     n_numbers = reading.theta.shape[1]
