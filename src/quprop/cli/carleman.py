@@ -246,7 +246,10 @@ def experiment_command(
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases.")] = False,
     full_size: Annotated[
-        bool, typer.Option("--full-size", help="spectra: the authors' ResNet-32, widen 4, on CIFAR-100 from --folder, or without it on digits.")
+        bool,
+        typer.Option(
+            "--full-size", help="spectra: the authors' ResNet-32, widen 4, CIFAR-100 from --folder or digits."
+        ),
     ] = False,
     folder: Folder = None,
     json_file: Json = None,
