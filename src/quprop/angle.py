@@ -61,7 +61,7 @@ class Angle:
         for monomial, coefficient in terms:
             key = tuple(sorted(name(v) for v in monomial))
             merged[key] = merged.get(key, 0.0) + factor * coefficient
-        return _collect(merged)
+        return collected(merged)
 
     def __add__(self, other: Any) -> Angle:
         right = _operand(other)
@@ -70,7 +70,7 @@ class Angle:
         merged = dict(self.terms)
         for monomial, coefficient in right.terms:
             merged[monomial] = merged.get(monomial, 0.0) + coefficient
-        return _collect(merged)
+        return collected(merged)
 
     __radd__ = __add__
 
@@ -96,7 +96,7 @@ class Angle:
             for m2, c2 in right.terms:
                 key = tuple(sorted(m1 + m2)) if m1 and m2 else m1 or m2
                 merged[key] = merged.get(key, 0.0) + c1 * c2
-        return _collect(merged)
+        return collected(merged)
 
     __rmul__ = __mul__
 
@@ -225,10 +225,11 @@ def _operand(value: Any) -> Angle | None:
         value = value.item()  # NumPy scalars and zero-dimensional arrays
     if not isinstance(value, numbers.Real):
         return None
-    return _collect({(): float(value)})
+    return collected({(): float(value)})
 
 
-def _collect(merged: dict[Monomial, float]) -> Angle:
+def collected(merged: dict[Monomial, float]) -> Angle:
+    """The angle of these coefficients: zeros left out, monomials in their fixed order."""
     for coefficient in merged.values():
         if not math.isfinite(coefficient):
             raise QupropError(f"the numbers in an angle must be finite, got {coefficient}")

@@ -139,6 +139,16 @@ class Circuit:
         """The (name, size) of all vectors of a kind (0 params, 1 inputs) in the order theta or x holds them."""
         return tuple((name, size) for name, (k, size) in self.vectors.items() if k == kind)
 
+    def flattened(self) -> Callable[[Any], tuple[int, int]]:
+        """(kind, index of its vector's entry, name) -> (kind, index in theta or x), as models number variables."""
+        starts: dict[str, int] = {}
+        for kind in (PARAM, INPUT):
+            start = 0
+            for name, size in self.layout(kind):
+                starts[name] = start
+                start += size
+        return lambda variable: (variable[0], starts[variable[2]] + variable[1])
+
     @property
     def n_params(self) -> int:
         return sum(size for _, size in self.layout(PARAM))

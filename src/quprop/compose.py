@@ -22,10 +22,10 @@ import numpy as np
 import stim
 
 from quprop.absorption import Rotation, conjugate, conjugate_sum
-from quprop.angle import PARAM, Angle, Monomial, Variable, _collect
+from quprop.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.errors import QupropError
 from quprop.input_state import InputState
-from quprop.model import Model, _observables
+from quprop.model import Model, observables_of
 from quprop.model_text import dump
 from quprop.model_text import load as load_model
 from quprop.pauli import PauliString, PauliSum
@@ -198,11 +198,11 @@ def compose(*parts: Module | Model, observables: Any = None) -> Module:
         for x, z, angle in model.rotations:
             x, z, sign = conjugate(pull, n, x, z)
             rotations.append(Rotation(x, z, rename(angle, sign)))
-        pull = _widened(model._pull, n).then(pull)
+        pull = _widened(model.pull, n).then(pull)
     if observables is None:
         given = modules[-1].model.original_observables
     else:
-        given = _observables(observables, n)
+        given = observables_of(observables, n)
     assert state is not None
     return names.module(
         n_qubits=n,
@@ -239,7 +239,7 @@ def parallel(*parts: Module | Model, observables: Any = None) -> Module:
     assert clifford is not None and state is not None
     if observables is not None:
         pull = clifford.inverse()
-        sums = [conjugate_sum(pull, n, o) for o in _observables(observables, n)]
+        sums = [conjugate_sum(pull, n, o) for o in observables_of(observables, n)]
     return names.module(n_qubits=n, rotations=tuple(rotations), observables=tuple(sums), state=state, clifford=clifford)
 
 
@@ -286,7 +286,7 @@ class _Names:
                         left.append((kind, first + index))
                 key: tuple[Variable, ...] = tuple(sorted(left))
                 merged[key] = merged.get(key, 0.0) + factor
-            return _collect(merged)
+            return collected(merged)
 
         return rename, places
 

@@ -52,21 +52,12 @@ class Model:
         if not isinstance(circuit, Circuit):
             raise QupropError(f"Model(circuit, observables) takes a Circuit first, got {type(circuit).__name__}")
         n = circuit.n_qubits
-        given = _observables(observables, n)
-        offsets: dict[str, int] = {}
-        for kind in (PARAM, INPUT):
-            start = 0
-            for name, size in circuit.layout(kind):
-                offsets[name] = start
-                start += size
-
-        def flat(variable: Variable) -> Variable:
-            return variable[0], offsets[variable[2]] + variable[1]
-
+        given = observables_of(observables, n)
+        flat = circuit.flattened()
         rotations, tableau = absorb(circuit, flat)
         state = circuit.state
         if isinstance(state, AngleVector):
-            state = InputState("encoded", offsets[state.name] + state.indices.start)
+            state = InputState("encoded", flat((INPUT, state.indices.start, state.name))[1])
         self._fill(
             n_qubits=n,
             rotations=rotations,
@@ -140,18 +131,18 @@ class Model:
         return AngleTable.build([r.angle for r in self.rotations], self.n_params, self.n_inputs)
 
     @cached_property
-    def _pull(self) -> stim.Tableau:
+    def pull(self) -> stim.Tableau:
         return self.clifford.inverse()  # P -> C† P C
 
     def with_observables(self, observables: Any) -> Model:
         """The same circuit with other observables, given as the user sees them (before absorption)."""
         n = self.n_qubits
-        return self._replace(observables=tuple(conjugate_sum(self._pull, n, o) for o in _observables(observables, n)))
+        return self._replace(observables=tuple(conjugate_sum(self.pull, n, o) for o in observables_of(observables, n)))
 
     def _replace(self, **fields: Any) -> Model:
         """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
         kept = {name: self.__dict__[name] for name in _FIELDS}
-        shared = ["x_masks", "z_masks", "angle_table"] + ["_pull"] * ("clifford" not in fields)
+        shared = ["x_masks", "z_masks", "angle_table"] + ["pull"] * ("clifford" not in fields)
         return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
 
     @cached_property
@@ -246,7 +237,8 @@ _FIELDS = (
 )
 
 
-def _observables(given: Any, n: int) -> tuple[PauliSum, ...]:
+def observables_of(given: Any, n: int) -> tuple[PauliSum, ...]:
+    """What a user may write for observables, as sums on n qubits: see `Model`."""
     if isinstance(given, PauliSum | PauliString | Mapping | str):
         given = [given]
     if not isinstance(given, Sequence) and not isinstance(given, Iterable):

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from quprop.cli.errors import reported
+from quprop.cli.narrow import narrow_table
 from quprop.compare import RUN_SECONDS, Comparison, MethodRow, compare
 from quprop.config import override, read_toml
 from quprop.cost import short, short_bytes
@@ -186,23 +186,8 @@ def show(console: Console, what: str, found: Comparison) -> None:
     line(found.advice)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        title=f"[bold]{escape(title)}[/bold]",
-        title_justify="left",
-        title_style="",
-    )
-    table.add_column("", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
 def _costs(found: Comparison) -> Table:
-    table = _table("what it executes", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω mem.")
+    table = narrow_table("what it executes", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω mem.")
     value = found.value
     table.add_row("the value F", *_counts(value), "1", "1")
     for row in _in_order(found):
@@ -226,7 +211,9 @@ def _counts(cost: Any) -> tuple[str, ...]:
 
 
 def _errors(found: Comparison) -> Table:
-    table = _table("what comes out", "error", "expected", "class. ops", "class. mem", f"on {found.hardware.name[:14]}")
+    table = narrow_table(
+        "what comes out", "error", "expected", "class. ops", "class. mem", f"on {found.hardware.name[:14]}"
+    )
     for row in _in_order(found):
         table.add_row(
             row.name,

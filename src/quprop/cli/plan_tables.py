@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from quprop.cli.narrow import narrow_table
 from quprop.cost import short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
@@ -67,23 +68,8 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
     _line(console, found.advice)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        title=f"[bold]{title}[/bold]" if title else None,
-        title_justify="left",
-        title_style="",
-    )
-    table.add_column("", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
 def _counts(found: TrainingPlan) -> Table:
-    table = _table("one gradient", "copies", "runs", "rotations", "depth", "qubits", "class. mem")
+    table = narrow_table("one gradient", "copies", "runs", "rotations", "depth", "qubits", "class. mem")
     for row in found.rows:
         c = row.cost
         spent = ("-", "-", "-") if row.simulated else tuple(map(_compact, (c.copies, c.measurements, c.rotations)))
@@ -98,7 +84,7 @@ def _bytes(size: int) -> str:
 
 
 def _times(found: TrainingPlan) -> Table:
-    table = _table(f"time on {found.hardware.name[:40]}", "a gradient", "the training", "classical part", "basis")
+    table = narrow_table(f"time on {found.hardware.name[:40]}", "a gradient", "the training", "classical part", "basis")
     for row in found.rows:
         mark = " !" if row.too_large else ""
         times = (people(row.gradient), people(row.training) + mark, people(row.classical_seconds))
@@ -116,7 +102,7 @@ _SHORT = {
 
 def _machines(found: TrainingPlan) -> Table:
     names = list(found.machines)
-    table = _table("the training on each machine", *(_SHORT.get(n, n)[:10] for n in names))
+    table = narrow_table("the training on each machine", *(_SHORT.get(n, n)[:10] for n in names))
     for row in found.rows:
         if not row.simulated:
             times = [found.machines[n][row.name] for n in names]
@@ -129,7 +115,7 @@ def _brief(seconds: float) -> str:
 
 
 def _physical(found: physical.FaultTolerant) -> Table:
-    table = _table("fault tolerant", "phys. qubits", "distance", "runs", "a run", "the training")
+    table = narrow_table("fault tolerant", "phys. qubits", "distance", "runs", "a run", "the training")
     for r in found.rows:
         if r.note:
             table.add_row(r.name, "-", "-", _compact(r.runs), "-", "-")
@@ -148,12 +134,12 @@ def show_network(console: Console, plan: NetworkPlan) -> None:
         _line(console, f"  {text}", "    ")
     console.print()
     c = plan.ledger
-    table = _table("one block", "copies", "queries", "loads", "CNOTs", "qubits")
+    table = narrow_table("one block", "copies", "queries", "loads", "CNOTs", "qubits")
     table.add_row("carleman", *map(_compact, (c.copies, c.queries, c.loads, c.cnots, c.qubits)))
     table.add_row("descent", "-", "-", "-", "-", "-")
     console.print(table)
     console.print()
-    times = _table(f"time on {plan.hardware.name[:40]}", "a block", "the training", "basis")
+    times = narrow_table(f"time on {plan.hardware.name[:40]}", "a block", "the training", "basis")
     times.add_row("carleman", people(plan.loop_seconds / plan.blocks), people(plan.loop_seconds), "formula")
     times.add_row("descent", people(plan.descent_seconds / plan.blocks), people(plan.descent_seconds), "formula")
     console.print(times)
@@ -167,7 +153,7 @@ def show_figure2(console: Console, found: dict[str, Any]) -> None:
         _line(console, f"  {text}", "    ")
     console.print()
     console.print("[bold]parameters of a gradient that takes (formula)[/bold]")
-    table = _table("", *found["laws"])
+    table = narrow_table("", *found["laws"])
     for time, row in found["parameters"].items():
         table.add_row(time, *(_compact(row[law]) for law in found["laws"]))
     console.print(table)
@@ -179,7 +165,7 @@ def show_figure2(console: Console, found: dict[str, Any]) -> None:
     names = list(c["parameters"]["1 s"])
     title = f"the same with constants, n = {c['qubits']}, error {c['max_error']:g}, failure {c['failure']:g}"
     console.print(f"[bold]{title}[/bold]", highlight=False)
-    honest = _table("", *names)
+    honest = narrow_table("", *names)
     for time, row in c["parameters"].items():
         honest.add_row(time, *(_compact(row[law]) if row[law] else "none" for law in names))
     console.print(honest)
@@ -197,7 +183,7 @@ def show_talk(console: Console, found: dict[str, Any]) -> None:
     """Times and the assumptions behind them."""
     _line(console, found["source"])
     console.print()
-    table = _table("10^9 parameters, one gradient (formula)", "time")
+    table = narrow_table("10^9 parameters, one gradient (formula)", "time")
     for row in found["rows"]:
         table.add_row(row["what"], people(row["seconds"]))
     console.print(table)
@@ -208,7 +194,7 @@ def show_talk(console: Console, found: dict[str, Any]) -> None:
 
 def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) -> None:
     """Counted over formula, a line each method and circuit."""
-    table = _table("counted / formula (the count that is farthest off)", *(f"M = {m}" for m in sizes), "circuit")
+    table = narrow_table("counted / formula (the count that is farthest off)", *(f"M = {m}" for m in sizes), "circuit")
     for method, family in dict.fromkeys((r.method, r.family) for r in rows):
         mine = {r.parameters: r.ratio for r in rows if (r.method, r.family) == (method, family)}
         table.add_row(method, *(f"{mine[m]:.4f}" if m in mine else "-" for m in sizes), family)

@@ -70,7 +70,7 @@ def group(
             found[name] = (tuple(terms),) if terms else ()
             variance[name] = sum(abs(c) for _, c in terms) ** 2
         else:
-            found[name] = _qubit_wise(terms, clifford) if name == "qubit_wise" else _commuting(terms)
+            found[name] = qubit_wise(terms, clifford) if name == "qubit_wise" else _commuting(terms)
             variance[name] = sum(math.sqrt(sum(c * c for _, c in g)) for g in found[name]) ** 2
     best = min(asked, key=lambda name: (round(variance[name], 12), asked.index(name)))
     return Grouping(best, found[best], constant, variance)
@@ -90,7 +90,7 @@ def _commuting(terms: Sequence[tuple[PauliString, float]]) -> tuple[Terms, ...]:
     return tuple(map(tuple, groups))
 
 
-def _qubit_wise(terms: Sequence[tuple[PauliString, float]], clifford: stim.Tableau | None) -> tuple[Terms, ...]:
+def qubit_wise(terms: Sequence[tuple[PauliString, float]], clifford: stim.Tableau | None) -> tuple[Terms, ...]:
     groups: list[list[tuple[PauliString, float]]] = []
     bases: list[tuple[int, int]] = []  # of each group: the letters read, as masks
     for string, coefficient in sorted(terms, key=lambda t: -abs(t[1])):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from quprop.angle import INPUT, PARAM
 from quprop.angle_table import AngleTable
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
@@ -17,7 +16,7 @@ from quprop.hybrid.cutting.find import Layout, by_hand, find
 from quprop.hybrid.cutting.fragments import build, check_state
 from quprop.hybrid.cutting.plan import CutPlan, count_of
 from quprop.hybrid.cutting.steps import Step, circuit_of, listed, unfold, wire_of
-from quprop.model import Model, _observables
+from quprop.model import Model, observables_of
 from quprop.pauli import PauliString
 
 MAX_OVERHEAD = 1e8  # shots grow by this factor: seconds become years
@@ -58,7 +57,7 @@ def cut(
         raise QupropError(f"cut(circuit, observables) takes a Circuit or a Model, got {type(circuit).__name__}")
     if observables is None:
         raise QupropError("cut(circuit, observables) needs the observables too; pass for example 'Z0 Z1'")
-    given = _observables(observables, circuit.n_qubits)
+    given = observables_of(observables, circuit.n_qubits)
     chosen = [k for k, v in (("max_qubits", max_qubits is not None), ("parts", parts is not None)) if v]
     chosen += ["at_gates and at_wires"] if at_gates or at_wires else []
     if len(chosen) > 1:
@@ -87,23 +86,13 @@ def cut(
             coefficients[rows[p], k] = c
     moved = [PauliString(*(_permuted(mask, where) for mask in (p.x, p.z))) for p in strings]
     cuts, fragments, factors = build(circuit, steps, layout, moved)
-    flat = _flattener(circuit)
+    flat = circuit.flattened()
     table = AngleTable.build(
         [c.angle.relabel(flat) for c in cuts if c.kind == "gate"], circuit.n_params, circuit.n_inputs
     )
     plan = CutPlan(fragments, cuts, factors, coefficients, tuple(moved), table, optimal)
     plan._check_contraction()
     return plan
-
-
-def _flattener(circuit: Circuit) -> Callable[[Any], tuple[int, int]]:
-    offsets: dict[str, int] = {}
-    for kind in (PARAM, INPUT):
-        start = 0
-        for name, size in circuit.layout(kind):
-            offsets[name] = start
-            start += size
-    return lambda v: (v[0], offsets[v[2]] + v[1])
 
 
 def _permuted(mask: int, where: Sequence[int]) -> int:

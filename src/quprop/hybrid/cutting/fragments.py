@@ -166,7 +166,7 @@ def _with_settings(model: Model, axes: Sequence[Axis], unique: Sequence[PauliStr
     """The model with every setting as an observable: images under the Clifford part multiply, so few are looked up."""
 
     def image(x: int, z: int) -> PauliString:
-        x, z, sign = conjugate(model._pull, model.n_qubits, x, z)
+        x, z, sign = conjugate(model.pull, model.n_qubits, x, z)
         return PauliString(x, z) if sign > 0 else -PauliString(x, z)
 
     strings = [PauliString(0, 0)]

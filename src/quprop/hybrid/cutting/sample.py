@@ -36,7 +36,7 @@ from quprop.angle import from_terms
 from quprop.errors import QupropError
 from quprop.gradients.budget import share
 from quprop.gradients.estimate import Estimate
-from quprop.gradients.grouping import _qubit_wise
+from quprop.gradients.grouping import qubit_wise
 from quprop.hybrid.cutting.fragments import Fragment
 from quprop.model import Model
 from quprop.seeds import generator_of
@@ -194,7 +194,7 @@ def _groups(plan: CutPlan, coefficients: np.ndarray, shots: int) -> list[_Group]
     size = np.sqrt((coefficients**2).sum(axis=1))
     place = {p: j for j, p in enumerate(plan.terms)}
     terms = [(p, float(size[j])) for p, j in place.items() if p.weight and size[j] > 0]
-    found = _qubit_wise(terms, None)
+    found = qubit_wise(terms, None)
     if not found:
         return []
     if shots < 2 * len(found):
