@@ -50,7 +50,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     from quprop.carleman import networks
     from quprop.carleman.data import load
 
-    load_torch("the spectra along training")
+    load_torch("following spectra along a training")
     data = load("digits")
     chosen: list[tuple[str, dict[str, Any], Size]] = [("mlp", {"hidden": (32,)}, QUICK)]
     if not quick:
@@ -75,7 +75,7 @@ def at_full_size(folder: Path | None) -> Callable[[bool, Any, Progress], Result]
         from quprop.carleman import networks
         from quprop.carleman.data import load
 
-        load_torch("the spectra along training")
+        load_torch("following spectra along a training")
         size = FULL_QUICK if quick else FULL
         if folder is None:
             digits = load("digits")
