@@ -16,7 +16,14 @@ except metadata.PackageNotFoundError:  # a source tree on the path, not installe
     release = "source tree"
 version = release
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "plain_docstrings"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas without a network
+    "sphinx.ext.viewcode",
+    "plain_docstrings",
+]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "runs"]
 html_theme = "furo"
 html_title = "quprop"

@@ -2,6 +2,7 @@
 
 import re
 
+FIELD = re.compile(r"[a-z_]\w*(, \w+)*( \([^)]*\))?: ")  # `name: what it is` at the start of a line
 CODE = re.compile(r"``([^`]+)``|`([^`]+)`")
 
 
@@ -17,7 +18,7 @@ def escaped(text):
 
 
 def rewritten(lines):
-    """Indented blocks become literal blocks; `name: meaning` with a hanging indent becomes a paragraph of its own."""
+    """Indented blocks become literal blocks; `name: meaning` becomes a paragraph of its own."""
     blocks, block = [], []
     for line in [*lines, ""]:
         if line.strip():
@@ -33,7 +34,8 @@ def rewritten(lines):
         paragraph = []
         for i, line in enumerate(block):
             hangs = i + 1 < len(block) and block[i + 1].startswith(" ")
-            if paragraph and not line.startswith(" ") and (hangs or block[i - 1].startswith(" ")):
+            named = FIELD.match(line) is not None and block[i - 1].rstrip().endswith((".", ")", ";"))
+            if paragraph and not line.startswith(" ") and (hangs or named or block[i - 1].startswith(" ")):
                 out += [escaped(" ".join(paragraph)), ""]
                 paragraph = []
             paragraph.append(line.strip())
