@@ -12,7 +12,6 @@ Every part keeps its parameters to itself under its name ("encoder_theta"); inpu
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from quprop.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.errors import QupropError
 from quprop.input_state import InputState
 from quprop.model import Model, observables_of
-from quprop.model_text import dump
+from quprop.model_text import dump, read, versioned, write
 from quprop.model_text import load as load_model
 from quprop.pauli import PauliString, PauliSum
 from quprop.seeds import generator_of
@@ -125,18 +124,13 @@ class Module:
     @classmethod
     def from_text(cls, text: str) -> Module:
         """The module `to_text` wrote; anything else is refused with one sentence."""
-        try:
-            data = json.loads(text)
-            kind, version = data["format"], data["version"]
-        except (ValueError, TypeError, KeyError):
-            raise QupropError(
-                "this is not a quprop module (JSON with format and version expected); write one with Module.save"
-            ) from None
-        if kind != _FORMAT or version != _VERSION:
-            raise QupropError(
-                f"this quprop reads {_FORMAT!r} version {_VERSION}, got {kind!r} version {version!r}; "
-                + ("Model.load reads that file" if kind == "quprop-model" else "save the module again")
-            )
+        data = versioned(
+            text,
+            "module",
+            _FORMAT,
+            _VERSION,
+            lambda kind: "Model.load reads that file" if kind == "quprop-model" else "save the module again",
+        )
         try:
             theta = None if data["theta"] is None else [float(v) for v in data["theta"]]
             model, frozen, name = load_model(json.dumps(data["model"])), bool(data["frozen"]), str(data["name"])
@@ -146,23 +140,12 @@ class Module:
 
     def save(self, path: str | Path) -> None:
         """Write `to_text()` to a file, atomically."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.to_text(), encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write(self.to_text(), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Module:
         """Read the file `save` wrote."""
-        try:
-            return cls.from_text(Path(path).read_text(encoding="utf-8"))
-        except UnicodeDecodeError:
-            raise QupropError(f"{path} is not a quprop module: it is not text; write one with Module.save") from None
-        except QupropError as error:
-            raise QupropError(f"{path}: {error}") from None
+        return read(Path(path), "module", cls.from_text)
 
 
 def compose(*parts: Module | Model, observables: Any = None) -> Module:

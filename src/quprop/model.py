@@ -214,14 +214,14 @@ class Model:
         """Write `to_text()` to a file, atomically."""
         from quprop.model_text import write
 
-        write(self, Path(path))
+        write(self.to_text(), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
         """Read the file `save` wrote."""
         from quprop.model_text import read
 
-        return read(Path(path))
+        return read(Path(path), "model", cls.from_text)
 
 
 _FIELDS = (

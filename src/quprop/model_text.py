@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,40 +70,54 @@ def dump(model: Model) -> str:
 
 
 def load(text: str) -> Model:
-    try:
-        data = json.loads(text)
-        kind, version = data["format"], data["version"]
-    except (ValueError, TypeError, KeyError):
-        raise QupropError(
-            "this is not a quprop model (JSON with format and version expected); write one with Model.save"
-        ) from None
-    if kind != _FORMAT or version != _VERSION:
-        raise QupropError(
-            f"this quprop reads {_FORMAT!r} version {_VERSION}, got {kind!r} version {version!r}; "
-            "save the model again with this version"
-        )
+    data = versioned(text, "model", _FORMAT, _VERSION, "save the model again with this version")
     try:
         return _build(data)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as broken:
         raise QupropError(f"this quprop model is damaged ({broken!r}); save it again from its circuit") from None
 
 
-def write(model: Model, path: Path) -> None:
+def versioned(text: str, what: str, form: str, version: int, mend: str | Callable[[Any], str]) -> dict[str, Any]:
+    """The JSON object of a file that names this format and version; `what` is saved by the class of that name.
+
+    mend: what to do about another format or version; a function gets the format that was found.
+    """
+    try:
+        data = json.loads(text)
+        found = data["format"], data["version"]
+    except (ValueError, TypeError, KeyError):
+        raise QupropError(
+            f"this is not a quprop {what} (JSON with format and version expected); write one with "
+            f"{what.capitalize()}.save"
+        ) from None
+    if found != (form, version):
+        raise QupropError(
+            f"this quprop reads {form!r} version {version}, got {found[0]!r} version {found[1]!r}; "
+            + (mend if isinstance(mend, str) else mend(found[0]))
+        )
+    return data
+
+
+def write(text: str, path: Path) -> None:
+    """Atomically: after a crash there is the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(dump(model), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Model:
+def read(path: Path, what: str, build: Callable[[str], Any]) -> Any:
+    """What `build` makes of the file's text; its refusal gets the file's name."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise QupropError(f"{path} is not a quprop model: it is not text; write one with Model.save") from None
+        raise QupropError(
+            f"{path} is not a quprop {what}: it is not text; write one with {what.capitalize()}.save"
+        ) from None
     try:
-        return load(text)
+        return build(text)
     except QupropError as error:
         raise QupropError(f"{path}: {error}") from None
 
