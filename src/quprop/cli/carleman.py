@@ -13,6 +13,7 @@ from rich.table import Table
 
 from quprop.cli.compare import check_target, console_for
 from quprop.cli.errors import reported
+from quprop.cli.options import Machine, Plot, Quiet
 from quprop.cost import short
 from quprop.errors import QupropError, nearest
 from quprop.hardware import human_seconds
@@ -62,9 +63,7 @@ Warm = Annotated[int, typer.Option("--warm-up", min=0, help="Plain steps before 
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of PyTorch.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of result, figure and parameters.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there too.")]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters, batches and shots.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
 @carleman_app.command("analyse", epilog=EPILOG)
@@ -90,9 +89,7 @@ def analyse_command(
     ] = None,
     lanczos: Annotated[int, typer.Option("--lanczos", min=1, help="Steps of a Lanczos run.")] = 64,
     probes: Annotated[int, typer.Option("--probes", min=1, help="Lanczos runs averaged, after one for the ends.")] = 2,
-    machine: Annotated[
-        str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")
-    ] = "figure2",
+    machine: Machine = "figure2",
     single: Single = None,
     threads: Threads = 1,
     out: Out = None,

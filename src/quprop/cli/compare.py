@@ -13,6 +13,7 @@ from rich.table import Table
 
 from quprop.cli.errors import reported
 from quprop.cli.narrow import narrow_table
+from quprop.cli.options import Json, Machine, MaxError, Plot, Precision, Quiet, Set, Workers
 from quprop.compare import RUN_SECONDS, Comparison, MethodRow, compare
 from quprop.config import override, read_toml
 from quprop.cost import short, short_bytes
@@ -43,32 +44,22 @@ quprop compare model.json --precision 0.01 --methods adjoint,parameter_shift --j
 @reported
 def compare_command(
     what: Annotated[str, typer.Argument(metavar="MODEL", help="A built-in problem, a saved model, or a TOML file.")],
-    precision: Annotated[
-        float | None, typer.Option("--precision", metavar="E", help="Standard error of every component.")
-    ] = None,
-    max_error: Annotated[
-        float | None, typer.Option("--max-error", metavar="E", help="Largest error of all components at once.")
-    ] = None,
+    precision: Precision = None,
+    max_error: MaxError = None,
     failure: Annotated[float, typer.Option("--failure", help="Probability that an error exceeds that.")] = 0.01,
-    machine: Annotated[
-        str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")
-    ] = "figure2",
+    machine: Machine = "figure2",
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="A,B", help="Only these; `quprop methods` lists all.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the problem.")
-    ] = None,
+    set_: Set = None,
     run_limit: Annotated[
         float, typer.Option("--run-limit", metavar="SECONDS", help="Cost, but do not run, what would take longer.")
     ] = RUN_SECONDS,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes. Default: one.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")] = None,
+    workers: Workers = None,
+    json_file: Json = None,
+    plot: Plot = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters and shots.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what one gradient costs by every method at equal precision, and how far that is from backpropagation.
 

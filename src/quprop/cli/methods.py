@@ -13,6 +13,7 @@ from rich.table import Table
 
 from quprop.cli.compare import check_target, console_for
 from quprop.cli.errors import reported
+from quprop.cli.options import Quiet
 from quprop.gradients import FORMULAS, METHODS
 from quprop.gradients.budget import Budget
 from quprop.runs import write_json
@@ -25,7 +26,7 @@ EPILOG = """Each is a class of that name in CamelCase, as in qpr.gradient(model,
 @reported
 def methods_command(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the list there too.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the gradient methods: copies of the state each holds at once, whether it is unbiased, and what it does."""
     check_target("--json", json_file)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from quprop.cli.compare import check_target, console_for, load, split
 from quprop.cli.errors import reported
+from quprop.cli.options import Json, Machine, MaxError, Precision, Quiet, Set
 from quprop.cli.plan_tables import show_check, show_figure2, show_network, show_plan, show_talk
 from quprop.errors import QupropError, nearest
 from quprop.hardware import PRESETS, hardware
@@ -54,17 +55,11 @@ def plan_command(
     what: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="A model, a circuit by its sizes, or a network.")
     ] = None,
-    precision: Annotated[
-        float | None, typer.Option("--precision", metavar="E", help="Standard error of every component.")
-    ] = None,
-    max_error: Annotated[
-        float | None, typer.Option("--max-error", metavar="E", help="Largest error of all components at once.")
-    ] = None,
+    precision: Precision = None,
+    max_error: MaxError = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Gradients of the training.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples of a step, each with a gradient.")] = 1,
-    machine: Annotated[
-        str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")
-    ] = "figure2",
+    machine: Machine = "figure2",
     methods: Annotated[
         str | None, typer.Option("--method", "--methods", metavar="A,B", help="Only these methods.")
     ] = None,
@@ -83,9 +78,7 @@ def plan_command(
         int | None, typer.Option("--sets", metavar="K", help="Without MODEL: commuting sets of rotations.")
     ] = None,
     blocks: Annotated[int, typer.Option("--blocks", metavar="B", help="Without MODEL: commuting blocks.")] = 0,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the problem.")
-    ] = None,
+    set_: Set = None,
     flops: Annotated[
         float | None,
         typer.Option("--flops", help="Classical multiply-adds a second (networks: operations); inf: for free."),
@@ -107,14 +100,12 @@ def plan_command(
     check: Annotated[
         bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
-    ] = None,
+    json_file: Json = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against M into a PNG file.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the runs of --check, and of parameters.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what training would cost by every method, on real and future machines, at any size.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from quprop.cli.compare import check_target, console_for
 from quprop.cli.errors import reported
+from quprop.cli.options import Quiet
 from quprop.cost import short_bytes
 from quprop.errors import QupropError
 from quprop.runs import write_json
@@ -46,7 +47,7 @@ def report_command(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write there what the report holds.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make one self-contained HTML file of training runs, comparisons, scalings, plans and experiments.
 

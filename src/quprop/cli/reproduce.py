@@ -17,6 +17,7 @@ from quprop.claims.claim import HOLDS, IN_PART
 from quprop.claims.table import Row, rows
 from quprop.cli.compare import check_target, console_for
 from quprop.cli.errors import reported
+from quprop.cli.options import Json, Quiet
 from quprop.errors import QupropError, nearest
 from quprop.experiments import Experiment
 from quprop.report.step_progress import StepProgress
@@ -49,10 +50,8 @@ def reproduce_command(
     ] = Path("runs/reproduce"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases, within a minute each.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all draws.")] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
 ) -> None:
     """The claims of the papers, each beside what was expected and what was measured; NAME measures one again."""
     console = console_for(quiet)

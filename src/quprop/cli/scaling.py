@@ -11,6 +11,7 @@ from rich.table import Table
 
 from quprop.cli.compare import check_target, console_for, split
 from quprop.cli.errors import reported
+from quprop.cli.options import Json, Plot, Quiet, Workers
 from quprop.cost import short
 from quprop.errors import QupropError
 from quprop.executor import Row, open_executor, run_tasks
@@ -50,7 +51,7 @@ def scaling_command(
     instances: Annotated[int, typer.Option("--instances", min=1, help="Random points for each M.")] = 2,
     out: Annotated[Path, typer.Option("--out", help="Folder of the rows.")] = Path("runs/scaling"),
     resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are in the folder.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes. Default: one.")] = None,
+    workers: Workers = None,
     dask: Annotated[
         str | None, typer.Option("--dask", metavar="local|ADDRESS", help="A dask cluster: local, or tcp://host:port.")
     ] = None,
@@ -60,12 +61,10 @@ def scaling_command(
     constants: Annotated[
         bool, typer.Option("--constants", help="With --figure2: constants and powers of the error too.")
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")] = None,
+    json_file: Json = None,
+    plot: Plot = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the shots.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure how the rotations of one gradient grow with M, at equal measured error, and fit the exponent.
 

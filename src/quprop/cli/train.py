@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from quprop.cli.errors import reported
+from quprop.cli.options import Json, Quiet
 from quprop.cli.tables import show_result, show_start
 from quprop.config import Config, override, read_toml, settle
 from quprop.errors import QupropError, nearest
@@ -49,10 +50,8 @@ def train_command(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of the simulation. Default: all cores.")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
     settings: Annotated[
         bool, typer.Option("--settings", help="List the settings with their defaults and leave.")
     ] = False,
