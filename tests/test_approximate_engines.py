@@ -259,7 +259,7 @@ def test_six_qubits_agree_with_sums_of_product_states():
 
 
 def test_dropped_directions_are_counted_as_error():
-    error, _, copies = symmetric_against(BosonicEngine(modes=1), 2, 40, 1, 2.65, 15, 4)
+    error, _, copies = symmetric_against(BosonicEngine(modes=1, tolerance=1), 2, 40, 1, 2.65, 15, 4)
     full, _, _ = symmetric_against(BosonicEngine(), 2, 40, 1, 2.65, 15, 4)
     assert len(copies.modes) == 1
     assert error > 3 * full

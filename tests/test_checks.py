@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from dense import pauli_matrix
-from scipy import stats
+from scipy import optimize, stats
 
 from quprop import PauliString, QupropError
 from quprop.collective import binomial
@@ -16,6 +16,7 @@ from quprop.collective.check import (
     Check,
     count_law,
     design,
+    first_order_distance,
     gentleness,
     product_probability,
     trigger_probability,
@@ -194,7 +195,7 @@ def test_infidelity_of_a_rare_trigger_is_a_quarter_of_the_variance():
         if g.probability < 0.02 and check.noise >= 4 * math.sqrt(k * p * (1 - p)):
             assert g.infidelity == pytest.approx(g.infidelity_estimate, rel=0.05)
             over = math.sqrt(k * p * (1 - p)) / check.noise  # the next term is of first order in sigma/lambda
-            assert g.infidelity == pytest.approx(g.pass_bound**2, rel=0.6 * over)
+            assert g.infidelity == pytest.approx(g.pass_first_order**2, rel=0.6 * over)
             assert g.infidelity_estimate == pytest.approx(check.variance(k, p) / 4, rel=1e-5)
 
 
@@ -215,6 +216,32 @@ def test_gentleness_is_what_happens_to_the_state(kind):
     passed = amplitude**2 * (1 - f) / (amplitude**2 @ (1 - f))
     assert g.chi2 == pytest.approx(passed**2 @ (1 / amplitude**2) - 1, rel=1e-9)
     assert g.alpha == max(g.pass_distance, g.trigger_distance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_distance_of_a_pass_is_that_of_the_binomial_law(kind):
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        k, mean = int(10 ** rng.uniform(0, 4)), rng.random()
+        check = Check(Z, rng.uniform(mean - 0.2, 1.2), 10 ** rng.uniform(-1, 0.5) * math.sqrt(k), kind)
+        q, kept = stats.binom.pmf(np.arange(k + 1), k, mean), np.sqrt(check.passing(np.arange(k + 1), k))
+        if (passing := q @ kept**2) > 1e-6:
+            exact = math.sqrt(q @ (kept - q @ kept) ** 2 / passing)
+            assert check.pass_distance(k, mean) == pytest.approx(exact, rel=1e-6, abs=1e-14)
+
+
+def test_the_distance_of_a_pass_is_up_to_twice_its_first_order():
+    """1.36, 1.76, 1.95 and 1.98 at P = 0.01, 0.1, 0.5 and 0.97; the lattice of large batches has the same limit."""
+    lattice = Check(Z, 0.5 + 2e-4, 0.5e4)
+    counted = Check(Z, 0.5 + 2e-3, 0.5e3)
+    assert lattice.pass_distance(10**8, 0.5) == pytest.approx(counted.pass_distance(10**6, 0.5), rel=1e-3)
+    k, noise = 10_000, 50.0
+    for probability, ratio in ((0.01, 1.36), (0.1, 1.765), (0.5, 1.953), (0.97, 1.978)):
+        theta = optimize.brentq(lambda t, p=probability: trigger_probability(k, 0.5, t, noise) - p, 0.4, 0.7)
+        found = gentleness(Check(Z, theta, noise), k, 0.5)
+        assert found.pass_distance / found.pass_first_order == pytest.approx(ratio, abs=0.01)
+    rare = Check(Z, 0.5 + 16 * noise / k, noise)
+    assert rare.pass_distance(k, 0.5) == pytest.approx(first_order_distance(0.5) * rare.probability(k, 0.5), rel=0.01)
 
 
 def test_a_trigger_moves_a_batch_by_sigma_over_two_lambda_and_a_pass_by_its_probability_less():
@@ -326,7 +353,8 @@ def test_undisturbed_batches_follow_the_frame_and_keep_count():
         expected = q @ check.trigger(counts, 500)
         assert by_vector.probability(check) == pytest.approx(expected, rel=1e-9)
         assert by_vector.survive(check) == pytest.approx(by_means.survive(check), rel=1e-9)
-        total += expected * math.sqrt(500 * mean * (1 - mean)) / (2 * 12.0)
+        kept = np.sqrt(1 - check.trigger(counts, 500))
+        total += math.sqrt(1 - (q @ kept) ** 2 / (q @ kept**2))  # the fidelity of the batch with itself after the pass
     assert by_vector.ledger.trace_bound == pytest.approx(total, rel=1e-9)
     assert by_vector.ledger.error == pytest.approx(total, rel=1e-9)
     assert by_vector.ledger.checks == 10 and by_vector.ledger.triggers == 0

@@ -9,12 +9,15 @@ from scipy import linalg, optimize, stats
 
 from quprop import PauliString, QupropError
 from quprop.collective import symmetric
+from quprop.collective.bosonic import BosonicEngine
 from quprop.collective.check import KINDS, Check, gentleness, trigger_probability
 from quprop.collective.commuting import CommutingEngine
 from quprop.collective.engines import ENGINES, auto
 from quprop.collective.event import Event
+from quprop.collective.fallback import FallbackEngine
 from quprop.collective.null import NullEngine
 from quprop.collective.product_sum import ProductSumEngine
+from quprop.collective.protocol import EngineError
 from quprop.collective.symmetric import SymmetricEngine
 from quprop.collective.symmetric_space import Space, dimension
 
@@ -171,7 +174,7 @@ def test_one_pass_costs_the_infidelity_of_the_classical_law(kind):
         assert 1 - batch.fidelity() == pytest.approx(exact.infidelity, rel=1e-6)
         assert batch.ledger.infidelity == pytest.approx(exact.infidelity, rel=1e-6)
         assert exact.infidelity == pytest.approx(check.variance(k, mean) / 4, rel=0.1)
-        assert batch.ledger.trace_bound == pytest.approx(exact.pass_bound)
+        assert batch.ledger.trace_bound == pytest.approx(exact.pass_distance)
 
 
 @pytest.mark.parametrize("c", [1.0, 2.0])
@@ -205,7 +208,33 @@ def test_a_sharp_reading_repeats():
     assert batch.law(event)[round(first)] == pytest.approx(1.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("c", [0.35, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.97])
+def test_the_sum_of_exact_pass_distances_bounds_the_distance_of_the_batch(c, probability):
+    """The same check over and over, both sides of one event, and events that do not commute; all pass."""
+    k, rng = 300, np.random.default_rng(7)
+    noise = c * math.sqrt(k)
+    for kind in ("same", "sides", "any", "any"):
+        batch = SymmetricEngine().prepare(random_state(2, rng), k)
+        for step in range(12):
+            event = Event(random_pauli(1, rng, 1)) if kind == "any" else Z
+            event = event.complement() if kind == "sides" and step % 2 else event
+            check = at_probability(event, batch.mean(event), probability, k, noise)
+            if batch.probability(check) > 0.999:
+                break
+            batch.survive(check)
+            ratio = batch.ledger.trace_distance / batch.ledger.trace_bound
+            assert ratio <= 1 + 1e-6  # the square root of rounding
+            assert step or ratio == pytest.approx(1, abs=1e-6)
+
+
 # --- sums of product states -------------------------------------------------------------------------------------------
+
+
+def at_probability(event, mean, probability, k, noise):
+    """The check that triggers with this probability on undisturbed copies."""
+    theta = optimize.brentq(lambda t: trigger_probability(k, mean, t, noise) - probability, mean - 1, mean + 5)
+    return Check(event, theta, noise)
 
 
 def course(engines, n, k, checks, probability, c, seed):
@@ -219,8 +248,8 @@ def course(engines, n, k, checks, probability, c, seed):
         for b in batches:
             b.rotate(p, angle)
         mean = batches[0].mean(event)
-        theta = optimize.brentq(lambda t: trigger_probability(k, mean, t, noise) - probability, mean - 1, mean + 5)
-        out.append([b.survive(Check(event, theta, noise)) for b in batches])
+        check = at_probability(event, mean, probability, k, noise)
+        out.append([b.survive(check) for b in batches])
     return np.array(out), batches
 
 
@@ -281,6 +310,71 @@ def test_many_copies_of_many_qubits_stay_finite():
         assert batch.survive(check) == pytest.approx(null, rel=0.5)
         batch.rotate(random_pauli(10, rng), 0.3)
     assert batch.terms == 5 and math.isfinite(batch.ledger.error)
+
+
+def test_a_sum_of_product_states_triggers_on_what_is_far_above_its_threshold():
+    """There f as a product says e^70 and more: on a batch with one faint term the law is that of undisturbed copies."""
+    psi, k = random_state(2, np.random.default_rng(3)), 400
+    batch, exact = ProductSumEngine().prepare(psi, k), SymmetricEngine().prepare(psi, k)
+    for b in (batch, exact):
+        b.survive(at_probability(Event(PauliString.parse("X0")), b.mean(Event(PauliString.parse("X0"))), 1e-3, k, 10.0))
+    assert batch.terms == 2
+    for below in (0.8, 0.4, 0.1, 0.02, 0.0, -0.05):
+        check = Check(Z, batch.mean(Z) - below, 10.0)
+        assert batch.probability(check) == pytest.approx(exact.probability(check), abs=2e-3)
+    assert batch.check(Check(Z, batch.mean(Z) - 0.8, 10.0), 0)
+    assert batch.ledger.error <= batch.ledger.trace_bound
+
+
+def violent(batch, noise):
+    """Checks that pass with probability 1/2 each, one after another; returns the refusal, or None."""
+    rng = np.random.default_rng(5)
+    for _ in range(12):
+        batch.rotate(random_pauli(2, rng), rng.uniform(-2, 2))
+        event = Event(random_pauli(2, rng, 1))
+        try:
+            batch.survive(at_probability(event, batch.mean(event), 0.5, batch.k, noise))
+        except EngineError as refusal:
+            return refusal
+    return None
+
+
+@pytest.mark.parametrize("engine", [ProductSumEngine, BosonicEngine])
+def test_an_engine_that_estimates_itself_beyond_its_tolerance_refuses(engine):
+    psi, k = random_state(4, np.random.default_rng(4)), 2000
+    batch = engine(tolerance=0.01).prepare(psi, k)
+    refusal = violent(batch, math.sqrt(k) / 2)
+    assert refusal is not None and "above its tolerance of 0.01" in str(refusal) and "\n" not in str(refusal)
+    assert batch.ledger.error <= 0.01 and not batch.spent
+    assert violent(engine(tolerance=math.inf).prepare(psi, k), math.sqrt(k) / 2) is None
+    with pytest.raises(QupropError, match="`tolerance` is the largest error"):
+        engine(tolerance=0)
+
+
+def test_a_batch_falls_back_on_the_next_engine_and_answers_as_if_it_had_begun_there():
+    psi, k = random_state(4, np.random.default_rng(6)), 40
+    engines = (ProductSumEngine(), SymmetricEngine())
+    batch, exact = FallbackEngine(engines).prepare(psi, k), SymmetricEngine().prepare(psi, k)
+    rng, names = np.random.default_rng(2), []
+    for _ in range(10):
+        pauli, angle, event = random_pauli(2, rng), rng.uniform(-2, 2), Event(random_pauli(2, rng, 1))
+        for b in (batch, exact):
+            b.rotate(pauli, angle)
+        check = at_probability(event, exact.mean(event), 0.2, k, math.sqrt(k))
+        assert batch.probability(check) == pytest.approx(exact.probability(check), abs=ProductSumEngine().tolerance)
+        batch.survive(check), exact.survive(check)
+        names.append(batch.name)
+    assert names[0] == "product_sum" and names[-1] == "symmetric"
+    assert batch.ledger.checks == 10 and batch.ledger.infidelity == pytest.approx(exact.ledger.infidelity, rel=1e-9)
+    alone = FallbackEngine(engines[:1]).prepare(psi, k)
+    with pytest.raises(EngineError, match="product_sum engine estimates"):
+        for _ in range(10):
+            alone.survive(at_probability(Z, 0.5, 0.5, k, math.sqrt(k)))
+    triggered = FallbackEngine(engines).prepare(psi, k)
+    assert triggered.check(Check(Z, -1.0, 3.0), 0) and triggered.spent
+    assert triggered.ledger.triggers == 1
+    read = FallbackEngine((BosonicEngine(), NullEngine())).prepare(psi, k)
+    assert abs(read.read(Z, 1.0, 0) - k * Z.mean(psi)) < 30
 
 
 # --- commuting families -----------------------------------------------------------------------------------------------

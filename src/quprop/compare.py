@@ -29,6 +29,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import ndtr
 
+from quprop.collective.ledger import shown
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError, nearest
 from quprop.executor import Executor, Task, run_tasks
@@ -96,7 +97,7 @@ class MethodRow:
     measured: the largest |component - exact| of one estimate, None if not run (`not_run` says why); expected: the
     median of that number, from the standard errors that the estimate itself reports; bound: what it stays below except
     with probability `failure`. simulated: no hardware can run it. seconds: on the hardware, or of a simulated method on
-    this machine.
+    this machine. damage: in words, of copies that are taken for undisturbed.
     """
 
     name: str
@@ -114,6 +115,7 @@ class MethodRow:
     too_large: str = ""
     not_run: str = ""
     info: dict[str, Any] | None = None
+    damage: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "cost"} | {"cost": self.cost.as_dict()}
@@ -121,7 +123,8 @@ class MethodRow:
     def __str__(self) -> str:
         omega = "" if self.omega_time is None else f", omega {self.omega_time:.3g}"
         error = f", error {self.measured:.2g}" if self.measured is not None else f", {self.not_run}"
-        return f"{self.cost}{omega}{error}, {human_seconds(self.seconds)}"
+        damage = f", {self.damage}" if self.damage else ""
+        return f"{self.cost}{omega}{error}, {human_seconds(self.seconds)}{damage}"
 
 
 def compare(
@@ -243,6 +246,8 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
         "expected": median_of_max(estimate.stderr),
         "bound": 0.0 if out["exact"] else settings["max_error"],
     }
+    if "damage" in estimate.info:
+        out["damage"] = shown(estimate.info["damage"])
     if out["exact"]:
         out |= measure_omega(model, theta, x[None] if len(x) else None)
     return out
@@ -346,6 +351,7 @@ def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> M
         too_large,
         r.get("not_run", ""),
         r["info"],
+        r.get("damage", ""),
     )
 
 

@@ -59,6 +59,7 @@ class Objective:
         if method is not None and not hasattr(method, "compile"):
             raise QupropError(f"method is a gradient method such as ParameterShift(shots=1000), got {method!r}")
         self.method, self.cost, self._executor = method, Cost(), executor
+        self.damage: float | None = None  # the largest of copies that the method's claim takes for undisturbed
         self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self._options = {"engine": engine, "precision": precision, "threads": threads}
@@ -139,6 +140,8 @@ class Objective:
         else:
             found = self.plan.estimate(params["theta"], x, rng, weights=through if x is not None else through[0])
         self.cost += found.cost
+        if "damage" in found.info:
+            self.damage = max(self.damage or 0.0, found.info["damage"])
         d_theta = found.value if x is None else found.value.sum(axis=0)
         gradients: Params = {"theta": np.asarray(d_theta, float)}
         if self.head:

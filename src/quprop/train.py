@@ -94,7 +94,8 @@ def train(
         estimates the gradient by theta of every step, for every sample, with shots drawn by ``rng``. Its budget is for
         the sum of all observables with weight 1; multiplied with the loss's derivatives it makes the gradient. The
         loss, its derivatives by the outputs and the metrics stay exact (simulated, no shots). ``Trained.cost`` and, in
-        the history, "copies" and "rotations" say what it executed. A method that carries something from step to step
+        the history, "copies" and "rotations" say what it executed, and "damage" how far copies were moved that its
+        claim takes for undisturbed. A method that carries something from step to step
         (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed.
     executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.executor`), on which ``method`` runs its
         circuits, one task a sample. The result is the same for any number of workers (not that of executor=None).
@@ -316,6 +317,8 @@ class _Job:
                 line[f"test_{name}"] = test_metric
         if self.objective.method is not None:
             line |= {"copies": self.objective.cost.copies, "rotations": self.objective.cost.rotations}
+            if self.objective.damage is not None:
+                line["damage"] = self.objective.damage
         line["seconds"] = round(self.seconds(), 3)
         self.record(line)
         return line

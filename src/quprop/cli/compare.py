@@ -165,7 +165,7 @@ def show(console: Console, what: str, found: Comparison) -> None:
     console.print(_costs(found))
     console.print()
     console.print(_errors(found))
-    notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.too_large) if note]
+    notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.too_large, r.damage) if note]
     notes += [f"{name} does not apply: {why}" for name, why in found.refused.items()]
     if notes:
         console.print()

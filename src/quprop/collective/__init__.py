@@ -3,6 +3,6 @@
 event, check, check_circuit, majority   what is asked of a batch, how often it triggers, how gentle it is, its gates
 protocol, ledger                        what a batch of copies is, and what it went through
 null, commuting, symmetric, product_sum, bosonic, gaussian, mean_field   engines that simulate a batch
-engines                                 ENGINES, all by name; `auto`, which one to take
+engines, fallback                       ENGINES, all by name; `auto`, which one to take, and what comes after it
 hypothesis/                             classical guesses at the state, learned from triggers
 """

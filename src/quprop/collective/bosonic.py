@@ -19,7 +19,7 @@ from quprop.collective.check import Check
 from quprop.collective.event import Event
 from quprop.collective.fock import MOST_EXCITATIONS, ManyModes, OneMode
 from quprop.collective.modes import Direction, Modes
-from quprop.collective.protocol import Batch, copy_state
+from quprop.collective.protocol import Batch, check_tolerance, copy_state
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
 from quprop.simulate import memory
@@ -38,6 +38,7 @@ class BosonicEngine:
                 C(r + N, N) <= `amplitudes`
     modes       the most modes; beyond, what a check does in new directions is dropped and counted as error
     drop        a direction becomes a mode when a pass excites it with more than this probability
+    tolerance   the largest error of a trigger probability, by the engine's own estimate, that it answers with
 
     Each pass costs (r + 1) 2^n multiplications for the modes and 2 N r C(r + N - 1, N - 1) for the amplitudes.
     """
@@ -47,6 +48,7 @@ class BosonicEngine:
     amplitudes: int = 50_000
     modes: int = 64
     drop: float = 1e-12
+    tolerance: float = 0.1
 
     name: ClassVar[str] = "bosonic"
     exact_for: ClassVar[str] = (
@@ -67,6 +69,7 @@ class BosonicEngine:
             )
         if not 0 <= self.drop < 1:
             raise QupropError(f"`drop` must be a probability below 1, got {self.drop}")
+        check_tolerance(self.tolerance)
 
     def prepare(self, state: np.ndarray, k: int) -> BosonicCopies:
         vector, n, k = copy_state(state, k)
@@ -101,7 +104,7 @@ class BosonicCopies(Batch):
     name = "bosonic"
 
     def __init__(self, engine: BosonicEngine, state: np.ndarray, n: int, k: int) -> None:
-        super().__init__(n, k)
+        super().__init__(n, k, engine.tolerance)
         self.engine = engine
         self.modes = Modes(state)
         self.fock: OneMode | ManyModes | None = None  # None: no excitation yet
@@ -115,18 +118,18 @@ class BosonicCopies(Batch):
     def _mean(self, event: Event) -> float:
         return self.modes.direction(event).mean
 
-    def _probability(self, check: Check) -> float:
+    def _trigger(self, check: Check) -> tuple[float, float]:
         d = self.modes.direction(check.event)
         if d.spread == 0.0:
-            return float(check.trigger(np.array(self.k * d.mean), self.k))
+            return float(check.trigger(np.array(self.k * d.mean), self.k)), 0.0
         s, b, rho = self._law(d, self.k * check.threshold)
-        return float(_density(b, rho) @ check.trigger(s, self.k))
+        probability = float(_density(b, rho) @ check.trigger(s, self.k))
+        return probability, self._error(check, d, probability)
 
     def _pass(self, check: Check, probability: float) -> None:
         d = self.modes.direction(check.event)
         if d.spread == 0.0:
             return
-        self._note_error(check, d, probability)
         split = self.k * check.threshold
         self._kraus(d, lambda s: np.sqrt(check.passing(s, self.k)), split, 1 - probability)
 
@@ -134,6 +137,8 @@ class BosonicCopies(Batch):
         d = self.modes.direction(event)
         if d.spread == 0.0:
             return self.k * d.mean + noise * float(rng.normal())
+        self._trust(error := min(1.0, self._lost(1.0)))
+        self.ledger.off(error)
         s, b, rho = self._law(d, self.k * d.mean)
         density = np.maximum(_density(b, rho), 0.0)
         order = np.argsort(s)
@@ -191,7 +196,7 @@ class BosonicCopies(Batch):
             self._cut_probability += lost
         return d
 
-    def _note_error(self, check: Check, d: Direction, probability: float) -> None:
+    def _error(self, check: Check, d: Direction, probability: float) -> float:
         """The sum of four estimates; with the binomial law the first is 0, and the last too for one qubit.
 
         The limit law shifts P by what it does to undisturbed copies; excitations cut off with probability q by a few q;
@@ -201,11 +206,14 @@ class BosonicCopies(Batch):
         """
         s, b = counts.basis(self.k, d.mean, 0, self.engine.law, self.k * check.threshold)
         error = abs(float(b[0] ** 2 @ check.trigger(s, self.k)) - check.probability(self.k, d.mean))
-        error += 4 * self._cut_probability + 2 * math.sqrt(self._dropped_probability * probability)
+        error += self._lost(probability)
         exact = self.engine.law == "binomial" and self.modes.complete and len(self.modes) == 1
         if self.fock is not None and not exact:
             error += 3 * probability * self.fock.excitations() / check.noise
-        self.ledger.error = max(self.ledger.error, min(1.0, float(error)))
+        return min(1.0, error)
+
+    def _lost(self, probability: float) -> float:
+        return 4 * self._cut_probability + 2 * math.sqrt(self._dropped_probability * max(0.0, probability))
 
 
 def _density(b: np.ndarray, rho: np.ndarray) -> np.ndarray:

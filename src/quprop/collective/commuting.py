@@ -158,11 +158,11 @@ class CommutingCopies(Batch):
         odd = int(np.count_nonzero(np.bitwise_count(self._strings & mask) & 1))
         return self.k - odd if sign > 0 else odd
 
-    def _probability(self, check: Check) -> float:
+    def _trigger(self, check: Check) -> tuple[float, float]:
         mask, sign = self._diagonal(check.event)
         if self._strings is None:
-            return check.probability(self.k, self._mean(check.event))
-        return float(check.trigger(np.array(self._count(mask, sign)), self.k))
+            return check.probability(self.k, self._mean(check.event)), 0.0
+        return float(check.trigger(np.array(self._count(mask, sign)), self.k)), 0.0
 
     def check(self, check: Check, rng: np.random.Generator) -> bool:
         rng = generator_of(rng)

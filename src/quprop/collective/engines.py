@@ -7,6 +7,7 @@ import math
 from quprop.collective.bosonic import BosonicEngine
 from quprop.collective.check import KINDS
 from quprop.collective.commuting import CommutingEngine
+from quprop.collective.fallback import FallbackEngine
 from quprop.collective.gaussian import GaussianEngine
 from quprop.collective.mean_field import MeanFieldEngine
 from quprop.collective.null import NullEngine
@@ -35,9 +36,10 @@ _EXPANDS = 0.3  # damage up to which second order in it is a small correction
 def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> tuple[Engine, str]:
     """The engine for k copies of n qubits, and why: by size, then by damage.
 
-    `expected_damage` is what a ledger's `trace_bound` will have reached before a batch is replaced, the sum over passes
-    of P sigma/(2 lambda); `kind` is the noise of the checks. Commuting families have an exact engine at any size, which
-    must be asked for, as only the caller knows that they commute.
+    `expected_damage` is what a ledger's `trace_bound` will have reached before a batch is replaced; `kind` is the noise
+    of the checks. A batch may be damaged more than was expected: an engine that finds itself beyond its tolerance hands
+    over to the next of those that fit, and the last is undisturbed copies, with the damage as their error. Commuting
+    families have an exact engine at any size, which must be asked for, as only the caller knows that they commute.
     """
     if isinstance(n, bool) or not isinstance(n, int) or isinstance(k, bool) or not isinstance(k, int) or n < 1 or k < 1:
         raise QupropError(f"`n` and `k` are whole numbers, 1 or more, got {n!r} and {k!r}")
@@ -48,13 +50,14 @@ def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> t
     if (size := dimension(k, 2**n) if n <= 6 else _EXACT_UP_TO + 1) <= _EXACT_UP_TO:
         return SymmetricEngine(), f"the symmetric space of {k:,} copies has {size:,} amplitudes: exact"
     if expected_damage <= _INVISIBLE:
-        return NullEngine(), f"damage {expected_damage:.2g} is the most a trajectory of undisturbed copies can be off"
+        return NullEngine(), f"expected damage {expected_damage:.2g}, the most trajectories are off in total variation"
+    engines: list[Engine] = [NullEngine()]
     free = memory.available_bytes()
-    if kind == "exponential" and expected_damage <= _EXPANDS and ProductSumEngine().required_bytes(n, k) <= free:
-        return ProductSumEngine(), f"damage {expected_damage:.2g} is small enough for an expansion in it"
+    why = f"only one vector of {n} qubits fits: expect errors up to the damage, {expected_damage:.2g}"
     if BosonicEngine().required_bytes(n, k) <= free:
-        return (
-            BosonicEngine(),
-            f"damage {expected_damage:.2g} needs fluctuations beyond second order: error near the damage/sqrt(k)",
-        )
-    return NullEngine(), f"only one vector of {n} qubits fits: expect errors up to the damage, {expected_damage:.2g}"
+        engines.insert(0, BosonicEngine())
+        why = f"damage {expected_damage:.2g} needs fluctuations beyond second order: error near the damage/sqrt(k)"
+    if kind == "exponential" and expected_damage <= _EXPANDS and ProductSumEngine().required_bytes(n, k) <= free:
+        engines.insert(0, ProductSumEngine())
+        why = f"damage {expected_damage:.2g} is small enough for an expansion in it"
+    return (FallbackEngine(tuple(engines)) if len(engines) > 1 else engines[0]), why

@@ -17,7 +17,7 @@ from quprop.collective.check import Check
 from quprop.collective.event import Event
 from quprop.collective.kalman import QuadratureFilter
 from quprop.collective.modes import Direction, Modes
-from quprop.collective.protocol import Batch, copy_state
+from quprop.collective.protocol import Batch, check_tolerance, copy_state
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
 from quprop.simulate import memory
@@ -30,6 +30,8 @@ _CDF_PER_SKEWNESS = 0.0665  # max |x^2 - 1| phi(x)/6, the first Edgeworth term
 class GaussianEngine:
     """Means and covariance of the quadratures of at most `modes` fluctuation modes.
 
+    No answer is given of which the error exceeds `tolerance`, as the engine estimates.
+
     `read` is exact for k to infinity. Threshold checks with Gaussian noise are taken too: their trigger probability is
     that of the Gaussian state, and the state after a pass is kept to its first and second moments, exact to second
     order in the trigger probability. Exponential noise is refused: its square-root instrument has a corner at the
@@ -40,6 +42,7 @@ class GaussianEngine:
     """
 
     modes: int = 1024
+    tolerance: float = 0.1
 
     name: ClassVar[str] = "gaussian"
     exact_for: ClassVar[str] = "Gaussian readings of counts, as k goes to infinity; the error is of order 1/sqrt(k)"
@@ -47,6 +50,7 @@ class GaussianEngine:
     def __post_init__(self) -> None:
         if self.modes < 1:
             raise QupropError(f"`modes` must be 1 or more, got {self.modes}")
+        check_tolerance(self.tolerance)
 
     def prepare(self, state: np.ndarray, k: int) -> GaussianCopies:
         """k copies of the normalised state (2^n,)."""
@@ -72,7 +76,7 @@ class GaussianCopies(Batch):
     name = "gaussian"
 
     def __init__(self, engine: GaussianEngine, state: np.ndarray, n: int, k: int) -> None:
-        super().__init__(n, k)
+        super().__init__(n, k, engine.tolerance)
         self.engine = engine
         self.modes = Modes(state)
         self.filter = QuadratureFilter()
@@ -95,12 +99,13 @@ class GaussianCopies(Batch):
         d = self._grown(self.modes.direction(event))
         mean, variance = self._moments(d)
         deviation = math.sqrt(variance + noise**2) * float(rng.standard_normal())
-        self._note_error(d, variance + noise**2)
+        self._trust(error := self._error(d, variance + noise**2))
+        self.ledger.off(error)
         if d.spread:
             self.filter.read(self._row(d), deviation, noise, self._outside(d))
         return self.k * d.mean + mean + deviation
 
-    def _probability(self, check: Check) -> float:
+    def _trigger(self, check: Check) -> tuple[float, float]:
         if check.kind != "gaussian":
             raise QupropError(
                 "the gaussian engine takes checks with Gaussian noise, got exponential noise; use the bosonic engine"
@@ -108,13 +113,12 @@ class GaussianCopies(Batch):
         d = self.modes.direction(check.event)
         mean, variance = self._moments(d)
         z = (self.k * (d.mean - check.threshold) + mean) / math.sqrt(variance + check.noise**2)
-        return float(special.ndtr(z))
+        return float(special.ndtr(z)), self._error(d, variance + check.noise**2)
 
     def _pass(self, check: Check, probability: float) -> None:
         d = self._grown(self.modes.direction(check.event))
         if not d.spread:
             return
-        self._note_error(d, self._moments(d)[1] + check.noise**2)
         margin = self.k * (check.threshold - d.mean)
         self.filter.passed(self._row(d), margin, check.noise, self._outside(d))
 
@@ -135,10 +139,10 @@ class GaussianCopies(Batch):
         mean, variance = self.filter.moments(self._row(d))
         return mean, variance + self._outside(d)
 
-    def _note_error(self, d: Direction, variance: float) -> None:
+    def _error(self, d: Direction, variance: float) -> float:
         """Skewness of the binomial law, excited copies out of k, and correlations lost outside the modes."""
         third = self.k * d.mean * (1 - d.mean) * abs(1 - 2 * d.mean)
         error = _CDF_PER_SKEWNESS * third / variance**1.5 + self.filter.excitations() / self.k
         if len(self.modes) == self.engine.modes:
             error += self._outside(d) / variance
-        self.ledger.error = max(self.ledger.error, min(1.0, error))
+        return min(1.0, error)

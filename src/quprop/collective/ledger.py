@@ -6,6 +6,12 @@ import math
 from dataclasses import dataclass
 
 
+def shown(damage: float) -> str:
+    """`damage`, a sum of trace distances, in words: a guarantee for undisturbed copies says nothing beyond 1."""
+    words = f"damage {damage:.2g}"
+    return f"{words}, above 1: the guarantee is void, as it is one for undisturbed copies" if damage > 1 else words
+
+
 @dataclass
 class Ledger:
     """Sums over the checks a batch passed.
@@ -13,21 +19,23 @@ class Ledger:
     checks          threshold checks done, those that triggered included
     triggers        checks that triggered (the last one: a batch that triggered is spent)
     readings        Gaussian-pointer readings of counts
-    probability     sum of P, the trigger probabilities of the checks, as the engine saw them
-    trace_bound     sum of P sigma / (2 lambda) over the checks passed (for Gaussian noise sd(f)/2), sigma the standard
-                    deviation of the count in an undisturbed batch: to first order in P the trace distance between this
-                    batch and an undisturbed one is at most this (Badescu and O'Donnell, arXiv:2011.10908; every pass
-                    moves a pure batch by sd(f)/2, and distances add at worst). The total variation between the
-                    trajectories of true and undisturbed batches obeys it too
+    probability     sum of P, the trigger probabilities of the checks, as the engine saw them; `latest` is the last one
+    trace_bound     sum over the checks passed of the exact trace distance by which the pass moves an undisturbed batch
+                    (`Check.pass_distance`), and over readings of sqrt(k Delta^2)/(2 s), which bounds theirs. Comparing
+                    the batch, check after check, with one that is made good as new bounds by it the total variation
+                    between the trajectories of true and undisturbed batches; the trace distance between a batch that
+                    passed and an undisturbed one obeys it to first order in P
     infidelity      1 - |<undisturbed|batch>|^2: what the engine computes where it can (`infidelity_exact`), to its own
-                    accuracy; otherwise the sum of the one-pass values Var(f)/4, as if all moves were orthogonal
-    error           the engine's own estimate of its largest error in a trigger probability so far; 0 for exact ones
+                    accuracy; otherwise the sum of squares of those distances, as if all moves were orthogonal
+    error           the engine's own estimate of its largest error in a trigger probability so far; 0 for exact ones. An
+                    engine refuses to go on beyond its `tolerance`
     """
 
     checks: int = 0
     triggers: int = 0
     readings: int = 0
     probability: float = 0.0
+    latest: float = 0.0
     trace_bound: float = 0.0
     infidelity: float = 0.0
     error: float = 0.0
@@ -36,13 +44,18 @@ class Ledger:
     def checked(self, probability: float, triggered: bool) -> None:
         self.checks += 1
         self.triggers += triggered
+        self.latest = probability
         self.probability += probability
 
-    def moved(self, trace: float, infidelity: float) -> None:
-        """A pass, or a reading, that moved the batch by `trace`; `infidelity` counts where nothing exact is known."""
-        self.trace_bound += float(trace)
+    def moved(self, distance: float) -> None:
+        """A pass, or a reading, that moves an undisturbed batch by this trace distance."""
+        self.trace_bound += float(distance)
         if not self.infidelity_exact:
-            self.infidelity = min(1.0, self.infidelity + float(infidelity))
+            self.infidelity = min(1.0, self.infidelity + float(distance) ** 2)
+
+    def off(self, error: float) -> None:
+        """A trigger probability, or the law of a reading, is off by `error`, as the engine estimates."""
+        self.error = min(1.0, max(self.error, float(error)))
 
     def exactly(self, infidelity: float) -> None:
         """The engine computed the infidelity to the undisturbed batch."""

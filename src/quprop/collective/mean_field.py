@@ -90,12 +90,12 @@ class MeanFieldCopies(Batch):
         spread = self.k * mean * (1 - mean)
         self.ledger.readings += 1
         infidelity = min(1.0, spread / (4 * noise**2))
-        self.ledger.moved(math.sqrt(infidelity), infidelity)
-        self.ledger.error = max(self.ledger.error, spread / (spread + noise**2))
+        self.ledger.moved(math.sqrt(infidelity))
+        self.ledger.off(spread / (spread + noise**2))
         return float(rng.binomial(self.k, mean)) + noise * float(rng.standard_normal())
 
-    def _probability(self, check: Check) -> float:
+    def _trigger(self, check: Check) -> tuple[float, float]:
         raise QupropError("the mean_field engine reads values, not threshold checks; use the null or bosonic engine")
 
-    def _pass(self, check: Check, probability: float) -> None:  # pragma: no cover - `_probability` refuses first
+    def _pass(self, check: Check, probability: float) -> None:  # pragma: no cover - `_trigger` refuses first
         raise AssertionError

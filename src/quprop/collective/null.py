@@ -23,9 +23,10 @@ class NullEngine:
     """Keeps one copy's state vector; a check costs one expectation value, whatever k is.
 
     P_j = sum_s Bin(s; k, mu_j) f_j(s), in closed form. Exact as long as nothing disturbs; the total variation between
-    its trajectories and the true ones is, to first order, at most the sum over passes of P_j sigma_j/(2 lambda_j),
-    which the ledger keeps as `trace_bound` and repeats as `error`. It grows with trigger probabilities, not with the
-    number of checks.
+    its trajectories and the true ones is at most the sum over passes of the trace distance that each moves undisturbed
+    copies by, which the ledger keeps as `trace_bound` and repeats as `error`. It grows with trigger probabilities, not
+    with the number of checks. This is the model in which guarantees are stated, and not an approximation of another: it
+    has no tolerance, and results show the sum as their damage.
     """
 
     name: ClassVar[str] = "null"
@@ -73,14 +74,18 @@ class NullCopies(Batch):
             self._last = event.key, float(event.mean(self._vector))
         return self._last[1]
 
-    def _probability(self, check: Check) -> float:
-        return check.probability(self.k, self._mean(check.event))
+    def _trigger(self, check: Check) -> tuple[float, float]:
+        return check.probability(self.k, self._mean(check.event)), self.ledger.trace_bound
 
     def _pass(self, check: Check, probability: float) -> None:
-        self.ledger.error += check.move(self.k, self._mean(check.event), probability)
+        pass  # undisturbed
+
+    def _go_on(self, check: Check, probability: float) -> None:
+        super()._go_on(check, probability)
+        self.ledger.off(self.ledger.trace_bound)
 
     def _read(self, event: Event, noise: float, rng: np.random.Generator) -> float:
         """A reading of an undisturbed batch: binomial count and pointer noise; its back-action is only noted."""
         mean = self._mean(event)
-        self.ledger.error += float(np.sqrt(self.k * mean * (1 - mean))) / (2 * noise)
+        self.ledger.off(self.ledger.trace_bound + float(np.sqrt(self.k * mean * (1 - mean))) / (2 * noise))
         return rng.binomial(self.k, mean) + noise * rng.standard_normal()

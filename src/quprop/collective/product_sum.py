@@ -10,7 +10,7 @@ import numpy as np
 
 from quprop.collective.check import Check, product_probability
 from quprop.collective.event import Event, rotate
-from quprop.collective.protocol import Batch, copy_state
+from quprop.collective.protocol import Batch, check_tolerance, copy_state
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
 from quprop.simulate import memory
@@ -30,20 +30,23 @@ class ProductSumEngine:
 
     so that it adds product states: f psi^k in first order, and in second order f chi^k for every first-order term, and
     f^2 psi^k. Trigger probabilities are ratios of sums of k-th powers of single-copy inner products (through their
-    logarithms), expanded to the same order and put on top of the exact binomial law of an undisturbed batch. All
-    vectors rotate together: a rotation costs 2^n for each, a check 2^n for each, and at second order 2^n for each pair
-    of first-order terms.
+    logarithms), expanded to the same order and put on top of the exact binomial law of an undisturbed batch. Where f as
+    a product says too much, above its threshold, that law is the answer, off by the distance from an undisturbed batch
+    at most. All vectors rotate together: a rotation costs 2^n for each, a check 2^n for each, and at second order 2^n
+    for each pair of first-order terms.
 
     order   1, 2, or None: second-order terms are made once the sum of trigger probabilities exceeds 0.5
     cutoff  terms of smaller norm are not made; their norms are part of the ledger's `error`
+    tolerance  the largest error of a trigger probability, by the engine's own estimate, that it answers with
 
     The ledger's `error` estimates the largest error of a trigger probability: the next order of the expansion, the cut
-    terms, and what f above its threshold would add. Its `infidelity` is that of the first-order terms, with their
-    interference.
+    terms, and what f above its threshold would add; or the distance from an undisturbed batch where that is less. Its
+    `infidelity` is that of the first-order terms, with their interference.
     """
 
     order: int | None = None
     cutoff: float = 1e-6
+    tolerance: float = 0.05
 
     name: ClassVar[str] = "product_sum"
     exact_for: ClassVar[str] = "exponential noise and gentle passes: second order in their damage, any n and k"
@@ -53,6 +56,7 @@ class ProductSumEngine:
             raise QupropError(f"`order` must be 1, 2 or None (2 when it is needed), got {self.order!r}")
         if not (math.isfinite(self.cutoff) and self.cutoff >= 0):
             raise QupropError(f"`cutoff`, a norm, must be 0 or more, got {self.cutoff}; 1e-6 is the default")
+        check_tolerance(self.tolerance)
 
     def prepare(self, state: np.ndarray, k: int) -> ProductSumCopies:
         """k copies of the normalised state (2^n,)."""
@@ -71,7 +75,7 @@ class ProductSumCopies(Batch):
     name = "product_sum"
 
     def __init__(self, state: np.ndarray, n: int, k: int, settings: ProductSumEngine) -> None:
-        super().__init__(n, k)
+        super().__init__(n, k, settings.tolerance)
         self._settings = settings
         self._buffer = state[None].copy()  # (capacity, 2^n); rows up to `terms` have norm 1, row 0 is psi
         self._weights = np.array([[1.0], [0.0], [0.0]])  # (order, term) of the product states, which have norm 1
@@ -80,7 +84,6 @@ class ProductSumCopies(Batch):
         self._kept = [0]  # psi and the terms of first order
         self._gram = np.ones((1, 1), complex)  # <chi_a|chi_b> of these
         self._moved = 0.0  # sum of sd(f)/(2(1 - p))
-        self._largest = 0.0  # trigger probability passed
         self._second = settings.order == 2
         self._missed = 0.0  # what `moved` was when second-order terms began
         self._cut = 0.0  # norms of the terms that were not made
@@ -100,15 +103,20 @@ class ProductSumCopies(Batch):
     def _mean(self, event: Event) -> float:
         return float(event.mean(self._buffer[0]))
 
-    def _probability(self, check: Check) -> float:
-        undisturbed = check.probability(self.k, self._mean(check.event))
+    def _trigger(self, check: Check) -> tuple[float, float]:
+        mean = self._mean(check.event)
+        undisturbed = check.probability(self.k, mean)
         if check.kind != "exponential":
             raise QupropError(
                 "the product_sum engine takes exponential noise, whose trigger operator is a product; the symmetric, "
                 "bosonic and gaussian engines take Gaussian noise"
             )
         if self.terms == 1:
-            return undisturbed
+            return undisturbed, self._cut
+        distance = min(1.0, self.ledger.trace_bound)
+        overshoot = self._overshoot(check, mean)
+        if overshoot > 1:
+            return undisturbed, distance
         vectors, grown = self._buffer[: self.terms], _Product(check, self.k)
         applied = check.event.apply(vectors[0])
         with_psi = grown.power(self._overlaps, applied.conj() @ vectors.T).real  # of <psi|f|chi_a>
@@ -121,7 +129,10 @@ class ProductSumCopies(Batch):
             kicked = grown.power(self._gram, kept.conj() @ check.event.apply(kept).T).real
             above += float(weights @ kicked @ weights) + 2 * float(second @ with_psi)
             below += float(weights @ self._powers(self._gram).real @ weights) + 2 * float(second @ overlaps)
-        return undisturbed + above / below - with_psi[0]
+        expanded = undisturbed + above / below - with_psi[0]
+        left_out = self._moved**3 + self._missed**2 if self._second else self._moved**2
+        error = 2 * max(undisturbed, expanded) * (left_out + self._clipped) + 2 * distance * overshoot + self._cut
+        return (expanded, error) if error < distance else (undisturbed, distance)
 
     def _pass(self, check: Check, probability: float) -> None:
         mean = self._mean(check.event)
@@ -145,8 +156,11 @@ class ProductSumCopies(Batch):
         else:
             self._weights[2] = 0.0
         self._moved += scale / 2 * math.sqrt(check.variance(self.k, mean))
-        self._largest = max(self._largest, probability)
-        self._estimate(check, mean, scale)
+        self._clipped += scale / 2 * self._overshoot(check, mean)
+        self.ledger.off(self._cut)
+        kept = self._weights[1, self._kept]
+        size = float(kept @ self._powers(self._gram).real @ kept)
+        self.ledger.exactly(size - abs(kept @ self._powers(self._gram[0])) ** 2)
 
     def _add(self, operator: _Product, a: int, first: float, second: float) -> None:
         """Adds operator chi_a with these weights, if it is not negligible."""
@@ -168,17 +182,11 @@ class ProductSumCopies(Batch):
             self._kept.append(count)
         self._weights = np.column_stack([self._weights, [0.0, norm * first, norm * second]])
 
-    def _estimate(self, check: Check, mean: float, scale: float) -> None:
-        """The ledger's error and infidelity after a pass."""
-        left_out = self._moved**3 + self._missed**2 if self._second else self._moved**2
-        # f and its product form differ above the threshold by a vector of norm <= sqrt(E f_product^2 - E f^2).
-        half = Check(check.event, check.threshold, check.noise / 2)
+    def _overshoot(self, check: Check, mean: float) -> float:
+        """sqrt(E f_product^2 - E f^2): at least the norm of what f adds if it goes on growing above its threshold."""
+        half = Check(check.event, check.threshold, check.noise / 2)  # of which f is the square
         grown = product_probability(self.k, mean, check.threshold, check.noise / 2)
-        self._clipped += scale / 2 * math.sqrt(max(0.0, grown - half.probability(self.k, mean)))
-        self.ledger.error = min(1.0, 2 * self._largest * (left_out + self._clipped) + self._cut)
-        first = self._weights[1, self._kept]
-        size = float(first @ self._powers(self._gram).real @ first)
-        self.ledger.exactly(size - abs(first @ self._powers(self._gram[0])) ** 2)
+        return math.sqrt(max(0.0, grown - half.probability(self.k, mean)))
 
     def _powers(self, inner: np.ndarray) -> np.ndarray:
         return _power(inner, self.k)

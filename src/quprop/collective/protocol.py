@@ -7,6 +7,7 @@ keep of the 2^(nk) amplitudes.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
@@ -22,13 +23,24 @@ from quprop.seeds import generator_of
 _NORM_TOLERANCE = 1e-6  # a state in single precision is this close to norm 1
 
 
+class EngineError(QupropError):
+    """An engine estimates that it is less accurate than its tolerance."""
+
+
 class Copies(Protocol):
     """k copies of one state, held coherently and changed in place."""
 
     n: int
     k: int
-    ledger: Ledger
-    spent: bool
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def spent(self) -> bool: ...
 
     def rotate(self, pauli: PauliString, angle: float) -> None:
         """exp(-i angle P/2) on every copy; undoing a rotation of the circuit is the negative angle."""
@@ -76,14 +88,15 @@ class Engine(Protocol):
 class Batch(ABC):
     """What all engines' copies share: checking arguments, drawing, the ledger.
 
-    An engine writes `_rotate`, `_mean` (the undisturbed <E> of one copy), `_probability` and `_pass`, and `_read` if it
-    can; it adds its own error to `ledger.error` and may set `ledger.exactly(infidelity)`.
+    An engine writes `_rotate`, `_mean` (the undisturbed <E> of one copy), `_trigger` (the probability that a check
+    triggers, and how far it may be off) and `_pass`, and `_read` if it can; it may set `ledger.exactly(infidelity)`.
+    No answer is given of which the error exceeds `tolerance`.
     """
 
     name = "batch"
 
-    def __init__(self, n: int, k: int) -> None:
-        self.n, self.k = n, k
+    def __init__(self, n: int, k: int, tolerance: float = math.inf) -> None:
+        self.n, self.k, self.tolerance = n, k, tolerance
         self.ledger = Ledger()
         self.spent = False
 
@@ -97,26 +110,25 @@ class Batch(ABC):
 
     def check(self, check: Check, rng: Any) -> bool:
         rng = generator_of(rng)
-        probability = self.probability(check)
-        triggered = bool(rng.random() < probability)
-        if triggered:
-            self.ledger.checked(probability, True)
-            self.spent = True
-        else:
+        probability, error = self._ask(check)
+        self.spent = bool(rng.random() < probability)
+        if not self.spent:
             self._go_on(check, probability)
-        return triggered
+        self.ledger.checked(probability, self.spent)
+        self.ledger.off(error)
+        return self.spent
 
     def survive(self, check: Check) -> float:
-        probability = self.probability(check)
+        probability, error = self._ask(check)
         if probability >= 1.0:
             raise QupropError("a check that triggers with certainty has no passing branch; raise its threshold")
         self._go_on(check, probability)
+        self.ledger.checked(probability, False)
+        self.ledger.off(error)
         return probability
 
     def probability(self, check: Check) -> float:
-        self._unspent()
-        check.event.check_fits(self.n)
-        return min(1.0, max(0.0, float(self._probability(check))))
+        return self._ask(check)[0]
 
     def read(self, event: Event, noise: float, rng: Any) -> float:
         self._unspent()
@@ -127,7 +139,7 @@ class Batch(ABC):
         infidelity = min(1.0, self.k * mean * (1 - mean) / (4 * noise**2))
         value = float(self._read(event, float(noise), generator_of(rng)))
         self.ledger.readings += 1
-        self.ledger.moved(float(np.sqrt(infidelity)), infidelity)
+        self.ledger.moved(math.sqrt(infidelity))
         return value
 
     def mean(self, event: Event) -> float:
@@ -136,10 +148,24 @@ class Batch(ABC):
         return float(self._mean(event))
 
     def _go_on(self, check: Check, probability: float) -> None:
-        mean = float(self._mean(check.event))
+        distance = check.pass_distance(self.k, float(self._mean(check.event)))
         self._pass(check, probability)
-        self.ledger.checked(probability, False)
-        self.ledger.moved(check.move(self.k, mean, probability), check.variance(self.k, mean) / 4)
+        self.ledger.moved(distance)
+
+    def _ask(self, check: Check) -> tuple[float, float]:
+        self._unspent()
+        check.event.check_fits(self.n)
+        probability, error = self._trigger(check)
+        self._trust(error)
+        return min(1.0, max(0.0, float(probability))), error
+
+    def _trust(self, error: float) -> None:
+        if not error <= self.tolerance:
+            raise EngineError(
+                f"the {self.name} engine estimates that its next answer is off by {error:.2g}, above its tolerance of "
+                f"{self.tolerance:g}; ask gentler checks (a larger c), take engine='auto' or 'symmetric', or allow it "
+                "with the engine's tolerance="
+            )
 
     def _unspent(self) -> None:
         if self.spent:
@@ -158,10 +184,16 @@ class Batch(ABC):
     def _mean(self, event: Event) -> float: ...
 
     @abstractmethod
-    def _probability(self, check: Check) -> float: ...
+    def _trigger(self, check: Check) -> tuple[float, float]: ...
 
     @abstractmethod
     def _pass(self, check: Check, probability: float) -> None: ...
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Of an engine's settings."""
+    if not tolerance > 0:
+        raise QupropError(f"`tolerance` is the largest error of a probability, above 0, got {tolerance}; 0.1 is usual")
 
 
 def copy_state(state: np.ndarray, k: int) -> tuple[np.ndarray, int, int]:

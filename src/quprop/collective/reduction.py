@@ -114,7 +114,7 @@ def gradient_by_shadow_tomography(
     a sweep for each, of accuracy max_error / (2 sum |u_t|) in <E>. `settings` go to :class:`ShadowTomography`.
 
     The estimate's cost: copies, and M rotations to prepare each besides those of the sweep; its stderr is the accuracy
-    promised, not a deviation. info["sweeps"] has the `ShadowResult` of every term.
+    promised, not a deviation. info["sweeps"] has the `ShadowResult` of every term, info["damage"] the largest damage.
     """
     if not (math.isfinite(max_error) and max_error > 0):
         raise QupropError(f"`max_error` must be a positive number, got {max_error}")
@@ -139,7 +139,12 @@ def gradient_by_shadow_tomography(
         sweeps.append(found)
         cost += _cost(found, model)
     error = np.where(np.isin(np.arange(model.n_rotations), components), max_error, 0.0)
-    info = {"sweeps": sweeps, "terms": len(used), "bound on copies": sum(s.budget.copies for s in sweeps)}
+    info = {
+        "sweeps": sweeps,
+        "terms": len(used),
+        "bound on copies": sum(s.budget.copies for s in sweeps),
+        "damage": max((s.damage for s in sweeps), default=0.0),
+    }
     return Estimate(slopes.T @ g, abs(slopes).T @ error, cost, info)
 
 

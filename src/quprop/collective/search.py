@@ -26,6 +26,7 @@ from scipy import optimize, stats
 from quprop.collective import binomial
 from quprop.collective.check import Check, count_law, gentleness
 from quprop.collective.event import Event
+from quprop.collective.ledger import shown
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
 from quprop.seeds import generator_of
@@ -42,7 +43,8 @@ class Search(NamedTuple):
     limit      what any use of the event E on k copies can reach: 1/2 + (1 - (1 - 1/N)^k)/2
     alpha      gentleness of one test, trace distance, the worse outcome, at p = eps, the threshold
     needed     1/(10 r), what the argument asks for
-    damage     trace distance that r passes move k copies by, at p = 1/N: at most r times one
+    damage     trace distance that r passes move k copies by, at p = 1/N: at most r times one; above 1 `promised`, which
+               is for undisturbed copies, says nothing
     """
 
     items: int
@@ -58,7 +60,8 @@ class Search(NamedTuple):
     def __str__(self) -> str:
         return (
             f"N = {self.items:,}, {self.copies:,} copies, {self.tests:,} tests: told apart {self.success:.3f} "
-            f"(promised {self.promised:.3f}, limit {self.limit:.3f}); alpha {self.alpha:.2g}, needed {self.needed:.2g}"
+            f"(promised {self.promised:.3f}, limit {self.limit:.3f}); alpha {self.alpha:.2g}, needed "
+            f"{self.needed:.2g}; {shown(self.damage)}"
         )
 
 
@@ -91,7 +94,7 @@ def search(items: int, k: int, eps: float, tests: int | None = None) -> Search:
         limit=0.5 - math.expm1(k * math.log1p(-p)) / 2,
         alpha=gentleness(test, k, eps).alpha,
         needed=1 / (10 * r),
-        damage=min(1.0, r * alone.pass_distance),
+        damage=r * alone.pass_distance,
     )
 
 

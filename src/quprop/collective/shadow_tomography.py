@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.collective.check import design, two_sided
+from quprop.collective.check import design, first_order_distance, two_sided
 from quprop.collective.engines import ENGINES, auto
 from quprop.collective.event import Event, rotate
 from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis, mistake_bound
+from quprop.collective.ledger import shown
 from quprop.collective.protocol import Copies, Engine, copy_state
 from quprop.errors import QupropError, nearest
 from quprop.pauli import PauliString
@@ -74,8 +75,10 @@ class Trigger(NamedTuple):
 class ShadowResult:
     """Estimated acceptance probabilities, float64 (m,), and what they took.
 
-    damage   the largest `trace_bound` of a batch: how far, in trace distance, passes moved any of them
+    damage   the largest `trace_bound` of a batch: how far, in trace distance, passes moved any of them; above 1 the
+             guarantee, one for undisturbed copies, is void
     error    the largest error in a trigger probability that the engine estimates for itself
+    engine   the name of the engine; names, where batches fell back on others
     held     copies held at once
     turns    rotations of single copies between events, those of fresh copies up to the frame they are used in included
     """
@@ -108,7 +111,8 @@ class ShadowResult:
         return (
             f"{len(self.estimates):,} events from {self.copies:,} copies (bound {self.budget.copies:,}), "
             f"{self.budget.k:,} held; {self.updates} corrections (bound {self.budget.updates:,}), "
-            f"{self.false_triggers} false triggers; damage {self.damage:.2g}; {self.engine} engine: {self.why}"
+            f"{self.false_triggers} false triggers; {shown(self.damage)}; {self.engine} engine, "
+            f"error {self.error:.2g}: {self.why}"
         )
 
 
@@ -207,15 +211,15 @@ class ShadowTomography:
             damage=lab.damage,
             error=lab.error,
             turns=lab.turns,
-            engine=lab.engine.name,
+            engine=", ".join(lab.used),
             why=lab.why,
             hypothesis=learner.state,
         )
 
     def _engine(self, n: int, k: int) -> tuple[Engine, str]:
         if self.engine == "auto":
-            # A batch sees false triggers with a total probability of 1/4, each moving it by P sigma/(2 lambda).
-            return auto(n, k, _FALSE / (4 * self.c))
+            # A batch sees false triggers with a total probability of 1/4.
+            return auto(n, k, _FALSE * first_order_distance(self.c))
         if isinstance(self.engine, str):
             engine = ENGINES[self.engine]()
         else:
@@ -258,6 +262,7 @@ class _Laboratory:
         self.engine, self.why = engine, why
         self.copies = self.batches = self.turns = self._turned = 0
         self.damage = self.error = 0.0
+        self.used = [engine.name]
         self._batch: Copies | None = None
 
     def turn(self, turn: Turn) -> None:
@@ -287,6 +292,8 @@ class _Laboratory:
         if self._batch is not None:
             self.damage = max(self.damage, self._batch.ledger.trace_bound)
             self.error = max(self.error, self._batch.ledger.error)
+            if self._batch.name not in self.used:
+                self.used.append(self._batch.name)
             self._batch = None
 
     def _ready(self) -> Copies:

@@ -81,8 +81,8 @@ class SymmetricCopies(Batch):
     def _mean(self, event: Event) -> float:
         return float(event.mean(self._state))
 
-    def _probability(self, check: Check) -> float:
-        return float(self.law(check.event) @ check.trigger(np.arange(self.k + 1), self.k))
+    def _trigger(self, check: Check) -> tuple[float, float]:
+        return float(self.law(check.event) @ check.trigger(np.arange(self.k + 1), self.k)), 0.0
 
     def _pass(self, check: Check, probability: float) -> None:
         self._act(check.event, np.sqrt(check.passing(np.arange(self.k + 1), self.k)))

@@ -1,9 +1,11 @@
-"""(d) How far passes move a batch: the exact distance beside the sum of trigger probabilities, and every engine.
+"""(d) How far passes move a batch: the exact distance beside the sum of what single passes do, and every engine.
 
 Copies of a random pure state are turned and asked non-commuting Pauli events, with thresholds set so that each check
-would trigger with probability P on undisturbed copies; all pass. The symmetric engine is exact. To first order in P the
-sum of P sigma/(2 lambda) bounds the distance; beyond it the sum may be exceeded, as chi^2(S | pass || S) is only known
-to be within a factor of about 3 of (P sigma/lambda)^2, a distance of sqrt(3).
+would trigger with probability P on undisturbed copies; all pass. The symmetric engine is exact. The sum over passes of
+the exact distance that each moves an undisturbed batch by bounds the distance of the batch to first order in P, and the
+total variation of trajectories at any P. P sigma/(2 lambda), the small-P form of one pass in the limit of weak noise,
+is up to twice too small at lambda = sqrt(k)/2, as chi^2(S | pass || S) is only known to be within a factor of about 3
+of (P sigma/lambda)^2.
 """
 
 from __future__ import annotations
@@ -82,8 +84,8 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         "worst_ratio": max(ratios),
         "worst_error": worst,
         "findings": [
-            f"in {len(ratios)} passes the exact distance is at most {max(ratios):.2f} of sum P sigma/(2 lambda), which "
-            "bounds it to first order in P",
+            f"in {len(ratios)} passes the exact distance is at most {max(ratios):.2f} of the sum of the distances that "
+            "single passes move an undisturbed batch by",
             "largest error in a trigger probability: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()),
         ],
     }
@@ -105,7 +107,7 @@ def draw(result: Result) -> bytes:
     top = max(max(r["bound"]) for r in result["runs"])
     low = min(min(r["bound"]) for r in result["runs"])
     left.plot([low, top], [low, top], "k--", linewidth=1, label="equal")
-    left.set_xlabel("sum over passes of P sigma/(2 lambda)")
+    left.set_xlabel("sum of the distances of single passes")
     left.set_ylabel("exact trace distance")
     for index, name in enumerate(COMPARED):
         x = np.concatenate([r["sum_p"] for r in result["runs"]])

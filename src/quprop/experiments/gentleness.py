@@ -37,7 +37,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
                 "k": k,
                 "alpha": max(f.alpha for f in found),
                 "pass_distance": passed.pass_distance,
-                "pass_bound": passed.pass_bound,
+                "pass_first_order": passed.pass_first_order,
                 "trigger_distance": passed.trigger_distance,
             }
         )

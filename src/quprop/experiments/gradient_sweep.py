@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
+from quprop.collective.ledger import shown
 from quprop.experiments.experiment import Progress, Result, exponent
 from quprop.gradients import METHODS
 from quprop.scaling.families import FAMILIES
@@ -103,8 +104,9 @@ def slopes(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
     return found
 
 
-def findings(found: dict[str, Any], what: str) -> list[str]:
-    lines = []
+def findings(found: dict[str, Any], what: str, rows: list[dict[str, Any]]) -> list[str]:
+    damaged = [r["damage"] for r in rows if "damage" in r]
+    lines = [f"{NAMES['quantum_backprop']}: {shown(max(damaged))} in the worst batch"] if damaged else []
     for name, fit in found.items():
         reduced = fit["reduced"]
         lines.append(

@@ -20,7 +20,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         "max_error": gradient_sweep.MAX_ERROR,
         "rows": rows,
         "slopes": slopes,
-        "findings": gradient_sweep.findings(slopes, "gates") + _crossing(slopes),
+        "findings": gradient_sweep.findings(slopes, "gates", rows) + _crossing(slopes),
     }
 
 

@@ -43,6 +43,7 @@ class Sweep:
         self.batches = self.triggers = self.false = self.updates = 0
         self.damage: list[float] = []
         self.probability = self.error = 0.0
+        self.used = [engine.name]
         self.log = SweepLog(2 * design.eps * norm) if explain else None
         self.measured = np.zeros(len(a), bool)
 
@@ -66,16 +67,16 @@ class Sweep:
             self.batch = self.device.prepare(self.engine, d.k, held_qubits(d.k, 0))
             self.batches += 1
         predicted = self.sigma.predict(string)
-        ledger = self.batch.ledger
-        before = ledger.probability
-        triggered = False
+        seen, triggered = 0.0, False
         for check in two_sided(event, (1 + predicted) / 2, d.eps, d.batch.noise):
             self.device.answered(1)
-            if triggered := self.batch.check(check, self.rng):
+            triggered = self.batch.check(check, self.rng)
+            seen += self.batch.ledger.latest
+            if triggered:
                 break
-        seen = ledger.probability - before
+        damage = self.batch.ledger.trace_bound
         if not triggered:
-            self._note(m, predicted, seen, None, 0, ledger.trace_bound)
+            self._note(m, predicted, seen, None, 0, damage)
             return predicted, 2 * d.reach
         self._close()
         frequency = self.device.frequency(event, d.fresh)
@@ -85,7 +86,7 @@ class Sweep:
         self.updates += done
         self.measured[m] = True
         q = 2 * frequency - 1
-        self._note(m, predicted, seen, q, done, ledger.trace_bound)
+        self._note(m, predicted, seen, q, done, damage)
         return q, 2 * math.sqrt(max(frequency * (1 - frequency), 1 / d.fresh) / d.fresh)
 
     def _learn(self, m: int, prediction: float, frequency: float) -> int:
@@ -104,6 +105,8 @@ class Sweep:
             self.damage.append(ledger.trace_bound)
             self.probability += ledger.probability
             self.error = max(self.error, ledger.error)
+            if self.batch.name not in self.used:
+                self.used.append(self.batch.name)
         self.batch = None
 
     def _note(self, m: int, predicted: float, probability: float, q: float | None, updates: int, damage: float) -> None:
@@ -138,6 +141,7 @@ class Sweep:
             "damage": max(self.damage, default=0.0),
             "damage_of_batches": list(self.damage),
             "engine_error": self.error,
+            "engines_used": ", ".join(self.used),
             "quantum_memory": f"{short(self.device.cost.qubits)} qubits",
             "hypothesis": f"{type(s).__name__} with {s.updates} updates",
         }

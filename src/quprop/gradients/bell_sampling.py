@@ -177,7 +177,7 @@ class BellPlan(Plan):
             )
         u, slopes = self.terms.coefficients(weights), jacobian(model.angle_table, theta, x)
         g, spread = np.zeros(model.n_rotations), np.zeros(model.n_rotations)
-        cost, kept, notes = Cost(), 0, {}
+        cost, kept, notes, damage = Cost(), 0, {}, 0.0
         for f in fixed:
             paulis = _distinct(f)
             copies = Copies(rng, *_prepare(model, f, self.terms, a, read_by_programs(model, x)))
@@ -195,8 +195,10 @@ class BellPlan(Plan):
                 g[r.target] += r.factor * u[r.term] * value[i]
                 spread[r.target] += abs(u[r.term]) * error[i]
             kept += len(large)
-            notes = found.info
+            notes, damage = found.info, max(damage, found.info.get("damage", 0.0))
             cost += copies.cost + Cost(classical_ops=len(paulis) * self.pairs)
+        if "damage" in notes:
+            notes = {**notes, "damage": damage}
         info = {**self.info, "above the threshold": f"{kept} of {self.K} strings", **notes}
         return Estimate(slopes.T @ g, abs(slopes).T @ spread, cost, info)
 

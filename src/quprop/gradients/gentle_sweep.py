@@ -9,13 +9,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from quprop.collective.event import Event
+from quprop.collective.ledger import Ledger
 from quprop.collective.mean_field import MeanFieldEngine
 from quprop.cost import Cost, short
 from quprop.errors import QupropError
 from quprop.gradients.budget import Budget, share
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.linear import driven, jacobian
-from quprop.gradients.pair_copies import PairCircuit, PairDevice, largest_slope
+from quprop.gradients.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.gradients.plan import Plan, Terms, settle
 from quprop.model import Model
 from quprop.simulate import memory
@@ -123,7 +124,7 @@ class GentlePlan(Plan):
         norm, slope = float(np.abs(u).sum()), largest_slope(model, at)
         self.info: dict[str, Any] = {"budget": method.budget, "circuits": 0}
         self.cost, self.shares, self.bias = Cost(), np.zeros(0, np.int64), 0.0
-        if not len(self.components) or not norm or not slope:
+        if not len(self.components) or not norm:
             return
         self.readings = r = method.readings(len(self.components), norm * slope)
         if r.copies < method.batches:
@@ -156,15 +157,18 @@ class GentlePlan(Plan):
             depth=length,
             qubits=largest * self.circuit.n_qubits + self._pointer(largest),
         )
-        scale = norm * slope
         self.info |= {
             "circuits": method.batches,
-            "accuracy": f"standard error {scale * r.sigma:.3g} and bias {scale * r.bias:.2g} at most",
+            "accuracy": self._accuracy(norm * slope),
             "batches": f"{method.batches} of {largest:,} copies, read with noise {r.noise:.4g}",
             "read_once": f"{short(self._read_once(largest))} qubits, if one copy at a time passed "
             f"{len(self.components):,} counters",
             "engine": f"{self.engine.name}, exact for {self.engine.exact_for}",
         }
+
+    def _accuracy(self, scale: float) -> str:
+        r = self.readings
+        return f"standard error {scale * r.sigma:.3g} and bias {scale * r.bias:.2g} at most"
 
     def simulation_seconds(self) -> float:
         """A rough upper estimate of what `estimate` takes on this machine."""
@@ -185,18 +189,20 @@ class GentlePlan(Plan):
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         P, u = self.model.n_params, self.terms.coefficients(weights)
         norm = float(np.abs(u).sum())
+        require_weights(norm, bool(len(self.shares)) or not len(self.components))
         if not len(self.shares):
             return Estimate(np.zeros(P), np.zeros(P), Cost(), dict(self.info))
         if not norm:  # what was compiled is run all the same: the copies are spent
             u = np.eye(1, len(u))[0]
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
-        q, cost, damage = [], Cost(), []
+        q, cost, moved, error = [], Cost(), [], 0.0
         for k in self.shares:
             device = PairDevice(self.circuit, u, a, x, rng)
-            found, moved = self._sweep(device, int(k), a, rng)
+            found, ledger = self._sweep(device, int(k), a, rng)
             q.append(found)
             cost += device.cost
-            damage.append(moved)
+            moved.append(ledger.trace_bound / len(self.components))
+            error = max(error, ledger.error)
         J = jacobian(self.model.angle_table, theta, x)
         each = np.array([J.T @ (-norm * row) for row in q])  # (batches, P)
         value = np.average(each, axis=0, weights=self.shares)
@@ -206,9 +212,11 @@ class GentlePlan(Plan):
             stderr = norm * np.sqrt(J.multiply(J).T @ self._variance(q[0]))
         info = {
             **self.info,
+            "accuracy": self._accuracy(norm * float(abs(J).sum(axis=0).max())),
             "noise": self.readings.noise,
             "copies_in_a_batch": int(self.shares.max()),
-            "reading_distance": float(np.mean(damage)),
+            "reading_distance": float(np.mean(moved)),
+            "engine_error": error,
         }
         return Estimate(value, stderr, cost, info)
 
@@ -219,8 +227,8 @@ class GentlePlan(Plan):
         out[self.components] = np.maximum(1 - q[self.components] ** 2, 0) / k + (2 * s / k) ** 2 + D / (4 * s**2)
         return out
 
-    def _sweep(self, device: PairDevice, k: int, a: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """<Q_m> (M,) from k copies, and the mean trace distance that a reading moves the batch by."""
+    def _sweep(self, device: PairDevice, k: int, a: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ledger]:
+        """<Q_m> (M,) from k copies, and what readings did to them."""
         M, first = self.model.n_rotations, int(self.components[0])
         q = np.zeros(M)
         wanted = set(self.components.tolist())
@@ -232,4 +240,4 @@ class GentlePlan(Plan):
                 device.answered(1)
             if m > first:
                 device.undo([batch])
-        return q, batch.ledger.trace_bound / len(self.components)
+        return q, batch.ledger

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 import stim
 
+from quprop.angle_table import AngleTable
 from quprop.collective.event import Event, apply_pauli, expectation
 from quprop.collective.frame import Frame
 from quprop.collective.null import NullEngine
 from quprop.collective.protocol import Copies, Engine
 from quprop.cost import Cost
+from quprop.errors import QupropError
 from quprop.gradients.linear import jacobian
 from quprop.gradients.plan import Terms
 from quprop.model import Model
@@ -140,7 +142,27 @@ class PairDevice:
 def largest_slope(model: Model, at: Any) -> float:
     """max_i sum_m |da_m/dtheta_i|: errors e of all dF/da are at most this times e in dF/dtheta.
 
-    at: (theta, x); without it variables count as 1.
+    at: (theta, x); without it, or where every angle is stationary there, variables count as 1 and the monomials of an
+    angle do not cancel: positive for every model with an angle that theta drives.
     """
-    theta, x = (np.ones(model.n_params), np.ones(model.n_inputs)) if at is None else (np.asarray(v, float) for v in at)
-    return float(abs(jacobian(model.angle_table, theta, x)).sum(axis=0).max()) if model.n_params else 0.0
+    table = model.angle_table
+    if not model.n_params:
+        return 0.0
+    found = 0.0 if at is None else _steepest(table, *(np.asarray(v, float) for v in at))
+    if found:
+        return found
+    apart = table._replace(groups=tuple(g._replace(coef=np.abs(g.coef)) for g in table.groups))
+    return _steepest(apart, np.ones(model.n_params), np.ones(model.n_inputs))
+
+
+def _steepest(table: AngleTable, theta: np.ndarray, x: np.ndarray) -> float:
+    return float(abs(jacobian(table, theta, x)).sum(axis=0).max())
+
+
+def require_weights(norm: float, compiled: bool) -> None:
+    """Of an estimate with weights of its own: a plan for F = 0 holds no copies that could be run."""
+    if norm and not compiled:
+        raise QupropError(
+            "this plan was compiled for weights . <O> = 0 and has nothing to run; compile it with weights that are not "
+            "all zero"
+        )

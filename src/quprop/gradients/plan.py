@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ class Plan:
             np.stack([e.value for e in found]).reshape(shape),
             np.stack([e.stderr for e in found]).reshape(shape),
             sum((e.cost for e in found), Cost()),
-            found[0].info,
+            _shared_info(found),
         )
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
@@ -90,6 +91,12 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"{type(self).__name__} for {self.model!r}", f"  cost: {self.cost}"]
         return "\n".join(lines + [f"  {k}: {v}" for k, v in self.info.items()])
+
+
+def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
+    """Of a batch: what the first point has to say, and the largest damage."""
+    info = found[0].info
+    return {**info, "damage": max(e.info["damage"] for e in found)} if "damage" in info else info
 
 
 def settle(model: Any, weights: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from quprop.collective.check import two_sided
+from quprop.collective.check import first_order_distance, two_sided
 from quprop.collective.engines import auto
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, Hypothesis
@@ -23,7 +23,7 @@ from quprop.gradients.backprop_sweep import Sweep
 from quprop.gradients.budget import Budget
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.linear import driven, jacobian
-from quprop.gradients.pair_copies import PairCircuit, PairDevice, largest_slope
+from quprop.gradients.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.gradients.plan import Plan, Terms, settle
 from quprop.gradients.sweep_design import COARSEST, MOST_COPIES, SweepDesign, eps_of_batch
 from quprop.model import Model
@@ -51,8 +51,9 @@ class QuantumBackprop(Budget):
 
     A check is soft: a component within about (sigma + lambda)/k of its threshold passes or triggers at random. With
     margin="hard" thresholds are so much lower that errors above max_error have probability `failure` (counts of
-    undisturbed copies; what passes do to the copies is in info["damage"]); with "soft" thresholds are at max_error and
-    the last errors end a little above it, as the papers have it. Predictions are biased, by max_error at most.
+    undisturbed copies; what passes do to the copies is in info["damage"], and above 1 the guarantee is void); with
+    "soft" thresholds are at max_error and the last errors end a little above it, as the papers have it. Predictions are
+    biased, by max_error at most.
 
     max_error: every component within it, except with probability `failure` (see `margin`); for dF/da of F = sum_t u_t
         P_t it is divided by the norm sum_t |u_t| (each copy draws its term, see `gradients/pair_copies.py`) and by the
@@ -61,7 +62,8 @@ class QuantumBackprop(Budget):
         accuracy of measured frequencies, in eps_p. updates_per_layer: a compressed hypothesis may need several to
         follow one measurement, or never follow it.
     engine: "auto" or one of `quprop.collective.engines` with threshold checks: "auto" follows the damage exactly or to
-        second order on small problems and ignores it on large ones, where the ledger's sum bounds what is neglected.
+        second order on small problems and ignores it on large ones, where the ledger's sum bounds what is neglected. An
+        engine that estimates its own error above its tolerance raises `EngineError`; "auto" takes the next one.
     hypothesis: "auto", a name of `HYPOTHESES`, or an instance on n + 1 qubits, copied. The bound R holds for "dense";
         for others at most every component triggers, and any hypothesis whatever gives right answers.
     warm_start: the hypothesis goes on from where the plan's last estimate left it, at the start of the circuit, taken
@@ -138,7 +140,7 @@ class QuantumBackpropPlan(Plan):
         self._carried: Hypothesis | None = None
         self.cost, self.reason = Cost(), "nothing to estimate"
         self.info: dict[str, Any] = {"budget": method.budget, "circuits": 0}
-        if not len(self.components) or not self.norm or not self.slope:
+        if not len(self.components) or not self.norm:
             return
         self.circuit = PairCircuit(model, self.terms)
         self.circuit.require(int(np.count_nonzero(u)))
@@ -150,8 +152,7 @@ class QuantumBackpropPlan(Plan):
         d = self.design
         self.info |= {
             "circuits": len(self.components),
-            "accuracy": f"thresholds at {2 * d.eps * self.norm:.4g} of dF/da; every component within "
-            f"{2 * d.reach * self.norm * self.slope:.4g}",
+            "accuracy": self._accuracy(self.norm, self.slope),
             "batch": f"{d.k:,} copies, noise {d.batch.noise:.4g}; {d.fresh:,} fresh copies after a trigger",
             "triggers": f"at most {d.triggers:,} of {len(self.components):,} components"
             + (f" (bound on updates: {d.bound:,.0f})" if d.proven else " (no bound is known for this hypothesis)"),
@@ -159,6 +160,11 @@ class QuantumBackpropPlan(Plan):
             "hypothesis": self.kind,
             "cost": "the worst case; expected() is with no trigger that could be avoided",
         }
+
+    def _accuracy(self, norm: float, slope: float) -> str:
+        d = self.design
+        assert d is not None
+        return f"thresholds at {2 * d.eps * norm:.4g} of dF/da; every component within {2 * d.reach * norm * slope:.4g}"
 
     def expected(self, triggers: float | None = None) -> Cost:
         """The cost with `triggers` triggers, spread evenly over the circuit.
@@ -250,8 +256,8 @@ class QuantumBackpropPlan(Plan):
             what = f"a batch of {d.k:,} copies of {width} qubits in the {chosen.name} engine"
             memory.require(chosen.required_bytes(width, d.k), what, "NullEngine() holds one vector, whatever k is")
             return chosen, "as asked"
-        # A batch lives until its trigger probabilities add up to about 1; a pass does P sigma/(2 lambda) at p = 1/2.
-        engine, reason = auto(width, d.k, 1 / (4 * d.c))
+        # A batch lives until its trigger probabilities add up to about 1.
+        engine, reason = auto(width, d.k, first_order_distance(d.c))
         if engine.name in ("null", "symmetric") or len(self.components) ** 2 << width <= _FOLLOWED:
             return engine, reason
         return NullEngine(), "one vector, for speed; see `damage` for what is neglected"
@@ -291,6 +297,7 @@ class QuantumBackpropPlan(Plan):
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         P, u = self.model.n_params, self.terms.coefficients(weights)
         norm = float(np.abs(u).sum())
+        require_weights(norm, self.design is not None or not len(self.components))
         if self.design is None or not norm:
             return Estimate(np.zeros(P), np.zeros(P), Cost(), dict(self.info))
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
@@ -317,7 +324,8 @@ class QuantumBackpropPlan(Plan):
         stderr = np.sqrt(J.multiply(J).T @ error**2)
         predicted = abs(J).T @ np.where(sweep.measured, 0.0, error)  # bounds add, unlike standard errors
         stderr = np.maximum(stderr, predicted)
-        return Estimate(J.T @ (-norm * q), norm * stderr, cost, {**self.info, **sweep.info()})
+        info = {**self.info, "accuracy": self._accuracy(norm, float(abs(J).sum(axis=0).max())), **sweep.info()}
+        return Estimate(J.T @ (-norm * q), norm * stderr, cost, info)
 
     def _start(self, a: np.ndarray) -> tuple[Hypothesis, int]:
         """sigma at the end of the circuit, and the multiply-adds it had done before this estimate."""

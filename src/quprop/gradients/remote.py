@@ -38,10 +38,12 @@ def estimate_samples(
         for x, w, seed in zip(xs, weights, seeds, strict=True)
     ]
     rows = [row["result"] for row in run_tasks(tasks, executor)]
+    damages = [row["damage"] for row in rows if "damage" in row]
     return Estimate(
         np.array([row["value"] for row in rows]),
         np.array([row["stderr"] for row in rows]),
         sum((Cost(**row["cost"]) for row in rows), Cost()),
+        {"damage": max(damages)} if damages else {},
     )
 
 
@@ -50,7 +52,8 @@ def _one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, An
     found = plan.estimate(
         settings["theta"], settings["x"], np.random.default_rng(seed), weights=np.array(settings["weights"])
     )
-    return {"value": found.value.tolist(), "stderr": found.stderr.tolist(), "cost": found.cost.as_dict()}
+    row = {"value": found.value.tolist(), "stderr": found.stderr.tolist(), "cost": found.cost.as_dict()}
+    return row | ({"damage": found.info["damage"]} if "damage" in found.info else {})
 
 
 @lru_cache(maxsize=4)

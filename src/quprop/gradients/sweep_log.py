@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from quprop.collective.ledger import shown
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -20,7 +22,7 @@ class Layer:
     measured     dF/da from fresh copies, after a trigger
     updates      of the hypothesis
     batch        which batch was asked, from 0
-    damage       sum of P sigma/(2 lambda) over the checks this batch passed, this one included
+    damage       sum of the trace distances of the checks this batch passed, this one included (`Ledger.trace_bound`)
     copies       consumed so far
     """
 
@@ -61,7 +63,8 @@ class SweepLog:
 
     def __str__(self) -> str:
         rows = [r for r in self.layers if r.triggered]
-        lines = [f"{len(self.layers)} layers checked, {len(rows)} triggers"]
+        damage = shown(max((r.damage for r in self.layers), default=0.0))
+        lines = [f"{len(self.layers)} layers checked, {len(rows)} triggers, {damage}"]
         for r in rows:
             lines.append(
                 f"  layer {r.layer}: predicted {r.prediction:+.4f}, measured {r.measured:+.4f}, {r.updates} updates, "

@@ -42,7 +42,7 @@ def section(source: Source) -> Section:
     made.blocks += _figures(all_of, methods, order)
     notes: list[Cell] = []
     for method in order:
-        for key in ("not_run", "too_large"):
+        for key in ("not_run", "too_large", "damage"):
             if methods.text(method, key):
                 notes.append(f"{method}: {methods.text(method, key)}")
     refused = all_of.at("refused")
