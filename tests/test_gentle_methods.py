@@ -78,11 +78,11 @@ def test_standard_errors_are_the_spread_that_repeats_show(kind):
     assert math.sqrt(observed / model.n_params) <= 0.1 * norm * 1.05
 
 
-def collinear(readings):
+def collinear(readings, state=(2**-0.5, 2**-0.5 * 1j)):
     """|+i>, RX(0), then RZ(0) many times, observable Y: the copies are (|0> + |1>)|+i>, and all later rotations read
     Y_anc Z, whose kicks add up to one angle Phi and turn the last string read, Y_anc X, into <Y_anc X> = sin(Phi)."""
     theta = qpr.params("theta", readings + 1)
-    circuit = qpr.Circuit(1, np.array([[1, 1j]]) / 2**0.5, params=theta).rx(theta[0], 0)
+    circuit = qpr.Circuit(1, np.array([state]), params=theta).rx(theta[0], 0)
     for t in theta[1:]:
         circuit.rz(t, 0)
     return qpr.Model(circuit, "Y0")
@@ -100,6 +100,29 @@ def test_the_drift_of_the_copies_has_its_closed_form_and_reaches_its_bound():
     expected = kicked + (2 * s / k) ** 2 + (1 - kicked) / k
     assert kicked > 0.7 * v  # what the design reckons with
     assert abs(math.log(np.mean(found**2) / expected)) < 5 * math.sqrt(2 / 300)
+
+
+def test_the_stated_bias_is_that_of_kicks_that_all_point_one_way():
+    """The same strings on |0>: <Y_anc X> = cos(Phi), whose mean is exp(-D/(8 s^2)); D/(8 s^2) is stated."""
+    D, seeds = 15, 1000
+    plan = GentleSweep(shots=10, batches=1).compile(collinear(D, (1, 0)))
+    bias = -math.expm1(-D / (8 * plan.readings.noise**2))
+    assert bias <= plan.bias < 1.2 * bias
+    found = np.array([plan.estimate(np.zeros(D + 1), None, seed).value[0] for seed in range(seeds)])
+    assert abs(found.mean() + 1 - bias) < 5 * found.std() / math.sqrt(seeds) < bias
+    batches = GentleSweep(shots=80, batches=8).compile(collinear(D, (1, 0)))  # eight such sweeps
+    assert batches.bias == pytest.approx(plan.bias, rel=0.02)
+
+
+def test_pointers_have_the_noise_that_balances_the_kicks():
+    """s^2 = sqrt(D) k/4: the rotation read first, before all kicks, has the variance (sqrt(D) + 1 - <Q>^2)/k."""
+    D, k, seeds = 63, 400, 200
+    plan = GentleSweep(shots=k, batches=1).compile(collinear(D - 1))
+    assert plan.readings.noise**2 == pytest.approx(math.sqrt(D) * k / 4)
+    found = np.array([plan.estimate(np.zeros(D), None, seed).value[-1] for seed in range(seeds)])
+    expected = (math.sqrt(D) + 1) / k  # <Q> = 0
+    assert abs(found.var() / expected - 1) < 5 * math.sqrt(2 / seeds)
+    assert abs(found.mean()) < 5 * math.sqrt(expected / seeds)
 
 
 def test_kicks_are_what_limits_the_noise():

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 from cases import CASES, random_model, values_for
+from scipy import stats
 
 import quprop as qpr
 from quprop import ansatz
+from quprop.collective.check import trigger_probability
 from quprop.collective.commuting import CommutingEngine
 from quprop.collective.event import Event
 from quprop.collective.gaussian import GaussianEngine
@@ -191,6 +193,12 @@ def test_every_hypothesis_serves(hypothesis):
     assert found.cost.classical_bytes > 0 and found.cost.classical_ops > 0
 
 
+def test_the_typicality_hypothesis_is_sixteen_vectors_of_one_copy():
+    model, theta = near_identity(6, 1, 0)
+    found = quick(0.6, hypothesis="typicality").compile(model).estimate(theta, None, 0)
+    assert found.cost.classical_bytes == 16 * 16 * 2**7
+
+
 def test_learning_saves_triggers():
     """In 64 layers near the identity neighbours hardly differ: the hypothesis knows most of them beforehand."""
     model, theta = near_identity(3, 64, 0)
@@ -222,6 +230,135 @@ def test_a_batch_of_points_and_the_same_seed():
     plan = quick().compile(model)
     one, two = plan.estimate(points, None, 5), plan.estimate(points, None, 5)
     assert one.value.shape == points.shape and np.array_equal(one.value, two.value) and one.cost == two.cost
+
+
+# What it says about its errors.
+
+
+def test_measured_components_scatter_as_frequencies_of_fresh_copies_and_say_so():
+    """A hypothesis that is always wrong: all components are measured on K0 copies, with variance f (1 - f)/K0."""
+    model, theta = near_identity(2, 3, 0)
+    plan = quick(0.4, hypothesis=Stubborn(3, lambda p: 1.0)).compile(model)
+    d, exact, seeds = plan.design, gradient(model, theta).value, 200
+    fresh = math.ceil(math.log(4 * 12 / 0.01) / (2 * (0.125 * d.eps) ** 2))
+    found = [plan.estimate(theta, None, seed) for seed in range(seeds)]
+    assert all(f.info["triggers"] == 12 and f.info["fresh_copies"] == fresh for f in found)
+    frequencies = (1 - np.array([f.value for f in found])) / 2
+    f = (1 - exact) / 2
+    expected = f * (1 - f) / fresh
+    assert np.all(np.abs(frequencies.mean(axis=0) - f) < 5 * np.sqrt(expected / seeds))
+    ratio = frequencies.var(axis=0, ddof=1) / expected
+    assert abs(ratio.mean() - 1) < 5 * math.sqrt(2 / (12 * seeds))
+    assert np.all(np.abs(ratio - 1) < 5 * math.sqrt(2 / seeds))
+    reported = np.mean([e.stderr**2 for e in found], axis=0) / (4 * expected)
+    np.testing.assert_allclose(reported, 1, rtol=0.02)
+
+
+def test_a_frequency_of_zero_or_one_has_a_standard_error():
+    """dF/da = 1: every fresh copy gives the same answer."""
+    theta = qpr.params("theta", 1)
+    model = qpr.Model(qpr.Circuit(1, params=theta).rx(theta[0], 0), "Y0")
+    found = quick(0.4, hypothesis=Stubborn(2, lambda p: -p.sign)).compile(model).estimate([0.0], None, 0)
+    assert found.info["triggers"] == 1 and abs(found.value[0]) == 1 and found.stderr[0] > 0
+
+
+def test_the_error_of_a_prediction_is_the_least_that_its_check_vouches_for():
+    """A prediction whose truth is one stderr away passes with probability failure/(2D) at most, and with more half a
+    stderr away: counts of undisturbed copies, eps + sqrt(ln(2 D/failure)/(2 k)) by Hoeffding."""
+    model, theta = near_identity(2, 3, 0)
+    plan = quick(0.4, hypothesis=TellsTheTruth(model, theta, 0.0)).compile(model)
+    d, found = plan.design, plan.estimate(theta, None, 0)
+    assert found.info["triggers"] == 0
+    gap = d.eps + math.sqrt(math.log(2 * 12 / 0.01) / (2 * d.k))
+    np.testing.assert_allclose(found.stderr, 2 * gap, rtol=1e-9)
+    for p in (0.2, 0.5, 0.7):
+        passing = [
+            1 - trigger_probability(d.k, p + s / 2 * found.stderr[0], p + d.eps, d.batch.noise) for s in (1, 0.5)
+        ]
+        assert passing[0] <= 0.01 / (2 * 12) < passing[1]
+
+
+class TellsTheTruth:
+    """Predicts every component off by `gap` in acceptance probability."""
+
+    def __init__(self, model, theta, gap):
+        self.n, self.updates, self.classical_ops, self.classical_bytes = model.n_qubits + 1, 0, 0, 0
+        self.gap, self.q = gap, -by_angles(model, theta, np.zeros(0), [1.0])
+
+    def predict(self, pauli):
+        return self.q[-1 - self.undone] + 2 * self.gap
+
+    def update(self, pauli, step):
+        pass
+
+    def rotate(self, pauli, angle):
+        self.undone += 1
+
+    def copy(self):
+        self.undone = 0
+        return self
+
+
+def test_damage_is_the_sum_of_what_all_passes_do_to_undisturbed_copies():
+    """Off by 0.75 eps, so that triggers are rare and passes are felt; distances anew, from binomial laws."""
+    model, theta = near_identity(2, 16, 0)
+    exact = gradient(model, theta).value
+    plan = quick(0.3, c=0.7, hypothesis=TellsTheTruth(model, theta, 0.0)).compile(model)
+    d = plan.design
+    plan = quick(0.3, c=0.7, hypothesis=TellsTheTruth(model, theta, 0.75 * d.eps)).compile(model)
+    found = next(f for seed in range(20) if not (f := plan.estimate(theta, None, seed)).info["triggers"])
+    damage, s = 0.0, np.arange(d.k + 1)
+    for g in exact:
+        p = (1 - g) / 2
+        for mean, threshold in ((p, p + 1.75 * d.eps), (1 - p, 1 - p + 0.25 * d.eps)):
+            kept = np.sqrt(-np.expm1(np.minimum((s - d.k * threshold) / d.batch.noise, 0)))
+            q = stats.binom.pmf(s, d.k, mean)
+            damage += math.sqrt(q @ (kept - q @ kept) ** 2 / (q @ kept**2))
+    assert damage > 0.02
+    assert found.info["damage"] == pytest.approx(damage, rel=1e-5)
+    assert found.info["damage_of_batches"] == [found.info["damage"]]
+    assert f"damage {damage:.2g}" in str(found)
+
+
+def test_an_estimate_says_when_damage_makes_its_guarantee_void():
+    """Truths at nine tenths of their thresholds, c = 0.35: some batches outlive a damage of 1."""
+    model, theta = near_identity(2, 3, 0)
+    eps = quick(0.3, c=0.35).compile(model).design.eps
+    plan = quick(0.3, c=0.35, hypothesis=TellsTheTruth(model, theta, 0.9 * eps), explain=True).compile(model)
+    found = [plan.estimate(theta, None, seed) for seed in range(12)]
+    damages = [f.info["damage"] for f in found]
+    assert min(damages) <= 1 < max(damages)
+    for f, damage in zip(found, damages, strict=True):
+        for words in (str(f), str(f.info["sweep"])):
+            assert f"damage {damage:.2g}" in words and ("guarantee is void" in words) == (damage > 1)
+    batch = plan.estimate(np.tile(theta, (12, 1)), None, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    again = [plan.estimate(theta, None, rng).info["damage"] for _ in range(12)]
+    assert batch.info["damage"] == max(again)
+
+
+@pytest.mark.parametrize("kind", ["quantum_backprop", "gentle_sweep", "fully_gentle"])
+def test_what_is_stationary_at_one_point_is_estimated_at_others(kind):
+    """Angles theta (x - 1), theta^2/2 - theta and theta^3 - 3 theta have no slope at theta = x = 1."""
+    theta, x = qpr.params("theta", 3), qpr.inputs("x", 1)
+    a, b, c = theta
+    circuit = qpr.Circuit(1, params=theta, inputs=x)
+    circuit.rx(a * x[0] - a, 0).rz(b * b / 2 - b, 0).rx(c * c * c - 3 * c, 0)
+    model = qpr.Model(circuit, "Y0")
+    flat, point = (np.ones(3), np.ones(1)), (np.array([0.4, 0.3, 0.2]), np.array([2.0]))
+    exact = gradient(model, *point).value
+    assert np.abs(exact).max() > 0.5
+    for at in (None, flat, point):
+        plan = METHODS[kind](max_error=0.3).compile(model, at=at)
+        assert plan.cost.copies > 0
+        found = plan.estimate(*point, 0)
+        assert np.all(found.stderr > 0)
+        assert np.abs(found.value - exact).max() <= 0.3
+        assert np.all(plan.estimate(*flat, 0).value == 0)  # and known to be: da/dtheta = 0
+    empty = METHODS[kind](max_error=0.3).compile(model, [0.0])
+    assert np.all(empty.estimate(*point, 0).value == 0)
+    with pytest.raises(QupropError, match=r"compiled for weights \. <O> = 0"):
+        empty.estimate(*point, 0, weights=[1.0])
 
 
 # What it costs.
@@ -371,6 +508,18 @@ def test_which_engine_auto_takes():
     large, _ = near_identity(4, 64, 0)
     assert QuantumBackprop(max_error=0.3).compile(small).engine.name == "bosonic"
     assert QuantumBackprop(max_error=0.3).compile(large).engine.name == "null"
+
+
+@pytest.mark.parametrize("runs", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_the_engine_that_auto_takes_keeps_max_error(runs):
+    """c = 1: one batch, in which most checks pass and one is 100 standard deviations above its threshold."""
+    model, theta = near_identity(2, 6, 2)
+    exact = gradient(model, theta).value
+    plan = QuantumBackprop(max_error=0.2, c=1.0).compile(model)
+    found = [plan.estimate(theta, None, seed) for seed in range(runs)]
+    assert sum(np.abs(f.value - exact).max() > 0.2 for f in found) <= runs // 100
+    assert plan.engine.name == "product_sum" and "product_sum" in found[0].info["engines_used"]
+    assert all(f.info["engine_error"] <= 0.05 for f in found)
 
 
 # What is refused.

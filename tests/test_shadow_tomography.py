@@ -147,6 +147,33 @@ def test_the_guarantee_holds_on_copies_that_are_really_disturbed():
         assert found.engine == "symmetric" and found.error == 0.0
 
 
+@pytest.mark.parametrize("runs", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_the_engine_that_auto_takes_keeps_eps(runs):
+    """All strings on random states of three qubits: an engine that is beyond its tolerance hands over to the next."""
+    misses = fell_back = 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        psi, events = random_state(3, rng), [Event(p) for p in all_strings(3)]
+        found = ShadowTomography(eps=0.1, engine="auto").run(psi, events, rng)
+        misses += np.abs(found.estimates - truths(psi, events)).max() > 0.1
+        used = found.engine.split(", ")
+        fell_back += len(used) > 1
+        assert used[0] == "product_sum" and found.error <= (min(1.0, found.damage) if "null" in used else 0.1)
+    assert misses <= runs // 100 and fell_back
+
+
+def test_a_result_says_its_damage_and_when_it_makes_the_guarantee_void():
+    """All truths just below their thresholds, c = 0.3: passes add up."""
+    angle, said = math.acos(2 * 0.65 * 0.3), set()
+    psi = np.array([math.cos(angle / 2), math.sin(angle / 2)], complex)  # <E> = 1/2 + 0.65 eps
+    for seed in range(12):
+        found = ShadowTomography(eps=0.3, c=0.3).run(psi, [Z0] * 30, seed)
+        assert f"damage {found.damage:.2g}" in str(found)
+        assert ("guarantee is void" in str(found)) == (found.damage > 1)
+        said.add(found.damage > 1)
+    assert said == {True, False}
+
+
 def test_false_triggers_number_a_quarter_a_list_at_most():
     """All truths are eps/2 from the prediction: the worst that is not to trigger."""
     eps, m, lists = 0.2, 30, 60

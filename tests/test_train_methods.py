@@ -72,6 +72,8 @@ def test_quantum_backpropagation_trains(model):
     start = qpr.expectation(model, np.random.default_rng(0).uniform(-1, 1, model.n_params))[0]
     assert found.loss < start - 0.5
     assert found.history[-1]["copies"] > 25 * method.compile(model).design.k - 1
+    assert found.history[-1]["damage"] > 0
+    assert "damage" not in run(model, method=ParameterShift(shots=5)).history[-1]
 
 
 def test_a_cut_run_resumes_bit_for_bit(model, tmp_path):
