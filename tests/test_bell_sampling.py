@@ -154,6 +154,7 @@ def test_all_components_keep_max_error_and_the_claim(name, signs):
         assert np.abs(found.value - truth).max() <= 0.8
         if signs == "majority":
             assert found.cost == plan.cost
+            assert found.info["damage"] >= 0 and "damage" in str(found)
         else:
             assert found.cost.copies <= plan.cost.copies and found.cost.rotations <= plan.cost.rotations
 

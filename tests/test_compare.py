@@ -28,6 +28,11 @@ def model():
     return qpr.Model(ansatz.hardware_efficient(3, 2), "Z0 Z1")
 
 
+@pytest.fixture
+def quprop(quprop_in_80_columns):
+    return quprop_in_80_columns
+
+
 def row(found, name):
     (one,) = [r for r in found.rows if r.name == name]
     return one
@@ -143,6 +148,16 @@ def test_every_method_gives_a_row_or_a_sentence(name):
     assert str(found).endswith(found.advice) and found.advice.endswith(".")
 
 
+def test_a_row_says_the_damage_of_copies_that_its_claim_takes_for_undisturbed(quprop, model, tmp_path):
+    found = compare(model, max_error=0.5, methods=["quantum_backprop", "parameter_shift"])
+    one = row(found, "quantum_backprop")
+    assert one.damage.startswith("damage ") and one.damage in str(found)
+    assert row(found, "parameter_shift").damage == ""
+    model.save(tmp_path / "m.json")
+    out, _ = quprop("compare", tmp_path / "m.json", "--max-error", 0.5, "--methods", "quantum_backprop")
+    assert "quantum_backprop: damage " in out
+
+
 BAD_CALLS = {
     "neither": ({}, "one of precision= and max_error=, got neither"),
     "both": ({"precision": 0.1, "max_error": 0.1}, "got both"),
@@ -166,11 +181,6 @@ def test_bad_arguments_are_one_sentence(name, model):
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quprop(quprop_in_80_columns):
-    return quprop_in_80_columns
 
 
 def test_a_built_in_problem_is_compared(quprop, tmp_path):

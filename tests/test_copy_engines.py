@@ -13,7 +13,7 @@ from quprop.collective.bosonic import BosonicEngine
 from quprop.collective.check import KINDS, Check, gentleness, trigger_probability
 from quprop.collective.commuting import CommutingEngine
 from quprop.collective.engines import ENGINES, auto
-from quprop.collective.event import Event
+from quprop.collective.event import Event, rotate
 from quprop.collective.fallback import FallbackEngine
 from quprop.collective.null import NullEngine
 from quprop.collective.product_sum import ProductSumEngine
@@ -326,14 +326,15 @@ def test_a_sum_of_product_states_triggers_on_what_is_far_above_its_threshold():
     assert batch.ledger.error <= batch.ledger.trace_bound
 
 
-def violent(batch, noise):
+def violent(batch, psi, noise):
     """Checks that pass with probability 1/2 each, one after another; returns the refusal, or None."""
     rng = np.random.default_rng(5)
     for _ in range(12):
-        batch.rotate(random_pauli(2, rng), rng.uniform(-2, 2))
-        event = Event(random_pauli(2, rng, 1))
+        pauli, angle, event = random_pauli(2, rng), rng.uniform(-2, 2), Event(random_pauli(2, rng, 1))
+        batch.rotate(pauli, angle)
+        psi = rotate(pauli, angle, psi)
         try:
-            batch.survive(at_probability(event, batch.mean(event), 0.5, batch.k, noise))
+            batch.survive(at_probability(event, float(event.mean(psi)), 0.5, batch.k, noise))
         except EngineError as refusal:
             return refusal
     return None
@@ -343,10 +344,10 @@ def violent(batch, noise):
 def test_an_engine_that_estimates_itself_beyond_its_tolerance_refuses(engine):
     psi, k = random_state(4, np.random.default_rng(4)), 2000
     batch = engine(tolerance=0.01).prepare(psi, k)
-    refusal = violent(batch, math.sqrt(k) / 2)
+    refusal = violent(batch, psi, math.sqrt(k) / 2)
     assert refusal is not None and "above its tolerance of 0.01" in str(refusal) and "\n" not in str(refusal)
     assert batch.ledger.error <= 0.01 and not batch.spent
-    assert violent(engine(tolerance=math.inf).prepare(psi, k), math.sqrt(k) / 2) is None
+    assert violent(engine(tolerance=math.inf).prepare(psi, k), psi, math.sqrt(k) / 2) is None
     with pytest.raises(QupropError, match="`tolerance` is the largest error"):
         engine(tolerance=0)
 
@@ -366,6 +367,10 @@ def test_a_batch_falls_back_on_the_next_engine_and_answers_as_if_it_had_begun_th
         names.append(batch.name)
     assert names[0] == "product_sum" and names[-1] == "symmetric"
     assert batch.ledger.checks == 10 and batch.ledger.infidelity == pytest.approx(exact.ledger.infidelity, rel=1e-9)
+    skipped = FallbackEngine((ProductSumEngine(), BosonicEngine(tolerance=1e-9), NullEngine())).prepare(psi, k)
+    assert (
+        violent(skipped, psi, math.sqrt(k)) is None and skipped.name == "null"
+    )  # the second is beyond its own on the way
     alone = FallbackEngine(engines[:1]).prepare(psi, k)
     with pytest.raises(EngineError, match="product_sum engine estimates"):
         for _ in range(10):

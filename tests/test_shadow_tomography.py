@@ -306,6 +306,7 @@ def test_dense_events_have_the_rivals_that_take_them():
     rows = {r.name: r for r in compare(psi, events, eps=0.2, rng=rng)}
     assert set(rows) == {"shadow tomography", "one by one", "local shadows", "Clifford shadows"}
     assert all(r.error <= 0.2 for r in rows.values())
+    assert rows["shadow tomography"].note.startswith("damage ")
     short = compare(psi, events, eps=0.2, rng=rng, most_copies=10)
     assert [r.error is None for r in short] == [False, False, True, True] and "not run" in str(short[2])
 
@@ -402,6 +403,7 @@ def test_shadow_tomography_is_a_gradient(observable):
     found = reduction.gradient_by_shadow_tomography(model, theta, max_error=0.2, rng=rng)
     assert np.abs(found.value - exact).max() <= 0.2 < np.abs(exact).max()
     sweeps = found.info["sweeps"]
+    assert found.info["damage"] == max(s.damage for s in sweeps) and "damage" in str(found)
     assert len(sweeps) == (1 if observable == "Z0" else 3) and sum(s.updates for s in sweeps) > 0
     assert found.cost.copies == sum(s.copies for s in sweeps) <= found.info["bound on copies"]
     assert found.cost.rotations == found.cost.copies * 18 + sum(s.turns for s in sweeps)

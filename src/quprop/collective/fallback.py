@@ -12,6 +12,7 @@ from quprop.collective.check import Check
 from quprop.collective.event import Event
 from quprop.collective.ledger import Ledger
 from quprop.collective.protocol import Copies, Engine, EngineError
+from quprop.errors import QupropError
 from quprop.pauli import PauliString
 from quprop.seeds import generator_of
 
@@ -95,17 +96,23 @@ class FallbackCopies:
             try:
                 return ask(self._batch)
             except EngineError:
-                if not self._next:
+                if not self._fall_back():
                     raise
-                self._fall_back()
 
-    def _fall_back(self) -> None:
-        engine, *rest = self._next
-        self._next = tuple(rest)
-        batch = engine.prepare(self._state, self.k)
-        for step in self._course:
-            if isinstance(step, Check):
-                batch.survive(step)
-            else:
-                batch.rotate(*step)
-        self._batch = batch
+    def _fall_back(self) -> bool:
+        """Whether there is an engine that can be where this one is."""
+        while self._next:
+            engine, *rest = self._next
+            self._next = tuple(rest)
+            batch = engine.prepare(self._state, self.k)
+            try:
+                for step in self._course:
+                    if isinstance(step, Check):
+                        batch.survive(step)
+                    else:
+                        batch.rotate(*step)
+            except QupropError:  # beyond its own tolerance on the way, or sure of a trigger that did not come
+                continue
+            self._batch = batch
+            return True
+        return False

@@ -115,8 +115,6 @@ class ProductSumCopies(Batch):
             return undisturbed, self._cut
         distance = min(1.0, self.ledger.trace_bound)
         overshoot = self._overshoot(check, mean)
-        if overshoot > 1:
-            return undisturbed, distance
         vectors, grown = self._buffer[: self.terms], _Product(check, self.k)
         applied = check.event.apply(vectors[0])
         with_psi = grown.power(self._overlaps, applied.conj() @ vectors.T).real  # of <psi|f|chi_a>
