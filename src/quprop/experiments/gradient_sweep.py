@@ -106,7 +106,7 @@ def slopes(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
 
 def findings(found: dict[str, Any], what: str, rows: list[dict[str, Any]]) -> list[str]:
     damaged = [r["damage"] for r in rows if "damage" in r]
-    lines = [f"{NAMES['quantum_backprop']}: {shown(max(damaged))} in the worst batch"] if damaged else []
+    lines = [f"{NAMES['quantum_backprop']}: in the worst batch {shown(max(damaged))}"] if damaged else []
     for name, fit in found.items():
         reduced = fit["reduced"]
         lines.append(

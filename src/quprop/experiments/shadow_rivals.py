@@ -40,7 +40,10 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         "eps": EPS,
         "failure": FAILURE,
         "rows": rows,
-        "findings": [f"n = {qubits[-1]}, {name}: {r['copies']:.3g} copies" for name, r in last.items()]
+        "findings": [
+            f"n = {qubits[-1]}, {name}: {r['copies']:.3g} copies" + (f" ({r['note']})" if r["note"] else "")
+            for name, r in last.items()
+        ]
         + [
             f"fewest copies for all strings of {qubits[-1]} qubits: {best['name']}",
             f"largest error of all that was run: {max(seen):.3f}, eps = {EPS:g}",

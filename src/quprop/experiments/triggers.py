@@ -79,8 +79,8 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         "rows": rows,
         "findings": [
             f"corrections stay below {most:.2f} of the bound 8 n ln 2 / eps^2 in all {len(rows)} runs",
-            f"all estimates within eps: {'yes' if kept else 'no'}; {shown(max(r['damage'] for r in rows))} in the "
-            "worst batch",
+            f"all estimates within eps: {'yes' if kept else 'no'}; in the worst batch "
+            + shown(max(r["damage"] for r in rows)),
         ],
     }
 
