@@ -10,13 +10,11 @@ are not differentiable functions of it everywhere, and exist for unitary matrice
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pennylane as qml
-from autograd.numpy.numpy_boxes import ArrayBox
 from pennylane import math, ops
 from pennylane.operation import Channel, Operator
 from pennylane.ops.op_math import Adjoint, Controlled, Exp, Pow, SymbolicOp
@@ -29,13 +27,17 @@ from quprop.errors import QupropError
 from quprop.hybrid.pennylane.gates import RULES, PauliExp
 from quprop.hybrid.pennylane.gates import word as string_of
 from quprop.hybrid.pennylane.observables import MATRIX_WIRES, RefusedError, pauli_sum
-from quprop.hybrid.pennylane.translate import in_order
+from quprop.hybrid.pennylane.translate import in_order, is_traced
 from quprop.pauli import PauliString, PauliSum
 
 NAMES = frozenset(RULES)
 CONTROLLED_TERMS = 1024  # a controlled exponential has twice as many for each control wire; beyond, PennyLane's gates
 UNITARY_WITHIN = 1e-6  # largest entry of U U^dagger - 1: what single precision leaves
 _TROTTER = "use qml.TrotterProduct of it, whose time is trainable in any order"
+_NOT_UNITARY = (
+    "is exp(c G) with a c that is not imaginary, which is no gate; write time evolution as qml.evolve(G, t) or "
+    "qml.exp(G, -1j * t)"
+)
 _QUTRIT = qml.ops.qutrit.__name__
 
 
@@ -80,22 +82,12 @@ def decomposition(op: Operator) -> Sequence[Operator]:
             f"{_named(op)} has neither a decomposition nor a matrix; give it one of them, or use gates that have"
         )
     parts = op.decomposition()
-    if any(map(is_traced, op.data)) and not any(is_traced(number) for part in parts for number in part.data):
+    if any(map(is_traced, op.data)) and not any(is_traced(number) for part in parts for number in _tensors(part)):
         raise RefusedError(
             f"{_named(op)} is decomposed by PennyLane in a way that has no derivative by its numbers; mark them as not "
             "trainable, or write it as gates that have"
         )
     return parts
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a tensor is being differentiated by Autograd, Torch or JAX, or stands for values not known yet."""
-    interface = math.get_interface(value)
-    if interface == "torch":
-        return bool(value.requires_grad) and sys.modules["torch"].is_grad_enabled()
-    if interface == "autograd":
-        return isinstance(value, ArrayBox)
-    return interface == "jax" and bool(math.requires_grad(value) or math.is_abstract(value))
 
 
 def _plain(value: Any) -> np.ndarray:
@@ -123,6 +115,17 @@ def _inner(op: Operator) -> Operator:
     return op
 
 
+def _tensors(op: Operator) -> Iterable[Any]:
+    """All tensors in an operation; PennyLane hides those in the generator of an `Evolution`."""
+    return (*op.data, *(_tensors(op.base) if isinstance(op, SymbolicOp) else ()))
+
+
+def _has_traced_exponent(op: Operator) -> bool:
+    if not isinstance(op, SymbolicOp) or _wraps_exp(op):
+        return False
+    return (isinstance(op, Pow) and is_traced(op.z)) or _has_traced_exponent(op.base)
+
+
 def _named(op: Operator) -> str:
     return f"{op.name} on wires {op.wires.tolist()}"
 
@@ -141,6 +144,11 @@ def _check(op: Operator, place: str = "") -> None:
         raise RefusedError(
             f"{subject} is a sum of operators, not a gate; sums that are added up inside a QNode stay behind in its "
             "queue: build the observable outside, or with one qml.sum or qml.Hamiltonian"
+        )
+    if _has_traced_exponent(op):
+        raise RefusedError(
+            f"{subject} has a trainable or traced exponent, which PennyLane does not differentiate; write it as "
+            "qml.evolve(G, t)"
         )
     if isinstance(inner, ops.QubitUnitary):
         _check_unitary(inner.data[0], subject)
@@ -200,7 +208,7 @@ def _generator(op: Operator) -> tuple[Any, PauliSentence] | None:
             sign = -0.5 if value else 0.5
             sentence = PauliSentence({PauliWord({}): 0.5, PauliWord({wire: "Z"}): sign}) @ sentence
         return time, sentence
-    if op.num_params == 1 and op.ndim_params == (0,) and op.has_generator:
+    if op.num_params == 1 and op.has_generator and op.ndim_params == (0,):
         return -op.data[0], _sentence(op.generator(), _named(op))
     return None
 
@@ -232,9 +240,12 @@ def _exponential(op: Operator, time: Any, sentence: PauliSentence) -> Sequence[O
     are tensors; None where PennyLane decomposes the operation otherwise."""
     name, wires = _named(op), op.wires
     shared = not any(is_traced(c) or math.ndim(c) or _is_complex(c) for c in sentence.values())
+    inner = _inner(op)
+    if shared and type(inner) is Exp and is_traced(inner.coeff) and "complex" not in math.get_dtype_name(inner.coeff):
+        raise RefusedError(f"{name} {_NOT_UNITARY}")  # at zero too, where its value would be right
     clash = _clash(sentence, wires)
     if clash is not None:
-        if not isinstance(_inner(op), Exp):
+        if not isinstance(inner, Exp):
             return None
         traced = is_traced(time) or not shared
         if traced or len(wires) > MATRIX_WIRES or math.ndim(time):
@@ -277,8 +288,5 @@ def _real(value: Any, name: str) -> Any:
     if math.is_abstract(value):
         return math.where(abs(imaginary) <= bound * (1 + abs(real)), real, np.nan)
     if not bool(np.all(_plain(abs(imaginary)) <= bound * (1 + _plain(abs(real))))):
-        raise RefusedError(
-            f"{name} is exp(c G) with a c that is not imaginary, which is no gate; write time evolution as "
-            "qml.evolve(G, t) or qml.exp(G, -1j * t)"
-        )
+        raise RefusedError(f"{name} {_NOT_UNITARY}")
     return real
