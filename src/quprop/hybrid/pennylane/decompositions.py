@@ -33,6 +33,8 @@ from quprop.pauli import PauliString, PauliSum
 NAMES = frozenset(RULES)
 CONTROLLED_TERMS = 1024  # a controlled exponential has twice as many for each control wire; beyond, PennyLane's gates
 UNITARY_WITHIN = 1e-6  # largest entry of U U^dagger - 1: what single precision leaves
+_EXACT = 1e-11
+_FAR = expm(0.5j * (np.add.outer(np.arange(4), np.arange(4)) % 4 + np.diag([0.3, 1.1, -0.4, 0.0])))  # of no symmetry
 _TROTTER = "use qml.TrotterProduct of it, whose time is trainable in any order"
 _NOT_UNITARY = (
     "is exp(c G) with a c that is not imaginary, which is no gate; write time evolution as qml.evolve(G, t) or "
@@ -65,7 +67,9 @@ def decomposition(op: Operator) -> Sequence[Operator]:
                 return parts
     if isinstance(op, Adjoint) and not op.base.has_adjoint:
         return [qml.adjoint(part) for part in reversed(_parts(op.base))]
-    if isinstance(op, Controlled) and op.data and not _is_matrix(op.base):
+    if isinstance(op, ops.QubitUnitary) and len(op.wires) == 2 and op.has_matrix:
+        return _two_wires(op)
+    if isinstance(op, Controlled) and op.data:
         # PennyLane would take the angles of one-wire gates from their matrices
         if len(op.base.data) > 1 or not is_gate(op.base) or isinstance(op.base, PauliExp):
             options = {"control_values": op.control_values, "work_wires": op.work_wires}
@@ -102,10 +106,6 @@ def _parts(op: Operator) -> Sequence[Operator]:
 
 def _wraps_exp(op: Operator) -> bool:
     return isinstance(op, Exp | PauliExp) or (isinstance(op, Adjoint | Pow) and _wraps_exp(op.base))
-
-
-def _is_matrix(op: Operator) -> bool:
-    return isinstance(_inner(op), ops.QubitUnitary) or not (op.has_decomposition or _wraps_exp(op))
 
 
 def _inner(op: Operator) -> Operator:
@@ -179,6 +179,19 @@ def _from_matrix(op: Operator) -> Operator:
     matrix = op.matrix() if traced is None else traced
     _check_unitary(matrix, _named(op))
     return qml.QubitUnitary(matrix, op.wires)
+
+
+def _two_wires(op: Operator) -> Sequence[Operator]:
+    """PennyLane's decomposition of a matrix where it multiplies out to it: near special gates, the identity first, it
+    takes the special one's. The matrix is then a product of two that are near none."""
+    matrix, wires = _plain(op.data[0]).astype(complex), op.wires
+    allowed = _EXACT + 10 * np.abs(matrix @ matrix.conj().T - np.eye(4)).max()
+    for factors in ([matrix], [_FAR.conj().T @ matrix, _FAR]):
+        parts = [part for factor in factors for part in qml.QubitUnitary(factor, wires).decomposition()]
+        found = qml.matrix(QuantumScript(parts), wire_order=wires)
+        if np.abs(found - matrix).max() <= allowed:
+            return parts
+    raise RefusedError(f"{_named(op)} is a matrix for which PennyLane finds no gates; write it as gates, or qml.evolve")
 
 
 # Exponentials

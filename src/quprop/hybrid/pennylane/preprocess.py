@@ -20,7 +20,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
 
-from quprop.hybrid.pennylane.decompositions import NAMES, check_gates, decomposition, is_gate
+from quprop.hybrid.pennylane.decompositions import check_gates, decomposition, is_gate
 from quprop.hybrid.pennylane.observables import RefusedError, fixed
 
 JAX = (Interface.JAX, Interface.JAX_JIT)
@@ -41,7 +41,6 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
         stopping_condition=is_gate,
         skip_initial_state_prep=True,
         device_wires=wires,
-        target_gates=NAMES,
         decomposer=decomposition,
         name=name,
         error=RefusedError,
