@@ -1,5 +1,6 @@
 """The PennyLane device and `from_pennylane`, against default.qubit (dense, independent) and closed forms."""
 
+import inspect
 import subprocess
 import sys
 import warnings
@@ -18,7 +19,7 @@ with warnings.catch_warnings():
     from quprop.gates import GATES, Clifford
     from quprop.hybrid import pennylane as hybrid
     from quprop.hybrid.pennylane import QupropDevice, from_pennylane
-    from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, RULES, word
+    from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, RULES, PauliExp, word
     from quprop.hybrid.pennylane.observables import from_matrix
 
 # What PennyLane, Autograd and JAX warn of among themselves is not ours to mend.
@@ -53,6 +54,8 @@ def test_every_gate_is_pennylanes_matrix_with_its_global_phase(name):
     rule, values = RULES[name], rng(1).uniform(-6, 6, RULES[name].n_angles)
     if name.startswith("Adjoint("):
         op = qml.adjoint(getattr(qml, name[8:-1])(0))
+    elif name == "PauliExp":
+        op = PauliExp(values[0], (("XYZ", 0.7), ("ZZI", -0.4), ("III", 0.3)), range(3))
     elif name == "PauliRot":
         op = qml.PauliRot(values[0], "XYZ", wires=range(3))
     else:
@@ -78,9 +81,10 @@ def test_every_gate_is_pennylanes_matrix_with_its_global_phase(name):
     unitary = np.exp(1j * phase) * np.eye(2**n)
     for pauli, angle in turns:
         unitary = expm(-0.5j * angle * pauli.matrix(n)) @ unitary
-    assert np.abs(unitary - op.matrix()).max() < CLOSE
+    assert np.abs(unitary - qml.matrix(op)).max() < CLOSE
 
 
+SPARSE = qml.Hamiltonian([1.0], [qml.X(1)]).sparse_matrix()  # made outside of any circuit: inside it would be queued
 MEASUREMENTS = {
     "expval": lambda: qml.expval(qml.Z(0) @ qml.X(1) + 0.3 * qml.Y(3)),
     "hermitian": lambda: qml.expval(qml.Hermitian(np.array([[1, 2j], [-2j, 0]]), 2)),
@@ -88,7 +92,7 @@ MEASUREMENTS = {
     "projector": lambda: qml.expval(qml.Projector([0, 1], [3, 1])),
     "projector_state": lambda: qml.expval(qml.Projector(np.array([0.6, 0.8j]), [2])),
     "product": lambda: qml.expval(qml.Hermitian(np.array([[1, 2j], [-2j, 0]]), 2) @ qml.Z(0)),
-    "sparse": lambda: qml.expval(qml.SparseHamiltonian(qml.Hamiltonian([1.0], [qml.X(1)]).sparse_matrix(), wires=[1])),
+    "sparse": lambda: qml.expval(qml.SparseHamiltonian(SPARSE, wires=[1])),
     "var": lambda: qml.var(qml.Z(0) @ qml.X(1) + 0.3 * qml.Y(0) + 0.2 * qml.Z(2)),
     "probs": lambda: qml.probs(wires=[2, 0, 3]),
     "probs_of": lambda: qml.probs(op=qml.X(0)),
@@ -479,6 +483,75 @@ def test_the_device_is_found_by_its_name():
     except qml.exceptions.DeviceError:
         pytest.skip("this checkout is not installed, so it has no entry points")
     assert isinstance(device, hybrid.QupropDevice) and len(device.wires) == 2
+
+
+def _thresholded(x, w):
+    for i in range(2):
+        if x[i] > 127:
+            qml.X(i)
+        qml.RY(w[i], i)
+
+
+def _branching(x):
+    if x > 1.4:
+        qml.RX(x, 0)
+        qml.H(0)
+    else:
+        qml.RY(x, 0)
+
+
+def _embedded(x):
+    qml.AmplitudeEmbedding(abs(x), wires=[0, 1], normalize=True)
+
+
+def _ranged(w):
+    if not 0 <= w[0] <= 1:
+        raise ValueError("out of range")
+    qml.RX(w[0], 0)
+
+
+BRANCHES = {
+    "thresholded": (_thresholded, (np.array([200.0, 30.0]), np.zeros(2)), "depend on the values"),
+    "below_the_threshold": (_thresholded, (np.array([90.0, 30.0]), np.zeros(2)), "depend on the values"),
+    "branching": (_branching, (1.5,), "depend on the values"),
+    "narrow_branch_at_the_example": (
+        lambda w: qml.RX(w[0], 0) if 3.1 < w[0] < 3.2 else qml.RX(-w[0], 0),
+        (np.array([3.15]),),
+        "no polynomial",
+    ),
+    "ordered": (lambda w: [qml.RX(w[i], 0) for i in np.argsort(w)], (np.array([0.1, 0.2]),), "no polynomial"),
+    "clipped": (lambda w: qml.RX(np.clip(w[0], -3, 3), 0), (np.ones(1),), "no polynomial"),
+    "clipped_from_below": (lambda w: qml.RX(max(w[0], -700.0), 0), (np.ones(1),), "no polynomial"),
+    "modulo": (lambda w: qml.RX(w[0] % 50, 0), (np.ones(1),), "no polynomial"),
+    "absolute_amplitudes": (_embedded, (np.array([0.1, 0.5, 0.3, 0.2]),), "initial state"),
+    "raises": (_ranged, (np.array([0.5]),), "raises ValueError"),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_a_circuit_that_changes_with_its_arguments_is_no_model(name):
+    body, example, sentence = BRANCHES[name]
+
+    def circuit(*args):
+        body(*args)
+        return qml.expval(qml.Z(0))
+
+    circuit.__signature__ = inspect.signature(body)
+    with pytest.raises(qpr.QupropError, match=sentence):
+        from_pennylane(circuit, *example, **({"inputs": ["x"]} if "x" in inspect.signature(body).parameters else {}))
+
+
+def test_a_model_is_right_for_large_arguments_too():
+    @qml.qnode(qml.device("default.qubit", wires=2))
+    def node(w, x):
+        qml.RX(w[0] * x[1] + 0.3 * w[1] ** 2, 0)
+        qml.CNOT([0, 1])
+        qml.evolve(qml.X(0) @ qml.X(1) + 0.4 * qml.Z(0) @ qml.Z(1), w[1] + 2 * x[0])
+        return qml.expval(qml.Z(1))
+
+    w, x = np.array([3.0, -20.0]), np.array([200.0, 0.5])
+    model = from_pennylane(node, w, x)
+    assert qpr.expectation(model, w, x)[0] == pytest.approx(float(node(w, x)), abs=1e-11)
 
 
 @pytest.mark.slow

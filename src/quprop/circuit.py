@@ -98,9 +98,11 @@ class Circuit:
         return self
 
     def exp(self, pauli_sum: PauliSum | Mapping[Any, float] | str, angle: Any) -> Circuit:
-        """Append exp(-i angle/2 sum_k c_k P_k); the P_k must commute, so that it is a product of rotations.
+        """Append exp(-i angle/2 sum_k c_k P_k) of a real sum of Pauli strings that commute, exactly.
 
-        One excitation of UCCSD, or one layer of a cost Hamiltonian: several rotations that share an angle.
+        It is the product over k of the rotations exp(-i (c_k angle) P_k / 2): several that share an angle, such as one
+        excitation of UCCSD or one layer of a cost Hamiltonian. Time evolution exp(-i t H) has angle = 2 t. A term "I"
+        is a global phase. A sum of which two strings anticommute has no such product and is refused.
         """
         total = pauli_sum if isinstance(pauli_sum, PauliSum) else PauliSum(pauli_sum)
         self._check_support(total, "the sum")

@@ -15,6 +15,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pennylane import GlobalPhase, PauliRot
+from pennylane.operation import Operation, Operator
+from pennylane.pauli import PauliSentence, PauliWord
+
 from quprop.circuit import Circuit
 from quprop.pauli import PauliString, PauliSum
 
@@ -82,6 +86,10 @@ def _sum(terms: dict[str, float]) -> Callable[[Circuit, Sequence[Any], Qubits, A
     return build
 
 
+def _pauli_exp(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    _sum({letters: 2 * c for letters, c in extra})(circuit, angles, qubits, None)
+
+
 def _nothing(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
     pass
 
@@ -110,6 +118,39 @@ def _with_phase(sign: float) -> dict[str, float]:
     plane = {"".join("IZ"[z >> i & 1] for i in range(4)): (-1) ** (z >> 2).bit_count() / 8 for z in even}
     outside = {letters: -sign * ((letters == "IIII") - c) for letters, c in plane.items()}
     return _DOUBLE | outside
+
+
+class PauliExp(Operation):
+    """exp(-i t sum_k c_k P_k) with P_k that commute, exactly: `Circuit.exp` of twice the sum, as one PennyLane gate.
+
+    time: t, a number or a batch (B,), differentiable. terms: (letters of P_k on `wires`, c_k) with constants c_k.
+    """
+
+    num_params = 1
+    ndim_params = (0,)
+
+    def __init__(self, time: Any, terms: tuple[tuple[str, float], ...], wires: Any, id: str | None = None) -> None:
+        super().__init__(time, wires=wires, id=id)
+        self.hyperparameters["terms"] = terms
+
+    @property
+    def sentence(self) -> PauliSentence:
+        """sum_k c_k P_k, with PennyLane's wires."""
+        terms = self.hyperparameters["terms"]
+        return PauliSentence({PauliWord(dict(zip(self.wires, letters, strict=True))): c for letters, c in terms})
+
+    def adjoint(self) -> PauliExp:
+        return PauliExp(-self.data[0], self.hyperparameters["terms"], self.wires)
+
+    def pow(self, z: Any) -> list[Operator]:
+        return [PauliExp(z * self.data[0], self.hyperparameters["terms"], self.wires)]
+
+    @staticmethod
+    def compute_decomposition(time: Any, wires: Any, terms: Any, **_: Any) -> list[Operator]:
+        return [
+            PauliRot(2 * c * time, letters, wires) if letters.strip("I") else GlobalPhase(c * time)
+            for letters, c in terms
+        ]
 
 
 RULES: dict[str, Rule] = {
@@ -150,6 +191,7 @@ RULES: dict[str, Rule] = {
     "ControlledPhaseShift": _named("cp", 1, 0.0, (0.25,)),
     "MultiRZ": Rule(1, _multi_rz, (0.0, (0.0,))),
     "PauliRot": Rule(1, _pauli_rot, (0.0, (0.0,)), lambda op: op.hyperparameters["pauli_word"]),
+    "PauliExp": Rule(1, _pauli_exp, (0.0, (0.0,)), lambda op: op.hyperparameters["terms"]),
     "SingleExcitation": Rule(1, _sum(_SINGLE), (0.0, (0.0,))),
     "DoubleExcitation": Rule(1, _sum(_DOUBLE), (0.0, (0.0,))),
     "DoubleExcitationPlus": Rule(1, _sum(_with_phase(1.0)), (0.0, (0.0,))),

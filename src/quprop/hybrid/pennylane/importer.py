@@ -3,7 +3,8 @@
 PennyLane circuits are Python functions that cannot be looked into, so the tape is made a few times with different
 arguments and every angle, a polynomial of degree two at most, is found from its values: most depend on one entry of
 one argument and show which by the ratio of two values; the others are probed entry by entry, products pair by pair.
-What was found is then compared with two more tapes.
+What was found is then compared with tapes at the example that was given, near it, and at arguments of both signs and
+of any size up to `WIDEST`, where branches, clips and thresholds show.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pennylane.devices import ExecutionConfig
 from pennylane.tape import QuantumScript
 from pennylane.wires import Wires
 
-from quprop.angle import Angle, AngleVector, inputs, params
+from quprop.angle import INPUT, PARAM, Angle, AngleVector, from_terms, inputs, params
+from quprop.angle_table import AngleTable
 from quprop.circuit import Circuit
+from quprop.errors import QupropError
 from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import pipeline
 from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, in_order
@@ -27,7 +30,11 @@ from quprop.model import Model
 
 INPUT_NAMES = ("x", "inputs")  # arguments of these names are data, as in qml.qnn.TorchLayer
 PAIRS_UP_TO = 40  # entries whose products are looked for
+WIDEST = 1e4  # the largest arguments that a circuit is tried with
 _SMALL = 1e-12  # coefficients below are rounding
+_START_VARIES = (
+    "the initial state of this circuit depends on its arguments; a model takes a fixed one, or amplitudes as inputs"
+)
 
 
 class _Tapes:
@@ -39,7 +46,16 @@ class _Tapes:
         self.structure: Structure | None = None
 
     def __call__(self, values: np.ndarray) -> Reading:
-        tapes, _ = self._pipeline([self._make(values)])
+        try:
+            tape = self._make(values)
+        except QupropError:
+            raise
+        except Exception as e:
+            raise RefusedError(
+                f"a model takes arguments of any size, but this circuit raises {type(e).__name__} with some of up to "
+                f"{abs(values).max(initial=0):.3g}; fix them with functools.partial"
+            ) from e
+        tapes, _ = self._pipeline([tape])
         if len(tapes) != 1:
             raise RefusedError(
                 f"a model is one circuit, got {len(tapes)} tapes; apply transforms that split it afterwards"
@@ -58,13 +74,16 @@ class _Tapes:
 def from_pennylane(circuit: Any, *args: Any, inputs: Sequence[str] = (), **fixed: Any) -> Model:
     """A PennyLane QNode, quantum function or tape as a `Model`; wire i of the device is qubit i.
 
-    args: example arguments, needed for their shapes. Each array of floats becomes a vector of the model under the
-        argument's name: data (`inputs`) if it is called "x" or "inputs", is named in `inputs`, or is a PennyLane tensor
-        with requires_grad=False; trainable (`params`) otherwise. Everything else is passed on as it is, and so is
-        `fixed`, by keyword. A tape's trainable parameters become `theta`, all others stay numbers.
+    args: example arguments, for their shapes and as values that the model is compared with. Each array of floats
+        becomes a vector of the model under the argument's name: data (`inputs`) if it is called "x" or "inputs", is
+        named in `inputs`, or is a PennyLane tensor with requires_grad=False; trainable (`params`) otherwise. Everything
+        else is passed on as it is, and so is `fixed`, by keyword. A tape's trainable parameters become `theta`, all
+        others stay numbers.
 
     Every qml.expval is one observable, in order. Angles are polynomials of degree two at most in the arguments;
-    amplitude embedding of one whole data argument is an encoded input state. Anything else is refused.
+    amplitude embedding of one whole data argument is an encoded input state. Anything else is refused, and so is a
+    circuit whose gates change with its arguments anywhere that it was looked at: at zero, at and near the example, and
+    at arguments of either sign and all sizes up to 10^4.
 
         model = from_pennylane(qnode, np.zeros((2, 4, 3)), np.zeros(4))
         quprop.expectation(model, weights.ravel(), x)
@@ -72,11 +91,12 @@ def from_pennylane(circuit: Any, *args: Any, inputs: Sequence[str] = (), **fixed
     if isinstance(circuit, QuantumScript):
         tape, trainable = circuit, list(circuit.trainable_params)
         vectors = [params("theta", len(trainable))]
+        example = np.array([tape.get_parameters(trainable_only=False)[i] for i in trainable], float)
 
         def make(values: np.ndarray) -> QuantumScript:
             return tape.bind_new_parameters(list(values), trainable)
 
-        return _model(_Tapes(make, None), vectors)
+        return _model(_Tapes(make, None), vectors, example)
     function = circuit.func if isinstance(circuit, qml.QNode) else circuit
     if not callable(function):
         raise RefusedError(f"from_pennylane takes a QNode, a quantum function or a tape, got {type(circuit).__name__}")
@@ -84,12 +104,13 @@ def from_pennylane(circuit: Any, *args: Any, inputs: Sequence[str] = (), **fixed
     unknown = sorted(set(inputs) - set(names))
     if unknown:
         raise RefusedError(f"inputs names arguments of the circuit, which are {', '.join(names)}, got {unknown[0]!r}")
-    vectors, shapes = [], {}
+    vectors, shapes, values = [], {}, [np.empty(0)]
     for i, (name, value) in enumerate(zip(names, args, strict=True)):
         shape = _shape(value)
         if shape is None:
             continue
         shapes[i] = shape
+        values.append(np.asarray(value, float).ravel())
         data = name in INPUT_NAMES or name in inputs or getattr(value, "requires_grad", True) is False
         vectors.append(_vector(name, int(np.prod(shape, dtype=int)), data))
 
@@ -105,14 +126,14 @@ def from_pennylane(circuit: Any, *args: Any, inputs: Sequence[str] = (), **fixed
         return qml.tape.make_qscript(circuit)(*full, **fixed)
 
     wires = circuit.device.wires if isinstance(circuit, qml.QNode) else None
-    return _model(_Tapes(call, wires), vectors)
+    return _model(_Tapes(call, wires), vectors, np.concatenate(values))
 
 
 def _vector(name: str, size: int, data: bool) -> AngleVector:
     return inputs(name, size) if data else params(name, size)
 
 
-def _model(tapes: _Tapes, vectors: Sequence[AngleVector]) -> Model:
+def _model(tapes: _Tapes, vectors: Sequence[AngleVector], example: np.ndarray) -> Model:
     size = sum(len(v) for v in vectors)
     entries = [entry for v in vectors for entry in v]
     rng = np.random.default_rng(0)  # points to probe at, not a result: any would do
@@ -129,8 +150,10 @@ def _model(tapes: _Tapes, vectors: Sequence[AngleVector]) -> Model:
                 f"result {i} of this circuit is no expectation value, which is all that a model returns; "
                 "return qml.expval"
             )
+    tapes(example)  # of another structure, if the circuit branches between here and zero
     amplitudes = _encoded(tapes, origin, vectors, rng) if origin.x is not None else None
     angles = _polynomials(lambda v: tapes(v).theta[0], origin.theta[0], base, entries, rng)
+    _compare(tapes, vectors, angles, amplitudes, origin, _points(example, rng))
     by_kind = [[v for v in vectors if v.kind == kind] for kind in (0, 1)]
     start = structure.start(amplitudes)
     if start is None and origin.x is not None:
@@ -175,17 +198,53 @@ def _polynomials(
         for (i, j), c in square[k].items():
             angle = angle + c * (shifted[i] * shifted[j])
         angles.append(angle)
-    for point in rng.uniform(-2, 2, (2, D)):
-        step = point - base
-        for k, (value, start) in enumerate(zip(f(point), at_base, strict=True)):
-            found = start + sum(c * step[i] for i, c in linear[k].items())
-            found += sum(c * step[i] * step[j] for (i, j), c in square[k].items())
-            if abs(found - value) > 1e-9 * max(1.0, abs(value)):
-                raise RefusedError(
-                    f"number {k} of this circuit's gates is no polynomial of degree two in its arguments; compute it "
-                    "before the circuit and pass the result as an argument"
-                )
     return angles
+
+
+def _points(example: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Where what was found is compared: the example and near it; all entries of one sign and size; of mixed ones."""
+    D = len(example)
+    sizes = 10.0 ** np.arange(np.log10(WIDEST) + 1)
+    signed = [sign * size * rng.uniform(0.5, 1, D) for size in sizes for sign in (1, -1)]
+    mixed = rng.choice([-1.0, 1.0], (4, D)) * WIDEST ** rng.uniform(-0.5, 1, (4, D))
+    return np.stack([example, *(example * rng.uniform(0.8, 1.2, (2, D))), *signed, *mixed])
+
+
+def _compare(
+    tapes: _Tapes,
+    vectors: Sequence[AngleVector],
+    angles: Sequence[Angle],
+    amplitudes: AngleVector | None,
+    origin: Reading,
+    points: np.ndarray,
+) -> None:
+    """Refuses a circuit that is not what was found, at any of the points (K, D)."""
+    first = dict(zip((v.name for v in vectors), np.cumsum([0, *map(len, vectors)]).tolist(), strict=False))
+    flat = [a.relabel(lambda variable: (PARAM, first[variable[2]] + variable[1])) for a in angles]
+    sizes = [from_terms(tuple((m, abs(c)) for m, c in a.terms)) for a in flat]
+    nothing = np.empty((1, 0))
+    found = AngleTable.build(flat, points.shape[1], 0).evaluate(points, nothing)
+    size = AngleTable.build(sizes, points.shape[1], 0).evaluate(abs(points), nothing)
+    for point, row, scale in zip(points, found, size, strict=True):
+        reading = tapes(point)
+        wrong = ~(abs(row - reading.theta[0]) <= 1e-9 * np.maximum(1, scale))
+        if wrong.any():
+            raise RefusedError(
+                f"number {np.argmax(wrong)} of this circuit's gates is no polynomial of degree two in its arguments; "
+                "compute it before the circuit and pass the result as an argument"
+            )
+        if origin.x is not None:
+            expected = origin.x[0] if amplitudes is None else _normalised(amplitudes, point[first[amplitudes.name] :])
+            if reading.x is None or not np.allclose(reading.x, expected):
+                raise RefusedError(_START_VARIES)
+
+
+def _normalised(vector: AngleVector, values: np.ndarray) -> np.ndarray:
+    """The amplitudes whose data start at values[0], PennyLane's first wire the lowest bit."""
+    n = len(vector).bit_length() - 1
+    reverse = np.array([int(f"{i:0{n}b}"[::-1], 2) for i in range(len(vector))])
+    part = values[: len(vector)]
+    return np.asarray((part / np.linalg.norm(part))[reverse])
 
 
 def _probe(
@@ -245,23 +304,16 @@ def _clean(value: float) -> float:
 
 def _encoded(tapes: _Tapes, origin: Reading, vectors: Sequence[AngleVector], rng: Any) -> AngleVector | None:
     """The data argument whose normalised entries are the initial amplitudes; None if these are fixed."""
-    total = sum(len(v) for v in vectors)
-    point = rng.uniform(0.5, 1.5, total)
-    amplitudes = tapes(point).x
-    assert origin.x is not None and amplitudes is not None
-    first = 0
-    n = tapes.structure.n if tapes.structure is not None else 0
-    reverse = np.array([int(f"{i:0{n}b}"[::-1], 2) for i in range(1 << n)])
+    point = rng.uniform(0.5, 1.5, sum(len(v) for v in vectors))
+    reading, first = tapes(point), 0
+    assert origin.x is not None and reading.x is not None
     for v in vectors:
-        part = point[first : first + len(v)]
+        part = point[first:]
         first += len(v)
-        if v.kind == 1 and len(v) == 1 << n and np.allclose(amplitudes[0], (part / np.linalg.norm(part))[reverse]):
+        if v.kind == INPUT and len(v) == reading.x.shape[1] and np.allclose(reading.x, _normalised(v, part)):
             return v
-    if not np.allclose(amplitudes, origin.x):
-        raise RefusedError(
-            "the initial state of this circuit depends on its arguments; a model takes a fixed one, or amplitudes as "
-            "inputs"
-        )
+    if not np.allclose(reading.x, origin.x):
+        raise RefusedError(_START_VARIES)
     return None
 
 

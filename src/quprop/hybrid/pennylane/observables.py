@@ -190,6 +190,11 @@ def _convert(obs: Operator, place: Place) -> PauliSum | None:
 def from_matrix(matrix: np.ndarray, wires: Sequence[Any], place: Place) -> PauliSum:
     """The Pauli form of a Hermitian (2^k, 2^k) matrix, first wire the most significant bit."""
     size = len(matrix)
+    if size != 1 << len(wires):
+        raise RefusedError(
+            f"an observable acts on qubits here, got a matrix of {size} rows on {len(wires)} wires; qutrits need "
+            '"default.qutrit"'
+        )
     if not np.allclose(matrix, matrix.conj().T, atol=1e-8):
         raise RefusedError(f"an observable must be Hermitian, got a matrix on wires {list(wires)} that is not")
     masks, j = masks_of(wires, place), np.arange(size)

@@ -20,11 +20,10 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
 
-from quprop.hybrid.pennylane.gates import RULES
+from quprop.hybrid.pennylane.decompositions import check_gates, decomposition, is_gate
 from quprop.hybrid.pennylane.observables import RefusedError, fixed
 
 JAX = (Interface.JAX, Interface.JAX_JIT)
-_NAMES = frozenset(RULES)
 SECOND_ORDER = (
     "adjoint gradients here are of first order, and a derivative of them would be incomplete; use "
     'diff_method="parameter-shift" with max_diff=2, or quprop.hvp on from_pennylane(qnode)'
@@ -34,15 +33,15 @@ SECOND_ORDER = (
 def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     """Deferred measurements, decomposition into `RULES`, checks, and batches taken apart where they must be."""
     program = CompilePipeline()
+    program.add_transform(check_gates)
     program.add_transform(_fix_observables)
     program.add_transform(_defer, wires=wires)
     program.add_transform(
         decompose,
-        stopping_condition=_is_gate,
+        stopping_condition=is_gate,
         skip_initial_state_prep=True,
         device_wires=wires,
-        target_gates=_NAMES,
-        decomposer=_decomposition,
+        decomposer=decomposition,
         name=name,
         error=RefusedError,
     )
@@ -63,28 +62,12 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     return program
 
 
-def _is_gate(op: Any) -> bool:
-    return op.name in _NAMES
-
-
 def _is_analytic(m: mp.MeasurementProcess) -> bool:
     return isinstance(m, mp.StateMeasurement)
 
 
 def _is_sampled(m: mp.MeasurementProcess) -> bool:
     return isinstance(m, mp.SampleMeasurement | mp.ClassicalShadowMP | mp.ShadowExpvalMP)
-
-
-def _decomposition(op: Any) -> list[Any]:
-    """PennyLane's own; gates known by their matrix alone become unitaries, which PennyLane decomposes."""
-    if not op.has_decomposition and op.has_matrix:
-        return [qml.QubitUnitary(op.matrix(), op.wires)]
-    if not op.has_decomposition:
-        raise RefusedError(
-            f"{op.name} on wires {op.wires.tolist()} has neither a decomposition nor a matrix; give it one of them, or "
-            "use gates that have"
-        )
-    return op.decomposition()
 
 
 @transform

@@ -6,12 +6,13 @@ into one array; what depends on the structure alone, the model and everything pl
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from pennylane import ops
+from pennylane import math, ops
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 
@@ -176,17 +177,36 @@ class Reader:
         )
 
 
+def is_traced(value: Any) -> bool:
+    """Whether a tensor is being differentiated by Autograd, Torch or JAX, or stands for values not known yet."""
+    interface = math.get_interface(value)
+    if interface == "torch":
+        return bool(value.requires_grad) and sys.modules["torch"].is_grad_enabled()
+    if interface == "autograd":
+        return type(value).__name__ == "ArrayBox"
+    return interface == "jax" and bool(math.requires_grad(value) or math.is_abstract(value))
+
+
 def _array(numbers: list[Any]) -> tuple[np.ndarray, int | None, np.ndarray]:
     """The numbers as (B, P), the batch size if there is a batch axis, and which numbers have it."""
     try:
         flat = np.array(numbers, float)
-    except (ValueError, TypeError):  # scalars beside batches, or complex dtypes
+    except (ValueError, TypeError, RuntimeError):  # scalars beside batches, complex dtypes, or tensors with a gradient
         flat = np.empty((0, 0, 0))
     if flat.ndim == 1:
         return flat[None], None, np.zeros(len(flat), bool)
     if flat.ndim == 2:
         return np.ascontiguousarray(flat.T), flat.shape[1], np.ones(len(flat), bool)
-    arrays = [np.real(np.asarray(v)).astype(float) for v in numbers]
+    if any(map(is_traced, numbers)):
+        raise RefusedError(
+            "a number of this circuit's gates is trainable or traced where PennyLane does not look for it, such as a "
+            "coefficient inside qml.evolve; use qml.exp(H, -1j * t), or name the interface, as in "
+            'qml.QNode(..., interface="jax")'
+        )
+    given = [np.asarray(v) for v in numbers]
+    if any(np.iscomplexobj(v) and np.any(v.imag) for v in given):
+        raise RefusedError("the numbers of gates must be real, got complex ones; take qml.math.real of them")
+    arrays = [np.real(v).astype(float) for v in given]
     spread = np.array([a.ndim > 0 for a in arrays], bool)
     sizes = {len(a) for a in arrays if a.ndim}
     if any(a.ndim > 1 for a in arrays) or len(sizes) > 1:
