@@ -100,7 +100,9 @@ class Reader(Names):
             )
         defined = next((name for name in self.gates if name in STANDARD), None)
         if defined is not None and self.version == 3:
-            self.refuse(node, f"the gate {defined} of this file is defined already; include the file before, or rename it")
+            self.refuse(
+                node, f"the gate {defined} of this file is defined already; include the file before, or rename it"
+            )
         self.standard = True
 
     def _QubitDeclaration(self, node: Any) -> None:
@@ -279,7 +281,8 @@ class Reader(Names):
                 size = len(self.calculate.select(node, index, size, "bits")[0])
             if size != len(qubits.indices):
                 self.refuse(
-                    node, f"{_some(len(qubits.indices), 'qubit')} are measured into {_some(size, 'bit')}; make them equal"
+                    node,
+                    f"{_some(len(qubits.indices), 'qubit')} are measured into {_some(size, 'bit')}; make them equal",
                 )
             variable.value = bits
         for qubit in qubits.indices:

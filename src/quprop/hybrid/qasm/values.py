@@ -134,9 +134,9 @@ FUNCTIONS: dict[int, dict[str, _Function]] = {
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
-    "*": lambda a, b: _times(a, b),
+    "*": lambda a, b: times(a, b),
     "/": lambda a, b: _divide(a, b),
-    "**": lambda a, b: _power(a, b),
+    "**": lambda a, b: power(a, b),
 }
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
@@ -283,7 +283,9 @@ class Calculator:
         if sign in _COMPARISONS:
             return _COMPARISONS[sign](left, right)
         if sign not in _ARITHMETIC:
-            self.source.refuse(node, f"{sign} takes whole numbers, got {left} and {right}; see mod(a, b) for a remainder")
+            self.source.refuse(
+                node, f"{sign} takes whole numbers, got {left} and {right}; see mod(a, b) for a remainder"
+            )
         return self._checked(node, _ARITHMETIC[sign], float(left), float(right))
 
     def _on_wholes(self, sign: str, left: int, right: int) -> int | bool:
@@ -429,7 +431,9 @@ class Calculator:
         if isinstance(value, list):
             self.source.refuse(node, "an array has no place here; index it")
         if kind not in _CONVERSIONS:
-            self.source.refuse(node, f"{_words(kind.removesuffix('Type'))} variables are not read; use float, int or bit")
+            self.source.refuse(
+                node, f"{_words(kind.removesuffix('Type'))} variables are not read; use float, int or bit"
+            )
         if isinstance(value, Angle):
             narrow = self.width(node, type_) if kind == "AngleType" else None
             if kind not in ("FloatType", "AngleType") or narrow is not None:
@@ -437,7 +441,9 @@ class Calculator:
                     node, f"{value} depends on the inputs, so it is a float or an angle without a size; declare it so"
                 )
             return value
-        width = None if kind == "BoolType" else self.width(node, type_, MAX_REGISTER if kind == "BitType" else _MAX_WIDTH)
+        width = (
+            None if kind == "BoolType" else self.width(node, type_, MAX_REGISTER if kind == "BitType" else _MAX_WIDTH)
+        )
         return self._checked(node, lambda v: _CONVERSIONS[kind](v, width, cast), value)
 
     def _filled(self, node: Any, value: Any, sizes: list[int], base: Any) -> Any:
@@ -607,7 +613,8 @@ def _on_turns(sign: str, left: Any, right: Any) -> Any:
     raise QupropError(f"{sign} is not defined for these values of type angle; declare floats")
 
 
-def _times(a: Any, b: Any) -> Any:
+def times(a: Any, b: Any) -> Any:
+    """a b, of numbers and of polynomials, which are multiplied out up to a bound."""
     both = isinstance(a, Angle) and isinstance(b, Angle)
     if both and (a.degree + b.degree > _MAX_DEGREE or len(a.terms) * len(b.terms) > _MAX_TERMS):
         raise QupropError(
@@ -625,7 +632,8 @@ def _divide(a: Any, b: Any) -> Any:
     return a / b
 
 
-def _power(a: Any, b: Any) -> Any:
+def power(a: Any, b: Any) -> Any:
+    """a to the power b, likewise; two whole numbers give one."""
     if isinstance(b, Angle):
         if not b.is_constant:
             raise QupropError(f"angles are polynomials of the inputs, and a power {b} is none; make it an input")
@@ -637,7 +645,7 @@ def _power(a: Any, b: Any) -> Any:
             raise QupropError(f"angles are polynomials of degree {_MAX_DEGREE} at most, got the power {b}")
         result: Any = Angle(1.0)
         for _ in range(int(b)):
-            result = _times(result, a)
+            result = times(result, a)
         return result
     if isinstance(a, int) and isinstance(b, int):
         if b < 0:
