@@ -143,8 +143,8 @@ class _Reader:
             size, index = (1, 0) if vector is None else (len(vector), parameter.index)
             if index >= size:
                 raise QupropError(
-                    f"the circuit uses {parameter.name}, but its vector was resized to {size} "
-                    f"entr{'y' if size == 1 else 'ies'} since; make {full} long enough again: {full}.resize({index + 1})"
+                    f"the circuit uses {parameter.name}, beyond the {size} entries that its vector was resized to; "
+                    f"make it long enough again: {full}.resize({index + 1})"
                 )
             mark = full if vector is None else f"{full}[]"
             if owners.setdefault(name, mark) != mark or sizes.setdefault(name, size) != size:
@@ -216,7 +216,7 @@ class _Reader:
             self._known_flow(op, qubits, clbits, depth)
             return
         ours = _GATES.get(kind)
-        if ours is not None and op.num_qubits == GATES[ours].n_qubits and _closed(op):
+        if ours is not None and _closed(op):
             self._use(qubits)
             self.out.gate(ours, *map(self.angle, op.params), *qubits)
         elif kind is Reset:
@@ -241,7 +241,7 @@ class _Reader:
         if isinstance(op, BoxOp):
             self._expand(op.blocks[0], qubits, clbits, depth)
             return
-        numbers, variable, body = op.params if isinstance(op, ForLoopOp) else (None, None, None)
+        numbers, variable, body = op.params if isinstance(op, ForLoopOp) else (None, None, op)
         if not isinstance(numbers, range | tuple | list) or not isinstance(variable, Parameter | None):
             self.refuse("control flow at run time cannot be read as a circuit; write the gates out")
         for number in numbers:

@@ -138,9 +138,8 @@ def _principal_power(gate: Exact, k: float) -> Exact | None:
     phase, turn = (low + high) / 2, (high - low) / 2
     x, y, z = math.sin(turn) * axis
     between, across = math.atan2(z, math.cos(turn)), math.atan2(-x, y)  # (a + c) / 2 and (a - c) / 2
-    turns = zip(
-        "ZYZ", (between - across, 2 * math.atan2(math.hypot(x, y), math.hypot(math.cos(turn), z)), between + across)
-    )
+    tilt = 2 * math.atan2(math.hypot(x, y), math.hypot(math.cos(turn), z))
+    turns = (("Z", between - across), ("Y", tilt), ("Z", between + across))
     return Exact(as_angle(phase), tuple((_string(c, (qubit,)), as_angle(a)) for c, a in turns))
 
 

@@ -43,9 +43,7 @@ class Names:
     def _hardware_qubit(self, node: Any, name: str) -> Qubits:
         """$k is qubit k."""
         if self.n_qubits and not self.hardware:
-            self.refuse(
-                node, f"{name} is a hardware qubit, in a program that declares its own; use one kind or the other"
-            )
+            self.refuse(node, f"{name} is a hardware qubit, and the program declares its own; use one kind")
         index = int(name[1:]) if len(name) < 12 else MAX_REGISTER
         if index >= MAX_REGISTER:
             self.refuse(node, f"hardware qubits are $0 to ${MAX_REGISTER - 1} here, got {name}")
@@ -56,9 +54,7 @@ class Names:
         value = self._find(node, name)
         if isinstance(value, Variable):
             if self.inside_gate and not value.constant:
-                self.refuse(
-                    node, f"inside a gate only constants and the gate's own angles are known; make {name} const"
-                )
+                self.refuse(node, f"inside a gate only its own angles and constants are known; make {name} const")
             value = value.value
             if value is None:
                 self.refuse(node, f"{name} has no value yet; give it one where it is declared")

@@ -80,7 +80,7 @@ def parse(text: Any) -> tuple[Parsed, Source]:
         def syntaxError(self, recognizer: Any, symbol: Any, line: int, column: int, msg: str, e: Any) -> None:
             raise QupropError(f"line {line}, column {column + 1}: {_in_words(msg)}")
 
-    class Lexer(qasm3Lexer):  # type: ignore[misc]
+    class Lexer(qasm3Lexer):
         """The reference lexer, which turns to version 2 when the program says so."""
 
         version = 3

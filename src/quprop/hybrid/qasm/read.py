@@ -100,9 +100,7 @@ class Reader(Names):
             )
         defined = next((name for name in self.gates if name in STANDARD), None)
         if defined is not None and self.version == 3:
-            self.refuse(
-                node, f"the gate {defined} of this file is defined already; include the file before, or rename it"
-            )
+            self.refuse(node, f"the gate {defined} of this file is defined already; include the file before it")
         self.standard = True
 
     def _QubitDeclaration(self, node: Any) -> None:
@@ -282,7 +280,7 @@ class Reader(Names):
             if size != len(qubits.indices):
                 self.refuse(
                     node,
-                    f"{_some(len(qubits.indices), 'qubit')} are measured into {_some(size, 'bit')}; make them equal",
+                    f"{_some(len(qubits.indices), 'qubit')} go into {_some(size, 'bit')}; make them equal",
                 )
             variable.value = bits
         for qubit in qubits.indices:

@@ -283,9 +283,7 @@ class Calculator:
         if sign in _COMPARISONS:
             return _COMPARISONS[sign](left, right)
         if sign not in _ARITHMETIC:
-            self.source.refuse(
-                node, f"{sign} takes whole numbers, got {left} and {right}; see mod(a, b) for a remainder"
-            )
+            self.source.refuse(node, f"{sign} takes whole numbers, got {left} and {right}; mod(a, b) takes all")
         return self._checked(node, _ARITHMETIC[sign], float(left), float(right))
 
     def _on_wholes(self, sign: str, left: int, right: int) -> int | bool:
@@ -431,9 +429,7 @@ class Calculator:
         if isinstance(value, list):
             self.source.refuse(node, "an array has no place here; index it")
         if kind not in _CONVERSIONS:
-            self.source.refuse(
-                node, f"{_words(kind.removesuffix('Type'))} variables are not read; use float, int or bit"
-            )
+            self.source.refuse(node, f"{_words(kind.removesuffix('Type'))} variables are not read; use float or int")
         if isinstance(value, Angle):
             narrow = self.width(node, type_) if kind == "AngleType" else None
             if kind not in ("FloatType", "AngleType") or narrow is not None:
