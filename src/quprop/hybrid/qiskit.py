@@ -11,6 +11,7 @@ Qubit k is qubit k on both sides, and bit k of a state's index. Only texts diffe
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,21 +23,45 @@ from quprop.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest
 from quprop.gates import GATES
+from quprop.hybrid.qasm.values import power, times
 from quprop.input_state import InputState
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 
 try:
     from qiskit import QuantumCircuit, qpy
-    from qiskit.circuit import ControlFlowOp, Parameter, ParameterExpression, ParameterVector
-    from qiskit.circuit.library import PauliEvolutionGate
+    from qiskit.circuit import (
+        Barrier,
+        BoxOp,
+        ControlFlowOp,
+        Delay,
+        ForLoopOp,
+        Measure,
+        Parameter,
+        ParameterExpression,
+        ParameterVector,
+        Reset,
+    )
+    from qiskit.circuit.library import (
+        GlobalPhaseGate,
+        IGate,
+        PauliEvolutionGate,
+        PauliGate,
+        StatePreparation,
+        get_standard_gate_name_mapping,
+    )
     from qiskit.circuit.parametervector import ParameterVectorElement
+    from qiskit.exceptions import QiskitError
     from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp
 except ImportError:
     raise QupropError("Qiskit 2 is not installed: pip install 'quprop[qiskit]'") from None
 
 _RENAMED = {"u1": "p", "u3": "u", "cu1": "cp"}
-_LEFT_OUT = frozenset({"id", "barrier", "delay", "global_phase"})
+_STANDARD = get_standard_gate_name_mapping()
+# Instructions are known by their class: anybody may give any name to a gate of their own.
+_GATES = {_STANDARD[name].base_class: _RENAMED.get(name, name) for name in (*GATES, *_RENAMED)}
+_LEFT_OUT = frozenset({IGate, Barrier, Delay, GlobalPhaseGate})
+_MAX_UNROLLED = 1_000_000  # instructions that loops come to
 _MAX_DEPTH = 60  # definitions within definitions
 _REAL = 1e-10  # coefficients whose imaginary part is a smaller fraction than this are real up to rounding
 
@@ -60,10 +85,12 @@ def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = ()) -> A
     inputs: the names (or Parameters, or ParameterVectors) that are data, x instead of theta.
     Angles must be polynomials of the parameters, and are kept exactly.
 
-    Gates outside `GATES` are taken apart by their Qiskit definitions. Barriers, delays, global phases and measurements
-    at the end are left out. Anything measured or reset in the middle, control flow, and angles that are no polynomials
+    Gates are known by their class, whatever their name; those outside `GATES` are taken apart by their Qiskit
+    definitions, loops over numbers and boxes by their bodies. Barriers, delays, global phases and measurements at the
+    end are left out. Anything measured or reset in the middle, other control flow, and angles that are no polynomials
     raise a `QupropError` that names the instruction.
-    observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those.
+    observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those. Dense texts are read
+        as Qiskit writes them, one letter for each qubit with qubit 0 on the right: "IZ" is Z on qubit 0, as "Z0" is.
     """
     imported = read_qiskit(circuit, inputs)
     if observables is None:
@@ -97,6 +124,7 @@ class _Reader:
         self.measured: set[int] = set()
         self.touched: set[int] = set()
         self.known: dict[Any, Angle] = {}  # expressions met before
+        self.unrolled = 0
         self.variables, self.columns = self._lay_out(source, inputs)
 
     def refuse(self, sentence: str) -> NoReturn:
@@ -113,6 +141,11 @@ class _Reader:
             full = parameter.name if vector is None else vector.name
             name = _identifier(full)
             size, index = (1, 0) if vector is None else (len(vector), parameter.index)
+            if index >= size:
+                raise QupropError(
+                    f"the circuit uses {parameter.name}, beyond the {size} entries that its vector was resized to; "
+                    f"make it long enough again: {full}.resize({index + 1})"
+                )
             mark = full if vector is None else f"{full}[]"
             if owners.setdefault(name, mark) != mark or sizes.setdefault(name, size) != size:
                 raise QupropError(f"two parameters of the circuit would both be called {name!r} here; rename one")
@@ -158,21 +191,11 @@ class _Reader:
                 return total
         except (RuntimeError, ZeroDivisionError, TypeError, ValueError):  # gradients that Qiskit does not know
             pass
-        import sympy  # one of Qiskit's own requirements
-
-        symbols = {str(s): s for s in value.sympify().free_symbols}
         by_name = {p.name: self.variables[p] for p in parameters}
         try:
-            names = list(symbols)
-            polynomial = sympy.Poly(value.sympify(), *(symbols[name] for name in names))
-            total = Angle()
-            for exponents, coefficient in polynomial.terms():
-                product = Angle(float(coefficient))
-                for name, exponent in zip(names, exponents, strict=True):
-                    product = product * by_name[name] ** int(exponent)
-                total = total + product
-            return total
-        except (sympy.PolynomialError, TypeError, KeyError, ValueError):
+            total = _of_sympy(value.sympify(), by_name)
+            return total if isinstance(total, Angle) else Angle(total)
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError):  # sympify itself fails on some
             self.refuse(
                 f"its angle {value} is no polynomial of the parameters; make the non-linear part a parameter of its own"
             )
@@ -180,38 +203,64 @@ class _Reader:
     # Instructions ----------------------------------------------------------------------------------------------------
 
     def add(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
-        name = op.name
-        if name in _LEFT_OUT:
+        kind = getattr(op, "base_class", type(op))
+        if kind in _LEFT_OUT:
             return
-        if name == "measure":
+        if kind is Measure:
             self.measured.update(qubits)
             self.bits[clbits[0]] = qubits[0]
             return
-        if isinstance(op, ControlFlowOp) or clbits:
-            self.refuse("control flow and classical bits cannot be read as a circuit; write the gates out")
+        if depth > _MAX_DEPTH:
+            self.refuse(f"its definition is nested more than {_MAX_DEPTH} deep; decompose it before")
+        if isinstance(op, ControlFlowOp):
+            self._known_flow(op, qubits, clbits, depth)
+            return
+        ours = _GATES.get(kind)
+        if ours is not None and _closed(op):
+            self._use(qubits)
+            self.out.gate(ours, *map(self.angle, op.params), *qubits)
+        elif kind is Reset:
+            self._use(qubits, fresh=True)
+        elif not self._special(kind, op, qubits):
+            self._define(op, qubits, clbits, depth)
+
+    def _use(self, qubits: tuple[int, ...], fresh: bool = False) -> None:
         late = [q for q in qubits if q in self.measured]
         if late:
             self.refuse(
                 f"qubit {late[0]} was measured before, and measurements in the middle of a circuit cannot be read; "
                 "move them to the end"
             )
-        if name == "reset":
-            if qubits[0] in self.touched:
-                self.refuse(f"qubit {qubits[0]} has been used, and reset cannot be read; use another qubit instead")
-            return
-        if depth > _MAX_DEPTH:
-            self.refuse(f"its definition is nested more than {_MAX_DEPTH} deep; decompose it before")
-        ours = _RENAMED.get(name, name)
-        library = str(getattr(op, "base_class", type(op)).__module__).startswith("qiskit.circuit.library")
-        if ours in GATES and library:
-            self.out.gate(ours, *map(self.angle, op.params), *qubits)
-        elif not (library and self._special(op, qubits)):
-            self._define(op, qubits, depth)
-        self.touched.update(qubits)
+        if not fresh:
+            self.touched.update(qubits)
+        elif self.touched.intersection(qubits):
+            self.refuse(f"qubit {qubits[0]} has been used, and reset cannot be read; use another qubit instead")
 
-    def _special(self, op: Any, qubits: tuple[int, ...]) -> bool:
+    def _known_flow(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+        """Control flow that does not depend on measurements: boxes, and loops over numbers."""
+        if isinstance(op, BoxOp):
+            self._expand(op.blocks[0], qubits, clbits, depth)
+            return
+        numbers, variable, body = op.params if isinstance(op, ForLoopOp) else (None, None, op)
+        if not isinstance(numbers, range | tuple | list) or not isinstance(variable, Parameter | None):
+            self.refuse("control flow at run time cannot be read as a circuit; write the gates out")
+        for number in numbers:
+            self.unrolled += 1 + len(body.data)
+            if self.unrolled > _MAX_UNROLLED:
+                self.refuse(f"loops come to more than {_MAX_UNROLLED:,} instructions; write a smaller circuit")
+            bound = body.assign_parameters({variable: number}) if variable in body.parameters else body
+            self._expand(bound, qubits, clbits, depth)
+
+    def _expand(self, body: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+        where = dict(zip(body.qubits, qubits, strict=True))
+        bits = dict(zip(body.clbits, clbits, strict=True))
+        for item in body.data:
+            inner = tuple(where[q] for q in item.qubits), tuple(bits[c] for c in item.clbits)
+            self.add(item.operation, *inner, depth + 1)
+
+    def _special(self, kind: type, op: Any, qubits: tuple[int, ...]) -> bool:
         """Whether it is an instruction that has a better form here than its definition."""
-        if isinstance(op, PauliEvolutionGate):
+        if kind is PauliEvolutionGate:
             operator = op.operator
             if not isinstance(operator, SparsePauliOp | SparseObservable | Pauli):
                 return False
@@ -221,6 +270,7 @@ class _Reader:
                 self.refuse(str(error))
             if total.commuting() is not None:
                 return False  # a product formula: its definition
+            self._use(qubits)
             angle = 2 * self.angle(op.time)
             if len(total) == 1:
                 ((string, coefficient),) = total.items()
@@ -228,15 +278,17 @@ class _Reader:
             else:
                 self.out.exp(total, angle)
             return True
-        if op.name == "pauli":
+        if kind is PauliGate:
+            self._use(qubits)
             for qubit, letter in zip(qubits, reversed(op.params[0]), strict=True):
                 if letter != "I":
                     self.out.gate(letter.lower(), qubit)
             return True
-        amplitudes = op.params
-        if op.name == "state_preparation" and not self.touched and len(qubits) == self.out.n_qubits:
+        if kind is StatePreparation and not self.touched and len(qubits) == self.out.n_qubits:
+            amplitudes = op.params
             if len(amplitudes) != 1 << len(qubits) or any(isinstance(a, str) for a in amplitudes):
                 return False
+            self._use(qubits)
             vector = np.zeros(len(amplitudes), complex)
             index = np.arange(len(amplitudes))
             place = sum((index >> k & 1) << q for k, q in enumerate(qubits))
@@ -245,15 +297,17 @@ class _Reader:
             return True
         return False
 
-    def _define(self, op: Any, qubits: tuple[int, ...], depth: int) -> None:
-        definition = getattr(op, "definition", None)
-        if definition is None and hasattr(op, "num_clbits") and op.num_clbits == 0:
+    def _define(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+        try:
+            definition = getattr(op, "definition", None)
+        except (QiskitError, TypeError, ValueError) as error:
+            reason = getattr(error, "message", str(error))
+            self.refuse(f"Qiskit does not take it apart ({reason}); bind its parameters, or write it by other gates")
+        if definition is None and not clbits and hasattr(op, "num_clbits"):
             definition = _synthesised(op)
         if definition is None:
             self.refuse("it has no definition by gates, so it cannot be read; decompose it before, or define it")
-        where = {bit: qubits[k] for k, bit in enumerate(definition.qubits)}
-        for item in definition.data:
-            self.add(item.operation, tuple(where[q] for q in item.qubits), tuple(item.clbits), depth + 1)
+        self._expand(definition, qubits, clbits, depth)
 
 
 def to_qiskit(circuit: Circuit) -> Any:
@@ -364,7 +418,25 @@ def _observable(given: Any, n: int) -> Any:
         if given.num_qubits > n:
             raise QupropError(f"an observable has {given.num_qubits} qubits, but the circuit {n}; make them equal")
         return from_sparse_pauli_op(given)
+    if isinstance(given, str):
+        return _turned_labels(given, n)
+    if isinstance(given, Mapping):
+        return {_turned_labels(key, n) if isinstance(key, str) else key: c for key, c in given.items()}
     return given
+
+
+def _turned_labels(text: str, n: int) -> str:
+    """The text with its dense labels in quprop's order, qubit 0 on the left."""
+
+    def turned(label: re.Match[str]) -> str:
+        if len(label[0]) != n:
+            raise QupropError(
+                f"a dense label has one letter for each of the circuit's {n} qubits, qubit 0 on the right, got "
+                f"{label[0]!r}; name the qubits, such as 'Z0 X1'"
+            )
+        return label[0][::-1]
+
+    return re.sub(r"(?<![A-Za-z0-9_])[IXYZ]{2,}(?![A-Za-z0-9_])", turned, text)
 
 
 def _real_sum(operator: Any, places: Sequence[int] | None = None) -> PauliSum:
@@ -428,6 +500,28 @@ def _synthesised(op: Any) -> Any:
     except QiskitError:
         return None
     return None if any(item.operation.name == op.name for item in made.data) else made
+
+
+def _of_sympy(expression: Any, by_name: Mapping[str, Angle]) -> Any:
+    """A number, or the polynomial that an expression is; ValueError and its kind where it is none."""
+    if expression.is_number:
+        return float(expression)
+    if expression.is_Symbol:
+        return by_name[str(expression)]
+    parts = [_of_sympy(part, by_name) for part in expression.args]
+    if expression.is_Add:
+        return sum(parts)
+    if expression.is_Mul:
+        return functools.reduce(times, parts)
+    if expression.is_Pow:
+        return power(*parts)
+    raise ValueError
+
+
+def _closed(op: Any) -> bool:
+    """Whether a controlled gate acts where all its controls are 1, as those without a mark do."""
+    controls = getattr(op, "num_ctrl_qubits", 0)
+    return getattr(op, "ctrl_state", (1 << controls) - 1) == (1 << controls) - 1
 
 
 def _identifier(name: str) -> str:

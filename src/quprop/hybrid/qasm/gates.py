@@ -14,6 +14,8 @@ import math
 from itertools import combinations
 from typing import NamedTuple
 
+import numpy as np
+
 from quprop.angle import Angle, as_angle
 from quprop.gates import GATES, Clifford
 from quprop.pauli import PauliString
@@ -28,6 +30,13 @@ class Exact(NamedTuple):
     turns: tuple[tuple[PauliString, Angle], ...]
 
 
+_ROUNDING = 1e-12  # eigenphases this near to -pi, in half turns, are pi
+_PAULI = {
+    "I": np.eye(2),
+    "X": np.array([[0, 1], [1, 0]]),
+    "Y": np.array([[0, -1j], [1j, 0]]),
+    "Z": np.array([[1, 0], [0, -1]]),
+}
 _MAX_STRINGS = 1000  # of one gate that is looked at for commuting
 
 # stim's gates as (phase, ((letters on the local qubits, angle), ...)).
@@ -95,9 +104,11 @@ def inverse(gate: Exact) -> Exact:
 def scaled(gate: Exact, k: float) -> Exact | None:
     """The k-th power by scaling, None where the turns do not commute.
 
-    With k no integer this is the principal power, so all eigenphases must be known to lie within (-pi, pi]: None
-    where they are not.
+    With k no integer this is the principal power, of eigenphases within (-pi, pi]: found for constant gates on one
+    qubit, and by scaling where the eigenphases are known to lie there; None elsewhere.
     """
+    if k != int(k) and (single := _principal_power(gate, k)) is not None:
+        return single
     strings = {p for p, _ in gate.turns}
     if len(strings) > _MAX_STRINGS or any(not p.commutes(q) for p, q in combinations(strings, 2)):
         return None
@@ -106,6 +117,30 @@ def scaled(gate: Exact, k: float) -> Exact | None:
         if not all(a.is_constant for a in sizes) or sum(abs(a.constant) for a in sizes) > _PI * (1 + 1e-12):
             return None
     return Exact(gate.phase * k, tuple((p, a * k) for p, a in gate.turns))
+
+
+def _principal_power(gate: Exact, k: float) -> Exact | None:
+    """U^k = e^{i phase} RZ(a) RY(b) RZ(c), for a constant U on one qubit."""
+    qubits = {q for p, _ in gate.turns for q in p.qubits}
+    if len(qubits) != 1 or not all(a.is_constant for a in (gate.phase, *(a for _, a in gate.turns))):
+        return None
+    (qubit,) = qubits
+    u = np.exp(1j * gate.phase.constant) * np.eye(2)
+    for string, angle in gate.turns:
+        letter = string.dense(qubit + 1)[-1]
+        u = (np.cos(angle.constant / 2) * np.eye(2) - 1j * np.sin(angle.constant / 2) * _PAULI[letter]) @ u
+    half = np.angle(np.linalg.det(u)) / 2  # U = e^{i half} (cos - i sin n.P), so its eigenphases are half -+ turn
+    axis = np.array([-np.trace(u @ p).imag / 2 for p in (np.exp(-1j * half) * _PAULI[c] for c in "XYZ")])
+    size = float(np.linalg.norm(axis))
+    turn = math.atan2(size, (np.trace(u) * np.exp(-1j * half)).real / 2)
+    axis = axis / size if size > _ROUNDING else np.array([0.0, 0.0, 1.0])
+    low, high = (k * _PI * (1 - (1 - e / _PI + _ROUNDING) % 2 + _ROUNDING) for e in (half - turn, half + turn))
+    phase, turn = (low + high) / 2, (high - low) / 2
+    x, y, z = math.sin(turn) * axis
+    between, across = math.atan2(z, math.cos(turn)), math.atan2(-x, y)  # (a + c) / 2 and (a - c) / 2
+    tilt = 2 * math.atan2(math.hypot(x, y), math.hypot(math.cos(turn), z))
+    turns = (("Z", between - across), ("Y", tilt), ("Z", between + across))
+    return Exact(as_angle(phase), tuple((_string(c, (qubit,)), as_angle(a)) for c, a in turns))
 
 
 def _string(letters: str, qubits: tuple[int, ...]) -> PauliString:

@@ -19,6 +19,10 @@ gate cu3(t, f, l) c, a { p((f + l) / 2) c; ctrl @ u3(t, f, l) c, a; }
 gate cu(t, f, l, g) c, a { p(g + (f + l) / 2) c; ctrl @ u3(t, f, l) c, a; }
 gate cswap c, a, b { ctrl @ swap c, a, b; }
 gate c3x a, b, c, d { ctrl(3) @ x a, b, c, d; } gate c4x a, b, c, d, e { ctrl(4) @ x a, b, c, d, e; }
+gate rc3x a, b, c, d {
+  h d; t d; cx c, d; tdg d; h d; cx a, d; t d; cx b, d; tdg d; cx a, d; t d; cx b, d; tdg d;
+  h d; t d; cx c, d; tdg d; h d;
+}
 gate c3sqrtx a, b, c, d { ctrl(3) @ sx a, b, c, d; }
 gate rccx a, b, c { h c; t c; cx b, c; tdg c; cx a, c; t c; cx b, c; tdg c; h c; }
 """

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from quprop.errors import nearest
 from quprop.hybrid.qasm.parse import Source
-from quprop.hybrid.qasm.values import CONSTANTS, Bits, Calculator
+from quprop.hybrid.qasm.values import CONSTANTS, MAX_REGISTER, Bits, Calculator, Variable
 
 
 class Qubits(NamedTuple):
@@ -16,12 +16,16 @@ class Qubits(NamedTuple):
 
 
 class Names:
-    """The scopes of a program, the outermost first; each holds numbers, `Qubits`, `Bits`, or None before a value."""
+    """The scopes of a program, the outermost first; each holds numbers, inputs, `Qubits` and `Variable`s."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.scopes: list[dict[str, Any]] = [dict(CONSTANTS)]
-        self.calculate = Calculator(source, self._value_of)
+    def __init__(self, source: Source, version: int) -> None:
+        self.source, self.version = source, version
+        self.constants = CONSTANTS[version]
+        self.scopes: list[dict[str, Any]] = [dict(self.constants)]
+        self.calculate = Calculator(source, version, self._value_of)
+        self.n_qubits = 0
+        self.hardware = False  # whether qubits are $0, $1, ...
+        self.inside_gate = False
 
     def refuse(self, node: Any, sentence: str) -> NoReturn:
         self.source.refuse(node, sentence)
@@ -31,13 +35,29 @@ class Names:
             if name in scope:
                 return scope[name]
         if name.startswith("$"):
-            self.refuse(node, f"hardware qubits such as {name} are not read; declare qubit[n] q; and use q[...]")
-        known = {key for scope in self.scopes for key in scope if key not in CONSTANTS}
+            return self._hardware_qubit(node, name)
+        known = {key for scope in self.scopes for key in scope if key not in self.constants}
         hint = nearest(name, known) if known else "declare it first"
         self.refuse(node, f"the name {name!r} is declared nowhere; {hint}")
 
+    def _hardware_qubit(self, node: Any, name: str) -> Qubits:
+        """$k is qubit k."""
+        if self.n_qubits and not self.hardware:
+            self.refuse(node, f"{name} is a hardware qubit, and the program declares its own; use one kind")
+        index = int(name[1:]) if len(name) < 12 else MAX_REGISTER
+        if index >= MAX_REGISTER:
+            self.refuse(node, f"hardware qubits are $0 to ${MAX_REGISTER - 1} here, got {name}")
+        self.hardware, self.n_qubits = True, max(self.n_qubits, index + 1)
+        return Qubits((index,), True)
+
     def _value_of(self, node: Any, name: str) -> Any:
         value = self._find(node, name)
+        if isinstance(value, Variable):
+            if self.inside_gate and not value.constant:
+                self.refuse(node, f"inside a gate only its own angles and constants are known; make {name} const")
+            value = value.value
+            if value is None:
+                self.refuse(node, f"{name} has no value yet; give it one where it is declared")
         if isinstance(value, Bits):
             self.refuse(
                 node,
@@ -46,8 +66,6 @@ class Names:
             )
         if isinstance(value, Qubits):
             self.refuse(node, f"{name} is a qubit register, and a number belongs here; use an input or a constant")
-        if value is None:
-            self.refuse(node, f"{name} has no value yet; give it one where it is declared")
         return value
 
     def _register(self, node: Any, name: str) -> Qubits:
@@ -69,35 +87,5 @@ class Names:
     def _indexed(self, node: Any, qubits: Qubits, index: Any) -> Qubits:
         if qubits.scalar:
             self.refuse(node, "a single qubit has no index; leave [...] out")
-        size = len(qubits.indices)
-        chosen: list[int] = []
-        scalar = False
-        if type(index).__name__ == "DiscreteSet":
-            chosen = [self.calculate.whole(v, "an index") for v in index.values]
-        elif len(index) != 1:
-            self.refuse(node, f"a register has one index, got {len(index)}")
-        elif type(index[0]).__name__ == "RangeDefinition":
-            part = index[0]
-            step = 1 if part.step is None else self.calculate.whole(part.step, "a range's step")
-            if step == 0:
-                self.refuse(node, "a range's step must not be 0")
-            ends = [0, size - 1] if step > 0 else [size - 1, 0]
-            for k, end in enumerate((part.start, part.end)):
-                if end is not None:
-                    ends[k] = self.calculate.whole(end, "a range's end")
-                    self._within(node, ends[k], size)
-                    ends[k] %= size
-            chosen = list(range(ends[0], ends[1] + (1 if step > 0 else -1), step))
-        else:
-            chosen, scalar = [self.calculate.whole(index[0], "an index")], True
-        for k in chosen:
-            self._within(node, k, size)
-        if not chosen:
-            self.refuse(node, "this range holds no qubit; check its ends")
+        chosen, scalar = self.calculate.select(node, index, len(qubits.indices), "qubits")
         return Qubits(tuple(qubits.indices[k] for k in chosen), scalar)
-
-    def _within(self, node: Any, index: int, size: int) -> None:
-        if not -size <= index < size:
-            self.refuse(
-                node, f"index {index} is beyond the register, which has qubits 0 to {size - 1}; use one of them"
-            )

@@ -1,7 +1,8 @@
 """OpenQASM text -> syntax tree, by the language's own reference parser (`openqasm3`, extra ``qasm``).
 
-OpenQASM 2 is read by the same grammar: what version 2 writes is also legal in version 3, but for `^`, which is its
-power. Every mistake becomes one sentence with line and column, both counted from 1.
+OpenQASM 2 is read by the same grammar, with its own words: those that only version 3 reserves are names in it, `^` is
+its power, and `opaque g q;` is read as the gate g without a body, called opaque. Every mistake becomes one sentence
+with line and column, both counted from 1.
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ _MAX_CHARACTERS = 50_000_000
 _PIP = "reading OpenQASM needs its reference parser, which is not installed: pip install 'quprop[qasm]'"
 
 
+_WORDS_OF_2 = frozenset(
+    re.findall(r"\w+", "OPENQASM include qreg creg gate opaque if measure reset barrier")  # of its grammar's statements
+)
+
+
 class Parsed(NamedTuple):
     statements: list[Any]
     version: int  # 2 or 3
+    opaque: frozenset[str] = frozenset()  # gates of version 2 that are declared only
 
 
 class Source:
@@ -73,9 +80,40 @@ def parse(text: Any) -> tuple[Parsed, Source]:
         def syntaxError(self, recognizer: Any, symbol: Any, line: int, column: int, msg: str, e: Any) -> None:
             raise QupropError(f"line {line}, column {column + 1}: {_in_words(msg)}")
 
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    class Lexer(qasm3Lexer):
+        """The reference lexer, which turns to version 2 when the program says so."""
+
+        version = 3
+        opaque: frozenset[str] = frozenset()
+        waiting: Any = None  # a token to give next
+        declaring: str | None = None  # between opaque and its ;, the gate's name
+
+        def mode(self, mode: int) -> None:
+            if self.version == 3 or mode in (self.DEFAULT_MODE, self.ARBITRARY_STRING):  # that of includes
+                super().mode(mode)
+
+        def nextToken(self) -> Any:
+            token, self.waiting = self.waiting or super().nextToken(), None
+            if token.type == self.VersionSpecifier:
+                self.version = _version(token)
+            if self.version == 3 or token.type in (self.StringLiteral, self.VersionSpecifier):
+                return token
+            if token.type == self.CARET:
+                token.type, token.text = self.DOUBLE_ASTERISK, "**"
+            elif token.text == "opaque":
+                token.type, self.declaring = self.GATE, ""
+            elif token.type == self.SEMICOLON and self.declaring is not None:
+                self.opaque |= {self.declaring}
+                self.waiting = token.clone()
+                token.type, self.waiting.type, self.declaring = self.LBRACE, self.RBRACE, None
+            elif token.text.isidentifier() and token.text not in _WORDS_OF_2:
+                token.type = self.Identifier
+                self.declaring = self.declaring if self.declaring != "" else token.text
+            return token
+
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     source = Source(text)
-    lexer = qasm3Lexer(InputStream(text))
+    lexer = Lexer(InputStream(text))
     lexer.removeErrorListeners()
     lexer.addErrorListener(Listener())
     stream = CommonTokenStream(lexer)
@@ -85,11 +123,6 @@ def parse(text: Any) -> tuple[Parsed, Source]:
         if isinstance(error, QupropError):
             raise
         raise QupropError(f"line {lexer.line}, column {lexer.column + 1}: this cannot be read as OpenQASM") from None
-    version = _version(stream.tokens, qasm3Lexer)
-    if version == 2:
-        for token in stream.tokens:
-            if token.type == qasm3Lexer.CARET:
-                token.type, token.text = qasm3Lexer.DOUBLE_ASTERISK, "**"
     _check_depth(stream.tokens)
     parser = qasm3Parser(stream)
     parser.removeErrorListeners()
@@ -114,19 +147,16 @@ def parse(text: Any) -> tuple[Parsed, Source]:
             f"line {token.line}, column {token.column + 1}: this cannot be read as OpenQASM ({type(error).__name__}); "
             "check the statements before it"
         ) from None
-    return Parsed(program.statements, version), source
+    return Parsed(program.statements, lexer.version, lexer.opaque), source
 
 
-def _version(tokens: list[Any], lexer: Any) -> int:
-    for token in tokens:
-        if token.type == lexer.VersionSpecifier:
-            if token.text in ("2", "2.0"):
-                return 2
-            if token.text.split(".")[0] != "3":
-                raise QupropError(
-                    f"line {token.line}, column {token.column + 1}: OpenQASM 2 and 3 are read, got version {token.text}"
-                )
-            return 3
+def _version(token: Any) -> int:
+    if token.text in ("2", "2.0"):
+        return 2
+    if token.text.split(".")[0] != "3":
+        raise QupropError(
+            f"line {token.line}, column {token.column + 1}: OpenQASM 2 and 3 are read, got version {token.text}"
+        )
     return 3
 
 

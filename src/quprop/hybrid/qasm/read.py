@@ -26,10 +26,10 @@ from quprop.hybrid.qasm.library import (
 )
 from quprop.hybrid.qasm.names import Names, Qubits
 from quprop.hybrid.qasm.parse import Parsed, Source
-from quprop.hybrid.qasm.values import CONSTANTS, Bits
+from quprop.hybrid.qasm.values import MAX_REGISTER, Bits, Variable, Whole
 from quprop.pauli import PauliString
 
-MAX_QUBITS = 1 << 16
+MAX_QUBITS = MAX_REGISTER  # of a program
 MAX_INPUTS = 1 << 18
 _MAX_DEPTH = 60  # gates that call gates
 
@@ -38,13 +38,15 @@ class Reader(Names):
     """One program. `operations` grows to (gate name, angles, qubits) or ("rotation", (angle,), Pauli string)."""
 
     def __init__(self, parsed: Parsed, source: Source, data: Sequence[str], max_gates: int) -> None:
-        self.statements, self.version = parsed
-        super().__init__(source)
+        self.statements, version, self.opaque = parsed
+        super().__init__(source, version)
         self.data, self.max_gates = set(data), max_gates
         self.gates: dict[str, Any] = {}
+        self.order: dict[str, int] = {}  # which of them was defined when, from 1
+        self.visible: int | None = None  # inside a gate: how many of the gates were defined before it
         self.paulis: dict[str, str] = {}  # those of them that are rotations about a Pauli string
         self.standard = False  # whether the standard gates have been included
-        self.n_qubits = self.steps = 0
+        self.steps = 0
         self.vectors: dict[str, tuple[int, int]] = {}
         self.n_inputs = 0
         self.touched: set[int] = set()
@@ -96,10 +98,15 @@ class Reader(Names):
                 node,
                 f"only stdgates.inc and qelib1.inc are included by name, got {node.filename!r}; paste the file's text",
             )
+        defined = next((name for name in self.gates if name in STANDARD), None)
+        if defined is not None and self.version == 3:
+            self.refuse(node, f"the gate {defined} of this file is defined already; include the file before it")
         self.standard = True
 
     def _QubitDeclaration(self, node: Any) -> None:
         size = 1 if node.size is None else self.calculate.whole(node.size, "a register's size")
+        if self.hardware:
+            self.refuse(node, "this program uses hardware qubits such as $0, so it cannot declare others; use one kind")
         if not 1 <= size <= MAX_QUBITS - self.n_qubits:
             self.refuse(
                 node, f"a register has 1 qubit or more and a program {MAX_QUBITS:,} at most, got size {size} here"
@@ -110,7 +117,7 @@ class Reader(Names):
     def _IODeclaration(self, node: Any) -> None:
         name, kind = node.identifier.name, type(node.type).__name__
         if node.io_identifier.name == "output":
-            self._declare(node, name, Bits(1, True))
+            self._declare(node, name, Variable(self._undefined(node), node.type, False))
             return
         base = node.type.base_type if kind == "ArrayType" else node.type
         if type(base).__name__ not in ("FloatType", "AngleType"):
@@ -135,29 +142,31 @@ class Reader(Names):
         return AngleVector(kind, name, size)
 
     def _ConstantDeclaration(self, node: Any) -> None:
-        self._declare(node, node.identifier.name, self._initial(node))
+        value = self.calculate.converted(node, self.calculate.value(node.init_expression), node.type)
+        self._declare(node, node.identifier.name, Variable(value, node.type, True))
 
     def _ClassicalDeclaration(self, node: Any) -> None:
-        name, kind = node.identifier.name, type(node.type).__name__
-        if kind == "BitType":
-            size = 1 if node.type.size is None else self.calculate.whole(node.type.size, "a register's size")
-            if type(node.init_expression).__name__ == "QuantumMeasurement":
-                self._measure(node, node.init_expression.qubit)
-            self._declare(node, name, Bits(size, node.type.size is None))
-            return
-        self._declare(node, name, None if node.init_expression is None else self._initial(node))
+        given = node.init_expression
+        if given is None or type(given).__name__ == "QuantumMeasurement":
+            variable = Variable(self._undefined(node), node.type, False)
+            if given is not None:
+                self._measure(node, given.qubit, variable, None)
+        else:
+            variable = Variable(
+                self.calculate.converted(node, self.calculate.value(given), node.type), node.type, False
+            )
+        self._declare(node, node.identifier.name, variable)
 
-    def _initial(self, node: Any) -> Any:
-        value, kind = self.calculate.value(node.init_expression), type(node.type).__name__
-        if kind in ("IntType", "UintType", "BoolType") and isinstance(value, float | Angle):
-            if isinstance(value, Angle) or value != int(value):
-                self.refuse(node, f"{node.identifier.name} is declared a whole number, got {value}; declare a float")
-            value = int(value)
-        return float(value) if kind in ("FloatType", "AngleType") and isinstance(value, int) else value
+    def _undefined(self, node: Any) -> Any:
+        """What a variable without a value holds."""
+        if type(node.type).__name__ != "BitType":
+            return None
+        size = self.calculate.width(node, node.type, MAX_REGISTER)
+        return Bits(size or 1, size is None)
 
     def _declare(self, node: Any, name: str, value: Any) -> None:
         if name in self.scopes[-1]:
-            what = "is a constant of the language" if name in CONSTANTS else "is declared twice"
+            what = "is a constant of the language" if name in self.constants else "is declared twice"
             self.refuse(node, f"the name {name!r} {what}; rename it")
         self.scopes[-1][name] = value
 
@@ -165,19 +174,18 @@ class Reader(Names):
         target = node.lvalue
         plain = type(target).__name__ == "Identifier"
         name = target.name if plain else target.name.name
-        scope = next((s for s in reversed(self.scopes) if name in s), None)
-        if scope is None or isinstance(scope[name], Qubits | Bits):
-            self.refuse(
-                node, f"{name} is no variable known while reading; circuits without classical feedback can be read"
-            )
-        value, sign = self.calculate.value(node.rvalue), node.op.name
+        variable = self._find(node, name)
+        if not isinstance(variable, Variable) or variable.constant:
+            self.refuse(node, f"{name} is no variable, so it cannot be assigned; declare one, such as float {name};")
+        if type(node.rvalue).__name__ == "QuantumMeasurement":
+            self._measure(node, node.rvalue.qubit, variable, None if plain else target.indices)
+            return
         if not plain:
-            self.refuse(node, "single entries of arrays cannot be assigned here; use variables")
+            self.refuse(node, "single entries of arrays and registers cannot be assigned here; use variables")
+        value, sign = self.calculate.value(node.rvalue), node.op.name
         if sign != "=":
-            if scope[name] is None:
-                self.refuse(node, f"{name} has no value yet; give it one where it is declared")
-            value = self.calculate.combine(node, sign[:-1], scope[name], value)
-        scope[name] = value
+            value = self.calculate.combine(node, sign[:-1], self._value_of(node, name), value)
+        variable.value = self.calculate.converted(node, value, variable.type)
 
     def _AliasStatement(self, node: Any) -> None:
         self._declare(node, node.target.name, Qubits(self._alias(node.value), False))
@@ -219,11 +227,14 @@ class Reader(Names):
             values = [self.calculate.value(v) for v in chosen.values]
         else:
             values = self.calculate.value(chosen)
+            if isinstance(values, Whole) and values.kind == "bit":
+                values = [bool(values >> k & 1) for k in range(values.width or 0)]
             if not isinstance(values, list):
-                self.refuse(node, "a loop runs over a range [a:b], a set {a, b} or an array")
+                self.refuse(node, "a loop runs over a range [a:b], a set {a, b}, an array or a bit register")
         for value in values:
             self._count(node)
-            self._block(node.block, **{node.identifier.name: value})
+            item = self.calculate.converted(node, value, node.type)
+            self._block(node.block, **{node.identifier.name: Variable(item, node.type, False)})
 
     def _BranchingStatement(self, node: Any) -> None:
         chosen = self.calculate.number(node.condition, "the condition of an if")
@@ -231,25 +242,55 @@ class Reader(Names):
 
     def _QuantumGateDefinition(self, node: Any) -> None:
         name = node.name.name
-        if name in self.gates or name == "U" or (self.standard and self.version == 3 and name in STANDARD):
+        if (
+            name in self.gates
+            or name == "U"
+            or (name == "CX" and self.version == 2)
+            or (self.standard and self.version == 3 and name in STANDARD)
+        ):
             self.refuse(node, f"the gate {name} is defined already; rename this one")
         known = recognised(name, self.source.text_of(node)) if self.standard else None
         if known in GATES:
             return  # the same gate, which needs no definition here
         if known is not None:
             self.paulis[name] = known
-        self.gates[name] = node
+        self.gates[name], self.order[name] = node, len(self.order) + 1
 
     def _QuantumMeasurementStatement(self, node: Any) -> None:
+        variable, indices = None, None
         if node.target is not None:
-            name = node.target.name if type(node.target).__name__ == "Identifier" else node.target.name.name
-            if not isinstance(self._find(node, name), Bits):
+            plain = type(node.target).__name__ == "Identifier"
+            name = node.target.name if plain else node.target.name.name
+            indices = None if plain else node.target.indices
+            variable = self._find(node, name)
+            if not isinstance(variable, Variable) or type(variable.type).__name__ != "BitType":
                 self.refuse(node, f"{name} is not a bit register; declare it, such as bit[2] {name};")
-        self._measure(node, node.measure.qubit)
+        self._measure(node, node.measure.qubit, variable, indices)
 
-    def _measure(self, node: Any, operand: Any) -> None:
-        for qubit in self._operand(operand).indices:
+    def _measure(self, node: Any, operand: Any, variable: Variable | None, indices: Any) -> None:
+        """Measure qubits into a bit variable, or into those of its bits that the indices mean."""
+        qubits = self._operand(operand)
+        if variable is not None:
+            bits = self._undefined(variable)
+            if not isinstance(bits, Bits) or variable.constant:
+                self.refuse(node, "a measurement gives bits; declare a bit[n] for them")
+            size = bits.size
+            for index in indices or ():
+                size = len(self.calculate.select(node, index, size, "bits")[0])
+            if size != len(qubits.indices):
+                self.refuse(
+                    node,
+                    f"{_some(len(qubits.indices), 'qubit')} go into {_some(size, 'bit')}; make them equal",
+                )
+            variable.value = bits
+        for qubit in qubits.indices:
             self.measured[qubit] = self.source.place(node)[0]
+
+    def _QuantumBarrier(self, node: Any) -> None:
+        for operand in node.qubits:
+            self._operand(operand)
+
+    _DelayInstruction = _QuantumBarrier
 
     def _QuantumReset(self, node: Any) -> None:
         for qubit in self._operand(node.qubits).indices:
@@ -308,7 +349,7 @@ class Reader(Names):
     ) -> None:
         """One gate on single qubits; None is gphase."""
         if modifiers:
-            plain = None if name is None or name in self.gates else self._simplified(name, angles, modifiers)
+            plain = None if name is None or self._defined(name) else self._simplified(name, angles, modifiers)
             if plain is None or GATES[plain[0]].n_qubits != len(qubits):
                 self._emit(node, self._modified(node, name, angles, qubits, modifiers, depth))
                 return
@@ -341,7 +382,7 @@ class Reader(Names):
         if definition is None:
             self.operations.append((BUILT_IN.get(name, name), angles, qubits))
             return
-        if name in self.paulis:
+        if name in self.paulis and self._defined(name):
             pauli = PauliString.parse(" ".join(f"{p}{q}" for p, q in zip(self.paulis[name], qubits, strict=True)))
             self.operations.append(("rotation", angles, pauli))
             return
@@ -356,9 +397,10 @@ class Reader(Names):
             return Exact(angles[0], ())
         definition = self._definition(node, name, angles, qubits)
         if definition is None:
-            # U has a real top left entry, as in the language's paper (arXiv:2104.14722), in Qiskit and Braket; this
-            # matters under controls only.
-            return exactly.exact(BUILT_IN.get(name, name), angles, qubits)
+            gate = exactly.exact(BUILT_IN.get(name, name), angles, qubits)
+            if name == "U":  # modifiers are of version 3, whose U has no real top left entry: it has period 2 pi
+                gate = gate._replace(phase=gate.phase + angles[0] / 2)
+            return gate
         phase = Angle()
         turns: list[tuple[PauliString, Angle]] = []
         for inner, inner_angles, inner_qubits in self._body(node, definition, angles, qubits, depth):
@@ -387,7 +429,14 @@ class Reader(Names):
                     steps.append((kind, control))
                 taken += count
             elif kind == "pow":
+                self.calculate.rounded = False
                 steps.append((kind, self.calculate.number(argument, "the exponent of pow")))
+                if self.calculate.rounded:
+                    self.refuse(
+                        modifier,
+                        "whole numbers divide without a remainder in OpenQASM 3, so this exponent is not the fraction "
+                        "that older standard files mean by it; write it as a float, such as pow(0.5)",
+                    )
             else:
                 steps.append((kind, None))
         gate = self._exact(node, name, angles, qubits[taken:], depth)
@@ -431,7 +480,9 @@ class Reader(Names):
             self.refuse(node, f"gates call gates more than {_MAX_DEPTH} deep here, or themselves; write them out")
         places = dict(zip((q.name for q in definition.qubits), qubits, strict=True))
         names = dict(zip((a.name for a in definition.arguments), angles, strict=True))
-        outer, self.scopes = self.scopes, [self.scopes[0], names]
+        outer = self.scopes, self.visible, self.inside_gate
+        inner_names = [self.scopes[0], names], self._number(definition), True
+        self.scopes, self.visible, self.inside_gate = inner_names
         try:
             for inner in definition.body:
                 self._count(node)
@@ -450,20 +501,24 @@ class Reader(Names):
                     found.append(places[operand.name])
                 if len(set(found)) < len(found):
                     self.refuse(inner, "a gate needs different qubits, and here one is named twice; name another")
-                self.scopes = [outer[0], names]
+                self.scopes, self.visible, self.inside_gate = inner_names
                 yield inner, tuple(self.calculate.angle(a) for a in given), tuple(found)
         finally:
-            self.scopes = outer
+            self.scopes, self.visible, self.inside_gate = outer
 
     def _definition(self, node: Any, name: str, angles: Any, qubits: tuple[int, ...]) -> Any:
         """The program's or the library's definition of a gate; None for one of `GATES` or U. Checks the call."""
-        definition = self.gates.get(name)
+        definition = self._defined(name)
         if definition is None:
             known = self.standard or name == "U" or (name == "CX" and self.version == 2)
             if known and name in LIBRARY_NAMES:
                 definition = library()[name]
+            elif name in self.gates and (not known or name not in GATES):
+                self.refuse(node, f"gates call gates defined before them, not {name}, nor themselves; move it up")
             elif not known or BUILT_IN.get(name, name) not in GATES:
                 self._unknown(node, name)
+        elif name in self.opaque and name != "delay":
+            self.refuse(node, f"{name} is opaque: the program does not say what it does; define it, gate {name} ...")
         if definition is None:
             n_angles, n_qubits, _ = GATES[BUILT_IN.get(name, name)]
         else:
@@ -476,6 +531,15 @@ class Reader(Names):
             )
         return definition
 
+    def _defined(self, name: str) -> Any:
+        """The program's definition of a gate, as it is known at this place."""
+        return self.gates.get(name) if self.visible is None or self.order.get(name, 0) < self.visible else None
+
+    def _number(self, definition: Any) -> int:
+        """How many of the program's gates a definition may call, plus 1; the library's calls none."""
+        name = definition.name.name
+        return self.order[name] if self.gates.get(name) is definition else 0
+
     def _unknown(self, node: Any, name: str) -> NoReturn:
         known = {*self.gates, *GATES, *LIBRARY_NAMES, *BUILT_IN}
         if name in known and not self.standard:
@@ -484,7 +548,7 @@ class Reader(Names):
         self.refuse(node, f"there is no gate {name!r}; {nearest(name, known)}")
 
 
-_IGNORED = frozenset({"QuantumBarrier", "DelayInstruction", "Pragma"})
+_IGNORED = frozenset({"Pragma"})
 _FEEDBACK = "control flow at run time cannot be read as a circuit; write the gates out"
 _REFUSED = {
     "WhileLoop": _FEEDBACK,
