@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from quprop.errors import nearest
@@ -18,11 +18,11 @@ class Qubits(NamedTuple):
 class Names:
     """The scopes of a program, the outermost first; each holds numbers, inputs, `Qubits` and `Variable`s."""
 
-    def __init__(self, source: Source, version: int) -> None:
+    def __init__(self, source: Source, version: int, count: Callable[[Any, int], None]) -> None:
         self.source, self.version = source, version
         self.constants = CONSTANTS[version]
         self.scopes: list[dict[str, Any]] = [dict(self.constants)]
-        self.calculate = Calculator(source, version, self._value_of)
+        self.calculate = Calculator(source, version, self._value_of, count)
         self.n_qubits = 0
         self.hardware = False  # whether qubits are $0, $1, ...
         self.inside_gate = False

@@ -39,11 +39,12 @@ class Reader(Names):
 
     def __init__(self, parsed: Parsed, source: Source, data: Sequence[str], max_gates: int) -> None:
         self.statements, version, self.opaque = parsed
-        super().__init__(source, version)
+        super().__init__(source, version, self._count)
         self.data, self.max_gates = set(data), max_gates
         self.gates: dict[str, Any] = {}
         self.order: dict[str, int] = {}  # which of them was defined when, from 1
         self.visible: int | None = None  # inside a gate: how many of the gates were defined before it
+        self.sizes: dict[str, int] = {}  # how many statements each of them comes to
         self.paulis: dict[str, str] = {}  # those of them that are rotations about a Pauli string
         self.standard = False  # whether the standard gates have been included
         self.steps = 0
@@ -192,7 +193,9 @@ class Reader(Names):
 
     def _alias(self, node: Any) -> Sequence[int]:
         if type(node).__name__ == "Concatenation":
-            return (*self._alias(node.lhs), *self._alias(node.rhs))
+            left, right = self._alias(node.lhs), self._alias(node.rhs)
+            self._count(node, len(left) + len(right))
+            return (*left, *right)
         if type(node).__name__ == "IndexExpression" and type(node.collection).__name__ == "Identifier":
             return self._indexed(node, self._register(node, node.collection.name), node.index).indices
         if type(node).__name__ != "Identifier":
@@ -254,6 +257,8 @@ class Reader(Names):
             return  # the same gate, which needs no definition here
         if known is not None:
             self.paulis[name] = known
+        inner = [_name(g) for g in node.body if type(g).__name__ == "QuantumGate"]
+        self.sizes[name] = len(node.body) + sum(self.sizes.get(g or "", 0) for g in inner)
         self.gates[name], self.order[name] = node, len(self.order) + 1
 
     def _QuantumMeasurementStatement(self, node: Any) -> None:
@@ -283,6 +288,7 @@ class Reader(Names):
                     f"{_some(len(qubits.indices), 'qubit')} go into {_some(size, 'bit')}; make them equal",
                 )
             variable.value = bits
+        self._count(node, len(qubits.indices))
         for qubit in qubits.indices:
             self.measured[qubit] = self.source.place(node)[0]
 
@@ -308,7 +314,9 @@ class Reader(Names):
         if node.duration is not None:
             self.refuse(node, "gates with a duration are not read; remove the [duration]")
         angles = tuple(self.calculate.angle(a) for a in node.arguments)
-        for qubits in self._broadcast(node):
+        rows = self._broadcast(node)
+        self._limit(node, len(rows) * self.sizes.get(node.name.name, 0))
+        for qubits in rows:
             self._apply(node, node.name.name, angles, qubits, node.modifiers, 0)
 
     def _QuantumPhase(self, node: Any) -> None:
@@ -440,6 +448,7 @@ class Reader(Names):
             else:
                 steps.append((kind, None))
         gate = self._exact(node, name, angles, qubits[taken:], depth)
+        self._limit(node, len(gate.turns) << taken)  # what its controls make of it
         for kind, value in reversed(steps):
             if kind == "inv":
                 gate = exactly.inverse(gate)

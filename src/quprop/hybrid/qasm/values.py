@@ -23,6 +23,7 @@ _MACHINE = 64  # bits of int, uint and angle that do not say
 _MAX_WIDTH = 1024  # bits of those that do
 _MAX_TERMS = 10_000  # of a polynomial, multiplied out
 _MAX_DEGREE = 32
+_TERMS_OF_A_STEP = 10  # of a polynomial: what working with them counts for
 MAX_REGISTER = 1 << 16  # bits or qubits of one register
 
 CONSTANTS: dict[int, dict[str, float]] = {
@@ -157,13 +158,19 @@ _TRIGONOMETRY = ("sin", "cos", "tan")
 
 
 class Calculator:
-    """Evaluates expressions of a version; `look_up(node, name)` finds a name's value.
+    """Evaluates expressions of a version; `look_up(node, name)` finds a name's value, `count(node, n)` counts work.
 
     rounded: set when a division of whole numbers left a remainder.
     """
 
-    def __init__(self, source: Source, version: int, look_up: Callable[[Any, str], Any]) -> None:
-        self.source, self.version, self._look_up = source, version, look_up
+    def __init__(
+        self,
+        source: Source,
+        version: int,
+        look_up: Callable[[Any, str], Any],
+        count: Callable[[Any, int], None],
+    ) -> None:
+        self.source, self.version, self._look_up, self._count = source, version, look_up, count
         self.rounded = False
 
     def value(self, node: Any) -> Any:
@@ -268,6 +275,7 @@ class Calculator:
                 self.source.refuse(
                     node, f"angles are polynomials of the inputs, made with + - * / **; {sign} of {symbolic[0]} is none"
                 )
+            self._count(node, sum(len(v.terms) for v in symbolic) // _TERMS_OF_A_STEP)
             return self._checked(node, _ARITHMETIC[sign], *map(_plain, (left, right)))
         if sign in ("&&", "||"):
             both = [v.bits != 0 if isinstance(v, FixedAngle) else bool(v) for v in (left, right)]
@@ -399,6 +407,7 @@ class Calculator:
                     within(ends[k])
                     ends[k] %= size
             chosen = list(range(ends[0], ends[1] + (1 if step > 0 else -1), step))
+            self._count(node, len(chosen))
         else:
             chosen, scalar = [self.whole(index[0], "an index")], True
         for k in chosen:
