@@ -1,18 +1,20 @@
-"""Random programs in OpenQASM 2 and 3, of what people write: registers, definitions, broadcasts, constants, modifiers."""
+"""Random programs in OpenQASM 2 and 3, of what people write: registers, definitions, broadcasts, constants."""
+
+import re
 
 import numpy as np
 
-ONE = "x y z h s sdg t tdg sx id".split()
-TURNS = "rx ry rz p".split()
-TWO_QUBITS = "cx cy cz ch swap".split()
-CONTROLLED_TURNS = "cp crx cry crz".split()
+ONE = ["x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "id"]
+TURNS = ["rx", "ry", "rz", "p"]
+TWO_QUBITS = ["cx", "cy", "cz", "ch", "swap"]
+CONTROLLED_TURNS = ["cp", "crx", "cry", "crz"]
 TYPES = ("int", "float[64]", "uint[16]")
-NAMES_OF_2 = "in input let bit angle pow ctrl box delay tau int end def im stretch a_b q0".split()
+NAMES_OF_2 = re.findall(r"\w+", "in input let bit angle pow ctrl box delay tau int end def im stretch a_b q0")
 
 
 def expression(rng, version, names, depth=2):
     """A number: of version 3 with whole numbers that divide as such, all of them positive."""
-    if version == 3 and names[:1] == ["a0"]:  # inside a gate: what Qiskit allows there
+    if version == 3 and names and names[0][0] == "a":  # inside a gate: what Qiskit allows there
         return f"{rng.choice(names)}{rng.choice(['*', '/'])}{rng.integers(1, 9)}"
     kind = rng.integers(0, 5 if depth else 2)
     if kind == 0:
@@ -24,8 +26,9 @@ def expression(rng, version, names, depth=2):
     left, right = (expression(rng, version, names, depth - 1) for _ in range(2))
     if kind == 3 and version == 2:
         return f"({left})^{rng.integers(0, 3)}/{rng.integers(1, 9)}"
-    sign = rng.choice(["+", "*", "/", "+"])
-    return f"({left}){sign}({right})" if rng.integers(2) else f"{left}{sign}{rng.integers(1, 9)}"
+    if rng.integers(2):
+        return f"({left}){rng.choice(['+', '*'])}({right})"
+    return f"{left}{rng.choice(['+', '*', '/'])}{rng.integers(1, 9)}"
 
 
 def call(rng, version, names, defined, qubits):
@@ -35,14 +38,16 @@ def call(rng, version, names, defined, qubits):
     if kind == 5 and defined:
         name, n, angles = defined[rng.integers(len(defined))]
         text = f"{name}({', '.join(expression(rng, version, names) for _ in range(angles))})" if angles else name
-    elif kind >= 4:  # under controls Qiskit's u3 has another phase than the standard's
+    elif kind >= 4:  # Qiskit's controlled u3 has another phase than the standard's
         name, n, count = ("u3", 1, 3) if version == 2 else ("cu", 2, 4)
         text = f"{name}({', '.join(expression(rng, version, names) for _ in range(count))})"
     else:
         lists = ((ONE, 1, ""), (TURNS, 1, angle), (TWO_QUBITS, 2, ""), (CONTROLLED_TURNS, 2, angle))
         choices, n, suffix = lists[kind]
         text = rng.choice(choices) + suffix
-    if version == 3 and n < len(qubits) and rng.integers(3) == 0:
+    if text.startswith("cu("):
+        pass  # Qiskit's inverse of a controlled cu is none
+    elif version == 3 and n < len(qubits) and rng.integers(3) == 0:
         text, n = f"{rng.choice(['ctrl', 'negctrl'])} @ {'inv @ ' * int(rng.integers(2))}{text}", n + 1
     elif version == 3 and rng.integers(8) == 0:
         text = f"inv @ {text}"
@@ -65,7 +70,7 @@ def program(seed, version, inline=False):
     constants = [v if inline else name for name, v in values.items()]
     defined = []
     for i in range(int(rng.integers(0, 3))):
-        angles, inner = [f"a{j}" for j in range(rng.integers(0, 3))], [f"b{j}" for j in range(rng.integers(1, 4))]
+        angles, inner = [f"a{i}_{j}" for j in range(rng.integers(0, 3))], [f"b{j}" for j in range(rng.integers(1, 4))]
         body = [call(rng, version, angles, defined, inner) for _ in range(rng.integers(1, 5))]
         if version == 3 and rng.integers(2):
             body.append(f"gphase({expression(rng, 3, angles)});")

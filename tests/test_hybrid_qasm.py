@@ -8,6 +8,8 @@ import pytest
 from cases import CASES, random_circuit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qasm_programs import program as random_program
+from tolerances import assert_close
 
 import quprop as qpr
 from quprop.errors import QupropError
@@ -219,6 +221,305 @@ def test_the_libraries_gates_are_qiskit_s():
     assert apart(dense.final_state(from_qasm(program), ()), Statevector(theirs).data) < 1e-12
 
 
+# The rules of each version -------------------------------------------------------------------------------------------
+
+
+def u_of_3(theta, phi, lam):
+    """U as the specification of version 3 writes it, with period 2 pi in theta."""
+    e = np.exp(1j * np.array([theta, phi, lam]))
+    return np.array([[1 + e[0], -1j * e[2] * (1 - e[0])], [1j * e[1] * (1 - e[0]), e[1] * e[2] * (1 + e[0])]]) / 2
+
+
+def with_control(u, on=1):
+    """The (4, 4) matrix with qubit 0 the control and qubit 1 the target, qubit 0 the lowest bit of an index."""
+    out = np.eye(4, dtype=complex)
+    out[on::2, on::2] = u
+    return out
+
+
+def same_up_to_phase(a, b):
+    return np.abs(a - np.trace(b.conj().T @ a) / len(a) * b).max()
+
+
+@pytest.mark.parametrize("angles", [(np.pi / 2, 0.0, 0.0), (0.4, -1.1, 2.3), (5.9, 3.0, -0.2)])
+@pytest.mark.parametrize(
+    ("modifiers", "matrix"),
+    [
+        ("ctrl", with_control),
+        ("negctrl", lambda u: with_control(u, 0)),
+        ("ctrl @ inv", lambda u: with_control(u.conj().T)),
+        ("pow(3) @ ctrl", lambda u: with_control(u @ u @ u)),
+        ("ctrl @ pow(-2)", lambda u: with_control(np.linalg.inv(u @ u))),
+    ],
+)
+def test_the_phase_of_U_in_version_3_is_the_specification_s_under_modifiers(angles, modifiers, matrix):
+    found = from_qasm(f"qubit[2] q; {modifiers} @ U({', '.join(map(repr, angles))}) q[0], q[1];")
+    assert same_up_to_phase(unitary(found), matrix(u_of_3(*angles))) < 1e-13
+
+
+# The gates of stdgates.inc by the two that are built in, as the specification 3.1 has them.
+STANDARD_FILE = """OPENQASM 3.1;
+gate p(l) a { ctrl @ gphase(l) a; } gate x a { U(π, 0, π) a; gphase(-π/2); }
+gate y a { U(π, π/2, π/2) a; gphase(-π/2); } gate z a { p(π) a; } gate h a { U(π/2, 0, π) a; gphase(-π/4); }
+gate s a { pow(0.5) @ z a; } gate sdg a { inv @ pow(0.5) @ z a; } gate t a { pow(0.5) @ s a; }
+gate tdg a { inv @ pow(0.5) @ s a; } gate sx a { pow(0.5) @ x a; }
+gate rx(t) a { U(t, -π/2, π/2) a; gphase(-t/2); } gate ry(t) a { U(t, 0, 0) a; gphase(-t/2); }
+gate rz(l) a { gphase(-l/2); U(0, 0, l) a; } gate cx a, b { ctrl @ x a, b; } gate cy a, b { ctrl @ y a, b; }
+gate cz a, b { ctrl @ z a, b; } gate cp(l) a, b { ctrl @ p(l) a, b; } gate crx(t) a, b { ctrl @ rx(t) a, b; }
+gate cry(t) a, b { ctrl @ ry(t) a, b; } gate crz(t) a, b { ctrl @ rz(t) a, b; } gate ch a, b { ctrl @ h a, b; }
+gate swap a, b { cx a, b; cx b, a; cx a, b; } gate ccx a, b, c { ctrl @ ctrl @ x a, b, c; }
+gate cswap a, b, c { ctrl @ swap a, b, c; } gate cu(t, f, l, g) a, b { p(g - t/2) a; ctrl @ U(t, f, l) a, b; }
+gate phase(l) q { U(0, 0, l) q; } gate cphase(l) a, b { ctrl @ phase(l) a, b; } gate id a { U(0, 0, 0) a; }
+gate u1(l) q { U(0, 0, l) q; } gate u2(f, l) q { gphase(-(f + l + π/2)/2); U(π/2, f, l) q; }
+gate u3(t, f, l) q { gphase(-(f + l + t)/2); U(t, f, l) q; }
+"""
+
+
+@pytest.mark.parametrize("gate", re.findall(r"gate (\w+(?:\([\w, ]*\))? [\w, ]+) {", STANDARD_FILE))
+def test_the_standard_file_pasted_is_the_standard_file_included_under_controls_too(gate):
+    name, angles, operands = re.fullmatch(r"(\w+)(\(.*\))? (.*)", gate).groups()
+    count = (angles or "").count(",") + bool(angles)
+    values = f"({', '.join(['0.3', '-1.2', '2.9', '0.7'][:count])})" if count else ""
+    n = operands.count(",") + 1
+    for modifier, size in (("", n), ("ctrl @ ", n + 1), ("ctrl @ inv @ ", n + 1)):
+        call = f"qubit[{size}] q; {modifier}{name}{values} {', '.join(f'q[{k}]' for k in range(size))};"
+        assert same_unitary(from_qasm(STANDARD_FILE + call), from_qasm(THREE + call)) < 1e-13, call
+
+
+def test_the_specification_s_own_controlled_not_leaves_plus_plus_alone():
+    program = """OPENQASM 3.0;
+    gate X q { U(pi, 0, pi) q; gphase(-pi/2); } gate H q { U(pi/2, 0, pi) q; gphase(-pi/4); }
+    gate CX c, t { ctrl @ X c, t; } qubit[2] r; H r[0]; H r[1]; CX r[0], r[1];"""
+    assert_close(qpr.expectation(from_qasm(program, ["X0", "Y0"]), []), [1.0, 0.0], 100)
+    direct = THREE + "qubit[2] r; h r[0]; ctrl @ U(pi/2, 0, 0) r[0], r[1];"
+    assert_close(qpr.expectation(from_qasm(direct, ["X0", "Y0"]), []), [0.5, 0.5], 100)
+
+
+@pytest.mark.parametrize(
+    "gate", ["x", "y", "z", "h", "s", "t", "sx", "U(0.3, 0.2, -0.4)", "u3(3.1, 0.2, 2.0)", "rx(3)", "id"]
+)
+@pytest.mark.parametrize("k", [0.5, -0.25, 1.5])
+def test_a_fractional_power_is_the_principal_one(gate, k):
+    scipy_linalg = pytest.importorskip("scipy.linalg")
+    wide = unitary(from_qasm(THREE + f"qubit[2] q; ctrl @ {gate} q[0], q[1];"))
+    wide = wide / wide[0, 0]  # the identity where the control is 0
+    # eigenvalues -1 are e^{i pi}: a hair turned back before the root, and forth after it
+    u = scipy_linalg.fractional_matrix_power(wide[1::2, 1::2] * np.exp(-1e-9j), k) * np.exp(1e-9j * k)
+    found = unitary(from_qasm(THREE + f"qubit[2] q; ctrl @ pow({k}) @ {gate} q[0], q[1];"))
+    assert same_up_to_phase(found, with_control(u)) < 1e-12
+
+
+def angle_of(text):
+    """The angle of the last gate of a program of one qubit."""
+    return from_qasm(text).operations[-1].angles[0].constant
+
+
+@pytest.mark.parametrize(
+    ("declarations", "expression", "value"),
+    [
+        ("", "pi*(1/2)", 0.0),
+        ("", "2 + 3 - 1/5", 5.0),
+        ("", "7/2", 3.0),
+        ("", "7/2.0", 3.5),
+        ("", "-8/2", -4.0),
+        ("const int n = 7; const float w = n/2;", "w", 3.0),
+        ("int i = 9; i /= 2; float x = 9; x /= 2;", "i + x", 8.5),
+        ("", "7 % 4 + mod(7.5, 2)", 4.5),
+        ("", "2**3**2 - 2.0**-1", 511.5),
+        ("int[32] a = 2; int[32] b = 3;", "1000*(a*b) + 100*(b/a) + 10*(b%a) + a**b", 6118.0),
+        ("uint[6] b = 37;", "rotl(b, 3) + popcount(b)", 47.0),
+        ("uint[4] a = 9;", "100*(~a) + 10*(a << 1) + (a >> 1)", 624.0),
+        ('const bit[8] b = "0010_1010";', "uint[8](b) + uint[8](rotr(b, 1))", 42.0 + 21.0),
+        ("uint[4] a = 6;", "a[1] + a[3] + uint[2](a[1:2])", 4.0),
+        ("uint[8] u = 255;", "int[8](u)", -1.0),
+        ("float[32] w = 0.1;", "w", float(np.float32(0.1))),
+        ("array[int[8], 3] a = {5, 6, 7};", "a[-1]/2", 3.0),
+        # the specification's examples of the type angle
+        ("angle[4] a = 9 * (pi / 8);", "a << 2", np.pi / 2),
+        ("angle[4] a = 9 * (pi / 8);", "a >> 2", np.pi / 4),
+        ("angle[4] a = 7 * (pi / 8); angle[4] b = pi / 8;", "a + b", np.pi),
+        ("angle[4] a = 7 * (pi / 8); angle[4] b = pi / 8;", "b - a", 5 * np.pi / 4),
+        ("angle[4] a = 7 * (pi / 8); uint[4] two = 2;", "a / two", 3 * np.pi / 8),
+        ("angle[4] c = 5 * (pi / 4); uint[4] two = 2;", "two * c", np.pi / 2),
+        ("angle[4] c = 5 * (pi / 4); angle[4] b = pi / 8;", "c / b", 10.0),
+        ("angle[4] a = pi / 4;", "-a", 7 * np.pi / 4),
+        ("angle[8] a = 6.283185307179586 * (127. / 512.);", "a", np.pi / 2),
+        ("angle a = -pi / 2;", "a / 2", 3 * np.pi / 4),
+    ],
+)
+def test_numbers_of_version_3_follow_their_types(declarations, expression, value):
+    assert angle_of(f"{THREE}{declarations} qubit q; rx({expression}) q;") == pytest.approx(value, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("declarations", "expression", "sentence"),
+    [
+        ("", "-7/2", "does not say to which side"),
+        ("", "-7 % 4", "does not say to which side"),
+        ("", "2**-1", "no whole number"),
+        ("", "2**63", "int holds 64 bits"),
+        ("", "~1", "takes bits"),
+        ("", "7.5 % 2", "takes whole numbers"),
+        ("uint[4] a = 1;", "a - 2", "no sign, got -1"),
+        ("uint[4] a = 15;", "a + a", "holds 0 to 15, got 30"),
+        ("int[4] a = 8;", "a", "holds -8 to 7, got 8"),
+        ("uint a = 3;", "-a", "no sign"),
+        ("int a = 2.7;", "a", "whole numbers, got 2.7"),
+        ("const int n = 2; n = 3;", "n", "cannot be assigned"),
+        ("int n = 2; gate g a { rx(n) a; }", "n", ""),
+        ('bit[2] b = "01";', "b + 1", "bit register is none"),
+        ('bit[2] b = "01";', "uint[3](b)", "2 bits are a uint[2]"),
+        ("angle[4] a = pi;", "a + 0.1", "cast the float"),
+        ("angle a = 0.3;", "a - 0.5", "leaves 0 to 2 pi"),
+        ("angle[8] a = pi;", "a ** 2", "not defined"),
+        ("complex[float[64]] z = 1.0;", "z", "complex variables are not read"),
+        ("", "ln(2)", "no function 'ln'"),
+        ("array[float[64], 2] a = {1.0};", "a[0]", "array of 2 entries"),
+        ("input float a; angle[8] b = a;", "b", "depends on the inputs"),
+        ("uint i = 3;", "i < -1", "compares a uint with a negative number"),
+    ],
+)
+def test_what_the_specification_leaves_open_or_forbids_is_refused(declarations, expression, sentence):
+    if not sentence:  # variables that are not constant are unknown inside gates
+        declarations, expression, sentence = declarations + " qubit r; g r;", "1", "make n const"
+    with pytest.raises(QupropError, match=r"^line \d+, column \d+: ") as caught:
+        from_qasm(f"{THREE}{declarations} qubit q; rx({expression}) q;")
+    assert sentence in str(caught.value)
+
+
+def test_an_exponent_that_older_standard_files_write_as_a_fraction_is_refused():
+    with pytest.raises(QupropError, match=r"line 1, column 12: .* such as pow\(0\.5\)"):
+        from_qasm("gate g a { pow(1/2) @ U(pi, 0, 0) a; } qubit q; g q;")
+
+
+def test_bits_of_a_constant_are_known_and_loops_run_over_them():
+    program = THREE + "uint[4] a = 1; qubit[4] q; for uint i in [0:3] { if (bool(a[i])) x q[i]; }"
+    assert from_qasm(program) == qpr.Circuit(4).x(0)
+    program = THREE + 'const bit[3] s = "110"; int k = 0; qubit[3] q; for bit b in s { if (b) x q[k]; k += 1; }'
+    assert from_qasm(program) == qpr.Circuit(3).x(1).x(2)
+    program = THREE + "qubit[2] q; for int[8] i in {1, 0} { box { rx(i + 1) q[i]; } }"
+    assert from_qasm(program) == qpr.Circuit(2).rx(2, 1).rx(1, 0)
+
+
+def test_version_2_reserves_its_own_words_only():
+    words = re.findall(
+        r"\w+",
+        """input output in let bit def angle int uint float bool end array box for while inv pow ctrl negctrl const
+        return extern delay duration stretch case switch default cal defcal qubit gphase im mutable readonly complex tau
+        euler durationof continue break true false else void pragma defcalgrammar""",
+    )
+    for word in words:
+        program = f"{TWO}gate g_{word}(a) {word} {{ rx(a) {word}; }}\nqreg {word}[2];\n"
+        program += f"g_{word}(1/2) {word}[1]; cx {word}[0],{word}[1];"
+        assert from_qasm(program) == qpr.Circuit(2).rx(0.5, 1).cx(0, 1), word
+        as_gate = f"{TWO}gate {word}(pow) a {{ rz(pow/3) a; }}\nqreg q[1];\n{word}(2) q[0];"
+        assert from_qasm(as_gate) == qpr.Circuit(1).rz(2 / 3, 0), word
+    with pytest.raises(QupropError, match=r"line 4, column 7: there is no gate 'hh'"):
+        from_qasm(TWO + "qreg in[5];\nx in; hh in[0];")
+    with pytest.raises(QupropError, match="line 3"):  # what only version 3 has is no statement of version 2
+        from_qasm(TWO + "qubit[2] q;")
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("3/2", 1.5),
+        ("2^3^2", 512),
+        ("-2^2", -4),
+        ("2^-1", 0.5),
+        ("-7/2", -3.5),
+        ("1/2*3", 1.5),
+        ("ln(exp(2))", 2),
+        ("10^20/10^19", 10),
+    ],
+)
+def test_every_number_of_version_2_is_real(expression, value):
+    assert angle_of(f"{TWO}qreg q[1]; rx({expression}) q[0];") == pytest.approx(value, rel=1e-15)
+
+
+def test_opaque_gates_are_declared_and_refused_when_called():
+    head = TWO + "opaque magic(a,b) q,r;\nopaque delay(t) q;\nopaque plain q;\nqreg q[1];\n"
+    assert from_qasm(head + "x q[0]; delay(10.0) q[0];") == qpr.Circuit(1).x(0)
+    with pytest.raises(QupropError, match="line 7, column 1: plain is opaque"):
+        from_qasm(head + "plain q[0];")
+    with pytest.raises(QupropError, match="line 7, column 1: delay takes 1 angle and 1 qubit, got 0"):
+        from_qasm(head + "delay q[0];")
+
+
+def test_a_byte_order_mark_is_no_text():
+    assert from_qasm("\ufeff" + TWO + "qreg q[1];\nx q[0];") == qpr.Circuit(1).x(0)
+
+
+def test_a_gate_s_body_means_the_gates_that_were_defined_before_it():
+    program = TWO + "gate before a { sx a; } gate sx a { y a; } gate p(l) a { x a; } qreg q[1];"
+    assert from_qasm(program + "before q[0]; u1(0.3) q[0]; sx q[0];") == qpr.Circuit(1).sx(0).p(0.3, 0).y(0)
+
+
+def test_hardware_qubits_are_numbered_as_their_names_say():
+    qasm3, qiskit = pytest.importorskip("qiskit.qasm3"), pytest.importorskip("qiskit")
+    from qiskit.quantum_info import Statevector
+
+    assert from_qasm(THREE + "bit[2] c; x $2; cx $2, $0; barrier $3; c[0] = measure $0;") == qpr.Circuit(4).x(2).cx(
+        2, 0
+    )
+    circuit = qiskit.QuantumCircuit(3)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.ry(0.3, 2)
+    circuit.cx(0, 2)
+    line = qiskit.transpile(circuit, basis_gates=["rz", "sx", "cx"], coupling_map=[[0, 1], [1, 2]], seed_transpiler=1)
+    text = qasm3.dumps(line)
+    assert "$1" in text
+    assert apart(dense.final_state(from_qasm(text), ()), Statevector(line).data) < 1e-12
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("seed", range(15))
+def test_random_programs_are_what_qiskit_reads(version, seed):
+    qasm2, qasm3 = pytest.importorskip("qiskit.qasm2"), pytest.importorskip("qiskit.qasm3")
+    pytest.importorskip("qiskit_qasm3_import")
+    from qiskit.quantum_info import Statevector
+
+    if version == 2:
+        text = random_program(seed, 2)
+        theirs = qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+    else:
+        text, theirs = random_program(seed, 3), qasm3.loads(random_program(seed, 3, inline=True))
+    ours = from_qasm(text)
+    psi = Statevector(theirs).data
+    assert apart(dense.final_state(ours, ()), psi) < 1e-11, text
+    for written in (to_qasm(ours), to_qasm(ours, 2)):
+        assert apart(dense.final_state(from_qasm(written), ()), psi) < 1e-11
+
+
+DOUBLING = "".join(f"gate g{k} a {{ g{k - 1} a; g{k - 1} a; }}\n" for k in range(1, 50))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "gate g0 a { x a; }\n" + DOUBLING + "qubit q; g49 q;",
+        "gate g0 a { }\n" + DOUBLING + "qubit[2] q; ctrl @ g49 q[0], q[1];",
+        f"qubit[30] q; ctrl(29) @ x {', '.join(f'q[{k}]' for k in range(30))};",
+        "qubit[65536] q; for int i in [0:100000] { let a = q[0:-1]; }",
+        "qubit[50000] q; let a = q ++ q; let b = a ++ a ++ a ++ a; let c = b ++ b ++ b ++ b ++ b; let d = c ++ c ++ c;",
+        "input array[float[64], 200000] a; qubit q; float s = 0; for int i in [0:199999] { s = s + a[i]; }",
+    ],
+)
+def test_programs_that_grow_without_bound_are_refused_in_no_time(program):
+    with pytest.raises(QupropError, match=r"more than 50,000 gates and steps|more than 1,000,000 gates and steps"):
+        from_qasm(THREE + program, max_gates=50_000 if "a[i]" in program else 1_000_000)
+
+
+def test_all_gates_of_qiskit_s_version_2_file_are_known():
+    qasm2 = pytest.importorskip("qiskit.qasm2")
+    from qiskit.quantum_info import Statevector
+
+    program = TWO + "qreg q[4]; h q; t q; rx(0.3) q; rc3x q[0],q[1],q[2],q[3]; h q; t q; ry(0.4) q;"
+    theirs = qasm2.loads(program, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+    assert apart(dense.final_state(from_qasm(program), ()), Statevector(theirs).data) < 1e-12
+
+
 # Mistakes -------------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +535,9 @@ def test_the_libraries_gates_are_qiskit_s():
         ("input float a; qubit q;\nrx(sin(a)) q;", (4, 4), "polynomials of the inputs"),
         ("input float a; qubit q;\nrx(1 / a) q;", (4, 4), "polynomials of the inputs"),
         ("input int a; qubit q;", (3, 1), "type float or angle"),
+        ("qubit[2] q; bit c;\nc = measure q;", (4, 1), "2 qubits go into 1 bit"),
+        ("qubit q; bit[2] c;\nc[2] = measure q;", (4, 1), "index 2 is beyond the register, which has bits 0 to 1"),
+        ("qubit q;\nbarrier r;", (4, 9), "'r' is declared nowhere"),
         ("qubit q; bit c;\nc = measure q;\nx q;", (5, 1), "measured in line 4"),
         ("qubit[2] q; bit c;\nc = measure q[0];\nif (c == 1) { x q[1]; }", (5, 5), "measured bits"),
         ("qubit q;\nx q;\nreset q;", (5, 1), "reset"),

@@ -89,7 +89,8 @@ def parse(text: Any) -> tuple[Parsed, Source]:
         declaring: str | None = None  # between opaque and its ;, the gate's name
 
         def mode(self, mode: int) -> None:
-            if self.version == 3 or mode in (self.DEFAULT_MODE, self.ARBITRARY_STRING):  # that of includes
+            # Words of version 3 start a mode of their own; of those of version 2 only the name of a file does.
+            if self.version == 3 or mode == self.DEFAULT_MODE or self.text == "include":
                 super().mode(mode)
 
         def nextToken(self) -> Any:
