@@ -256,6 +256,100 @@ def test_bound_circuits_do_not_keep_the_vectors_that_have_gone():
     assert list(from_qiskit(half).vectors.items()) == [("theta", (0, 2))]
 
 
+# Recognition ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["flip", "id", "delay", "barrier", "reset", "global_phase", "measure", "pauli", "h", "rx"]
+)
+def test_a_gate_is_what_its_definition_says_whatever_its_name(name):
+    sub = QuantumCircuit(1, name=name)
+    sub.x(0)
+    for made in (sub.to_gate(), sub.to_instruction()):
+        qc = QuantumCircuit(1)
+        qc.append(made, [0])
+        assert from_qiskit(qc) == qpr.Circuit(1).x(0)
+    renamed = lib.XGate().to_mutable()
+    renamed.name = name
+    qc = QuantumCircuit(1)
+    qc.append(renamed, [0])
+    assert from_qiskit(qc) == qpr.Circuit(1).x(0)
+
+
+def test_a_circuit_called_measure_measures_in_its_own_basis():
+    sub = QuantumCircuit(2, 2, name="measure")
+    sub.h([0, 1])
+    sub.measure([0, 1], [1, 0])
+    qc = QuantumCircuit(3, 2)
+    qc.h([2, 0])
+    qc.x(2)
+    qc.z(2)
+    qc.append(sub.to_instruction(), [2, 0], [1, 0])
+    counts = QupropSampler(seed=1).run([(qc,)]).result()[0].data.c.get_counts()
+    assert counts == StatevectorSampler(seed=1).run([(qc.decompose(),)]).result()[0].data.c.get_counts()
+    assert read_qiskit(qc).measured == {0: 2, 1: 0}
+    qc.h(2)
+    with pytest.raises(QupropError, match="qubit 2 was measured before"):
+        from_qiskit(qc)
+
+
+def test_open_controls_are_no_closed_ones():
+    qc = QuantumCircuit(3)
+    qc.h([0, 1, 2])
+    qc.append(lib.CXGate(ctrl_state=0), [0, 1])
+    qc.append(lib.CPhaseGate(0.4, ctrl_state=0), [1, 2])
+    qc.append(lib.CCXGate(ctrl_state=1), [0, 1, 2])
+    qc.append(lib.CRXGate(0.3, ctrl_state=0), [2, 0])
+    assert distance(qc) < 1e-12
+
+
+def test_loops_over_numbers_and_boxes_are_written_out():
+    step, theta = Parameter("step"), Parameter("theta")
+    qc = QuantumCircuit(3, 1)
+    with qc.for_loop(range(3)):
+        qc.x(0)
+    with qc.for_loop((2, 5), step):
+        qc.rx(step * theta, 1)
+        with qc.for_loop(range(1, -1, -1), Parameter("inner")) as inner:
+            qc.ry(inner * step, 2)
+    with qc.box():
+        qc.cx(0, 2)
+        qc.measure(1, 0)
+    t = qpr.params("theta", 1)[0]
+    by_hand = qpr.Circuit(3).x(0).x(0).x(0)
+    for k in (2, 5):
+        by_hand.rx(k * t, 1).ry(k, 2).ry(0, 2)
+    assert from_qiskit(qc) == by_hand.cx(0, 2)
+    assert read_qiskit(qc).measured == {0: 1}
+
+
+def test_control_flow_that_is_not_known_beforehand_is_refused():
+    feedback, endless = QuantumCircuit(1, 1), QuantumCircuit(1)
+    with feedback.if_test((feedback.clbits[0], 1)):
+        feedback.x(0)
+    with endless.for_loop(range(10**12)):
+        endless.x(0)
+    with pytest.raises(QupropError, match="instruction 0, if_else on qubit 0: control flow at run time"):
+        from_qiskit(feedback)
+    with pytest.raises(QupropError, match="instruction 0, for_loop on qubit 0: loops come to more than 1,000,000"):
+        from_qiskit(endless)
+
+
+def test_dense_labels_are_read_in_qiskit_s_order():
+    qc = QuantumCircuit(3)
+    qc.x(0)
+    qc.h(1)
+    model = from_qiskit(qc, ["IIZ", "ZXI - 0.5*IIZ", {"IIZ": 2.0, "Z2": 1.0}, "Z0", qpr.PauliSum({"ZII": 1.0})])
+    labels = ["IIZ", "ZXI", "ZII"]
+    z0, zx, z2 = (Statevector(qc).expectation_value(Pauli(label)).real for label in labels)
+    expected = [z0, zx - 0.5 * z0, 2 * z0 + z2, z0, z0]
+    assert np.abs(qpr.expectation(model, []) - expected).max() < 1e-12
+    with pytest.raises(
+        QupropError, match="one letter for each of the circuit's 3 qubits, qubit 0 on the right, got 'IZ'"
+    ):
+        from_qiskit(qc, "IZ")
+
+
 # Operators ------------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +393,16 @@ def _two_names(qc):
     qc.ry(ParameterVector("θ", 2)[0], 1)
 
 
+def _resized(qc):
+    vector = ParameterVector("w", 4)
+    qc.rx(vector[3], 0)
+    vector.resize(2)
+
+
+def _rv(qc):
+    qc.append(lib.RVGate(Parameter("x"), Parameter("y"), 0.1), [0])
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
@@ -308,6 +412,10 @@ def _two_names(qc):
         (lambda qc: qc.rx(Parameter("a").sin(), 0), "its angle sin(a) is no polynomial of the parameters"),
         (lambda qc: qc.rx(abs(Parameter("a")), 0), "is no polynomial"),
         (lambda qc: qc.rx(1 / Parameter("a"), 0), "is no polynomial"),
+        (lambda qc: qc.rx(2 ** Parameter("a"), 0), "its angle 2**a is no polynomial"),
+        (lambda qc: qc.rx((Parameter("a") + Parameter("b")) ** 1000, 0), "is no polynomial of the parameters"),
+        (_resized, "the circuit uses w[3], beyond the 2 entries that its vector was resized to"),
+        (_rv, "instruction 0, rv on qubit 0: Qiskit does not take it apart"),
         (lambda qc: qc.append(Gate("mystery", 1, []), [1]), "instruction 0, mystery on qubit 1: it has no definition"),
         (_two_names, "two parameters of the circuit would both be called 'θ'"),
     ],

@@ -32,9 +32,15 @@ def from_qasm(
     inputs: names of those that are data, x instead of theta; `@quprop.data` before a declaration says the same.
 
     Read: gate definitions, ctrl, negctrl, inv and pow, broadcasts over registers, aliases and slices, constants and
-    classical variables whose values are known while reading, loops and conditions on them. Measurements at the end,
-    barriers, delays and resets of fresh qubits are left out, and so are global phases. The standard gates of both
-    included files are known, and all of `GATES` with them. `/` is a division of real numbers, of integers too.
+    classical variables whose values are known while reading, loops and conditions on them; hardware qubits, $k being
+    qubit k. Measurements at the end, barriers, delays and resets of fresh qubits are left out, and so are global
+    phases. The standard gates of both included files are known, and all of `GATES` with them.
+
+    Each version has its own rules. In version 2 all numbers are real, 3/2 = 1.5, and words such as `input` are names.
+    In version 3 whole numbers divide as such, 3/2 = 1; sized types have bits; a value of type angle is a fraction of
+    2 pi, which wraps; and U has the phase of the specification, U(a, 0, 0) = e^{i a/2} RY(a), which controls make
+    visible. Where the specification says nothing (overflow, -7/2), the program is refused. Two things are wider: an
+    input of type angle is any real number, and so are the angles that gates are called with.
 
     max_gates: the number of gates and steps at which the program is refused as too large.
 
