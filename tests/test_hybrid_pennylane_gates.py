@@ -295,6 +295,24 @@ def test_numbers_without_a_derivative_are_refused(name, interface):
             assert "\n" not in str(caught.value)
 
 
+class Lossy(qml.operation.Operation):
+    """An operation whose decomposition takes the values out of its tensors."""
+
+    num_params = 1
+
+    @staticmethod
+    def compute_decomposition(t, wires):
+        return [qml.RX(qml.math.unwrap([t])[0], wires)]
+
+
+@pytest.mark.parametrize("interface", ["autograd", "torch"])
+def test_a_decomposition_that_loses_its_numbers_is_refused_where_they_are_trainable(interface):
+    circuit = value_of(lambda t: Lossy(t, wires=[0]))
+    qml.QNode(circuit, QupropDevice(WIRES))(0.3)
+    with pytest.raises(qpr.QupropError, match="has no derivative by its numbers"):
+        slope(circuit, 0.3, interface)
+
+
 SHEAR = np.array([[1, 1], [0, 1]])
 NO_GATES = {
     "shear": (lambda: qml.QubitUnitary(SHEAR, 0), r"operation 11, QubitUnitary on wires \[0\], needs a unitary"),

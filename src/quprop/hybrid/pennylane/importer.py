@@ -150,7 +150,6 @@ def _model(tapes: _Tapes, vectors: Sequence[AngleVector], example: np.ndarray) -
                 f"result {i} of this circuit is no expectation value, which is all that a model returns; "
                 "return qml.expval"
             )
-    tapes(example)  # of another structure, if the circuit branches between here and zero
     amplitudes = _encoded(tapes, origin, vectors, rng) if origin.x is not None else None
     angles = _polynomials(lambda v: tapes(v).theta[0], origin.theta[0], base, entries, rng)
     _compare(tapes, vectors, angles, amplitudes, origin, _points(example, rng))
