@@ -508,7 +508,7 @@ DOUBLING = "".join(f"gate g{k} a {{ g{k - 1} a; g{k - 1} a; }}\n" for k in range
 )
 def test_programs_that_grow_without_bound_are_refused_where_they_are_called_not_when_they_have_grown(program):
     few = "a[i]" in program
-    with pytest.raises(QupropError, match="more than (50,000|1,000,000) gates and steps") as caught:
+    with pytest.raises(QupropError, match=r"more than (50,000|1,000,000) gates and steps") as caught:
         from_qasm(THREE + program, max_gates=50_000 if few else 1_000_000)
     assert str(caught.value).startswith(f"line {len((THREE + program).splitlines())}, ")
 
