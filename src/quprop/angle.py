@@ -111,7 +111,7 @@ class Angle:
             return NotImplemented
         if other == 0:
             raise QupropError(f"an angle cannot be divided by zero, got ({self}) / {other}")
-        return collected({m: c / float(other) for m, c in self.terms})
+        return collected({m: c / _float(other) for m, c in self.terms})
 
     def __pow__(self, exponent: int) -> Angle:
         if not isinstance(exponent, int) or exponent < 0:
@@ -249,7 +249,14 @@ def _operand(value: Any) -> Angle | None:
         value = value.item()  # NumPy scalars and zero-dimensional arrays
     if not isinstance(value, numbers.Real):
         return None
-    return collected({(): float(value)})
+    return collected({(): _float(value)})
+
+
+def _float(number: numbers.Real) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # a whole number or fraction beyond every double
+        return math.inf
 
 
 def _power(number: float, exponent: int) -> float:
@@ -263,7 +270,7 @@ def _check_size(degree: int, products: int) -> None:
     if degree > MAX_DEGREE or products > MAX_PRODUCTS:
         raise QupropError(
             f"an angle is a polynomial of degree {MAX_DEGREE} at most, multiplied out in {MAX_PRODUCTS} products at "
-            f"most, got degree {degree} and {products} products; compute such a function outside and pass it as an input"
+            f"most, got degree {degree} and {products} products; compute it outside and pass it as an input"
         )
 
 

@@ -85,7 +85,7 @@ class AngleTable(NamedTuple):
         return cls(constant, monos, coefs, slots, variables, n_params, n_inputs, groups)
 
     def check(self, theta: np.ndarray, x: np.ndarray) -> None:
-        """Refuses numbers whose angles leave the range of double precision, above or, in a factor that counts, below."""
+        """Refuses numbers whose angles leave the range of double precision: above, or below in a factor that counts."""
         v = abs(self._variables(theta, x))
         total = np.full(len(v), np.abs(self.constant).sum())
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from quprop.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.errors import QupropError, UnknownGateError, nearest
 from quprop.gates import GATES
-from quprop.input_state import InputState
+from quprop.input_state import MAX_AMPLITUDE_QUBITS, InputState
 from quprop.pauli import MAX_QUBITS, PauliString, PauliSum
 
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
@@ -50,7 +50,9 @@ class Circuit:
         if isinstance(n_qubits, bool) or not isinstance(n_qubits, numbers.Integral) or n_qubits < 1:
             raise QupropError(f"a circuit needs a whole number of qubits, 1 or more, got {n_qubits!r}")
         if n_qubits > MAX_QUBITS:
-            raise QupropError(f"a circuit has {MAX_QUBITS} qubits at most, got {n_qubits}; simulate fewer, or parts of it")
+            raise QupropError(
+                f"a circuit has {MAX_QUBITS} qubits at most, got {n_qubits}; simulate fewer, or parts of it"
+            )
         self.n_qubits = int(n_qubits)
         self.operations = []
         self.vectors = {}
@@ -65,7 +67,7 @@ class Circuit:
             self._declare(state.kind, state.name, state.size)
             self.state = state
         else:
-            self.state = InputState.make(self.n_qubits, state)
+            self.state = InputState.make(self.n_qubits, state, self.n_inputs)
 
     def gate(self, name: str, *arguments: Any) -> Circuit:
         """Append the gate called `name`: its angles, then its qubits."""
@@ -239,8 +241,8 @@ class Circuit:
 
     def _check_encoding(self, state: AngleVector) -> None:
         n = self.n_qubits
-        if state.kind != INPUT or state.indices.step != 1 or len(state) != 1 << n:
-            raise QupropError(f"amplitude encoding on {n} qubits takes inputs(name, {1 << n}), got {state!r}")
+        if state.kind != INPUT or state.indices.step != 1 or n > MAX_AMPLITUDE_QUBITS or len(state) != 1 << n:
+            raise QupropError(f"amplitude encoding on {n} qubits takes inputs(name, 2^{n}), got {state!r}")
 
 
 def _make_method(name: str) -> Callable[..., Circuit]:

@@ -152,6 +152,11 @@ def _beside(name: str, value: Any, size: int, shape: tuple[int, ...]) -> np.ndar
     return _rows(array, shape)
 
 
+def _quiet() -> np.errstate:
+    """No warnings of results that are checked before they are handed out."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 def _in_range(what: str, precision: str, *results: np.ndarray) -> None:
     if not all(map(all_finite, results)):
         mend = 'use precision="double"' if precision == "single" else "scale down the observables, weights or vectors"
@@ -183,7 +188,8 @@ def expectation(
     theta is (..., n_params) and x (..., n_inputs), angles in radians; leading axes are batches and broadcast.
     """
     call = Call(model, theta, x, engine, precision, threads, "values")
-    values = call.engine.values(model, call.theta, call.x)
+    with _quiet():
+        values = call.engine.values(model, call.theta, call.x)
     _in_range("a value", precision, values)
     return values.reshape(*call.shape, model.n_observables)
 
@@ -209,8 +215,9 @@ def value_and_grad(
     if direct is not None:
         value, grad = direct(model, call.theta, call.x, w)
     else:
-        values, pullback = call.engine.vjp(model, call.theta, call.x)
-        value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
+        with _quiet():
+            values, pullback = call.engine.vjp(model, call.theta, call.x)
+            value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
     _in_range("the value or its gradient", precision, value, grad)
     if not call.shape:
         return value[0], grad[0]
@@ -233,16 +240,18 @@ def vjp(
     One backward sweep whatever the number of observables: their sum, weighted by the cotangent, is applied once.
     """
     call = Call(model, theta, x, engine, precision, threads, "vjp")
-    values, inner = call.engine.vjp(model, call.theta, call.x)
+    with _quiet():
+        values, inner = call.engine.vjp(model, call.theta, call.x)
     _in_range("a value", precision, values)
     shape, batch, K = call.shape, call.batch, model.n_observables
     native = isinstance(call.engine, NativeEngine)
 
     def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
         c = np.ascontiguousarray(np.broadcast_to(_beside("cotangent", cotangent, K, shape), (batch, K)))
-        d_theta, d_x = inner(c, sum_theta) if native else inner(c)
-        if sum_theta and not native:
-            d_theta = d_theta.sum(axis=0)
+        with _quiet():
+            d_theta, d_x = inner(c, sum_theta) if native else inner(c)
+            if sum_theta and not native:
+                d_theta = d_theta.sum(axis=0)
         _in_range("the gradient", precision, d_theta, d_x)
         if not sum_theta:
             d_theta = d_theta.reshape(*shape, model.n_params)
@@ -272,7 +281,8 @@ def hvp(
     w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
     v = _beside("v_theta", v_theta, model.n_params, call.shape)
     vx = np.zeros_like(call.x) if v_x is None else _beside("v_x", v_x, model.n_inputs, call.shape)
-    results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
+    with _quiet():
+        results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
     _in_range("the gradient or its Hessian-vector product", precision, *results)
     sizes = (model.n_params, model.n_inputs, model.n_params, model.n_inputs)
     return tuple(r.reshape(*call.shape, size) for r, size in zip(results, sizes, strict=True))
