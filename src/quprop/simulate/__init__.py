@@ -212,10 +212,10 @@ def value_and_grad(
     call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
     direct = getattr(call.engine, "value_and_grad", None)
-    if direct is not None:
-        value, grad = direct(model, call.theta, call.x, w)
-    else:
-        with _quiet():
+    with _quiet():
+        if direct is not None:
+            value, grad = direct(model, call.theta, call.x, w)
+        else:
             values, pullback = call.engine.vjp(model, call.theta, call.x)
             value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
     _in_range("the value or its gradient", precision, value, grad)
