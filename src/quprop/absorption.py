@@ -7,7 +7,6 @@ T(P) = C† P C. So one tableau T is kept; a new Clifford gate c turns T into T 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -15,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import stim
 
-from quprop.angle import Angle, Variable
+from quprop.angle import Angle, Variable, quarter_turns
 from quprop.circuit import Circuit
 from quprop.gates import GATES, Clifford
 from quprop.pauli import PauliString, PauliSum
 
-_QUARTER = math.pi / 2
 _CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
 _NAME = {(1, 0): 1, (1, 1): 2, (0, 1): 3}  # stim's numbers for X, Y, Z
 
@@ -50,10 +48,10 @@ def absorb(circuit: Circuit, flat: Callable[[Variable], Variable]) -> tuple[tupl
         if x == 0 and z == 0:
             continue  # a global phase
         if angle.is_constant:
-            turns = angle.constant / _QUARTER
-            if abs(turns - round(turns)) * _QUARTER <= _CLIFFORD_TOLERANCE:
-                if round(turns) % 4:
-                    _prepend_turn(tableau, PauliString(x, z), round(turns) % 4)
+            quarters = quarter_turns(angle.constant, _CLIFFORD_TOLERANCE)
+            if quarters is not None:
+                if quarters:
+                    _prepend_turn(tableau, PauliString(x, z), quarters)
                     plain = False
                 continue
         sign = 1.0

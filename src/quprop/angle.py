@@ -18,6 +18,9 @@ from typing import Any
 from quprop.errors import QupropError
 
 PARAM, INPUT = 0, 1
+MAX_DEGREE = 100  # of an angle's polynomial
+MAX_PRODUCTS = 1 << 20  # of the terms of two angles that are multiplied
+MAX_VARIABLES = 2**31 - 1  # of all vectors of a circuit: the kernels count them in 32 bits
 Variable = tuple[Any, ...]
 Monomial = tuple[Variable, ...]
 Terms = tuple[tuple[Monomial, float], ...]
@@ -91,6 +94,7 @@ class Angle:
         right = _operand(other)
         if right is None:
             return NotImplemented
+        _check_size(self.degree + right.degree, len(self.terms) * len(right.terms))
         merged: dict[Monomial, float] = {}
         for m1, c1 in self.terms:
             for m2, c2 in right.terms:
@@ -103,11 +107,18 @@ class Angle:
     def __truediv__(self, other: Any) -> Angle:
         if isinstance(other, Angle):
             raise QupropError(f"an angle is a polynomial: it can be divided by a number only, got {self} / ({other})")
-        return self * (1 / other) if isinstance(other, numbers.Real) else NotImplemented
+        if not isinstance(other, numbers.Real):
+            return NotImplemented
+        if other == 0:
+            raise QupropError(f"an angle cannot be divided by zero, got ({self}) / {other}")
+        return collected({m: c / _float(other) for m, c in self.terms})
 
     def __pow__(self, exponent: int) -> Angle:
         if not isinstance(exponent, int) or exponent < 0:
             raise QupropError(f"an angle is a polynomial: its powers are 0, 1, 2, ..., got {exponent!r}")
+        if not self.degree:
+            return Angle(_power(self.constant, exponent))
+        _check_size(self.degree * exponent, len(self.terms))
         product = Angle(1.0)
         for _ in range(exponent):
             product = product * self
@@ -153,6 +164,8 @@ class AngleVector:
             raise QupropError(f"{what} need a name such as {'x' if kind else 'theta'!r}, got {name!r}")
         if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 0:
             raise QupropError(f"{what}({name!r}, n) needs a whole number n >= 0 of entries, got {size!r}")
+        if size > MAX_VARIABLES:
+            raise QupropError(f"{what}({name!r}, n) has at most {MAX_VARIABLES} entries, got {size}")
         self.kind, self.name, self.size = kind, name, int(size)
         self.indices = range(self.size) if indices is None else indices
 
@@ -205,6 +218,17 @@ def as_angle(value: Any) -> Angle:
     return angle
 
 
+def quarter_turns(angle: float, tolerance: float) -> int | None:
+    """k = 0, 1, 2, 3 if the angle is within tolerance of k pi/2 modulo 2 pi, else None.
+
+    Read off cosine and sine, which the C library reduces exactly: a quotient by pi/2 is whole for every large number.
+    """
+    c, s = math.cos(angle), math.sin(angle)
+    if min(abs(c), abs(s)) > tolerance:
+        return None
+    return (0 if c > 0 else 2) if abs(c) > abs(s) else (1 if s > 0 else 3)
+
+
 def from_terms(terms: Terms) -> Angle:
     """An angle from terms known to be canonical (sorted, merged, finite, no zeros)."""
     angle = object.__new__(Angle)
@@ -225,7 +249,29 @@ def _operand(value: Any) -> Angle | None:
         value = value.item()  # NumPy scalars and zero-dimensional arrays
     if not isinstance(value, numbers.Real):
         return None
-    return collected({(): float(value)})
+    return collected({(): _float(value)})
+
+
+def _float(number: numbers.Real) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # a whole number or fraction beyond every double
+        return math.inf
+
+
+def _power(number: float, exponent: int) -> float:
+    try:
+        return number**exponent
+    except OverflowError:
+        return math.inf
+
+
+def _check_size(degree: int, products: int) -> None:
+    if degree > MAX_DEGREE or products > MAX_PRODUCTS:
+        raise QupropError(
+            f"an angle is a polynomial of degree {MAX_DEGREE} at most, multiplied out in {MAX_PRODUCTS} products at "
+            f"most, got degree {degree} and {products} products; compute it outside and pass it as an input"
+        )
 
 
 def collected(merged: dict[Monomial, float]) -> Angle:

@@ -8,6 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from quprop.angle import Angle
+from quprop.errors import QupropError
+
+# Kernels flush what is below 2^-1022 to zero, and sum angles of a group: factors and sums that stay between these
+# bounds lose nothing, whatever the order of the operations.
+_TINY, _LARGE, _SUM = 2.0**-960, 2.0**500, 2.0**960
 
 
 class Scatter(NamedTuple):
@@ -79,6 +84,25 @@ class AngleTable(NamedTuple):
         groups = _by_degree(monos, slots, variables, coefs)
         return cls(constant, monos, coefs, slots, variables, n_params, n_inputs, groups)
 
+    def check(self, theta: np.ndarray, x: np.ndarray) -> None:
+        """Refuses numbers whose angles leave the range of double precision: above, or below in a factor that counts."""
+        v = abs(self._variables(theta, x))
+        total = np.full(len(v), np.abs(self.constant).sum())
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            for g in self.groups:
+                coef, product = np.abs(g.coef), _product(v, g, ())
+                total = total + (coef * product).sum(axis=1)
+                nonzero = np.all([v[:, s] > 0 for s in g.var], axis=0)
+                lost = ((product < _TINY) & (coef > _LARGE)) | ((coef < _TINY) & (product > _LARGE))
+                total[(nonzero & lost).any(axis=1)] = np.nan
+        wrong = ~(total <= _SUM)
+        if wrong.any():
+            sample = f" of sample {int(np.argmax(wrong))}" if len(v) > 1 else ""
+            raise QupropError(
+                f"theta and x make angles{sample} that leave the range of double precision (from {_TINY:.0e} to "
+                f"{_SUM:.0e}); pass smaller numbers or scale the circuit's angles"
+            )
+
     def evaluate(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The angles, (B, M)."""
         v = self._variables(theta, x)
@@ -131,6 +155,20 @@ class AngleTable(NamedTuple):
         out[:, : self.n_params] = theta
         out[:, self.n_params :] = x
         return out
+
+
+def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:
+    """Variables of at most this size pass `AngleTable.check`; terms: (degree, |coefficient|) of all monomials.
+
+    NaN, below which nothing is, where it depends on which variables meet which coefficients.
+    """
+    of_variables = [c for degree, c in terms if degree]
+    if max(of_variables, default=0.0) > _LARGE or min(of_variables, default=1.0) < _TINY:
+        return np.nan
+    count = max(n_rotations, 1) * max(len(terms), 1)
+    if any(c * count > _SUM for degree, c in terms if not degree):
+        return np.nan
+    return min((float(_SUM / count / c) ** (1 / degree) for degree, c in terms if degree), default=np.inf)
 
 
 def _product(v: np.ndarray, group: Group, skipped: tuple[int, ...]) -> np.ndarray | float:

@@ -10,11 +10,11 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from quprop.angle import INPUT, PARAM, Angle, AngleVector, as_angle
+from quprop.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.errors import QupropError, UnknownGateError, nearest
 from quprop.gates import GATES
-from quprop.input_state import InputState
-from quprop.pauli import PauliString, PauliSum
+from quprop.input_state import MAX_AMPLITUDE_QUBITS, InputState
+from quprop.pauli import MAX_QUBITS, PauliString, PauliSum
 
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
@@ -49,6 +49,10 @@ class Circuit:
     def __init__(self, n_qubits: int, state: Any = None, *, params: Any = (), inputs: Any = ()) -> None:
         if isinstance(n_qubits, bool) or not isinstance(n_qubits, numbers.Integral) or n_qubits < 1:
             raise QupropError(f"a circuit needs a whole number of qubits, 1 or more, got {n_qubits!r}")
+        if n_qubits > MAX_QUBITS:
+            raise QupropError(
+                f"a circuit has {MAX_QUBITS} qubits at most, got {n_qubits}; simulate fewer, or parts of it"
+            )
         self.n_qubits = int(n_qubits)
         self.operations = []
         self.vectors = {}
@@ -63,7 +67,7 @@ class Circuit:
             self._declare(state.kind, state.name, state.size)
             self.state = state
         else:
-            self.state = InputState.make(self.n_qubits, state)
+            self.state = InputState.make(self.n_qubits, state, self.n_inputs)
 
     def gate(self, name: str, *arguments: Any) -> Circuit:
         """Append the gate called `name`: its angles, then its qubits."""
@@ -88,7 +92,7 @@ class Circuit:
         string = PauliString.parse(pauli) if isinstance(pauli, str) else pauli
         if not isinstance(string, PauliString):
             raise QupropError(f"a rotation is about a Pauli string such as 'X0 Y2', got {pauli!r}")
-        self._check_support(string, str(string))
+        self._check_support(string, "the Pauli string")
         if not string.is_hermitian:
             raise QupropError(f"a rotation is about a Hermitian Pauli string, got {string}; drop its factor i")
         angle = self._angle(angle)
@@ -204,6 +208,10 @@ class Circuit:
         if known != (kind, size):
             old, new = (f"{'inputs' if k else 'params'}({name!r}, {s})" for k, s in (known, (kind, size)))
             raise QupropError(f"the name {name!r} is taken by {old} in this circuit, got {new}; rename one")
+        total = sum(s for _, s in self.vectors.values())
+        if total > MAX_VARIABLES:
+            del self.vectors[name]
+            raise QupropError(f"a circuit has {MAX_VARIABLES} parameters and inputs at most, got {total} with {name!r}")
 
     def _angle(self, value: Any) -> Angle:
         angle = value if type(value) is Angle else as_angle(value)
@@ -235,8 +243,8 @@ class Circuit:
 
     def _check_encoding(self, state: AngleVector) -> None:
         n = self.n_qubits
-        if state.kind != INPUT or state.indices.step != 1 or len(state) != 1 << n:
-            raise QupropError(f"amplitude encoding on {n} qubits takes inputs(name, {1 << n}), got {state!r}")
+        if state.kind != INPUT or state.indices.step != 1 or n > MAX_AMPLITUDE_QUBITS or len(state) != 1 << n:
+            raise QupropError(f"amplitude encoding on {n} qubits takes inputs(name, 2^{n}), got {state!r}")
 
 
 def _make_method(name: str) -> Callable[..., Circuit]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 
 KINDS = ("basis", "product", "amplitudes", "encoded")
+MAX_AMPLITUDE_QUBITS = 40  # of states that are given amplitude by amplitude
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # results are checked where they are handed out
+_NORM = 1e-9  # how far from 1 the squared norm of amplitudes may be that come from elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,47 @@ class InputState:
     kind: str = "basis"
     data: int | bytes = 0
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise QupropError(f"an input state is of kind {', '.join(KINDS)}, got {self.kind!r}")
+        if self.kind in ("basis", "encoded"):
+            if type(self.data) is not int or self.data < 0:
+                raise QupropError(f"a {self.kind} input state has a whole number, 0 or more, got {self.data!r}")
+            return
+        row = 16 * (2 if self.kind == "product" else 1)
+        if not isinstance(self.data, bytes) or not self.data or len(self.data) % row:
+            raise QupropError(
+                f"an input state of kind {self.kind!r} has the bytes of a complex array, got {type(self.data).__name__}"
+            )
+        array = self.array
+        small = np.abs(array).max() < 2  # false for NaN too
+        if not small or not np.all(np.abs((np.abs(array) ** 2).sum(axis=-1) - 1) < _NORM):
+            raise QupropError(
+                "the amplitudes of an input state must be normalised; give the array to Circuit(n, state)"
+            )
+
+    def check(self, n: int, n_inputs: int) -> None:
+        """Refuses a state that is not one of n qubits, or that reads amplitudes from beyond n_inputs inputs."""
+        if self.kind == "basis":
+            fits = self.index < 1 << n
+        elif self.kind == "encoded":
+            fits = n <= MAX_AMPLITUDE_QUBITS and self.input_slice(n).stop <= n_inputs
+        else:
+            fits = n <= (MAX_AMPLITUDE_QUBITS if self.kind == "amplitudes" else n) and self.array.shape in (
+                (n, 2),
+                (1 << n,),
+            )
+        if not fits:
+            raise QupropError(
+                f"the input state of kind {self.kind!r} does not fit {n} qubits and {n_inputs} inputs; make it of an "
+                f"array of shape ({n}, 2) or (2^{n},), a basis index below 2^{n}, or an inputs vector of 2^{n} entries"
+            )
+
     @classmethod
-    def make(cls, n: int, state: Any = None) -> InputState:
-        """Read what a user may pass as `Circuit(n, state=...)`, except an `inputs` vector."""
+    def make(cls, n: int, state: Any = None, n_inputs: int = 0) -> InputState:
+        """Read what a user may pass as `Circuit(n, state=...)`, except an `inputs` vector; n_inputs: of the circuit."""
         if isinstance(state, InputState):
+            state.check(n, n_inputs)
             return state
         if state is None:
             return cls()
@@ -41,14 +83,11 @@ class InputState:
             if not 0 <= int(state) < 1 << n:
                 raise QupropError(f"a basis state of {n} qubits has an index from 0 to {(1 << n) - 1}, got {state}")
             return cls("basis", int(state))
-        try:
-            array = np.array(state, dtype=complex)
-        except (TypeError, ValueError):
-            array = np.empty(())
+        array = checked("state", state, dtype=complex) if isinstance(state, Iterable) else np.empty(())
         if array.shape == (n, 2):
-            return cls("product", (array / _norm(array, "each row of a product state")).tobytes())
-        if n < 60 and array.shape == (1 << n,):
-            return cls("amplitudes", (array / _norm(array, "an amplitude vector")).tobytes())
+            return cls("product", _normalised(array, "each row of a product state").tobytes())
+        if n <= MAX_AMPLITUDE_QUBITS and array.shape == (1 << n,):
+            return cls("amplitudes", _normalised(array, "an amplitude vector").tobytes())
         raise QupropError(
             f"the state of {n} qubits is a bit string, a basis index, an array of shape ({n}, 2) or (2^{n},), "
             f"or an inputs vector of 2^{n} entries; got {_describe(state, array)}"
@@ -85,46 +124,50 @@ class InputState:
             return out
         if self.kind == "amplitudes":
             return self.array.copy()
-        amplitudes, _ = self._encode(n, x)
-        return amplitudes.astype(complex)
+        return self._encode(n, x)[0].astype(complex)
 
-    # The three functions below are the derivatives of x -> x/|x|; `columns` are those of `input_slice`.
+    # The three functions below are the derivatives of x -> a = x/|x|. |x| = r s with s a power of two, so that neither
+    # a square nor |x| itself overflows or vanishes.
 
+    @_QUIET
     def pushforward(self, n: int, x: np.ndarray, v_x: np.ndarray) -> np.ndarray:
         """d|phi>/dt along v_x: (v - a (a.v)) / |x|, real, shape (B, 2^n)."""
-        a, r = self._encode(n, x)
-        v = v_x[:, self.input_slice(n)]
-        return (v - a * _dot(a, v)) / r
+        a, r, s = self._encode(n, x)
+        v = v_x[:, self.input_slice(n)] / s / r
+        return v - a * _dot(a, v)
 
+    @_QUIET
     def pullback(self, n: int, x: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
         """dF/dx of the encoded columns, (B, 2^n), from adjoint = U†OU|phi>: g = 2 Re adjoint, (g - (g.a) a) / |x|."""
-        a, r = self._encode(n, x)
+        a, r, s = self._encode(n, x)
         g = 2 * adjoint.real
-        return (g - _dot(g, a) * a) / r
+        return (g - _dot(g, a) * a) / r / s
 
+    @_QUIET
     def pullback_tangent(
         self, n: int, x: np.ndarray, v_x: np.ndarray, adjoint: np.ndarray, d_adjoint: np.ndarray
     ) -> np.ndarray:
         """The derivative of `pullback` along v_x, when the adjoint changes by d_adjoint."""
-        a, r = self._encode(n, x)
-        v = v_x[:, self.input_slice(n)]
+        a, r, s = self._encode(n, x)
+        v = v_x[:, self.input_slice(n)] / s / r
         g, dg = 2 * adjoint.real, 2 * d_adjoint.real
-        dr = _dot(a, v)
-        da = (v - a * dr) / r
+        dr = _dot(a, v)  # of log |x|
+        da = v - a * dr
         ga = _dot(g, a)
-        return (dg - (_dot(dg, a) + _dot(g, da)) * a - ga * da) / r - dr / r * (g - ga * a) / r
+        return (dg - (_dot(dg, a) + _dot(g, da)) * a - ga * da - dr * (g - ga * a)) / r / s
 
-    def _encode(self, n: int, x: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _encode(self, n: int, x: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """a = x/|x|, and r and s with |x| = r s."""
         if x is None:
             raise QupropError("this model reads its input state from x; pass x")
         columns = np.asarray(x, float)[:, self.input_slice(n)]
-        r = np.linalg.norm(columns, axis=1, keepdims=True)
+        r, s = _norm(columns)
         if not np.all(r > 0):
             raise QupropError(
                 f"sample {int(np.argmin(r > 0))} of x encodes its amplitudes but they are all zero; "
                 "give it a non-zero vector"
             )
-        return columns / r, r
+        return columns / s / r, r, s
 
     def text(self, n: int) -> str:
         if self.kind == "basis":
@@ -135,11 +178,18 @@ class InputState:
         return "a product state" if self.kind == "product" else "given amplitudes"
 
 
-def _norm(array: np.ndarray, what: str) -> np.ndarray:
-    norm = np.linalg.norm(array, axis=-1, keepdims=True)
-    if not np.all(np.isfinite(norm)) or not np.all(norm > 0):
-        raise QupropError(f"{what} must be finite and not all zero, got norm {float(np.min(norm))}")
-    return norm
+def _norm(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """r and s of each row, the norm being r s: s a power of two near the largest entry (1 for a row of zeros)."""
+    size = np.maximum(np.abs(rows.real), np.abs(rows.imag)).max(axis=-1, keepdims=True)
+    s = np.ldexp(1.0, np.frexp(size)[1] - 1)  # at most the largest entry: it is finite, and no quotient exceeds 2
+    return np.linalg.norm(rows / s, axis=-1, keepdims=True), s
+
+
+def _normalised(rows: np.ndarray, what: str) -> np.ndarray:
+    r, s = _norm(rows)
+    if not np.all(r > 0):
+        raise QupropError(f"{what} must be finite and not all zero, got zeros")
+    return rows / s / r
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -8,16 +8,18 @@ residual Clifford C is kept, so that the circuit's own final state is C R_M ... 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import stim
 
 from quprop.absorption import Rotation, absorb, conjugate_sum
 from quprop.angle import INPUT, PARAM, AngleVector, Variable
-from quprop.angle_table import AngleTable
+from quprop.angle_table import AngleTable, safe_size
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.input_state import InputState
@@ -25,6 +27,7 @@ from quprop.pauli import PauliString, PauliSum
 
 __all__ = ["AngleTable", "InputState", "Model", "Rotation"]
 
+_ORDINARY = (2.0**-20, 2.0**40)  # of coefficients: far from where single precision ends
 _SHOWN = 16  # rotations a printed model shows before it abbreviates
 
 
@@ -58,6 +61,7 @@ class Model:
         state = circuit.state
         if isinstance(state, AngleVector):
             state = InputState("encoded", flat((INPUT, state.indices.start, state.name))[1])
+        state.check(n, circuit.n_inputs)  # a circuit's state may be set as well as given
         self._fill(
             n_qubits=n,
             rotations=rotations,
@@ -131,6 +135,28 @@ class Model:
         return AngleTable.build([r.angle for r in self.rotations], self.n_params, self.n_inputs)
 
     @cached_property
+    def angle_limit(self) -> float:
+        """Up to this size of theta's and x's entries no angle leaves the range of double precision."""
+        return safe_size({(len(m), abs(c)) for r in self.rotations for m, c in r.angle.terms}, len(self.rotations))
+
+    @cached_property
+    def exponents(self) -> np.ndarray | None:
+        """The powers of two (K,) between the observables and those of `unit`; None where all are of ordinary size."""
+        sizes = [max((abs(c) for _, c in o.items()), default=1.0) for o in self.observables]
+        if all(_ORDINARY[0] <= size <= _ORDINARY[1] for size in sizes):
+            return None
+        return np.array([math.frexp(size)[1] - 1 for size in sizes])
+
+    @cached_property
+    def unit(self) -> Model:
+        """This model with every observable scaled by 2^-exponent, exactly, so that its largest coefficient lies in [1, 2)."""
+        assert self.exponents is not None
+        pairs = zip(self.observables, self.exponents.tolist(), strict=True)
+        return self._replace(
+            observables=tuple(PauliSum({p: math.ldexp(c, -e) for p, c in o.items()}) for o, e in pairs)
+        )
+
+    @cached_property
     def pull(self) -> stim.Tableau:
         return self.clifford.inverse()  # P -> C† P C
 
@@ -142,7 +168,7 @@ class Model:
     def _replace(self, **fields: Any) -> Model:
         """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
         kept = {name: self.__dict__[name] for name in _FIELDS}
-        shared = ["x_masks", "z_masks", "angle_table"] + ["pull"] * ("clifford" not in fields)
+        shared = ["x_masks", "z_masks", "angle_table", "angle_limit"] + ["pull"] * ("clifford" not in fields)
         return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
 
     @cached_property

@@ -13,14 +13,15 @@ from typing import Any
 import stim
 
 from quprop.absorption import Rotation
-from quprop.angle import Angle, Monomial, from_terms
+from quprop.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.errors import QupropError
-from quprop.input_state import KINDS, InputState
+from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.pauli import MAX_QUBITS, PauliString, PauliSum
 
 _FORMAT, _VERSION = "quprop-model", 1
 _FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
+_IMAGE = re.compile(r"[+-][IXYZ_]*")
 
 
 def describe(model: Model, shown: int) -> str:
@@ -73,7 +74,7 @@ def load(text: str) -> Model:
     data = versioned(text, "model", _FORMAT, _VERSION, "save the model again with this version")
     try:
         return _build(data)
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as broken:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:
         raise QupropError(f"this quprop model is damaged ({broken!r}); save it again from its circuit") from None
 
 
@@ -85,7 +86,7 @@ def versioned(text: str, what: str, form: str, version: int, mend: str | Callabl
     try:
         data = json.loads(text)
         found = data["format"], data["version"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise QupropError(
             f"this is not a quprop {what} (JSON with format and version expected); write one with "
             f"{what.capitalize()}.save"
@@ -124,42 +125,50 @@ def read(path: Path, what: str, build: Callable[[str], Any]) -> Any:
 
 def _build(data: dict[str, Any]) -> Model:
     n = data["n_qubits"]
-    if type(n) is not int or n < 1:
+    if type(n) is not int or not 1 <= n <= MAX_QUBITS:
         raise ValueError(f"n_qubits {n!r}")
-    sizes = [[(str(name), int(size)) for name, size in data[key]] for key in ("params", "inputs")]
+    made = [[make(*vector) for vector in data[key]] for key, make in (("params", params), ("inputs", inputs))]
+    sizes = [[(vector.name, vector.size) for vector in vectors] for vectors in made]
     totals = [sum(size for _, size in vectors) for vectors in sizes]
+    if any(len(dict(vectors)) < len(vectors) for vectors in sizes) or sum(totals) > MAX_VARIABLES:
+        raise ValueError("two vectors of one name, or too many entries")
     kind, content = data["state"]
-    state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else int(content))
-    lengths = {"product": 32 * n, "amplitudes": 16 << n}
-    if kind not in KINDS or (kind in lengths and len(state.array.tobytes()) != lengths[kind]):
-        raise ValueError(f"state {kind!r}")
-    if kind == "encoded" and not 0 <= state.data <= totals[1] - (1 << n):  # type: ignore[operator]
-        raise ValueError("state beyond the inputs")
-    if kind == "basis" and not 0 <= state.index < 1 << n:
-        raise ValueError("basis state beyond the qubits")
+    state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else content)
+    state.check(n, totals[1])
     rotations = []
     for text, terms in data["rotations"]:
         string = PauliString.parse(text)
         angle = _angle_from_json(terms, totals)
-        if string.sign != 1 or string.n_qubits > n:
+        if string.sign != 1 or not 0 < string.n_qubits <= n:
             raise ValueError(f"rotation {text!r}")
         rotations.append(Rotation(string.x, string.z, angle))
-    xs, zs = ([stim.PauliString(row) for row in rows] for rows in data["clifford"])
-    clifford = stim.Tableau.from_conjugated_generators(xs=xs, zs=zs)
     observables = tuple(PauliSum(o) for o in data["observables"])
-    if len(clifford) != n or not observables or any(o.n_qubits > n for o in observables):
-        raise ValueError("clifford or observables do not fit the qubits")
+    if not observables or any(o.n_qubits > n for o in observables):
+        raise ValueError("observables do not fit the qubits")
     return Model._of(
         n_qubits=n,
         rotations=tuple(rotations),
         observables=observables,
         state=state,
-        clifford=clifford,
+        clifford=_tableau(data["clifford"], n),
         param_names=tuple(name for name, _ in sizes[0]),
         param_sizes=tuple(size for _, size in sizes[0]),
         input_names=tuple(name for name, _ in sizes[1]),
         input_sizes=tuple(size for _, size in sizes[1]),
     )
+
+
+def _tableau(generators: Any, n: int) -> stim.Tableau:
+    """The images of X_0, ..., X_{n-1} and Z_0, ..., Z_{n-1}; stim trusts what it is given, so all is checked here."""
+    xs, zs = generators
+    for rows in (xs, zs):
+        if not isinstance(rows, list) or len(rows) != n:
+            raise ValueError("clifford does not fit the qubits")
+        for row in rows:
+            if not isinstance(row, str) or len(row) != n + 1 or _IMAGE.fullmatch(row) is None:
+                raise ValueError("clifford must be signed Pauli strings of n_qubits letters")
+    xs, zs = ([stim.PauliString(row) for row in rows] for rows in (xs, zs))
+    return stim.Tableau.from_conjugated_generators(xs=xs, zs=zs)
 
 
 def _angle_to_json(angle: Angle) -> dict[str, float]:
@@ -168,7 +177,7 @@ def _angle_to_json(angle: Angle) -> dict[str, float]:
 
 
 def _angle_from_json(terms: dict[str, float], totals: list[int]) -> Angle:
-    out: list[tuple[Monomial, float]] = []
+    merged: dict[Monomial, float] = {}
     for text, coefficient in terms.items():
         monomial: Monomial = ()
         for factor in text.split("*") if text != "1" else ():
@@ -179,8 +188,10 @@ def _angle_from_json(terms: dict[str, float], totals: list[int]) -> Angle:
             if variable[1] >= totals[variable[0]]:
                 raise ValueError(f"{factor} beyond the model's vectors")
             monomial += (variable,)
-        value = float(coefficient)
-        if value - value != 0.0:
-            raise ValueError(f"coefficient {value}")
-        out.append((monomial, value))
-    return from_terms(tuple(out))
+        if len(monomial) > MAX_DEGREE:
+            raise ValueError(f"degree {len(monomial)} of an angle")
+        if isinstance(coefficient, bool) or not isinstance(coefficient, int | float):
+            raise ValueError(f"coefficient {coefficient!r}")
+        key = tuple(sorted(monomial))
+        merged[key] = merged.get(key, 0.0) + float(coefficient)
+    return collected(merged)

@@ -6,14 +6,20 @@ mask and of a basis-state index. As Y = iXZ, the Hermitian string with a plus si
 
 from __future__ import annotations
 
+import math
 import numbers
+import operator
 import re
 from collections.abc import ItemsView, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from quprop.errors import QupropError
+
+MAX_QUBITS = 10_000  # of strings and circuits: a tableau of that many takes 50 MB and two seconds
+MAX_MATRIX_QUBITS = 14  # of a dense matrix: 4 GiB
+_SHOWN = 20  # digits of a qubit's number that a refusal repeats
 
 _LETTER = {(0, 0): "I", (1, 0): "X", (1, 1): "Y", (0, 1): "Z"}
 _BITS = {"I": (0, 0), "_": (0, 0), "X": (1, 0), "Y": (1, 1), "Z": (0, 1)}
@@ -41,11 +47,16 @@ class PauliString:
     phase: int
 
     def __init__(self, x: int, z: int, phase: int | None = None) -> None:
+        if type(x) is not int or type(z) is not int or (phase is not None and type(phase) is not int):
+            x, z = _whole("mask x", x), _whole("mask z", z)
+            phase = None if phase is None else _whole("phase", phase)
         if x < 0 or z < 0:
             raise QupropError(f"a Pauli string's masks must be non-negative integers, got x={x}, z={z}")
+        if (x | z) >> MAX_QUBITS:
+            _refuse_qubit((x | z).bit_length() - 1)
         set_ = object.__setattr__
-        set_(self, "x", int(x))
-        set_(self, "z", int(z))
+        set_(self, "x", x)
+        set_(self, "z", z)
         set_(self, "phase", ((x & z).bit_count() if phase is None else phase) & 3)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -80,8 +91,8 @@ class PauliString:
 
     @property
     def qubits(self) -> tuple[int, ...]:
-        support = self.x | self.z
-        return tuple(q for q in range(support.bit_length()) if support >> q & 1)
+        digits = bin(self.x | self.z)[:1:-1]
+        return tuple(q for q, digit in enumerate(digits) if digit == "1")
 
     @property
     def n_qubits(self) -> int:
@@ -113,13 +124,15 @@ class PauliString:
         if _SPARSE.fullmatch(body):
             seen: set[int] = set()
             for token in re.split(r"[\s*]+", body):
-                qubit = int(token[1:])
+                qubit = _index(token[1:])
                 if qubit in seen:
                     raise QupropError(f"a Pauli string names each qubit once, got qubit {qubit} twice in {text!r}")
                 seen.add(qubit)
                 x |= _BITS[token[0]][0] << qubit
                 z |= _BITS[token[0]][1] << qubit
         elif _DENSE.fullmatch(body):
+            if len(body) > MAX_QUBITS:
+                _refuse_qubit(len(body) - 1)
             for qubit, letter in enumerate(body):
                 x |= _BITS[letter][0] << qubit
                 z |= _BITS[letter][1] << qubit
@@ -144,12 +157,15 @@ class PauliString:
     def matrix(self, n: int) -> np.ndarray:
         """The dense (2^n, 2^n) complex matrix, basis state j = sum_q bit_q 2^q (for small n: tests and checks)."""
         self._fits(n)
+        _check_matrix(n)
         j = np.arange(2**n)
         out = np.zeros((2**n, 2**n), complex)
         out[j ^ self.x, j] = 1j**self.phase * (1 - 2 * (np.bitwise_count(j & self.z) & 1).astype(float))
         return out
 
     def _fits(self, n: int) -> None:
+        if n > MAX_QUBITS:
+            _refuse_qubit(n - 1)
         if self.n_qubits > n:
             raise QupropError(f"{self} acts on qubit {self.n_qubits - 1}, beyond the {n} qubits asked for")
 
@@ -183,7 +199,7 @@ class PauliSum:
                 raise QupropError(f"the terms of a PauliSum must be Hermitian, got {string}; drop its factor i")
             coefficient = string.sign * _real(value, string)
             positive = PauliString(string.x, string.z)
-            merged[positive] = merged.get(positive, 0.0) + coefficient
+            merged[positive] = _finite(merged.get(positive, 0.0) + coefficient, positive)
         for name, content in (
             ("_coefficients", {p: c for p, c in merged.items() if c != 0.0}),
             ("_hash", None),
@@ -247,7 +263,11 @@ class PauliSum:
     __array_ufunc__ = None  # a NumPy scalar on the left of * leaves the product to us
 
     def __truediv__(self, divisor: float) -> PauliSum:
-        return self * (1 / divisor)
+        if not isinstance(divisor, numbers.Number):
+            return NotImplemented
+        if divisor == 0:
+            raise QupropError(f"a PauliSum cannot be divided by zero, got {divisor}")
+        return PauliSum({p: c / divisor for p, c in self.items()})
 
     def commuting(self) -> tuple[PauliString, PauliString] | None:
         """None if all terms commute with each other, otherwise the first pair that does not."""
@@ -257,6 +277,7 @@ class PauliSum:
 
     def matrix(self, n: int) -> np.ndarray:
         """The dense (2^n, 2^n) complex matrix (for small n: tests and checks)."""
+        _check_matrix(n)
         out = np.zeros((2**n, 2**n), complex)
         for string, coefficient in self.items():
             out += coefficient * string.matrix(n)
@@ -293,6 +314,25 @@ class PauliSum:
         return f"PauliSum({ {str(p): c for p, c in self.items()} })"
 
 
+def _whole(what: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise QupropError(f"a Pauli string's {what} must be a whole number, got {value!r}") from None
+
+
+def _index(digits: str) -> int:
+    """A qubit's number; one that is beyond any circuit is refused before a mask is made of it."""
+    significant = digits.lstrip("0")
+    if len(significant) > len(str(MAX_QUBITS)) or int(significant or "0") >= MAX_QUBITS:
+        _refuse_qubit(significant if len(significant) <= _SHOWN else f"{significant[:_SHOWN]}...")
+    return int(significant or "0")
+
+
+def _refuse_qubit(qubit: int | str) -> NoReturn:
+    raise QupropError(f"qubits are numbered from 0 to {MAX_QUBITS - 1} at most, got qubit {qubit}")
+
+
 def _real(value: Any, string: PauliString) -> float:
     if isinstance(value, complex | np.complexfloating):
         raise QupropError(
@@ -301,10 +341,21 @@ def _real(value: Any, string: PauliString) -> float:
         )
     if not isinstance(value, numbers.Real) and not (isinstance(value, np.ndarray) and value.ndim == 0):
         raise QupropError(f"the coefficients of a PauliSum must be real numbers, got {value!r} for {string}")
-    number = float(value)
-    if not np.isfinite(number):
+    try:
+        return _finite(float(value), string)
+    except OverflowError:  # a whole number beyond every double
+        return _finite(math.inf, string)
+
+
+def _finite(number: float, string: PauliString) -> float:
+    if not math.isfinite(number):
         raise QupropError(f"the coefficients of a PauliSum must be finite, got {number} for {string}")
     return number
+
+
+def _check_matrix(n: int) -> None:
+    if n > MAX_MATRIX_QUBITS:
+        raise QupropError(f"a dense matrix is made of {MAX_MATRIX_QUBITS} qubits at most, got {n}")
 
 
 def _clash(strings: list[PauliString]) -> tuple[PauliString, PauliString] | None:

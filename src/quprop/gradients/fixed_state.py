@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quprop import angle
 from quprop.gradients.linear import driven
 from quprop.gradients.plan import Terms
 from quprop.model import Model
@@ -45,10 +46,7 @@ def quarter_turns(angles: np.ndarray | None, count: int) -> list[int | None]:
     """Each angle in quarter turns modulo 4, None where it is no multiple of pi/2 (or not known)."""
     if angles is None:
         return [None] * count
-    turns = angles / (np.pi / 2)
-    near = np.round(turns)
-    clifford = abs(turns - near) * (np.pi / 2) <= _TOLERANCE
-    return [int(k) % 4 if c else None for k, c in zip(near, clifford, strict=True)]
+    return [angle.quarter_turns(a, _TOLERANCE) for a in angles.tolist()]
 
 
 def output_state(model: Model, terms: Terms, turns: Sequence[int | None]) -> Fixed | int:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from quprop.arrays import all_finite, checked, plain, square
 from quprop.errors import QupropError, nearest
 from quprop.model import Model
 from quprop.seeds import generator_of
@@ -88,10 +89,10 @@ class Call:
                 f"model must be a quprop Model, got {type(model).__name__}; "
                 "build one with qpr.Model(circuit, observables)"
             )
-        theta = _array("theta", theta, model.n_params)
+        theta = checked("theta", theta, (..., model.n_params))
         if x is None and model.n_inputs:
             raise QupropError(f"this model has {model.n_inputs} inputs; pass x with shape (..., {model.n_inputs})")
-        if x is not None and not model.n_inputs and np.size(x):
+        if x is not None and not model.n_inputs and plain("x", x).size:
             raise QupropError("this model has no inputs; leave x out")
         self.engine = get_engine(engine, precision, threads)
         if x is None or not model.n_inputs:
@@ -99,7 +100,7 @@ class Call:
             self.theta = theta.reshape(math.prod(self.shape), model.n_params)
             self.x = np.empty((1, 0))
         else:
-            x = _array("x", x, model.n_inputs)
+            x = checked("x", x, (..., model.n_inputs))
             try:
                 self.shape = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1])
             except ValueError:
@@ -111,6 +112,8 @@ class Call:
         if batch == 0:
             given = f"theta has shape {theta.shape}" + (f" and x {x.shape}" if x is not None else "")
             raise QupropError(f"the batch is empty: {given}; pass one sample at least")
+        if not max(square(self.theta), square(self.x)) <= model.angle_limit * model.angle_limit:
+            model.angle_table.check(self.theta, self.x)
         if model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
             needed = self.engine.memory(model, batch, what)
             if model.n_qubits > MAX_QUBITS and needed >= 1 << MAX_QUBITS:  # not so if few basis states are reached
@@ -129,23 +132,6 @@ class Call:
         return math.prod(self.shape)
 
 
-def _array(name: str, value: Any, size: int) -> np.ndarray:
-    try:
-        given = np.asarray(value)
-    except (TypeError, ValueError):  # rows of different lengths
-        given = np.empty((), object)
-    if given.dtype.kind in "cOSUmM":
-        kind = "complex numbers" if given.dtype.kind == "c" else type(value).__name__
-        raise QupropError(f"{name} must be an array of real numbers, got {kind}")
-    array = np.ascontiguousarray(given, dtype=float)
-    if given.ndim == 0 or array.shape[-1] != size:
-        raise QupropError(f"{name} must have shape (..., {size}), got {given.shape}")
-    if not math.isfinite(array.sum()) and not np.isfinite(array).all():
-        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise QupropError(f"{name} must be finite, got {array[bad]} at index {bad}")
-    return array
-
-
 def _rows(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(1, size) if it is the same for all samples, else (B, size)."""
     size = array.shape[-1]
@@ -156,7 +142,7 @@ def _rows(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _beside(name: str, value: Any, size: int, shape: tuple[int, ...]) -> np.ndarray:
     """An array that goes with the batch: (1, size), or (B, size)."""
-    array = _array(name, value, size)
+    array = checked(name, value, (..., size))
     try:
         fits = np.broadcast_shapes(array.shape[:-1], shape) == shape
     except ValueError:
@@ -164,6 +150,17 @@ def _beside(name: str, value: Any, size: int, shape: tuple[int, ...]) -> np.ndar
     if not fits:
         raise QupropError(f"{name} must have shape {(*shape, size)}, got {array.shape}")
     return _rows(array, shape)
+
+
+def _quiet() -> np.errstate:
+    """No warnings of results that are checked before they are handed out."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _in_range(what: str, precision: str, *results: np.ndarray) -> None:
+    if not all(map(all_finite, results)):
+        mend = 'use precision="double"' if precision == "single" else "scale down the observables, weights or vectors"
+        raise QupropError(f"{what} is larger than {precision} precision holds; {mend}")
 
 
 def _weights(model: Model, weights: Any, call: Call) -> np.ndarray:
@@ -191,7 +188,10 @@ def expectation(
     theta is (..., n_params) and x (..., n_inputs), angles in radians; leading axes are batches and broadcast.
     """
     call = Call(model, theta, x, engine, precision, threads, "values")
-    return call.engine.values(model, call.theta, call.x).reshape(*call.shape, model.n_observables)
+    with _quiet():
+        values = call.engine.values(model, call.theta, call.x)
+    _in_range("a value", precision, values)
+    return values.reshape(*call.shape, model.n_observables)
 
 
 def value_and_grad(
@@ -212,11 +212,13 @@ def value_and_grad(
     call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
     direct = getattr(call.engine, "value_and_grad", None)
-    if direct is not None:
-        value, grad = direct(model, call.theta, call.x, w)
-    else:
-        values, pullback = call.engine.vjp(model, call.theta, call.x)
-        value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
+    with _quiet():
+        if direct is not None:
+            value, grad = direct(model, call.theta, call.x, w)
+        else:
+            values, pullback = call.engine.vjp(model, call.theta, call.x)
+            value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
+    _in_range("the value or its gradient", precision, value, grad)
     if not call.shape:
         return value[0], grad[0]
     return value.reshape(call.shape), grad.reshape(*call.shape, model.n_params)
@@ -238,16 +240,20 @@ def vjp(
     One backward sweep whatever the number of observables: their sum, weighted by the cotangent, is applied once.
     """
     call = Call(model, theta, x, engine, precision, threads, "vjp")
-    values, inner = call.engine.vjp(model, call.theta, call.x)
+    with _quiet():
+        values, inner = call.engine.vjp(model, call.theta, call.x)
+    _in_range("a value", precision, values)
     shape, batch, K = call.shape, call.batch, model.n_observables
     native = isinstance(call.engine, NativeEngine)
 
     def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
         c = np.ascontiguousarray(np.broadcast_to(_beside("cotangent", cotangent, K, shape), (batch, K)))
-        d_theta, d_x = inner(c, sum_theta) if native else inner(c)
-        if sum_theta:
-            d_theta = d_theta if native else d_theta.sum(axis=0)
-        else:
+        with _quiet():
+            d_theta, d_x = inner(c, sum_theta) if native else inner(c)
+            if sum_theta and not native:
+                d_theta = d_theta.sum(axis=0)
+        _in_range("the gradient", precision, d_theta, d_x)
+        if not sum_theta:
             d_theta = d_theta.reshape(*shape, model.n_params)
         return d_theta, d_x.reshape(*shape, model.n_inputs)
 
@@ -275,7 +281,9 @@ def hvp(
     w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
     v = _beside("v_theta", v_theta, model.n_params, call.shape)
     vx = np.zeros_like(call.x) if v_x is None else _beside("v_x", v_x, model.n_inputs, call.shape)
-    results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
+    with _quiet():
+        results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
+    _in_range("the gradient or its Hessian-vector product", precision, *results)
     sizes = (model.n_params, model.n_inputs, model.n_params, model.n_inputs)
     return tuple(r.reshape(*call.shape, size) for r, size in zip(results, sizes, strict=True))
 

@@ -28,6 +28,7 @@ MAX_GROUP_LARGE = 6  # ... which are soon paid for in a large state; kMaxGroup i
 LARGE = 11  # upper address bits of a large state
 MAX_RANK = 5  # of the z masks of a group or bucket that shares one coefficient table
 SIGNATURE_BITS = 60  # pattern bits of a pass; 64 in the kernels
+SMALLEST_RATIO = 2.0**-960  # of an angle's coefficients that its driver keeps apart from its size
 MAX_BUCKETS = 32  # of a group of observable terms, as in the kernels
 
 
@@ -356,16 +357,16 @@ def _drivers(listing: Any) -> dict[str, Any]:
     index: dict[Any, int] = {}
     driver, coefficient = [], []
     for rotation in listing.rotations:
-        terms = rotation.angle.terms
-        lead = terms[0][1] if terms else 1.0
-        key = terms[0][0] if len(terms) == 1 else tuple((m, c / lead) for m, c in terms)
+        terms = rotation.angle.terms  # none: an angle that is zero
+        lead = max((c for _, c in terms), key=abs, default=1.0)
+        key = tuple((m, c / lead) for m, c in terms)
+        if any(abs(c) < SMALLEST_RATIO for _, c in key):  # a quotient that has lost digits
+            lead, key = 1.0, terms
         driver.append(index.setdefault(key, len(index)))
         coefficient.append(lead)
     mono_ptr, mono, var_ptr, var = [0], [], [0], []
     for key in index:
-        # a key is one monomial, a tuple of variables (kind, index), or a tuple of (monomial, coefficient)
-        one = not key or isinstance(key[0][0], int)
-        for monomial, c in ((key, 1.0),) if one else key:
+        for monomial, c in key:
             mono.append(c)
             var += [i if kind == 0 else listing.n_params + i for kind, i in monomial]
             var_ptr.append(len(var))

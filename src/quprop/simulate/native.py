@@ -26,6 +26,8 @@ PRECISIONS = {
     "double": ("Double", "SupportDouble", "KeptDouble", 8),
     "single": ("Single", "SupportSingle", "KeptSingle", 4),
 }
+# Sizes of weights and directions that neither overflow nor vanish beside amplitudes, which are 1 at most.
+ORDINARY = {"double": (2.0**-500, 2.0**500), "single": (2.0**-20, 2.0**40)}
 KEEP_BYTES = 256 << 20  # final states kept between a forward call and its pullback; more is computed again
 LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
 
@@ -131,6 +133,7 @@ class NativeEngine:
         self.precision = precision
         self.threads = threads or _cores()
         self.isa, self._kernels = load_kernels(isa)
+        self._ordinary = ORDINARY[precision]
         *classes, self._real_bytes = PRECISIONS[precision]
         self._evaluator, self._support_evaluator, self._kept = (getattr(self._kernels, c) for c in classes)
         self.lanes: int = self._kernels.vector_bytes // self._real_bytes
@@ -183,6 +186,8 @@ class NativeEngine:
 
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
+        if model.exponents is not None:
+            return np.ldexp(self.values(model.unit, theta, x), model.exponents)
         batch = max(len(theta), len(x))
         out = np.empty((batch, model.n_observables))
         plan, start, _ = self._choose(model, x, batch)
@@ -191,6 +196,10 @@ class NativeEngine:
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
         """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
+        exponents = model.exponents
+        if exponents is not None:
+            values, inner = self.vjp(model.unit, theta, x)
+            return np.ldexp(values, exponents), lambda c, sum_theta=False: inner(np.ldexp(c, exponents), sum_theta)
         batch = max(len(theta), len(x))
         plan, start, size = self._choose(model, x, batch)
         if batch == 1 and model.n_observables == 1:
@@ -212,6 +221,8 @@ class NativeEngine:
         self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
+        if model.exponents is not None:
+            return self.value_and_grad(model.unit, theta, x, np.ldexp(weights, model.exponents))
         batch = max(len(theta), len(x))
         plan, start, _ = self._choose(model, x, batch)
         value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
@@ -229,6 +240,16 @@ class NativeEngine:
         kept: Any,
         want_x: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shift = self._shift(_peak(weights))
+        if shift is not None:  # all results are linear in the weights
+            together = sum_theta and len(shift) == 1
+            value, d_theta, d_x = self._gradient(
+                model, plan, theta, x, start, np.ldexp(weights, -shift), together, kept, want_x
+            )
+            d_theta = np.ldexp(d_theta, shift[0] if together else shift)
+            if sum_theta and not together:
+                d_theta = d_theta.sum(axis=0)
+            return np.ldexp(value, shift[:, 0]), d_theta, np.ldexp(d_x, shift)
         batch, n = max(len(theta), len(x)), model.n_qubits
         value = np.empty(batch)
         d_theta = np.empty(model.n_params if sum_theta else (batch, model.n_params))
@@ -243,6 +264,12 @@ class NativeEngine:
             d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
         return value, d_theta, d_x
 
+    def _shift(self, sizes: np.ndarray) -> np.ndarray | None:
+        """Powers of two (rows, 1) to take out of rows of these sizes; None if no size is near the end of the range."""
+        low, high = self._ordinary
+        ordinary = ((sizes >= low) & (sizes <= high)) | (sizes == 0) | ~np.isfinite(sizes)
+        return None if ordinary.all() else np.where(ordinary, 0, np.frexp(sizes)[1] - 1)
+
     def hvp(
         self,
         model: Model,
@@ -253,9 +280,25 @@ class NativeEngine:
         v_x: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
+        if model.exponents is not None:
+            return self.hvp(model.unit, theta, x, np.ldexp(cotangent, model.exponents), v_theta, v_x)
+        shift = self._shift(_peak(cotangent))
+        if shift is not None:  # all results are linear in the cotangent
+            found = self.hvp(model, theta, x, np.ldexp(cotangent, -shift), v_theta, v_x)
+            return tuple(np.ldexp(a, shift) for a in found)  # type: ignore[return-value]
         batch, n = max(len(theta), len(x)), model.n_qubits
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
+        size = np.maximum(_peak(v_theta), _peak(v_x))
+        if self.precision == "single":  # what is rounded to it is how fast angles and amplitudes move
+            size = _peak(model.angle_table.pushforward(theta, x, v_theta, v_x))
+            if model.state.kind == "encoded":
+                size = np.maximum(size, _peak(model.state.pushforward(n, x, v_x)))
+        along = self._shift(size)
+        if along is not None:  # h is linear in (v_theta, v_x)
+            v_theta, v_x = np.ldexp(v_theta, -along), np.ldexp(v_x, -along)
+            theta, v_theta = _rows(theta, v_theta)
+            x, v_x = _rows(x, v_x)
         encoded = model.state.kind == "encoded"
         d_theta, h_theta = np.empty((2, batch, model.n_params))
         d_x, h_x = np.empty((2, batch, model.n_inputs))
@@ -273,6 +316,8 @@ class NativeEngine:
             lam, dlam = _as_complex(adjoint), _as_complex(tangent)
             d_x[:, columns] += model.state.pullback(n, x, lam)
             h_x[:, columns] += model.state.pullback_tangent(n, x, v_x, lam, dlam)
+        if along is not None:
+            h_theta, h_x = np.ldexp(h_theta, along), np.ldexp(h_x, along)
         return d_theta, d_x, h_theta, h_x
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -307,6 +352,11 @@ class NativeEngine:
 def _cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _peak(rows: np.ndarray) -> np.ndarray:
+    """The largest size in each row, (rows, 1)."""
+    return np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
 
 
 def _as_real(states: np.ndarray) -> np.ndarray:

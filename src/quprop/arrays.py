@@ -1,0 +1,91 @@
+"""The one check of arrays that callers pass: what is no plain number, is not finite or has another shape is refused."""
+
+from __future__ import annotations
+
+import math
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError
+
+Shape = tuple[int | str | EllipsisType, ...]  # a text stands for any length, a leading ... for any batch axes
+
+
+def plain(name: str, value: Any, dtype: Any = float) -> np.ndarray:
+    """`value` as a NumPy array with its own dtype, which must convert to `dtype` (float, complex) as a number does.
+
+    Refused: ragged lists, texts, objects, dates, records, complex numbers where real ones are asked for, arrays with
+    masked entries (NumPy would use what is under the mask), tensors that NumPy cannot read.
+    """
+    kind = "real numbers" if dtype is float else "numbers"
+    if _masked(value):
+        raise QupropError(f"{name} must be an array of {kind}, got masked entries; pass {name}.filled(...)")
+    try:
+        given = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        mend = ""
+        if getattr(value, "requires_grad", False) or _has_gradients(value):
+            mend = f" that requires gradients; pass {name}.detach()"
+        raise QupropError(f"{name} must be an array of {kind}, got {_kind_of(value)}{mend}") from None
+    if given.dtype != np.float64 and not np.can_cast(given.dtype, dtype, "same_kind"):
+        found = "complex numbers" if given.dtype.kind == "c" else _kind_of(value)
+        raise QupropError(f"{name} must be an array of {kind}, got {found}")
+    return given
+
+
+def checked(name: str, value: Any, shape: Shape | None = None, dtype: Any = float) -> np.ndarray:
+    """`value` as a contiguous array of finite float64 (or complex128) of this shape; a copy only where it must be.
+
+    shape: lengths of the axes, a text for an axis of any length, a leading `...` for any batch axes; None: any shape.
+    """
+    given = plain(name, value, dtype)
+    if shape is not None and not _fits(given.shape, shape):
+        wanted = ", ".join("..." if s is ... else str(s) for s in shape) + ("," if len(shape) == 1 else "")
+        raise QupropError(f"{name} must have shape ({wanted}), got {given.shape}")
+    if given.dtype == dtype:
+        array = np.ascontiguousarray(given) if given.ndim else given
+    else:
+        with np.errstate(all="ignore"):  # an extended float may be beyond a double: seen below
+            array = np.ascontiguousarray(given, dtype) if given.ndim else given.astype(dtype)
+    if not all_finite(array):
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise QupropError(f"{name} must be finite, got {array[bad]} at index {bad}")
+    return array
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no entry is infinite or NaN."""
+    return math.isfinite(square(array)) or bool(np.isfinite(array).all())
+
+
+def square(array: np.ndarray) -> float:
+    """The sum of |entries|^2, which bounds them all at once; infinite beyond 1e308, and without a warning then."""
+    flat = array.reshape(-1)
+    return float(np.vdot(flat, flat).real)
+
+
+def _fits(found: tuple[int, ...], wanted: Shape) -> bool:
+    if wanted[:1] == (...,):
+        wanted = wanted[1:]
+        if len(found) < len(wanted):
+            return False
+        found = found[len(found) - len(wanted) :]
+    return len(found) == len(wanted) and all(isinstance(w, str) or f == w for f, w in zip(found, wanted, strict=True))
+
+
+def _masked(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_masked(v) for v in value if not isinstance(v, float | int))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+def _has_gradients(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(getattr(v, "requires_grad", False) for v in value)
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return type(value).__name__
