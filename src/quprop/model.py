@@ -149,7 +149,7 @@ class Model:
 
     @cached_property
     def unit(self) -> Model:
-        """This model with every observable scaled by 2^-exponent, exactly, so that its largest coefficient lies in [1, 2)."""
+        """This model with every observable scaled by 2^-exponent, exactly: its largest lies in [1, 2)."""
         assert self.exponents is not None
         pairs = zip(self.observables, self.exponents.tolist(), strict=True)
         return self._replace(

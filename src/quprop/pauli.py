@@ -265,7 +265,7 @@ class PauliSum:
     def __truediv__(self, divisor: float) -> PauliSum:
         if not isinstance(divisor, numbers.Number):
             return NotImplemented
-        if divisor == 0:
+        if not divisor:
             raise QupropError(f"a PauliSum cannot be divided by zero, got {divisor}")
         return PauliSum({p: c / divisor for p, c in self.items()})
 

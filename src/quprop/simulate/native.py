@@ -285,7 +285,7 @@ class NativeEngine:
         shift = self._shift(_peak(cotangent))
         if shift is not None:  # all results are linear in the cotangent
             found = self.hvp(model, theta, x, np.ldexp(cotangent, -shift), v_theta, v_x)
-            return tuple(np.ldexp(a, shift) for a in found)  # type: ignore[return-value]
+            return tuple(np.ldexp(a, shift) for a in found)
         batch, n = max(len(theta), len(x)), model.n_qubits
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
