@@ -38,9 +38,28 @@ struct Inputs {
   const double* v_x[64 / 4];
 };
 
+// Derivatives of the angles along (v_theta, v_x), at the values that `out` holds.
+inline void prepare_tangents(const Layout& plan, const Inputs& in, Angles& out) {
+  const Description& d = plan.d;
+  const std::size_t n_drivers = d.mono_ptr.size() - 1, n_terms = plan.terms.size();
+  const int columns = out.columns;
+  out.driver_tangent.reserve(n_drivers * columns);
+  for (std::size_t k = 0; k < n_drivers; ++k)
+    for (int c = 0; c < columns; ++c) {
+      double u = 0;
+      for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
+        for (int s = d.var_ptr[m]; s < d.var_ptr[m + 1]; ++s)
+          u += monomial(d, m, in.theta[c], in.x[c], s) * (d.var[s] < d.n_params ? in.v_theta[c][d.var[s]] : in.v_x[c][d.var[s] - d.n_params]);
+      out.driver_tangent[k * columns + c] = u;
+    }
+  out.tangent.reserve(n_terms * columns);
+  for (std::size_t k = 0; k < n_terms; ++k)
+    for (int c = 0; c < columns; ++c)
+      out.tangent[k * columns + c] = 0.5 * plan.terms[k].coefficient * out.flip[k * columns + c] * out.driver_tangent[static_cast<std::size_t>(plan.terms[k].driver) * columns + c];
+}
+
 // `unwind`: the backward sweep goes all the way to the start of the circuit, read-only passes included.
 inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bool unwind, Angles& out) {
-  const bool dual = plan.dual;
   const Description& d = plan.d;
   const std::size_t n_drivers = d.mono_ptr.size() - 1, n_terms = plan.terms.size();
   out.columns = columns;
@@ -51,18 +70,6 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
       for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m) u += monomial(d, m, in.theta[c], in.x[c]);
       out.driver[k * columns + c] = u;
     }
-  if (dual) {
-    out.driver_tangent.reserve(n_drivers * columns);
-    for (std::size_t k = 0; k < n_drivers; ++k)
-      for (int c = 0; c < columns; ++c) {
-        double u = 0;
-        for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
-          for (int s = d.var_ptr[m]; s < d.var_ptr[m + 1]; ++s)
-            u += monomial(d, m, in.theta[c], in.x[c], s) * (d.var[s] < d.n_params ? in.v_theta[c][d.var[s]] : in.v_x[c][d.var[s] - d.n_params]);
-        out.driver_tangent[k * columns + c] = u;
-      }
-    out.tangent.reserve(n_terms * columns);
-  }
   out.sine.reserve(n_terms * columns);
   out.cosine.reserve(n_terms * columns);
   out.flip.reserve(n_terms * columns);
@@ -115,10 +122,7 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
       }
     }
   }
-  if (dual)
-    for (std::size_t k = 0; k < n_terms; ++k)
-      for (int c = 0; c < columns; ++c)
-        out.tangent[k * columns + c] = 0.5 * plan.terms[k].coefficient * out.flip[k * columns + c] * out.driver_tangent[static_cast<std::size_t>(plan.terms[k].driver) * columns + c];
+  if (plan.dual) prepare_tangents(plan, in, out);
   // Products of cosines: what a segment lacks in norm, and what a derivative read within it must be multiplied by.
   out.segment_scale.reserve(std::size_t{plan.n_segments} * columns);
   out.derivative_scale.reserve(n_terms * columns);
@@ -159,6 +163,45 @@ template <int W> QP_INLINE void spread(const double* from, int columns, double* 
   for (int l = 0; l < W; ++l) to[l] = columns == 1 ? from[0] : from[l];
 }
 
+// Of a group that one driver turns: the angle by the driver, in lane l of a pattern.
+template <int W> double pattern_factor(const Layout& plan, const Op& op, const Angles& a, std::uint32_t pattern, int l) {
+  double f = 0, norm = 0;
+  for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+    const Term& t = plan.terms[op.first_term + k];
+    f += (parity(pattern & t.pattern) ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * t.coefficient *
+         a.flip[(std::size_t{op.first_term} + k) * a.columns + (a.columns == 1 ? 0 : l)];
+    norm += std::abs(t.coefficient);
+  }
+  return std::abs(f) < 1e-12 * norm ? 0 : f;
+}
+
+// The vectors of one operation that hold its tangent.
+template <class R> void build_tangents(const Layout& plan, const Op& op, const Angles& a, Vec<R>* out) {
+  constexpr int W = kWidth<R>;
+  const int columns = a.columns, stride = op.tile.stride;
+  auto column = [&](int l) { return columns == 1 ? 0 : l; };
+  if (!op.grouped) {
+    const Term& t = plan.terms[op.first_term];
+    const double* sign = lane_signs<W>(t.z, plan.lane_bits);
+    for (int l = 0; l < W; ++l) out[1][l] = static_cast<R>(t.sign * sign[l] * a.tangent[std::size_t{op.first_term} * columns + column(l)]);
+    out[3] = -out[1];
+    return;
+  }
+  for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
+    for (int l = 0; l < W; ++l) {
+      double w = 0;
+      if (op.shared) {
+        w = 0.5 * pattern_factor<W>(plan, op, a, p, l) * a.driver_tangent[static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns + column(l)];
+      } else {
+        for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+          const Term& t = plan.terms[op.first_term + k];
+          w += (p >> k & 1 ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * a.tangent[(std::size_t{op.first_term} + k) * columns + column(l)];
+        }
+      }
+      out[p * stride + 2][l] = static_cast<R>(w);
+    }
+}
+
 // The vectors the tiles load.  `active` bits of shared groups are written too, so each set of tables has its own ops.
 template <class R> void build_tables(const Layout& plan, const Angles& a, List<TileOp>& tile_ops, Array<Vec<R>>& tables, Array<Vec<R>>& scales) {
   constexpr int W = kWidth<R>;
@@ -175,16 +218,11 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
       const Term& t = plan.terms[op.first_term];
       const std::size_t at = std::size_t{op.first_term} * columns;
       const double* sign = lane_signs<W>(t.z, plan.lane_bits);
-      double tangent[W] = {}, turn[W] = {};
+      double tangent[W] = {};
       for (int c = 0; c < columns; ++c) tangent[c] = t.sign * a.sine[at + c] / a.cosine[at + c];
       if (columns == 1) for (int l = 1; l < W; ++l) tangent[l] = tangent[0];
       for (int l = 0; l < W; ++l) out[0][l] = static_cast<R>(sign[l] * tangent[l]);
       out[stride] = -out[0];
-      if (plan.dual) {
-        spread<W>(&a.tangent[at], columns, turn);
-        for (int l = 0; l < W; ++l) out[1][l] = static_cast<R>(t.sign * sign[l] * turn[l]);
-        out[3] = -out[1];
-      }
     } else if (!op.shared) {
       // product over terms of cos - i sign sin, doubling the table with each
       alignas(64) double re[1 << kMaxGroup][W], im[1 << kMaxGroup][W];
@@ -209,16 +247,6 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
       }
       for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
         for (int l = 0; l < W; ++l) { out[p * stride][l] = static_cast<R>(re[p][l]); out[p * stride + 1][l] = static_cast<R>(im[p][l]); }
-      if (plan.dual)
-        for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
-          for (int l = 0; l < W; ++l) {
-            double w = 0;
-            for (std::uint32_t k = 0; k < op.n_terms; ++k) {
-              const Term& t = plan.terms[op.first_term + k];
-              w += (p >> k & 1 ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * a.tangent[(std::size_t{op.first_term} + k) * columns + column(l)];
-            }
-            out[p * stride + 2][l] = static_cast<R>(w);
-          }
     } else {
       const std::uint32_t patterns = 1u << op.rank;
       const std::size_t driver = static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns;
@@ -226,24 +254,18 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
       for (std::uint32_t p = 0; p < patterns; ++p)
         for (int l = 0; l < W; ++l) {
           const int c = column(l);
-          double f = 0, norm = 0;
-          for (std::uint32_t k = 0; k < op.n_terms; ++k) {
-            const Term& t = plan.terms[op.first_term + k];
-            f += (parity(p & t.pattern) ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * t.coefficient * a.flip[(std::size_t{op.first_term} + k) * columns + c];
-            norm += std::abs(t.coefficient);
-          }
-          if (std::abs(f) < 1e-12 * norm) f = 0;
+          const double f = pattern_factor<W>(plan, op, a, p, l);
           const Reduced r = reduced_sincos(0.5 * f * a.driver[driver + c]);
           double s = r.sin, co = r.cos;
           if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
           if (r.quarter & 2) { s = -s; co = -co; }
           out[p * stride][l] = static_cast<R>(co);
           out[p * stride + 1][l] = static_cast<R>(s);
-          if (plan.dual) out[p * stride + 2][l] = static_cast<R>(0.5 * f * a.driver_tangent[driver + c]);
           if (f != 0) active |= std::uint64_t{1} << p;
         }
       tile_ops[o].active = active;
     }
+    if (plan.dual) build_tangents<R>(plan, op, a, out);
   }
   for (std::uint32_t s = 0; s < plan.n_segments; ++s)
     for (int l = 0; l < W; ++l) scales[s][l] = static_cast<R>(a.segment_scale[std::size_t{s} * columns + column(l)]);

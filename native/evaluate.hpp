@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <mutex>
 
 #include "sweep.hpp"
 
@@ -26,6 +25,7 @@ struct Request {
   int n_qubits = 0;
   const double* weights = nullptr;              // (1 or batch, n_observables)
   std::size_t n_weights = 1;
+  const double* costates = nullptr;             // (batch, 2^n) complex c: gradients of L with dL = Re<c|d psi>, in place of weights
   int threads = 1;
 };
 
@@ -49,7 +49,80 @@ template <class R> struct Kept {
   List<Array<Vec<R>>> states;
 };
 
-Pool* shared_pool(int threads);
+// The amplitudes of sample s in the layout of a plan.
+template <class R> struct Address {
+  const Layout& plan;
+  int sample;
+  std::size_t vector(std::size_t j) const { return 2 * (plan.lane_bits ? j >> plan.lane_bits : j); }
+  int lane(std::size_t j) const { return plan.lane_bits ? static_cast<int>(j & (kWidth<R> - 1)) : sample; }
+};
+
+template <class R> void fill_start(const Layout& plan, const Request& req, const double* vectors, bool shared, std::size_t first, int samples, Vec<R>* psi) {
+  const std::size_t dim = std::size_t{1} << req.n_qubits;
+  for (int s = 0; s < (plan.lane_bits ? 1 : kWidth<R>); ++s) {
+    const Address<R> at{plan, s};
+    const double* from = vectors + 2 * dim * (shared ? 0 : first + std::min(s, samples - 1));
+    for (std::size_t j = 0; j < dim; ++j) {
+      psi[at.vector(j)][at.lane(j)] = static_cast<R>(from[2 * j]);
+      psi[at.vector(j) + 1][at.lane(j)] = static_cast<R>(from[2 * j + 1]);
+    }
+  }
+}
+
+template <class R> void start(const Layout& plan, const Request& req, std::size_t first, int samples, Vec<R>* psi, const Crew& crew) {
+  const std::size_t vectors = std::size_t{1} << plan.n_up;
+  const std::uint32_t chunks = vectors >= 65536 ? 64 : 1;
+  crew.each(chunks, [&](std::uint32_t c, int) { std::fill(psi + 2 * (vectors / chunks) * c, psi + 2 * (vectors / chunks) * (c + 1), Vec<R>{}); });
+  if (req.start == Start::kBasis) {
+    if (!plan.lane_bits) psi[2 * req.start_index] = splat<R>(R(1));
+    else psi[2 * (req.start_index >> plan.lane_bits)][req.start_index & (kWidth<R> - 1)] = R(1);
+    return;
+  }
+  fill_start<R>(plan, req, req.start_vector, req.start == Start::kShared, first, samples, psi);
+}
+
+// The Pauli frame at the end of the circuit, of one column.
+struct Frame { Mask x = 0, z = 0; };
+inline Frame end_frame(const Layout& plan, const Angles& a, int column) {
+  if (a.columns == 1) return {a.frame_x_mask, a.frame_z_mask};
+  Frame f;
+  for (int q = 0; q < plan.n_up + plan.lane_bits; ++q) {
+    f.x |= Mask{a.frame_x[q] >> column & 1} << q;
+    f.z |= Mask{a.frame_z[q] >> column & 1} << q;
+  }
+  return f;
+}
+
+// Amplitudes in the order of basis indices, (samples, 2^n) complex, after a frame that is applied, or has been (`angles` null).
+template <class R> void write_states(const Layout& plan, const Request& req, const Angles* angles, std::size_t first, int samples, const Vec<R>* psi, double* out) {
+  const std::size_t dim = std::size_t{1} << req.n_qubits;
+  for (int s = 0; s < samples; ++s) {
+    const Address<R> at{plan, s};
+    const Frame f = angles ? end_frame(plan, *angles, s) : Frame{};
+    double* to = out + 2 * dim * (first + s);
+    for (std::size_t j = 0; j < dim; ++j) {
+      const double sign = parity(f.z & j) ? -1.0 : 1.0;
+      to[2 * (j ^ f.x)] = sign * static_cast<double>(psi[at.vector(j)][at.lane(j)]);
+      to[2 * (j ^ f.x) + 1] = sign * static_cast<double>(psi[at.vector(j) + 1][at.lane(j)]);
+    }
+  }
+}
+
+// The inverse, `factor` times.
+template <class R> void read_states(const Layout& plan, const Request& req, const Angles& angles, std::size_t first, int samples, const double* in, double factor, Vec<R>* psi) {
+  const std::size_t dim = std::size_t{1} << req.n_qubits;
+  std::fill(psi, psi + (std::size_t{2} << plan.n_up), Vec<R>{});
+  for (int s = 0; s < samples; ++s) {
+    const Address<R> at{plan, s};
+    const Frame f = end_frame(plan, angles, s);
+    const double* from = in + 2 * dim * (first + s);
+    for (std::size_t j = 0; j < dim; ++j) {
+      const double sign = parity(f.z & j) ? -factor : factor;
+      psi[at.vector(j)][at.lane(j)] = static_cast<R>(sign * from[2 * (j ^ f.x)]);
+      psi[at.vector(j) + 1][at.lane(j)] = static_cast<R>(sign * from[2 * (j ^ f.x) + 1]);
+    }
+  }
+}
 
 template <class R> class Evaluator {
  public:
@@ -63,12 +136,6 @@ template <class R> class Evaluator {
     const std::size_t tasks = n_tasks(req.batch);
     if (keep && !resume) keep->states.resize(tasks);
     const std::uint32_t groups = static_cast<std::uint32_t>(std::min<std::size_t>(tasks, 64));
-    Pool* pool = req.threads > 1 ? shared_pool(req.threads) : nullptr;
-    std::unique_lock<std::mutex> lock;
-    if (pool) {
-      lock = std::unique_lock<std::mutex>(pool->lock(), std::try_to_lock);
-      if (!lock.owns_lock()) pool = nullptr;  // another thread of the program is using it: do without
-    }
     const bool outer = groups > 1 && plan_.n_up <= 14;
     FlushSubnormals flush;
     std::unique_ptr<Tables<R>> common;
@@ -80,35 +147,16 @@ template <class R> class Evaluator {
     const std::size_t P = plan_.d.n_params;
     const bool sum = out.sum_theta && out.d_theta;
     List<double> partial(sum ? groups * P * (out.h_theta ? 2 : 1) : 0, 0.0);
-    std::exception_ptr failure;
-    std::mutex failure_lock;
-    std::atomic<bool> stop{false};
-    auto job = [&](std::uint32_t group, int worker, Pool* inner) {
-      if (stop.load(std::memory_order_relaxed)) return;
-      std::unique_ptr<Space<R>> space = take();
-      try {
-        space->scratch.resize(std::max<std::size_t>(space->scratch.size(), inner ? inner->size() : 1));
-        const Crew crew(inner, worker == 0 ? check : std::function<void()>());
-        const std::size_t first = tasks * group / groups, last = tasks * (group + 1) / groups;
-        for (std::size_t t = first; t < last && !stop.load(std::memory_order_relaxed); ++t)
-          one_task(req, out, keep, resume, t, *space, common.get(), crew, sum ? partial.data() + std::size_t{group} * P : nullptr,
-                   sum && out.h_theta ? partial.data() + (std::size_t{groups} + group) * P : nullptr);
-      } catch (...) {
-        std::lock_guard<std::mutex> guard(failure_lock);
-        if (!failure) failure = std::current_exception();
-        stop.store(true);
-      }
-      give(std::move(space));
-    };
-    if (outer && pool) {
-      std::atomic<std::uint32_t> next{0};
-      pool->run([&](int worker) {
-        for (std::uint32_t g; (g = next.fetch_add(1)) < groups;) job(g, worker, nullptr);
-      });
-    } else {
-      for (std::uint32_t g = 0; g < groups; ++g) job(g, 0, outer ? nullptr : pool);
-    }
-    if (failure) std::rethrow_exception(failure);
+    spread_groups(req.threads, groups, outer, [&](std::uint32_t group, int worker, Pool* inner) {
+      std::unique_ptr<Space<R>> space = spaces_.take();
+      space->scratch.resize(std::max<std::size_t>(space->scratch.size(), inner ? inner->size() : 1));
+      const Crew crew(inner, worker == 0 ? check : std::function<void()>());
+      for (std::size_t t = tasks * group / groups; t < tasks * (group + 1) / groups; ++t)
+        one_task(req, out, keep, resume, t, *space, common.get(), crew, sum ? partial.data() + std::size_t{group} * P : nullptr,
+                 sum && out.h_theta ? partial.data() + (std::size_t{groups} + group) * P : nullptr);
+      // Large states go back to the system: a model that is kept must not keep gigabytes.
+      if ((std::size_t{2} << plan_.n_up) * sizeof(Vec<R>) <= (std::size_t{64} << 20)) spaces_.give(std::move(space));
+    });
     if (sum)
       for (std::uint32_t g = 0; g < groups; ++g)
         for (std::size_t i = 0; i < P; ++i) {
@@ -150,17 +198,17 @@ template <class R> class Evaluator {
     if (have) {
       std::copy(keep->states[task].data(), keep->states[task].data() + size, space.state[0].data());
     } else {
-      start(req, first, samples, space.state[0].data(), crew);
+      start<R>(plan_, req, first, samples, space.state[0].data(), crew);
       if (dual) {
         space.state[1].reserve(size);
         std::fill(space.state[1].data(), space.state[1].data() + size, Vec<R>{});
-        if (req.start_tangent) fill_start(req, req.start_tangent, req.n_start_tangent == 1, first, samples, space.state[1].data());
+        if (req.start_tangent) fill_start<R>(plan_, req, req.start_tangent, req.n_start_tangent == 1, first, samples, space.state[1].data());
         sweep<R, kForwardDual>(plan_, *tables, space, crew);
       } else {
         sweep<R, kForward>(plan_, *tables, space, crew);
       }
     }
-    if (out.state) finish(req, *tables, first, samples, space.state[0].data(), out.state);
+    if (out.state) write_states<R>(plan_, req, &tables->angles, first, samples, space.state[0].data(), out.state);
     if (keep && !resume) {
       keep->states[task].reserve(size);
       std::copy(space.state[0].data(), space.state[0].data() + size, keep->states[task].data());
@@ -172,25 +220,19 @@ template <class R> class Evaluator {
     }
     if (!gradient) return;
 
-    // lambda = (sum_k w_k O_k) psi
-    const std::size_t K = plan_.d.obs_ptr.size() - 1, n_strings = plan_.d.obs_x.size();
-    const int weight_columns = batch && req.n_weights > 1 ? W : 1;
-    List<double> weights(std::max<std::size_t>(1, n_strings * weight_columns), 0.0);
-    for (int c = 0; c < weight_columns; ++c) {
-      const std::size_t s = req.n_weights == 1 ? 0 : std::min(first + c, req.batch - 1);
-      for (std::size_t k = 0; k < K; ++k)
-        for (int i = plan_.d.obs_ptr[k]; i < plan_.d.obs_ptr[k + 1]; ++i)
-          weights[c * n_strings + plan_.d.obs_term[i]] += req.weights[s * K + k] * plan_.d.obs_coefficient[i];
-    }
-    build_obs_tables<R>(plan_, tables->angles, weights.data(), weight_columns, space.obs_tables);
-    double value[W];
     if (dual) {
       // forwards the states are psi, psi'; backwards psi, lambda, psi', lambda'
       std::swap(space.state[1], space.state[2]);
       space.state[3].reserve(size);
     }
     space.state[1].reserve(size);
-    apply_observable<R>(plan_, space, space.state[0].data(), space.state[1].data(), crew, value);
+    double value[W];
+    if (req.costates) {
+      read_states<R>(plan_, req, tables->angles, first, samples, req.costates, 0.5, space.state[1].data());
+    } else {
+      observable_tables(req, tables->angles, first, space);
+      apply_observable<R>(plan_, space, space.state[0].data(), space.state[1].data(), crew, value);
+    }
     if (out.weighted) {
       if (batch) for (int l = 0; l < samples; ++l) out.weighted[first + l] = value[l];
       else { double v = 0; for (int l = 0; l < W; ++l) v += value[l]; out.weighted[first] = v; }
@@ -201,73 +243,23 @@ template <class R> class Evaluator {
     } else {
       sweep<R, kBackward>(plan_, *tables, space, crew);
     }
-    if (out.lambda) export_state(req, first, samples, space.state[1].data(), out.lambda);
-    if (out.lambda_tangent) export_state(req, first, samples, space.state[3].data(), out.lambda_tangent);
+    if (out.lambda) write_states<R>(plan_, req, nullptr, first, samples, space.state[1].data(), out.lambda);
+    if (out.lambda_tangent) write_states<R>(plan_, req, nullptr, first, samples, space.state[3].data(), out.lambda_tangent);
     pull_back(out, space, in, first, samples, sum_theta, sum_h);
   }
 
-  void start(const Request& req, std::size_t first, int samples, Vec<R>* psi, const Crew& crew) const {
-    const std::size_t vectors = std::size_t{1} << plan_.n_up;
-    const std::uint32_t chunks = vectors >= 65536 ? 64 : 1;
-    crew.each(chunks, [&](std::uint32_t c, int) { std::fill(psi + 2 * (vectors / chunks) * c, psi + 2 * (vectors / chunks) * (c + 1), Vec<R>{}); });
-    const bool batch = batch_lanes();
-    if (req.start == Start::kBasis) {
-      if (batch) psi[2 * req.start_index] = splat<R>(R(1));
-      else psi[2 * (req.start_index >> plan_.lane_bits)][req.start_index & (W - 1)] = R(1);
-      return;
+  // sum_k w_k O_k, whose product with psi is lambda
+  void observable_tables(const Request& req, const Angles& angles, std::size_t first, Space<R>& space) const {
+    const std::size_t K = plan_.d.obs_ptr.size() - 1, n_strings = plan_.d.obs_x.size();
+    const int weight_columns = batch_lanes() && req.n_weights > 1 ? W : 1;
+    List<double> weights(std::max<std::size_t>(1, n_strings * weight_columns), 0.0);
+    for (int c = 0; c < weight_columns; ++c) {
+      const std::size_t s = req.n_weights == 1 ? 0 : std::min(first + c, req.batch - 1);
+      for (std::size_t k = 0; k < K; ++k)
+        for (int i = plan_.d.obs_ptr[k]; i < plan_.d.obs_ptr[k + 1]; ++i)
+          weights[c * n_strings + plan_.d.obs_term[i]] += req.weights[s * K + k] * plan_.d.obs_coefficient[i];
     }
-    fill_start(req, req.start_vector, req.start == Start::kShared, first, samples, psi);
-  }
-
-  void fill_start(const Request& req, const double* vectors, bool shared, std::size_t first, int samples, Vec<R>* psi) const {
-    const bool batch = batch_lanes();
-    const std::size_t dim = std::size_t{1} << req.n_qubits;
-    for (int s = 0; s < (batch ? W : 1); ++s) {
-      const double* from = vectors + 2 * dim * (shared ? 0 : first + std::min(s, samples - 1));
-      for (std::size_t j = 0; j < dim; ++j) {
-        const std::size_t v = batch ? j : j >> plan_.lane_bits;
-        const int l = batch ? s : static_cast<int>(j & (W - 1));
-        psi[2 * v][l] = static_cast<R>(from[2 * j]);
-        psi[2 * v + 1][l] = static_cast<R>(from[2 * j + 1]);
-      }
-    }
-  }
-
-  // The frame's Pauli and the layout undone: amplitudes in the order of basis indices.
-  void finish(const Request& req, const Tables<R>& tables, std::size_t first, int samples, const Vec<R>* psi, double* out) const {
-    const Angles& a = tables.angles;
-    for (int s = 0; s < samples; ++s) {
-      Mask fx = a.frame_x_mask, fz = a.frame_z_mask;
-      if (a.columns > 1) {
-        fx = fz = 0;
-        for (int q = 0; q < plan_.n_up + plan_.lane_bits; ++q) {
-          fx |= Mask{a.frame_x[q] >> s & 1} << q;
-          fz |= Mask{a.frame_z[q] >> s & 1} << q;
-        }
-      }
-      const std::size_t dim = std::size_t{1} << req.n_qubits;
-      double* to = out + 2 * dim * (first + s);
-      for (std::size_t j = 0; j < dim; ++j) {
-        const double sign = parity(fz & j) ? -1.0 : 1.0;
-        const std::size_t v = batch_lanes() ? j : j >> plan_.lane_bits;
-        const int l = batch_lanes() ? s : static_cast<int>(j & (W - 1));
-        to[2 * (j ^ fx)] = sign * static_cast<double>(psi[2 * v][l]);
-        to[2 * (j ^ fx) + 1] = sign * static_cast<double>(psi[2 * v + 1][l]);
-      }
-    }
-  }
-
-  void export_state(const Request& req, std::size_t first, int samples, const Vec<R>* psi, double* out) const {
-    const std::size_t dim = std::size_t{1} << req.n_qubits;
-    for (int s = 0; s < samples; ++s) {
-      double* to = out + 2 * dim * (first + s);
-      for (std::size_t j = 0; j < dim; ++j) {
-        const std::size_t v = batch_lanes() ? j : j >> plan_.lane_bits;
-        const int l = batch_lanes() ? s : static_cast<int>(j & (W - 1));
-        to[2 * j] = static_cast<double>(psi[2 * v][l]);
-        to[2 * j + 1] = static_cast<double>(psi[2 * v + 1][l]);
-      }
-    }
+    build_obs_tables<R>(plan_, angles, weights.data(), weight_columns, space.obs_tables);
   }
 
   void observables(const Tables<R>& tables, const List<double>& strings, std::size_t first, int samples, double* values) const {
@@ -328,23 +320,8 @@ template <class R> class Evaluator {
     }
   }
 
-  std::unique_ptr<Space<R>> take() {
-    std::lock_guard<std::mutex> guard(spaces_lock_);
-    if (spaces_.empty()) return std::make_unique<Space<R>>();
-    auto s = std::move(spaces_.back());
-    spaces_.pop_back();
-    return s;
-  }
-  void give(std::unique_ptr<Space<R>> s) {
-    // Large states go back to the system: a model that is kept must not keep gigabytes.
-    if ((std::size_t{2} << plan_.n_up) * sizeof(Vec<R>) > (std::size_t{64} << 20)) return;
-    std::lock_guard<std::mutex> guard(spaces_lock_);
-    spaces_.push_back(std::move(s));
-  }
-
   Layout plan_;
-  std::mutex spaces_lock_;
-  List<std::unique_ptr<Space<R>>> spaces_;
+  Store<Space<R>> spaces_;
 };
 
 }  // namespace qp

@@ -3,27 +3,59 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include "support.hpp"
+#include "tangent.hpp"
 
 namespace nb = nanobind;
 
 namespace qp {
 
-Pool* shared_pool(int threads) {
-  static std::mutex lock;
-  static std::vector<std::unique_ptr<Pool>> pools;
-  std::lock_guard<std::mutex> guard(lock);
-  for (auto& p : pools)
-    if (!p->belongs_here()) p.release();  // a forked child: the threads live in the parent, the memory is not ours to join
-  std::erase_if(pools, [](const auto& p) { return !p; });
-  for (auto& p : pools)
-    if (p->size() == threads) return p.get();
-  pools.push_back(std::make_unique<Pool>(threads - 1));
-  return pools.back().get();
+Process& process() {
+  static Process* const one = new Process;  // outlives everything
+  return *one;
 }
 
 namespace {
+
+// Before and after a fork.  The pool's memory is not the child's to free: its threads' stacks lie in the parent.
+void before_fork() { process().lock.lock(); }
+void in_parent() { process().lock.unlock(); }
+void in_child() {
+  if (process().pool) process().pool->abandon();
+  process().pool = nullptr;
+  process().taken = false;
+  process().lock.unlock();
+}
+
+// What threads would otherwise make at first use, behind locks that a fork could leave held.
+template <class R> void make_statics() {
+  permutations<R>();
+  lane_signs<kWidth<R>>(0, 1);
+}
+
+// Python ends a thread that asks for the GIL when Python itself is ending, before 3.14 by unwinding its stack (glibc), which
+// no noexcept function survives.  Such a thread waits for the end of the process instead, as it does from 3.14 on.
+template <class F> auto or_wait_for_the_end(F f) {
+  try {
+    return f();
+  } catch (...) {
+    for (;;) pause();
+  }
+}
+
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() { or_wait_for_the_end([this] { PyEval_RestoreThread(state_); }); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
 
 template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 using Out = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
@@ -80,8 +112,10 @@ std::function<void()> signal_check() {
     const auto now = std::chrono::steady_clock::now();
     if (now - *last < std::chrono::milliseconds(50)) return;
     *last = now;
-    nb::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw Interrupted{};
+    const PyGILState_STATE state = or_wait_for_the_end([] { return PyGILState_Ensure(); });
+    const bool raised = PyErr_CheckSignals() != 0;
+    PyGILState_Release(state);
+    if (raised) throw Interrupted{};
   };
 }
 
@@ -110,13 +144,17 @@ struct Args {
 
 double* pointer(nb::handle h) { return h.is_none() ? nullptr : nb::cast<Out>(h).data(); }
 
-template <class E, class R> void run(E& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
+template <class F> void unlocked(F compute) {
   try {
-    nb::gil_scoped_release free;
-    self.evaluate(req, out, keep, resume, signal_check());
+    WithoutGil free;
+    compute();
   } catch (const Interrupted&) {
     throw nb::python_error();
   }
+}
+
+template <class E, class R> void run(E& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
+  unlocked([&] { self.evaluate(req, out, keep, resume, signal_check()); });
 }
 
 // What the evaluators have in common: values, and gradients.
@@ -156,12 +194,24 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
   bind_values_and_gradient<R>(nb::class_<E>(m, name))
       .def("__init__", [](E* self, const nb::dict& plan, bool dual) { new (self) E(description(plan), dual); })
       .def_prop_ro_static("lanes", [](nb::handle) { return kWidth<R>; })
-      .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states) {
+      .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states, Kept<R>* keep) {
         Args a(theta, x, start, n, batch, threads);
         Output out;
         out.state = pointer(states);
-        run<E, R>(self, a.req, out, nullptr, false);
-      })
+        run<E, R>(self, a.req, out, keep, false);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("states"), nb::arg("keep").none())
+      .def("pull_states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle costates,
+                             nb::handle d_theta, bool sum_theta, nb::handle d_x, nb::handle lambda, Kept<R>* keep) {
+        Args a(theta, x, start, n, batch, threads);
+        a.req.costates = nb::cast<In<double>>(costates).data();
+        Output out;
+        out.d_theta = pointer(d_theta);
+        out.sum_theta = sum_theta;
+        out.d_x = pointer(d_x);
+        out.lambda = pointer(lambda);
+        run(self, a.req, out, keep, true);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("costates"),
+         nb::arg("d_theta"), nb::arg("sum_theta"), nb::arg("d_x"), nb::arg("lambda_").none(), nb::arg("keep").none())
       .def("hessian_vector", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle weights,
                                 nb::handle v_theta, nb::handle v_x, nb::handle start_tangent, nb::handle d_theta, nb::handle d_x, nb::handle h_theta, nb::handle h_x, nb::handle lambda, nb::handle lambda_tangent) {
         Args a(theta, x, start, n, batch, threads);
@@ -185,14 +235,31 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
          nb::arg("lambda_").none(), nb::arg("lambda_tangent").none());
 }
 
+template <class R> void bind_tangents(nb::module_& m, const char* name) {
+  using E = TangentEvaluator<R>;
+  nb::class_<E>(m, name)
+      .def("__init__", [](E* self, const nb::dict& plan) { new (self) E(description(plan)); })
+      .def("tangents", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, int threads, nb::handle directions, nb::handle state, nb::handle tangents) {
+        Args a(theta, x, start, n, 1, threads);
+        const auto v = nb::cast<In<double>>(directions);
+        double *psi = pointer(state), *t = pointer(tangents);
+        unlocked([&] { self.evaluate(a.req, v.data(), v.shape(0), psi, t, signal_check()); });
+      });
+}
+
 }  // namespace
 }  // namespace qp
 
 NB_MODULE(QP_MODULE, m) {
   nb::set_leak_warnings(false);  // a graph of autodiff that is alive when Python ends holds kept states, rightly
   m.attr("vector_bytes") = QP_VECTOR_BYTES;
+  qp::make_statics<double>();
+  qp::make_statics<float>();
+  pthread_atfork(qp::before_fork, qp::in_parent, qp::in_child);
   qp::bind<double>(m, "Double", "KeptDouble");
   qp::bind<float>(m, "Single", "KeptSingle");
   qp::bind_support<double>(m, "SupportDouble");
   qp::bind_support<float>(m, "SupportSingle");
+  qp::bind_tangents<double>(m, "TangentDouble");
+  qp::bind_tangents<float>(m, "TangentSingle");
 }

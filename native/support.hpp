@@ -253,38 +253,13 @@ template <class R> class SupportEvaluator {
     const bool sum = out.sum_theta && out.d_theta;
     const std::uint32_t groups = static_cast<std::uint32_t>(std::min<std::size_t>(req.batch, 64));
     List<double> partial(sum ? groups * n_params : 0, 0.0);
-    Pool* pool = req.threads > 1 && groups > 1 ? shared_pool(req.threads) : nullptr;
-    std::unique_lock<std::mutex> lock;
-    if (pool) {
-      lock = std::unique_lock<std::mutex>(pool->lock(), std::try_to_lock);
-      if (!lock.owns_lock()) pool = nullptr;
-    }
-    std::exception_ptr failure;
-    std::mutex failure_lock;
-    std::atomic<bool> stop{false};
-    auto job = [&](std::uint32_t group, int worker) {
-      if (stop.load(std::memory_order_relaxed)) return;
+    spread_groups(req.threads, groups, true, [&](std::uint32_t group, int worker, Pool*) {
       FlushSubnormals flush;
-      std::unique_ptr<Space> space = take();
-      try {
-        for (std::size_t s = req.batch * group / groups; s < req.batch * (group + 1) / groups; ++s)
-          sample<P>(req, out, keep, resume, s, *space, sum ? partial.data() + group * n_params : nullptr, worker ? nullptr : &check);
-      } catch (...) {
-        std::lock_guard<std::mutex> guard(failure_lock);
-        if (!failure) failure = std::current_exception();
-        stop.store(true);
-      }
-      give(std::move(space));
-    };
-    if (pool) {
-      std::atomic<std::uint32_t> next{0};
-      pool->run([&](int worker) {
-        for (std::uint32_t g; (g = next.fetch_add(1)) < groups;) job(g, worker);
-      });
-    } else {
-      for (std::uint32_t g = 0; g < groups; ++g) job(g, 0);
-    }
-    if (failure) std::rethrow_exception(failure);
+      std::unique_ptr<Space> space = spaces_.take();
+      for (std::size_t s = req.batch * group / groups; s < req.batch * (group + 1) / groups; ++s)
+        sample<P>(req, out, keep, resume, s, *space, sum ? partial.data() + group * n_params : nullptr, worker ? nullptr : &check);
+      spaces_.give(std::move(space));
+    });
     if (sum)
       for (std::size_t i = 0; i < n_params; ++i) {
         out.d_theta[i] = 0;
@@ -416,25 +391,12 @@ template <class R> class SupportEvaluator {
         }
   }
 
-  std::unique_ptr<Space> take() {
-    std::lock_guard<std::mutex> guard(spaces_lock_);
-    if (spaces_.empty()) return std::make_unique<Space>();
-    auto s = std::move(spaces_.back());
-    spaces_.pop_back();
-    return s;
-  }
-  void give(std::unique_ptr<Space> s) {
-    std::lock_guard<std::mutex> guard(spaces_lock_);
-    spaces_.push_back(std::move(s));
-  }
-
   static constexpr std::int64_t kOften = 1 << 20;  // pairs between looks at Ctrl-C
 
   SupportDescription d_;
   List<R> start_;
   List<SparseMatrix<R>> observables_;
-  std::mutex spaces_lock_;
-  List<std::unique_ptr<Space>> spaces_;
+  Store<Space> spaces_;
 };
 
 }  // namespace qp

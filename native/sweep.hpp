@@ -105,6 +105,34 @@ template <class R, bool ADD> QP_INLINE void scatter(const Subspace& v, std::uint
   }
 }
 
+// What a pass over the coset of `base` is told; the states and where derivatives go are for the caller to fill in.
+template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan, const Pass& pass, const Tables<R>& tables, std::uint32_t base) {
+  TileArgs<R> args;
+  args.ops = tables.ops.data() + pass.first_op;
+  args.n_ops = static_cast<int>(pass.n_ops);
+  args.n_tiles = pass.n_tiles;
+  args.sig_low = pass.sig.low.data();
+  args.sig_high = pass.sig.high.data();
+  args.addr_low = pass.addr_low.data();
+  args.addr_high = pass.addr_high.data();
+  args.sig_coset = 0;
+  if (base) {
+    const Mask whole = Mask{base} << plan.lane_bits;
+    for (std::size_t i = 0; i < pass.pattern_z.size(); ++i) args.sig_coset |= Mask{parity(pass.pattern_z[i] & whole)} << i;
+  }
+  std::copy(pass.offset, pass.offset + 4, args.offset);
+  args.tables = tables.vectors.data();
+  args.accumulators = nullptr;
+  args.sums = nullptr;
+  args.first_accumulator = pass.accumulator;
+  args.n_accumulators = pass.n_accumulators;
+  args.scale = (is_backward(MODE) ? pass.segment_first : pass.segment_last) ? &tables.scales[pass.segment] : nullptr;
+  args.skippable = pass.skippable;
+  args.n_inner = pass.n_inner;
+  args.permutations = permutations<R>();
+  return args;
+}
+
 // One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver (and their tangents).
 template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
   constexpr int S = n_states(MODE), W = kWidth<R>;
@@ -133,34 +161,13 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
       for (std::uint32_t j = 0; j < run.n_passes; ++j) {
         const std::uint32_t number = run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j);
         const Pass& pass = plan.passes[number];
-        TileArgs<R> args;
-        args.ops = tables.ops.data() + pass.first_op;
-        args.n_ops = static_cast<int>(pass.n_ops);
-        args.n_tiles = pass.n_tiles;
-        args.sig_low = pass.sig.low.data();
-        args.sig_high = pass.sig.high.data();
-        args.addr_low = pass.addr_low.data();
-        args.addr_high = pass.addr_high.data();
-        args.sig_coset = 0;
-        if (base) {
-          const Mask whole = Mask{base} << plan.lane_bits;
-          for (std::size_t i = 0; i < pass.pattern_z.size(); ++i) args.sig_coset |= Mask{parity(pass.pattern_z[i] & whole)} << i;
-        }
-        std::copy(pass.offset, pass.offset + 4, args.offset);
-        args.tables = tables.vectors.data();
+        TileArgs<R> args = tile_args<R, MODE>(plan, pass, tables, base);
         args.accumulators = scratch.accumulators.data();
-        args.sums = nullptr;
-        args.n_accumulators = pass.n_accumulators;
         if (sizeof(R) == 4 && is_backward(MODE)) {
           // tile ops count accumulators from the start of the run; emptying walks those of this pass
           args.sums = sums + std::size_t{pass.accumulator} * W;
         }
-        args.first_accumulator = pass.accumulator;
-        args.scale = (is_backward(MODE) ? pass.segment_first : pass.segment_last) ? &tables.scales[pass.segment] : nullptr;
         for (int k = 0; k < S; ++k) args.state[k] = states[k];
-        args.skippable = pass.skippable;
-        args.n_inner = pass.n_inner;
-        args.permutations = permutations<R>();
         if constexpr (MODE == kBackward) {
           if (!tables.unwind && number < plan.n_read_only) { tile_pass<R, kRead>(pass.kind, args); continue; }
         }

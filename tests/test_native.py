@@ -66,7 +66,15 @@ def results(eng, model, theta, x, cotangent, v_theta, v_x):
         value, grad = eng.value_and_grad(model, theta, x, cotangent)
     else:
         out["d_theta summed"], value, grad = d_theta.sum(axis=0), (values * cotangent).sum(axis=1), d_theta
-    return out | {"weighted value": value, "gradient": grad, "states": eng.states(model, theta, x)}
+    out |= {"weighted value": value, "gradient": grad, "states": eng.states(model, theta, x)}
+    # Of what an engine says of states up to a phase: an overlap's gradient, and products of derivatives.
+    target = np.linspace(1, 2, 2**model.n_qubits) * np.exp(1j * np.arange(2**model.n_qubits))
+    states, pull = eng.state_vjp(model, theta, x)
+    costates = (states @ target.conj())[:, None] * target / np.linalg.norm(target) ** 2
+    out["overlap d_theta"], out["overlap d_x"] = pull(costates)
+    psi, tangents = eng.tangents(model, theta[:1], x[:1], np.concatenate([v_theta, np.eye(1, model.n_params)]))
+    flat = np.concatenate([psi[None], tangents])
+    return out | {"products of derivatives": flat.conj() @ flat.T}
 
 
 @lru_cache(maxsize=256)

@@ -40,7 +40,7 @@ from quprop.model import InputState, Model, Rotation
 from quprop.optimise import LBFGS, adam, cosine, natural_gradient, sgd
 from quprop.pauli import PauliString, PauliSum
 from quprop.simulate import expectation, hvp, probabilities, samples, state, value_and_grad, vjp
-from quprop.simulate.metric import metric
+from quprop.simulate.metric import geometric_tensor, metric
 from quprop.simulate.native import NativeEngine
 from quprop.simulate.reference import ReferenceEngine
 from quprop.stochastic import MarkovChain
@@ -95,6 +95,7 @@ __all__ = [
     "compose",
     "cosine",
     "expectation",
+    "geometric_tensor",
     "gradient",
     "hardware",
     "hvp",

@@ -126,8 +126,8 @@ class MeanSquare(Loss):
 class Fidelity(Loss):
     """1 - |<target|psi>|^2, the mean over the batch: prepares a state. ``target``: (2^n,), normalised here.
 
-    The gradient is the reverse sweep of the observable |target><target|, exact
-    (:func:`quprop.simulate.metric.overlap_vjp`).
+    The gradient is the backward sweep of the observable |target><target|, exact
+    (:class:`quprop.simulate.metric.Overlap`).
     """
 
     target: Any = field(repr=False)

@@ -15,7 +15,7 @@ from quprop.gradients.remote import estimate_samples
 from quprop.losses import Fidelity, Loss
 from quprop.model import Model
 from quprop.simulate import memory
-from quprop.simulate.metric import overlap_vjp
+from quprop.simulate.metric import Overlap
 
 Params = dict[str, np.ndarray]
 Data = tuple[np.ndarray, np.ndarray | None]
@@ -63,7 +63,8 @@ class Objective:
         self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self._options = {"engine": engine, "precision": precision, "threads": threads}
-        self.n_outputs = 1 if isinstance(loss, Fidelity) else model.n_observables
+        self._overlap = Overlap(model, loss.target, **self._options) if isinstance(loss, Fidelity) else None
+        self.n_outputs = model.n_observables if self._overlap is None else 1
         self.values = self.gradients = 0
 
     def initial(self, params: Params | np.ndarray | None, rng: np.random.Generator) -> Params:
@@ -104,8 +105,8 @@ class Objective:
         """
         if self.plan is not None:
             return self._estimated(params, x, y, rng)
-        if isinstance(self.loss, Fidelity):
-            values, pullback = overlap_vjp(self.model, params["theta"], x, self.loss.target)
+        if self._overlap is not None:
+            values, pullback = self._overlap.vjp(params["theta"], x)
         else:
             values, pullback = simulate.vjp(self.model, params["theta"], x, **self._options)
         values = np.reshape(values, (-1, self.n_outputs))
@@ -153,8 +154,8 @@ class Objective:
         parts = [None] if x is None else [x[i : i + EVALUATION_SAMPLES] for i in range(0, len(x), EVALUATION_SAMPLES)]
         found = []
         for part in parts:
-            if isinstance(self.loss, Fidelity):
-                values, _ = overlap_vjp(self.model, params["theta"], part, self.loss.target)
+            if self._overlap is not None:
+                values, _ = self._overlap.vjp(params["theta"], part)
             else:
                 values = simulate.expectation(self.model, params["theta"], part, **self._options)
             found.append(np.reshape(values, (-1, self.n_outputs)))

@@ -29,6 +29,7 @@ _RESULTS = {
     "vjp": "the gradient",
     "hvp": "the Hessian-vector product",
     "states": "the state",
+    "state_vjp": "the gradient of a state",
 }
 
 
@@ -52,6 +53,10 @@ class Engine(Protocol):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+
+    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
+
+    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays: ...
 
     def memory(self, model: Model, batch: int, what: str) -> int: ...
 

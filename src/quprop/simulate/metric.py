@@ -1,161 +1,186 @@
-"""Geometry of the model's states in plain NumPy: the Fubini-Study metric, and overlaps with a target state with their
-exact gradient.
+"""Geometry of a model's states: the quantum geometric tensor, the Fubini-Study metric, overlaps with a target state.
 
-Both are adjoint sweeps over the list of rotations: forwards once, then |psi> and one or many |lambda> backwards
-together, where
-
-    d|psi>/d a_k = -i/2 U_M ... U_{k+1} P_k U_k ... U_1 |phi>,   Re <d_k psi|lambda> = 1/2 Im <lambda_k|P_k|psi_k>
-
-so memory is that of a few states, whatever the number of parameters.
+The tensor is made of the state's derivatives, by forward sweeps; an overlap's gradient is a backward sweep that begins
+with a given |lambda>. Both are functions of the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.simulate.reference import apply_clifford
+from quprop.simulate import Call, _array, memory
 
-CHUNK_BYTES = 256 * 2**20  # the metric's columns are swept in chunks of states that take about this much
-
-
-def _pauli(n: int, x: int, z: int) -> tuple[np.ndarray | None, np.ndarray]:
-    return (
-        _pauli_cached(n, x, z) if n <= 12 else _pauli_arrays(n, x, z)
-    )  # beyond that the cache would outgrow the states
+BLOCK_BYTES = 1 << 30  # of derivatives held at once; or a quarter of the free memory, if that is more
 
 
-def _pauli_arrays(n: int, x: int, z: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """P of masks (x, z) as (source index, factor): (P psi)[j] = factor[j] psi[j ^ x]."""
-    source = np.arange(2**n) ^ x
-    factor = 1j ** ((x & z).bit_count() % 4) * (1.0 - 2.0 * (np.bitwise_count(source & z) & 1))
-    return (source if x else None), factor
-
-
-_pauli_cached = lru_cache(maxsize=256)(_pauli_arrays)
-
-
-def _apply(model: Model, k: int, states: np.ndarray) -> np.ndarray:
-    source, factor = _pauli(model.n_qubits, model.x_masks[k], model.z_masks[k])
-    return factor * (states if source is None else states[..., source])
-
-
-def _rotate(model: Model, k: int, angle: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """exp(-i angle P_k / 2) |states>; angle broadcasts against the leading axes."""
-    angle = np.asarray(angle)[..., None]
-    return np.cos(angle / 2) * states - 1j * np.sin(angle / 2) * _apply(model, k, states)
-
-
-def _inputs(model: Model, theta: np.ndarray, x: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    theta = np.asarray(theta, float)
-    if theta.shape != (model.n_params,):
-        raise QupropError(f"`theta` must have shape (n_params,) = ({model.n_params},), got {theta.shape}")
-    x = np.zeros((1, model.n_inputs)) if x is None and model.n_inputs == 0 else np.asarray(x, float)
-    x = x[None] if x.ndim == 1 else x
-    if x.ndim != 2 or x.shape[1] != model.n_inputs:
-        raise QupropError(f"`x` must have shape (samples, n_inputs) = (samples, {model.n_inputs}), got {x.shape}")
-    return theta[None], x
-
-
-def _start(model: Model, x: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(model.state.vector(model.n_qubits, x), (len(x), 2**model.n_qubits))
-
-
-# -- the Fubini-Study metric ------------------------------------------------------------------------------------------
-
-
-def metric_products(model: Model, theta: np.ndarray, vectors: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
-    """G v for each row v of ``vectors`` (C, n_params), without forming G: one tangent sweep forwards, one adjoint sweep
-    back.
+def metric(
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> np.ndarray:
+    """The Fubini-Study metric G = Re Q, the real part of the `geometric_tensor`: (n_params, n_params), symmetric.
 
         G_ij = Re( <d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi> )
 
-    theta: (n_params,). x: (n_inputs,) or (samples, n_inputs), over which G is averaged. Returns (C, n_params).
-    """
-    theta, x = _inputs(model, theta, x)
-    total = np.zeros(np.shape(vectors))
-    for sample in x:
-        total += _products(model, theta, sample[None], np.asarray(vectors, float))
-    return total / len(x)
-
-
-def _products(model: Model, theta: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    table, directions = model.angle_table, len(vectors)
-    angles = table.evaluate(theta, x)[0]
-    steps = np.zeros((directions, model.n_rotations))
-    for c in range(directions):
-        steps[c] = table.pushforward(theta, x, vectors[c : c + 1], np.zeros_like(x))[0]
-    psi = np.array(_start(model, x)[0])
-    tangents = np.zeros((directions, psi.size), complex)
-    for k, angle in enumerate(angles):
-        psi = _rotate(model, k, angle, psi)
-        tangents = _rotate(model, k, angle, tangents) - 0.5j * steps[:, k, None] * _apply(model, k, psi)
-    tangents -= np.outer(tangents @ psi.conj(), psi)  # what moves the phase only is no distance
-    slopes = np.zeros((directions, model.n_rotations))
-    for k in range(model.n_rotations - 1, -1, -1):
-        slopes[:, k] = 0.5 * (tangents.conj() @ _apply(model, k, psi)).imag
-        psi = _rotate(model, k, -angles[k], psi)
-        tangents = _rotate(model, k, -angles[k], tangents)
-    return table.pullback(slopes, theta, x)[0]
-
-
-def metric(model: Model, theta: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
-    """The Fubini-Study metric G (n_params, n_params) at ``theta``, averaged over the samples ``x`` if the model has
-    inputs.
-
-    Costs n_params tangent and adjoint sweeps; states are held for a chunk of columns at a time (about 256 MiB).
-    Reference: Stokes et al., Quantum 4, 269 (2020), equation 6.
+    theta: (n_params,). x: (n_inputs,) or (samples, n_inputs), over which G is averaged. The quantum Fisher information
+    is 4 G. Reference: Stokes et al., Quantum 4, 269 (2020), equation 6.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("t", 1)[0], 0), "Z0")
     >>> metric(model, [0.3])          # a rotation by an angle moves the state at speed 1/2
     array([[0.25]])
     """
-    size = model.n_params
-    columns = max(1, CHUNK_BYTES // (3 * 16 * 2**model.n_qubits))
-    identity = np.eye(size)
-    rows = [metric_products(model, theta, identity[i : i + columns], x) for i in range(0, size, columns)]
-    full = np.concatenate(rows) if rows else np.zeros((0, 0))
-    return (full + full.T) / 2
+    return _averaged(_real_products, Call(model, theta, x, engine, precision, threads, "states"), model)
 
 
-# -- overlaps with a target state -------------------------------------------------------------------------------------
+def geometric_tensor(
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> np.ndarray:
+    """The quantum geometric tensor Q (n_params, n_params), complex Hermitian, averaged over the samples ``x``.
 
+        Q_ij = <d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi>
 
-def overlap_vjp(
-    model: Model, theta: np.ndarray, x: np.ndarray | None, target: np.ndarray
-) -> tuple[np.ndarray, Callable[..., tuple[np.ndarray, np.ndarray]]]:
-    """|<target|psi>|^2 as values (B, 1), and pullback(cotangent (B, 1) or (1,), sum_theta=False) -> (d_theta, d_x), as
-    ``simulate.vjp`` does.
-
-    The observable is the projector on the target: lambda = <target|psi> |target>, then the usual backward sweep.
+    Re Q is the Fubini-Study `metric`, -2 Im Q the Berry curvature. theta: (n_params,). x: (n_inputs,) or
+    (samples, n_inputs). Costs about n_params forward sweeps a sample and one matrix product; derivatives that do not
+    fit a block of 1 GiB (or a quarter of the free memory) are computed again for every pair of blocks.
+    Reference: Provost and Vallee, Commun. Math. Phys. 76, 289 (1980).
     """
-    n = model.n_qubits
-    if target.shape != (2**n,):
-        raise QupropError(f"the target state must have shape (2^n_qubits,) = ({2**n},), got {target.shape}")
-    theta, x = _inputs(model, theta, x)
-    # |<t|C U phi>| = |<C^-1 t|U phi>|: the target is moved once instead of every state.
-    target = apply_clifford(model.clifford.inverse(), np.asarray(target, complex)[None])[0]
-    angles = np.broadcast_to(model.angle_table.evaluate(theta, x), (len(x), model.n_rotations))
-    psi = np.array(_start(model, x))
-    for k in range(model.n_rotations):
-        psi = _rotate(model, k, angles[:, k], psi)
-    overlap = psi @ target.conj()
+    return _averaged(_products, Call(model, theta, x, engine, precision, threads, "states"), model)
 
-    def pullback(cotangent: np.ndarray, *, sum_theta: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        weights = np.reshape(np.asarray(cotangent, float), (len(x), 1))
-        state, adjoint = psi, weights * overlap[:, None] * target
-        slopes = np.zeros((len(x), model.n_rotations))
-        for k in range(model.n_rotations - 1, -1, -1):
-            slopes[:, k] = np.einsum("bj,bj->b", adjoint.conj(), _apply(model, k, state)).imag
-            state, adjoint = _rotate(model, k, -angles[:, k], state), _rotate(model, k, -angles[:, k], adjoint)
-        d_theta, d_x = model.angle_table.pullback(slopes, theta, x)
-        if model.state.kind == "encoded":
-            d_x = d_x.copy()
-            d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, adjoint)
-        return (d_theta.sum(axis=0), d_x) if sum_theta else (np.reshape(d_theta, (*np.shape(cotangent)[:-1], -1)), d_x)
 
-    return np.abs(overlap[:, None]) ** 2, pullback
+def metric_products(
+    model: Model,
+    theta: Any,
+    vectors: np.ndarray,
+    x: Any = None,
+    *,
+    engine: Any = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> np.ndarray:
+    """G v for each row v of ``vectors`` (C, n_params), without forming G: one sweep forwards and one back for each.
+
+    theta: (n_params,). x: (n_inputs,) or (samples, n_inputs), over which G is averaged. Returns (C, n_params).
+    """
+    call = Call(model, theta, x, engine, precision, threads, "states")
+    _check_one_theta(call)
+    vectors = np.atleast_2d(_array("vectors", vectors, model.n_params))
+    state_vjp, total = _ability(call.engine, "state_vjp"), np.zeros(vectors.shape)
+    for row in call.x:
+        psi, tangents = _tangents(call, model, row[None], vectors)
+        states, pullback = state_vjp(model, np.repeat(call.theta, len(tangents), axis=0), row[None])
+        phases = states @ psi.conj()  # the two sweeps agree up to these
+        total += pullback(phases[:, None] * tangents)[0]
+    return total / len(call.x)
+
+
+def _averaged(products: Callable[[np.ndarray, np.ndarray], np.ndarray], call: Call, model: Model) -> np.ndarray:
+    """The mean over the samples of products(d_i psi, d_j psi), the parts along psi taken out."""
+    _check_one_theta(call)
+    _ability(call.engine, "tangents")
+    size, state_bytes = model.n_params, 16 << model.n_qubits
+    at_once = max(1, max(BLOCK_BYTES, memory.available_bytes() // 4) // state_bytes)
+    held = min(size, 2 * at_once) * state_bytes + call.engine.memory(model, 1, "tangents")
+    memory.require(held, f"the metric of {model.n_qubits} qubits", "use fewer qubits")
+    blocks = [slice(i, min(i + at_once, size)) for i in range(0, size, at_once)]
+    directions = np.eye(size)
+    total = np.zeros((size, size), complex if products is _products else float)
+    for row in call.x:
+        for k, first in enumerate(blocks):
+            _, left = _tangents(call, model, row[None], directions[first])
+            total[first, first] += products(left, left)
+            for second in blocks[k + 1 :]:
+                part = products(left, _tangents(call, model, row[None], directions[second])[1])
+                total[first, second] += part
+                total[second, first] += part.conj().T
+    return total / len(call.x)
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return left.conj() @ right.T
+
+
+def _real_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return left.view(float) @ right.view(float).T
+
+
+def _tangents(call: Call, model: Model, x: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """psi (2^n,), and sum_j v_j d_j psi for each row v of ``directions``, less what moves the phase only: (C, 2^n)."""
+    psi, tangents = _ability(call.engine, "tangents")(model, call.theta, x, directions)
+    tangents -= np.outer(tangents @ psi.conj(), psi)
+    return psi, tangents
+
+
+def _check_one_theta(call: Call) -> None:
+    if len(call.theta) != 1 or len(call.shape) > 1:
+        raise QupropError(
+            f"the metric is that of one theta, over samples x (samples, n_inputs), got batch axes {call.shape}; "
+            "call it once for each theta"
+        )
+
+
+def _ability(engine: Any, name: str) -> Any:
+    found = getattr(engine, name, None)
+    if found is None:
+        raise QupropError(f"this takes an engine that holds states (native, reference), got {engine!r}")
+    return found
+
+
+class Overlap:
+    """|<target|psi(theta, x)>|^2 and its exact gradient; what depends on the target alone is done once.
+
+    target: complex (2^n,), normalised. The observable is the projector on the target, lambda = <target|psi> |target>.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        target: Any,
+        *,
+        engine: Any = None,
+        precision: str = "double",
+        threads: int | None = None,
+    ) -> None:
+        n, target = model.n_qubits, np.asarray(target, complex)
+        if target.shape != (2**n,):
+            raise QupropError(f"the target state must have shape (2^n_qubits,) = ({2**n},), got {target.shape}")
+        self._model, self._options = model, (engine, precision, threads)
+        # |<t|C U phi>| = |<C^-1 t|U phi>|: the target is moved once instead of every state.
+        none: tuple[()] = ()
+        moved = Model._of(
+            n_qubits=n, rotations=none, observables=none, state=InputState.make(n, target), clifford=model.pull,
+            param_names=none, param_sizes=none, input_names=none, input_sizes=none,
+        )  # fmt: skip
+        call = Call(moved, np.zeros(0), None, *self._options, "states")
+        self._target = call.engine.states(moved, call.theta, call.x)[0]
+
+    def vjp(self, theta: Any, x: Any = None) -> tuple[np.ndarray, Callable[..., tuple[np.ndarray, np.ndarray]]]:
+        """Values (..., 1), and pullback(cotangent (..., 1), sum_theta=False) -> (d_theta, d_x), as `simulate.vjp`."""
+        model = self._model
+        call = Call(model, theta, x, *self._options, "state_vjp")
+        states, inner = _ability(call.engine, "state_vjp")(model, call.theta, call.x)
+        overlap = states @ self._target.conj()
+        shape = call.shape
+
+        def pullback(cotangent: Any, *, sum_theta: bool = False) -> tuple[np.ndarray, np.ndarray]:
+            weights = np.broadcast_to(np.asarray(cotangent, float), (*shape, 1)).reshape(len(overlap), 1)
+            d_theta, d_x = inner(2 * weights * overlap[:, None] * self._target)
+            d_theta = d_theta.sum(axis=0) if sum_theta else d_theta.reshape(*shape, model.n_params)
+            return d_theta, d_x.reshape(*shape, model.n_inputs)
+
+        return (overlap.real**2 + overlap.imag**2).reshape(*shape, 1), pullback

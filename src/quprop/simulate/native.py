@@ -23,8 +23,8 @@ from quprop.simulate import blocks, support
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
 PRECISIONS = {
-    "double": ("Double", "SupportDouble", "KeptDouble", 8),
-    "single": ("Single", "SupportSingle", "KeptSingle", 4),
+    "double": ("Double", "SupportDouble", "TangentDouble", "KeptDouble", 8),
+    "single": ("Single", "SupportSingle", "TangentSingle", "KeptSingle", 4),
 }
 # Sizes of weights and directions that neither overflow nor vanish beside amplitudes, which are 1 at most.
 ORDINARY = {"double": (2.0**-500, 2.0**500), "single": (2.0**-20, 2.0**40)}
@@ -135,7 +135,9 @@ class NativeEngine:
         self.isa, self._kernels = load_kernels(isa)
         self._ordinary = ORDINARY[precision]
         *classes, self._real_bytes = PRECISIONS[precision]
-        self._evaluator, self._support_evaluator, self._kept = (getattr(self._kernels, c) for c in classes)
+        self._evaluator, self._support_evaluator, self._tangent_evaluator, self._kept = (
+            getattr(self._kernels, c) for c in classes
+        )
         self.lanes: int = self._kernels.vector_bytes // self._real_bytes
         self._block, self._use_support = block, support
         self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str], Any]] = WeakKeyDictionary()
@@ -145,7 +147,8 @@ class NativeEngine:
         return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
 
     def _plan(self, model: Model, batch: int, kind: str = "") -> Any:
-        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products) or "states"."""
+        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products), "states" (with
+        the residual Clifford) or "tangents"."""
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
         known = self._plans.get(model)
         if known is None:
@@ -155,7 +158,8 @@ class NativeEngine:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
             listing = _with_clifford(model) if kind == "states" else model
             flat = blocks.plan(listing, lane_bits, self._kernels.vector_bytes, self._block)
-            evaluator = known[as_lanes, kind] = self._evaluator(flat, kind == "dual")
+            made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, kind == "dual")
+            evaluator = known[as_lanes, kind] = made
         return evaluator
 
     def _support(self, model: Model) -> _Support | None:
@@ -239,8 +243,10 @@ class NativeEngine:
         sum_theta: bool,
         kept: Any,
         want_x: bool = True,
+        costates: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        shift = self._shift(_peak(weights))
+        """Value, d_theta and d_x of weights . values, or (no value) those of L where dL = Re<costates|d psi>."""
+        shift = self._shift(_peak(weights)) if costates is None else None
         if shift is not None:  # all results are linear in the weights
             together = sum_theta and len(shift) == 1
             value, d_theta, d_x = self._gradient(
@@ -257,9 +263,14 @@ class NativeEngine:
         encoded = want_x and model.state.kind == "encoded"
         adjoint = np.empty((batch, 1 << n, 2)) if encoded else None
         wanted = d_x if want_x else None
-        plan.gradient(
-            theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, wanted, adjoint, kept
-        )
+        if costates is None:
+            plan.gradient(
+                theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, wanted, adjoint, kept
+            )
+        else:
+            plan.pull_states(
+                theta, x, start, n, batch, self.threads, costates, d_theta, sum_theta, wanted, adjoint, kept
+            )
         if adjoint is not None:
             d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
         return value, d_theta, d_x
@@ -320,17 +331,46 @@ class NativeEngine:
             h_theta, h_x = np.ldexp(h_theta, along), np.ldexp(h_x, along)
         return d_theta, d_x, h_theta, h_x
 
+    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        """States psi (B, 2^n) after the rotations, the residual Clifford left out, up to a global phase; and
+        pullback(costates c (B, 2^n), sum_theta=False) -> d_theta, d_x of any L with dL = Re<c|d psi>."""
+        batch, n = max(len(theta), len(x)), model.n_qubits
+        plan, start = self._plan(model, batch), self._start(model, x)
+        theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
+        kept = self._kept() if batch == 1 or batch * (2 * self._real_bytes << max(n, 5)) <= KEEP_BYTES else None
+        states = np.empty((batch, 1 << n, 2))
+        plan.states(theta, x, start, n, batch, self.threads, states, kept)
+
+        def pullback(costates: np.ndarray, sum_theta: bool = False) -> Arrays:
+            _, d_theta, d_x = self._gradient(
+                model, plan, theta, x, start, np.empty((1, 0)), sum_theta, kept, costates=_as_real(costates)
+            )
+            return d_theta, d_x
+
+        return _as_complex(states), pullback
+
+    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
+        """The state (2^n,) after the rotations, at one theta and x, and its derivatives (C, 2^n) along each row of
+        `directions` (C, P); the residual Clifford left out, all up to one global phase."""
+        n = model.n_qubits
+        state, tangents = np.empty((1 << n, 2)), np.empty((len(directions), 1 << n, 2))
+        self._plan(model, 1, "tangents").tangents(
+            theta, x, self._start(model, x), n, self.threads, np.ascontiguousarray(directions), state, tangents
+        )
+        return _as_complex(state), _as_complex(tangents)
+
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The circuit's final states, residual Clifford included, up to a global phase: (B, 2^n)."""
         batch = max(len(theta), len(x))
         out = np.empty((batch, 1 << model.n_qubits, 2))
         self._plan(model, batch, "states").states(
-            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out
+            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
         )
         return _as_complex(out)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes needed for "values", "value_and_grad", "vjp", "hvp" or "states" of a batch."""
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp" of a batch, or for
+        "tangents", their own array left out."""
         n = model.n_qubits
         small = self._support(model) if what in ("values", "value_and_grad", "vjp") else None
         if small is not None:
@@ -340,11 +380,13 @@ class NativeEngine:
         state = 2 * self._real_bytes << max(n, 5)
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
-        states = {"values": 1, "states": 1, "value_and_grad": 2, "vjp": 2, "hvp": 4}[what]
+        states = {"values": 1, "states": 1, "hvp": 4}.get(what, 2)
         held = states * at_once * (self.lanes if as_lanes else 1)
-        if what == "vjp" and (batch == 1 or batch * state <= KEEP_BYTES):  # kept for the pullback
+        if what == "tangents" and n <= 17:
+            held = 9 * self.threads  # eight share the sweep of psi
+        if what in ("vjp", "state_vjp") and (batch == 1 or batch * state <= KEEP_BYTES):  # kept for the pullback
             held += batch
-        outside = 16 * batch << n if what == "states" else 0
+        outside = {"states": 16, "state_vjp": 64, "tangents": 16}.get(what, 0) * batch << n
         outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
         return held * state + outside + 256 * model.n_rotations
 

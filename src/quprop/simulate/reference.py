@@ -35,25 +35,35 @@ class ReferenceEngine:
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
         """Values (B, K), and pullback: cotangent (B, K) -> d_theta (B, P), d_x (B, D), both per sample."""
-        table = model.angle_table
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
-        angles = table.evaluate(theta, x)  # (B, M)
+        angles = model.angle_table.evaluate(theta, x)  # (B, M)
         final = _forward(model, angles, x)  # (B, 2^n)
 
         def pullback(cotangent: np.ndarray) -> Arrays:
-            psi, lam = final, _effective_observable(model, cotangent, final)
-            d_angles = np.empty_like(angles)
-            for m in reversed(range(model.n_rotations)):
-                pauli = _pauli(model, m)
-                d_angles[:, m] = _inner(lam, _apply(pauli, psi)).imag
-                psi = _rotate(pauli, -angles[:, m], psi)
-                lam = _rotate(pauli, -angles[:, m], lam)
-            d_theta, d_x = table.pullback(d_angles, theta, x)
-            if model.state.kind == "encoded":
-                d_x[:, model.state.input_slice(model.n_qubits)] += model.state.pullback(model.n_qubits, x, lam)
-            return d_theta, d_x
+            return _backward(model, theta, x, angles, final, _effective_observable(model, cotangent, final))
 
         return _expectations(model, final), pullback
+
+    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
+        """States psi (B, 2^n) after the rotations, the residual Clifford left out; and pullback: costates c (B, 2^n)
+        -> d_theta, d_x of any L with dL = Re<c|d psi>."""
+        theta, x = theta.copy(), x.copy()
+        angles = model.angle_table.evaluate(theta, x)
+        final = _forward(model, angles, x)
+        # dF = 2 Re<lambda|d psi> of an observable, so lambda = c/2
+        return final, lambda costates: _backward(model, theta, x, angles, final, costates / 2)
+
+    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
+        """The state (2^n,) after the rotations, at one theta and x, and its derivatives (C, 2^n) along each row of
+        `directions` (C, P); the residual Clifford left out."""
+        angles = model.angle_table.evaluate(theta, x)[0]
+        d_angles = model.angle_table.pushforward(theta, x, directions, np.zeros_like(x))  # (C, M)
+        psi, tangents = _start(model, 1, x), np.zeros((len(directions), 2**model.n_qubits), complex)
+        for m, angle in enumerate(angles):
+            pauli = _pauli(model, m)
+            psi = _rotate(pauli, np.array([angle]), psi)
+            tangents = _rotate(pauli, np.array([angle]), tangents) - 0.5j * d_angles[:, m, None] * _apply(pauli, psi)
+        return psi[0], tangents
 
     def hvp(
         self,
@@ -107,8 +117,9 @@ class ReferenceEngine:
         return apply_clifford(model.clifford, psi)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes needed for "values", "value_and_grad", "vjp", "hvp" or "states": states alive at once, and angles."""
-        states = {"values": 3, "states": 3, "value_and_grad": 5, "vjp": 5, "hvp": 10}[what]
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp", or for "tangents" beside
+        their own array: states alive at once, and angles."""
+        states = {"values": 3, "states": 3, "state_vjp": 7, "hvp": 10}.get(what, 5)
         return 16 * batch * states * 2**model.n_qubits + 8 * batch * 4 * model.n_rotations
 
 
@@ -184,6 +195,22 @@ def _forward(model: Model, angles: np.ndarray, x: np.ndarray) -> np.ndarray:
     for m in range(model.n_rotations):
         psi = _rotate(_pauli(model, m), angles[:, m], psi)
     return psi
+
+
+def _backward(
+    model: Model, theta: np.ndarray, x: np.ndarray, angles: np.ndarray, psi: np.ndarray, lam: np.ndarray
+) -> Arrays:
+    """d_theta and d_x from psi and lambda at the end of the circuit."""
+    d_angles = np.empty_like(angles)
+    for m in reversed(range(model.n_rotations)):
+        pauli = _pauli(model, m)
+        d_angles[:, m] = _inner(lam, _apply(pauli, psi)).imag
+        psi = _rotate(pauli, -angles[:, m], psi)
+        lam = _rotate(pauli, -angles[:, m], lam)
+    d_theta, d_x = model.angle_table.pullback(d_angles, theta, x)
+    if model.state.kind == "encoded":
+        d_x[:, model.state.input_slice(model.n_qubits)] += model.state.pullback(model.n_qubits, x, lam)
+    return d_theta, d_x
 
 
 def _observe(total: PauliSum, states: np.ndarray) -> np.ndarray:
