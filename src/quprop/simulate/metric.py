@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.simulate import Call, _array, memory
+from quprop.simulate import Call, memory
 
 BLOCK_BYTES = 1 << 30  # of derivatives held at once; or a quarter of the free memory, if that is more
 
@@ -79,7 +80,7 @@ def metric_products(
     """
     call = Call(model, theta, x, engine, precision, threads, "states")
     _check_one_theta(call)
-    vectors = np.atleast_2d(_array("vectors", vectors, model.n_params))
+    vectors = np.atleast_2d(checked("vectors", vectors, (..., model.n_params)))
     state_vjp, total = _ability(call.engine, "state_vjp"), np.zeros(vectors.shape)
     for row in call.x:
         psi, tangents = _tangents(call, model, row[None], vectors)
