@@ -295,7 +295,7 @@ class NativeEngine:
         shift = self._shift_of(cotangent)
         if shift is not None:  # all results are linear in the cotangent
             found = self.hvp(model, theta, x, _ldexp(cotangent, -shift), v_theta, v_x)
-            return tuple(_ldexp(a, shift) for a in found)
+            return tuple(_ldexp(a, shift) for a in found)  # type: ignore[return-value]
         batch, n = max(len(theta), len(x)), model.n_qubits
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
@@ -386,4 +386,4 @@ def _as_complex(pairs: np.ndarray) -> np.ndarray:
 def _rows(a: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both with the same number of rows, contiguous."""
     rows = max(len(a), len(v))
-    return tuple(np.ascontiguousarray(np.broadcast_to(m, (rows, m.shape[1]))) for m in (a, v))
+    return tuple(np.ascontiguousarray(np.broadcast_to(m, (rows, m.shape[1]))) for m in (a, v))  # type: ignore[return-value]
