@@ -255,7 +255,7 @@ BAD_CALLS = {
     "optimiser": (lambda: train(energy_model(), optimiser="adam", steps=1), "init, update"),
     "resume": (lambda: train(energy_model(), steps=1, resume=True), "out="),
     "target shape": (lambda: train(energy_model(), Fidelity(np.ones(3)), steps=1), r"\(8,\), got \(3,\)"),
-    "target zero": (lambda: Fidelity(np.zeros(8)), "not zero"),
+    "target zero": (lambda: Fidelity(np.zeros(8)), "not all zero"),
     "fidelity head": (lambda: train(energy_model(), Fidelity(np.ones(8)), head=True, steps=1), "no head"),
 }
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from quprop.errors import QupropError
 
+_DOUBLE = np.dtype(float)
+
 Shape = tuple[int | str | EllipsisType, ...]  # a text stands for any length, a leading ... for any batch axes
 
 
@@ -29,7 +31,7 @@ def plain(name: str, value: Any, dtype: Any = float) -> np.ndarray:
         if getattr(value, "requires_grad", False) or _has_gradients(value):
             mend = f" that requires gradients; pass {name}.detach()"
         raise QupropError(f"{name} must be an array of {kind}, got {_kind_of(value)}{mend}") from None
-    if given.dtype != np.float64 and not np.can_cast(given.dtype, dtype, "same_kind"):
+    if given.dtype is not _DOUBLE and not np.can_cast(given.dtype, dtype, "same_kind"):
         found = "complex numbers" if given.dtype.kind == "c" else _kind_of(value)
         raise QupropError(f"{name} must be an array of {kind}, got {found}")
     return given
@@ -40,19 +42,26 @@ def checked(name: str, value: Any, shape: Shape | None = None, dtype: Any = floa
 
     shape: lengths of the axes, a text for an axis of any length, a leading `...` for any batch axes; None: any shape.
     """
+    return measured(name, value, shape, dtype)[0]
+
+
+def measured(name: str, value: Any, shape: Shape | None = None, dtype: Any = float) -> tuple[np.ndarray, float]:
+    """What `checked` returns, and its `square`."""
     given = plain(name, value, dtype)
     if shape is not None and not _fits(given.shape, shape):
         wanted = ", ".join("..." if s is ... else str(s) for s in shape) + ("," if len(shape) == 1 else "")
         raise QupropError(f"{name} must have shape ({wanted}), got {given.shape}")
-    if given.dtype == dtype:
-        array = np.ascontiguousarray(given) if given.ndim else given
-    else:
+    array = given
+    if given.dtype != dtype:
         with np.errstate(all="ignore"):  # an extended float may be beyond a double: seen below
-            array = np.ascontiguousarray(given, dtype) if given.ndim else given.astype(dtype)
-    if not all_finite(array):
+            array = given.astype(dtype)
+    if array.ndim:  # np.ascontiguousarray would give a number an axis
+        array = np.ascontiguousarray(array)
+    size = square(array)
+    if not math.isfinite(size) and not np.isfinite(array).all():
         bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise QupropError(f"{name} must be finite, got {array[bad]} at index {bad}")
-    return array
+    return array, size
 
 
 def all_finite(array: np.ndarray) -> bool:
@@ -62,17 +71,16 @@ def all_finite(array: np.ndarray) -> bool:
 
 def square(array: np.ndarray) -> float:
     """The sum of |entries|^2, which bounds them all at once; infinite beyond 1e308, and without a warning then."""
-    flat = array.reshape(-1)
-    return float(np.vdot(flat, flat).real)
+    return abs(np.vdot(array, array))
 
 
 def _fits(found: tuple[int, ...], wanted: Shape) -> bool:
-    if wanted[:1] == (...,):
+    if wanted[0] is ...:
         wanted = wanted[1:]
-        if len(found) < len(wanted):
-            return False
-        found = found[len(found) - len(wanted) :]
-    return len(found) == len(wanted) and all(isinstance(w, str) or f == w for f, w in zip(found, wanted, strict=True))
+        found = found[max(len(found) - len(wanted), 0) :]
+    return found == wanted or (
+        len(found) == len(wanted) and all(isinstance(w, str) or f == w for f, w in zip(found, wanted, strict=True))
+    )
 
 
 def _masked(value: Any) -> bool:

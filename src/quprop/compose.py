@@ -22,6 +22,7 @@ import stim
 
 from quprop.absorption import Rotation, conjugate, conjugate_sum
 from quprop.angle import PARAM, Angle, Monomial, Variable, collected
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.input_state import InputState
 from quprop.model import Model, observables_of
@@ -57,15 +58,7 @@ class Module:
         if self.name and not self.name.isidentifier():
             raise QupropError(f"a module's name goes into parameter names, so it is an identifier, got {self.name!r}")
         if self.theta is not None:
-            try:
-                theta = np.array(self.theta, dtype=float)
-            except (TypeError, ValueError):
-                raise QupropError(f"a module's theta is an array of real numbers, got {self.theta!r}") from None
-            if theta.shape != (self.model.n_params,) or not np.all(np.isfinite(theta)):
-                raise QupropError(
-                    f"a module's theta must be finite with shape ({self.model.n_params},), got shape {theta.shape}"
-                    + ("" if np.all(np.isfinite(theta)) else " with entries that are not finite")
-                )
+            theta = checked("a module's theta", self.theta, (self.model.n_params,)).copy()
             theta.flags.writeable = False
             object.__setattr__(self, "theta", theta)
         if self.frozen and self.theta is None:
@@ -108,9 +101,7 @@ class Module:
         if name not in self.parts:
             known = ", ".join(self.parts) or "none"
             raise QupropError(f"this module has no part {name!r} with parameters of its own; its parts are {known}")
-        theta = np.asarray(theta, float)
-        if theta.shape != (self.model.n_params,):
-            raise QupropError(f"theta must have shape ({self.model.n_params},), got {theta.shape}")
+        theta = checked("theta", theta, (self.model.n_params,))
         part, where = self.parts[name]
         return replace(part, theta=theta[where])
 

@@ -85,9 +85,9 @@ class InputState:
             return cls("basis", int(state))
         array = checked("state", state, dtype=complex) if isinstance(state, Iterable) else np.empty(())
         if array.shape == (n, 2):
-            return cls("product", _normalised(array, "each row of a product state").tobytes())
+            return cls("product", normalised("each row of a product state", array).tobytes())
         if n <= MAX_AMPLITUDE_QUBITS and array.shape == (1 << n,):
-            return cls("amplitudes", _normalised(array, "an amplitude vector").tobytes())
+            return cls("amplitudes", normalised("an amplitude vector", array).tobytes())
         raise QupropError(
             f"the state of {n} qubits is a bit string, a basis index, an array of shape ({n}, 2) or (2^{n},), "
             f"or an inputs vector of 2^{n} entries; got {_describe(state, array)}"
@@ -185,7 +185,8 @@ def _norm(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.linalg.norm(rows / s, axis=-1, keepdims=True), s
 
 
-def _normalised(rows: np.ndarray, what: str) -> np.ndarray:
+def normalised(what: str, rows: np.ndarray) -> np.ndarray:
+    """Each row over its norm."""
     r, s = _norm(rows)
     if not np.all(r > 0):
         raise QupropError(f"{what} must be finite and not all zero, got zeros")

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
+from quprop.input_state import normalised
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,8 @@ class Expectation(Loss):
             raise QupropError(
                 "the expectation loss takes no targets: pass inputs alone, or choose cross_entropy or mean_square"
             )
-        if self.weights is not None and len(self.weights) != n_outputs:
-            raise QupropError(
-                f"`weights` must have one number for each of the {n_outputs} observables, got {len(self.weights)}"
-            )
+        if self.weights is not None:
+            checked("`weights`", self.weights, (n_outputs,))
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         weights = np.ones(outputs.shape[1]) if self.weights is None else np.asarray(self.weights, float)
@@ -106,8 +106,7 @@ class MeanSquare(Loss):
     def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
         if targets is None:
             raise QupropError("mean_square needs targets: pass data=(inputs, targets)")
-        if not (np.issubdtype(targets.dtype, np.number) and np.isfinite(targets).all()):
-            raise QupropError("mean_square needs finite real targets, got NaN, infinities or no numbers at all")
+        checked("targets", targets)
         if targets.shape[1:] != (n_outputs,) and not (targets.ndim == 1 and n_outputs == 1):
             raise QupropError(
                 f"targets must have shape (samples, {n_outputs}), one column an observable, got {targets.shape}"
@@ -136,14 +135,8 @@ class Fidelity(Loss):
     needs_targets = False
 
     def __post_init__(self) -> None:
-        target = np.asarray(self.target, complex)
-        norm = np.linalg.norm(target)
-        if target.ndim != 1 or not np.isfinite(norm) or norm == 0:
-            raise QupropError(
-                f"`target` must be a state vector of shape (2^n,), finite and not zero, got shape {target.shape} and "
-                f"norm {norm}"
-            )
-        object.__setattr__(self, "target", target / norm)
+        target = normalised("`target`", checked("`target`", self.target, ("2^n",), complex))
+        object.__setattr__(self, "target", target)
 
     def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
         if targets is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
+from quprop.arrays import checked, plain
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.remote import estimate_samples
@@ -79,13 +80,7 @@ class Objective:
         start: Params = {}
         for key, shape in shapes.items():
             if key in given:
-                value = np.array(given[key], dtype=float)
-                if value.shape != shape:
-                    raise QupropError(f"`{key}` must have shape {shape}, got {value.shape}")
-                if not np.isfinite(value).all():
-                    raise QupropError(
-                        f"`{key}` must be finite, got {int((~np.isfinite(value)).sum())} NaN or infinite entries"
-                    )
+                value = checked(f"`{key}`", given[key], shape).copy()
             elif key == "theta":
                 value = rng.uniform(-np.pi, np.pi, shape)
             else:
@@ -190,20 +185,11 @@ def check_data(model: Model, loss: Loss, data: Any, name: str) -> Data | None:
             raise QupropError(f"{type(loss).__name__} needs targets: pass data=(inputs, targets)")
         return None
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-    try:
-        x = np.ascontiguousarray(x, dtype=float)
-    except (TypeError, ValueError):
-        raise QupropError(f"inputs in `{name}` must be an array of real numbers (samples, {model.n_inputs})") from None
-    if x.ndim != 2 or x.shape[1] != model.n_inputs or not len(x):
-        raise QupropError(
-            f"inputs in `{name}` must have shape (samples, n_inputs) = (samples, {model.n_inputs}), got {x.shape}"
-        )
-    if not np.isfinite(x).all():
-        raise QupropError(
-            f"inputs in `{name}` must be finite, got {int((~np.isfinite(x)).sum())} NaN or infinite entries"
-        )
-    y = None if y is None else np.asarray(y)
-    if y is not None and len(y) != len(x):
-        raise QupropError(f"`{name}` must have one target an input, got {len(x)} inputs and {len(y)} targets")
+    x = checked(f"inputs in `{name}`", x, ("samples", model.n_inputs))
+    if not len(x):
+        raise QupropError(f"inputs in `{name}` must be one sample at least, got an empty array")
+    y = None if y is None else plain(f"targets in `{name}`", y)
+    if y is not None and y.shape[:1] != x.shape[:1]:
+        raise QupropError(f"`{name}` must have one target an input, got {len(x)} inputs and targets of shape {y.shape}")
     loss.check(n_outputs, y)
     return x, y

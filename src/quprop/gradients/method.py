@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
-
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.plan import Plan
 from quprop.model import Model
+from quprop.simulate import Call
 
 
 class Method(Protocol):
@@ -41,7 +41,8 @@ def gradient(
     if not hasattr(method, "compile"):
         raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")
     if weights is not None:
-        weights = np.asarray(weights, float)
-    at = None if np.ndim(theta) != 1 else (np.asarray(theta, float), np.zeros(0) if x is None else np.asarray(x, float))
+        weights = checked("weights", weights)
+    call = Call(model, theta, x, None, "double", None, "values")
+    at = None if call.shape else (call.theta[0], call.x[0])
     plan = method.compile(model, None if weights is None else weights.reshape(-1, weights.shape[-1])[0], at=at)
     return plan.estimate(theta, x, rng, weights=weights)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.estimate import Estimate
@@ -68,7 +69,7 @@ class Plan:
         """
         call = Call(self.model, theta, x, None, "double", None, "values")
         K, n = self.model.n_observables, call.batch
-        w = self.weights if weights is None else np.asarray(weights, float)
+        w = self.weights if weights is None else checked("weights", weights)
         try:
             w = np.broadcast_to(w, (*call.shape, K)).reshape(n, K)
         except ValueError:
@@ -113,7 +114,7 @@ def settle(model: Any, weights: Any) -> np.ndarray:
                 f"this model has {K} observables; pass weights=, one number for each, to say which sum to differentiate"
             )
         return np.ones(1)
-    w = np.asarray(weights, float)
+    w = checked("weights", weights)
     if w.shape != (K,) or not np.all(np.isfinite(w)):
         raise QupropError(f"weights must be {K} finite numbers, one for each observable, got {weights!r}")
     return w

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from quprop.arrays import all_finite, checked, plain, square
+from quprop.arrays import all_finite, checked, measured, plain
 from quprop.errors import QupropError, nearest
 from quprop.model import Model
 from quprop.seeds import generator_of
@@ -94,7 +94,7 @@ class Call:
                 f"model must be a quprop Model, got {type(model).__name__}; "
                 "build one with qpr.Model(circuit, observables)"
             )
-        theta = checked("theta", theta, (..., model.n_params))
+        theta, size = measured("theta", theta, (..., model.n_params))
         if x is None and model.n_inputs:
             raise QupropError(f"this model has {model.n_inputs} inputs; pass x with shape (..., {model.n_inputs})")
         if x is not None and not model.n_inputs and plain("x", x).size:
@@ -105,7 +105,8 @@ class Call:
             self.theta = theta.reshape(math.prod(self.shape), model.n_params)
             self.x = np.empty((1, 0))
         else:
-            x = checked("x", x, (..., model.n_inputs))
+            x, size_x = measured("x", x, (..., model.n_inputs))
+            size = max(size, size_x)
             try:
                 self.shape = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1])
             except ValueError:
@@ -117,7 +118,7 @@ class Call:
         if batch == 0:
             given = f"theta has shape {theta.shape}" + (f" and x {x.shape}" if x is not None else "")
             raise QupropError(f"the batch is empty: {given}; pass one sample at least")
-        if not max(square(self.theta), square(self.x)) <= model.angle_limit * model.angle_limit:
+        if not size <= model.angle_limit * model.angle_limit:
             model.angle_table.check(self.theta, self.x)
         if model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
             needed = self.engine.memory(model, batch, what)
@@ -193,8 +194,7 @@ def expectation(
     theta is (..., n_params) and x (..., n_inputs), angles in radians; leading axes are batches and broadcast.
     """
     call = Call(model, theta, x, engine, precision, threads, "values")
-    with _quiet():
-        values = call.engine.values(model, call.theta, call.x)
+    values = call.engine.values(model, call.theta, call.x)
     _in_range("a value", precision, values)
     return values.reshape(*call.shape, model.n_observables)
 
@@ -217,11 +217,11 @@ def value_and_grad(
     call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
     direct = getattr(call.engine, "value_and_grad", None)
-    with _quiet():
-        if direct is not None:
-            value, grad = direct(model, call.theta, call.x, w)
-        else:
-            values, pullback = call.engine.vjp(model, call.theta, call.x)
+    if direct is not None:
+        value, grad = direct(model, call.theta, call.x, w)
+    else:
+        values, pullback = call.engine.vjp(model, call.theta, call.x)
+        with _quiet():
             value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
     _in_range("the value or its gradient", precision, value, grad)
     if not call.shape:
@@ -245,8 +245,7 @@ def vjp(
     One backward sweep whatever the number of observables: their sum, weighted by the cotangent, is applied once.
     """
     call = Call(model, theta, x, engine, precision, threads, "vjp")
-    with _quiet():
-        values, inner = call.engine.vjp(model, call.theta, call.x)
+    values, inner = call.engine.vjp(model, call.theta, call.x)
     _in_range("a value", precision, values)
     shape, batch, K = call.shape, call.batch, model.n_observables
     native = isinstance(call.engine, NativeEngine)

@@ -15,6 +15,7 @@ import numpy as np
 
 from quprop.absorption import Rotation
 from quprop.angle import Angle
+from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.pauli import PauliSum
@@ -191,7 +192,7 @@ class NativeEngine:
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
         if model.exponents is not None:
-            return np.ldexp(self.values(model.unit, theta, x), model.exponents)
+            return _ldexp(self.values(model.unit, theta, x), model.exponents)
         batch = max(len(theta), len(x))
         out = np.empty((batch, model.n_observables))
         plan, start, _ = self._choose(model, x, batch)
@@ -203,7 +204,7 @@ class NativeEngine:
         exponents = model.exponents
         if exponents is not None:
             values, inner = self.vjp(model.unit, theta, x)
-            return np.ldexp(values, exponents), lambda c, sum_theta=False: inner(np.ldexp(c, exponents), sum_theta)
+            return _ldexp(values, exponents), lambda c, sum_theta=False: inner(_ldexp(c, exponents), sum_theta)
         batch = max(len(theta), len(x))
         plan, start, size = self._choose(model, x, batch)
         if batch == 1 and model.n_observables == 1:
@@ -226,7 +227,7 @@ class NativeEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
         if model.exponents is not None:
-            return self.value_and_grad(model.unit, theta, x, np.ldexp(weights, model.exponents))
+            return self.value_and_grad(model.unit, theta, x, _ldexp(weights, model.exponents))
         batch = max(len(theta), len(x))
         plan, start, _ = self._choose(model, x, batch)
         value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
@@ -246,16 +247,16 @@ class NativeEngine:
         costates: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value, d_theta and d_x of weights . values, or (no value) those of L where dL = Re<costates|d psi>."""
-        shift = self._shift(_peak(weights)) if costates is None else None
+        shift = self._shift_of(weights) if costates is None else None
         if shift is not None:  # all results are linear in the weights
             together = sum_theta and len(shift) == 1
             value, d_theta, d_x = self._gradient(
-                model, plan, theta, x, start, np.ldexp(weights, -shift), together, kept, want_x
+                model, plan, theta, x, start, _ldexp(weights, -shift), together, kept, want_x
             )
-            d_theta = np.ldexp(d_theta, shift[0] if together else shift)
+            d_theta = _ldexp(d_theta, shift[0] if together else shift)
             if sum_theta and not together:
                 d_theta = d_theta.sum(axis=0)
-            return np.ldexp(value, shift[:, 0]), d_theta, np.ldexp(d_x, shift)
+            return _ldexp(value, shift[:, 0]), d_theta, _ldexp(d_x, shift)
         batch, n = max(len(theta), len(x)), model.n_qubits
         value = np.empty(batch)
         d_theta = np.empty(model.n_params if sum_theta else (batch, model.n_params))
@@ -275,6 +276,15 @@ class NativeEngine:
             d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
         return value, d_theta, d_x
 
+    def _shift_of(self, rows: np.ndarray) -> np.ndarray | None:
+        low, high = self._ordinary
+        if rows.size == 1:
+            if low <= abs(rows[0, 0]) <= high:
+                return None
+        elif len(rows) == 1 and rows.size * low * low <= square(rows) <= high * high:
+            return None
+        return self._shift(_peak(rows))
+
     def _shift(self, sizes: np.ndarray) -> np.ndarray | None:
         """Powers of two (rows, 1) to take out of rows of these sizes; None if no size is near the end of the range."""
         low, high = self._ordinary
@@ -292,11 +302,11 @@ class NativeEngine:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
         if model.exponents is not None:
-            return self.hvp(model.unit, theta, x, np.ldexp(cotangent, model.exponents), v_theta, v_x)
-        shift = self._shift(_peak(cotangent))
+            return self.hvp(model.unit, theta, x, _ldexp(cotangent, model.exponents), v_theta, v_x)
+        shift = self._shift_of(cotangent)
         if shift is not None:  # all results are linear in the cotangent
-            found = self.hvp(model, theta, x, np.ldexp(cotangent, -shift), v_theta, v_x)
-            return tuple(np.ldexp(a, shift) for a in found)
+            found = self.hvp(model, theta, x, _ldexp(cotangent, -shift), v_theta, v_x)
+            return tuple(_ldexp(a, shift) for a in found)  # type: ignore[return-value]
         batch, n = max(len(theta), len(x)), model.n_qubits
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
@@ -307,7 +317,7 @@ class NativeEngine:
                 size = np.maximum(size, _peak(model.state.pushforward(n, x, v_x)))
         along = self._shift(size)
         if along is not None:  # h is linear in (v_theta, v_x)
-            v_theta, v_x = np.ldexp(v_theta, -along), np.ldexp(v_x, -along)
+            v_theta, v_x = _ldexp(v_theta, -along), _ldexp(v_x, -along)
             theta, v_theta = _rows(theta, v_theta)
             x, v_x = _rows(x, v_x)
         encoded = model.state.kind == "encoded"
@@ -328,7 +338,7 @@ class NativeEngine:
             d_x[:, columns] += model.state.pullback(n, x, lam)
             h_x[:, columns] += model.state.pullback_tangent(n, x, v_x, lam, dlam)
         if along is not None:
-            h_theta, h_x = np.ldexp(h_theta, along), np.ldexp(h_x, along)
+            h_theta, h_x = _ldexp(h_theta, along), _ldexp(h_x, along)
         return d_theta, d_x, h_theta, h_x
 
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
@@ -394,6 +404,11 @@ class NativeEngine:
 def _cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ldexp(array: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # results are checked where they are handed out
+        return np.ldexp(array, exponents)
 
 
 def _peak(rows: np.ndarray) -> np.ndarray:

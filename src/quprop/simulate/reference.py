@@ -14,6 +14,7 @@ from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 
 Arrays = tuple[np.ndarray, np.ndarray]
+QUIET = np.errstate(over="ignore", invalid="ignore")  # results are checked where they are handed out
 Pullback = Callable[[np.ndarray], Arrays]
 
 
@@ -28,11 +29,13 @@ class ReferenceEngine:
 
     name = "reference"
 
+    @QUIET
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
         psi = _forward(model, model.angle_table.evaluate(theta, x), x)
         return _expectations(model, psi)
 
+    @QUIET
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
         """Values (B, K), and pullback: cotangent (B, K) -> d_theta (B, P), d_x (B, D), both per sample."""
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back

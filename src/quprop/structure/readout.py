@@ -23,7 +23,6 @@ Rotations that <H> does not depend on are left out. Blocks that differ only ther
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.angle import params
+from quprop.arrays import checked
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.model import Model
@@ -82,8 +82,8 @@ class Program:
         theta is (..., n_params) and x (..., n_inputs); their leading axes broadcast.
         """
         model = self.source
-        theta = _shaped("theta", theta, model.n_params)
-        x = _shaped("x", np.zeros(0) if x is None and not model.n_inputs else x, model.n_inputs)
+        theta = checked("theta", theta, (..., model.n_params))
+        x = checked("x", np.zeros(0) if x is None and not model.n_inputs else x, (..., model.n_inputs))
         try:
             lead = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1])
         except ValueError:
@@ -201,10 +201,3 @@ def _term(model: Model, blocks: Blocks, term: Any) -> PauliString:
             f"model.observables[0], got {term!r}"
         )
     return string
-
-
-def _shaped(name: str, value: Any, size: int) -> np.ndarray:
-    array = np.asarray(value, float) if isinstance(value, np.ndarray | Iterable) else np.empty(())
-    if array.ndim == 0 or array.shape[-1] != size:
-        raise QupropError(f"{name} must have shape (..., {size}), got {np.shape(value)}")
-    return array
