@@ -80,6 +80,39 @@ def test_cks_is_the_power_formula_cut_off(kappa, eps):
     assert p.peak <= p.weight
 
 
+@pytest.mark.parametrize("eps", [0.3, 1e-1, 1e-3, 1e-8])
+@pytest.mark.parametrize("kappa", [1.0, 1 + 1e-12, 1 + 1e-6, *np.linspace(1.01, 2, 12)])
+@pytest.mark.parametrize("make", [optimal_inverse, cks_inverse])
+def test_no_value_lies_above_the_peak_and_one_reaches_it(make, kappa, eps):
+    p = make(float(kappa), eps)
+    x = np.cos(np.linspace(0, np.pi / 2, 400 * (p.degree + 1)))  # 1 is the first
+    highest = np.abs(p(x)).max()
+    assert highest <= p.peak <= highest * (1 + 2e-5)
+    inside = np.append(x[x >= 1 / kappa], 1 / kappa)
+    assert np.abs(inside * p(inside) - 1).max() <= eps * (1 + 1e-9) + 1e-13
+
+
+@pytest.mark.parametrize(
+    ("matrix", "rhs", "eps"),
+    [
+        ([[-0.5, 0], [0, -0.5]], [1, 1], 1e-3),
+        ([[0, -0.5], [-0.5, 0]], [1, 1], 1e-3),
+        (np.eye(2), [1, 0], 1e-3),
+        (np.diag([1, 1 / 1.05]), [1, 0.0], 0.1),
+        (np.diag([3.0, -3.0, 3.0 / 1.001]), [1, 2, -1], 1e-2),
+        (np.array([[0.6, 0.8], [-0.8, 0.6]]), [0.0, 1], 0.3),
+    ],
+)
+def test_well_conditioned_systems_are_solved(matrix, rhs, eps):
+    matrix, rhs = np.asarray(matrix, float), np.asarray(rhs, float)
+    right = np.linalg.solve(matrix, rhs)
+    for solver in (OptimalInverse(), ChildsKothariSomma()):
+        found = solver.solve(LinearSystem.from_matrix(matrix, rhs), eps)
+        assert np.linalg.norm(found.state - right / np.linalg.norm(right)) <= eps
+        assert np.linalg.norm(found.vector - right) <= eps * np.linalg.norm(right) * 1.1
+        assert 0 < found.success <= 1
+
+
 @pytest.mark.parametrize("make", [optimal_inverse, cks_inverse])
 @pytest.mark.parametrize("complex_", [False, True])
 def test_products_apply_the_polynomial_to_singular_values(make, complex_):

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.fft import dct
+from scipy.optimize import minimize_scalar
 from scipy.stats import binom
 
 from quprop.carleman.linear_system import Encoding, check_precision
@@ -48,8 +49,23 @@ class InversePolynomial:
 
     @cached_property
     def peak(self) -> float:
-        """max |p| on [-1, 1]: quantum singular-value transformation applies p/peak."""
-        return float(np.abs(self._sampled[1]).max())
+        """max |p| on [-1, 1], rounded upwards: quantum singular-value transformation applies p/peak, never above 1.
+
+        Between samples |p| exceeds the largest by a factor 1/cos(pi degree/(2n)) at most (Ehlich and Zeller, Math. Z.
+        86, 41 (1964)), so only samples that large can stand beside the maximum; a search between its neighbours ends
+        it. p(1) is a sample of its own.
+        """
+        x, p = self._sampled
+        grid, height = np.append(1.0, x), np.abs(np.append(self.coefficients.sum(), p))
+        angle = np.arccos(grid)
+        least = height.max() * math.cos(np.pi * self.degree / (4 * len(x)))
+        higher = (height >= np.append(height[1:2], height[:-1])) & (height >= np.append(height[1:], 0.0))
+        best = height.max()
+        for k in np.flatnonzero(higher & (height >= least)):
+            around = angle[max(k - 1, 0)], angle[min(k + 1, len(angle) - 1)]
+            found = minimize_scalar(lambda a: -abs(self(np.cos(a))), bounds=around, options={"xatol": 1e-9 / len(x)})
+            best = max(best, -found.fun)
+        return float(best * (1 + 1e-12))
 
     @cached_property
     def weight(self) -> float:

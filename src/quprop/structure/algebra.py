@@ -1,8 +1,9 @@
-"""The dynamical Lie algebra of Pauli generators: what a circuit can express, as a number.
+"""The dynamical Lie algebra of a circuit's generators: what it can express, as a number.
 
-The Lie algebra that iP_1, iP_2, ... generate is spanned by Pauli strings: a commutator of two strings is zero or twice
-their product. Brackets with the generators alone, [G, [G', [G'', ...]]], reach all of it (Jacobi), so it is found by
-walking from string to string.
+A generator is what one free number drives: a Pauli string, or a sum of strings where rotations that can be brought
+together share a parameter (Larocca et al., Nat. Comput. Sci. 3, 542 (2023), arXiv:2109.11676). Brackets with the
+generators alone, [G, [G', [G'', ...]]], reach all of the algebra (Jacobi). Where every generator is one string, so is
+every bracket up to a factor, and it is found by walking from string to string; sums need linear algebra over strings.
 """
 
 from __future__ import annotations
@@ -15,29 +16,45 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
-from quprop.structure.commutation import anticommutation, bits, driven, generators, preparation
+from quprop.structure.commutation import anticommutation, driven, preparation
+from quprop.structure.commutation import generators as rotated
 
 LIMIT = 1 << 22  # strings of an algebra that are enumerated unless told otherwise
+LIMIT_OF_SUMS = 1 << 12  # dimensions where generators are sums: each is a vector of coefficients
 _TABLE_QUBITS = 13  # up to here a table with a byte for each of the 4^n strings says which are known (64 MiB)
+_NEW, _OLD = 1e-7, 1e-10  # what is left of a unit vector outside the span: above it is new, below it is rounding
+
+Generators = Model | PauliSum | Iterable[PauliString | PauliSum | str]
 
 
 def dynamical_lie_algebra(
-    source: Model | Iterable[PauliString | str], *, limit: int = LIMIT
-) -> tuple[PauliString, ...]:
-    """The Pauli strings, with plus signs, that span the Lie algebra of the generators; sorted by masks.
+    source: Generators, *, limit: int | None = None
+) -> tuple[PauliString, ...] | tuple[PauliSum, ...]:
+    """A basis of the Lie algebra that the generators span: Pauli strings with plus signs, sorted by masks, or, where a
+    generator is a sum, orthonormal `PauliSum`s.
 
-    source: Hermitian Pauli strings, or a model, of which all rotations count but those that only prepare its state
-    (data encoding and fixed gates that can be moved before every trained rotation). The identity, a global phase, is
-    left out. limit: the dimension beyond which the search is refused; 4^n - 1 is the largest there is.
+    source: Hermitian Pauli strings and sums of them, each a generator; or a model. Of a model all rotations count but
+    those that only prepare its state (data encoding and fixed gates that can be moved before every trained rotation).
+    The generators are then, for each monomial of the angles, sum_m c_m P_m over the rotations that have it with
+    coefficient c_m and that commute with one another and with all that stands between them. The identity, a global
+    phase, is left out. limit: the dimension beyond which the search is refused, by default 2^22, or 2^12 for sums.
     """
-    strings, n = _strings(source)
-    return tuple(PauliString(int(c) & ((1 << n) - 1), int(c) >> n) for c in _closure(strings, n, limit))
+    codes, n, sums = _generated(source, limit)
+    mask = (1 << n) - 1
+    strings = tuple(PauliString(int(c) & mask, int(c) >> n) for c in codes)
+    if sums is None:
+        return strings
+    return tuple(PauliSum({p: float(c) for p, c in zip(strings, row, strict=True) if abs(c) > _OLD}) for row in sums)
 
 
-def dla_dimension(source: Model | Iterable[PauliString | str], *, limit: int = LIMIT) -> int:
-    """The dimension of the dynamical Lie algebra; arguments as in `dynamical_lie_algebra`."""
-    strings, n = _strings(source)
-    return len(_closure(strings, n, limit))
+def dla_dimension(source: Generators, *, limit: int | None = None) -> int:
+    """The dimension of the dynamical Lie algebra; arguments as in `dynamical_lie_algebra`.
+
+    >>> dla_dimension(["X0", "Z0"]), dla_dimension(["Z0 Z1 + Z1 Z2", "X0 + X1 + X2"])
+    (3, 9)
+    """
+    codes, _, sums = _generated(source, limit)
+    return len(codes) if sums is None else len(sums)
 
 
 def expressivity_bound(n_qubits: int, f_eff: float) -> float:
@@ -50,19 +67,57 @@ def expressivity_bound(n_qubits: int, f_eff: float) -> float:
     return 4.0**n_qubits / f_eff - f_eff
 
 
-def _strings(source: Any) -> tuple[list[PauliString], int]:
+def generators_of(model: Model) -> list[PauliSum]:
+    """The generators of a model, as `dynamical_lie_algebra` says; two of them may be proportional."""
+    strings = rotated(model)
+    rows = anticommutation(strings, strings)
+    ready = preparation(rows, driven(model))
+    grown: dict[Any, list[dict[PauliString, float]]] = {}  # monomial -> its sums, in the order of the circuit
+    first: dict[Any, int] = {}  # where the last of them begins
+    blocked: dict[Any, int] = {}  # the rotations that its members cannot pass
+    for m, rotation in enumerate(model.rotations):
+        if ready >> m & 1:
+            continue
+        for monomial, coefficient in rotation.angle.terms:
+            sums = grown.setdefault(monomial, [])
+            between = ((1 << m) - 1) >> first.get(monomial, m) << first.get(monomial, m)
+            stays = rows[m] & between and blocked.get(monomial, 0) & ((2 << m) - 1)
+            if not sums or stays:
+                sums.append({})
+                first[monomial], blocked[monomial] = m, 0
+            sums[-1][strings[m]] = sums[-1].get(strings[m], 0.0) + float(coefficient)
+            blocked[monomial] |= rows[m] >> m << m
+    return [PauliSum(terms) for sums in grown.values() for terms in sums]
+
+
+def _generated(source: Any, limit: int | None) -> tuple[Any, int, np.ndarray | None]:
+    """(codes x | z << n of strings, n, None), or with sums (codes, n, orthonormal coefficients (dimension, codes))."""
     if isinstance(source, Model):
-        strings = generators(source)
-        rows = anticommutation(strings, strings)
-        ready = preparation(rows, driven(source))
-        strings = [strings[m] for m in bits(~ready & ((1 << len(strings)) - 1))]
+        given = generators_of(source)
     else:
-        given = source.items() if isinstance(source, PauliSum) else ((p, 1.0) for p in source)
-        strings = [PauliString.parse(p) if isinstance(p, str) else p for p, _ in given]
-        for p in strings:
-            if not isinstance(p, PauliString) or not p.is_hermitian:
-                raise QupropError(f"generators are Hermitian Pauli strings such as 'X0 Y2', got {p!r}")
-    return strings, max((p.n_qubits for p in strings), default=1) or 1
+        given = [_generator(g) for g in ([source] if isinstance(source, PauliSum | str) else source)]
+    given = [g for g in (PauliSum({p: c for p, c in g.items() if p.weight and c}) for g in given) if len(g)]
+    n = max((p.n_qubits for g in given for p, _ in g.items()), default=1) or 1
+    if all(len(g) == 1 for g in given):
+        return _closure([p for g in given for p, _ in g.items()], n, LIMIT if limit is None else limit), n, None
+    codes, sums = _closure_of_sums(given, n, LIMIT_OF_SUMS if limit is None else limit)
+    return codes, n, sums
+
+
+def _generator(given: Any) -> PauliSum:
+    """A string or a sum as a sum."""
+    if isinstance(given, str):
+        try:
+            given = PauliString.parse(given)
+        except QupropError:
+            given = PauliSum.parse(given)
+    if isinstance(given, PauliString):
+        if not given.is_hermitian:
+            raise QupropError(f"generators are Hermitian Pauli strings such as 'X0 Y2', got {given!r}")
+        given = PauliSum({given: 1.0})
+    if not isinstance(given, PauliSum):
+        raise QupropError(f"generators are Hermitian Pauli strings such as 'X0 Y2', or sums of them, got {given!r}")
+    return given
 
 
 def _closure(strings: Iterable[PauliString], n: int, limit: int) -> list[int] | np.ndarray:
@@ -72,11 +127,15 @@ def _closure(strings: Iterable[PauliString], n: int, limit: int) -> list[int] | 
     walk = _walk_table if n <= _TABLE_QUBITS else _walk_set
     found = walk(codes, partners, n, limit)
     if found is None:
-        raise QupropError(
-            f"the dynamical Lie algebra of these {len(codes)} generators on {n} qubits has more than limit={limit} "
-            "dimensions; raise limit, or take fewer qubits"
-        )
+        raise _too_large(len(codes), n, limit)
     return found
+
+
+def _too_large(generators: int, n: int, limit: int) -> QupropError:
+    return QupropError(
+        f"the dynamical Lie algebra of these {generators} generators on {n} qubits has more than limit={limit} "
+        "dimensions; raise limit, or take fewer qubits"
+    )
 
 
 def _walk_table(codes: list[int], partners: list[int], n: int, limit: int) -> np.ndarray | None:
@@ -114,3 +173,72 @@ def _walk_set(codes: list[int], partners: list[int], n: int, limit: int) -> list
                 return None
         frontier = reached
     return sorted(known) if len(known) <= limit else None
+
+
+def _closure_of_sums(generators: list[PauliSum], n: int, limit: int) -> tuple[list[int], np.ndarray]:
+    """Codes of strings, sorted, and orthonormal rows of coefficients that span the algebra.
+
+    [iP, iQ] = ∓2 iPQ for strings that anticommute; what a bracket leaves outside the span so far, as a part of its
+    length, is new or rounding. In between nothing can be said, and that is refused.
+    """
+    where: dict[int, int] = {}  # the column of a string
+    scaled = []
+    for g in generators:
+        size = float(np.linalg.norm([c for _, c in g.items()]))
+        scaled.append([(p.x, p.z, c / size) for p, c in g.items()])
+    basis = np.zeros((0, 0))
+    queue: list[np.ndarray] = []
+
+    def take(terms: dict[int, float]) -> None:
+        nonlocal basis
+        for code in terms:
+            where.setdefault(code, len(where))
+        if len(where) > basis.shape[1]:
+            basis = np.pad(basis, ((0, 0), (0, 2 * len(where) - basis.shape[1])))
+        vector = np.zeros(basis.shape[1])
+        vector[[where[c] for c in terms]] = list(terms.values())
+        size = float(np.linalg.norm(vector))
+        if size <= _OLD:
+            return
+        vector /= size
+        for _ in range(2):  # once more, for what rounding left
+            vector -= basis[: len(queue)].T @ (basis[: len(queue)] @ vector)
+        left = float(np.linalg.norm(vector))
+        if left <= _OLD:
+            return
+        if left < _NEW:
+            raise QupropError(
+                f"whether a bracket of these generators is new cannot be told: {left:.1g} of its length is; "
+                "write coefficients that are equal, or multiples of one another, with more digits"
+            )
+        if len(queue) >= limit:
+            raise _too_large(len(generators), n, limit)
+        if len(queue) == len(basis):
+            basis = np.pad(basis, ((0, max(16, len(basis))), (0, 0)))
+        basis[len(queue)] = vector / left
+        queue.append(np.flatnonzero(basis[len(queue)]))
+
+    for g in scaled:
+        take({x | z << n: c for x, z, c in g})
+    done = 0
+    while done < len(queue):
+        codes = list(where)
+        mine = [(codes[j] & ((1 << n) - 1), codes[j] >> n, float(basis[done, j])) for j in queue[done]]
+        for g in scaled:
+            take(_bracket(g, mine, n))
+        done += 1
+    order = sorted(where)
+    return order, basis[: len(queue), [where[c] for c in order]]
+
+
+def _bracket(left: list[tuple[int, int, float]], right: list[tuple[int, int, float]], n: int) -> dict[int, float]:
+    """The commutator of two sums, over -2: PQ = ±i R for anticommuting strings with plus signs."""
+    out: dict[int, float] = {}
+    for x, z, a in left:
+        for u, v, b in right:
+            crossed = (z & u).bit_count()
+            if (crossed + (x & v).bit_count()) & 1:
+                code = (x ^ u) | (z ^ v) << n
+                turns = (x & z).bit_count() + (u & v).bit_count() - ((x ^ u) & (z ^ v)).bit_count() + 2 * crossed
+                out[code] = out.get(code, 0.0) + (a * b if turns & 3 == 1 else -a * b)
+    return out

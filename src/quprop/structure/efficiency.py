@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.pauli import PauliString
-from quprop.structure.algebra import LIMIT, dla_dimension, expressivity_bound
+from quprop.structure.algebra import dla_dimension, expressivity_bound
 from quprop.structure.blocks import check_observable
 from quprop.structure.commutation import (
     after,
@@ -52,6 +52,8 @@ class Efficiency:
     once, and rotations that never reach the observable do not count. finite_components, finite_groups: the same for the
     circuit as it stands, once.
     x_exp: dimension of the dynamical Lie algebra of the rotations that count. bound: 4^n / f_eff - f_eff.
+    All of these take every rotation as driven by a parameter of its own, as the paper does; where rotations share
+    parameters, `dla_dimension(model)` is the dimension that is reached.
     exact: False for a sum of Pauli strings, where f_eff is a lower bound.
     """
 
@@ -95,7 +97,7 @@ def measurement_efficiency(model: Model, observable: int = 0) -> float:
     return circuit.deep[0] / circuit.deep[1]
 
 
-def efficiency_report(model: Model, observable: int = 0, *, limit: int = LIMIT) -> Efficiency:
+def efficiency_report(model: Model, observable: int = 0, *, limit: int | None = None) -> Efficiency:
     """F_eff and X_exp of a model and one of its observables. limit: as in `dynamical_lie_algebra`."""
     reached = _Reached(model, observable)
     return Efficiency(
