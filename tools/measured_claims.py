@@ -2,7 +2,8 @@
 
     python tools/measured_claims.py
 
-Reads the results of the experiments in benchmarks/results/experiments and benchmarks/results/carleman; a claim whose
+Reads the results of the experiments in benchmarks/results/experiments and benchmarks/results/carleman, and what
+`quprop scaling` counted (benchmarks/results/scaling.json); a claim whose
 experiment has none there is left out, and named.
 """
 
@@ -37,6 +38,6 @@ if __name__ == "__main__":
             missing.append(name)
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
-        found[name] = claim.judge(result)._asdict() | {"run": run_of(result)}
+        found[name] = claim.judge(table.with_counts(claim, result, RESULTS))._asdict() | {"run": run_of(result)}
     write_json(ROOT / "src" / "quprop" / "claims" / table.SHIPPED, found)
     print(f"{len(found)} claims written" + (f"; no result for {', '.join(missing)}" if missing else ""))

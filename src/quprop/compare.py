@@ -44,6 +44,7 @@ from quprop.report.measure import measure_omega
 
 KINDS: dict[str, Any] = {**METHODS, **FORMULAS}  # formulas are costed, and never run
 RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
+_EVER = 1e18  # seconds, the age of the universe
 _UPDATES_A_SECOND = 5e8  # amplitudes that a simulated rotation changes; deliberately slow
 _OUTCOMES_A_SECOND = 2e7  # drawn and multiplied with their weights
 _CIRCUIT_SECONDS = 4e-5  # what every circuit takes besides
@@ -214,8 +215,11 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
     try:
         method = build(settings["method"], settings)
         plan = method.compile(model, w, at=at)
+        planned = simulation_seconds(plan)
     except QupropError as error:
         return {"refused": str(error)}
+    except Exception as error:  # one method that fails is a line in the table, and the others are still compared
+        return {"refused": f"failed with {type(error).__name__}: {error}"}
     kind = KINDS[settings["method"]]
     out: dict[str, Any] = {
         "cost": plan.cost.as_dict(),
@@ -228,17 +232,20 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
     if settings["method"] in FORMULAS:
         out["not_run"] = "not run: a formula for its cost is all there is"
         return out
-    planned = simulation_seconds(plan)
     if planned > settings["run_seconds"]:
-        out["not_run"] = f"not run: its simulation would take about {human_seconds(planned)}"
+        took = f"about {human_seconds(planned)}" if planned < _EVER else "longer than anything lasts"
+        out["not_run"] = f"not run: its simulation would take {took}"
         return out
     exact = METHODS["adjoint"]().compile(model, w).estimate(theta, x).value
     try:
         start = time.perf_counter()
         estimate = plan.estimate(theta, x, np.random.default_rng(seed))
         out["seconds_here"] = time.perf_counter() - start
-    except (QupropError, MemoryError) as error:
+    except QupropError as error:
         out["not_run"] = f"not run: {error}"
+        return out
+    except Exception as error:
+        out["not_run"] = f"failed with {type(error).__name__}: {error}"
         return out
     out |= {
         "true": float(np.abs(exact).max(initial=0.0)),
@@ -281,8 +288,9 @@ def simulation_seconds(plan: Plan) -> float:
     if not isinstance(circuits, int | np.integer):
         circuits = cost.measurements
     # Shots of one circuit are drawn as counts: never more distinct outcomes than basis states.
-    drawn = cost.classical_ops * min(1.0, circuits * 2.0**cost.qubits / cost.measurements)
-    each = cost.depth * 2.0**cost.qubits / _UPDATES_A_SECOND + _CIRCUIT_SECONDS
+    states = 2.0 ** min(cost.qubits, 1000)  # many copies have thousands of qubits, and no float is that large
+    drawn = cost.classical_ops * min(1.0, circuits * states / cost.measurements)
+    each = cost.depth * states / _UPDATES_A_SECOND + _CIRCUIT_SECONDS
     return circuits * each + drawn / _OUTCOMES_A_SECOND
 
 

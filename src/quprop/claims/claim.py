@@ -21,7 +21,9 @@ class Verdict(NamedTuple):
 @dataclass(frozen=True)
 class Claim:
     """statement: in our words; source: where from; expected: the numbers it comes down to; experiment: whose result
-    `judge` reads."""
+    `judge` reads, as a file has it (entries that are None are left out). counted: (family, method) of the fit of
+    `quprop scaling` that counted what the experiment has by formula: where there is one, `judge` finds it in the result
+    as "counted"."""
 
     name: str
     statement: str
@@ -29,6 +31,7 @@ class Claim:
     expected: str
     experiment: str
     judge: Callable[[dict[str, Any]], Verdict]
+    counted: tuple[str, str] | None = None
 
 
 def graded(measured: str, holds: bool, in_part: bool, why: str) -> Verdict:
@@ -43,3 +46,15 @@ def span(rows: list[dict[str, Any]], key: str) -> str:
 
 def interval(fit: dict[str, float]) -> str:
     return f"{fit['slope']:.2f} [{fit['low']:.2f}, {fit['high']:.2f}]"
+
+
+def counted(result: dict[str, Any]) -> str:
+    """What `quprop scaling` counted of the same, in words."""
+    fit = result.get("counted")
+    if fit is None:
+        return "nothing was counted in runs"
+    reduced = fit["reduced"]
+    return (
+        f"counted in runs of {fit['family']} with {fit['method']}: rotations ~ M^{reduced['value']:.2f} "
+        f"[{reduced['low']:.2f}, {reduced['high']:.2f}]"
+    )

@@ -58,7 +58,7 @@ def rows(folder: Path | None = None, only: Iterable[str] | None = None) -> list[
         own = results[name]
         if own is not None:
             result, path = own
-            out.append(Row(claim, claim.judge(result), _run_of(result), str(path)))
+            out.append(Row(claim, claim.judge(with_counts(claim, result, folder)), _run_of(result), str(path)))
             continue
         kept = shipped.get(claim.name)
         if kept is None:
@@ -66,6 +66,18 @@ def rows(folder: Path | None = None, only: Iterable[str] | None = None) -> list[
         else:
             out.append(Row(claim, Verdict(kept["measured"], kept["verdict"], kept["why"]), kept["run"], "with quprop"))
     return out
+
+
+def with_counts(claim: Claim, result: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """The result, with the fit of scaling.json in the folder that counted what the claim has by formula, if any."""
+    if claim.counted is None or folder is None:
+        return result
+    try:
+        fits = json.loads((folder / "scaling.json").read_text(encoding="utf-8"))["fits"]
+        found = [f for f in fits if (f["family"], f["method"]) == claim.counted and f["reduced"] is not None]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+        return result
+    return result | {"counted": found[0]} if found else result
 
 
 def _result(folder: Path | None, name: str) -> tuple[dict[str, Any], Path] | None:

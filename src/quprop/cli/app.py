@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -74,7 +75,7 @@ def main() -> None:
 def _filled_in(arguments: list[str]) -> list[str]:
     """`--dask` alone means a local cluster; typer has no options whose value may be left out."""
     out = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
         out.append(argument)
         if argument == "--dask" and following.startswith("-"):
             out.append("local")

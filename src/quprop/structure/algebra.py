@@ -218,14 +218,14 @@ def _closure_of_sums(generators: list[PauliSum], n: int, limit: int) -> tuple[li
         basis[len(queue)] = vector / left
         queue.append(np.flatnonzero(basis[len(queue)]))
 
-    for g in scaled:
-        take({x | z << n: c for x, z, c in g})
+    for terms in scaled:
+        take({x | z << n: c for x, z, c in terms})
     done = 0
     while done < len(queue):
         codes = list(where)
         mine = [(codes[j] & ((1 << n) - 1), codes[j] >> n, float(basis[done, j])) for j in queue[done]]
-        for g in scaled:
-            take(_bracket(g, mine, n))
+        for terms in scaled:
+            take(_bracket(terms, mine, n))
         done += 1
     order = sorted(where)
     return order, basis[: len(queue), [where[c] for c in order]]
