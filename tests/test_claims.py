@@ -38,7 +38,7 @@ def put(result, path, value):
     elif rest:
         put(result[key], rest, value)
     else:
-        result[key] = value
+        result[key] = value(result[key]) if callable(value) else value
 
 
 def test_every_claim_says_what_where_and_how_to_see_it():
@@ -115,7 +115,7 @@ FALSE = [  # claim, where in the result (None: every row), a false number, the v
     ("carleman_burgers", "error", [1.0, 2.0], NOT_SEEN),
     ("carleman_spectra", "runs.None.negative", [1.0], NOT_SEEN),
     ("carleman_spectra", "runs.None.negative", [1e-9], HOLDS),
-    ("carleman_proxy", "runs.None.proxy.running.values", [1.0] * 36, NOT_SEEN),
+    ("carleman_proxy", "runs.None.proxy.running.values", lambda v: [1.0] * len(v), NOT_SEEN),
     ("carleman_reupload", "runs.None.proxy.never re-uploaded.values", [1.0] * 99, NOT_SEEN),
     ("carleman_training", "accuracy", 0.5, NOT_SEEN),
     ("carleman_training", "plain_accuracy", 0.9489, HOLDS),

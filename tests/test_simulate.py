@@ -10,6 +10,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop.simulate import ENGINES, memory
+from quprop.simulate.reference import ReferenceEngine
 
 theta, x = qpr.params("theta", 3), qpr.inputs("x", 2)
 TWO = qpr.Model(
@@ -329,3 +330,34 @@ def test_the_free_memory_is_read_from_the_system():
     assert 1 << 20 < free <= 1 << 62
     assert memory.text(3 * 2**40) == "3 TiB"
     assert memory.text(1023) == "1.02e+03 B"
+
+
+def test_an_engine_of_a_line_in_the_table_is_the_one_that_runs(monkeypatch):
+    made = []
+
+    class Counted(ReferenceEngine):
+        def __init__(self, precision, threads):
+            super().__init__(precision, threads)
+            made.append((precision, threads))
+            self.calls = []
+
+        def values(self, model, theta, x):
+            self.calls.append("values")
+            return super().values(model, theta, x) + 10
+
+        def value_and_grad(self, model, theta, x, weights):
+            value, grad = super().value_and_grad(model, theta, x, weights)
+            return value, grad + 10
+
+    monkeypatch.setitem(ENGINES, "counted", Counted)
+    t = qpr.params("t", 1)
+    model = qpr.Model(qpr.Circuit(1).ry(t[0], 0), "Z0")
+    np.testing.assert_allclose(qpr.expectation(model, [0.3], engine="counted"), [10 + np.cos(0.3)])
+    np.testing.assert_allclose(qpr.value_and_grad(model, [0.3], engine="counted", threads=2)[1], [10 - np.sin(0.3)])
+    batch = np.array([[0.3], [0.5]])
+    for engine in ENGINES:
+        pullback = qpr.vjp(model, batch, engine=engine)[1]
+        np.testing.assert_allclose(pullback([[1.0], [2.0]], sum_theta=True)[0], [-np.sin(0.3) - 2 * np.sin(0.5)])
+    assert made == [("double", None), ("double", 2)]
+    with pytest.raises(qpr.QupropError, match='in "double" only'):
+        qpr.expectation(model, [0.3], engine="counted", precision="single")

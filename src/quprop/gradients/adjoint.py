@@ -47,8 +47,5 @@ class AdjointPlan(Plan):
         self.info = {"exact": "no shots, no error"}
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        if hasattr(self._engine, "value_and_grad"):
-            grad = self._engine.value_and_grad(self.model, theta[None], x[None], weights[None])[1][0]
-        else:
-            grad = self._engine.vjp(self.model, theta[None], x[None])[1](weights[None])[0][0]
+        grad = self._engine.value_and_grad(self.model, theta[None], x[None], weights[None])[1][0]
         return Estimate(grad, np.zeros_like(grad), self.cost, dict(self.info))

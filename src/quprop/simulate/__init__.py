@@ -21,7 +21,7 @@ from quprop.simulate.native import NativeEngine
 from quprop.simulate.reference import ReferenceEngine
 
 Arrays = tuple[np.ndarray, np.ndarray]
-ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}
+ENGINES: dict[str, Callable[[str, int | None], Any]] = {"native": NativeEngine, "reference": ReferenceEngine}
 MAX_QUBITS = 40  # beyond, not even the size of a state is worth computing
 _RESULTS = {
     "values": "the value",
@@ -34,11 +34,16 @@ _RESULTS = {
 
 
 class Engine(Protocol):
-    """What it takes to simulate a model."""
+    """What it takes to simulate a model; `ENGINES[name](precision, threads)` makes one, or refuses in a sentence.
+
+    A pullback takes a cotangent and sum_theta=False: with True d_theta is summed over the batch, (P,).
+    """
 
     name: str
 
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+
+    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays: ...
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
 
@@ -62,22 +67,18 @@ class Engine(Protocol):
 
 
 @lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1
-def _engine(name: str, precision: str, threads: int | None) -> Any:
-    if name == "native":
-        return NativeEngine(precision, threads)
-    if precision != "double":
-        raise QupropError(f'the reference engine computes in "double" only, got precision={precision!r}')
-    return ReferenceEngine()
+def _engine(kind: Callable[[str, int | None], Any], precision: str, threads: int | None) -> Any:
+    return kind(precision, threads)
 
 
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by name ("native", "reference"), or the one given."""
+    """An engine by its name in `ENGINES`, or the one given."""
     if engine is None:
         engine = "native"
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise QupropError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
-        return _engine(engine, precision, threads)
+        return _engine(ENGINES[engine], precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine
@@ -216,13 +217,7 @@ def value_and_grad(
     """
     call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
-    direct = getattr(call.engine, "value_and_grad", None)
-    if direct is not None:
-        value, grad = direct(model, call.theta, call.x, w)
-    else:
-        values, pullback = call.engine.vjp(model, call.theta, call.x)
-        with _quiet():
-            value, grad = (values * w).sum(axis=1), pullback(np.broadcast_to(w, values.shape))[0]
+    value, grad = call.engine.value_and_grad(model, call.theta, call.x, w)
     _in_range("the value or its gradient", precision, value, grad)
     if not call.shape:
         return value[0], grad[0]
@@ -248,14 +243,11 @@ def vjp(
     values, inner = call.engine.vjp(model, call.theta, call.x)
     _in_range("a value", precision, values)
     shape, batch, K = call.shape, call.batch, model.n_observables
-    native = isinstance(call.engine, NativeEngine)
 
     def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
         c = np.ascontiguousarray(np.broadcast_to(_beside("cotangent", cotangent, K, shape), (batch, K)))
         with _quiet():
-            d_theta, d_x = inner(c, sum_theta) if native else inner(c)
-            if sum_theta and not native:
-                d_theta = d_theta.sum(axis=0)
+            d_theta, d_x = inner(c, sum_theta)
         _in_range("the gradient", precision, d_theta, d_x)
         if not sum_theta:
             d_theta = d_theta.reshape(*shape, model.n_params)

@@ -180,8 +180,9 @@ class Overlap:
 
         def pullback(cotangent: Any, *, sum_theta: bool = False) -> tuple[np.ndarray, np.ndarray]:
             weights = np.broadcast_to(np.asarray(cotangent, float), (*shape, 1)).reshape(len(overlap), 1)
-            d_theta, d_x = inner(2 * weights * overlap[:, None] * self._target)
-            d_theta = d_theta.sum(axis=0) if sum_theta else d_theta.reshape(*shape, model.n_params)
+            d_theta, d_x = inner(2 * weights * overlap[:, None] * self._target, sum_theta)
+            if not sum_theta:
+                d_theta = d_theta.reshape(*shape, model.n_params)
             return d_theta, d_x.reshape(*shape, model.n_inputs)
 
         return (overlap.real**2 + overlap.imag**2).reshape(*shape, 1), pullback

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import stim
 
+from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 
 Arrays = tuple[np.ndarray, np.ndarray]
 QUIET = np.errstate(over="ignore", invalid="ignore")  # results are checked where they are handed out
-Pullback = Callable[[np.ndarray], Arrays]
+Pullback = Callable[..., Arrays]
 
 
 class ReferenceEngine:
@@ -29,6 +30,11 @@ class ReferenceEngine:
 
     name = "reference"
 
+    def __init__(self, precision: str = "double", threads: int | None = None) -> None:
+        """threads is there for the engines that have them: this one computes in one."""
+        if precision != "double":
+            raise QupropError(f'the reference engine computes in "double" only, got precision={precision!r}')
+
     @QUIET
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
@@ -37,24 +43,33 @@ class ReferenceEngine:
 
     @QUIET
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
-        """Values (B, K), and pullback: cotangent (B, K) -> d_theta (B, P), d_x (B, D), both per sample."""
+        """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         angles = model.angle_table.evaluate(theta, x)  # (B, M)
         final = _forward(model, angles, x)  # (B, 2^n)
 
-        def pullback(cotangent: np.ndarray) -> Arrays:
-            return _backward(model, theta, x, angles, final, _effective_observable(model, cotangent, final))
+        def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
+            lam = _effective_observable(model, cotangent, final)
+            return _summed(sum_theta, *_backward(model, theta, x, angles, final, lam))
 
         return _expectations(model, final), pullback
 
+    @QUIET
+    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
+        """weights . values (B,) and its gradient (B, P)."""
+        values, pullback = self.vjp(model, theta, x)
+        return (values * weights).sum(axis=1), pullback(np.broadcast_to(weights, values.shape))[0]
+
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Pullback]:
-        """States psi (B, 2^n) after the rotations, the residual Clifford left out; and pullback: costates c (B, 2^n)
-        -> d_theta, d_x of any L with dL = Re<c|d psi>."""
+        """States psi (B, 2^n) after the rotations, the residual Clifford left out; and pullback(costates c (B, 2^n),
+        sum_theta=False) -> d_theta, d_x of any L with dL = Re<c|d psi>."""
         theta, x = theta.copy(), x.copy()
         angles = model.angle_table.evaluate(theta, x)
         final = _forward(model, angles, x)
         # dF = 2 Re<lambda|d psi> of an observable, so lambda = c/2
-        return final, lambda costates: _backward(model, theta, x, angles, final, costates / 2)
+        return final, lambda costates, sum_theta=False: _summed(
+            sum_theta, *_backward(model, theta, x, angles, final, costates / 2)
+        )
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
         """The state (2^n,) after the rotations, at one theta and x, and its derivatives (C, 2^n) along each row of
@@ -198,6 +213,10 @@ def _forward(model: Model, angles: np.ndarray, x: np.ndarray) -> np.ndarray:
     for m in range(model.n_rotations):
         psi = _rotate(_pauli(model, m), angles[:, m], psi)
     return psi
+
+
+def _summed(sum_theta: bool, d_theta: np.ndarray, d_x: np.ndarray) -> Arrays:
+    return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
 
 def _backward(
