@@ -383,7 +383,7 @@ def test_burgers_errors_at_the_published_size():
     ("call", "words"),
     [
         (lambda: lift(cubic(True)[0], np.ones(3), 2, "jet"), "did you mean 'jets'"),
-        (lambda: lift(cubic(True)[0], np.ones(4), 2), "shape (n,) = (3,), got (4,)"),
+        (lambda: lift(cubic(True)[0], np.ones(4), 2), "shape (3,), got (4,)"),
         (lambda: lift(cubic(True)[0], [1, np.nan, 0], 2), "must be finite"),
         (lambda: lift(cubic(True)[0], np.ones(3), 0), "at least 1, got 0"),
         (lambda: lift(cubic(True)[0], np.ones(3), 3, "low_rank"), "N = 2, got N = 3"),

@@ -146,8 +146,8 @@ def test_a_flipped_sign_or_an_ignored_control_is_seen(monkeypatch):
     ("call", "word"),
     [
         (lambda: upload(np.zeros(4)), "not all zero"),
-        (lambda: upload(np.ones((2, 2))), "one real vector"),
-        (lambda: upload(np.array([1j, 0])), "one real vector"),
+        (lambda: upload(np.ones((2, 2))), "the vector of an upload"),
+        (lambda: upload(np.array([1j, 0])), "the vector of an upload"),
         (lambda: upload([np.nan, 1.0]), "finite"),
         (lambda: upload_entries([0, 0], [1.0, 2.0], 2), "different"),
         (lambda: upload_entries([4], [1.0], 2), "from 0"),

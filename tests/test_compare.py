@@ -165,10 +165,10 @@ BAD_CALLS = {
     "failure": ({"precision": 0.1, "failure": 2}, "failure must be a probability"),
     "method": ({"precision": 0.1, "methods": ["adjont"]}, "did you mean 'adjoint'"),
     "no method": ({"precision": 0.1, "methods": []}, "must name one method at least"),
-    "theta": ({"precision": 0.1, "theta": [1.0]}, "theta must be 12 finite numbers"),
+    "theta": ({"precision": 0.1, "theta": [1.0]}, "theta must have shape (12,), got (1,)"),
     "rng": ({"precision": 0.1, "rng": "x"}, "rng is a seed"),
     "hardware": ({"precision": 0.1, "hardware": "figure3"}, "did you mean 'figure2'"),
-    "weights": ({"precision": 0.1, "weights": [1.0, 2.0]}, "weights must be 1 finite numbers"),
+    "weights": ({"precision": 0.1, "weights": [1.0, 2.0]}, "weights must have shape (1,), got (2,)"),
 }
 
 

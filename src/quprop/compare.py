@@ -29,6 +29,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import ndtr
 
+from quprop.arrays import checked
 from quprop.collective.ledger import shown
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError, nearest
@@ -391,7 +392,4 @@ def _names(methods: Iterable[str] | None) -> list[str]:
 def _vector(name: str, given: Any, drawn: np.ndarray) -> list[float]:
     if given is None:
         return drawn.tolist()
-    array = np.asarray(given, float)
-    if array.shape != drawn.shape or not np.isfinite(array).all():
-        raise QupropError(f"{name} must be {drawn.size} finite numbers, shape {drawn.shape}, got shape {array.shape}")
-    return array.tolist()
+    return checked(name, given, drawn.shape).tolist()

@@ -15,7 +15,6 @@ from typing import Any
 from quprop.errors import QupropError, nearest
 
 SECTIONS = ("problem", "model", "train")
-MOST = 10**9  # of whole numbers: what they count is done one by one
 Config = dict[str, dict[str, Any]]
 
 
@@ -45,8 +44,6 @@ class Setting:
             raise QupropError(f"{name} must be finite, got {value!r}")
         if self.least is not None and value < self.least:
             raise QupropError(f"{name} must be at least {self.least:g}, got {value!r}")
-        if isinstance(value, int) and value > MOST:
-            raise QupropError(f"{name} must be at most {MOST}, got {value!r}")
         if self.choices and value not in self.choices:
             raise QupropError(f"unknown {name} {value!r}: {nearest(value, self.choices)}")
         return value

@@ -179,18 +179,19 @@ class InputState:
 
 
 def _norm(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """r and s of each row, the norm being r s: s a power of two near the largest entry (1 for a row of zeros)."""
-    size = np.maximum(np.abs(rows.real), np.abs(rows.imag)).max(axis=-1, keepdims=True)
+    """r and s of each real row, the norm being r s: s a power of two near the largest entry (1 for a row of zeros)."""
+    size = np.abs(rows).max(axis=-1, keepdims=True)
     s = np.ldexp(1.0, np.frexp(size)[1] - 1)  # at most the largest entry: it is finite, and no quotient exceeds 2
     return np.linalg.norm(rows / s, axis=-1, keepdims=True), s
 
 
 def normalised(what: str, rows: np.ndarray) -> np.ndarray:
-    """Each row over its norm."""
-    r, s = _norm(rows)
+    """Each row, real or complex, over its norm."""
+    parts = rows.view(float)  # NumPy's quotient of a complex number by a tiny one overflows
+    r, s = _norm(parts)
     if not np.all(r > 0):
         raise QupropError(f"{what} must be finite and not all zero, got zeros")
-    return rows / s / r
+    return (parts / s / r).view(rows.dtype)
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.carleman.copies import L2_BOUND, LINF_BOUND, l2_copies, linf_copies, support_copies
 from quprop.carleman.queries import Ledger
 from quprop.errors import QupropError
+from quprop.input_state import normalised
 from quprop.seeds import generator_of
 
 _MOST_COPIES = 2**62  # counts are 64-bit numbers
@@ -166,10 +168,4 @@ def _count(copies: int) -> int:
 
 
 def _checked(state: Any) -> np.ndarray:
-    x = np.asarray(state)
-    if x.ndim != 1 or x.size < 1 or np.iscomplexobj(x):
-        raise QupropError(f"a readout takes the real amplitudes of one state, got shape {x.shape} of {x.dtype}")
-    x = x.astype(np.float64)
-    if not np.isfinite(x).all() or not x.any():
-        raise QupropError("a readout takes finite amplitudes, not all zero")
-    return x / np.linalg.norm(x)
+    return normalised("the amplitudes of a readout", checked("the amplitudes of a readout", state, ("n",)))

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 
 TABLE_LIMIT = 50_000_000  # entries of step matrices that `tabulate` writes down: 400 MB
@@ -320,12 +321,9 @@ def as_dynamics(maps: Dynamics | PolynomialMap | Sequence[PolynomialMap]) -> Dyn
 
 
 def check_vector(vector: Any, n: int, name: str) -> np.ndarray:
-    found = np.asarray(vector, dtype=float)
-    if found.shape != (n,) or n == 0:
-        raise QupropError(f"`{name}` must have shape (n,) = ({n},), got {found.shape}")
-    if not np.all(np.isfinite(found)):
-        raise QupropError(f"`{name}` must be finite, got {np.sum(~np.isfinite(found))} entries that are not")
-    return found
+    if n == 0:
+        raise QupropError(f"`{name}` must have one entry at least, got none")
+    return checked(f"`{name}`", vector, (n,))
 
 
 def check_vectors(k: int, vectors: Sequence[np.ndarray], n: int) -> None:

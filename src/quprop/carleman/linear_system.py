@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked, square
 from quprop.errors import QupropError
 
 Product = Callable[[np.ndarray], np.ndarray]
@@ -43,12 +44,7 @@ class LinearSystem:
         shape = tuple(self.shape)
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
             raise QupropError(f"`shape` is that of a square matrix, got {self.shape}; pad it")
-        rhs = np.asarray(self.rhs)
-        rhs = rhs.astype(np.complex128 if np.iscomplexobj(rhs) else np.float64)
-        if rhs.shape != (shape[0],):
-            raise QupropError(f"`rhs` must have shape ({shape[0]},) as the matrix has rows, got {rhs.shape}")
-        if not np.isfinite(rhs).all() or not rhs.any():
-            raise QupropError("`rhs` must be finite and not all zero, as a state is made of it; check what built it")
+        rhs = check_rhs(self.rhs, shape[0], complex if np.iscomplexobj(self.rhs) else float)
         if not (math.isfinite(self.norm) and self.norm > 0):
             raise QupropError(f"`norm` is at least ||A||, a positive number, got {self.norm}")
         if not (math.isfinite(self.kappa) and self.kappa >= 1):
@@ -142,3 +138,13 @@ def relative_error(eps: float) -> float:
     r = eps sqrt(1 - eps^2/4).
     """
     return eps * math.sqrt(1 - eps**2 / 4)
+
+
+def check_rhs(rhs: Any, rows: int, dtype: Any = float) -> np.ndarray:
+    """A right-hand side (rows,) that a state can be made of."""
+    found = checked("`rhs`", rhs, (rows,), dtype)
+    if not found.any():
+        raise QupropError("`rhs` must be not all zero, as a state is made of it; check what built it")
+    if not 1e-280 < square(found) < 1e280:
+        raise QupropError("`rhs` must have a norm from 1e-140 to 1e140; scale it, and the solution with it")
+    return found

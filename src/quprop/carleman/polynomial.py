@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.carleman.dynamics import PolynomialMap, check_vector, check_vectors
 from quprop.carleman.taylor import Series, concatenate, sigmoid_series
 from quprop.errors import QupropError
@@ -190,9 +191,9 @@ def matrix_factorisation(
     target: np.ndarray, rank: int, *, learning_rate: float, at: np.ndarray | None = None, weight_decay: float = 0.0
 ) -> GradientMap:
     """(1/2) |U V - A|^2 with A (a, b); theta is U (a, rank), then V (rank, b), row by row. Degree 3."""
-    target = np.asarray(target, dtype=float)
-    if target.ndim != 2 or rank < 1:
-        raise QupropError(f"`target` must be a matrix and rank at least 1, got shape {target.shape} and rank {rank}")
+    target = checked("`target`", target, ("a", "b"))
+    if rank < 1:
+        raise QupropError(f"rank must be at least 1, got {rank}")
     a, b = target.shape
 
     def gradient(theta: Series) -> Series:
@@ -237,9 +238,8 @@ def deep_linear(
     weight_decay: float = 0.0,
 ) -> GradientMap:
     """f = W_L ... W_1 x, square loss (1/2m) sum |f - y|^2, x (m, d), y (m, e), hidden ``widths``. Degree 2 L - 1."""
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
-        raise QupropError(f"x (m, d) and y (m, e) were expected, got {x.shape} and {y.shape}")
+    x = checked("x", x, ("m", "d"))
+    y = checked("y", y, (len(x), "e"))
     sizes = [x.shape[1], *widths, y.shape[1]]
     shapes = [(sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)]
     edges = np.concatenate([[0], np.cumsum([p * q for p, q in shapes])])
@@ -264,7 +264,5 @@ def _point(at: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def _checked(x: np.ndarray, y: np.ndarray, at: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if x.ndim != 2 or y.shape != (len(x),):
-        raise QupropError(f"samples x (m, n) and targets y (m,) were expected, got {x.shape} and {y.shape}")
-    return x, y, _point(at, x.shape[1])
+    x = checked("samples x", x, ("m", "n"))
+    return x, checked("targets y", y, (len(x),)), _point(at, x.shape[1])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 
 _ITERATIONS = 100
@@ -99,8 +100,8 @@ def _real_part(phases: np.ndarray, degree: int, x: np.ndarray) -> tuple[np.ndarr
 
 
 def _checked(coefficients: Any) -> np.ndarray:
-    full = np.trim_zeros(np.asarray(coefficients, float), "b")
-    if full.ndim != 1 or not 2 <= len(full) <= _HIGHEST + 1 or not np.isfinite(full).all():
+    full = np.trim_zeros(checked("coefficients", coefficients, ("n",)), "b")
+    if not 2 <= len(full) <= _HIGHEST + 1:
         raise QupropError(f"phases are found for Chebyshev coefficients of degree 1 to {_HIGHEST}, got {len(full) - 1}")
     if full[-2::-2].any():
         raise QupropError("phases are found for odd or even polynomials, got one that is neither; split it in two")

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 
 GRID = 400  # starting radii tried
@@ -141,9 +142,9 @@ def bound_block_length(gains: np.ndarray, deviation: float, order: int, toleranc
 
 
 def _gains(gains: np.ndarray) -> np.ndarray:
-    table = np.asarray(gains, float)
-    if table.ndim not in (1, 2) or table.shape[-1] < 2 or np.any(~np.isfinite(table)) or np.any(table < 0):
-        raise QupropError("gains are norms |G_0|, |G_1|, ... (at least two, finite, not negative), one row a step")
+    table = checked("gains", gains)
+    if table.ndim not in (1, 2) or table.shape[-1] < 2 or np.any(table < 0):
+        raise QupropError("gains are norms |G_0|, |G_1|, ... (at least two, not negative), one row a step")
     return table
 
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop import simulate
+from quprop.arrays import checked
 from quprop.carleman.inverse_polynomial import optimal_inverse
-from quprop.carleman.linear_system import relative_error
+from quprop.carleman.linear_system import check_rhs, relative_error
 from quprop.carleman.qsp_phases import qsp_phases
 from quprop.carleman.small_matrices import append_chosen, append_orthogonal, proper
 from quprop.carleman.upload import upload
@@ -160,14 +161,10 @@ def _fourier(circuit: Circuit, first: int, n: int, *, inverse: bool) -> None:
 
 
 def _checked(matrix: Any, rhs: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    a, b = np.asarray(matrix), np.asarray(rhs)
-    if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape[0] not in (2, 4, 8, _LARGEST) or np.iscomplexobj(a):
+    a = checked("the matrix", matrix, ("n", "n"))
+    if a.shape[0] != a.shape[1] or a.shape[0] not in (2, 4, 8, _LARGEST):
         raise QupropError(f"solver circuits take a real square matrix of 2, 4, 8 or {_LARGEST} rows, got {a.shape}")
-    if b.shape != a.shape[:1] or np.iscomplexobj(b):
-        raise QupropError(f"`rhs` must be real, of shape {a.shape[:1]} as the matrix has rows, got {b.shape}")
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    if not (np.isfinite(a).all() and np.isfinite(b).all() and b.any()):
-        raise QupropError("the matrix and `rhs` must be finite, and `rhs` not all zero")
+    b = check_rhs(rhs, len(a))
     values = np.linalg.svd(a, compute_uv=False)
     if values[-1] <= values[0] * len(a) * np.finfo(float).eps:
         raise QupropError(f"the matrix must be invertible, got smallest singular value {values[-1]:.3g}")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.carleman.controlled import GateCount, controlled_ry, count_gates
 from quprop.carleman.queries import Ledger
 from quprop.circuit import Circuit
@@ -190,12 +191,9 @@ def _emit(circuit: Circuit, step: _Step, control: int | None = None, clean: Sequ
 
 
 def _checked(vector: Any) -> np.ndarray:
-    array = np.asarray(vector)
-    if array.ndim != 1 or array.size < 1 or np.iscomplexobj(array):
-        raise QupropError(f"an upload takes one real vector, got shape {array.shape} of {array.dtype}")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all() or not array.any():
-        raise QupropError("an upload takes finite numbers, not all zero, as a state is made of them")
+    array = checked("the vector of an upload", vector, ("n",))
+    if not array.any():
+        raise QupropError("an upload takes numbers that are not all zero, as a state is made of them")
     return array
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.pauli import PauliString
 
@@ -45,13 +46,11 @@ class Event:
     @classmethod
     def dense(cls, matrix: np.ndarray) -> Event:
         """The event of a projector matrix (2^n, 2^n): Hermitian, E^2 = E."""
-        matrix = np.array(matrix, complex)
-        d = matrix.shape[0] if matrix.ndim == 2 else 0
-        if matrix.ndim != 2 or matrix.shape[1] != d or d < 2 or d & (d - 1):
+        matrix = checked("the matrix of an event", matrix, ("2^n", "2^n"), complex).copy()
+        d = len(matrix)
+        if matrix.shape[1] != d or d < 2 or d & (d - 1):
             raise QupropError(f"a dense event is a square matrix of size 2^n, got shape {matrix.shape}")
-        if not np.all(np.isfinite(matrix)) or (
-            max(np.abs(matrix - matrix.conj().T).max(), np.abs(matrix @ matrix - matrix).max()) > _PROJECTOR_TOLERANCE
-        ):
+        if max(np.abs(matrix - matrix.conj().T).max(), np.abs(matrix @ matrix - matrix).max()) > _PROJECTOR_TOLERANCE:
             raise QupropError(
                 "a dense event must be a Hermitian projector (E² = E), got a matrix that is not; "
                 "build it from its orthonormal accepting vectors as V @ V.conj().T"

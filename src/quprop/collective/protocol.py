@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.collective.check import Check
 from quprop.collective.event import Event, hermitian
 from quprop.collective.ledger import Ledger
@@ -198,8 +199,8 @@ def check_tolerance(tolerance: float) -> None:
 
 def copy_state(state: np.ndarray, k: int) -> tuple[np.ndarray, int, int]:
     """A complex128 copy of a normalised state (2^n,), n and k; refuses anything else."""
-    vector = np.array(state, complex)
-    d = vector.shape[0] if vector.ndim == 1 else 0
+    vector = checked("the state of one copy", state, ("2^n",), complex).copy()
+    d = len(vector)
     if d < 2 or d & (d - 1):
         raise QupropError(f"the state of one copy must have shape (2^n,), got {np.shape(state)}")
     norm = float(np.linalg.norm(vector))

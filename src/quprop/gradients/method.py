@@ -40,9 +40,9 @@ def gradient(
         method = Adjoint()
     if not hasattr(method, "compile"):
         raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")
-    if weights is not None:
-        weights = checked("weights", weights)
     call = Call(model, theta, x, None, "double", None, "values")
+    if weights is not None:
+        weights = checked("weights", weights, (..., model.n_observables))
     at = None if call.shape else (call.theta[0], call.x[0])
     plan = method.compile(model, None if weights is None else weights.reshape(-1, weights.shape[-1])[0], at=at)
     return plan.estimate(theta, x, rng, weights=weights)

@@ -114,7 +114,4 @@ def settle(model: Any, weights: Any) -> np.ndarray:
                 f"this model has {K} observables; pass weights=, one number for each, to say which sum to differentiate"
             )
         return np.ones(1)
-    w = checked("weights", weights)
-    if w.shape != (K,) or not np.all(np.isfinite(w)):
-        raise QupropError(f"weights must be {K} finite numbers, one for each observable, got {weights!r}")
-    return w
+    return checked("weights", weights, (K,))

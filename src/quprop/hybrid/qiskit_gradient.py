@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.hybrid.qiskit import from_sparse_pauli_op, read_qiskit
 from quprop.hybrid.qiskit_primitives import QupropEstimator, columns_of, model_of
@@ -39,13 +40,7 @@ def exact_gradients(
         model = model_of(imported.circuit, tuple(sums))
         theta = np.zeros((len(members), model.n_params))
         for row, i in enumerate(members):
-            values = np.asarray(parameter_values[i], float)
-            if values.shape != columns.shape or not np.isfinite(values).all():
-                raise QupropError(
-                    f"the parameter values of circuit {i} must be {len(columns)} finite numbers, got shape "
-                    f"{values.shape}; give one for each of circuit.parameters"
-                )
-            theta[row, columns] = values
+            theta[row, columns] = checked(f"the parameter values of circuit {i}", parameter_values[i], columns.shape)
         cotangent = np.zeros((len(members), len(sums)))
         cotangent[np.arange(len(members)), places] = 1.0
         _, pullback = vjp(model, theta)

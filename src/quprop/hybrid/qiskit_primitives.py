@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.angle import PARAM
+from quprop.arrays import checked
 from quprop.circuit import Circuit, Operation
 from quprop.errors import QupropError
 from quprop.gradients.grouping import group
@@ -222,10 +223,8 @@ def _theta(imported: Imported, pub: Any) -> np.ndarray:
     shape = pub.parameter_values.shape
     theta = np.zeros((math.prod(shape), imported.circuit.n_params + imported.circuit.n_inputs))
     if parameters:
-        values = np.asarray(pub.parameter_values.as_array(parameters), float).reshape(len(theta), len(parameters))
-        if not np.isfinite(values).all():
-            raise QupropError("parameter values must be finite numbers, got nan or infinity; check the PUB's values")
-        theta[:, columns_of(imported)] = values
+        values = checked("the PUB's parameter values", pub.parameter_values.as_array(parameters))
+        theta[:, columns_of(imported)] = values.reshape(len(theta), len(parameters))
     return theta
 
 

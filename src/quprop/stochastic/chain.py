@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from quprop.arrays import checked
 from quprop.errors import QupropError, nearest
 from quprop.pauli import PauliSum
 from quprop.seeds import generator_of
@@ -223,19 +224,11 @@ class MarkovChain:
         return len(self._terms[0]) if self._terms is not None else 0
 
     def _rates(self, theta: Any) -> np.ndarray:
-        array = np.asarray(theta, float)
-        if array.shape != (self.n_layers,):
-            raise QupropError(f"theta must have shape (n_layers,) = ({self.n_layers},), got {array.shape}")
-        if not np.isfinite(array).all():
-            raise QupropError("theta must be finite, got inf or nan; a layer that never moves is one to leave out")
-        return expit(array)
+        return expit(checked("theta", theta, (self.n_layers,)))
 
     def _observe(self, states: np.ndarray) -> np.ndarray:
         if self._terms is None:
-            values = np.asarray(self.observable(states), float)  # type: ignore[operator]
-            if values.shape != states.shape:
-                raise QupropError(f"the observable must give one number a state, {states.shape}, got {values.shape}")
-            return values
+            return checked("what the observable gives", self.observable(states), states.shape)  # type: ignore[operator]
         out = np.zeros(states.shape)
         for mask, coefficient in zip(*self._terms, strict=True):
             out += coefficient * (1 - 2.0 * parity(states & mask))

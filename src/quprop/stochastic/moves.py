@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 
 MOST_BITS = 62  # what fits an int64 with room for the sign
@@ -103,8 +104,8 @@ def read_initial(n: int, initial: Any) -> np.ndarray:
         if len(initial) != n or set(initial) - {"0", "1"}:
             raise QupropError(f"initial must be a string of {n} zeros and ones, bit 0 first, got {initial!r}")
         return np.array([float(bit) for bit in initial])
-    array = np.asarray(initial)
-    if array.ndim not in (1, 2) or array.shape[-1] != n or not array.size or not np.isrealobj(array):
+    array = checked("initial", initial)
+    if array.ndim not in (1, 2) or array.shape[-1] != n or not array.size:
         raise QupropError(
             f"initial must be a bit string, probabilities of shape ({n},) or data of shape (samples, {n}), got shape "
             f"{array.shape}"
@@ -113,9 +114,9 @@ def read_initial(n: int, initial: Any) -> np.ndarray:
         if not np.isin(array, (0, 1)).all():
             raise QupropError("initial data must be zeros and ones, got other numbers; binarise them first")
         return array.astype(np.int64) @ (np.int64(1) << np.arange(n))
-    if not (np.isfinite(array).all() and (array >= 0).all() and (array <= 1).all()):
+    if not ((array >= 0).all() and (array <= 1).all()):
         raise QupropError("initial probabilities must lie in [0, 1], got others")
-    return array.astype(float)
+    return array
 
 
 def draw_initial(n: int, initial: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

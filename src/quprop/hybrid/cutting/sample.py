@@ -33,6 +33,7 @@ import numpy as np
 from quprop import simulate
 from quprop.absorption import Rotation
 from quprop.angle import from_terms
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.gradients.budget import share
 from quprop.gradients.estimate import Estimate
@@ -91,9 +92,7 @@ def gradient(plan: CutPlan, theta: Any, x: Any, shots: int, rng: Any, weights: A
     call, generator = _checked(plan, theta, x, shots, rng)
     if weights is None and plan.n_observables != 1:
         raise QupropError(f"this plan has {plan.n_observables} observables; pass weights=, one number for each")
-    w = np.ones(1) if weights is None else np.asarray(weights, float)
-    if w.shape != (plan.n_observables,):
-        raise QupropError(f"weights must have shape ({plan.n_observables},), got {w.shape}")
+    w = np.ones(1) if weights is None else checked("weights", weights, (plan.n_observables,))
     coefficients = (plan.coefficients @ w)[:, None]
     cut_angles = plan.table.evaluate(call.theta, call.x)[0]
     choices = _choices(plan, cut_angles)

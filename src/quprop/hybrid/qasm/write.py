@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.angle import INPUT, PARAM, Angle, AngleVector, Variable
+from quprop.arrays import checked
 from quprop.circuit import Circuit, Operation
 from quprop.errors import QupropError
 from quprop.gates import GATES
@@ -164,12 +165,7 @@ def _evaluator(circuit: Circuit, theta: Any, x: Any) -> Callable[[Angle], float]
             raise QupropError(
                 f"OpenQASM 2 has no parameters: pass {what}=, {count} number{'s' * (count > 1)}, or write version=3"
             )
-        try:
-            array = np.asarray([] if given is None else given, float)
-        except (TypeError, ValueError):
-            raise QupropError(f"{what} must be an array of {count} real numbers, got {given!r}") from None
-        if array.shape != (count,) or not np.isfinite(array).all():
-            raise QupropError(f"{what} must be {count} finite numbers in one row, got shape {array.shape}")
+        array = checked(what, [] if given is None else given, (count,))
         start = 0
         for name, size in layout:
             values[name] = array[start : start + size]
