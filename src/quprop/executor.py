@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.files import JsonLines, make_folder
 from quprop.runs import fingerprint, plain
 
 Function = Callable[[dict[str, Any], np.random.SeedSequence], dict[str, Any]]
@@ -78,14 +79,19 @@ def run_tasks(
     A pool of `Workers` whose process is killed is made anew and unfinished tasks are submitted again.
     """
     wanted = {task.key: task for task in tasks}
-    log = _Log(Path(out)) if out is not None else None
+    log = None
+    if out is not None:
+        out = Path(out)
+        make_folder(out.parent)
+        log = JsonLines(out, f"another process is writing to {out}: wait for it, or choose another place")
     try:
-        rows = {} if log is None else {r["key"]: r for r in log.rows if r.get("key") in wanted}
+        rows = {} if log is None else _kept(log, wanted)
         if progress is not None:
             progress(len(rows), len(wanted), None)
         for row in _compute([t for k, t in wanted.items() if k not in rows], executor):
             if log is not None:
                 log.append(row)
+                log.sync()
             rows[row["key"]] = row
             if progress is not None:
                 progress(len(rows), len(wanted), row)
@@ -93,6 +99,21 @@ def run_tasks(
         if log is not None:
             log.close()
     return [rows[task.key] for task in tasks]
+
+
+def _kept(log: JsonLines, wanted: dict[str, Task]) -> dict[str, Row]:
+    """The rows of wanted tasks that a file already holds."""
+    rows = {}
+    for number, row in enumerate(log.load(), 1):
+        key = row.get("key")
+        if isinstance(key, str) and key in wanted:
+            same = fingerprint({"": row.get("settings")}) == fingerprint({"": wanted[key].settings})
+            if not same or not isinstance(row.get("result"), dict):
+                raise QupropError(
+                    f"line {number} of {log.path} is no row of results: move the file away, or choose another place"
+                )
+            rows[key] = row
+    return rows
 
 
 def _compute(tasks: list[Task], executor: Executor | None) -> Iterator[Row]:
@@ -181,49 +202,6 @@ def _failed(task: Task, error: Exception) -> Exception:
 def _words(task: Task) -> str:
     small = {k: v for k, v in task.settings.items() if isinstance(v, str | int | float) and len(str(v)) < 40}
     return f"{task.function.__name__}({', '.join(f'{k}={v}' for k, v in small.items())})"
-
-
-class _Log:
-    """A JSON-lines file that one process at a time appends to. A last line cut short by a kill is dropped."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (kept open for the whole list)
-        except OSError as error:
-            raise QupropError(f"{path} cannot be written ({error.strerror}): choose another place") from None
-        try:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # falls with the process, even a killed one
-        except ImportError:  # Windows: no lock
-            pass
-        except OSError:
-            self._file.close()
-            raise QupropError(f"another process is writing to {path}: wait for it, or choose another place") from None
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._file.truncate(whole)
-        self.rows: list[Row] = []
-        for number, line in enumerate(data[:whole].splitlines(), 1):
-            try:
-                row = json.loads(line)
-                assert isinstance(row, dict)
-            except (ValueError, AssertionError):
-                self._file.close()
-                raise QupropError(
-                    f"line {number} of {path} is no row of results: move the file away, or choose another place"
-                ) from None
-            self.rows.append(row)
-
-    def append(self, row: Row) -> None:
-        self._file.write((json.dumps(row) + "\n").encode())
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class Workers:
