@@ -186,7 +186,7 @@ def test_a_run_toml_of_a_stranger_is_refused(quprop, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 def test_control_c_says_how_to_go_on_and_the_run_goes_on(quprop, tmp_path):
-    """At the terminal: status 1, one line with the command; the resumed run ends like one that was never stopped."""
+    """At the terminal: status 130, one line with the command; the resumed run ends like one that was never stopped."""
     settings = ["--set", "n=8", "--set", "layers=6", "--set", "optimiser=adam", "--set", "steps=400"]
     shim = "import qshim\n" if "qshim" in sys.modules else ""
     code = shim + "from quprop.cli import main\nmain()"
@@ -203,7 +203,7 @@ def test_control_c_says_how_to_go_on_and_the_run_goes_on(quprop, tmp_path):
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 1, (out, err)
+    assert process.returncode == 130, (out, err)
     assert re.search(r"Stopped after step \d+; .* quprop train tfim --resume", out)
     assert not (tmp_path / "runs" / "tfim" / "summary.json").exists()
     quprop("train", "tfim", "--resume", "--json", "a.json")

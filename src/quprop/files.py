@@ -188,8 +188,8 @@ def _refuse_special(path: Path, name: str = "") -> None:
 
 
 def check_outputs(*, out: Path | None = None, **files: Path | None) -> None:
-    """Refuse places that cannot take what a command will write there, before any work: `out` a folder, which is made if
-    need be, the others files, by the names of their options.
+    """Refuse places that cannot take what a command will write there, before any work: `out` a folder, which is made
+    if need be, the others files, by the names of their options.
 
     Nothing is left behind: that a folder takes files is tried out with an empty one.
     """
@@ -197,16 +197,20 @@ def check_outputs(*, out: Path | None = None, **files: Path | None) -> None:
         check_folder("--out", out)
     seen: dict[Path, str] = {}
     for option, path in files.items():
-        if path is None:
-            continue
-        name = f"--{option}"
-        if not path.resolve().parent.is_dir():
-            raise QupropError(f"{name} {path}: there is no folder {path.resolve().parent} to write into; make it first")
-        _refuse_special(path, f"{name} ")
-        other = seen.setdefault(path.resolve(), name)
-        if other != name:
-            raise QupropError(f"{other} and {name} are both {path}: give two names")
-        _try(f"{name} {path}", path)
+        if path is not None:
+            check_file(f"--{option}", path)
+            other = seen.setdefault(path.resolve(), option)
+            if other != option:
+                raise QupropError(f"--{other} and --{option} are both {path}: give two names")
+
+
+def check_file(option: str, path: Path) -> None:
+    """Refuse a place for a file that is something else, or where none can be written."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise QupropError(f"{option} {path}: there is no folder {folder} to write into; make it first")
+    _refuse_special(path, f"{option} ")
+    _try(f"{option} {path}", path)
 
 
 def check_folder(option: str, path: Path) -> None:

@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.compare import check_target, console_for
+from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Machine, Plot, Quiet
 from quprop.cost import short
 from quprop.errors import QupropError, nearest
+from quprop.files import check_outputs, make_folder
 from quprop.hardware import human_seconds
 from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
@@ -255,7 +256,7 @@ def experiment_command(
 ) -> None:
     """Run an experiment: its measured numbers, a figure, and what was found, in words."""
     console = console_for(quiet)
-    check_target("--json", json_file)
+    check_outputs(json=json_file, out=out if name else None)
     from quprop.carleman.experiments import EXPERIMENTS, spectra_at_full_size
 
     if name is None:
@@ -266,8 +267,6 @@ def experiment_command(
         return
     if name not in EXPERIMENTS:
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    if out.exists() and not out.is_dir():
-        raise QupropError(f"--out {out} is a file; give a folder")
     if (full_size or folder is not None) and name != "spectra":
         raise QupropError(f"--full-size and --folder belong to the experiment 'spectra', got {name!r}; leave them out")
     experiment = EXPERIMENTS[name]
@@ -277,13 +276,13 @@ def experiment_command(
         with StepProgress(console, name) as bar:
             result = run(quick, seed, bar)
     except KeyboardInterrupt:
-        raise OSError("interrupted; nothing was written") from None
+        raise KeyboardInterrupt("nothing was written") from None
     picture = experiment.draw(result)
     result |= {"experiment": name, "claim": experiment.claim, "source": experiment.source, "quick": quick, "seed": seed}
     result |= {"seconds": round(time.perf_counter() - start, 1), "versions": versions()}
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{name}.json", result)
+    make_folder(out)
     write_atomically(out / f"{name}.png", picture)
+    write_json(out / f"{name}.json", result)
     if json_file is not None:
         write_json(json_file, result)
     _line(console, f"{name}: {experiment.claim}")
@@ -293,10 +292,7 @@ def experiment_command(
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
-    check_target("--json", json_file)
-    check_target("--plot", plot)
-    if out is not None and out.exists() and not out.is_dir():
-        raise QupropError(f"--out {out} is a file; give a folder")
+    check_outputs(json=json_file, plot=plot, out=out)
     return console_for(quiet)
 
 
@@ -369,7 +365,7 @@ def _write(
     if plot is not None:
         write_atomically(plot, drawn)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_json(out / f"{name}.json", report)
         write_atomically(out / f"{name}.png", drawn)
 
