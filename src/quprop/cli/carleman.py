@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 import time
 from pathlib import Path
@@ -180,14 +181,22 @@ def train_command(
     eps: Eps = 1e-3,
     single: Single = None,
     threads: Threads = 1,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder: checkpoints, result, figure, parameters.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     json_file: Json = None,
     plot: Plot = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Warm up, then prune, upload, run a block as a linear system, download, again; beside it plain descent."""
+    """Warm up, then prune, upload, run a block as a linear system, download, again; beside it plain descent.
+
+    With --out a stopped or killed run is continued by the same command and --resume, and ends as if it had not been.
+    """
     console = _prepared(quiet, out, json_file, plot)
+    if out is None and resume:
+        raise QupropError("--resume needs the run's folder: give --out DIR")
     length = _length(block_length)
     loaded, made = _network(network, data, folder, set_, seed, single, threads)
     large = made.n_parameters >= LARGE
@@ -213,15 +222,23 @@ def train_command(
         hessian_samples=256 if large else 512,
         lanczos_steps=16 if large else 24,
     )
-    with StepProgress(console, "training") as bar:
-        result = train(
-            made,
-            loaded,
-            settings,
-            seed,
-            say=lambda text: _line(console, text),
-            tick=lambda done, what: bar(done, blocks, what),
-        )
+    try:
+        with StepProgress(console, "training") as bar:
+            result = train(
+                made,
+                loaded,
+                settings,
+                seed,
+                say=lambda text: _line(console, text),
+                tick=lambda done, what: bar(done, blocks, what),
+                out=out,
+                resume=resume,
+            )
+    except KeyboardInterrupt:
+        kept = out is not None and (out / "run.toml").exists()
+        raise KeyboardInterrupt(
+            "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
+        ) from None
     report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
     from quprop.report.carleman_figure import draw_training
 
@@ -229,7 +246,9 @@ def train_command(
     if out is not None:
         import numpy as np
 
-        np.save(out / "parameters.npy", result.theta)
+        content = io.BytesIO()
+        np.save(content, result.theta)
+        write_atomically(out / "parameters.npy", content.getvalue())
     _show_training(console, report)
     if result.diverged is not None:
         raise typer.Exit(1)
