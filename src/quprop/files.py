@@ -373,4 +373,5 @@ class JsonLines:
     def close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            with _named(self.path):
+                os.close(descriptor)

@@ -205,10 +205,10 @@ class _Job:
             self.rng.bit_generator.state = meta["rng"]
             self.spent, values, gradients = float(meta["seconds"]), meta["values"], meta["gradients"]
             cost = Cost(**meta.get("cost", {}))
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise self.folder.damaged() from None
         counts = (values, gradients, meta.get("step"), *cost.as_dict().values())
-        if not all(type(n) is int and n >= 0 for n in counts) or not math.isfinite(self.spent):
+        if not all(type(n) is int and n >= 0 for n in counts) or not 0 <= self.spent < math.inf:
             raise self.folder.damaged()
         self.objective.values, self.objective.gradients, self.objective.cost = values, gradients, cost
         self.history = self.folder.start_metrics(meta["metrics_bytes"], meta.get("metrics_sha256"))
@@ -362,7 +362,7 @@ class _Job:
             try:
                 points, losses, slopes = (arrays[key] for key in ("points", "losses", "slopes"))
                 size = sum(value.size for value in params.values())
-                shape = (len(losses), size) if losses.size else (0,)
+                shape = (losses.size, size) if losses.size else (0,)
                 if losses.ndim != 1 or not points.shape == slopes.shape == shape:
                     raise ValueError
                 if any(array.dtype != float for array in (points, losses, slopes)):
