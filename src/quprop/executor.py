@@ -30,6 +30,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.files import JsonLines, make_folder
+from quprop.machine import usable_processors
 from quprop.runs import fingerprint, plain
 
 Function = Callable[[dict[str, Any], np.random.SeedSequence], dict[str, Any]]
@@ -275,8 +276,14 @@ def open_executor(workers: int | None = None, dask: str | None = None) -> Iterat
     except ImportError:
         raise QupropError("--dask needs the package distributed: pip install 'quprop[dask]'") from None
     if dask == "local":
+        try:
+            import cryptography  # noqa: F401  (by which the cluster's processes know each other)
+        except ImportError:
+            raise QupropError("--dask local needs the package cryptography: pip install 'quprop[dask]'") from None
+        # Without security anybody on this machine could send the workers code of their own.
+        count = workers or usable_processors()
         with (
-            LocalCluster(n_workers=workers or os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None) as own,
+            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, security=True) as own,
             Client(own) as client,
         ):
             yield client.get_executor(pure=False)
