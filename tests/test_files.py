@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import threading
 import time
@@ -498,5 +499,17 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
     assert time.monotonic() - start < 2
 
 
-def test_runs_reexports_the_writer():
+def test_all_that_the_package_writes_goes_through_one_writer():
+    source = Path(runs.__file__).parent
+    writing = re.compile(
+        r"""\bopen\([^)\n]*["'][wax+]|\.open\(["'][wax]|write_(text|bytes)\(|np\.(save|savez)\((?!content|buffer)"""
+        r"""|savefig\((?!buffer)|\.dump\((?!.*content)|os\.(replace|rename)\("""
+    )
+    found = [
+        f"{file.relative_to(source)}: {line.strip()}"
+        for file in source.rglob("*.py")
+        for line in file.read_text().splitlines()
+        if writing.search(line) and file.name != "files.py"
+    ]
+    assert not found
     assert runs.write_atomically is write_atomically

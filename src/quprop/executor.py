@@ -292,7 +292,7 @@ def open_executor(workers: int | None = None, dask: str | None = None) -> Iterat
         raise QupropError(f"--dask is local or an address such as tcp://host:8786, got {dask!r}")
     try:
         client = Client(dask, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError) as error:  # TypeError: tls without a certificate
         raise QupropError(
             f"no dask scheduler answers at {dask} ({type(error).__name__}): start one with `dask scheduler`"
         ) from None

@@ -77,19 +77,20 @@ def _named(path: Path) -> Iterator[None]:
     except FileError:
         raise
     except (OSError, MemoryError) as error:
-        number = getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or str(error) or "not enough memory"
-        if isinstance(error, MemoryError):
-            mend = "close other programs, or write less"
-        elif number in _NO_ROOM:
-            mend = "free some space on that disk and start again; what was complete is kept"
-        elif number == errno.ENOENT:
-            mend = f"there is no folder {path.resolve().parent}; make it first"
-        else:
-            mend = "choose another place"
-        failed = FileError(f"{path} cannot be written ({reason}): {mend}")
-        failed.errno = number
+        failed = FileError(f"{path} cannot be written ({reason}): {_mend(error, path)}")
+        failed.errno = getattr(error, "errno", None)
         raise failed from None
+
+
+def _mend(error: OSError | MemoryError, path: Path) -> str:
+    if isinstance(error, MemoryError):
+        return "close other programs, or write less"
+    if error.errno in _NO_ROOM:
+        return "free some space on that disk and start again; what was complete is kept"
+    if error.errno == errno.ENOENT:
+        return f"there is no folder {path.resolve().parent}; make it first"
+    return "choose another place"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -230,7 +231,8 @@ def _try(what: str, path: Path) -> None:
         os.unlink(temporary)
         os.close(descriptor)
     except OSError as error:
-        raise QupropError(f"{what} cannot be written ({error.strerror}): choose another place") from None
+        kind = FileError if error.errno in _NO_ROOM else QupropError  # a full disk is nobody's mistake
+        raise kind(f"{what} cannot be written ({error.strerror}): {_mend(error, path)}") from None
 
 
 def make_folder(path: Path) -> None:
