@@ -2,12 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from faults import KINDS, calls_of, failing, killed_at, leftovers
 
 from quprop.errors import QupropError
+from quprop.files import FileError
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -290,3 +293,95 @@ def test_on_digits_the_pruned_loop_reaches_plain_accuracy_with_five_reuploads():
     assert result.accuracy >= result.plain_accuracy - 0.01
     assert abs(result.accuracy - result.twin_accuracy) <= 0.01
     assert max(b.relative_error for b in result.blocks) < 5e-3
+
+
+# -- runs that are cut and resumed ------------------------------------------------------------------------------------
+
+CUT = Loop(**FAST | {"block_length": 3, "dense_steps": 2, "batch_size": 16, "readout": "shots", "precision": 0.1})
+
+
+def kept_run(data, out=None, resume=False, settings=CUT, seed=5, **more):
+    return train(small(data), data, settings, seed, out=out, resume=resume, checkpoint_seconds=0.0, **more)
+
+
+def assert_same_run(again, whole):
+    assert np.array_equal(again.theta, whole.theta) and np.array_equal(again.mask.kept, whole.mask.kept)
+    for mine, theirs in zip(again.blocks, whole.blocks, strict=True):
+        assert mine.to_json() == theirs.to_json() and np.array_equal(mine.run.update, theirs.run.update)
+    for name in ("accuracy", "twin_accuracy", "plain_accuracy", "dense_accuracy", "ledger", "warnings"):
+        assert getattr(again, name) == getattr(whole, name), name
+
+
+def cut_runs(iris, tmp_path, kind, most):
+    whole = kept_run(iris)
+    count = calls_of(lambda: kept_run(iris, tmp_path / "counted"))
+    for k in sorted({round(k) for k in np.linspace(1, count, most or count)}):
+        folder = tmp_path / str(k)
+        if kind == "death":
+            assert killed_at(k, lambda: kept_run(iris, folder))
+        else:
+            with failing(kind, k):
+                try:
+                    kept_run(iris, folder)
+                except FileError as error:
+                    assert str(folder) in str(error)
+        assert_same_run(kept_run(iris, folder, resume=(folder / "run.toml").exists()), whole)
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == len(whole.blocks)
+        assert not leftovers(folder)
+
+
+@pytest.mark.parametrize("kind", ["full", "short", "death"])
+def test_a_run_cut_at_some_call_resumes_to_the_same_bits(iris, tmp_path, kind):
+    cut_runs(iris, tmp_path, kind, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, "death"])
+def test_a_run_cut_at_any_call_resumes_to_the_same_bits(iris, tmp_path, kind):
+    cut_runs(iris, tmp_path, kind, None)
+
+
+def test_a_run_stopped_within_a_block_or_the_warm_up_resumes_to_the_same_bits(iris, tmp_path):
+    whole = kept_run(iris)
+    for number, stop in enumerate(["warm-up: step 0", "block 1: step 2", "block 3: plain"]):
+
+        def tick(done, what):
+            if what.startswith(stop):
+                raise KeyboardInterrupt
+
+        folder = tmp_path / str(number)
+        with pytest.raises(KeyboardInterrupt):
+            kept_run(iris, folder, tick=tick)
+        seen = []
+        assert_same_run(kept_run(iris, folder, resume=True, tick=lambda done, what: seen.append(what)), whole)
+        assert number < 2 or not any(what.startswith(("warm-up", "block 1")) for what in seen)
+
+
+def test_a_finished_or_divergent_run_is_resumed_to_what_it_was(iris, tmp_path):
+    wild = Loop(**FAST | {"learning_rate": 2.0, "order": 4, "block_length": 80, "warm_up": 5, "sparsity": 0.2})
+    for name, settings in [("whole", CUT), ("wild", wild)]:
+        first = kept_run(iris, tmp_path / name, settings=settings)
+        assert_same_run(kept_run(iris, tmp_path / name, resume=True, settings=settings), first)
+    assert first.diverged is not None
+
+
+def test_a_run_is_resumed_only_as_it_was_started(iris, tmp_path):
+    kept_run(iris, tmp_path / "a")
+    with pytest.raises(QupropError, match="already holds a run: continue it with --resume"):
+        kept_run(iris, tmp_path / "a")
+    with pytest.raises(QupropError, match="started with seed = 5, got 6"):
+        kept_run(iris, tmp_path / "a", resume=True, seed=6)
+    with pytest.raises(QupropError, match=r"started with learning_rate = 0\.3, got 0\.2"):
+        kept_run(iris, tmp_path / "a", resume=True, settings=replace(CUT, learning_rate=0.2))
+    with pytest.raises(QupropError, match="resume with the network, its settings and the data"):
+        other = replace(iris, x_train=iris.x_train[::-1].copy())
+        kept_run(other, tmp_path / "a", resume=True)
+    with pytest.raises(QupropError, match=r"no run\.toml"):
+        kept_run(iris, tmp_path / "b", resume=True)
+    with pytest.raises(QupropError, match="pass out"):
+        kept_run(iris, resume=True)
+    content = bytearray((tmp_path / "a" / "checkpoint.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a" / "checkpoint.npz").write_bytes(content)
+    with pytest.raises(QupropError, match="checkpoint"):
+        kept_run(iris, tmp_path / "a", resume=True)

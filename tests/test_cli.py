@@ -10,6 +10,7 @@ import time
 import tomllib
 
 import pytest
+from faults import calls_of, failing
 
 from quprop.problems import PROBLEMS
 
@@ -119,6 +120,16 @@ BAD = {
         "`learning_rate` must be a positive number",
     ),
     "graph": (["train", "maxcut", "--set", "file=none.txt"], "cannot be read"),
+    "layers": (["train", "tfim", "--set", f"layers={10**18}"], "model.layers must be at most 10,000, got 10000"),
+    "spins": (["train", "tfim", "--set", f"n={10**18}"], "problem.n must be at most 10,000"),
+    "sizes": (["compare", "digits", "--precision", "1", "--set", f"layers={10**18}"], "must be at most 10,000"),
+    "steps": (["train", "tfim", "--set", f"steps={10**40}"], "train.steps must be at most"),
+    "many digits": (["train", "tfim", "--set", "layers=0x" + "f" * 9000], "got a number of too many digits"),
+    "long number": (["train", "tfim", "--set", "layers=1" + "0" * 9000], "must be a whole number, got '10000"),
+    "zeros": (["train", "maxcut", "--set", "file=/dev/zero"], "larger than the 16 MiB"),
+    "endless model": (["compare", "/proc/self/mem", "--precision", "1"], "cannot be read"),
+    "deep": (["train", "tfim", "--set", "gates=" + "[" * 90_000], "model.gates must be a list, got '[[["),
+    "deep gate": (["train", "hamiltonian", "--set", f'gates=["{"-" * 90_000}1"]', "--set", 'terms={"Z0"=1.0}'], "gate"),
 }
 
 
@@ -138,6 +149,10 @@ BAD_FILES = {
     "gate": ('[problem]\nname = "h2"\n[model]\ngates = ["hh(0)"]\n', "unknown gate 'hh'"),
     "stray key": ('layers = 3\n[problem]\nname = "h2"\n', "unknown section [layers]"),
     "not text": ("\x00\x01", "is not valid TOML"),
+    "deep": ("a = " + "[" * 90_000, "nested too deeply"),
+    "many digits": ('[problem]\nname = "h2"\n[model]\nlayers = 1' + "0" * 9000, "is not valid TOML"),
+    "layers": (f'[problem]\nname = "h2"\n[model]\nlayers = {10**18}\n', "layers must be at most 10,000"),
+    "gates": ('[problem]\nname = "h2"\n[model]\ngates = ["ry(theta[999999999999], 0)"]\n', "theta"),
 }
 
 
@@ -186,7 +201,7 @@ def test_a_run_toml_of_a_stranger_is_refused(quprop, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 def test_control_c_says_how_to_go_on_and_the_run_goes_on(quprop, tmp_path):
-    """At the terminal: status 1, one line with the command; the resumed run ends like one that was never stopped."""
+    """At the terminal: status 130, one line with the command; the resumed run ends like one that was never stopped."""
     settings = ["--set", "n=8", "--set", "layers=6", "--set", "optimiser=adam", "--set", "steps=400"]
     shim = "import qshim\n" if "qshim" in sys.modules else ""
     code = shim + "from quprop.cli import main\nmain()"
@@ -203,10 +218,177 @@ def test_control_c_says_how_to_go_on_and_the_run_goes_on(quprop, tmp_path):
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 1, (out, err)
+    assert process.returncode == 130, (out, err)
     assert re.search(r"Stopped after step \d+; .* quprop train tfim --resume", out)
     assert not (tmp_path / "runs" / "tfim" / "summary.json").exists()
     quprop("train", "tfim", "--resume", "--json", "a.json")
     quprop("train", "tfim", *settings, "--out", "whole", "--json", "b.json")
     a, b = (json.loads((tmp_path / f).read_text()) for f in ("a.json", "b.json"))
     assert a["energy"] == b["energy"] and a["gradient_evaluations"] == b["gradient_evaluations"] == 400
+
+
+def test_an_endless_toml_file_is_refused_before_it_is_read(quprop, tmp_path):
+    (tmp_path / "zeros.toml").symlink_to("/dev/zero")
+    for arguments in (["train", "zeros.toml"], ["compare", "tfim", "--precision", "1", "--hardware", "zeros.toml"]):
+        assert "larger than the 16 MiB" in sentence(quprop(*arguments, status=2)[1])
+
+
+# -- places for output ------------------------------------------------------------------------------------------------
+
+COMMANDS = {
+    "train": ["train", "tfim", *TINY],
+    "compare": ["compare", "tfim", "--precision", "0.1", *TINY],
+    "plan": ["plan", "tfim", "--precision", "0.1", *TINY],
+    "plan a preset": ["plan", "--preset", "figure2"],
+    "plan --check": ["plan", "--check"],
+    "methods": ["methods"],
+    "scaling": ["scaling", "--m-max", "64"],
+    "scaling --figure2": ["scaling", "--figure2"],
+    "reproduce": ["reproduce", "figure2"],
+    "reproduce --all": ["reproduce", "--all"],
+    "report": ["report", "."],
+    "carleman analyse": ["carleman", "analyse", "mlp"],
+    "carleman train": ["carleman", "train", "mlp"],
+    "carleman experiment": ["carleman", "experiment", "euler"],
+}
+PLACES = {".": "is a folder", "no/where.json": "make it first", "/dev/null": "no ordinary file", "/proc/x": "cannot be"}
+FIGURES = ("compare", "plan", "plan a preset", "scaling --figure2", "carleman analyse", "carleman train")
+FOLDERS = (
+    "train",
+    "scaling",
+    "reproduce",
+    "reproduce --all",
+    "carleman analyse",
+    "carleman train",
+    "carleman experiment",
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_places_for_output_are_refused_before_any_work(name, quprop, tmp_path, monkeypatch):
+    """Whatever would be work is not reached: it costs no time, and leaves nothing."""
+    (tmp_path / "file").write_text("")
+    for option in ["--json", *["--plot"] * (name in FIGURES)]:
+        for place, words in PLACES.items():
+            start = time.monotonic()
+            assert words in sentence(quprop(*COMMANDS[name], option, place, status=2)[1])
+            assert time.monotonic() - start < 2
+    for place, words in {"file": "is a file", "file/deep": "a file", "/proc/x": "cannot be written"}.items():
+        if name in FOLDERS:
+            assert words in sentence(quprop(*COMMANDS[name], "--out", place, status=2)[1])
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_without_permission_is_refused(quprop, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    assert "cannot be written" in quprop("methods", "--json", "locked/a.json", status=2)[1]
+    assert "cannot be written" in quprop("train", "tfim", *TINY, "--out", "locked/a", status=2)[1]
+
+
+def test_a_full_disk_is_status_1_names_the_file_and_the_run_goes_on(quprop, tmp_path):
+    count = calls_of(lambda: quprop("train", "tfim", *TINY, "--out", "count", "--quiet"))
+    for k in (count // 3, count // 2, count - 4):
+        out = str(tmp_path / str(k))
+        with failing("full", k):
+            said = sentence(quprop("train", "tfim", *TINY, "--out", out, "--quiet", status=1)[1])
+        assert out in said and "free some space" in said
+        if (tmp_path / str(k) / "checkpoint.npz").exists():
+            assert f"quprop train tfim --out {out} --resume" in said
+            quprop("train", "tfim", "--resume", "--out", out, "--quiet")
+    with failing("full", 1):
+        assert "free some space" in sentence(quprop("methods", "--json", "m.json", status=1)[1])
+
+
+# -- signals and pipes ------------------------------------------------------------------------------------------------
+
+
+def program(*arguments, **options):
+    code = "from quprop_cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, **pipes)
+
+
+def interrupted(number, delay):
+    """Status and words of a program that gets a signal so long after it began."""
+    process = program("compare", "tfim", "--precision", "0.01", "--set", "n=10")
+    while process.poll() is None:  # until it is ours: before, it is the interpreter that starts
+        with open(f"/proc/{process.pid}/status") as status:
+            caught = next(line.split()[1] for line in status if line.startswith("SigCgt"))
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            break
+    time.sleep(delay)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err.decode()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a process is asked whether it listens")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_first_seconds_ends_the_program_without_a_traceback(number):
+    for delay in (0.0, 0.25, 0.7):
+        code, err = interrupted(number, delay)
+        assert code == 130 and err.startswith("quprop: interrupted") and err.count("\n") == 1, err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a process is asked whether it listens")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_time_ends_the_program_without_a_traceback(number):
+    for delay in [i / 12 for i in range(24)]:
+        code, err = interrupted(number, delay)
+        assert code in (0, 130) and "Traceback" not in err, err
+
+
+def test_output_that_nobody_takes_is_no_traceback():
+    process = program("methods")
+    process.stdout.close()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and b"Traceback" not in err and b"ignored" not in err, err
+    with open("/dev/full", "wb") as full:
+        process = program("methods", stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and b"Traceback" not in err and b"ignored" not in err, err
+
+
+def test_sigterm_of_a_run_is_as_control_c(tmp_path):
+    process = program("train", "tfim", "--set", "n=8", "--set", "optimiser=adam", "--set", "steps=4000", cwd=tmp_path)
+    folder = tmp_path / "runs" / "tfim"
+    while process.poll() is None and not (
+        (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Continue with: quprop train tfim --resume" in out, (out, err)
+
+
+# -- experiments that fail --------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_that_fails_leaves_nothing_and_the_others_go_on(quprop, tmp_path, monkeypatch):
+    from quprop.experiments import EXPERIMENTS, Experiment
+
+    def fails(quick, rng, progress):
+        raise KeyError("nothing of the kind")
+
+    e = EXPERIMENTS["figure2"]
+    broken = Experiment("damage", "c", "s", 0.1, fails, e.draw)
+    monkeypatch.setattr("quprop.cli.reproduce.experiments", lambda: {"damage": broken, "figure2": e})
+    for _ in range(2):
+        out, err = quprop("reproduce", "--all", "--quick", "--out", "there", status=1)
+        assert "damage: failed, KeyError" in out and "damage failed" in err
+        assert sorted(p.name for p in (tmp_path / "there").iterdir()) == ["figure2.json", "figure2.png"]
+    assert "figure2: in there already" in out
+    # What lacks something, or is something else, is not measured; the table and the next run go on.
+    for content in ({"experiment": "figure2"}, [], {"experiment": "figure2", "parameters": 3, "versions": []}):
+        (tmp_path / "there" / "figure2.json").write_text(json.dumps(content))
+        quprop("reproduce", "--out", "there")
+    (tmp_path / "there" / "figure2.json").write_text("[" * 90_000)
+    assert "in there already" not in quprop("reproduce", "--all", "--quick", "--out", "there", status=1)[0]
+
+
+def test_a_figure_that_cannot_come_is_refused_before_the_sweep(quprop, tmp_path):
+    out = quprop("scaling", "--m-max", 64, "--m-min", 64, "--plot", "a.png", status=2)[1]
+    assert "three sizes" in sentence(out) and not list(tmp_path.iterdir())

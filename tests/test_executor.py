@@ -213,6 +213,27 @@ def test_dask_missing_is_one_sentence(monkeypatch):
         pass
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_local_dask_cluster_takes_tasks_from_its_own_client_only(jobs):
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    with open_executor(2, "local") as executor:
+        assert run_tasks(draws(jobs), executor) == run_tasks(draws(jobs))
+        address = executor._client.scheduler.address
+        assert address.startswith("tls://")
+        for stranger in (address, address.replace("tls://", "tcp://")):
+            with pytest.raises(QupropError, match="no dask scheduler"), open_executor(dask=stranger):
+                pass
+
+
+def test_cryptography_missing_is_one_sentence(monkeypatch):
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(QupropError, match=r"cryptography: pip install 'quprop\[dask\]'"), open_executor(dask="local"):
+        pass
+
+
 def test_dask_is_imported_in_one_file_only():
     source = Path(__file__).parent.parent / "src" / "quprop"
     found = [
@@ -224,12 +245,11 @@ def test_dask_is_imported_in_one_file_only():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_dask_cluster_gives_the_same_rows(jobs):
-    pytest.importorskip("distributed", reason="distributed is not installed")
-    alone = run_tasks(draws(jobs))
-    with open_executor(2, "local") as executor:
-        assert run_tasks(draws(jobs), executor) == alone
-        address = executor._client.scheduler.address
-        with open_executor(dask=address) as other:
-            assert run_tasks(draws(jobs, seed=1), other) == run_tasks(draws(jobs, seed=1))
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        open_executor(dask=cluster.scheduler_address) as other,
+    ):
+        assert run_tasks(draws(jobs, seed=1), other) == run_tasks(draws(jobs, seed=1))
     with pytest.raises(QupropError, match="--dask is local or an address"), open_executor(dask="loca"):
         pass

@@ -249,6 +249,6 @@ def test_bad_names_and_places_are_refused_and_an_interrupt_writes_nothing(quprop
 
     e = EXPERIMENTS["damage"]
     monkeypatch.setitem(EXPERIMENTS, "damage", Experiment(e.name, e.claim, e.source, e.minutes, interrupted, e.draw))
-    out = quprop("reproduce", "damage", "--out", "there", status=1)
+    out = quprop("reproduce", "damage", "--out", "there", status=130)
     assert "1/3  something long" in out and "interrupted; nothing was written" in out
     assert not (tmp_path / "there").exists()

@@ -169,6 +169,9 @@ BAD_GRAPHS = {
     "loop": ("a b\nc c\n", "line 2: .*'c' twice"),
     "twice": ("a b\nb a 2\n", "listed twice"),
     "empty": ("# nothing\n", "holds no edge"),
+    "one long word": ("0" * 10**6, "line 1: an edge is .{0,40}, got '0{27}[.]{3}0{27}'$"),
+    "long name": ("a" * 10**6 + " " + "a" * 10**6, "got 'a{27}[.]{3}a{27}' twice"),
+    "many vertices": ("\n".join(f"{i} {i + 1}" for i in range(10**5)), "more than any machine holds"),
 }
 
 
@@ -180,6 +183,14 @@ def test_a_bad_edge_list_is_one_sentence(name, tmp_path):
         solve("maxcut", problem={"file": str(tmp_path / "g.txt")})
     with pytest.raises(qpr.QupropError, match="cannot be read"):
         solve("maxcut", problem={"file": str(tmp_path / "none.txt")})
+
+
+def test_a_graph_of_endless_zeros_is_refused_before_it_is_read(tmp_path):
+    with open(tmp_path / "zeros", "wb") as file:
+        file.truncate(1 << 36)
+    for endless in (tmp_path / "zeros", "/dev/zero"):
+        with pytest.raises(qpr.QupropError, match="larger than the 16 MiB"):
+            solve("maxcut", problem={"file": str(endless)})
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

@@ -413,10 +413,11 @@ def test_a_killed_process_resumes_to_the_same_bits(kind, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-def test_control_c_finishes_the_step_and_writes_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_control_c_and_sigterm_finish_the_step_and_write_the_checkpoint(tmp_path, number):
     process = start("minibatch", tmp_path / "run")
     wait_for_lines(tmp_path / "run", process, 1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(timeout=30) == 1, process.stderr.read()
     process.stderr.close()
     again = KINDS["minibatch"](out=tmp_path / "run", resume=True)
@@ -424,9 +425,9 @@ def test_control_c_finishes_the_step_and_writes_the_checkpoint(tmp_path):
 
 
 def test_control_c_gives_the_handler_back():
-    before = signal.getsignal(signal.SIGINT)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     train(energy_model(), steps=1)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 # -- what is on the disk ----------------------------------------------------------------------------------------------

@@ -24,9 +24,10 @@ from quprop.absorption import Rotation, conjugate, conjugate_sum
 from quprop.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.arrays import checked
 from quprop.errors import QupropError
+from quprop.files import write_atomically
 from quprop.input_state import InputState
 from quprop.model import Model, observables_of
-from quprop.model_text import dump, read, versioned, write
+from quprop.model_text import dump, read, versioned
 from quprop.model_text import load as load_model
 from quprop.pauli import PauliString, PauliSum
 from quprop.seeds import generator_of
@@ -131,7 +132,7 @@ class Module:
 
     def save(self, path: str | Path) -> None:
         """Write `to_text()` to a file, atomically."""
-        write(self.to_text(), Path(path))
+        write_atomically(path, self.to_text().encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Module:

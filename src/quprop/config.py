@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from quprop.errors import QupropError, nearest
+from quprop.files import read_toml as read_file
 
 SECTIONS = ("problem", "model", "train")
+MOST = 10**9  # of whole numbers: what they count is done one by one
+LARGEST = 10_000  # layers, or qubits, of a circuit that settings ask for; memory sets closer limits
 Config = dict[str, dict[str, Any]]
 
 
@@ -29,6 +32,7 @@ class Setting:
     help: str
     choices: tuple[str, ...] = ()
     least: float | None = None
+    most: int | None = MOST
     kind: type | None = None
 
     def check(self, name: str, value: Any) -> Any:
@@ -39,14 +43,25 @@ class Setting:
             value = float(value)
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if not fits:
-            raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {value!r}")
+            raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {shown(value)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise QupropError(f"{name} must be finite, got {value!r}")
         if self.least is not None and value < self.least:
-            raise QupropError(f"{name} must be at least {self.least:g}, got {value!r}")
+            raise QupropError(f"{name} must be at least {self.least:g}, got {shown(value)}")
+        if isinstance(value, int) and self.most is not None and value > self.most:
+            raise QupropError(f"{name} must be at most {self.most:,}, got {shown(value)}")
         if self.choices and value not in self.choices:
-            raise QupropError(f"unknown {name} {value!r}: {nearest(value, self.choices)}")
+            raise QupropError(f"unknown {name} {shown(value)}: {nearest(shown(value)[1:-1], self.choices)}")
         return value
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: what is long, as anything from a file may be, is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}"
 
 
 _KINDS = {
@@ -68,7 +83,7 @@ def settle(schema: dict[str, dict[str, Setting]], given: Config) -> Config:
     for section in SECTIONS:
         known, values = schema[section], given.get(section, {})
         if not isinstance(values, dict):
-            raise QupropError(f"[{section}] must be a table of keys, got {values!r}")
+            raise QupropError(f"[{section}] must be a table of keys, got {shown(values)}")
         for key in values:
             if key not in known:
                 elsewhere = [s for s in SECTIONS if key in schema[s]]
@@ -95,7 +110,7 @@ def override(given: Config, text: str, schema: dict[str, dict[str, Setting]]) ->
         raise QupropError(f"unknown key {key!r} in [{section}]: {nearest(key, schema[section])}")
     try:
         parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value.strip()  # a bare word is a text
     given.setdefault(section, {})[key] = parsed
 
@@ -103,12 +118,12 @@ def override(given: Config, text: str, schema: dict[str, dict[str, Setting]]) ->
 def read_toml(path: Path) -> Config:
     """The tables of a TOML file; a relative path in ``problem.file`` means beside the TOML file."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_file(path)
     except FileNotFoundError:
         raise QupropError(f"there is no file {path}: give a built-in problem or an existing TOML file") from None
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise QupropError(f"{path} cannot be read ({error.strerror}): give a TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise QupropError(f"{path} is not valid TOML: {str(error)[:1].lower()}{str(error)[1:]}") from None
     problem = table.get("problem")
     if isinstance(problem, dict) and isinstance(problem.get("file"), str):

@@ -29,6 +29,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.files import JsonLines, make_folder
+from quprop.machine import usable_processors
 from quprop.runs import fingerprint, plain
 
 Function = Callable[[dict[str, Any], np.random.SeedSequence], dict[str, Any]]
@@ -78,14 +80,19 @@ def run_tasks(
     A pool of `Workers` whose process is killed is made anew and unfinished tasks are submitted again.
     """
     wanted = {task.key: task for task in tasks}
-    log = _Log(Path(out)) if out is not None else None
+    log = None
+    if out is not None:
+        out = Path(out)
+        make_folder(out.parent)
+        log = JsonLines(out, f"another process is writing to {out}: wait for it, or choose another place")
     try:
-        rows = {} if log is None else {r["key"]: r for r in log.rows if r.get("key") in wanted}
+        rows = {} if log is None else _kept(log, wanted)
         if progress is not None:
             progress(len(rows), len(wanted), None)
         for row in _compute([t for k, t in wanted.items() if k not in rows], executor):
             if log is not None:
                 log.append(row)
+                log.sync()
             rows[row["key"]] = row
             if progress is not None:
                 progress(len(rows), len(wanted), row)
@@ -93,6 +100,21 @@ def run_tasks(
         if log is not None:
             log.close()
     return [rows[task.key] for task in tasks]
+
+
+def _kept(log: JsonLines, wanted: dict[str, Task]) -> dict[str, Row]:
+    """The rows of wanted tasks that a file already holds."""
+    rows = {}
+    for number, row in enumerate(log.load(), 1):
+        key = row.get("key")
+        if isinstance(key, str) and key in wanted:
+            same = fingerprint({"": row.get("settings")}) == fingerprint({"": wanted[key].settings})
+            if not same or not isinstance(row.get("result"), dict):
+                raise QupropError(
+                    f"line {number} of {log.path} is no row of results: move the file away, or choose another place"
+                )
+            rows[key] = row
+    return rows
 
 
 def _compute(tasks: list[Task], executor: Executor | None) -> Iterator[Row]:
@@ -183,49 +205,6 @@ def _words(task: Task) -> str:
     return f"{task.function.__name__}({', '.join(f'{k}={v}' for k, v in small.items())})"
 
 
-class _Log:
-    """A JSON-lines file that one process at a time appends to. A last line cut short by a kill is dropped."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (kept open for the whole list)
-        except OSError as error:
-            raise QupropError(f"{path} cannot be written ({error.strerror}): choose another place") from None
-        try:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # falls with the process, even a killed one
-        except ImportError:  # Windows: no lock
-            pass
-        except OSError:
-            self._file.close()
-            raise QupropError(f"another process is writing to {path}: wait for it, or choose another place") from None
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._file.truncate(whole)
-        self.rows: list[Row] = []
-        for number, line in enumerate(data[:whole].splitlines(), 1):
-            try:
-                row = json.loads(line)
-                assert isinstance(row, dict)
-            except (ValueError, AssertionError):
-                self._file.close()
-                raise QupropError(
-                    f"line {number} of {path} is no row of results: move the file away, or choose another place"
-                ) from None
-            self.rows.append(row)
-
-    def append(self, row: Row) -> None:
-        self._file.write((json.dumps(row) + "\n").encode())
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class Workers:
     """A process pool of fresh interpreters ("spawn": no threads or locks inherited), one thread each, that can be made
     anew when one of its processes was killed."""
@@ -297,8 +276,14 @@ def open_executor(workers: int | None = None, dask: str | None = None) -> Iterat
     except ImportError:
         raise QupropError("--dask needs the package distributed: pip install 'quprop[dask]'") from None
     if dask == "local":
+        try:
+            import cryptography  # noqa: F401  (by which the cluster's processes know each other)
+        except ImportError:
+            raise QupropError("--dask local needs the package cryptography: pip install 'quprop[dask]'") from None
+        # Without security anybody on this machine could send the workers code of their own.
+        count = workers or usable_processors()
         with (
-            LocalCluster(n_workers=workers or os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None) as own,
+            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, security=True) as own,
             Client(own) as client,
         ):
             yield client.get_executor(pure=False)
@@ -307,7 +292,7 @@ def open_executor(workers: int | None = None, dask: str | None = None) -> Iterat
         raise QupropError(f"--dask is local or an address such as tcp://host:8786, got {dask!r}")
     try:
         client = Client(dask, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError) as error:  # TypeError: tls without a certificate
         raise QupropError(
             f"no dask scheduler answers at {dask} ({type(error).__name__}): start one with `dask scheduler`"
         ) from None

@@ -16,6 +16,7 @@ from typing import Any
 
 from quprop.cost import HardwareModel
 from quprop.errors import QupropError, nearest
+from quprop.files import read_toml
 
 PRESETS: dict[str, HardwareModel] = {
     "figure2": HardwareModel(
@@ -96,14 +97,14 @@ def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
 
 def _read(path: Path) -> HardwareModel:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read_toml(path)
     except FileNotFoundError:
         raise QupropError(
             f"there is no file {path}: give an existing TOML file or one of {', '.join(PRESETS)}"
         ) from None
     except OSError as error:
         raise QupropError(f"{path} cannot be read ({error.strerror}): give a TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise QupropError(f"{path} is not valid TOML: {str(error)[:1].lower()}{str(error)[1:]}") from None
     known = {f.name for f in fields(HardwareModel)}
     for key, value in table.items():

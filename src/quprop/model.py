@@ -22,6 +22,7 @@ from quprop.angle import INPUT, PARAM, AngleVector, Variable
 from quprop.angle_table import AngleTable, safe_size
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
+from quprop.files import write_atomically
 from quprop.input_state import InputState
 from quprop.pauli import PauliString, PauliSum
 
@@ -238,9 +239,7 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Write `to_text()` to a file, atomically."""
-        from quprop.model_text import write
-
-        write(self.to_text(), Path(path))
+        write_atomically(path, self.to_text().encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Model:

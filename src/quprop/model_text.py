@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import stim
 from quprop.absorption import Rotation
 from quprop.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.errors import QupropError
+from quprop.files import read_text
 from quprop.input_state import InputState
 from quprop.model import Model
 from quprop.pauli import MAX_QUBITS, PauliString, PauliSum
@@ -99,20 +99,14 @@ def versioned(text: str, what: str, form: str, version: int, mend: str | Callabl
     return data
 
 
-def write(text: str, path: Path) -> None:
-    """Atomically: after a crash there is the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read(path: Path, what: str, build: Callable[[str], Any]) -> Any:
     """What `build` makes of the file's text; its refusal gets the file's name."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
+    except OSError as error:
+        raise QupropError(
+            f"{path} cannot be read ({error.strerror}): give a file of {what.capitalize()}.save"
+        ) from None
     except UnicodeDecodeError:
         raise QupropError(
             f"{path} is not a quprop {what}: it is not text; write one with {what.capitalize()}.save"

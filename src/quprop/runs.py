@@ -7,9 +7,9 @@
     summary.json     the result
     curves.png       loss and metric against the epoch
 
-Files that are replaced are written beside their place, flushed to the disk and moved there in one step
-(``os.replace``), so that a process killed at any moment leaves the old or the new file. ``metrics.jsonl`` grows; the
-checkpoint knows its length and resuming cuts it there.
+How files are written is in :mod:`quprop.files`. ``metrics.jsonl`` grows; the checkpoint knows its length and its hash,
+and resuming cuts it there. Its lock is what makes a folder one process's own: who begins a run takes it before anything
+is written, and keeps it until the end.
 """
 
 from __future__ import annotations
@@ -29,32 +29,16 @@ import numpy as np
 import tomli_w
 
 from quprop.errors import QupropError
+from quprop.files import JsonLines, is_temporary, make_folder, read_bytes, read_toml, write_atomically
 
 FORMAT = "quprop-checkpoint"
 FORMAT_VERSION = 1
+MOST_CHECKPOINT = 1 << 36
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: after a crash it holds the old content or the new, never a mixture."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself must reach the disk too
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_atomically(Path(path), (json.dumps(plain(value), indent=2) + "\n").encode())
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Replace a file by `value` as JSON; old or new content is there as a whole at every moment (`quprop.files`)."""
+    write_atomically(path, (json.dumps(plain(value), indent=2) + "\n").encode())
 
 
 def plain(value: Any) -> Any:
@@ -95,35 +79,47 @@ class RunFolder:
         self.path = path
         self.definition = definition
         self.fingerprint = fingerprint(definition)
-        self._metrics: io.BufferedRandom | None = None
+        self._metrics: JsonLines | None = None
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], definition: dict[str, Any], *, model_text: str | None = None
+        cls,
+        path: str | os.PathLike[str],
+        definition: dict[str, Any],
+        *,
+        model_text: str | None = None,
+        beside: tuple[str, ...] = (),
     ) -> RunFolder:
+        """``beside``: files that may be there already."""
         path = Path(path)
-        refuse_existing(path)
+        refuse_existing(path, beside)
+        make_folder(path)
+        folder = cls(path, plain(definition))
+        folder.lock()
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise QupropError(
-                f"the run folder {path} cannot be made ({error.strerror}): choose another with --out"
-            ) from None
-        if model_text is not None:
-            write_atomically(path / "model.json", model_text.encode())
-        write_atomically(path / "run.toml", tomli_w.dumps(plain(definition)).encode())
-        return cls(path, plain(definition))
+            refuse_existing(path, beside)  # another run may have begun, and ended, since
+            if model_text is not None:
+                write_atomically(path / "model.json", model_text.encode())
+            write_atomically(path / "run.toml", tomli_w.dumps(plain(definition)).encode())
+        except BaseException:
+            folder.close()
+            raise
+        return folder
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         path = Path(path)
         try:
-            definition = tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))
+            definition = read_toml(path / "run.toml")
         except (FileNotFoundError, NotADirectoryError):
             raise QupropError(
                 f"expected a run to resume in {path}, found no run.toml there: leave out --resume to start one"
             ) from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise QupropError(
+                f"{path / 'run.toml'} cannot be read ({error.strerror}): start a new run in another folder"
+            ) from None
+        except tomllib.TOMLDecodeError as error:
             raise QupropError(
                 f"{path / 'run.toml'} is no readable TOML file ({error}): start a new run in another folder"
             ) from None
@@ -131,40 +127,23 @@ class RunFolder:
 
     # -- metrics.jsonl ------------------------------------------------------------------------------------------------
 
-    def start_metrics(self, length: int) -> None:
-        """Open metrics.jsonl for this process alone and cut it to ``length`` bytes, the part the checkpoint vouches
-        for."""
-        file = open(self.path / "metrics.jsonl", "a+b")  # noqa: SIM115  (kept open for the whole run)
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # falls with the process, even a killed one
-        except ImportError:  # Windows: no lock
-            pass
-        except OSError:
-            file.close()
-            raise QupropError(
-                f"another process is training in {self.path}: wait for it, or choose another --out"
-            ) from None
-        size = file.seek(0, os.SEEK_END)
-        if size < length:
-            file.close()
-            raise QupropError(
-                f"{self.path / 'metrics.jsonl'} has {size} bytes where the checkpoint expects at least {length}: "
-                "it was changed or cut since; start a new run in another folder"
+    def lock(self) -> None:
+        """Make the folder this process's own until `close`."""
+        if self._metrics is None:
+            self._metrics = JsonLines(
+                self.path / "metrics.jsonl",
+                f"another process is training in {self.path}: wait for it, or choose another --out",
             )
-        file.truncate(length)
-        self._metrics = file
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def start_metrics(self, length: int, sha256: str | None = None) -> list[dict[str, Any]]:
+        """Lock metrics.jsonl and cut it to ``length`` bytes, the part the checkpoint vouches for; its rows."""
+        self.lock()
         assert self._metrics is not None
-        self._metrics.seek(0)
-        return [json.loads(line) for line in self._metrics]
+        return self._metrics.load(length, sha256)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         assert self._metrics is not None
-        self._metrics.write((json.dumps(plain(record)) + "\n").encode())
-        self._metrics.flush()
+        self._metrics.append(plain(record))
 
     def close(self) -> None:
         if self._metrics is not None:
@@ -175,12 +154,13 @@ class RunFolder:
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         assert self._metrics is not None
-        os.fsync(self._metrics.fileno())  # before the checkpoint says how long it is
+        self._metrics.sync()  # before the checkpoint says how long it is
         meta = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
-            "metrics_bytes": self._metrics.seek(0, os.SEEK_END),
+            "metrics_bytes": self._metrics.size,
+            "metrics_sha256": self._metrics.sha256,
             **meta,
         }
         buffer = io.BytesIO()
@@ -195,19 +175,18 @@ class RunFolder:
             return None
         advice = "start a new run in another folder (--out)"
         try:
-            # From memory: NumPy leaves a file that it cannot read open.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            # From memory: NumPy leaves a file that it cannot read open. Sums are checked before anything is made of it.
+            content = io.BytesIO(read_bytes(path, MOST_CHECKPOINT))
+            with zipfile.ZipFile(content) as archive:
+                if archive.testzip() is not None:
+                    raise ValueError
+            content.seek(0)
+            with np.load(content, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             meta = json.loads(arrays.pop("meta").tobytes())
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            AttributeError,
-            zipfile.BadZipFile,
-            UnicodeDecodeError,
-        ) as error:
+        except QupropError:
+            raise
+        except Exception as error:  # what was changed makes the decoders fail in many ways
             raise QupropError(f"{path} is no readable quprop checkpoint ({type(error).__name__}): {advice}") from None
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise QupropError(f"{path} is no quprop checkpoint: {advice}")
@@ -217,7 +196,17 @@ class RunFolder:
             )
         if meta.get("fingerprint") != self.fingerprint:
             raise QupropError(f"{path} belongs to another run than the run.toml beside it: {advice}")
+        length, digest = meta.get("metrics_bytes"), meta.get("metrics_sha256")
+        if type(length) is not int or length < 0 or not isinstance(digest, str | None):
+            raise self.damaged()
         return arrays, meta
+
+    def damaged(self) -> QupropError:
+        """Of a checkpoint whose entries are not what a run of this kind writes."""
+        return QupropError(
+            f"the checkpoint in {self.path} is damaged, or was written by another optimiser or model: resume with what "
+            "the run was started with, or start a new run in another folder"
+        )
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
@@ -229,17 +218,22 @@ class RunFolder:
             return None
 
 
-def refuse_existing(path: str | os.PathLike[str]) -> None:
-    """Refuse a place that already holds something; an empty folder, or one a killed process had only begun, is free."""
+def refuse_existing(path: str | os.PathLike[str], beside: tuple[str, ...] = ()) -> None:
+    """Refuse a place that already holds something other than the files ``beside``; an empty folder, or one a killed
+    process had only begun, is free."""
     path = Path(path)
     if path.is_dir():
-        left = [entry for entry in path.iterdir() if not (entry.name.startswith(".") and entry.name.endswith(".tmp"))]
-        if not left or [entry.name for entry in left] == ["model.json"]:
-            return
-        if (path / "run.toml").exists():
+        left = {entry.name for entry in path.iterdir() if not is_temporary(entry.name)} - set(beside)
+        if "run.toml" in left:
             raise QupropError(
                 f"{path} already holds a run: continue it with --resume, or choose another folder with --out"
             )
-        raise QupropError(f"{path} exists and is not empty: choose another folder with --out")
+        metrics = path / "metrics.jsonl"
+        begun = (
+            {"model.json", "metrics.jsonl"} if not metrics.exists() or not metrics.stat().st_size else {"model.json"}
+        )
+        if left - begun:
+            raise QupropError(f"{path} exists and is not empty: choose another folder with --out")
+        return
     if path.exists():
         raise QupropError(f"{path} exists and is not a folder: choose another with --out")

@@ -102,7 +102,9 @@ def train(
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
-    Ctrl-C finishes the step, writes the checkpoint and returns with status "interrupted"; a second one stops at once.
+    Ctrl-C or SIGTERM finishes the step, writes the checkpoint and returns with status "interrupted"; a second one stops
+    at once. A file that cannot be written, on a full disk say, raises :class:`quprop.files.FileError`; the run goes on
+    from its last checkpoint with ``resume``.
 
     >>> result = train(model, "cross_entropy", data=(x, labels), head=True, optimiser=adam(0.02), epochs=10)
     """
@@ -184,10 +186,6 @@ class _Job:
         self.history: list[dict[str, Any]] = []
         self.spent, self._start, self._saved = 0.0, time.monotonic(), time.monotonic()
 
-    @property
-    def _place(self) -> str:
-        return "" if self.folder is None else str(self.folder.path)
-
     # -- what a run is at a moment ------------------------------------------------------------------------------------
 
     def seconds(self) -> float:
@@ -197,15 +195,28 @@ class _Job:
         """Open the folder at its checkpoint; None for a new run."""
         if self.folder is None:
             return None
+        self.folder.lock()  # nobody moves the checkpoint while it is read
         found = self.folder.read_checkpoint()
-        self.folder.start_metrics(0 if found is None else int(found[1]["metrics_bytes"]))
-        if found is not None:
-            meta = found[1]
-            self.history = self.folder.read_metrics()
+        if found is None:
+            self.folder.start_metrics(0)
+            return None
+        meta = found[1]
+        try:
             self.rng.bit_generator.state = meta["rng"]
-            self.spent = meta["seconds"]
-            self.objective.values, self.objective.gradients = meta["values"], meta["gradients"]
-            self.objective.cost = Cost(**meta.get("cost", {}))
+            self.spent, values, gradients = float(meta["seconds"]), meta["values"], meta["gradients"]
+            cost = Cost(**meta.get("cost", {}))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            raise self.folder.damaged() from None
+        counts = (values, gradients, meta.get("step"), *cost.as_dict().values())
+        if not all(type(n) is int and n >= 0 for n in counts) or not 0 <= self.spent < math.inf:
+            raise self.folder.damaged()
+        self.objective.values, self.objective.gradients, self.objective.cost = values, gradients, cost
+        self.history = self.folder.start_metrics(meta["metrics_bytes"], meta.get("metrics_sha256"))
+        if not all(type(line.get("step")) is int and isinstance(line.get("loss"), float) for line in self.history):
+            raise QupropError(
+                f"{self.folder.path / 'metrics.jsonl'} has a line without step and loss: it was changed since; start a "
+                "new run in another folder"
+            )
         return found
 
     def save(self, params: Params, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, now: bool = False) -> None:
@@ -251,11 +262,17 @@ class _Job:
                 like = tree_leaves(state)
                 leaves = [_same(arrays[f"state/{i}"], leaf) for i, leaf in enumerate(like)]
                 order, step, (loss_sum, metric_sum, seen) = arrays["order"], meta["step"], meta["running"]
-            except (KeyError, ValueError):
-                raise QupropError(
-                    f"the checkpoint in {self._place} was written by another optimiser or model: "
-                    "resume with the one the run was started with"
-                ) from None
+                loss_sum, metric_sum = float(loss_sum), float(metric_sum)
+                everyone = np.arange(0 if self.data is None else len(self.data[0]))
+                if (
+                    step > total
+                    or type(seen) is not int
+                    or not (order.dtype == np.int64 and (not order.size or np.array_equal(np.sort(order), everyone)))
+                ):
+                    raise ValueError
+            except (KeyError, ValueError, TypeError):
+                assert self.folder is not None
+                raise self.folder.damaged() from None
             state = tree_fill(state, leaves)
 
         def save(now: bool = False) -> None:
@@ -343,12 +360,18 @@ class _Job:
         if found is not None:
             arrays, meta = found
             try:
-                evaluations = list(zip(arrays["points"], arrays["losses"], arrays["slopes"], strict=True))
+                points, losses, slopes = (arrays[key] for key in ("points", "losses", "slopes"))
+                size = sum(value.size for value in params.values())
+                shape = (losses.size, size) if losses.size else (0,)
+                if losses.ndim != 1 or not points.shape == slopes.shape == shape:
+                    raise ValueError
+                if any(array.dtype != float for array in (points, losses, slopes)):
+                    raise ValueError
+                evaluations = list(zip(points, losses, slopes, strict=True))
                 logged = meta["step"]
             except (KeyError, ValueError):
-                raise QupropError(
-                    f"the checkpoint in {self._place} was not written by L-BFGS: resume with its own optimiser"
-                ) from None
+                assert self.folder is not None
+                raise self.folder.damaged() from None
         bar = TrainingProgress(self.total, done=0, enabled=self.progress)
 
         def save(params: Params, step: int, now: bool) -> None:
@@ -378,15 +401,16 @@ class _Job:
 
 
 class _Interrupt:
-    """While it is open the first Ctrl-C only sets ``hit``; the second one acts as always."""
+    """While it is open the first Ctrl-C or SIGTERM only sets ``hit``; the second one ends the step too."""
 
     def __init__(self) -> None:
         self.hit = False
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> _Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: Any) -> None:
@@ -395,8 +419,8 @@ class _Interrupt:
         self.hit = True
 
     def __exit__(self, *_: Any) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, previous in self._previous.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
 def _loss(loss: str | Loss) -> Loss:

@@ -97,16 +97,25 @@ def load(name: str, *, folder: str | Path | None = None) -> Dataset:
     return Dataset(name, x_train, data.y_train, x_test, data.y_test, int(data.y_train.max()) + 1)
 
 
-def batches(x: Any, y: Any, size: int, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
+class batches:
     """Mini-batches of `size` without end: every epoch a new order drawn from `rng`, its incomplete last batch left
-    out."""
-    if not 1 <= size <= len(x):
-        raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {size}")
-    while True:
-        order = rng.permutation(len(x))
-        for start in range(0, len(x) - size + 1, size):
-            chosen = order[start : start + size]
-            yield x[chosen], y[chosen]
+    out. `order` (samples,) of the epoch and `start` in it are all that the next ones depend on, beside `rng`."""
+
+    def __init__(self, x: Any, y: Any, size: int, rng: np.random.Generator) -> None:
+        if not 1 <= size <= len(x):
+            raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {size}")
+        self.x, self.y, self.size, self.rng = x, y, size, rng
+        self.order, self.start = np.zeros(0, np.int64), 0
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self
+
+    def __next__(self) -> tuple[Any, Any]:
+        if self.start + self.size > len(self.order):
+            self.order, self.start = self.rng.permutation(len(self.x)), 0
+        chosen = self.order[self.start : self.start + self.size]
+        self.start += self.size
+        return self.x[chosen], self.y[chosen]
 
 
 def _enlarged(images: np.ndarray) -> np.ndarray:

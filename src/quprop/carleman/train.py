@@ -13,6 +13,8 @@ linear system (the twin), and plain descent of the whole network, not pruned, fo
 
 from __future__ import annotations
 
+import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +26,7 @@ import numpy as np
 from quprop.carleman import proxy as proxies
 from quprop.carleman.block import BlockRun, run_block
 from quprop.carleman.block_cost import BlockCost, solver_of
+from quprop.carleman.checkpoint import State, open_folder, restore, save
 from quprop.carleman.data import Dataset, batches
 from quprop.carleman.dynamics import Dynamics
 from quprop.carleman.hessian import hessian_matvec, split_batches
@@ -36,6 +39,7 @@ from quprop.carleman.spectrum import Spectrum, spectrum_of
 from quprop.carleman.subspace import Restricted
 from quprop.carleman.torch_map import from_torch
 from quprop.errors import QupropError
+from quprop.runs import RunFolder
 from quprop.seeds import generator_of
 
 READOUTS = ("exact", "shots")
@@ -178,23 +182,31 @@ def train(
     say: Callable[[str], None] | None = None,
     progress: Callable[[Block], None] | None = None,
     tick: Callable[[int, str], None] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 2.0,
 ) -> Trained:
     """Run the loop from the network's present parameters; at the end `network` holds the result.
 
+    ``out``, ``resume``  the run folder (:mod:`quprop.runs`), refused if it exists, or continued if `resume`: with a
+                  checkpoint after every block, and every so many seconds of the warm-up. Where a run was cut does not
+                  show in its result, to the last bit; what a cut block had done is done again.
     ``say``       called with each warning when it is due
     ``progress``  called after each block
     ``tick``      called along the way with the number of blocks done and what goes on
     """
+    seed = int(rng) if isinstance(rng, int | np.integer) else None
     rng = generator_of(rng)
     x, y = data.train(network.precision)
     test = data.test(network.precision)
     if settings.batch_size is not None and not 1 <= settings.batch_size <= len(x):
         raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {settings.batch_size}")
     source = None if settings.batch_size is None else batches(x, y, settings.batch_size, rng)
-    warnings: list[str] = []
+    theta = network.parameters().astype(float)
+    state = State(theta, theta, theta)
 
     def warn(text: str) -> None:
-        warnings.append(text)
+        state.warnings.append(text)
         if say is not None:
             say(text)
 
@@ -203,35 +215,92 @@ def train(
 
     def at(what: str) -> None:
         if tick is not None:
-            tick(len(blocks), what)
+            tick(len(state.blocks), what)
 
     # a layer without second derivatives is found before any work is done
     hessian_matvec(network, [(x[:2], y[:2])], operator="double-backward")(np.zeros(network.n_parameters))
-    rate = settings.learning_rate
-    blocks: list[Block] = []
-    theta = network.parameters().astype(float)
-    for done in range(0, settings.warm_up, 20):
-        at(f"warm-up: step {done} of {settings.warm_up}")
-        count = min(20, settings.warm_up - done)
-        theta = _finite(descend(network, theta, take(count), count, rate), "plain training", rate)
-    dense_accuracy = accuracy_at(network, theta, test)
-    twin, plain = theta.copy(), theta.copy()
-    ledger = Ledger(classical_steps=settings.warm_up)
-    done, mask = 0, None
-    while len(blocks) < settings.blocks and (settings.steps is None or done < settings.steps):
-        before, mask = mask, mask_at(network, theta, settings.sparsity)
-        theta = theta * mask.kept
-        twin_mask = mask_at(network, twin, settings.sparsity)
-        twin = twin * twin_mask.kept
-        pruned_accuracy, loss_before = accuracy_at(network, theta, test), loss_at(network, theta, (x, y))
+    folder = open_folder(out, resume, network, data, settings, seed)
+    saved = time.monotonic()
+
+    def keep(*, now: bool) -> None:
+        nonlocal saved
+        if folder is not None and (now or time.monotonic() - saved >= checkpoint_seconds):
+            save(folder, state, network, (x, y), rng, source)
+            saved = time.monotonic()
+
+    try:
+        if folder is not None:
+            found = restore(folder, network, (x, y), rng, source, Block)
+            state = state if found is None else found
+            if found is None:
+                keep(now=True)
+        _loop(network, (x, y), test, settings, rng, state, take, at, warn, keep, progress, folder)
+    finally:
+        if folder is not None:
+            folder.close()
+    assert state.kept is not None
+    mask = Mask(state.kept, mask_at(network, state.theta, settings.sparsity).layers)
+    accuracies = [accuracy_at(network, p, test) for p in (state.twin, state.plain, state.theta)]
+    network.set_parameters(state.theta.copy())
+    return Trained(
+        settings,
+        network.name,
+        network.n_parameters,
+        state.theta,
+        mask,
+        tuple(state.blocks),
+        accuracies[2],
+        accuracies[0],
+        accuracies[1],
+        state.dense_accuracy,
+        state.ledger,
+        tuple(state.warnings),
+    )
+
+
+def _loop(
+    network: Network,
+    data: tuple[Any, Any],
+    test: tuple[Any, Any],
+    settings: Loop,
+    rng: np.random.Generator,
+    state: State,
+    take: Callable[[int], list[Any]],
+    at: Callable[[str], None],
+    warn: Callable[[str], None],
+    keep: Callable[..., None],
+    progress: Callable[[Block], None] | None,
+    folder: RunFolder | None,
+) -> None:
+    """From where `state` is to the end."""
+    rate, blocks = settings.learning_rate, state.blocks
+    while state.warmed < settings.warm_up:
+        at(f"warm-up: step {state.warmed} of {settings.warm_up}")
+        count = min(20, settings.warm_up - state.warmed)
+        state.theta = _finite(descend(network, state.theta, take(count), count, rate), "plain training", rate)
+        state.twin = state.plain = state.theta
+        state.warmed += count
+        state.ledger = state.ledger + Ledger(classical_steps=count)
+        keep(now=False)
+    if not blocks:
+        state.dense_accuracy = accuracy_at(network, state.theta, test)
+    while len(blocks) < settings.blocks and (settings.steps is None or state.done < settings.steps):
+        if blocks and blocks[-1].diverged is not None:
+            break
+        mask = mask_at(network, state.theta, settings.sparsity)
+        before = None if state.kept is None else Mask(state.kept, mask.layers)
+        theta = state.theta * mask.kept
+        twin_mask = mask_at(network, state.twin, settings.sparsity)
+        twin = state.twin * twin_mask.kept
+        pruned_accuracy, loss_before = accuracy_at(network, theta, test), loss_at(network, theta, data)
         most = settings.block_length or settings.longest
         if settings.steps is not None:
-            most = min(most, settings.steps - done)
+            most = min(most, settings.steps - state.done)
         chosen = take(most)
         dynamics, kept = block_dynamics(network, theta, mask, chosen, settings)
         name = f"block {len(blocks) + 1}"
         at(f"{name}: Hessian of {len(kept):,} parameters")
-        spectrum = block_spectrum(network, theta, mask, (x, y), settings, seed=1)
+        spectrum = block_spectrum(network, theta, mask, data, settings, seed=1)
         descent = Descent(rate)
         growth = proxies.growth(spectrum, descent)
         if not blocks and growth >= 1:
@@ -249,8 +318,8 @@ def train(
             settings,
             rng,
             growth=growth,
-            say=lambda text: warn(f"block {len(blocks) + 1}: {text}"),
-            tick=lambda t, of: at(f"block {len(blocks) + 1}: step {t} of at most {of}"),
+            say=lambda text: warn(f"{name}: {text}"),
+            tick=lambda t, of: at(f"{name}: step {t} of at most {of}"),
         )
         at(f"{name}: plain descent beside it")
         exact = deque(dynamics.trajectory(np.zeros(len(kept)), run.length), maxlen=1)[0]
@@ -258,13 +327,12 @@ def train(
         moved[kept] += run.update
         target = theta.copy()
         target[kept] += exact
-        loss = loss_at(network, moved, (x, y))
+        loss = loss_at(network, moved, data)
         diverged = _verdict(run, loss, loss_before)
         twin = descend(network, twin, chosen, run.length, rate, twin_mask.kept)
-        plain = descend(network, plain, chosen, run.length, rate)
-        ledger = ledger + cost.ledger
+        plain = descend(network, state.plain, chosen, run.length, rate)
         block = Block(
-            step=done,
+            step=state.done,
             run=run,
             cost=cost,
             kept=len(kept),
@@ -283,45 +351,28 @@ def train(
             diverged=diverged,
         )
         blocks.append(block)
-        done += run.length
         if diverged is not None:
-            warn(f"block {len(blocks)} diverged ({diverged}); the run stops with the parameters of its upload")
-        else:
-            theta = moved
+            warn(f"{name} diverged ({diverged}); the run stops with the parameters of its upload")
         if progress is not None:
             progress(block)
-        if diverged is not None:
-            break
-        last = len(blocks) == settings.blocks or (settings.steps is not None and done >= settings.steps)
-        if settings.dense_steps and not last:
+        state.theta, state.twin, state.plain = theta if diverged is not None else moved, twin, plain
+        state.done, state.kept, state.ledger = state.done + run.length, mask.kept, state.ledger + cost.ledger
+        last = len(blocks) == settings.blocks or (settings.steps is not None and state.done >= settings.steps)
+        if settings.dense_steps and not last and diverged is None:
             between = take(settings.dense_steps)
-            dense, twin, plain = (
-                descend(network, p, between, settings.dense_steps, rate) for p in (theta, twin, plain)
+            dense, state.twin, state.plain = (
+                descend(network, p, between, settings.dense_steps, rate) for p in (state.theta, twin, plain)
             )
-            if not np.isfinite(dense).all():
+            if np.isfinite(dense).all():
+                state.theta = dense
+                state.ledger = state.ledger + Ledger(classical_steps=settings.dense_steps)
+            else:
                 why = f"the dense steps after it did at learning rate {rate:g}"
                 blocks[-1] = replace(blocks[-1], diverged=why)
                 warn(f"block {len(blocks)} was the last ({why}); the run stops with what it downloaded")
-                break
-            theta = dense
-            ledger = ledger + Ledger(classical_steps=settings.dense_steps)
-    assert mask is not None
-    found = [accuracy_at(network, p, test) for p in (twin, plain, theta)]
-    network.set_parameters(theta.copy())
-    return Trained(
-        settings,
-        network.name,
-        network.n_parameters,
-        theta,
-        mask,
-        tuple(blocks),
-        found[2],
-        found[0],
-        found[1],
-        dense_accuracy,
-        ledger,
-        tuple(warnings),
-    )
+        if folder is not None:
+            folder.append_metrics(blocks[-1].to_json())
+        keep(now=True)
 
 
 def mask_at(network: Network, theta: np.ndarray, sparsity: float) -> Mask:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from quprop.claims import CLAIMS
 from quprop.claims.claim import Claim, Verdict
+from quprop.files import read_text
 
 SHIPPED = "measured.json"
 
@@ -58,7 +59,8 @@ def rows(folder: Path | None = None, only: Iterable[str] | None = None) -> list[
         own = results[name]
         if own is not None:
             result, path = own
-            out.append(Row(claim, claim.judge(with_counts(claim, result, folder)), _run_of(result), str(path)))
+            found = _judged(claim, with_counts(claim, result, folder), path)
+            out.append(Row(claim, found, _run_of(result), str(path)))
             continue
         kept = shipped.get(claim.name)
         if kept is None:
@@ -80,14 +82,23 @@ def with_counts(claim: Claim, result: dict[str, Any], folder: Path | None) -> di
     return result | {"counted": found[0]} if found else result
 
 
+def _judged(claim: Claim, result: dict[str, Any], path: Path) -> Verdict:
+    """The verdict; "not measured" of a result that lacks what the claim is judged by: it was changed, or is of another
+    version."""
+    try:
+        return claim.judge(result)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        return Verdict("", "not measured", f"{path} lacks what this is judged by ({error!r}): measure it again")
+
+
 def _result(folder: Path | None, name: str) -> tuple[dict[str, Any], Path] | None:
     """The result of an experiment in a folder; a file that cannot be read counts as none."""
     if folder is None:
         return None
     path = folder / f"{name}.json"
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        result = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         return None
     return (result, path) if isinstance(result, dict) and result.get("experiment") == name else None
 

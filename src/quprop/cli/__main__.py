@@ -1,3 +1,3 @@
-from quprop.cli import main
+from quprop_cli import main
 
 main()

@@ -1,4 +1,5 @@
-"""The program ``quprop``: its options and subcommands. Exit status 0, 1 (failed) or 2 (bad usage or input)."""
+"""The program ``quprop``: its options and subcommands. Exit status 0, 1 (failed), 2 (bad usage or input) or 130
+(interrupted)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 import time
 from pathlib import Path
@@ -11,11 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.compare import check_target, console_for
+from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Machine, Plot, Quiet
 from quprop.cost import short
 from quprop.errors import QupropError, nearest
+from quprop.files import check_outputs, make_folder
 from quprop.hardware import human_seconds
 from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
@@ -179,14 +181,22 @@ def train_command(
     eps: Eps = 1e-3,
     single: Single = None,
     threads: Threads = 1,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder: checkpoints, result, figure, parameters.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     json_file: Json = None,
     plot: Plot = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Warm up, then prune, upload, run a block as a linear system, download, again; beside it plain descent."""
+    """Warm up, then prune, upload, run a block as a linear system, download, again; beside it plain descent.
+
+    With --out a stopped or killed run is continued by the same command and --resume, and ends as if it had not been.
+    """
     console = _prepared(quiet, out, json_file, plot)
+    if out is None and resume:
+        raise QupropError("--resume needs the run's folder: give --out DIR")
     length = _length(block_length)
     loaded, made = _network(network, data, folder, set_, seed, single, threads)
     large = made.n_parameters >= LARGE
@@ -212,15 +222,23 @@ def train_command(
         hessian_samples=256 if large else 512,
         lanczos_steps=16 if large else 24,
     )
-    with StepProgress(console, "training") as bar:
-        result = train(
-            made,
-            loaded,
-            settings,
-            seed,
-            say=lambda text: _line(console, text),
-            tick=lambda done, what: bar(done, blocks, what),
-        )
+    try:
+        with StepProgress(console, "training") as bar:
+            result = train(
+                made,
+                loaded,
+                settings,
+                seed,
+                say=lambda text: _line(console, text),
+                tick=lambda done, what: bar(done, blocks, what),
+                out=out,
+                resume=resume,
+            )
+    except KeyboardInterrupt:
+        kept = out is not None and (out / "run.toml").exists()
+        raise KeyboardInterrupt(
+            "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
+        ) from None
     report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
     from quprop.report.carleman_figure import draw_training
 
@@ -228,7 +246,9 @@ def train_command(
     if out is not None:
         import numpy as np
 
-        np.save(out / "parameters.npy", result.theta)
+        content = io.BytesIO()
+        np.save(content, result.theta)
+        write_atomically(out / "parameters.npy", content.getvalue())
     _show_training(console, report)
     if result.diverged is not None:
         raise typer.Exit(1)
@@ -255,7 +275,7 @@ def experiment_command(
 ) -> None:
     """Run an experiment: its measured numbers, a figure, and what was found, in words."""
     console = console_for(quiet)
-    check_target("--json", json_file)
+    check_outputs(json=json_file, out=out if name else None)
     from quprop.carleman.experiments import EXPERIMENTS, spectra_at_full_size
 
     if name is None:
@@ -266,8 +286,6 @@ def experiment_command(
         return
     if name not in EXPERIMENTS:
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    if out.exists() and not out.is_dir():
-        raise QupropError(f"--out {out} is a file; give a folder")
     if (full_size or folder is not None) and name != "spectra":
         raise QupropError(f"--full-size and --folder belong to the experiment 'spectra', got {name!r}; leave them out")
     experiment = EXPERIMENTS[name]
@@ -277,13 +295,13 @@ def experiment_command(
         with StepProgress(console, name) as bar:
             result = run(quick, seed, bar)
     except KeyboardInterrupt:
-        raise OSError("interrupted; nothing was written") from None
+        raise KeyboardInterrupt("nothing was written") from None
     picture = experiment.draw(result)
     result |= {"experiment": name, "claim": experiment.claim, "source": experiment.source, "quick": quick, "seed": seed}
     result |= {"seconds": round(time.perf_counter() - start, 1), "versions": versions()}
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{name}.json", result)
+    make_folder(out)
     write_atomically(out / f"{name}.png", picture)
+    write_json(out / f"{name}.json", result)
     if json_file is not None:
         write_json(json_file, result)
     _line(console, f"{name}: {experiment.claim}")
@@ -293,10 +311,7 @@ def experiment_command(
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
-    check_target("--json", json_file)
-    check_target("--plot", plot)
-    if out is not None and out.exists() and not out.is_dir():
-        raise QupropError(f"--out {out} is a file; give a folder")
+    check_outputs(json=json_file, plot=plot, out=out)
     return console_for(quiet)
 
 
@@ -369,7 +384,7 @@ def _write(
     if plot is not None:
         write_atomically(plot, drawn)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_json(out / f"{name}.json", report)
         write_atomically(out / f"{name}.png", drawn)
 

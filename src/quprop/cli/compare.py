@@ -19,6 +19,7 @@ from quprop.config import override, read_toml
 from quprop.cost import short, short_bytes
 from quprop.errors import QupropError, nearest
 from quprop.executor import open_executor
+from quprop.files import check_outputs
 from quprop.gradients import FORMULAS
 from quprop.hardware import PRESETS, hardware, human_seconds
 from quprop.model import Model
@@ -70,8 +71,7 @@ def compare_command(
         raise QupropError("give one of --precision E and --max-error E")
     if not run_limit >= 0:
         raise QupropError(f"--run-limit must be 0 seconds or more, got {run_limit}")
-    check_target("--json", json_file)
-    check_target("--plot", plot)
+    check_outputs(json=json_file, plot=plot)
     hardware(machine)  # refused before the work
     model, point = load(what, set_ or [], seed)
     console = console_for(quiet)
@@ -91,7 +91,7 @@ def compare_command(
                 **point,
             )
     except KeyboardInterrupt:
-        raise OSError("interrupted; nothing was written") from None
+        raise KeyboardInterrupt("nothing was written") from None
     if json_file is not None:
         write_json(json_file, {"what": what, "seed": seed, **found.as_dict()})
     if plot is not None:
@@ -141,11 +141,6 @@ def _loss_weights(problem: Any, start: dict[str, Any], x: Any, y: Any) -> np.nda
 
 def split(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def check_target(option: str, path: Path | None) -> None:
-    if path is not None and not path.resolve().parent.is_dir():
-        raise QupropError(f"{option} {path}: there is no folder {path.resolve().parent} to write into; make it first")
 
 
 def console_for(quiet: bool) -> Console:

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from quprop.cli.compare import check_target, console_for
+from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Quiet
+from quprop.files import check_outputs
 from quprop.gradients import FORMULAS, METHODS
 from quprop.gradients.budget import Budget
 from quprop.runs import write_json
@@ -29,7 +30,7 @@ def methods_command(
     quiet: Quiet = False,
 ) -> None:
     """List the gradient methods: copies of the state each holds at once, whether it is unbiased, and what it does."""
-    check_target("--json", json_file)
+    check_outputs(json=json_file)
     found = listing()
     console = console_for(quiet)
     table = Table(

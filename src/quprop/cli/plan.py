@@ -11,11 +11,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from quprop.cli.compare import check_target, console_for, load, split
+from quprop.cli.compare import console_for, load, split
 from quprop.cli.errors import reported
 from quprop.cli.options import Json, Machine, MaxError, Precision, Quiet, Set
 from quprop.cli.plan_tables import show_check, show_figure2, show_network, show_plan, show_talk
 from quprop.errors import QupropError, nearest
+from quprop.files import check_outputs
 from quprop.hardware import PRESETS, hardware
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
@@ -111,8 +112,7 @@ def plan_command(
 
     Costs are formulas, which equal what runs count at small size (--check shows it); nothing is simulated.
     """
-    check_target("--json", json_file)
-    check_target("--plot", plot)
+    check_outputs(json=json_file, plot=plot)
     console = console_for(quiet)
     if preset is not None or check:
         if what is not None or (preset is not None and check):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from quprop.cli.compare import check_target, console_for
+from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Quiet
 from quprop.cost import short_bytes
 from quprop.errors import QupropError
+from quprop.files import check_outputs
 from quprop.runs import write_json
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def report_command(
     if not every >= 0.5:
         raise QupropError(f"--every must be half a second or more, got {every:g}")
     check_out(out)
-    check_target("--json", json_file)
+    check_outputs(json=json_file)
     console = console_for(quiet)
     if watch:
         report, size = watch_runs(runs, out, every=every, say=lambda text: _line(console, text))

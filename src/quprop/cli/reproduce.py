@@ -15,13 +15,15 @@ from rich.console import Console
 from quprop.claims import CLAIMS, experiments
 from quprop.claims.claim import HOLDS, IN_PART
 from quprop.claims.table import Row, rows
-from quprop.cli.compare import check_target, console_for
+from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Json, Quiet
 from quprop.errors import QupropError, nearest
+from quprop.executor import TaskFailed
 from quprop.experiments import Experiment
+from quprop.files import FileError, check_outputs, make_folder, read_text
 from quprop.report.step_progress import StepProgress
-from quprop.runs import versions, write_atomically, write_json
+from quprop.runs import plain, versions, write_atomically, write_json
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -55,13 +57,12 @@ def reproduce_command(
 ) -> None:
     """The claims of the papers, each beside what was expected and what was measured; NAME measures one again."""
     console = console_for(quiet)
-    check_target("--json", json_file)
-    if out.exists() and not out.is_dir():
-        raise QupropError(f"--out {out} is a file; give a folder")
+    check_outputs(json=json_file, out=out if name or all_of_them else None)
     if name is not None and all_of_them:
         raise QupropError(f"give a NAME or --all, got both {name!r} and --all")
+    failed: list[str] = []
     if all_of_them:
-        _run_all(console, out, quick, seed)
+        failed = _run_all(console, out, quick, seed)
     if name is None:
         table = rows(out)
         for row in table:
@@ -69,6 +70,8 @@ def reproduce_command(
         _line(console, _summary(table))
         if json_file is not None:
             write_json(json_file, {row.claim.name: row.plain() for row in table})
+        if failed:
+            raise TaskFailed(f"{', '.join(failed)} failed; the results of all others are in {out}")
         return
     experiment = CLAIMS[name].experiment if name in CLAIMS else name
     if experiment not in experiments():
@@ -96,13 +99,13 @@ def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict
         with StepProgress(console, name) as bar:
             result = experiment.run(quick, seed, bar)
     except KeyboardInterrupt:
-        raise OSError(f"interrupted; nothing was written of {name}") from None
+        raise KeyboardInterrupt(f"nothing was written of {name}") from None
     picture = experiment.draw(result)
     result |= _about(experiment, name, quick, seed) | {"seconds": round(time.perf_counter() - start, 1)}
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{name}.json", result)
+    make_folder(out)
     write_atomically(out / f"{name}.png", picture)
-    return json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+    write_json(out / f"{name}.json", result)  # last: what says that it is done
+    return json.loads(json.dumps(plain(result)))
 
 
 def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[str, Any]:
@@ -117,29 +120,39 @@ def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[st
     }
 
 
-def _run_all(console: Console, out: Path, quick: bool, seed: int) -> None:
-    """All experiments in turn, each written when it is done, so that a broken-off run goes on where it was."""
+def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:
+    """All experiments in turn, each written when it is done, so that a broken-off run goes on where it was; the names
+    of those that failed, of which nothing is written."""
+    failed = []
     for name in experiments():
         if _done(out / f"{name}.json", quick, seed):
             _line(console, f"{name}: in {out} already")
             continue
         try:
             result = _run(console, name, out, quick, seed)
+        except FileError:
+            raise
         except QupropError as error:  # an extra that is not installed: the others go on
             _line(console, f"{name}: left out, {error}")
             continue
+        except Exception as error:
+            failed.append(name)
+            _line(console, f"{name}: failed, {type(error).__name__}: {error}")
+            continue
         _line(console, f"{name}: {result['seconds']:.1f} s; {result['findings'][0]}", hanging="  ")
+    return failed
 
 
 def _done(path: Path, quick: bool, seed: int) -> bool:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        kept = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         return False
     return (
         isinstance(kept, dict)
         and (kept.get("quick"), kept.get("seed")) == (quick, seed)
-        and kept.get("versions", {}).get("quprop") == versions()["quprop"]
+        and isinstance(kept.get("versions"), dict)
+        and kept["versions"].get("quprop") == versions()["quprop"]
     )
 
 

@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.compare import check_target, console_for, split
-from quprop.cli.errors import reported
+from quprop.cli.compare import console_for, split
+from quprop.cli.errors import INTERRUPTED, reported
 from quprop.cli.options import Json, Plot, Quiet, Workers
 from quprop.cost import short
 from quprop.errors import QupropError
-from quprop.executor import Row, open_executor, run_tasks
+from quprop.executor import Row, TaskFailed, open_executor, run_tasks
+from quprop.files import check_outputs
 from quprop.report.task_progress import TaskProgress
 from quprop.runs import versions, write_atomically, write_json
 from quprop.scaling.families import FAMILIES
@@ -33,6 +34,8 @@ quprop scaling --figure2 --constants --plot figure2.png
 
 Rows are kept in OUT/rows.jsonl as they come: after Ctrl-C, or with more instances or a larger --m-max, the same command
 with --resume computes only what is missing.""".format(", ".join(FAMILIES))
+
+NO_FIT = "there is no exponent to draw: a fit needs three sizes, so widen --m-min and --m-max"
 
 
 @reported
@@ -70,8 +73,7 @@ def scaling_command(
 
     Backpropagation scaling is an exponent of 1 up to logarithms; one by one estimation of the components has 2.
     """
-    check_target("--json", json_file)
-    check_target("--plot", plot)
+    check_outputs(json=json_file, plot=plot, out=None if figure2 else out)
     console = console_for(quiet)
     if figure2:
         _figure2(console, Constants() if constants else None, json_file, plot)
@@ -81,6 +83,11 @@ def scaling_command(
     todo = tasks(
         split(family), split(methods), m_max=m_max, m_min=m_min, max_error=max_error, instances=instances, seed=seed
     )
+    sizes: dict[tuple[str, str], set[int]] = {}
+    for task in todo:
+        sizes.setdefault((task.settings["family"], task.settings["method"]), set()).add(task.settings["m"])
+    if plot is not None and max(map(len, sizes.values())) < 3:
+        raise QupropError(NO_FIT)
     rows_file = out / "rows.jsonl"
     if rows_file.exists() and rows_file.stat().st_size and not resume:
         raise QupropError(f"{rows_file} holds rows already: continue with --resume, or choose another --out")
@@ -94,7 +101,7 @@ def scaling_command(
             highlight=False,
             soft_wrap=True,
         )
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
     found = fits(rows)
     result = {
         "max_error": max_error,
@@ -114,7 +121,7 @@ def scaling_command(
         if plot is not None:
             write_atomically(plot, picture)
     elif plot is not None:
-        raise QupropError("there is no exponent to draw: a fit needs three sizes, so widen --m-min and --m-max")
+        raise TaskFailed(NO_FIT)
     _show(console, rows, found, out)
 
 

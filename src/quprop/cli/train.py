@@ -9,11 +9,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from quprop.cli.errors import reported
+from quprop.cli.errors import INTERRUPTED, reported
 from quprop.cli.options import Json, Quiet
 from quprop.cli.tables import show_result, show_start
 from quprop.config import Config, override, read_toml, settle
 from quprop.errors import QupropError, nearest
+from quprop.files import FileError, check_outputs
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, refuse_existing, write_json
@@ -73,25 +74,30 @@ def train_command(
         given.setdefault("train", {})["seed"] = seed
     default = Path("runs") / (name if what == name else Path(what).stem)
     out = out or default
-    if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise QupropError(
-            f"--json {json_file}: there is no folder {json_file.resolve().parent} to write into; make it first"
-        )
+    check_outputs(json=json_file, out=out)
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
     show_start(console, config, out, resume)
-    summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads)
+    place = "" if out == default else f" --out {out}"
+    again = f"quprop train {what}{place} --resume"
+    try:
+        summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads)
+    except KeyboardInterrupt:
+        begun = (out / "run.toml").exists()
+        raise KeyboardInterrupt(f"continue with: {again}" if begun else "nothing was written") from None
+    except FileError as error:
+        if not (out / "checkpoint.npz").exists():
+            raise
+        raise FileError(f"{error}; the last checkpoint stands: {again}") from None
     if summary["status"] == "interrupted":
-        place = "" if out == default else f" --out {out}"
         console.print(
-            f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: quprop train "
-            f"{what}{place} --resume",
+            f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-        raise typer.Exit(1)
+        raise typer.Exit(INTERRUPTED)
     if json_file is not None:
         write_json(json_file, summary)
     show_result(console, summary, out)

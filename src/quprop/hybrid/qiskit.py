@@ -12,6 +12,7 @@ Qubit k is qubit k on both sides, and bit k of a state's index. Only texts diffe
 from __future__ import annotations
 
 import functools
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from quprop.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest
+from quprop.files import write_atomically
 from quprop.gates import GATES
 from quprop.hybrid.qasm.values import power, times
 from quprop.input_state import InputState
@@ -387,12 +389,9 @@ def to_sparse_pauli_op(total: Any, n_qubits: int | None = None) -> Any:
 
 def save_qpy(circuit: Circuit, path: str | Path) -> None:
     """Write a circuit as Qiskit's own binary file, which keeps the parameters."""
-    program = to_qiskit(circuit)
-    try:
-        with open(path, "wb") as file:
-            qpy.dump(program, file)
-    except OSError as error:
-        raise QupropError(f"{path} cannot be written ({error.strerror}); choose another place") from None
+    content = io.BytesIO()
+    qpy.dump(to_qiskit(circuit), content)
+    write_atomically(path, content.getvalue())
 
 
 def load_qpy(path: str | Path, observables: Any = None, *, inputs: Any = (), index: int | None = None) -> Any:

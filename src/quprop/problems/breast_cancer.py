@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from quprop.ansatz import data_reuploading
-from quprop.config import Config, Setting
+from quprop.config import LARGEST, Config, Setting
 from quprop.losses import CrossEntropy
 from quprop.model import Model
 from quprop.problems.datasets import logistic_regression, split
@@ -43,8 +43,8 @@ SPEC = Spec(
     {
         "problem": {"name": Setting("breast-cancer", "this problem")},
         "model": {
-            "qubits": Setting(3, "qubits the features are spread over", least=1),
-            "layers": Setting(2, "times the features are loaded", least=1),
+            "qubits": Setting(3, "qubits the features are spread over", least=1, most=40),
+            "layers": Setting(2, "times the features are loaded", least=1, most=LARGEST),
         },
         "train": train_settings(optimiser="adam", learning_rate=0.02, schedule="cosine", epochs=30, batch_size=32),
     },

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.files import write_atomically
 from quprop.pauli import PauliString, PauliSum
 
 SMALLEST = 1e-12  # Hartree: coefficients under this are what the integrals' rounding left of zeros
@@ -172,7 +173,7 @@ def _product(left: Operator, right: Operator) -> Operator:
 def write(name: str, folder: Path) -> Path:
     """Compute a molecule and write its data file."""
     path = folder / f"{name}.json"
-    path.write_text(compute(name).to_json(), encoding="utf-8")
+    write_atomically(path, compute(name).to_json().encode())
     return path
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from quprop.angle import inputs
 from quprop.ansatz import hardware_efficient
 from quprop.circuit import Circuit
-from quprop.config import Config, Setting
+from quprop.config import LARGEST, Config, Setting
 from quprop.losses import CrossEntropy
 from quprop.model import Model
 from quprop.problems.datasets import logistic_regression, split
@@ -61,7 +61,7 @@ SPEC = Spec(
     {
         "problem": {"name": Setting("digits", "this problem")},
         "model": {
-            "layers": Setting(30, "layers of (RY, RZ, CZ ring)", least=1),
+            "layers": Setting(30, "layers of (RY, RZ, CZ ring)", least=1, most=LARGEST),
             "encoding": Setting(
                 "centred", "amplitudes: pixels minus their mean, or pixels", choices=("centred", "pixels")
             ),

@@ -10,7 +10,7 @@ import numpy as np
 
 from quprop.ansatz import hardware_efficient, strongly_entangling
 from quprop.circuit import Circuit
-from quprop.config import Config, Setting
+from quprop.config import LARGEST, Config, Setting
 from quprop.errors import QupropError
 from quprop.pauli import PauliSum
 from quprop.problems.gate_list import circuit_from_gates
@@ -25,7 +25,7 @@ EXACT_QUBITS = 14  # exact diagonalisation up to here: seconds and some hundred 
 def model_settings(ansatz: str, layers: int) -> dict[str, Setting]:
     return {
         "ansatz": Setting(ansatz, "the circuit", choices=(ansatz, *(a for a in ANSATZE if a != ansatz))),
-        "layers": Setting(layers, "layers of the ansatz", least=0),
+        "layers": Setting(layers, "layers of the ansatz", least=0, most=LARGEST),
         "gates": Setting([], 'the circuit gate by gate instead, such as ["h(0)", "cx(0, 1)", "ry(theta[0], 1)"]'),
     }
 
@@ -89,5 +89,5 @@ def judge_energy(reference: dict[str, Any]) -> Callable[[Params, float, dict[str
 def check_qubits(n: int) -> None:
     if n > 40:  # beyond any machine; closer limits are the engine's, which knows the memory there is
         raise QupropError(
-            f"a state of {n} qubits is {2.0**n:.1e} amplitudes, more than any machine holds: choose fewer qubits"
+            f"a state of {n} qubits is 2^{n} amplitudes, more than any machine holds: choose fewer qubits"
         )

@@ -46,7 +46,7 @@ def circuit_from_gates(n_qubits: int, gates: list[Any]) -> Circuit:
 def _parse(text: Any) -> ast.Call:
     try:
         call = ast.parse(text.strip(), mode="eval").body if isinstance(text, str) else None
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         call = None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
         raise QupropError(f'a gate reads like "ry(theta[0], 1)" or "cx(0, 1)", got {text!r}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quprop.config import Config, Setting
+from quprop.config import LARGEST, Config, Setting
 from quprop.errors import QupropError
 from quprop.losses import Expectation
 from quprop.model import Model
@@ -44,7 +44,7 @@ SPEC = Spec(
         "problem": {
             "name": Setting("hamiltonian", "this problem"),
             "terms": Setting({}, 'Pauli strings and coefficients, such as "Z0 Z1" = 1.0'),
-            "n": Setting(0, "qubits; 0 takes as many as the terms touch", least=0),
+            "n": Setting(0, "qubits; 0 takes as many as the terms touch", least=0, most=LARGEST),
         },
         "model": model_settings("hardware_efficient", 4),
         "train": train_settings(optimiser="lbfgs", learning_rate=0.05, steps=500),

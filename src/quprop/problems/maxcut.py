@@ -12,8 +12,9 @@ import numpy as np
 
 from quprop import simulate
 from quprop.ansatz import qaoa
-from quprop.config import Config, Setting
+from quprop.config import Config, Setting, shown
 from quprop.errors import QupropError
+from quprop.files import MOST_TYPED, read_text
 from quprop.losses import Expectation
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
@@ -34,7 +35,7 @@ def read_edges(path: Path | None) -> tuple[list[str], Edges]:
     """
     source = resources.files("quprop.problems") / "data" / "florentine.txt" if path is None else path
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = (source.read_text(encoding="utf-8") if path is None else read_text(path, MOST_TYPED)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise QupropError(
@@ -48,22 +49,24 @@ def read_edges(path: Path | None) -> tuple[list[str], Edges]:
             continue
         where = f"{source}, line {number}"
         if len(words) not in (2, 3):
-            raise QupropError(f"{where}: an edge is `u v` or `u v weight`, got {line.strip()!r}")
+            raise QupropError(f"{where}: an edge is `u v` or `u v weight`, got {shown(line.strip())}")
         try:
             weight = float(words[2]) if len(words) == 3 else 1.0
         except ValueError:
             weight = np.nan
         if not np.isfinite(weight):
-            raise QupropError(f"{where}: a weight must be a finite number, got {words[2]!r}")
+            raise QupropError(f"{where}: a weight must be a finite number, got {shown(words[2])}")
         if words[0] == words[1]:
             raise QupropError(
-                f"{where}: an edge joins two vertices, got {words[0]!r} twice: leave the loop out, no cut cuts it"
+                f"{where}: an edge joins two vertices, got {shown(words[0])} twice: leave the loop out, no cut cuts it"
             )
         a, b = (names.setdefault(word, len(names)) for word in words[:2])
         if (min(a, b), max(a, b)) in edges:
             raise QupropError(
-                f"{where}: the edge {words[0]} {words[1]} is listed twice: keep one line, with the sum of the weights"
+                f"{where}: the edge {shown(words[0])} {shown(words[1])} is listed twice: keep one line, with the sum "
+                "of the weights"
             )
+        check_qubits(len(names))
         edges[min(a, b), max(a, b)] = weight
     if not edges:
         raise QupropError(f"{source} holds no edge: give lines `u v [weight]`")
@@ -86,7 +89,6 @@ def build(config: Config) -> Problem:
     file = config["problem"]["file"]
     names, edges = read_edges(Path(file) if file else None)
     n = len(names)
-    check_qubits(n)
     layers = config["model"]["layers"]
     minus_cut: dict[PauliString, float] = {PauliString(0, 0): -sum(w for _, _, w in edges) / 2}
     minus_cut |= {PauliString(0, 1 << a | 1 << b): w / 2 for a, b, w in edges}

@@ -74,24 +74,29 @@ def run(
     options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
     optimiser = _optimiser(settings, problem, steps)
     require_memory(problem.model, batch, **options)
+    params = problem.start(rng)
     folder = None if out is None else _open(out, resume, config, problem)
-    trained = train(
-        problem.model,
-        problem.loss,
-        data=problem.data,
-        test=problem.test,
-        optimiser=optimiser,
-        params=problem.start(rng),
-        head=problem.head,
-        steps=steps,
-        batch_size=None if problem.data is None else batch,
-        rng=rng,
-        out=folder,
-        resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
-        **options,
-    )
+    try:
+        trained = train(
+            problem.model,
+            problem.loss,
+            data=problem.data,
+            test=problem.test,
+            optimiser=optimiser,
+            params=params,
+            head=problem.head,
+            steps=steps,
+            batch_size=None if problem.data is None else batch,
+            rng=rng,
+            out=folder,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+            **options,
+        )
+    finally:
+        if folder is not None:
+            folder.close()
     model = problem.model
     summary: dict[str, Any] = {
         "problem": config["problem"]["name"],

@@ -72,6 +72,6 @@ def train_settings(
         "momentum": Setting(0.9, "of sgd", least=0.0),
         "damping": Setting(1e-3, "of natural_gradient", least=0.0),
         **length,
-        "seed": Setting(0, "of initial parameters and batches", least=0),
+        "seed": Setting(0, "of initial parameters and batches", least=0, most=None),
         "precision": Setting("double", "of the simulation", choices=("double", "single")),
     }

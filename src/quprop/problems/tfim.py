@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from quprop.ansatz import tfim_variational
-from quprop.config import Config, Setting
+from quprop.config import LARGEST, Config, Setting
 from quprop.errors import QupropError
 from quprop.losses import Expectation
 from quprop.model import Model
@@ -70,7 +70,7 @@ SPEC = Spec(
     {
         "problem": {
             "name": Setting("tfim", "this problem"),
-            "n": Setting(10, "spins", least=2),
+            "n": Setting(10, "spins", least=2, most=LARGEST),
             "J": Setting(1.0, "coupling of neighbours"),
             "h": Setting(1.0, "transverse field"),
             "ring": Setting(True, "whether the chain is closed"),

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from quprop.errors import QupropError
+from quprop.machine import available_bytes
 
 ALWAYS_FINE = 64 << 20  # not worth asking the system
-
-
-def available_bytes() -> int:
-    """What this process may still allocate: the system's free memory, or what its control group leaves, if less."""
-    limits = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                limits.append(int(line.split()[1]) << 10)
-    except OSError:
-        pass
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            limits.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
-        pass
-    return min(limits) if limits else 1 << 62
 
 
 def text(count: float) -> str:

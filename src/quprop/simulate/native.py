@@ -17,6 +17,7 @@ from quprop.absorption import Rotation
 from quprop.angle import Angle
 from quprop.arrays import square
 from quprop.errors import QupropError
+from quprop.machine import usable_processors
 from quprop.model import Model
 from quprop.pauli import PauliSum
 from quprop.simulate import blocks, support
@@ -132,7 +133,7 @@ class NativeEngine:
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise QupropError(f"threads is a positive integer or None (all cores), got {threads!r}")
         self.precision = precision
-        self.threads = threads or _cores()
+        self.threads = threads or usable_processors()
         self.isa, self._kernels = load_kernels(isa)
         self._ordinary = ORDINARY[precision]
         *classes, self._real_bytes = PRECISIONS[precision]
@@ -399,11 +400,6 @@ class NativeEngine:
         outside = {"states": 16, "state_vjp": 64, "tangents": 16}.get(what, 0) * batch << n
         outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
         return held * state + outside + 256 * model.n_rotations
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ldexp(array: np.ndarray, exponents: np.ndarray) -> np.ndarray:

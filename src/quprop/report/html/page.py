@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from quprop.errors import QupropError
+from quprop.files import check_file, write_atomically
 from quprop.report.html import carleman, comparison, models, plans, results, scalings, sweeps, training
 from quprop.report.html.bundle import jinja, plotly_gzip
 from quprop.report.html.figure import Curve, Figure
 from quprop.report.html.parts import Cell, Section, Value
 from quprop.report.html.sources import Source, find, one_at_least
-from quprop.runs import versions, write_atomically
+from quprop.runs import versions
 
 MARK = "<!doctype html><!-- made by quprop report -->"
 MOST_RUNS = 8  # curves in the figure that lays runs over one another
@@ -164,19 +165,13 @@ def render(report: Report, *, reload_seconds: float | None = None, now: datetime
 def write(report: Report, out: Path, **options: Any) -> int:
     """Write the page at once or not at all; the number of its bytes."""
     data = render(report, **options).encode()
-    try:
-        write_atomically(out, data)
-    except OSError as error:
-        raise QupropError(f"{out} cannot be written ({error.strerror}): choose another place with --out") from None
+    write_atomically(out, data)
     return len(data)
 
 
 def check_out(out: Path) -> None:
     """Refuse a place that cannot take the report, before any work; an older report is replaced, nothing else is."""
-    if out.is_dir():
-        raise QupropError(f"--out {out} is a folder: give a file in it, such as {out / 'report.html'}")
-    if not out.resolve().parent.is_dir():
-        raise QupropError(f"--out {out}: there is no folder {out.resolve().parent} to write into; make it first")
+    check_file("--out", out)
     if out.exists():
         try:
             with open(out, "rb") as file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from quprop.errors import QupropError
+from quprop.files import read_bytes
 from quprop.report.html.generic import pairs, table, tables, versions
 from quprop.report.html.parts import Cell, Fields, Items, Picture, Section, seconds, words
 from quprop.report.html.scalings import figure2_blocks
@@ -41,9 +43,11 @@ def experiment(source: Source) -> Section:
 
 def _png(path: Path) -> tuple[bytes, str]:
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError:
         return b"", f"{path} is missing: the experiment's picture is not shown"
+    except QupropError as error:
+        return b"", str(error)
     if not data.startswith(b"\x89PNG\r\n"):
         return b"", f"{path} is no PNG: the experiment's picture is not shown"
     if len(data) > LARGEST_PICTURE:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import tomllib
-import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.files import read_text, read_toml
 
 MOST_FOLDERS = 60  # looked into below one that is no run itself
 STILL = 60.0  # seconds without a change, after which a run counts as ended where locks cannot be seen
@@ -103,10 +103,14 @@ def _below(path: Path) -> list[Path]:
 
 
 def _folder(path: Path) -> tuple[list[Source], list[str]]:
-    if (path / "run.toml").exists() or (path / "metrics.jsonl").exists():
-        return [training(path)], []
     found: list[Source] = []
     notes: list[str] = []
+    if (path / "run.toml").exists() or (path / "metrics.jsonl").exists():
+        run = training(path)
+        if "carleman" not in run.data.get("run.toml", {}):
+            return [run], []
+        if not (path / "training.json").exists():
+            notes.append(f"{path}: this run of quprop carleman train has not ended; continue it with --resume")
     files = sorted(path.glob("*.json"))
     if (path / "rows.jsonl").exists():
         found.append(scaling(path))
@@ -138,13 +142,17 @@ def _file(path: Path, foreign_too: bool = True) -> tuple[list[Source], list[str]
 def read_json(path: Path) -> tuple[Any, str]:
     """The content, or a sentence why there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         return None, f"{path} cannot be read ({error.strerror}): give a file or folder that you may read"
+    except QupropError as error:
+        return None, str(error)
     except UnicodeDecodeError:
         return None, f"{path} is not text: give a JSON file that quprop wrote, or a run folder"
     try:
         return json.loads(text), ""
+    except RecursionError:
+        return None, f"{path} is nested too deeply: make it again with the command that wrote it"
     except ValueError as error:
         cut = f"{error}" if text.rstrip().endswith(("}", "]")) else "it was cut short"
         return None, f"{path} is no readable JSON ({cut}): make it again with the command that wrote it"
@@ -166,7 +174,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
             if not isinstance(row, dict):
                 raise ValueError
             rows.append(row)
-        except ValueError:
+        except (ValueError, RecursionError):
             if number < len(lines):  # an unfinished last line is one that is being written
                 bad.append(number)
     if bad:
@@ -182,10 +190,10 @@ def training(path: Path) -> Source:
     """A run folder (`quprop.runs`), whatever of it is there."""
     source = Source(path, "training")
     try:
-        source.data["run.toml"] = tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))
+        source.data["run.toml"] = read_toml(path / "run.toml")
     except FileNotFoundError:
         source.notes.append(f"{path / 'run.toml'} is missing: the settings of this run are not known")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         source.notes.append(f"{path / 'run.toml'} cannot be read ({error}): the settings of this run are not known")
     if (path / "metrics.jsonl").exists():
         rows, said = read_lines(path / "metrics.jsonl")
@@ -217,7 +225,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, Any] | None, str]:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             meta = json.loads(file["meta"].tobytes())
             params = {key: list(file[key].shape) for key in file.files if key.startswith("params/")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except Exception as error:  # what was changed makes the decoders fail in many ways
         return None, f"{path} is no readable checkpoint ({type(error).__name__}): it was cut or is of another program"
     if not isinstance(meta, dict) or meta.get("format") != "quprop-checkpoint":
         return None, f"{path} is no checkpoint of quprop: left out"
