@@ -15,7 +15,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients.budget import Budget
 from quprop.gradients.copies import Copies, spent, squares
-from quprop.gradients.estimate import Estimate, of_the_unseen
+from quprop.gradients.estimate import Estimate, variance_of_mean
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
 from quprop.gradients.linear import jacobian, points, slope_bounds
 from quprop.gradients.pair_state import pair_program, undone
@@ -110,7 +110,8 @@ class BellPlan(Plan):
 
     def _find(self, a: np.ndarray | None) -> list[Fixed]:
         model = self.model
-        turns = [k if known else None for k, known in zip(quarter_turns(a, model.n_rotations), self._known, strict=True)]
+        found_turns = quarter_turns(a, model.n_rotations)
+        turns = [k if known else None for k, known in zip(found_turns, self._known, strict=True)]
         found = output_state(model, self.terms, turns)
         if isinstance(found, Fixed):
             return [found] if found.reads else []
@@ -119,7 +120,7 @@ class BellPlan(Plan):
         raise QupropError(
             f"bell_sampling needs every component to be a Pauli string on one state, but rotation {found} "
             f"({PauliString(*model.rotations[found][:2])}) anticommutes with an earlier one and its angle is "
-            + ("not known (pass at=(theta, x))" if a is None else f"{a.reshape(-1, model.n_rotations)[0, found]:.6g}, no multiple of pi/2")
+            + _angle_in_words(a, found)
             + "; pair_state, hadamard_test and parameter_shift serve this model, and frames='each' at more cost"
         )
 
@@ -186,8 +187,7 @@ class BellPlan(Plan):
             strings = _physical(model, f, self.terms, [paulis[i] for i in large])
             found = self.route.read(copies, strings, len(paulis), eps, self._delta(paulis))
             value[large] = size[large] * found.values
-            of_mean = (1 - seen[large] ** 2).clip(0) / self.pairs
-            of_mean = np.where(of_mean > 0, of_mean, 4 * of_the_unseen(self.pairs))
+            of_mean = variance_of_mean(seen[large], np.ones(len(large)), self.pairs, 2.0)  # of outcomes ±1
             error[large] = np.sqrt(of_mean) / (2 * size[large])
             place = {p: i for i, p in enumerate(paulis)}
             for r in f.reads:
@@ -254,6 +254,14 @@ def _physical(model: Model, f: Fixed, terms: Terms, paulis: Sequence[PauliString
     if f.term is None or not paulis:
         return list(paulis)
     return list(absorbed(pair_program(model, terms.strings[f.term])[0], paulis))
+
+
+def _angle_in_words(a: np.ndarray | None, rotation: int) -> str:
+    if a is None:
+        return "not known (pass at=(theta, x))"
+    if a.ndim == 1 or len(a) == 1:
+        return f"{a[..., rotation].item():.6g}, no multiple of pi/2"
+    return "not the same multiple of pi/2 at all points"
 
 
 def _describe(fixed: Sequence[Fixed]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from quprop.collective.ledger import shown
 from quprop.cost import Cost
 
+_ROUNDING = 1e-14  # relative; a spread below is one
 _SHOWN = 4  # components a printed estimate shows
 
 
@@ -39,14 +40,26 @@ class Estimate:
         return f"[{listed}{more}] for {self.cost}{damage}"
 
 
+def variance_of_mean(mean: Any, square: Any, shots: Any, farthest: Any) -> Any:
+    """The variance of a mean of n shots, from the means of y and y^2: (<y^2> - <y>^2) / (n - 1), which is unbiased.
+
+    farthest: how far two values of y may be from one another. n shots that all gave one value show no spread, and then
+    farthest^2 times `of_the_unseen` stands for it. One shot says nothing of its spread: there its square, an upper
+    bound.
+    """
+    n, spread = np.asarray(shots, float), square - mean**2
+    unseen = farthest**2 * of_the_unseen(n)
+    same = spread <= _ROUNDING * farthest**2
+    return np.where(n > 1, np.where(same, unseen, spread / np.maximum(n - 1, 1)), np.maximum(square, unseen))
+
+
 def of_the_unseen(shots: Any) -> Any:
     """(n + 1) / ((n + 2)^2 (n + 3)): the variance of the probability of what none of n shots showed.
 
-    It is that of Beta(1, n + 1), which is left of Bayes' uniform prior after n shots. n shots that all gave one outcome
-    show no spread, but another outcome at a distance d would have moved their mean by d times its probability: d^2
-    times this is the variance of the mean, about (d/n)^2. An unbiased estimate says 0 there, and misses whatever has a
-    probability below 1/n. (Why not more: from the first other outcome on, the unbiased estimate has (d/n)^2 too. Brown,
-    Cai, DasGupta, Statist. Sci. 16, 101 (2001), compare intervals for such counts.)
+    It is that of Beta(1, n + 1), what is left of the uniform prior after n shots (Laplace's rule of succession; Brown,
+    Cai, DasGupta, Statist. Sci. 16, 101 (2001), compare intervals). An outcome at the distance d moves a mean by d
+    times its probability: a deviation of about d/n, as the unbiased estimate has when one of n shots showed it. Five of
+    them reach to probabilities of 5/n, which n shots miss altogether 1 time in 150.
     """
     n = np.asarray(shots, float)
     return (n + 1) / ((n + 2) ** 2 * (n + 3))

@@ -6,6 +6,7 @@ angle is a multiple of pi/2, and no longer one string otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def quarter_turns(angles: np.ndarray | None, count: int) -> list[int | None]:
     if angles is None:
         return [None] * count
     found: list[int | None] = []
-    for column in angles.reshape(-1, count).T.tolist():
+    for column in angles.reshape(math.prod(angles.shape[:-1]), count).T.tolist():
         turns = {angle.quarter_turns(a, _TOLERANCE) for a in column}
         found.append(turns.pop() if len(turns) == 1 else None)
     return found

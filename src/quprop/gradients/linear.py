@@ -6,6 +6,7 @@ J = da/dtheta. Shots of different circuits are independent, so variances add wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.angle_table import AngleTable
+from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.budget import Budget
-from quprop.gradients.estimate import Estimate, of_the_unseen
+from quprop.gradients.estimate import Estimate, variance_of_mean
 from quprop.gradients.grouping import Grouping
 from quprop.gradients.plan import Plan, Terms
-from quprop.gradients.sampler import Runs, Sampler, unseen_changes
+from quprop.gradients.sampler import Runs, Sampler
 from quprop.model import Model
 from quprop.programs import read_by_programs
 
@@ -92,24 +94,22 @@ class LinearPlan(Plan):
             together = runs.each and (_shares(runs, slopes) if known is None else known)
             drawn = sampler.draw(runs, a, read, u, shots, keep=together)
             n = shots if not runs.each else shots[:, None]
-            # One shot says nothing of its spread: there the square itself, an upper bound, stands for the variance.
-            of_mean = np.where(n > 1, (drawn.square - drawn.mean**2) / np.maximum(n - 1, 1), drawn.square)
-            of_mean = np.maximum(of_mean, drawn.unseen**2 * of_the_unseen(n))
+            w = runs.weights(u)
+            farthest = 2 * np.abs(w) if runs.each else 2 * np.abs(w).sum(axis=1)
+            of_mean = variance_of_mean(drawn.mean, drawn.square, n, farthest)
             if not together:
                 np.add.at(g, runs.targets, drawn.mean)
                 np.add.at(spread, runs.targets, of_mean)
                 continue
             assert drawn.outcomes is not None
-            w = runs.weights(u)
             for r, (outcomes, counts) in enumerate(drawn.outcomes):
                 part = slopes[runs.targets[r]]  # (L, P)
                 y = (part.T @ (outcomes * w[r]).T).T  # (D, P), components that share a shot
                 mean = counts @ y / shots[r]
                 second = counts @ (y * y) / shots[r]
                 value += mean
-                of_each = (second - mean**2) / (shots[r] - 1) if shots[r] > 1 else second
-                unseen = abs(part).T @ (unseen_changes(outcomes, counts) * np.abs(w[r]))
-                variance += np.maximum(of_each, unseen**2 * of_the_unseen(shots[r]))
+                farthest = 2 * (abs(part).T @ np.abs(w[r]))
+                variance += variance_of_mean(mean, second, shots[r], farthest)
         value += slopes.T @ g
         variance += squares.T @ spread
         return value, variance
@@ -150,22 +150,27 @@ def slope_bounds(model: Model, at: Any = None) -> sp.csr_matrix:
 
 def points(model: Model, at: Any) -> tuple[np.ndarray, np.ndarray]:
     """The points of `at`, different ones once: theta (B, P) and x (B, D)."""
+    P, D = model.n_params, model.n_inputs
     try:
-        theta, x = (np.asarray(v, float) for v in at)
-        lead = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1])
-        rows = [
-            np.broadcast_to(v, (*lead, size)).reshape(-1, size)
-            for v, size in ((theta, model.n_params), (x, model.n_inputs))
-        ]
+        theta, x = at
     except (TypeError, ValueError):
-        rows = []
-    if not rows or not len(rows[0]) or not all(np.isfinite(v).all() for v in rows):
+        raise QupropError("at is the pair (theta, x) of where the plan is for; x is None without inputs") from None
+    theta = checked("theta of at", theta, (..., P))
+    x = np.zeros(0) if not D and x is None else checked("x of at", x, (..., D))
+    try:
+        lead = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1]) if D else theta.shape[:-1]
+    except ValueError:
+        lead = (0,)
+    if 0 in lead:
         raise QupropError(
-            f"at is (theta, x), finite numbers of shapes (..., {model.n_params}) and (..., {model.n_inputs}) with "
-            "leading axes that broadcast: where the plan is for"
+            f"theta and x of at must have leading axes that broadcast, of one point or more, got {theta.shape} and "
+            f"{x.shape}"
         )
-    both = np.unique(np.concatenate(rows, axis=1), axis=0) if len(rows[0]) > 1 else np.concatenate(rows, axis=1)
-    return both[:, : model.n_params], both[:, model.n_params :]
+    both = np.concatenate(
+        [np.broadcast_to(v, (*lead, n)).reshape(math.prod(lead), n) for v, n in ((theta, P), (x, D))], axis=1
+    )
+    both = np.unique(both, axis=0) if len(both) > 1 else both
+    return both[:, :P], both[:, P:]
 
 
 def driven(model: Model) -> np.ndarray:

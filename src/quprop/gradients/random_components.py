@@ -99,7 +99,8 @@ class RandomComponentsPlan(LinearPlan):
             drawn = sampler.draw(runs, a, read, u, n)
             inverse = np.divide(1.0, p, out=np.zeros(len(p)), where=p > 0)
             largest = np.abs(runs.weights(u)).sum(axis=1)
-            if np.any(largest[p == 0] * abs(slopes)[runs.targets[p == 0]].max(axis=1).toarray().ravel()):
+            never = runs.targets[p == 0]
+            if len(never) and np.any(largest[p == 0] * abs(slopes[never]).max(axis=1).toarray().ravel()):
                 raise QupropError(
                     "this plan never draws circuits that count here, because the slopes of their angles are 0 at the "
                     "point it was compiled for; compile it with at=(theta, x) of the points to be estimated, or without"
@@ -107,13 +108,15 @@ class RandomComponentsPlan(LinearPlan):
             share = n * inverse / self.total
             of_runs = np.where(n > 0, drawn.square, largest**2) * inverse
             sums = np.zeros((4, slopes.shape[0]))
-            for row, part in zip(sums, (share * drawn.mean, share * inverse * drawn.square, of_runs, largest), strict=True):
+            parts = (share * drawn.mean, share * inverse * drawn.square, of_runs, largest)
+            for row, part in zip(sums, parts, strict=True):
                 np.add.at(row, runs.targets, part)
             first += slopes.T @ sums[0]
             second += squares.T @ sums[1]
             moment += squares.T @ sums[2]
             most += abs(slopes).T @ sums[3]
-            farthest = np.maximum(farthest, abs(slopes[runs.targets]).multiply((largest * inverse)[:, None]).max(axis=0))
+            reach = abs(slopes[runs.targets]).multiply((largest * inverse)[:, None]).tocsr()
+            farthest = np.maximum(farthest, reach.max(axis=0).toarray().ravel() if len(p) else 0.0)
         N = self.total
         of_first = (N * first**2 - second) / max(N - 1, 1) if N > 1 else 0.0
         variance = (moment - np.clip(of_first, 0.0, most**2)) / N

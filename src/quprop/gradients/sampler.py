@@ -122,14 +122,10 @@ class Runs:
 
 
 class Drawn(NamedTuple):
-    """What the shots of R runs gave. Second moments as sums over the shots of a run divided by their number.
-
-    unseen: how far y may be from all that was seen, 2 sum |w_l| over the strings l that gave one outcome throughout.
-    """
+    """What the shots of R runs gave. Second moments as sums over the shots of a run divided by their number."""
 
     mean: np.ndarray  # (R,) of y, or (R, L)
     square: np.ndarray  # (R,) of y^2, or (R, L)
-    unseen: np.ndarray  # (R,), or (R, L)
     outcomes: list[tuple[np.ndarray, np.ndarray]] | None = None  # per run: distinct (D, L) outcomes and their counts
 
 
@@ -151,7 +147,8 @@ class Sampler:
         """
         weights = runs.weights(u)
         shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
-        found = Drawn(np.zeros(shape), np.zeros(shape), np.zeros(shape), [] if keep else None)
+        mean, square = np.zeros(shape), np.zeros(shape)
+        outcomes: list[tuple[np.ndarray, np.ndarray]] | None = [] if keep else None
         step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
         known = runs.known(a, x, shots > 0)
         for start in range(0, len(runs), step):
@@ -160,7 +157,7 @@ class Sampler:
             executed = known.once(("executed", start), lambda: np.count_nonzero(~np.isnan(made()), axis=1))
             self._meter(runs, executed, shots[rows])
             if runs.own is not None:
-                self._own(runs, made, x, weights, shots, rows, found, known)
+                self._own(runs, made, x, weights, shots, rows, mean, square, outcomes, known)
                 continue
             live = np.arange(rows.start, rows.stop)
             if not keep and not shots[rows].all():
@@ -169,10 +166,10 @@ class Sampler:
                     continue
             angles = functools.partial(_of_live, made, live - rows.start)
             if runs.joint or keep:
-                self._joint(runs, angles, x, weights, shots, live, found, known)
+                self._joint(runs, angles, x, weights, shots, live, mean, square, outcomes, known)
             else:
-                self._single(runs, angles, x, weights[live], shots[live], live, found, known)
-        return found
+                self._single(runs, angles, x, weights[live], shots[live], live, mean, square, known)
+        return Drawn(mean, square, outcomes)
 
     def _meter(self, runs: Runs, executed: np.ndarray, shots: np.ndarray) -> None:
         count = int(shots.sum())
@@ -195,7 +192,8 @@ class Sampler:
         weights: np.ndarray,
         shots: np.ndarray,
         rows: np.ndarray,
-        found: Drawn,
+        mean: np.ndarray,
+        square: np.ndarray,
         known: _Known,
     ) -> None:
         """One string, or a mixture of them: binomial draws from the exact expectations."""
@@ -203,7 +201,7 @@ class Sampler:
             ("expected", rows[0]),
             lambda: self.engine.values(runs.measured, angles(), self._inputs(runs.program, x)),
         )  # (r, L)
-        self._count(runs, np.clip(expected, -1.0, 1.0), weights, shots, rows, found)
+        self._count(runs, np.clip(expected, -1.0, 1.0), weights, shots, rows, mean, square)
 
     def _count(
         self,
@@ -212,7 +210,8 @@ class Sampler:
         weights: np.ndarray,
         shots: np.ndarray,
         rows: slice | np.ndarray,
-        found: Drawn,
+        mean: np.ndarray,
+        square: np.ndarray,
     ) -> None:
         sizes = np.abs(weights)
         total = sizes.sum(axis=1)
@@ -223,11 +222,9 @@ class Sampler:
                 chances = np.where(total[:, None] > 0, sizes / total[:, None], 1 / sizes.shape[1])
             counts = self.rng.multinomial(shots, chances)
         ups = self.rng.binomial(counts, (1 + expected) / 2)
-        signed = np.sign(weights) * (2 * ups - counts)
-        y = (total[:, None] * signed).sum(axis=1) / shots
-        unseen = np.where(np.abs(signed.sum(axis=1)) == shots, 2 * total, 0.0)
-        for kept, new in zip(found, (y, total**2, unseen), strict=False):
-            kept[rows] = new[:, None] if runs.each else new
+        y = (total[:, None] * np.sign(weights) * (2 * ups - counts)).sum(axis=1) / shots
+        mean[rows] = y[:, None] if runs.each else y
+        square[rows] = (total**2)[:, None] if runs.each else total**2
 
     def _joint(
         self,
@@ -237,7 +234,9 @@ class Sampler:
         weights: np.ndarray,
         shots: np.ndarray,
         rows: np.ndarray,
-        found: Drawn,
+        mean: np.ndarray,
+        square: np.ndarray,
+        kept: list[tuple[np.ndarray, np.ndarray]] | None,
         known: _Known,
     ) -> None:
         """Commuting strings: the state is rotated to where they are all diagonal, and bit strings are drawn."""
@@ -246,20 +245,17 @@ class Sampler:
             ("p", rows[0]),
             lambda: _probabilities(self.engine.states(basis, angles(), self._inputs(runs.program, x))),
         )
-        if found.outcomes is None and p.shape[1] <= _FEW_AMPLITUDES:
+        if kept is None and p.shape[1] <= _FEW_AMPLITUDES:
             counts = self.rng.multinomial(shots[rows], p / p.sum(axis=1, keepdims=True))  # (r, 2^n)
             outcomes, n = eigenvalues(np.arange(p.shape[1]), masks, signs), shots[rows, None]  # (2^n, L), (r, 1)
-            sums = counts @ outcomes  # (r, L)
-            unseen = np.where(np.abs(sums) == n, 2 * np.abs(weights[rows]), 0.0)
             if runs.each:
-                found.mean[rows], found.square[rows] = sums * weights[rows] / n, weights[rows] ** 2
+                mean[rows], square[rows] = counts @ outcomes * weights[rows] / n, weights[rows] ** 2
             else:
                 y = weights[rows] @ outcomes.T  # (r, 2^n)
-                found.mean[rows], found.square[rows] = (counts * y / n).sum(axis=1), (counts * y**2 / n).sum(axis=1)
-            found.unseen[rows] = unseen if runs.each else unseen.sum(axis=1)
+                mean[rows], square[rows] = (counts * y / n).sum(axis=1), (counts * y**2 / n).sum(axis=1)
             return
         for row, chances in zip(rows, p, strict=True):
-            self._read(runs, chances, masks, signs, weights, shots, row, found)
+            self._read(runs, chances, masks, signs, weights, shots, row, mean, square, kept)
 
     def _own(
         self,
@@ -269,7 +265,9 @@ class Sampler:
         weights: np.ndarray,
         shots: np.ndarray,
         rows: slice,
-        found: Drawn,
+        mean: np.ndarray,
+        square: np.ndarray,
+        kept: list[tuple[np.ndarray, np.ndarray]] | None,
         known: _Known,
     ) -> None:
         """Runs with strings of their own: the same two ways, on the state vector of each run."""
@@ -282,23 +280,23 @@ class Sampler:
                 return enumerate(vectors.prefix_states(runs.bare, angles, inputs), rows.start)
             return enumerate(self.engine.states(runs.bare, np.nan_to_num(angles), inputs), rows.start)
 
-        if found.outcomes is None and (runs.mixture or len(runs.paulis) == 1):
+        if kept is None and (runs.mixture or len(runs.paulis) == 1):
             expected = known.once(
                 ("expected", rows.start),
                 lambda: np.array([[vectors.expectation(p, s) for p in own[r]] for r, s in states()]),
             )
             live = rows.start + np.flatnonzero(shots[rows])
             expected = np.clip(expected[live - rows.start], -1.0, 1.0)
-            self._count(runs, expected, weights[live], shots[live], live, found)
+            self._count(runs, expected, weights[live], shots[live], live, mean, square)
             return
 
         def chances() -> np.ndarray:
             return np.array([_probabilities(vectors.apply_gates(runs.own_diagonal(r)[0], s)) for r, s in states()])
 
         for r, p in enumerate(known.once(("p", rows.start), chances), rows.start):
-            if shots[r] or found.outcomes is not None:
+            if shots[r] or kept is not None:
                 _, masks, signs = runs.own_diagonal(r)
-                self._read(runs, p, masks, signs, weights, shots, r, found)
+                self._read(runs, p, masks, signs, weights, shots, r, mean, square, kept)
 
     def _read(
         self,
@@ -309,17 +307,17 @@ class Sampler:
         weights: np.ndarray,
         shots: np.ndarray,
         row: int,
-        found: Drawn,
+        mean: np.ndarray,
+        square: np.ndarray,
+        kept: list[tuple[np.ndarray, np.ndarray]] | None,
     ) -> None:
         index, counts = _draw(self.rng, p, int(shots[row]))
         outcomes = eigenvalues(index, masks, signs)  # (D, L)
-        if found.outcomes is not None:
-            found.outcomes.append((outcomes, counts))
+        if kept is not None:
+            kept.append((outcomes, counts))
         y = outcomes * weights[row] if runs.each else outcomes @ weights[row]
-        found.mean[row] = counts @ y / shots[row]
-        found.square[row] = counts @ (y * y) / shots[row]
-        unseen = unseen_changes(outcomes, counts) * np.abs(weights[row])
-        found.unseen[row] = unseen if runs.each else unseen.sum()
+        mean[row] = counts @ y / shots[row]
+        square[row] = counts @ (y * y) / shots[row]
 
     def _inputs(self, program: Model, x: np.ndarray) -> np.ndarray:
         if not program.n_inputs:
@@ -370,11 +368,6 @@ def _draw(rng: np.random.Generator, p: np.ndarray, shots: int) -> tuple[np.ndarr
     steps = np.cumsum(p)
     index = np.searchsorted(steps, rng.random(shots) * steps[-1], side="right")
     return np.minimum(index, len(p) - 1), np.ones(shots, np.int64)
-
-
-def unseen_changes(outcomes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(L,): 2, what an outcome changes by, for strings that gave one outcome throughout; 0 for the others."""
-    return np.where(np.abs(counts @ outcomes) == counts.sum(), 2.0, 0.0)
 
 
 def eigenvalues(index: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:
