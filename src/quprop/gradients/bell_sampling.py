@@ -80,7 +80,9 @@ class BellPlan(Plan):
         self.method = method
         a = None if at is None else model.angle_table.evaluate(*points(model, at))
         slopes = slope_bounds(model, at)
-        self._known = [k is not None for k in quarter_turns(a, model.n_rotations)]
+        # Of several points: a turn that not all of them have is none, though one of them is estimated by itself.
+        several = a is not None and len(a) > 1
+        self._known = [k is not None or not several for k in quarter_turns(a, model.n_rotations)]
         self.fixed = self._find(a)
         self.K = sum(len(_distinct(f)) for f in self.fixed)
         self.route = ROUTES[method.signs]
