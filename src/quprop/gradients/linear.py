@@ -134,7 +134,7 @@ def jacobian(table: AngleTable, theta: np.ndarray, x: np.ndarray) -> sp.csr_matr
 
 def slope_bounds(model: Model, at: Any = None) -> sp.csr_matrix:
     """|da_m/dtheta_i| at most, (M, P): the largest over the points of `at`, (theta (..., P), x (..., D)); without it,
-    that of variables within ±1, sum |coefficient| over the monomials. Entries as `jacobian` has them."""
+    that of variables within ±1, whose monomials cannot cancel. Entries as `jacobian` has them."""
     table = model.angle_table
     if at is None:
         sizes = table._replace(groups=tuple(g._replace(coef=np.abs(g.coef)) for g in table.groups))

@@ -33,8 +33,8 @@ def gradient(
 ) -> Estimate:
     """dF/dtheta of F = weights . <O> by a method, compiled for these weights at these points.
 
-    theta (..., P), x (..., D), weights (..., K) of leading axes that broadcast; the estimate's value and stderr are
-    (..., P). Default: `Adjoint()`, exact.
+    theta (..., P) and x (..., D) of leading axes that broadcast, weights (K,) or with the same axes (..., K); the
+    estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
     rng: a seed or a numpy Generator, needed by every method that draws shots.
     """
     if method is None:
