@@ -159,6 +159,38 @@ def test_what_a_call_forwards_kept_serves_its_own_point_only():
     assert jax_primitives._memo.held is None
 
 
+def test_what_a_call_forwards_kept_serves_its_own_batch_only():
+    model = reuploading()
+    theta, x = both(model)
+    f, c = function(model), np.ones((3, 3))
+    _, first = jax.vjp(f, theta, x)
+    _, second = jax.vjp(f, theta, x + 0.1)  # the same weights, other data: the memo holds this one now
+    for pullback, s in ((first, x), (second, x + 0.1)):
+        for found, expected in zip(
+            pullback(jnp.asarray(c)), qpr.vjp(model, theta, s)[1](c, sum_theta=True), strict=True
+        ):
+            assert_close(np.asarray(found), expected, 400)
+
+
+def test_second_derivatives_along_a_curve_are_those_of_differences_in_every_mix_of_modes():
+    """s -> F(theta(s), x(s)): the curve bends, so that a second derivative has a term along theta'', x'' too."""
+    model = reuploading()
+    theta, x = values_for(model, seed=4)
+    f = function(model)
+
+    def g(s):
+        return f(theta * jnp.sin(s), x * jnp.cos(s) ** 2)
+
+    s, h = 0.6, 1e-4
+    along = np.array([s - h, s, s + h])
+    values = qpr.expectation(model, np.sin(along)[:, None] * theta, np.cos(along)[:, None] ** 2 * x)
+    expected = (values[0] - 2 * values[1] + values[2]) / h**2
+    modes = (jax.jacrev, jax.jacfwd)
+    for outer in modes:
+        for inner in modes:
+            np.testing.assert_allclose(np.asarray(outer(inner(g))(s)), expected, atol=1e-5)
+
+
 # -- types, devices, processes ----------------------------------------------------------------------------------------
 
 

@@ -99,6 +99,26 @@ def test_hessian_is_the_same_in_every_mix_of_modes_and_that_of_differences():
         np.testing.assert_allclose(hessian, np.stack(steps, axis=-1), atol=1e-8)
 
 
+def test_second_derivatives_along_a_curve_are_those_of_differences_in_every_mix_of_modes():
+    """s -> F(theta(s), x(s)): the curve bends, so that a second derivative has a term along theta'', x'' too."""
+    model = reuploading()
+    theta, x = values_for(model, seed=4)
+    start = torch.tensor(theta), torch.tensor(x)
+
+    def f(s):
+        return expectation(model, start[0] * torch.sin(s), start[1] * torch.cos(s) ** 2)
+
+    s, h = 0.6, 1e-4
+    along = np.array([s - h, s, s + h])
+    values = qpr.expectation(model, np.sin(along)[:, None] * theta, np.cos(along)[:, None] ** 2 * x)
+    expected = (values[0] - 2 * values[1] + values[2]) / h**2
+    modes = (torch.func.jacrev, torch.func.jacfwd)
+    for outer in modes:
+        for inner in modes:
+            found = outer(inner(f))(torch.tensor(s, dtype=torch.float64))
+            np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
 def test_vmap_is_a_loop_but_one_call():
     model = reuploading()
     theta, x = tensors(model, 4)
@@ -414,6 +434,43 @@ def test_shots_depend_on_the_seed_and_on_how_many_were_drawn():
     resumed = make(1)
     resumed.load_state_dict(b.state_dict())
     assert torch.equal(resumed(x), second)
+
+
+def test_functional_transforms_of_a_layer_under_shots_draw_once_a_call_and_near_the_exact_gradient():
+    model = reuploading()
+    x = torch.tensor(values_for(model, 2, 1)[1])
+    layer = QuantumLayer(model, rng=1, method=qpr.ParameterShift(shots=4000), forward_shots=10, dtype=torch.float64)
+    weights = layer.weights.detach()
+
+    def f(w, x):
+        return torch.func.functional_call(layer, {"weights": w}, (x,)).sum()
+
+    exact = [qpr.value_and_grad(model, weights.numpy(), a, weights=np.ones(3))[1] for a in x.numpy()]
+    grad, vjp, vmap, jacrev = torch.func.grad, torch.func.vjp, torch.func.vmap, torch.func.jacrev
+    found = [
+        grad(f)(weights, x),
+        vjp(f, weights, x)[1](torch.ones((), dtype=torch.float64))[0],
+        jacrev(f)(weights, x),
+        vmap(grad(f), (None, 0))(weights, x).sum(dim=0),
+    ]
+    for each in found:
+        np.testing.assert_allclose(each.numpy(), np.sum(exact, axis=0), atol=0.2)
+    assert int(layer.draws) == 4 and not torch.equal(found[0], found[1])
+    twin = QuantumLayer(model, rng=1, method=layer.method, forward_shots=10, dtype=torch.float64)
+    twin(x).sum().backward()
+    assert torch.equal(twin.weights.grad, found[0])  # the first draw of this seed, however it is asked for
+
+
+def test_what_shots_cannot_do_under_functional_transforms_is_one_sentence():
+    model = reuploading()
+    x = torch.tensor(values_for(model, 2, 1)[1])
+    layers = [QuantumLayer(model, rng=i, forward_shots=10, dtype=torch.float64) for i in range(2)]
+    call = torch.func.functional_call
+    with pytest.raises(qpr.QupropError, match="serve reverse mode alone"):
+        torch.func.jacfwd(lambda w: call(layers[0], {"weights": w}, (x,)))(layers[0].weights.detach())
+    stacked = torch.func.stack_module_state(layers)
+    with pytest.raises(qpr.QupropError, match="which vmap cannot stack"):
+        torch.func.vmap(lambda *state: call(layers[0], state, (x,)))(*stacked)
 
 
 def test_a_hybrid_network_trains_under_shot_noise():

@@ -155,7 +155,8 @@ def compare(
         raise QupropError(f"compare takes one of precision= and max_error=, got {'both' if precision else 'neither'}")
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
         raise QupropError(f"rng is a seed, a whole number from 0, got {rng!r}")
-    w = settle(model, np.ones(model.n_observables) if weights is None and isinstance(model, Model) else weights)
+    given = np.ones(model.n_observables) if weights is None and isinstance(model, Model) else weights
+    w = settle(model, given, rows=False)
     machine = find_hardware(hardware)
     names = _names(methods)
     settings = _budgets(precision, max_error, failure, model.n_params)

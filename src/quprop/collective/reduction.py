@@ -118,7 +118,7 @@ def gradient_by_shadow_tomography(
     """
     if not (math.isfinite(max_error) and max_error > 0):
         raise QupropError(f"`max_error` must be a positive number, got {max_error}")
-    w, terms = settle(model, weights), Terms.of(model)
+    w, terms = settle(model, weights, rows=False), Terms.of(model)
     call = Call(model, theta, x, None, "double", None, "values")
     if call.shape:
         raise QupropError(f"gradient_by_shadow_tomography takes one theta and one x, got a batch of {call.batch}")

@@ -13,6 +13,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.budget import Budget, share
 from quprop.gradients.estimate import Estimate
+from quprop.gradients.grouping import Grouping
 from quprop.gradients.linear import LinearPlan
 from quprop.gradients.plan import Terms
 from quprop.gradients.sampler import Runs, Sampler
@@ -45,13 +46,14 @@ class AdaptivePlan(LinearPlan):
         runs: Sequence[Runs],
         *,
         weights: np.ndarray,
-        at: tuple[np.ndarray, np.ndarray] | None,
+        at: Any,
+        groups: Grouping,
         info: dict[str, Any],
         pilot: float,
     ) -> None:
-        super().__init__(model, terms, budget, runs, weights=weights, at=at, info=info)
+        super().__init__(model, terms, budget, runs, weights=weights, at=at, groups=groups, info=info)
         assert not any(r.each for r in runs), "a run of an adaptive plan serves one component"
-        self.budget, self.at = budget, at
+        self.budget = budget
         circuits = sum(map(len, self.shots))
         total = sum(int(s.sum()) for s in self.shots)
         if budget.precision is None:

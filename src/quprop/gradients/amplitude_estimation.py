@@ -11,8 +11,9 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import driven, jacobian
+from quprop.gradients.linear import driven
 from quprop.gradients.plan import Plan, Terms, settle
+from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 
 
@@ -53,11 +54,7 @@ class AmplitudeEstimation:
 class AmplitudeEstimationPlan(Plan):
     def __init__(self, model: Model, weights: np.ndarray, method: AmplitudeEstimation, at: Any) -> None:
         super().__init__(model, Terms.of(model), weights)
-        theta, x = at or (np.ones(model.n_params), np.ones(model.n_inputs))
-        slopes = abs(jacobian(model.angle_table, np.asarray(theta, float), np.asarray(x, float)))
-        size = float(np.asarray(slopes.sum(axis=0)).max(initial=0.0)) * float(
-            np.sum(abs(self.terms.coefficients(weights)))
-        )
+        size = float(reaches(model, at).max(initial=0.0)) * float(self.terms.sizes(weights).sum())
         components = len(driven(model)) if size else 0
         count = calls(components, min(1.0, method.max_error / size), method.failure) if size else 0
         extra = components + math.ceil(math.log2(1 / min(1.0, method.max_error / size)) + 1) if size else 0

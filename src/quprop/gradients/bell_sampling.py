@@ -15,9 +15,9 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients.budget import Budget
 from quprop.gradients.copies import Copies, spent, squares
-from quprop.gradients.estimate import Estimate
+from quprop.gradients.estimate import Estimate, variance_of_mean
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
-from quprop.gradients.linear import jacobian
+from quprop.gradients.linear import jacobian, points, slope_bounds
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.gradients.plan import Plan, Terms, settle
 from quprop.gradients.signs import ROUTES
@@ -78,11 +78,11 @@ class BellPlan(Plan):
     def __init__(self, model: Model, weights: np.ndarray, method: BellSampling, at: Any) -> None:
         super().__init__(model, Terms.of(model), weights)
         self.method = method
-        a, slopes = None, abs(jacobian(model.angle_table, np.ones(model.n_params), np.ones(model.n_inputs)))
-        if at is not None:
-            theta, x = (np.asarray(v, float) for v in at)
-            a = model.angle_table.evaluate(theta[None], x[None])[0]
-            slopes = abs(jacobian(model.angle_table, theta, x))
+        a = None if at is None else model.angle_table.evaluate(*points(model, at))
+        slopes = slope_bounds(model, at)
+        # Of several points: a turn that not all of them have is none, though one of them is estimated by itself.
+        several = a is not None and len(a) > 1
+        self._known = [k is not None or not several for k in quarter_turns(a, model.n_rotations)]
         self.fixed = self._find(a)
         self.K = sum(len(_distinct(f)) for f in self.fixed)
         self.route = ROUTES[method.signs]
@@ -94,10 +94,10 @@ class BellPlan(Plan):
             )
         require(5 * 16 << width, f"Bell sampling on {width} qubits", "take a model with fewer qubits")
         per_angle = np.zeros(model.n_rotations)
-        u = self.terms.coefficients(weights)
+        u = self.terms.sizes(weights)
         for f in self.fixed:
             for r in f.reads:
-                per_angle[r.target] += abs(u[r.term])
+                per_angle[r.target] += u[r.term]
         self.scale = float((slopes.T @ per_angle).max(initial=0.0))  # what eps is multiplied by, at worst
         self.eps, self.pairs = self._accuracy()
         self.cost = sum((self._claim(f) for f in self.fixed), Cost())
@@ -112,7 +112,8 @@ class BellPlan(Plan):
 
     def _find(self, a: np.ndarray | None) -> list[Fixed]:
         model = self.model
-        turns = quarter_turns(a, model.n_rotations)
+        found_turns = quarter_turns(a, model.n_rotations)
+        turns = [k if known else None for k, known in zip(found_turns, self._known, strict=True)]
         found = output_state(model, self.terms, turns)
         if isinstance(found, Fixed):
             return [found] if found.reads else []
@@ -121,7 +122,7 @@ class BellPlan(Plan):
         raise QupropError(
             f"bell_sampling needs every component to be a Pauli string on one state, but rotation {found} "
             f"({PauliString(*model.rotations[found][:2])}) anticommutes with an earlier one and its angle is "
-            + ("not known (pass at=(theta, x))" if a is None else f"{a[found]:.6g}, no multiple of pi/2")
+            + _angle_in_words(a, found)
             + "; pair_state, hadamard_test and parameter_shift serve this model, and frames='each' at more cost"
         )
 
@@ -188,7 +189,8 @@ class BellPlan(Plan):
             strings = _physical(model, f, self.terms, [paulis[i] for i in large])
             found = self.route.read(copies, strings, len(paulis), eps, self._delta(paulis))
             value[large] = size[large] * found.values
-            error[large] = np.sqrt((1 - seen[large] ** 2).clip(0) / self.pairs) / (2 * size[large])
+            of_mean = variance_of_mean(seen[large], np.ones(len(large)), self.pairs, 2.0)  # of outcomes ±1
+            error[large] = np.sqrt(of_mean) / (2 * size[large])
             place = {p: i for i, p in enumerate(paulis)}
             for r in f.reads:
                 i = place[r.pauli]
@@ -254,6 +256,14 @@ def _physical(model: Model, f: Fixed, terms: Terms, paulis: Sequence[PauliString
     if f.term is None or not paulis:
         return list(paulis)
     return list(absorbed(pair_program(model, terms.strings[f.term])[0], paulis))
+
+
+def _angle_in_words(a: np.ndarray | None, rotation: int) -> str:
+    if a is None:
+        return "not known (pass at=(theta, x))"
+    if a.ndim == 1 or len(a) == 1:
+        return f"{a[..., rotation].item():.6g}, no multiple of pi/2"
+    return "not the same multiple of pi/2 at all points"
 
 
 def _describe(fixed: Sequence[Fixed]) -> str:

@@ -16,7 +16,7 @@ from quprop.gradients import snapshots as shadow
 from quprop.gradients.budget import Budget
 from quprop.gradients.copies import spent
 from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import driven, jacobian
+from quprop.gradients.linear import driven, jacobian, points, slope_bounds
 from quprop.gradients.pair_state import Frame, pair_program, undone
 from quprop.gradients.plan import Plan, Terms, settle
 from quprop.gradients.vectors import apply_gates, clifford_gates, prefix_states
@@ -26,6 +26,7 @@ from quprop.programs import read_by_programs
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 _MOST_DENSE = 6  # qubits of the pair state for dense observables: 6^6 snapshots, 46,656 rows
+_ROUNDING = 1e-12  # relative; a spread below is one
 _AT_ONCE = 1 << 21  # amplitudes of snapshots made at once
 
 
@@ -44,7 +45,8 @@ class ClassicalShadows(Budget):
     groups: the estimate is the median of the means of so many groups of copies. Under max_error it is 2 ln(2P/failure)
     groups of 34 norm^2/eps^2 copies (theorem 1 of the source), P the number of parameters. Otherwise 1, the mean, which
     is unbiased; a median is so only for symmetric outcomes. stderr is that of the mean for one group, and
-    sqrt(pi/2) std(group means)/sqrt(groups), the large-number limit, for more.
+    sqrt(pi/2) std(group means)/sqrt(groups), the large-number limit, for more; the largest there can be, by the norms,
+    where no two snapshots differ.
 
     A sum of terms takes a pair state each. Costs M + (M - p) rotations a copy, n + 1 qubits. Locality is that of the
     model's own strings, after its Cliffords were absorbed.
@@ -96,28 +98,27 @@ class ShadowPlan(Plan):
                 f"frames='last' computes with dense matrices on up to {_MOST_DENSE} qubits, but the pair state of this "
                 f"model has {n + 1}; take frames='each', or pair_state"
             )
-        theta, x = at or (np.ones(model.n_params), np.ones(model.n_inputs))
-        slopes = abs(jacobian(model.angle_table, np.asarray(theta, float), np.asarray(x, float)))
+        slopes = slope_bounds(model, at)
         components = driven(model)
         if dense:
             self.frames = [Frame(model.n_rotations, tuple(components.tolist()))] if len(components) else []
             self.norms = np.full(len(components), 4.0 ** (n + 1))
-            if at is not None or method.ensemble == "clifford":
-                self.norms = self._dense_norms(np.asarray(theta, float), np.asarray(x, float))
+            if at is not None:
+                self.norms = np.max([self._dense_norms(t, s) for t, s in zip(*points(model, at), strict=True)], axis=0)
+            elif method.ensemble == "clifford":  # the same at every point
+                self.norms = self._dense_norms(np.ones(model.n_params), np.ones(model.n_inputs))
         else:
             self.frames = shadow_frames(model)
             strings = generators(model)
             weighed = [PauliString(1 << n, 1 << n) * strings[m] for m in components]
             self.norms = np.array([shadow.pauli_norm(p, method.ensemble, n + 1) for p in weighed])
-        norm_of = dict(zip(components.tolist(), self.norms.tolist(), strict=True))
-        u = abs(self.terms.coefficients(weights))
+        u = self.terms.sizes(weights)
         self.circuits = [(t, f) for t in range(len(self.terms.strings)) for f in self.frames]
         programs = [pair_program(model, term)[0] for term in (self.terms.strings if self.frames else ())]
         self._programs = [(p, clifford_gates(p.clifford)) for p in programs]
         bounds = np.zeros((len(self.circuits), model.n_params))
         for r, (t, f) in enumerate(self.circuits):
-            sizes = np.sqrt([norm_of[m] for m in f.members])
-            bounds[r] = u[t] * (slopes[list(f.members)].T @ sizes)
+            bounds[r] = u[t] * (slopes[list(f.members)].T @ self._deviations(f, self.norms))
         self.groups = method.groups or (
             math.ceil(2 * math.log(2 * max(model.n_params, 1) / method.failure)) if method.max_error is not None else 1
         )
@@ -140,6 +141,10 @@ class ShadowPlan(Plan):
             "squared shadow norms": f"{self.norms.min():.4g} to {self.norms.max():.4g}" if len(components) else "none",
             "groups": f"median of {self.groups} means" if self.groups > 1 else "mean of all snapshots",
         }
+
+    def _deviations(self, f: Frame, norms: np.ndarray) -> np.ndarray:
+        """The largest standard deviation of a snapshot's value for each member."""
+        return np.sqrt(norms[np.searchsorted(driven(self.model), f.members)])
 
     def _length(self, f: Frame) -> int:
         return 2 * self.model.n_rotations - f.place
@@ -171,7 +176,12 @@ class ShadowPlan(Plan):
         a = model.angle_table.evaluate(theta[None], x[None])[0]
         slopes = jacobian(model.angle_table, theta, x)
         take: Any = shadow.pauli_snapshots if self.method.ensemble == "pauli" else shadow.clifford_snapshots
-        means, variance, cost = np.zeros((self.groups, model.n_params)), np.zeros(model.n_params), Cost()
+        means, cost = np.zeros((self.groups, model.n_params)), Cost()
+        variance, largest = np.zeros((2, model.n_params))
+        info, norms = dict(self.info), self.norms
+        if self.method.frames == "last" and len(norms):
+            norms = self._dense_norms(theta, x)
+            info["squared shadow norms"] = f"{norms.min():.4g} to {norms.max():.4g} at these angles"
         for (t, f), shots, (state, length) in zip(self.circuits, self.shots, self._states(a, x), strict=True):
             cost += self._spent(f, int(shots), length)
             to_params = -u[t] * slopes[list(f.members)].toarray()  # (members, P)
@@ -187,16 +197,17 @@ class ShadowPlan(Plan):
                 totals[found] += np.add.reduceat(y, first, axis=0)
                 square += (y * y).sum(axis=0)
             means += totals / sizes
+            # Snapshots that all say the same, as those that no string of a component fits, say nothing of the spread.
+            most = (self._deviations(f, norms) @ np.abs(to_params)) ** 2 / shots
+            largest += most
             if self.groups == 1:
-                of_mean = np.maximum(square / shots - (totals[0] / shots) ** 2, 0.0) / max(shots - 1, 1)
-                variance += of_mean if shots > 1 else square
-        info = dict(self.info)
-        if self.method.frames == "last" and len(self.norms):
-            norms = self._dense_norms(theta, x)
-            info["squared shadow norms"] = f"{norms.min():.4g} to {norms.max():.4g} at these angles"
+                spread = square - totals[0] ** 2 / shots if shots > 1 else square
+                variance += np.where(spread > _ROUNDING * square, spread / (shots * max(shots - 1, 1)), most)
         if self.groups == 1:
             return Estimate(means[0], np.sqrt(variance), cost, info)
-        stderr = math.sqrt(math.pi / 2 / self.groups) * means.std(axis=0, ddof=1)
+        variance = means.var(axis=0, ddof=1) / self.groups
+        seen = variance > _ROUNDING * np.abs(means).max(axis=0) ** 2
+        stderr = np.sqrt(math.pi / 2 * np.where(seen, variance, largest))
         return Estimate(np.median(means, axis=0), stderr, cost, info)
 
     def _states(self, a: np.ndarray, x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:

@@ -23,12 +23,13 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.budget import Budget, share
-from quprop.gradients.estimate import Estimate
+from quprop.gradients.estimate import Estimate, variance_of_mean
 from quprop.gradients.grouping import group
+from quprop.gradients.linear import active
 from quprop.gradients.plan import Plan, Terms
 from quprop.gradients.rows import Made
 from quprop.gradients.sampler import Runs, Sampler
-from quprop.gradients.step_bounds import active
+from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 from quprop.programs import free, read_by_programs
 
@@ -88,8 +89,10 @@ class DirectionalPlan(Plan):
             )
             for members in groups.groups
         ]
-        u = np.abs(self.terms.coefficients(weights))
+        self.measured = self.terms.of_groups(groups)
+        u = self.terms.sizes(weights)
         self.ranges = np.array([u[r.terms].sum() for r in self._readers])  # outcomes of group g are within ±b_g
+        self._reaches = reaches(model, at)[self.moved]
         self.bias = np.zeros(model.n_params)
         self._settle(method, at)
         self.directions, self.shots = self._choose(method)
@@ -117,8 +120,8 @@ class DirectionalPlan(Plan):
         """C: what the shots add to it, at most."""
         raise NotImplementedError
 
-    def _largest(self) -> float:
-        """The largest contribution of a direction to an entry."""
+    def _largest(self, bound: float, reaches: np.ndarray) -> float:
+        """The largest contribution of a direction to an entry, for |F| <= bound and W_i = reaches."""
         raise NotImplementedError
 
     def _wanted(self, method: Directional) -> Budget:
@@ -176,7 +179,10 @@ class DirectionalPlan(Plan):
             return variance / float(budget.precision) ** 2
         assert budget.max_error is not None
         e = float(budget.max_error)
-        return 2 * math.log(2 * len(self.moved) / budget.failure) * (variance + 2 * self._largest() * e / 3) / e**2
+        return 2 * math.log(2 * len(self.moved) / budget.failure) * (variance + 2 * self._most() * e / 3) / e**2
+
+    def _most(self) -> float:
+        return self._largest(float(self.ranges.sum()), self._reaches)
 
     def _claim(self) -> Cost:
         shots = self.directions * self.evaluations * self.shots
@@ -223,9 +229,8 @@ class DirectionalPlan(Plan):
             second += (contributions**2).sum(axis=0)
         mean = first / d
         value[self.moved] = mean
-        # One direction says nothing of its spread: there the square, an upper bound, stands for the variance.
-        variance = second if d == 1 else np.maximum(second - d * mean**2, 0.0) / (d * (d - 1))
-        stderr[self.moved] = np.sqrt(variance)
+        farthest = 2 * self._largest(float(np.abs(u).sum()), reaches(self.model, (theta, x))[self.moved])
+        stderr[self.moved] = np.sqrt(variance_of_mean(mean, second / d, d, farthest))
         return Estimate(value, stderr, sampler.cost, dict(self.info))
 
     def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from quprop.collective.ledger import shown
 from quprop.cost import Cost
 
+_ROUNDING = 1e-14  # relative; a spread below is one
 _SHOWN = 4  # components a printed estimate shows
 
 
@@ -18,9 +19,12 @@ class Estimate:
     """A gradient with its error and its cost.
 
     value: (..., n_params), the derivative of weights . <O> by each parameter; stderr: the standard error of each
-    component, as estimated from the shots themselves (zero for an exact method); cost: what was executed;
-    info: what else the method has to say (the allocation of shots, the groups read together, ...). A method whose claim
-    is about undisturbed copies says in info["damage"] how far from that they were, and so does the printed line.
+    component, as estimated from the shots themselves; cost: what was executed; info: what else the method has to say
+    (the allocation of shots, the groups read together, ...). A method whose claim is about undisturbed copies says in
+    info["damage"] how far from that they were, and so does the printed line.
+
+    stderr is 0 where the component is known without shots: by an exact method, or because no angle changes with that
+    parameter at this point. Shots that all agree are no such knowledge, see `of_the_unseen`.
     """
 
     value: np.ndarray
@@ -34,3 +38,28 @@ class Estimate:
         more = f", ... ({values.size} in all)" if values.size > _SHOWN else ""
         damage = f"; {shown(self.info['damage'])}" if "damage" in self.info else ""
         return f"[{listed}{more}] for {self.cost}{damage}"
+
+
+def variance_of_mean(mean: Any, square: Any, shots: Any, farthest: Any) -> Any:
+    """The variance of a mean of n shots, from the means of y and y^2: (<y^2> - <y>^2) / (n - 1), which is unbiased.
+
+    farthest: how far two values of y may be from one another. n shots that all gave one value show no spread, and then
+    farthest^2 times `of_the_unseen` stands for it. One shot says nothing of its spread: there its square, an upper
+    bound.
+    """
+    n, spread = np.asarray(shots, float), square - mean**2
+    unseen = farthest**2 * of_the_unseen(n)
+    same = spread <= _ROUNDING * farthest**2
+    return np.where(n > 1, np.where(same, unseen, spread / np.maximum(n - 1, 1)), np.maximum(square, unseen))
+
+
+def of_the_unseen(shots: Any) -> Any:
+    """(n + 1) / ((n + 2)^2 (n + 3)): the variance of the probability of what none of n shots showed.
+
+    It is that of Beta(1, n + 1), what is left of the uniform prior after n shots (Laplace's rule of succession; Brown,
+    Cai, DasGupta, Statist. Sci. 16, 101 (2001), compare intervals). An outcome at the distance d moves a mean by d
+    times its probability: a deviation of about d/n, as the unbiased estimate has when one of n shots showed it. Five of
+    them reach to probabilities of 5/n, which n shots miss altogether 1 time in 150.
+    """
+    n = np.asarray(shots, float)
+    return (n + 1) / ((n + 2) ** 2 * (n + 3))

@@ -13,11 +13,11 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.gradients.budget import Budget
 from quprop.gradients.grouping import group
-from quprop.gradients.linear import LinearPlan
+from quprop.gradients.linear import LinearPlan, active
 from quprop.gradients.plan import Terms, settle
 from quprop.gradients.rows import Made
 from quprop.gradients.sampler import Runs
-from quprop.gradients.step_bounds import active, reaches, third_derivative
+from quprop.gradients.step_bounds import reaches, third_derivative
 from quprop.model import Model
 from quprop.programs import free
 
@@ -59,7 +59,7 @@ class FiniteDifferencePlan(LinearPlan):
     def __init__(self, model: Model, weights: np.ndarray, method: FiniteDifference, at: Any) -> None:
         terms = Terms.of(model)
         groups = group(terms.total(weights), method.grouping, model.clifford)
-        u = np.abs(terms.coefficients(weights))
+        u = terms.sizes(weights)
         position = [np.array([terms.position(p) for p, _ in members]) for members in groups.groups]
         ranges = np.array([u[index].sum() for index in position])  # b_g
         self.moved = active(model)
@@ -83,11 +83,11 @@ class FiniteDifferencePlan(LinearPlan):
             for members, index in zip(groups.groups, position, strict=True)
         ]
         info = {
-            "observable": str(groups),
             "step": _range(self.step[self.moved]),
             "bias": f"at most {worst:.3g}",
         }
-        super().__init__(model, terms, _noise(method, worst), runs, weights=weights, at=at, info=info, unbiased=False)
+        given: dict[str, Any] = {"weights": weights, "at": at, "groups": groups, "info": info}
+        super().__init__(model, terms, _noise(method, worst), runs, **given, unbiased=False)
         self.info["budget"] = method.budget
 
     def _runs(self, theta: np.ndarray, x: np.ndarray) -> Sequence[Runs]:

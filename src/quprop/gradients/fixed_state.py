@@ -6,6 +6,7 @@ angle is a multiple of pi/2, and no longer one string otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,10 +44,17 @@ class Fixed(NamedTuple):
 
 
 def quarter_turns(angles: np.ndarray | None, count: int) -> list[int | None]:
-    """Each angle in quarter turns modulo 4, None where it is no multiple of pi/2 (or not known)."""
+    """Each angle in quarter turns modulo 4, None where it is no multiple of pi/2 (or not known).
+
+    angles (M,), or (..., M): None where they differ, too.
+    """
     if angles is None:
         return [None] * count
-    return [angle.quarter_turns(a, _TOLERANCE) for a in angles.tolist()]
+    found: list[int | None] = []
+    for column in angles.reshape(math.prod(angles.shape[:-1]), count).T.tolist():
+        turns = {angle.quarter_turns(a, _TOLERANCE) for a in column}
+        found.append(turns.pop() if len(turns) == 1 else None)
+    return found
 
 
 def output_state(model: Model, terms: Terms, turns: Sequence[int | None]) -> Fixed | int:

@@ -11,7 +11,6 @@ import numpy as np
 from quprop.gradients.directional import Directional, DirectionalPlan
 from quprop.gradients.linear import jacobian
 from quprop.gradients.plan import settle
-from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 
 _SINGLE = 4 * np.pi  # a rotation's period
@@ -77,7 +76,6 @@ class ForwardGradientPlan(DirectionalPlan):
     evaluations = 1
 
     def _settle(self, method: Directional, at: Any) -> None:
-        self._reaches = reaches(self.model, at)[self.moved]
         self._bound = float(self.ranges.sum())
 
     def _reach_squared(self) -> np.ndarray:
@@ -103,8 +101,8 @@ class ForwardGradientPlan(DirectionalPlan):
         worst = float(self._reach_squared().max(initial=0.0))
         return self.scale * worst * float((self.ranges**2 / shots).sum())
 
-    def _largest(self) -> float:
-        return self.scale * self._bound * float(np.sort(self._reaches)[::-1][: self.support].sum())
+    def _largest(self, bound: float, reaches: np.ndarray) -> float:
+        return self.scale * bound * float(np.sort(reaches)[::-1][: self.support].sum())
 
     def predicted_variance(self, gradient: Any, second_moment: Any = None) -> np.ndarray:
         """(P,), given the gradient; second_moment (G,) of one shot of each group (at most b_g^2, the default).
@@ -147,4 +145,4 @@ class ForwardGradientPlan(DirectionalPlan):
         return y
 
     def _words(self) -> dict[str, Any]:
-        return {"reach": f"a shot counts up to {self._largest():.3g}"}
+        return {"reach": f"a shot counts up to {self._most():.3g}"}

@@ -120,8 +120,8 @@ class GentlePlan(Plan):
         super().__init__(model, Terms.of(model), weights)
         self.method = method
         self.components = driven(model)
-        u = self.terms.coefficients(weights)
-        norm, slope = float(np.abs(u).sum()), largest_slope(model, at)
+        u = self.terms.sizes(weights)
+        norm, slope = float(u.sum()), largest_slope(model, at)
         self.info: dict[str, Any] = {"budget": method.budget, "circuits": 0}
         self.cost, self.shares, self.bias = Cost(), np.zeros(0, np.int64), 0.0
         if not len(self.components) or not norm:

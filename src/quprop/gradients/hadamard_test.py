@@ -99,7 +99,7 @@ class HadamardTest(Budget):
                     own=own,
                 )
             )
-        return LinearPlan(model, terms, self, runs, weights=w, at=at, info={"observable": str(groups)})
+        return LinearPlan(model, terms, self, runs, weights=w, at=at, groups=groups)
 
 
 @dataclass(frozen=True, eq=False)

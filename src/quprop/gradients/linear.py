@@ -6,6 +6,7 @@ J = da/dtheta. Shots of different circuits are independent, so variances add wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.angle_table import AngleTable
+from quprop.arrays import checked
 from quprop.cost import Cost
+from quprop.errors import QupropError
 from quprop.gradients.budget import Budget
-from quprop.gradients.estimate import Estimate
+from quprop.gradients.estimate import Estimate, variance_of_mean
+from quprop.gradients.grouping import Grouping
 from quprop.gradients.plan import Plan, Terms
 from quprop.gradients.sampler import Runs, Sampler
 from quprop.model import Model
@@ -23,7 +27,10 @@ from quprop.programs import read_by_programs
 
 
 class LinearPlan(Plan):
-    """Runs, the shots each of them gets, and the sum over what they say."""
+    """Runs, the shots each of them gets, and the sum over what they say.
+
+    groups: in which the runs read the observable; None: they read all its terms.
+    """
 
     def __init__(
         self,
@@ -33,18 +40,21 @@ class LinearPlan(Plan):
         runs: Sequence[Runs],
         *,
         weights: np.ndarray,
-        at: tuple[np.ndarray, np.ndarray] | None = None,
+        at: Any = None,
+        groups: Grouping | None = None,
         info: dict[str, Any] | None = None,
         unbiased: bool = True,
     ) -> None:
         super().__init__(model, terms, weights)
         self.runs = tuple(runs)
         self.unbiased = unbiased
-        theta, x = at or (np.ones(model.n_params), np.ones(model.n_inputs))
-        slopes = abs(self._slopes(theta, x))
+        if groups is not None:
+            self.measured = terms.of_groups(groups)
+            info = {"observable": str(groups), **(info or {})}
+        slopes = over_identity(slope_bounds(model, at))
         # Which angles depend on which parameters is the same everywhere; `runs` lives as long as the plan.
         self._shares = {id(r): _shares(r, slopes) for r in self.runs if r.each}
-        bounds = [abs(_spread(r, self.terms.coefficients(weights), len(slopes.indptr) - 1)) @ slopes for r in runs]
+        bounds = [_spread(r, self.terms.sizes(weights), slopes.shape[0]) @ slopes for r in runs]
         shots = budget.allot(sp.vstack(bounds).tocsr()) if bounds else np.zeros(0, np.int64)
         self.shots = np.split(shots, np.cumsum([len(r) for r in self.runs])[:-1]) if self.runs else []
         self.cost = sum((_claim(r, s) for r, s in zip(self.runs, self.shots, strict=True)), Cost())
@@ -52,8 +62,7 @@ class LinearPlan(Plan):
 
     def _slopes(self, theta: np.ndarray, x: np.ndarray) -> sp.csr_matrix:
         """da/dtheta over the identity: (M + P, P)."""
-        table = self.model.angle_table
-        return sp.vstack([jacobian(table, theta, x), sp.identity(table.n_params, format="csr")]).tocsr()
+        return over_identity(jacobian(self.model.angle_table, theta, x))
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         sampler = Sampler(rng)
@@ -85,27 +94,29 @@ class LinearPlan(Plan):
             together = runs.each and (_shares(runs, slopes) if known is None else known)
             drawn = sampler.draw(runs, a, read, u, shots, keep=together)
             n = shots if not runs.each else shots[:, None]
-            # One shot says nothing of its spread: there the square itself, an upper bound, stands for the variance.
-            of_mean = np.where(n > 1, (drawn.square - drawn.mean**2) / np.maximum(n - 1, 1), drawn.square)
+            w = runs.weights(u)
+            farthest = 2 * np.abs(w) if runs.each else 2 * np.abs(w).sum(axis=1)
+            of_mean = variance_of_mean(drawn.mean, drawn.square, n, farthest)
             if not together:
                 np.add.at(g, runs.targets, drawn.mean)
-                np.add.at(spread, runs.targets, np.maximum(of_mean, 0.0))
+                np.add.at(spread, runs.targets, of_mean)
                 continue
             assert drawn.outcomes is not None
-            w = runs.weights(u)
             for r, (outcomes, counts) in enumerate(drawn.outcomes):
-                y = (slopes[runs.targets[r]].T @ (outcomes * w[r]).T).T  # (D, P), components that share a shot
+                part = slopes[runs.targets[r]]  # (L, P)
+                y = (part.T @ (outcomes * w[r]).T).T  # (D, P), components that share a shot
                 mean = counts @ y / shots[r]
                 second = counts @ (y * y) / shots[r]
                 value += mean
-                variance += np.maximum((second - mean**2) / (shots[r] - 1), 0.0) if shots[r] > 1 else second
+                farthest = 2 * (abs(part).T @ np.abs(w[r]))
+                variance += variance_of_mean(mean, second, shots[r], farthest)
         value += slopes.T @ g
         variance += squares.T @ spread
         return value, variance
 
 
 def jacobian(table: AngleTable, theta: np.ndarray, x: np.ndarray) -> sp.csr_matrix:
-    """da_m/dtheta_i, (M, P), at theta (P,), x (D,)."""
+    """da_m/dtheta_i, (M, P), at theta (P,), x (D,); an entry for all that the monomials couple, also where it is 0."""
     v = np.concatenate([theta, x[: table.n_inputs]])
     rows, columns, data = [], [], []
     for g in table.groups:
@@ -121,9 +132,64 @@ def jacobian(table: AngleTable, theta: np.ndarray, x: np.ndarray) -> sp.csr_matr
     return sp.csr_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape)
 
 
+def slope_bounds(model: Model, at: Any = None) -> sp.csr_matrix:
+    """|da_m/dtheta_i| at most, (M, P): the largest over the points of `at`, (theta (..., P), x (..., D)); without it,
+    that of variables within ±1, whose monomials cannot cancel. Entries as `jacobian` has them."""
+    table = model.angle_table
+    if at is None:
+        sizes = table._replace(groups=tuple(g._replace(coef=np.abs(g.coef)) for g in table.groups))
+        return jacobian(sizes, np.ones(table.n_params), np.ones(model.n_inputs))
+    thetas, xs = points(model, at)
+    if all(len(g.var) == 1 for g in table.groups):  # the same everywhere
+        thetas, xs = thetas[:1], xs[:1]
+    bounds = abs(jacobian(table, thetas[0], xs[0]))
+    for theta, x in zip(thetas[1:], xs[1:], strict=True):
+        bounds.data = np.maximum(bounds.data, np.abs(jacobian(table, theta, x).data))
+    return bounds
+
+
+def points(model: Model, at: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The points of `at`, different ones once: theta (B, P) and x (B, D)."""
+    P, D = model.n_params, model.n_inputs
+    try:
+        theta, x = at
+    except (TypeError, ValueError):
+        raise QupropError("at is the pair (theta, x) of where the plan is for; x is None without inputs") from None
+    theta = checked("theta of at", theta, (..., P))
+    x = np.zeros(0) if not D and x is None else checked("x of at", x, (..., D))
+    try:
+        lead = np.broadcast_shapes(theta.shape[:-1], x.shape[:-1]) if D else theta.shape[:-1]
+    except ValueError:
+        lead = (0,)
+    if 0 in lead:
+        raise QupropError(
+            f"theta and x of at must have leading axes that broadcast, of one point or more, got {theta.shape} and "
+            f"{x.shape}"
+        )
+    both = np.concatenate(
+        [np.broadcast_to(v, (*lead, n)).reshape(math.prod(lead), n) for v, n in ((theta, P), (x, D))], axis=1
+    )
+    both = np.unique(both, axis=0) if len(both) > 1 else both
+    return both[:, :P], both[:, P:]
+
+
 def driven(model: Model) -> np.ndarray:
     """The rotations whose angle depends on theta, in order: the components there are to estimate."""
-    return np.flatnonzero(np.diff(jacobian(model.angle_table, np.ones(model.n_params), np.ones(model.n_inputs)).indptr))
+    groups, P = model.angle_table.groups, model.n_params
+    found = [g.rows[(g.var < P).any(axis=0)] for g in groups]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+
+def active(model: Model) -> np.ndarray:
+    """The parameters that some angle depends on, in order."""
+    groups, P = model.angle_table.groups, model.n_params
+    found = [g.var[g.var < P] for g in groups]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+
+def over_identity(slopes: sp.csr_matrix) -> sp.csr_matrix:
+    """Slopes of angles (M, P) over those of the parameters themselves: (M + P, P)."""
+    return sp.vstack([slopes, sp.identity(slopes.shape[1], format="csr")]).tocsr()
 
 
 def _spread(runs: Runs, u: np.ndarray, targets: int) -> sp.csr_matrix:
@@ -137,7 +203,10 @@ def _spread(runs: Runs, u: np.ndarray, targets: int) -> sp.csr_matrix:
 
 
 def _shares(runs: Runs, slopes: sp.csr_matrix) -> bool:
-    """Whether two components read from one shot feed the same parameter: then their covariance counts."""
+    """Whether two components read from one shot feed the same parameter: then their covariance counts.
+
+    slopes: what it has entries for, also where they are 0.
+    """
     pattern = slopes.copy()
     pattern.data = np.ones_like(pattern.data)
     rows = np.repeat(np.arange(len(runs)), runs.targets.shape[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.estimate import Estimate
@@ -22,8 +21,9 @@ class Method(Protocol):
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> Plan:
         """The plan for F = weights . <O>; refuses, in one sentence, a model the method cannot serve.
 
-        weights: (K,), may be left out if K = 1. at: (theta, x) where angles that are products of variables are bounded
-        for `precision` and `max_error`; without it variables count as 1.
+        weights: (K,), may be left out if K = 1; or (..., K), of which every row is served. The shots are allotted for
+        weights of these sizes and any sign. at: (theta (..., P), x (..., D)), where angles that are products of
+        variables are bounded for `precision` and `max_error`; without it variables count as being within ±1.
         """
         ...
 
@@ -31,9 +31,10 @@ class Method(Protocol):
 def gradient(
     model: Model, theta: Any, x: Any = None, method: Method | None = None, *, weights: Any = None, rng: Any = None
 ) -> Estimate:
-    """dF/dtheta of F = weights . <O> by a method, as `method.compile(model, weights).estimate(theta, x, rng)`.
+    """dF/dtheta of F = weights . <O> by a method, compiled for these weights at these points.
 
-    theta (..., P), x (..., D); the estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
+    theta (..., P) and x (..., D) of leading axes that broadcast, weights (K,) or with the same axes (..., K); the
+    estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
     rng: a seed or a numpy Generator, needed by every method that draws shots.
     """
     if method is None:
@@ -41,8 +42,5 @@ def gradient(
     if not hasattr(method, "compile"):
         raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")
     call = Call(model, theta, x, None, "double", None, "values")
-    if weights is not None:
-        weights = checked("weights", weights, (..., model.n_observables))
-    at = None if call.shape else (call.theta[0], call.x[0])
-    plan = method.compile(model, None if weights is None else weights.reshape(-1, weights.shape[-1])[0], at=at)
-    return plan.estimate(theta, x, rng, weights=weights)
+    at = (call.theta, call.x) if call.shape else (call.theta[0], call.x[0])
+    return method.compile(model, weights, at=at).estimate(theta, x, rng, weights=weights)

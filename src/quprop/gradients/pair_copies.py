@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 import stim
 
-from quprop.angle_table import AngleTable
 from quprop.collective.event import Event, apply_pauli, expectation
 from quprop.collective.frame import Frame
 from quprop.collective.null import NullEngine
 from quprop.collective.protocol import Copies, Engine
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.linear import jacobian
 from quprop.gradients.plan import Terms
+from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 from quprop.pauli import PauliString
 from quprop.programs import free, read_by_programs
@@ -142,21 +141,10 @@ class PairDevice:
 def largest_slope(model: Model, at: Any) -> float:
     """max_i sum_m |da_m/dtheta_i|: errors e of all dF/da are at most this times e in dF/dtheta.
 
-    at: (theta, x); without it, or where every angle is stationary there, variables count as 1 and the monomials of an
-    angle do not cancel: positive for every model with an angle that theta drives.
+    at: as for `slope_bounds`; without it, or where every angle is stationary there, that of variables within ±1:
+    positive for every model with an angle that theta drives.
     """
-    table = model.angle_table
-    if not model.n_params:
-        return 0.0
-    found = 0.0 if at is None else _steepest(table, *(np.asarray(v, float) for v in at))
-    if found:
-        return found
-    apart = table._replace(groups=tuple(g._replace(coef=np.abs(g.coef)) for g in table.groups))
-    return _steepest(apart, np.ones(model.n_params), np.ones(model.n_inputs))
-
-
-def _steepest(table: AngleTable, theta: np.ndarray, x: np.ndarray) -> float:
-    return float(abs(jacobian(table, theta, x)).sum(axis=0).max())
+    return float(reaches(model, at).max(initial=0.0)) or float(reaches(model, None).max(initial=0.0))
 
 
 def require_weights(norm: float, compiled: bool) -> None:

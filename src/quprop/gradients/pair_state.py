@@ -69,7 +69,7 @@ class PairState(Budget):
                         own=tuple(strings(f.members) for f in same),
                     )
                 )
-        norm = float(np.sum(np.abs(terms.coefficients(w))))
+        norm = float(terms.sizes(w).sum())
         members = sum(len(f.members) for f in frames)
         info = {
             "frames": f"{members} components in {len(frames)} frames",

@@ -65,10 +65,11 @@ class ParameterShift(Budget):
         moved = driven(model)
         shifts = shifts_of(model, moved.tolist(), self.rule)
         runs = shifted_runs(model, terms, groups, shifts)
-        info = {"observable": str(groups), "rule": _in_words(shifts, len(moved))}
+        given: dict[str, Any] = {"weights": w, "at": at, "groups": groups}
+        given["info"] = {"rule": _in_words(shifts, len(moved))}
         if self.adaptive:
-            return AdaptivePlan(model, terms, self, runs, weights=w, at=at, info=info, pilot=float(self.pilot))
-        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+            return AdaptivePlan(model, terms, self, runs, **given, pilot=float(self.pilot))
+        return LinearPlan(model, terms, self, runs, **given)
 
 
 def shifted_runs(model: Model, terms: Terms, groups: Grouping, shifts: list[Shift]) -> list[Runs]:

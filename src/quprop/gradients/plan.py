@@ -11,6 +11,7 @@ from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.estimate import Estimate
+from quprop.gradients.grouping import Grouping
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 from quprop.seeds import generator_of
@@ -41,9 +42,22 @@ class Terms(NamedTuple):
         """u (T,) with weights . O = sum_t u_t strings[t]."""
         return weights @ self.table
 
+    def sizes(self, weights: np.ndarray) -> np.ndarray:
+        """|u_t| at most (T,) for weights of these sizes and any sign, (..., K): the largest over their rows.
+
+        A plan is for all of these: what cancels in F = weights . O does not cancel in weights that come later.
+        """
+        every: np.ndarray = np.abs(weights) @ np.abs(self.table)
+        return every.reshape(-1, len(self.strings)).max(axis=0) if every.ndim > 1 else every
+
     def total(self, weights: np.ndarray) -> PauliSum:
-        """All terms with |coefficients| summed over the observables: what a grouping has to serve."""
-        return PauliSum(dict(zip(self.strings, np.abs(weights) @ np.abs(self.table), strict=True)))
+        """All terms with their `sizes`: what a grouping has to serve."""
+        return PauliSum(dict(zip(self.strings, self.sizes(weights), strict=True)))
+
+    def of_groups(self, groups: Grouping) -> np.ndarray:
+        """(T,) which of the strings are in one of the groups."""
+        grouped = {string for members in groups.groups for string, _ in members}
+        return np.array([string in grouped for string in self.strings], bool)
 
     def position(self, string: PauliString) -> int:
         return self.strings.index(string)
@@ -61,11 +75,13 @@ class Plan:
 
     def __init__(self, model: Model, terms: Terms, weights: np.ndarray) -> None:
         self.model, self.terms, self.weights = model, terms, weights
+        self.measured = np.ones(len(terms.strings), bool)  # (T,) which terms an estimate can tell something of
 
     def estimate(self, theta: Any, x: Any = None, rng: Any = None, *, weights: Any = None) -> Estimate:
         """The gradient at theta (..., P), x (..., D); rng is a seed or a numpy Generator.
 
-        weights (..., K) replaces those the plan was compiled for (shots stay as they were allotted).
+        weights (..., K) replaces those the plan was compiled for (shots stay as they were allotted); an observable that
+        had the weight 0 there was perhaps given no shots, and then has to stay at 0.
         """
         call = Call(self.model, theta, x, None, "double", None, "values")
         K, n = self.model.n_observables, call.batch
@@ -74,6 +90,12 @@ class Plan:
             w = np.broadcast_to(w, (*call.shape, K)).reshape(n, K)
         except ValueError:
             raise QupropError(f"weights must have shape {(*call.shape, K)}, got {w.shape}") from None
+        lost = np.flatnonzero((self.terms.sizes(w) > 0) & ~self.measured)
+        if len(lost):
+            raise QupropError(
+                f"this plan measures no {self.terms.strings[lost[0]]}, because the weights it was compiled for have no "
+                "use for it; compile it with weights of all the observables that are wanted, one row or several"
+            )
         generator = generator_of(rng) if self.draws or rng is not None else generator_of(0)
         thetas = np.broadcast_to(call.theta, (n, self.model.n_params))
         xs = np.broadcast_to(call.x, (n, self.model.n_inputs))
@@ -100,8 +122,8 @@ def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
     return {**info, "damage": max(e.info["damage"] for e in found)} if "damage" in info else info
 
 
-def settle(model: Any, weights: Any) -> np.ndarray:
-    """The weights (K,) of F = weights . <O>, checked; 1 for a model with one observable."""
+def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:
+    """The weights of F = weights . <O>, checked: (K,), or with `rows` (..., K); 1 for a model with one observable."""
     if not isinstance(model, Model):
         raise QupropError(
             f"a gradient method compiles a quprop Model, got {type(model).__name__}; "
@@ -114,4 +136,7 @@ def settle(model: Any, weights: Any) -> np.ndarray:
                 f"this model has {K} observables; pass weights=, one number for each, to say which sum to differentiate"
             )
         return np.ones(1)
-    return checked("weights", weights, (K,))
+    w = checked("weights", weights)
+    if w.shape[-1:] != (K,) or not w.size or (w.ndim > 1 and not rows):
+        raise QupropError(f"weights must be {K} finite numbers, one for each observable, got {weights!r}")
+    return w

@@ -132,8 +132,8 @@ class QuantumBackpropPlan(Plan):
         super().__init__(model, Terms.of(model), weights)
         self.method = method
         self.components = driven(model)
-        u = self.terms.coefficients(weights)
-        self.norm, self.slope = float(np.abs(u).sum()), largest_slope(model, at)
+        u = self.terms.sizes(weights)
+        self.norm, self.slope = float(u.sum()), largest_slope(model, at)
         self.qubits = model.n_qubits + 1
         self.kind = self._kind()
         self.design: SweepDesign | None = None

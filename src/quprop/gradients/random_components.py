@@ -10,16 +10,19 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.cost import Cost
+from quprop.errors import QupropError
 from quprop.gradients.budget import Budget
-from quprop.gradients.estimate import Estimate
+from quprop.gradients.estimate import Estimate, of_the_unseen
 from quprop.gradients.grouping import group
-from quprop.gradients.linear import LinearPlan, driven
+from quprop.gradients.linear import LinearPlan, driven, over_identity, slope_bounds
 from quprop.gradients.parameter_shift import shifted_runs
 from quprop.gradients.plan import Terms, settle
 from quprop.gradients.sampler import Sampler
 from quprop.gradients.shift_rules import Rule, shifts_of
 from quprop.model import Model
 from quprop.programs import read_by_programs
+
+_ROUNDING = 1e-9  # relative; what is left of a moment by rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,8 @@ class RandomComponents(Budget):
     Unbiased, since sum_r p_r E[y_r] / p_r is the parameter-shift gradient; works with any number of shots, also fewer
     than there are components. Variance of entry i: (sum_r E[y_r^2] J_ri^2 / p_r - g_i^2) / N, which is parameter
     shift's with as many shots, plus that of which runs were drawn: it counts second moments where parameter shift
-    counts variances. So it is for small budgets, and a baseline.
+    counts variances. So it is for small budgets, and a baseline. `stderr` is the root of this with b_r^2 for E[y_r^2]
+    of runs that were not drawn, and for g_i^2 the unbiased estimate, between 0 and the largest that g_i^2 can be.
 
     p_r: in proportion to sqrt(sum_i b_r^2 J_ri^2), b_r the largest outcome, which makes the sum of variances least;
     under precision and max_error in proportion to max_i b_r |J_ri| sum_r' b_r' |J_r'i|, as parameter shift allots.
@@ -57,9 +61,8 @@ class RandomComponentsPlan(LinearPlan):
         terms = Terms.of(model)
         groups = group(terms.total(weights), method.grouping, model.clifford)
         runs = shifted_runs(model, terms, groups, shifts_of(model, driven(model).tolist(), method.rule))
-        super().__init__(model, terms, Budget(shots=1), runs, weights=weights, at=at, info={"observable": str(groups)})
-        theta, x = at or (np.ones(model.n_params), np.ones(model.n_inputs))
-        slopes, u = abs(self._slopes(theta, x)), terms.coefficients(weights)
+        super().__init__(model, terms, Budget(shots=1), runs, weights=weights, at=at, groups=groups)
+        slopes, u = over_identity(slope_bounds(model, at)), terms.sizes(weights)
         parts = []
         for r in runs:
             largest = np.abs(r.weights(u)).sum(axis=1)
@@ -83,7 +86,7 @@ class RandomComponentsPlan(LinearPlan):
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         sampler = Sampler(rng)
-        first, second = np.zeros(self.model.n_params), np.zeros(self.model.n_params)
+        first, second, moment, most, farthest = np.zeros((5, self.model.n_params))
         if not self.total:
             return Estimate(first, second, Cost(), dict(self.info))
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
@@ -94,14 +97,31 @@ class RandomComponentsPlan(LinearPlan):
         ends = np.cumsum([len(r) for r in self.runs])
         for runs, n, p in zip(self.runs, np.split(counts, ends[:-1]), np.split(self.chances, ends[:-1]), strict=True):
             drawn = sampler.draw(runs, a, read, u, n)
-            share = np.divide(n, p, out=np.zeros(len(p)), where=p > 0) / self.total
-            g, spread = np.zeros(slopes.shape[0]), np.zeros(slopes.shape[0])
-            np.add.at(g, runs.targets, share * drawn.mean)
-            np.add.at(spread, runs.targets, np.divide(share, p, out=np.zeros(len(p)), where=p > 0) * drawn.square)
-            first += slopes.T @ g
-            second += squares.T @ spread
-        # One shot says nothing of its spread: there the square, an upper bound, stands for the variance.
-        variance = second if self.total == 1 else np.maximum(second - first**2, 0.0) / (self.total - 1)
+            inverse = np.divide(1.0, p, out=np.zeros(len(p)), where=p > 0)
+            largest = np.abs(runs.weights(u)).sum(axis=1)
+            never = runs.targets[p == 0]
+            if len(never) and np.any(largest[p == 0] * abs(slopes[never]).max(axis=1).toarray().ravel()):
+                raise QupropError(
+                    "this plan never draws circuits that count here, because the slopes of their angles are 0 at the "
+                    "point it was compiled for; compile it with at=(theta, x) of the points to be estimated, or without"
+                )
+            share = n * inverse / self.total
+            of_runs = np.where(n > 0, drawn.square, largest**2) * inverse
+            sums = np.zeros((4, slopes.shape[0]))
+            parts = (share * drawn.mean, share * inverse * drawn.square, of_runs, largest)
+            for row, part in zip(sums, parts, strict=True):
+                np.add.at(row, runs.targets, part)
+            first += slopes.T @ sums[0]
+            second += squares.T @ sums[1]
+            moment += squares.T @ sums[2]
+            most += abs(slopes).T @ sums[3]
+            reach = abs(slopes[runs.targets]).multiply((largest * inverse)[:, None]).tocsr()
+            farthest = np.maximum(farthest, reach.max(axis=0).toarray().ravel() if len(p) else 0.0)
+        N = self.total
+        of_first = (N * first**2 - second) / max(N - 1, 1) if N > 1 else 0.0
+        variance = (moment - np.clip(of_first, 0.0, most**2)) / N
+        same = variance * N <= _ROUNDING * moment  # every shot gave the largest value: what did none of them show?
+        variance = np.where(same, (2 * farthest) ** 2 * of_the_unseen(N), variance)
         return Estimate(first, np.sqrt(variance), sampler.cost, dict(self.info))
 
 

@@ -12,7 +12,7 @@ from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.budget import Budget
 from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import LinearPlan
+from quprop.gradients.linear import LinearPlan, points
 from quprop.gradients.parameter_shift import ParameterShift
 from quprop.gradients.plan import Plan, settle
 from quprop.gradients.sampler import Runs, eigenvalues
@@ -29,8 +29,9 @@ class ShotNoise(Budget):
 
     ShotNoise(protocol=ParameterShift(shots=1000)); ShotNoise(shots=1000) means the same. For protocols that add up what
     their runs say (parameter shift, finite differences with their bias, Hadamard tests, ...). The variance of a shot of
-    run r is <Y_r^2> - <Y_r>^2 for what it reads, an observable Y_r diagonal in its basis; stderr is the exact one.
-    Gaussian, because means of many shots are (Berry and Esseen: within 0.5/sqrt(shots) for outcomes ±1).
+    run r is <Y_r^2> - <Y_r>^2 for what it reads, an observable Y_r diagonal in its basis; stderr is the exact one, 0
+    where outcomes are certain. Gaussian, because means of many shots are (Berry and Esseen: within 0.5/sqrt(shots) for
+    outcomes ±1).
 
     variances="exact": moments of every run at every theta, which costs about what simulating the protocol's circuits
     does. variances="held": the moments at `compile(..., at=(theta, x))` are kept, and an estimate is one adjoint sweep
@@ -81,6 +82,7 @@ class ShotNoisePlan(Plan):
             )
         super().__init__(model, plan.terms, weights)
         self.protocol: LinearPlan = plan
+        self.measured = plan.measured
         self.bias = getattr(plan, "bias", np.zeros(model.n_params))
         self._engine = get_engine(None)
         self._exact = Adjoint().compile(model, weights)
@@ -111,12 +113,22 @@ class ShotNoisePlan(Plan):
                     f"variances='held' serves unbiased protocols whose runs give one component each, and {name} is not "
                     "one; use variances='exact'"
                 )
-            theta, x = (np.asarray(v, float) for v in at)
-            angles = model.angle_table.evaluate(theta[None], x[None])[0]
-            u, read = self.terms.coefficients(weights), read_by_programs(model, x)
+            thetas, xs = points(model, at)
+            if len(thetas) > 1 or weights.size > model.n_observables:
+                raise QupropError(
+                    "variances='held' keeps those of one point and one set of weights; compile with one, or use 'exact'"
+                )
+            weights = weights.reshape(model.n_observables)
+            angles = model.angle_table.evaluate(thetas, xs)[0]
+            u, read = self.terms.coefficients(weights), read_by_programs(model, xs[0])
             self._held = tuple(self._moments(r, angles, read, u)[1] for r in plan.runs)
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        if self._held is not None and not np.array_equal(weights, self.weights.ravel()):
+            raise QupropError(
+                "variances='held' keeps those of the weights the plan was compiled for, and others were passed; "
+                "compile again, or use 'exact'"
+            )
         slopes = self.protocol._slopes(theta, x)
         noise, variance = np.zeros(slopes.shape[0]), np.zeros(slopes.shape[0])
         value, spread = np.zeros(self.model.n_params), np.zeros(self.model.n_params)

@@ -122,8 +122,8 @@ class SPSAPlan(DirectionalPlan):
     def _noise(self, shots: np.ndarray) -> float:
         return float((self.ranges**2 / shots).sum()) / (2 * self.step**2)
 
-    def _largest(self) -> float:
-        return self._bound / self.step
+    def _largest(self, bound: float, reaches: np.ndarray) -> float:
+        return bound / self.step
 
     def predicted_variance(self, gradient: Any, shot_variance: Any = None) -> np.ndarray:
         """(P,), given the gradient; shot_variance (G,): of one shot of each group (at most b_g^2, the default)."""

@@ -12,23 +12,13 @@ from typing import Any
 import numpy as np
 
 from quprop.angle_table import AngleTable
-from quprop.gradients.linear import jacobian
+from quprop.gradients.linear import points, slope_bounds
 from quprop.model import Model
 
 
-def point(model: Model, at: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(theta, x) of `at`, or ones."""
-    return at or (np.ones(model.n_params), np.ones(model.n_inputs))
-
-
 def reaches(model: Model, at: Any) -> np.ndarray:
-    """W_i = sum_m |da_m/dtheta_i|, (P,)."""
-    return np.asarray(abs(jacobian(model.angle_table, *point(model, at))).sum(axis=0)).ravel()
-
-
-def active(model: Model) -> np.ndarray:
-    """The parameters that drive a rotation at all."""
-    return np.flatnonzero(reaches(model, None))
+    """W_i = sum_m |da_m/dtheta_i| at most, (P,); at: see `slope_bounds`."""
+    return np.asarray(slope_bounds(model, at).sum(axis=0)).ravel()
 
 
 def is_affine(model: Model) -> bool:
@@ -41,12 +31,16 @@ def third_derivative(model: Model, at: Any, step: np.ndarray, bound: float) -> n
 
     Faa di Bruno's formula; A2 and A3 vanish unless a parameter is multiplied by itself.
     """
-    first, second, third = _along(model.angle_table, *point(model, at), step)
+    table = model.angle_table
+    sizes = np.ones(table.n_params + table.n_inputs)
+    if at is not None:
+        thetas, xs = points(model, at)
+        sizes = np.abs(np.concatenate([thetas, xs[:, : table.n_inputs]], axis=1)).max(axis=0)
+    first, second, third = _along(table, sizes, step)
     return bound * (first**3 + 3 * first * second + third)
 
 
-def _along(table: AngleTable, theta: np.ndarray, x: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, ...]:
-    sizes = np.abs(np.concatenate([theta, x[: table.n_inputs]]))
+def _along(table: AngleTable, sizes: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, ...]:
     out = np.zeros((3, table.n_params))
     for g in table.groups:
         if len(g.var) == 1:

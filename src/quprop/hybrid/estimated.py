@@ -22,6 +22,10 @@ from quprop.simulate import Call
 SECOND_OF_ESTIMATE = (
     "a gradient that shots estimated has no derivative; leave method= out, exact gradients can be differentiated again"
 )
+FORWARD_OF_ESTIMATE = (
+    "shots estimate gradients, which serve reverse mode alone (torch.func.grad, vjp, jacrev); leave method= and "
+    "forward_shots= out for forward mode"
+)
 
 
 class Estimated(Node):

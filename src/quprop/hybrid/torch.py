@@ -16,7 +16,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.hybrid.estimated import Estimated
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
-from quprop.hybrid.torch_graph import Meter, Sampled, Tensor, Value, torch
+from quprop.hybrid.torch_graph import Draw, Meter, Sampled, Tensor, Value, torch
 from quprop.model import Model
 from quprop.seeds import generator_of
 from quprop.simulate import get_engine
@@ -45,7 +45,8 @@ class QuantumLayer(torch.nn.Module):
     threads: of the engine; None: all cores. Use 1 in the workers of a DataLoader.
 
     The simulation runs on the CPU: inputs on another device are copied there and outputs back, with one warning. Under
-    `torch.compile` the layer is a graph break. `torch.func` transforms work, vmap in one batched call.
+    `torch.compile` the layer is a graph break. `torch.func` transforms work, vmap in one batched call; under shots
+    those of reverse mode, with shots of its own for every sample.
     """
 
     draws: Tensor
@@ -96,8 +97,7 @@ class QuantumLayer(torch.nn.Module):
         x = _checked(self.model, self.weights, x, ("the layer's weights", "the input"))
         if self._estimated is None:
             return _exact(Node(self.model, precision, self.threads), self.weights, x)
-        self.draws += 1
-        return Sampled.apply(self._estimated, (self.seed, int(self.draws)), self.meter, self.weights, x)
+        return Sampled.apply(self._estimated, Draw(self.seed, self.draws), self.meter, self.weights, x)
 
     def extra_repr(self) -> str:
         m = self.model

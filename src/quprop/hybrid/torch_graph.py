@@ -14,7 +14,7 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.hybrid.estimated import SECOND_OF_ESTIMATE, Estimated
+from quprop.hybrid.estimated import FORWARD_OF_ESTIMATE, SECOND_OF_ESTIMATE, Estimated
 from quprop.hybrid.node import THIRD_ORDER, Node
 
 try:
@@ -34,6 +34,28 @@ class Meter:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
         return Meter()
+
+
+class Draw:
+    """One draw of a layer's stream: the seed, and how many were drawn with it before, which `taken` counts up.
+
+    It is taken inside `Sampled`, where transforms of torch.func let a buffer be changed in place.
+    """
+
+    def __init__(self, seed: int, count: Tensor) -> None:
+        self.seed, self.count = seed, count
+        self.key: tuple[int, int] = (seed, 0)
+
+    def taken(self) -> tuple[int, int]:
+        try:
+            self.count += 1
+        except RuntimeError:
+            raise QupropError(
+                "a layer under shots counts its draws in one buffer, which vmap cannot stack; map over the weights and "
+                "inputs alone (in_dims=None for buffers), or call the layers one by one"
+            ) from None
+        self.key = (self.seed, int(self.count))
+        return self.key
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:
@@ -250,8 +272,9 @@ class Sampled(torch.autograd.Function):
     """Values, and a gradient that a method estimates with shots of its own."""
 
     @staticmethod
-    def forward(node: Estimated, draw: tuple[int, int], meter: Meter, theta: Tensor, x: Tensor | None) -> Tensor:
-        values = node.sampled_value(_array(theta), _array(x), np.random.default_rng([*draw, 0]))  # type: ignore[arg-type]
+    def forward(node: Estimated, draw: Draw, meter: Meter, theta: Tensor, x: Tensor | None) -> Tensor:
+        rng = np.random.default_rng([*draw.taken(), 0])
+        values = node.sampled_value(_array(theta), _array(x), rng)  # type: ignore[arg-type]
         return _tensor(values, theta)
 
     @staticmethod
@@ -263,8 +286,12 @@ class Sampled(torch.autograd.Function):
     def backward(ctx: Any, c: Tensor) -> tuple[Any, ...]:
         theta, x = ctx.saved_tensors
         of_x = x is not None and ctx.needs_input_grad[4]
-        d_theta, d_x = _Estimate.apply(ctx.node, ctx.draw, ctx.meter, of_x, theta, x, c)
+        d_theta, d_x = _Estimate.apply(ctx.node, ctx.draw.key, ctx.meter, of_x, theta, x, c)
         return None, None, None, _sum_to(d_theta, theta.shape), _sum_to(d_x, x.shape) if of_x else None
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise QupropError(FORWARD_OF_ESTIMATE)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
@@ -287,6 +314,10 @@ class _Estimate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
+        raise QupropError(SECOND_OF_ESTIMATE)
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
         raise QupropError(SECOND_OF_ESTIMATE)
 
     @staticmethod

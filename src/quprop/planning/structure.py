@@ -15,12 +15,12 @@ import scipy.sparse as sp
 from quprop.gradients.classical_shadows import shadow_frames
 from quprop.gradients.fixed_state import Fixed, output_state, quarter_turns
 from quprop.gradients.grouping import group
-from quprop.gradients.linear import driven, jacobian
+from quprop.gradients.linear import driven, points, slope_bounds
 from quprop.gradients.pair_state import Frame, find_frames
 from quprop.gradients.plan import Terms, settle
 from quprop.gradients.shift_rules import shifts_of
 from quprop.gradients.snapshots import pauli_norm
-from quprop.gradients.step_bounds import is_affine, point
+from quprop.gradients.step_bounds import is_affine
 from quprop.model import Model
 from quprop.pauli import PauliString
 from quprop.planning.shape import Load, Shape
@@ -46,17 +46,17 @@ _REFUSED_STATE = (
 
 
 def shape_of(model: Model, weights: Any = None, *, at: Any = None) -> Shape:
-    """The shape of F = weights . <O>. weights: (K,), may be left out if K = 1; at: (theta, x) where angles that are
-    products of variables are bounded, and where it is looked for multiples of pi/2; without it variables count as 1."""
+    """The shape of F = weights . <O>. weights and at: as a gradient method's `compile` has them; at is also where
+    multiples of pi/2 are looked for."""
     w = settle(model, weights)
     terms = Terms.of(model)
-    u = terms.coefficients(w)
-    norm = float(np.abs(u).sum())
+    u = terms.sizes(w)
+    norm = float(u.sum())
     grouping = group(terms.total(w), clifford=model.clifford)
     ranges = tuple(float(sum(abs(c) for _, c in members)) for members in grouping.groups)
     reads = tuple(1.0 if grouping.scheme == "sampled" else float(len(members)) for members in grouping.groups)
     trained = driven(model)
-    slopes = abs(jacobian(model.angle_table, *point(model, at))).tocsr()
+    slopes = slope_bounds(model, at)
     reach = np.asarray(slopes.sum(axis=0)).ravel()
     loads: dict[str, Load] = {}
     missing: dict[str, str] = {}
@@ -204,10 +204,7 @@ def _strings(model: Model, terms: Terms, u: np.ndarray, slopes: sp.csr_matrix, a
     what an error of theirs counts in a component at worst."""
     if model.n_rotations * len(terms.strings) > _MOST_PAIRS:
         return 0, 1.0
-    angles = None
-    if at is not None:
-        theta, x = (np.asarray(v, float) for v in at)
-        angles = model.angle_table.evaluate(theta[None], x[None])[0]
+    angles = None if at is None else model.angle_table.evaluate(*points(model, at))
     found = output_state(model, terms, quarter_turns(angles, model.n_rotations))
     if not isinstance(found, Fixed):
         return 0, 1.0
