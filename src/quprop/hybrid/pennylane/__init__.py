@@ -41,21 +41,21 @@ from pennylane.transforms.core import CompilePipeline
 
 from quprop import simulate
 from quprop.hybrid.pennylane.gradients import (
+    Cotangents,
     Forward,
+    Pullback,
     Slopes,
     by_number,
     cotangents_of,
     gate_numbers,
-    jacobian,
-    measured,
     positions,
-    slopes_of,
+    pullbacks,
 )
 from quprop.hybrid.pennylane.importer import from_pennylane
-from quprop.hybrid.pennylane.observables import RefusedError, readout
+from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, pipeline
-from quprop.hybrid.pennylane.state import PhasedStates, measure_shots, measure_state
-from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, places
+from quprop.hybrid.pennylane.state import measure_shots, measure_state
+from quprop.hybrid.pennylane.translate import Reader, Reading, Structure
 from quprop.seeds import generator_of
 from quprop.simulate import get_engine
 
@@ -136,17 +136,11 @@ class QupropDevice(Device):
                 "adjoint gradients are exact and take no shots; leave shots out, or use "
                 'diff_method="parameter-shift" to differentiate with shots'
             )
-        place = places(circuit.wires.labels)
         for i, m in enumerate(circuit.measurements):
-            if isinstance(m, mp.SampleMP | mp.CountsMP):
+            if not isinstance(m, mp.StateMeasurement):
                 return (
                     f"result {i}, {type(m).__name__[:-2].lower()}, is made of samples and has no derivative; return "
                     "qml.expval, qml.var or qml.probs where a gradient is wanted"
-                )
-            if readout(m, place) is None:
-                return (
-                    f"result {i}, {_short(m)}, has no adjoint gradient on this device; return qml.expval, qml.var or "
-                    'qml.probs, or use diff_method="parameter-shift" or "finite-diff"'
                 )
         return None
 
@@ -206,62 +200,71 @@ class QupropDevice(Device):
         self._kept = []
         results: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
-            theta, x = _stack([readings[i] for i in members])
-            values = np.empty((len(theta), 0))
-            if structure.n_values:
-                if keep and structure.n <= KEEP_QUBITS:
-                    values, pullback = simulate.vjp(structure.model, theta, x, **self._options)
-                    self._kept.append(Forward(structure, theta, x, values, pullback))
-                else:
-                    values = simulate.expectation(structure.model, theta, x, **self._options)
-            states = _States(structure, theta, x, self._options)
+            small = keep and structure.n <= KEEP_QUBITS
+            forward = Forward(structure, *_stack([readings[i] for i in members]), self._options, small)
+            if small:
+                self._kept.append(forward)
             for i, rows in _rows(readings, members):
-                results[i] = self._results(circuits[i], readings[i], values[rows], states, rows)
+                results[i] = self._results(circuits[i], readings[i], forward, rows)
         return tuple(results)
 
-    def _results(
-        self, circuit: QuantumScript, reading: Reading, values: np.ndarray, states: _States, rows: slice
-    ) -> Any:
+    def _results(self, circuit: QuantumScript, reading: Reading, forward: Forward, rows: slice) -> Any:
         structure, batched = reading.structure, reading.batch is not None
         if circuit.shots:
-            return measure_shots(_on_numbers(circuit, structure), states.plain()[rows], structure.n, batched, self._rng)
+            states = forward.states(phased=False)[rows]
+            return measure_shots(_on_numbers(circuit, structure), states, structure.n, batched, self._rng)
         out: list[Any] = []
-        for m, r, columns in zip(circuit.measurements, structure.readouts, structure.columns, strict=True):
+        for j, (m, r) in enumerate(zip(circuit.measurements, structure.readouts, strict=True)):
             if r is not None:
-                result = r.result(values[:, columns])
+                result = r.result(forward.values[rows, structure.columns[j]], reading.coefficients[j])
                 out.append(result if batched else result[0])
             else:
-                amplitudes = (states.phased() if type(m) is mp.StateMP else states.plain())[rows]
-                out.append(measure_state(_numbered(m, structure), amplitudes, structure.n, batched))
+                states = forward.states(phased=type(m) is mp.StateMP)[rows]
+                out.append(measure_state(structure.numbered(m), states, structure.n, batched))
         return out[0] if len(out) == 1 else tuple(out)
 
     def compute_vjp(self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None) -> Any:
         """For each tape the cotangents of its trainable numbers: one backward sweep for each structure."""
         _refuse_create_graph(execution_config)
         readings = [self._reader(c) for c in circuits]
-        if execution_config is not None and execution_config.interface in JAX:
-            # Broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects the
-            # derivatives of all numbers sample by sample.
-            readings = [
-                r if r.batch is None else r._replace(spread=np.ones_like(r.spread), prep_batch=True) for r in readings
-            ]
+        # Under JAX broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects the
+        # derivatives of all numbers sample by sample.
+        mapped = execution_config is not None and execution_config.interface in JAX
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
-            blocks = {}
-            extra = False
-            for i, rows in _rows(readings, members):
-                blocks[i], has_axis = cotangents_of(readings[i], cotangents[i], forward.values[rows])
-                extra = extra or has_axis
-            copies = max(len(b) for b in blocks.values())
-            stacked = np.concatenate([np.broadcast_to(b, (copies, *b.shape[1:])) for b in blocks.values()], axis=1)
-            slopes = np.stack([slopes_of(forward, c) for c in stacked])  # (copies, rows, P + inputs)
-            for i, rows in _rows(readings, members):
-                own = slopes[:, rows] if extra else slopes[0, rows]
-                out[i] = by_number(circuits[i], readings[i], own)
+            found = {
+                i: cotangents_of(circuits[i], readings[i], cotangents[i], forward, rows)
+                for i, rows in _rows(readings, members)
+            }
+            for i, slopes in self._slopes(readings, members, forward, found).items():
+                own = slopes if found[i].has_axis else slopes[0]
+                out[i] = by_number(circuits[i], readings[i], own, mapped and readings[i].batch is not None)
         if execution_config is not None and execution_config.interface == Interface.TORCH:
             return tuple(Slopes(o) for o in out)
         return tuple(out)
+
+    def _slopes(
+        self, readings: Sequence[Reading], members: Sequence[int], forward: Forward, found: dict[int, Cotangents]
+    ) -> dict[int, np.ndarray]:
+        """The slopes (L, B, columns) of each member of one structure."""
+        copies = max(len(c.values) for c in found.values())
+        parts: list[np.ndarray] = []
+        for k in range(copies):
+            of = [
+                (c.values[k % len(c.values)], None if c.states is None else c.states[k % len(c.values)])
+                for c in found.values()
+            ]
+            states = None if of[0][1] is None else np.concatenate([s for _, s in of if s is not None])
+            parts.append(forward.slopes(np.concatenate([v for v, _ in of]), states))
+        whole = np.stack(parts)
+        out = {}
+        for i, rows in _rows(readings, members):
+            own, numbers = whole[:, rows], found[i].numbers
+            if numbers.shape[-1]:
+                own = np.concatenate([own, np.broadcast_to(numbers, (copies, *numbers.shape[1:]))], axis=2)
+            out[i] = own
+        return out
 
     def execute_and_compute_vjp(
         self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None
@@ -285,60 +288,74 @@ class QupropDevice(Device):
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
-            tables = [jacobian(r, columns, forward) for r, columns in measured(structure)]  # (outputs, B, P) each
-            for row, i in enumerate(members):
-                angles = gate_numbers(circuits[i], readings[i])
-                places_of = positions(circuits[i], readings[i]) if angles is None else []
-                rows = []
-                for (r, _), table in zip(measured(structure), tables, strict=True):
-                    if angles is not None and r.shape == ():  # the usual case in one step: hundreds of numbers
-                        taken = tuple(table[0, row, angles])
-                        rows.append(taken[0] if len(taken) == 1 else taken)
-                        continue
-                    places_of = places_of or positions(circuits[i], readings[i])
-                    entries = tuple(
-                        np.zeros(r.shape)
-                        if where.columns is None
-                        else table[:, row, where.columns].reshape(r.shape + np.shape(where.columns))
-                        for where in places_of
-                    )
-                    rows.append(entries[0] if len(entries) == 1 else entries)
-                out[i] = rows[0] if len(rows) == 1 else tuple(rows)
+            backs = pullbacks(circuits[members[0]], readings[members[0]], forward, slice(0, 1))
+            tables: dict[int, list[np.ndarray]] = {i: [] for i in members}
+            for j, back in enumerate(backs):
+                slopes = [
+                    self._unit(circuits, readings, members, forward, j, unit, backs) for unit in _units(back.shape)
+                ]
+                if back.is_complex:
+                    turned = [-1j * unit for unit in _units(back.shape)]
+                    other = [self._unit(circuits, readings, members, forward, j, unit, backs) for unit in turned]
+                    slopes = [{i: s[i] + 1j * o[i] for i in members} for s, o in zip(slopes, other, strict=True)]
+                for i in members:
+                    tables[i].append(np.stack([s[i] for s in slopes]))  # (outputs, columns)
+            for i in members:
+                out[i] = _by_result(circuits[i], readings[i], tables[i], backs)
         return tuple(out)
+
+    def _unit(
+        self, circuits: Any, readings: Any, members: Any, forward: Forward, j: int, unit: np.ndarray, backs: Any
+    ) -> dict[int, np.ndarray]:
+        """The slopes (columns,) of one number that measurement j returns."""
+        given = tuple(unit if k == j else np.zeros(b.shape) for k, b in enumerate(backs))
+        given = given[0] if len(given) == 1 else given
+        found = {
+            i: cotangents_of(circuits[i], readings[i], given, forward, rows) for i, rows in _rows(readings, members)
+        }
+        return {i: s[0, 0] for i, s in self._slopes(readings, members, forward, found).items()}
 
     def _forward(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None) -> Forward:
         """The forward sweep kept by the last `execute`, or a new one."""
         for kept in self._kept:
-            if kept.structure is structure and np.array_equal(kept.theta, theta) and _same(kept.x, x):
+            if kept.is_of(structure, theta, x):
                 return kept
-        if any(r is None for r in structure.readouts):
-            raise RefusedError("only qml.expval, qml.var and qml.probs have adjoint gradients on this device")
-        return Forward(structure, theta, x, *simulate.vjp(structure.model, theta, x, **self._options))
+        return Forward(structure, theta, x, self._options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes with it: nothing that a run left behind."""
+        return {**self.__dict__, "_kept": [], "_reader": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reader = Reader(None if self.wires is None else self.wires.labels)
+        _devices.add(self)
 
 
-class _States:
-    """The states of one batch, each kind computed when first asked for."""
+def _units(shape: tuple[int, ...]) -> np.ndarray:
+    """All cotangents that pick one number of a result: (outputs, *shape)."""
+    return np.eye(int(np.prod(shape, dtype=int))).reshape(-1, *shape)
 
-    def __init__(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None, options: dict[str, Any]) -> None:
-        self._arguments = structure, theta, x, options
-        self._plain: np.ndarray | None = None
-        self._phased: np.ndarray | None = None
 
-    def plain(self) -> np.ndarray:
-        if self._phased is not None:
-            return self._phased
-        if self._plain is None:
-            structure, theta, x, options = self._arguments
-            self._plain = simulate.state(structure.model, theta, x, **options)
-        return self._plain
-
-    def phased(self) -> np.ndarray:
-        if self._phased is None:
-            structure, theta, x, options = self._arguments
-            if structure.phased is None:
-                structure.phased = PhasedStates(structure)
-            self._phased = structure.phased(theta, x, options)
-        return self._phased
+def _by_result(
+    circuit: QuantumScript, reading: Reading, tables: Sequence[np.ndarray], backs: Sequence[Pullback]
+) -> Any:
+    """A Jacobian as PennyLane has it: for each result, for each number, from tables (outputs, columns)."""
+    angles = gate_numbers(circuit, reading)
+    places = positions(circuit, reading) if angles is None or any(b.shape for b in backs) else []
+    rows = []
+    for table, back in zip(tables, backs, strict=True):
+        if angles is not None and back.shape == ():  # the usual case in one step: hundreds of numbers
+            entries = tuple(table[0, angles])
+        else:
+            entries = tuple(
+                np.zeros(back.shape)
+                if where.columns is None
+                else table[:, where.columns].reshape(back.shape + np.shape(where.columns))
+                for where in places
+            )
+        rows.append(entries[0] if len(entries) == 1 else entries)
+    return rows[0] if len(rows) == 1 else tuple(rows)
 
 
 def _rows(readings: Sequence[Reading], members: Sequence[int]) -> Iterator[tuple[int, slice]]:
@@ -367,21 +384,10 @@ def _stack(readings: Sequence[Reading]) -> tuple[np.ndarray, np.ndarray | None]:
     return np.concatenate([r.theta for r in readings]), x
 
 
-def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
-
-
-def _numbered(m: mp.MeasurementProcess, structure: Structure) -> mp.MeasurementProcess:
-    """The measurement with the structure's wires called 0..n-1."""
-    if structure.order == tuple(range(len(structure.order))):
-        return m
-    return m.map_wires({w: i for i, w in enumerate(structure.order)})
-
-
 def _on_numbers(circuit: QuantumScript, structure: Structure) -> QuantumScript:
     if structure.order == tuple(range(len(structure.order))):
         return circuit
-    return QuantumScript([], [_numbered(m, structure) for m in circuit.measurements], shots=circuit.shots)
+    return QuantumScript([], [structure.numbered(m) for m in circuit.measurements], shots=circuit.shots)
 
 
 def _is_wide(circuit: QuantumScript | None) -> bool:
@@ -402,8 +408,3 @@ def _refuse_create_graph(config: ExecutionConfig | None) -> None:
     torch = sys.modules.get("torch")
     if config is not None and config.interface == Interface.TORCH and torch is not None and torch.is_grad_enabled():
         raise RefusedError(SECOND_ORDER)
-
-
-def _short(m: Any, size: int = 50) -> str:
-    text = repr(m)
-    return text if len(text) <= size else text[: size - 3] + "..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,7 +55,6 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     program.add_transform(_expand_where_needed)
     if config.gradient_method == "adjoint":
         program.add_transform(_first_order)
-        program.add_transform(_warn_of_observables)
         if not config.use_device_jacobian_product or config.interface in JAX:
             program.add_transform(broadcast_expand)
     return program
@@ -103,19 +101,8 @@ def _fix_observables(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Call
 
 @transform
 def _expand_where_needed(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
-    """Broadcast tapes run as they are, except where PennyLane's shadows or a complex initial state know no batch."""
-    shadows = any(isinstance(m, mp.ClassicalShadowMP | mp.ShadowExpvalMP) for m in tape.measurements)
-    first = tape.operations[0] if tape.operations else None
-    complex_start = (
-        isinstance(first, qml.StatePrep)
-        and first.batch_size
-        and qml.math.get_dtype_name(first.data[0])
-        in (
-            "complex64",
-            "complex128",
-        )
-    )
-    if shadows or complex_start:
+    """Broadcast tapes run as they are, except where PennyLane's shadows know no batch."""
+    if any(isinstance(m, mp.ClassicalShadowMP | mp.ShadowExpvalMP) for m in tape.measurements):
         return broadcast_expand(tape)
     return (tape,), _first
 
@@ -126,18 +113,6 @@ def _first_order(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable
     for value in tape.get_parameters(trainable_only=False):
         if _order(value) > 1:
             raise RefusedError(SECOND_ORDER)
-    return (tape,), _first
-
-
-@transform
-def _warn_of_observables(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
-    for m in tape.measurements:
-        if m.obs is not None and any(qml.math.requires_grad(d) for d in m.obs.data):
-            warnings.warn(
-                f"the numbers in {m.obs.name} are trainable, but adjoint gradients are taken by those of gates only, "
-                "and are zero for these; mark them as not trainable (requires_grad=False)",
-                stacklevel=2,
-            )
     return (tape,), _first
 
 
