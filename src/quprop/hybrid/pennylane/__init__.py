@@ -39,21 +39,19 @@ from pennylane.math import Interface
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
-from quprop import simulate
 from quprop.hybrid.pennylane.gradients import (
     Cotangents,
     Forward,
-    Pullback,
     Slopes,
     by_number,
+    by_result,
     cotangents_of,
-    gate_numbers,
-    positions,
     pullbacks,
+    units,
 )
 from quprop.hybrid.pennylane.importer import from_pennylane
 from quprop.hybrid.pennylane.observables import RefusedError
-from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, pipeline
+from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, is_mapped, pipeline
 from quprop.hybrid.pennylane.state import measure_shots, measure_state
 from quprop.hybrid.pennylane.translate import Reader, Reading, Structure
 from quprop.seeds import generator_of
@@ -166,15 +164,21 @@ class QupropDevice(Device):
             updated["use_device_gradient"] = adjoint
         # PennyLane's default is whole Jacobians, which JAX needs for forward mode. For several results, or a batch, one
         # backward sweep gives the same; a single result has it with its value in one call. Torch tells only a backward
-        # sweep whether its gradient will be differentiated again.
+        # sweep whether its gradient will be differentiated again. PennyLane's Jacobians under JAX are by real scalars.
         one_sweep = adjoint and (
-            config.interface == Interface.TORCH or (config.interface == Interface.AUTOGRAD and _is_wide(circuit))
+            config.interface == Interface.TORCH
+            or (config.interface == Interface.AUTOGRAD and _is_wide(circuit))
+            or (config.interface in JAX and _has_vectors(circuit))
         )
         if config.use_device_jacobian_product is None or one_sweep:
             updated["use_device_jacobian_product"] = adjoint
         products = updated.get("use_device_jacobian_product", config.use_device_jacobian_product)
         if config.grad_on_execution is None or products:
             updated["grad_on_execution"] = adjoint and not products
+        if config.interface in JAX and products:
+            updated["interface"] = Interface.JAX  # the name for which PennyLane asks for products, under jit too
+        elif config.interface == Interface.JAX and circuit is not None and is_mapped(circuit):
+            updated["interface"] = Interface.JAX_JIT  # by callbacks, which jax.vmap maps
         method = config.mcm_config.mcm_method
         if method not in (None, "deferred", "device"):
             raise RefusedError(
@@ -227,21 +231,22 @@ class QupropDevice(Device):
         """For each tape the cotangents of its trainable numbers: one backward sweep for each structure."""
         _refuse_create_graph(execution_config)
         readings = [self._reader(c) for c in circuits]
-        # Under JAX broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects the
-        # derivatives of all numbers sample by sample.
-        mapped = execution_config is not None and execution_config.interface in JAX
+        interface = None if execution_config is None else execution_config.interface
+        # Under JAX broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects
+        # the derivatives of all numbers sample by sample.
+        mapped = interface in JAX
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
-            found = {
-                i: cotangents_of(circuits[i], readings[i], cotangents[i], forward, rows)
-                for i, rows in _rows(readings, members)
-            }
+            found = {}
+            for i, rows in _rows(readings, members):
+                backs = pullbacks(circuits[i], readings[i], forward, rows)
+                found[i] = cotangents_of(readings[i], cotangents[i], backs)
             for i, slopes in self._slopes(readings, members, forward, found).items():
                 own = slopes if found[i].has_axis else slopes[0]
                 out[i] = by_number(circuits[i], readings[i], own, mapped and readings[i].batch is not None)
-        if execution_config is not None and execution_config.interface == Interface.TORCH:
-            return tuple(Slopes(o) for o in out)
+        if interface == Interface.TORCH:  # whose gradients are the conjugates of everyone else's
+            return tuple(Slopes(np.conj(by) for by in o) for o in out)
         return tuple(out)
 
     def _slopes(
@@ -249,21 +254,19 @@ class QupropDevice(Device):
     ) -> dict[int, np.ndarray]:
         """The slopes (L, B, columns) of each member of one structure."""
         copies = max(len(c.values) for c in found.values())
-        parts: list[np.ndarray] = []
-        for k in range(copies):
-            of = [
-                (c.values[k % len(c.values)], None if c.states is None else c.states[k % len(c.values)])
-                for c in found.values()
-            ]
-            states = None if of[0][1] is None else np.concatenate([s for _, s in of if s is not None])
-            parts.append(forward.slopes(np.concatenate([v for v, _ in of]), states))
-        whole = np.stack(parts)
+        of_states = None
+        if any(c.states is not None for c in found.values()):
+            none = [np.zeros((1, readings[i].rows, 1 << forward.structure.n)) for i in members]
+            parts = zip(found.values(), none, strict=True)
+            of_states = _joined([zeros if c.states is None else c.states for c, zeros in parts], copies)
+        of_values = _joined([c.values for c in found.values()], copies)
+        whole = np.stack(
+            [forward.slopes(v, None if of_states is None else of_states[k]) for k, v in enumerate(of_values)]
+        )
         out = {}
         for i, rows in _rows(readings, members):
-            own, numbers = whole[:, rows], found[i].numbers
-            if numbers.shape[-1]:
-                own = np.concatenate([own, np.broadcast_to(numbers, (copies, *numbers.shape[1:]))], axis=2)
-            out[i] = own
+            numbers = _joined([found[i].numbers], copies)
+            out[i] = np.concatenate([whole[:, rows], numbers], axis=2) if numbers.shape[2] else whole[:, rows]
         return out
 
     def execute_and_compute_vjp(
@@ -288,32 +291,17 @@ class QupropDevice(Device):
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
-            backs = pullbacks(circuits[members[0]], readings[members[0]], forward, slice(0, 1))
-            tables: dict[int, list[np.ndarray]] = {i: [] for i in members}
-            for j, back in enumerate(backs):
-                slopes = [
-                    self._unit(circuits, readings, members, forward, j, unit, backs) for unit in _units(back.shape)
-                ]
-                if back.is_complex:
-                    turned = [-1j * unit for unit in _units(back.shape)]
-                    other = [self._unit(circuits, readings, members, forward, j, unit, backs) for unit in turned]
-                    slopes = [{i: s[i] + 1j * o[i] for i in members} for s, o in zip(slopes, other, strict=True)]
-                for i in members:
-                    tables[i].append(np.stack([s[i] for s in slopes]))  # (outputs, columns)
+            backs = {i: pullbacks(circuits[i], readings[i], forward, rows) for i, rows in _rows(readings, members)}
+            first = backs[members[0]]
+            found = {i: cotangents_of(readings[i], units(first), backs[i]) for i in members}
+            tables = {i: s[:, 0] for i, s in self._slopes(readings, members, forward, found).items()}
+            if any(back.is_complex for back in first):
+                found = {i: cotangents_of(readings[i], units(first, imaginary=True), backs[i]) for i in members}
+                for i, s in self._slopes(readings, members, forward, found).items():
+                    tables[i] = tables[i] + 1j * s[:, 0]
             for i in members:
-                out[i] = _by_result(circuits[i], readings[i], tables[i], backs)
+                out[i] = by_result(circuits[i], readings[i], tables[i], backs[i])
         return tuple(out)
-
-    def _unit(
-        self, circuits: Any, readings: Any, members: Any, forward: Forward, j: int, unit: np.ndarray, backs: Any
-    ) -> dict[int, np.ndarray]:
-        """The slopes (columns,) of one number that measurement j returns."""
-        given = tuple(unit if k == j else np.zeros(b.shape) for k, b in enumerate(backs))
-        given = given[0] if len(given) == 1 else given
-        found = {
-            i: cotangents_of(circuits[i], readings[i], given, forward, rows) for i, rows in _rows(readings, members)
-        }
-        return {i: s[0, 0] for i, s in self._slopes(readings, members, forward, found).items()}
 
     def _forward(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None) -> Forward:
         """The forward sweep kept by the last `execute`, or a new one."""
@@ -332,30 +320,9 @@ class QupropDevice(Device):
         _devices.add(self)
 
 
-def _units(shape: tuple[int, ...]) -> np.ndarray:
-    """All cotangents that pick one number of a result: (outputs, *shape)."""
-    return np.eye(int(np.prod(shape, dtype=int))).reshape(-1, *shape)
-
-
-def _by_result(
-    circuit: QuantumScript, reading: Reading, tables: Sequence[np.ndarray], backs: Sequence[Pullback]
-) -> Any:
-    """A Jacobian as PennyLane has it: for each result, for each number, from tables (outputs, columns)."""
-    angles = gate_numbers(circuit, reading)
-    places = positions(circuit, reading) if angles is None or any(b.shape for b in backs) else []
-    rows = []
-    for table, back in zip(tables, backs, strict=True):
-        if angles is not None and back.shape == ():  # the usual case in one step: hundreds of numbers
-            entries = tuple(table[0, angles])
-        else:
-            entries = tuple(
-                np.zeros(back.shape)
-                if where.columns is None
-                else table[:, where.columns].reshape(back.shape + np.shape(where.columns))
-                for where in places
-            )
-        rows.append(entries[0] if len(entries) == 1 else entries)
-    return rows[0] if len(rows) == 1 else tuple(rows)
+def _joined(parts: Sequence[np.ndarray], copies: int) -> np.ndarray:
+    """The samples of tapes of one structure one after the other: (copies, B, ...) from (copies or 1, B_i, ...)."""
+    return np.concatenate([np.broadcast_to(a, (copies, *a.shape[1:])) for a in parts], axis=1)
 
 
 def _rows(readings: Sequence[Reading], members: Sequence[int]) -> Iterator[tuple[int, slice]]:
@@ -398,9 +365,24 @@ def _is_wide(circuit: QuantumScript | None) -> bool:
     return (
         len(measurements) > 1
         or isinstance(measurements[0], mp.ProbabilityMP)
-        or circuit.num_preps > 0
         or circuit.batch_size is not None
+        or _has_vectors(circuit)
     )
+
+
+def _has_vectors(circuit: QuantumScript | None) -> bool:
+    """Whether a circuit returns complex numbers, or takes arrays or complex numbers beside those of gates."""
+    if circuit is None:
+        return False
+    numbers = [d for op in circuit.operations[: circuit.num_preps] for d in op.data]
+    numbers += [d for m in circuit.measurements if m.obs is not None for d in m.obs.data]
+    return any(isinstance(m, mp.StateMP) for m in circuit.measurements) or any(map(_is_vector, numbers))
+
+
+def _is_vector(number: Any) -> bool:
+    if not hasattr(number, "dtype"):
+        return False
+    return number.dtype.kind == "c" or (number.dtype.kind == "f" and np.ndim(number) > 0)
 
 
 def _refuse_create_graph(config: ExecutionConfig | None) -> None:

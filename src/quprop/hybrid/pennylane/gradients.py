@@ -6,7 +6,7 @@ numbers of its observables, flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from pennylane.tape import QuantumScript
 
 from quprop import simulate
-from quprop.hybrid.pennylane.observables import Readout
+from quprop.hybrid.pennylane.observables import Readout, RefusedError
 from quprop.hybrid.pennylane.state import PhasedStates, state_pullback
 from quprop.hybrid.pennylane.translate import Reading, Structure
 
@@ -98,20 +98,23 @@ class Pullback(NamedTuple):
 
     shape: tuple[int, ...]
     back: Callable[[np.ndarray], tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]]
-    is_complex: bool = False
+    is_complex: bool
+    n_numbers: int  # D
 
 
 def pullbacks(circuit: QuantumScript, reading: Reading, forward: Forward, rows: slice) -> list[Pullback]:
     """One of each measurement."""
     structure = reading.structure
     out = []
-    for j, (m, r) in enumerate(zip(circuit.measurements, structure.readouts, strict=True)):
+    measured = zip(circuit.measurements, structure.readouts, _numbers_of(circuit, reading), strict=True)
+    for j, (m, r, numbers) in enumerate(measured):
+        size = sum(number.size for number in numbers)
         if r is None:
-            seen = bool(_numbers_of(circuit, reading)[j])
-            out.append(Pullback(*state_pullback(structure.numbered(m), forward.states(True)[rows], structure.n, seen)))
+            states = forward.states(phased=True)[rows]
+            out.append(Pullback(*state_pullback(structure.numbered(m), states, structure.n, bool(numbers)), size))
         else:
             v = forward.values[rows, structure.columns[j]]
-            out.append(Pullback(r.shape, partial(_back, r, reading, j, m, v)))
+            out.append(Pullback(r.shape, partial(_back, r, reading, j, m, v), False, size))
     return out
 
 
@@ -121,21 +124,32 @@ def _back(r: Readout, reading: Reading, j: int, m: Any, v: np.ndarray, cotangent
     return r.pullback(v, reading.coefficients[j], c), None, numbers
 
 
-def cotangents_of(circuit: QuantumScript, reading: Reading, given: Any, forward: Forward, rows: slice) -> Cotangents:
-    structure = reading.structure
-    parts = [np.asarray(c) for c in ([given] if len(structure.readouts) == 1 else given)]
-    batch = () if reading.batch is None else (reading.rows,)
-    backs = pullbacks(circuit, reading, forward, rows)
-    extra = [a.ndim > len(batch + p.shape) for a, p in zip(parts, backs, strict=True)]
+def units(backs: Sequence[Pullback], imaginary: bool = False) -> Any:
+    """Cotangents of a tape's results, each with a first axis over all numbers that the tape returns: they pick the
+    real part of one of them, or the imaginary part of one of a complex result."""
+    sizes = [int(np.prod(b.shape, dtype=int)) for b in backs]
+    one = np.eye(sum(sizes))
+    parts = [
+        (-1j * b.is_complex if imaginary else 1.0) * one[:, end - size : end].reshape(-1, *b.shape)
+        for b, size, end in zip(backs, sizes, np.cumsum(sizes), strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback]) -> Cotangents:
+    """The cotangents of a tape's expectation values, states and observables' numbers from those of its results."""
+    structure, rows = reading.structure, reading.rows
+    parts = [np.asarray(c) for c in ([given] if len(backs) == 1 else given)]
+    batch = () if reading.batch is None else (rows,)
+    extra = [a.ndim > len(batch + b.shape) for a, b in zip(parts, backs, strict=True)]
     copies = next((len(a) for a, e in zip(parts, extra, strict=True) if e), 1)
-    values, states = np.zeros((copies, *forward.values[rows].shape)), None
-    widths = [sum(number.size for number in group) for group in _numbers_of(circuit, reading)]
-    starts = np.cumsum([0, *widths])
-    numbers = np.zeros((copies, reading.rows, starts[-1]), complex)
-    for j, (a, p) in enumerate(zip(parts, backs, strict=True)):
-        whole = np.broadcast_to(a, (copies, *batch, *p.shape)).reshape(copies, reading.rows, *p.shape)
-        for k in range(copies):
-            of_values, of_states, of_numbers = p.back(whole[k])
+    values, states = np.zeros((copies, rows, structure.n_values)), None
+    starts = np.cumsum([0, *(b.n_numbers for b in backs)])
+    numbers = np.zeros((copies, rows, starts[-1]), complex)
+    for j, (a, b) in enumerate(zip(parts, backs, strict=True)):
+        whole = np.broadcast_to(a, (copies, *batch, *b.shape)).reshape(copies, rows, *b.shape)
+        for k in np.flatnonzero(whole.reshape(copies, -1).any(axis=1)):
+            of_values, of_states, of_numbers = b.back(whole[k])
             if of_values is not None:
                 values[k][:, structure.columns[j]] += of_values
             if of_states is not None:
@@ -218,8 +232,40 @@ def by_number(circuit: QuantumScript, reading: Reading, slopes: np.ndarray, samp
         part = slopes[..., columns]
         if not (spread or sample_by_sample):
             part = part.sum(axis=slopes.ndim - 2)
-        out.append(part if np.iscomplexobj(number) else part.real)
+        out.append(_real_unless(np.iscomplexobj(number), part))
     return tuple(out)
+
+
+def by_result(circuit: QuantumScript, reading: Reading, table: np.ndarray, backs: Sequence[Pullback]) -> Any:
+    """A Jacobian as PennyLane has it: for each result, for each trainable number, from a table (outputs, columns)."""
+    numbers = circuit.get_parameters()
+    is_complex = [np.iscomplexobj(number) for number in numbers]
+    if any(is_complex) and any(b.is_complex for b in backs):
+        raise RefusedError(
+            "complex results by complex numbers have no Jacobian of the same shape; ask for vector-Jacobian products "
+            "instead (device_vjp=True)"
+        )
+    angles = gate_numbers(circuit, reading)
+    places = positions(circuit, reading) if angles is None or any(b.shape for b in backs) else []
+    rows, end = [], 0
+    for back in backs:
+        part = table[end : end + int(np.prod(back.shape, dtype=int))]
+        end += len(part)
+        if angles is not None and back.shape == ():  # the usual case in one step: hundreds of numbers
+            entries = tuple(part[0, angles].real)
+        else:
+            entries = tuple(
+                np.zeros(back.shape + np.shape(number))
+                if where.columns is None
+                else _real_unless(back.is_complex or c, part[:, where.columns]).reshape(back.shape + np.shape(number))
+                for where, number, c in zip(places, numbers, is_complex, strict=True)
+            )
+        rows.append(entries[0] if len(entries) == 1 else entries)
+    return rows[0] if len(rows) == 1 else tuple(rows)
+
+
+def _real_unless(is_complex: bool, slopes: np.ndarray) -> np.ndarray:
+    return slopes if is_complex else slopes.real
 
 
 class Slopes(tuple):

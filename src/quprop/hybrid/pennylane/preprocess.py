@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pennylane as qml
@@ -55,6 +55,8 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     program.add_transform(_expand_where_needed)
     if config.gradient_method == "adjoint":
         program.add_transform(_first_order)
+        if config.interface in JAX:
+            program.add_transform(_in_one_precision)
         if not config.use_device_jacobian_product or config.interface in JAX:
             program.add_transform(broadcast_expand)
     return program
@@ -116,20 +118,48 @@ def _first_order(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable
     return (tape,), _first
 
 
+@transform
+def _in_one_precision(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    """Numbers of less precision as JAX's own floats, whose precision results have: its rules ask for one."""
+    numbers = tape.get_parameters(trainable_only=False)
+    kinds = {"f": float, "c": complex}
+    wide = {i: d.astype(kinds[d.dtype.kind]) for i, d in enumerate(numbers) if _is_jax(d) and d.dtype.kind in kinds}
+    changed = [i for i, d in wide.items() if d.dtype != numbers[i].dtype]
+    if changed:
+        tape = tape.bind_new_parameters([wide[i] for i in changed], changed)
+    return (tape,), _first
+
+
+def _is_jax(value: Any) -> bool:
+    return qml.math.get_interface(value) == "jax"
+
+
+def is_mapped(circuit: QuantumScript) -> bool:
+    """Whether a number of the circuit is a batch inside `jax.vmap`."""
+    return any(
+        type(level).__name__ == "BatchTracer"
+        for value in circuit.get_parameters(trainable_only=False)
+        for level in _levels(value)
+    )
+
+
 def _order(value: Any) -> int:
-    """How many differentiations of Autograd or JAX are at work on a number, by the tracers around it."""
-    order = 0
-    while True:
-        kind = type(value).__name__
-        if kind == "ArrayBox":
-            value = value._value
-        elif kind in ("JVPTracer", "LinearizeTracer"):
-            value = value.primal
-        elif kind == "BatchTracer":
-            value, order = value.val, order - 1
-        else:
-            return order
-        order += 1
+    """How many differentiations of Autograd or JAX are at work on a number."""
+    signs = {"BatchTracer": -1}
+    return sum(signs.get(type(level).__name__, 1) for level in _levels(value))
+
+
+def _levels(value: Any) -> Iterator[Any]:
+    """The tracers of Autograd and JAX around a number, from the outermost."""
+    inner = {
+        "ArrayBox": "_value",
+        "JVPTracer": "primal",
+        "LinearizeTracer": "primal",
+        "BatchTracer": "val",
+    }
+    while type(value).__name__ in inner:
+        yield value
+        value = getattr(value, inner[type(value).__name__])
 
 
 def _first(results: Sequence[Any]) -> Any:

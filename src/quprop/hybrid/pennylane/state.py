@@ -8,7 +8,7 @@ rotations that small keep their phase in every engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -117,7 +117,7 @@ class PhasedStates:
         pairs = np.concatenate([chi, np.broadcast_to(phi, chi.shape)], axis=2).reshape(2 * B, 2 * size)
         square = np.sum(pairs * pairs, axis=1, keepdims=True)
         weights = np.zeros((2, B, 2))
-        weights[0, :, 0] = weights[1, :, 1] = scale / 2  # Re <i chi|.> = Im <chi|.>
+        weights[0, :, 0], weights[1, :, 1] = scale / 2  # Re <i chi|.> = Im <chi|.>
         weights = weights.reshape(2 * B, 2) * square
         values, back = vjp(self._pair_model(), np.concatenate([rotated, rotated]), pairs, **options)
         d_angles, d_pairs = back(weights)
@@ -179,32 +179,37 @@ def measure_state(m: mp.MeasurementProcess, states: np.ndarray, n: int, batched:
     return np.stack(out) if batched else out[0]
 
 
-def state_pullback(m: mp.MeasurementProcess, states: np.ndarray, n: int, of_numbers: bool) -> Any:
+def state_pullback(
+    m: mp.MeasurementProcess, states: np.ndarray, n: int, of_numbers: bool
+) -> tuple[tuple[int, ...], Callable[[np.ndarray], tuple[None, np.ndarray, np.ndarray | None]], bool]:
     """The shape of one result of a measurement, the function from cotangents of results to those of values (None), of
     states (B, 2^n) and, with `of_numbers`, of the numbers of the observable (B, D), and whether results are complex.
 
     Derivatives g by complex numbers z are Autograd's and JAX's, dF = Re(g dz).
     """
-    backs, shape, kind = [], (), float
+    backs, results = [], []
     for i, row in enumerate(states):
         numbers = _row(m, i) if of_numbers else None
         back, result = make_vjp(partial(_measure, m), argnum=(0, 2) if of_numbers else 0)(row, n, numbers)
         backs.append(back)
-        shape, kind = np.shape(result), np.asarray(result).dtype
+        results.append(np.asarray(result))
+    is_complex = np.iscomplexobj(results[0])
 
     def pull(cotangent: np.ndarray) -> tuple[None, np.ndarray, np.ndarray | None]:
         of_states, flat = [], []
-        for c, back in zip(cotangent, backs, strict=True):
-            found = back(np.asarray(c if np.issubdtype(kind, np.complexfloating) else np.real(c), kind)[()])
+        for c, back in zip(cotangent if is_complex else np.real(cotangent), backs, strict=True):
+            found = back(np.asarray(c, results[0].dtype)[()])
             of_states.append(found[0] if of_numbers else found)
             if of_numbers:
                 flat.append(np.concatenate([np.ravel(g) for g in found[1]]))
         out = np.stack(of_states), np.stack(flat) if of_numbers else None
         if not all(np.all(np.isfinite(a)) for a in out if a is not None):
-            raise RefusedError(f"{short(m)} has no derivative at this state, where two eigenvalues meet; move off it")
+            raise RefusedError(
+                f"{short(m)} has no derivative at this state, where eigenvalues meet or vanish; move off it"
+            )
         return None, *out
 
-    return shape, pull, np.issubdtype(kind, np.complexfloating)
+    return results[0].shape, pull, is_complex
 
 
 def _measure(m: mp.MeasurementProcess, amplitudes: Any, n: int, numbers: Sequence[Any] | None) -> Any:
