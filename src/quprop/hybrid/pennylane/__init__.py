@@ -39,23 +39,21 @@ from pennylane.math import Interface
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
-from quprop import simulate
 from quprop.hybrid.pennylane.gradients import (
+    Cotangents,
     Forward,
     Slopes,
     by_number,
+    by_result,
     cotangents_of,
-    gate_numbers,
-    jacobian,
-    measured,
-    positions,
-    slopes_of,
+    pullbacks,
+    units,
 )
 from quprop.hybrid.pennylane.importer import from_pennylane
-from quprop.hybrid.pennylane.observables import RefusedError, readout
-from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, pipeline
-from quprop.hybrid.pennylane.state import PhasedStates, measure_shots, measure_state
-from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, places
+from quprop.hybrid.pennylane.observables import RefusedError
+from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, is_mapped, pipeline
+from quprop.hybrid.pennylane.state import measure_shots, measure_state
+from quprop.hybrid.pennylane.translate import Reader, Reading, Structure
 from quprop.seeds import generator_of
 from quprop.simulate import get_engine
 
@@ -136,17 +134,11 @@ class QupropDevice(Device):
                 "adjoint gradients are exact and take no shots; leave shots out, or use "
                 'diff_method="parameter-shift" to differentiate with shots'
             )
-        place = places(circuit.wires.labels)
         for i, m in enumerate(circuit.measurements):
-            if isinstance(m, mp.SampleMP | mp.CountsMP):
+            if not isinstance(m, mp.StateMeasurement):
                 return (
                     f"result {i}, {type(m).__name__[:-2].lower()}, is made of samples and has no derivative; return "
                     "qml.expval, qml.var or qml.probs where a gradient is wanted"
-                )
-            if readout(m, place) is None:
-                return (
-                    f"result {i}, {_short(m)}, has no adjoint gradient on this device; return qml.expval, qml.var or "
-                    'qml.probs, or use diff_method="parameter-shift" or "finite-diff"'
                 )
         return None
 
@@ -172,15 +164,21 @@ class QupropDevice(Device):
             updated["use_device_gradient"] = adjoint
         # PennyLane's default is whole Jacobians, which JAX needs for forward mode. For several results, or a batch, one
         # backward sweep gives the same; a single result has it with its value in one call. Torch tells only a backward
-        # sweep whether its gradient will be differentiated again.
+        # sweep whether its gradient will be differentiated again. PennyLane's Jacobians under JAX are by real scalars.
         one_sweep = adjoint and (
-            config.interface == Interface.TORCH or (config.interface == Interface.AUTOGRAD and _is_wide(circuit))
+            config.interface == Interface.TORCH
+            or (config.interface == Interface.AUTOGRAD and _is_wide(circuit))
+            or (config.interface in JAX and _has_vectors(circuit))
         )
         if config.use_device_jacobian_product is None or one_sweep:
             updated["use_device_jacobian_product"] = adjoint
         products = updated.get("use_device_jacobian_product", config.use_device_jacobian_product)
         if config.grad_on_execution is None or products:
             updated["grad_on_execution"] = adjoint and not products
+        if config.interface in JAX and products:
+            updated["interface"] = Interface.JAX  # the name for which PennyLane asks for products, under jit too
+        elif config.interface == Interface.JAX and circuit is not None and is_mapped(circuit):
+            updated["interface"] = Interface.JAX_JIT  # by callbacks, which jax.vmap maps
         method = config.mcm_config.mcm_method
         if method not in (None, "deferred", "device"):
             raise RefusedError(
@@ -206,62 +204,70 @@ class QupropDevice(Device):
         self._kept = []
         results: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
-            theta, x = _stack([readings[i] for i in members])
-            values = np.empty((len(theta), 0))
-            if structure.n_values:
-                if keep and structure.n <= KEEP_QUBITS:
-                    values, pullback = simulate.vjp(structure.model, theta, x, **self._options)
-                    self._kept.append(Forward(structure, theta, x, values, pullback))
-                else:
-                    values = simulate.expectation(structure.model, theta, x, **self._options)
-            states = _States(structure, theta, x, self._options)
+            small = keep and structure.n <= KEEP_QUBITS
+            forward = Forward(structure, *_stack([readings[i] for i in members]), self._options, small)
+            if small:
+                self._kept.append(forward)
             for i, rows in _rows(readings, members):
-                results[i] = self._results(circuits[i], readings[i], values[rows], states, rows)
+                results[i] = self._results(circuits[i], readings[i], forward, rows)
         return tuple(results)
 
-    def _results(
-        self, circuit: QuantumScript, reading: Reading, values: np.ndarray, states: _States, rows: slice
-    ) -> Any:
+    def _results(self, circuit: QuantumScript, reading: Reading, forward: Forward, rows: slice) -> Any:
         structure, batched = reading.structure, reading.batch is not None
         if circuit.shots:
-            return measure_shots(_on_numbers(circuit, structure), states.plain()[rows], structure.n, batched, self._rng)
+            states = forward.states(phased=False)[rows]
+            return measure_shots(_on_numbers(circuit, structure), states, structure.n, batched, self._rng)
         out: list[Any] = []
-        for m, r, columns in zip(circuit.measurements, structure.readouts, structure.columns, strict=True):
+        for j, (m, r) in enumerate(zip(circuit.measurements, structure.readouts, strict=True)):
             if r is not None:
-                result = r.result(values[:, columns])
+                result = r.result(forward.values[rows, structure.columns[j]], reading.coefficients[j])
                 out.append(result if batched else result[0])
             else:
-                amplitudes = (states.phased() if type(m) is mp.StateMP else states.plain())[rows]
-                out.append(measure_state(_numbered(m, structure), amplitudes, structure.n, batched))
+                states = forward.states(phased=type(m) is mp.StateMP)[rows]
+                out.append(measure_state(structure.numbered(m), states, structure.n, batched))
         return out[0] if len(out) == 1 else tuple(out)
 
     def compute_vjp(self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None) -> Any:
         """For each tape the cotangents of its trainable numbers: one backward sweep for each structure."""
         _refuse_create_graph(execution_config)
         readings = [self._reader(c) for c in circuits]
-        if execution_config is not None and execution_config.interface in JAX:
-            # Broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects the
-            # derivatives of all numbers sample by sample.
-            readings = [
-                r if r.batch is None else r._replace(spread=np.ones_like(r.spread), prep_batch=True) for r in readings
-            ]
+        interface = None if execution_config is None else execution_config.interface
+        # Under JAX broadcast tapes were expanded before; what has a batch axis now comes from jax.vmap, which expects
+        # the derivatives of all numbers sample by sample.
+        mapped = interface in JAX
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
-            blocks = {}
-            extra = False
+            found = {}
             for i, rows in _rows(readings, members):
-                blocks[i], has_axis = cotangents_of(readings[i], cotangents[i], forward.values[rows])
-                extra = extra or has_axis
-            copies = max(len(b) for b in blocks.values())
-            stacked = np.concatenate([np.broadcast_to(b, (copies, *b.shape[1:])) for b in blocks.values()], axis=1)
-            slopes = np.stack([slopes_of(forward, c) for c in stacked])  # (copies, rows, P + inputs)
-            for i, rows in _rows(readings, members):
-                own = slopes[:, rows] if extra else slopes[0, rows]
-                out[i] = by_number(circuits[i], readings[i], own)
-        if execution_config is not None and execution_config.interface == Interface.TORCH:
-            return tuple(Slopes(o) for o in out)
+                backs = pullbacks(circuits[i], readings[i], forward, rows)
+                found[i] = cotangents_of(readings[i], cotangents[i], backs)
+            for i, slopes in self._slopes(readings, members, forward, found).items():
+                own = slopes if found[i].has_axis else slopes[0]
+                out[i] = by_number(circuits[i], readings[i], own, mapped and readings[i].batch is not None)
+        if interface == Interface.TORCH:  # whose gradients are the conjugates of everyone else's
+            return tuple(Slopes(np.conj(by) for by in o) for o in out)
         return tuple(out)
+
+    def _slopes(
+        self, readings: Sequence[Reading], members: Sequence[int], forward: Forward, found: dict[int, Cotangents]
+    ) -> dict[int, np.ndarray]:
+        """The slopes (L, B, columns) of each member of one structure."""
+        copies = max(len(c.values) for c in found.values())
+        of_states = None
+        if any(c.states is not None for c in found.values()):
+            none = [np.zeros((1, readings[i].rows, 1 << forward.structure.n)) for i in members]
+            parts = zip(found.values(), none, strict=True)
+            of_states = _joined([zeros if c.states is None else c.states for c, zeros in parts], copies)
+        of_values = _joined([c.values for c in found.values()], copies)
+        whole = np.stack(
+            [forward.slopes(v, None if of_states is None else of_states[k]) for k, v in enumerate(of_values)]
+        )
+        out = {}
+        for i, rows in _rows(readings, members):
+            numbers = _joined([found[i].numbers], copies)
+            out[i] = np.concatenate([whole[:, rows], numbers], axis=2) if numbers.shape[2] else whole[:, rows]
+        return out
 
     def execute_and_compute_vjp(
         self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None
@@ -285,60 +291,38 @@ class QupropDevice(Device):
         out: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
-            tables = [jacobian(r, columns, forward) for r, columns in measured(structure)]  # (outputs, B, P) each
-            for row, i in enumerate(members):
-                angles = gate_numbers(circuits[i], readings[i])
-                places_of = positions(circuits[i], readings[i]) if angles is None else []
-                rows = []
-                for (r, _), table in zip(measured(structure), tables, strict=True):
-                    if angles is not None and r.shape == ():  # the usual case in one step: hundreds of numbers
-                        taken = tuple(table[0, row, angles])
-                        rows.append(taken[0] if len(taken) == 1 else taken)
-                        continue
-                    places_of = places_of or positions(circuits[i], readings[i])
-                    entries = tuple(
-                        np.zeros(r.shape)
-                        if where.columns is None
-                        else table[:, row, where.columns].reshape(r.shape + np.shape(where.columns))
-                        for where in places_of
-                    )
-                    rows.append(entries[0] if len(entries) == 1 else entries)
-                out[i] = rows[0] if len(rows) == 1 else tuple(rows)
+            backs = {i: pullbacks(circuits[i], readings[i], forward, rows) for i, rows in _rows(readings, members)}
+            first = backs[members[0]]
+            found = {i: cotangents_of(readings[i], units(first), backs[i]) for i in members}
+            tables = {i: s[:, 0] for i, s in self._slopes(readings, members, forward, found).items()}
+            if any(back.is_complex for back in first):
+                found = {i: cotangents_of(readings[i], units(first, imaginary=True), backs[i]) for i in members}
+                for i, s in self._slopes(readings, members, forward, found).items():
+                    tables[i] = tables[i] + 1j * s[:, 0]
+            for i in members:
+                out[i] = by_result(circuits[i], readings[i], tables[i], backs[i])
         return tuple(out)
 
     def _forward(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None) -> Forward:
         """The forward sweep kept by the last `execute`, or a new one."""
         for kept in self._kept:
-            if kept.structure is structure and np.array_equal(kept.theta, theta) and _same(kept.x, x):
+            if kept.is_of(structure, theta, x):
                 return kept
-        if any(r is None for r in structure.readouts):
-            raise RefusedError("only qml.expval, qml.var and qml.probs have adjoint gradients on this device")
-        return Forward(structure, theta, x, *simulate.vjp(structure.model, theta, x, **self._options))
+        return Forward(structure, theta, x, self._options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes with it: nothing that a run left behind."""
+        return {**self.__dict__, "_kept": [], "_reader": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reader = Reader(None if self.wires is None else self.wires.labels)
+        _devices.add(self)
 
 
-class _States:
-    """The states of one batch, each kind computed when first asked for."""
-
-    def __init__(self, structure: Structure, theta: np.ndarray, x: np.ndarray | None, options: dict[str, Any]) -> None:
-        self._arguments = structure, theta, x, options
-        self._plain: np.ndarray | None = None
-        self._phased: np.ndarray | None = None
-
-    def plain(self) -> np.ndarray:
-        if self._phased is not None:
-            return self._phased
-        if self._plain is None:
-            structure, theta, x, options = self._arguments
-            self._plain = simulate.state(structure.model, theta, x, **options)
-        return self._plain
-
-    def phased(self) -> np.ndarray:
-        if self._phased is None:
-            structure, theta, x, options = self._arguments
-            if structure.phased is None:
-                structure.phased = PhasedStates(structure)
-            self._phased = structure.phased(theta, x, options)
-        return self._phased
+def _joined(parts: Sequence[np.ndarray], copies: int) -> np.ndarray:
+    """The samples of tapes of one structure one after the other: (copies, B, ...) from (copies or 1, B_i, ...)."""
+    return np.concatenate([np.broadcast_to(a, (copies, *a.shape[1:])) for a in parts], axis=1)
 
 
 def _rows(readings: Sequence[Reading], members: Sequence[int]) -> Iterator[tuple[int, slice]]:
@@ -367,21 +351,10 @@ def _stack(readings: Sequence[Reading]) -> tuple[np.ndarray, np.ndarray | None]:
     return np.concatenate([r.theta for r in readings]), x
 
 
-def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
-
-
-def _numbered(m: mp.MeasurementProcess, structure: Structure) -> mp.MeasurementProcess:
-    """The measurement with the structure's wires called 0..n-1."""
-    if structure.order == tuple(range(len(structure.order))):
-        return m
-    return m.map_wires({w: i for i, w in enumerate(structure.order)})
-
-
 def _on_numbers(circuit: QuantumScript, structure: Structure) -> QuantumScript:
     if structure.order == tuple(range(len(structure.order))):
         return circuit
-    return QuantumScript([], [_numbered(m, structure) for m in circuit.measurements], shots=circuit.shots)
+    return QuantumScript([], [structure.numbered(m) for m in circuit.measurements], shots=circuit.shots)
 
 
 def _is_wide(circuit: QuantumScript | None) -> bool:
@@ -392,9 +365,24 @@ def _is_wide(circuit: QuantumScript | None) -> bool:
     return (
         len(measurements) > 1
         or isinstance(measurements[0], mp.ProbabilityMP)
-        or circuit.num_preps > 0
         or circuit.batch_size is not None
+        or _has_vectors(circuit)
     )
+
+
+def _has_vectors(circuit: QuantumScript | None) -> bool:
+    """Whether a circuit returns complex numbers, or takes arrays or complex numbers beside those of gates."""
+    if circuit is None:
+        return False
+    numbers = [d for op in circuit.operations[: circuit.num_preps] for d in op.data]
+    numbers += [d for m in circuit.measurements if m.obs is not None for d in m.obs.data]
+    return any(isinstance(m, mp.StateMP) for m in circuit.measurements) or any(map(_is_vector, numbers))
+
+
+def _is_vector(number: Any) -> bool:
+    if not hasattr(number, "dtype"):
+        return False
+    return number.dtype.kind == "c" or (number.dtype.kind == "f" and np.ndim(number) > 0)
 
 
 def _refuse_create_graph(config: ExecutionConfig | None) -> None:
@@ -402,8 +390,3 @@ def _refuse_create_graph(config: ExecutionConfig | None) -> None:
     torch = sys.modules.get("torch")
     if config is not None and config.interface == Interface.TORCH and torch is not None and torch.is_grad_enabled():
         raise RefusedError(SECOND_ORDER)
-
-
-def _short(m: Any, size: int = 50) -> str:
-    text = repr(m)
-    return text if len(text) <= size else text[: size - 3] + "..."

@@ -60,7 +60,7 @@ class _Tapes:
             raise RefusedError(
                 f"a model is one circuit, got {len(tapes)} tapes; apply transforms that split it afterwards"
             )
-        reading = self._read(tapes[0])
+        reading = self._read(tapes[0].copy(trainable_params=[]))  # an observable's numbers are fixed
         if self.structure is None:
             self.structure = reading.structure
         if reading.structure is not self.structure or reading.batch is not None:
@@ -156,7 +156,7 @@ def _model(tapes: _Tapes, vectors: Sequence[AngleVector], example: np.ndarray) -
     by_kind = [[v for v in vectors if v.kind == kind] for kind in (0, 1)]
     start = structure.start(amplitudes)
     if start is None and origin.x is not None:
-        start = origin.x[0]
+        start = structure.final(origin.x / np.linalg.norm(origin.x), origin.x)[0]
     out = Circuit(structure.n, start, params=by_kind[0], inputs=by_kind[1])
     if amplitudes is not None:
         # PennyLane's first wire is the highest bit of an amplitude's index, ours the lowest: swaps cost nothing

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pennylane as qml
@@ -56,7 +55,8 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     program.add_transform(_expand_where_needed)
     if config.gradient_method == "adjoint":
         program.add_transform(_first_order)
-        program.add_transform(_warn_of_observables)
+        if config.interface in JAX:
+            program.add_transform(_in_one_precision)
         if not config.use_device_jacobian_product or config.interface in JAX:
             program.add_transform(broadcast_expand)
     return program
@@ -103,19 +103,8 @@ def _fix_observables(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Call
 
 @transform
 def _expand_where_needed(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
-    """Broadcast tapes run as they are, except where PennyLane's shadows or a complex initial state know no batch."""
-    shadows = any(isinstance(m, mp.ClassicalShadowMP | mp.ShadowExpvalMP) for m in tape.measurements)
-    first = tape.operations[0] if tape.operations else None
-    complex_start = (
-        isinstance(first, qml.StatePrep)
-        and first.batch_size
-        and qml.math.get_dtype_name(first.data[0])
-        in (
-            "complex64",
-            "complex128",
-        )
-    )
-    if shadows or complex_start:
+    """Broadcast tapes run as they are, except where PennyLane's shadows know no batch."""
+    if any(isinstance(m, mp.ClassicalShadowMP | mp.ShadowExpvalMP) for m in tape.measurements):
         return broadcast_expand(tape)
     return (tape,), _first
 
@@ -130,31 +119,47 @@ def _first_order(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable
 
 
 @transform
-def _warn_of_observables(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
-    for m in tape.measurements:
-        if m.obs is not None and any(qml.math.requires_grad(d) for d in m.obs.data):
-            warnings.warn(
-                f"the numbers in {m.obs.name} are trainable, but adjoint gradients are taken by those of gates only, "
-                "and are zero for these; mark them as not trainable (requires_grad=False)",
-                stacklevel=2,
-            )
+def _in_one_precision(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    """Numbers of less precision as JAX's own floats, whose precision results have: its rules ask for one."""
+    numbers = tape.get_parameters(trainable_only=False)
+    kinds = {"f": float, "c": complex}
+    wide = {i: d.astype(kinds[d.dtype.kind]) for i, d in enumerate(numbers) if _is_jax(d) and d.dtype.kind in kinds}
+    changed = [i for i, d in wide.items() if d.dtype != numbers[i].dtype]
+    if changed:
+        tape = tape.bind_new_parameters([wide[i] for i in changed], changed)
     return (tape,), _first
 
 
+def _is_jax(value: Any) -> bool:
+    return qml.math.get_interface(value) == "jax"
+
+
+def is_mapped(circuit: QuantumScript) -> bool:
+    """Whether a number of the circuit is a batch inside `jax.vmap`."""
+    return any(
+        type(level).__name__ == "BatchTracer"
+        for value in circuit.get_parameters(trainable_only=False)
+        for level in _levels(value)
+    )
+
+
 def _order(value: Any) -> int:
-    """How many differentiations of Autograd or JAX are at work on a number, by the tracers around it."""
-    order = 0
-    while True:
-        kind = type(value).__name__
-        if kind == "ArrayBox":
-            value = value._value
-        elif kind in ("JVPTracer", "LinearizeTracer"):
-            value = value.primal
-        elif kind == "BatchTracer":
-            value, order = value.val, order - 1
-        else:
-            return order
-        order += 1
+    """How many differentiations of Autograd or JAX are at work on a number."""
+    signs = {"BatchTracer": -1}
+    return sum(signs.get(type(level).__name__, 1) for level in _levels(value))
+
+
+def _levels(value: Any) -> Iterator[Any]:
+    """The tracers of Autograd and JAX around a number, from the outermost."""
+    inner = {
+        "ArrayBox": "_value",
+        "JVPTracer": "primal",
+        "LinearizeTracer": "primal",
+        "BatchTracer": "val",
+    }
+    while type(value).__name__ in inner:
+        yield value
+        value = getattr(value, inner[type(value).__name__])
 
 
 def _first(results: Sequence[Any]) -> Any:

@@ -13,14 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pennylane import math, ops
+from pennylane import measurements as mp
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
+from scipy.sparse import issparse
 
-from quprop.angle import AngleVector, inputs, params
+from quprop.angle import inputs, params
 from quprop.circuit import Circuit
 from quprop.hybrid.pennylane.gates import RULES
-from quprop.hybrid.pennylane.observables import Readout, RefusedError, masks_of, readout
+from quprop.hybrid.pennylane.observables import Monomials, Readout, RefusedError, is_batch, masks_of, readout
 from quprop.model import Model
+from quprop.pauli import PauliString, PauliSum
 
 _CONTROLLED = frozenset({"CNOT", "CY", "CZ", "CRX", "CRY", "CRZ", "ControlledPhaseShift", "Toffoli", "CCZ"})
 REMEMBERED = 128  # structures a device keeps; the least recently used goes first
@@ -49,7 +52,32 @@ class Structure:
             start += size
         self.n_values = start
         self.phased: Any = None  # states with their phase, made by `state.py` when first asked for
-        self.model = Model(self.circuit(), [s for r in readouts if r is not None for s in r.sums] or "I")
+        sums = [s for r in readouts if r is not None for s in r.sums]
+        self.model = Model(self.circuit(), [self._of_both(s) for s in sums] or "I")
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the initial amplitudes are complex. Their real and imaginary parts are the amplitudes of a real state
+        |0>|re> + |1>|im> with one more qubit, the highest; S there and <0| + <1| make them re + i im again."""
+        return self.prep is not None and self.prep[0] == "complex"
+
+    def _of_both(self, observable: PauliSum) -> PauliSum:
+        """(1 + X) O, X on the qubit of the parts: the observable between <0| + <1| and its adjoint."""
+        if not self.has_parts:
+            return observable
+        return PauliSum({PauliString(p.x | x, p.z): c for p, c in observable.items() for x in (0, 1 << self.n)})
+
+    def numbered(self, m: mp.MeasurementProcess) -> mp.MeasurementProcess:
+        """A measurement with the wires called 0..n-1."""
+        if self.order == tuple(range(len(self.order))):
+            return m
+        return m.map_wires({w: i for i, w in enumerate(self.order)})
+
+    def final(self, states: np.ndarray, x: np.ndarray | None) -> np.ndarray:
+        """(B, 2^n) from the model's final states: both parts, and the norm of the tape's amplitudes."""
+        if self.has_parts:
+            states = states.reshape(len(states), 2, -1).sum(axis=1)
+        return states if x is None else states * np.linalg.norm(x, axis=1, keepdims=True)
 
     @property
     def n_numbers(self) -> int:
@@ -58,15 +86,18 @@ class Structure:
     def circuit(self) -> Circuit:
         """The gates as a quprop circuit with one parameter for each number of the tape."""
         theta = params("theta", self.n_numbers)
-        amplitudes = inputs("amplitudes", 1 << self.n) if self.prep is not None and self.prep[0] == "real" else None
-        return self.append_to(Circuit(self.n, self.start(amplitudes), params=theta), theta)
+        n = self.n + self.has_parts
+        circuit = Circuit(n, self.start(inputs("amplitudes", 1 << n)), params=theta)
+        if self.has_parts:
+            circuit.s(self.n)
+        return self.append_to(circuit, theta)
 
-    def start(self, amplitudes: AngleVector | None) -> Any:
-        """The state to start a `Circuit` from."""
+    def start(self, amplitudes: Any) -> Any:
+        """The state to start a `Circuit` from, `amplitudes` where the tape gives them."""
         if self.prep is None:
             return None
-        kind, data = self.prep
-        return amplitudes if kind == "real" else np.frombuffer(data, complex) if kind == "complex" else data
+        kind, index = self.prep
+        return index if kind == "basis" else amplitudes
 
     def append_to(self, circuit: Circuit, numbers: Iterable[Any]) -> Circuit:
         """Append the gates with these numbers, in the tape's order."""
@@ -90,8 +121,9 @@ class Structure:
 
 
 class Reading(NamedTuple):
-    """One tape: its structure, its numbers theta (B, P), amplitudes x (B or 1, 2^n) or None, and how its numbers are
-    shaped: `batch` is None without a batch axis, `spread` says of each number whether it has one."""
+    """One tape: its structure, its numbers theta (B, P), amplitudes x (B or 1, 2^n) or None, complex ones as real parts
+    and then imaginary ones, and how its numbers are shaped: `batch` is None without a batch axis, `spread` says of
+    each number whether it has one."""
 
     structure: Structure
     theta: np.ndarray
@@ -99,8 +131,11 @@ class Reading(NamedTuple):
     batch: int | None
     spread: np.ndarray
     n_prep: int  # numbers of the tape that belong to the state preparation
-    amplitudes: list[int] | None  # of a real one: where each entry of its vector is among the inputs
+    amplitudes: list[int] | None  # where each entry of its vector is among those of the whole state
     prep_batch: bool
+    seen: list[bool]  # of each measurement whether numbers of its observable are differentiated
+    terms: tuple[Monomials | None, ...]  # of each measurement whose observable's coefficients are differentiated
+    coefficients: tuple[np.ndarray | None, ...]  # their values, (K,) or (B, K)
 
     @property
     def rows(self) -> int:
@@ -154,7 +189,7 @@ class Reader:
         order = tuple(used) if self._wires is None else tuple(w for w in self._wires if w in used)
         place = self._place(order)
         theta, batch, spread = _array(numbers)
-        start, x = (None, None) if prep is None else _start(prep, order, place)
+        start, x = (None, None) if prep is None else _start(prep, order, place, 0 in tape.trainable_params)
         amplitudes, prep_batch = None, False
         if prep is not None and x is not None:
             amplitudes, prep_batch = masks_of(prep.wires.labels, place), x.ndim == 2
@@ -163,7 +198,27 @@ class Reader:
         rows = batch or 1
         if len(theta) != rows:
             theta = np.broadcast_to(theta, (rows, theta.shape[1]))
-        readouts = [readout(m, place) for m in measurements] if not tape.shots else [None] * len(measurements)
+        seen = _seen(tape, len(numbers) + (0 if prep is None else len(prep.data)))
+        terms = tuple(
+            Monomials.of(m.obs, place, constants=False) if s and type(m) is mp.ExpectationMP else None
+            for s, m in zip(seen, measurements, strict=True)
+        )
+        readouts = [
+            None if tape.shots or (s and t is None) or is_batch(m) else readout(m, place, t)
+            for s, t, m in zip(seen, terms, measurements, strict=True)
+        ]
+        coefficients = tuple(
+            None if t is None else t.coefficients(m.obs) for t, m in zip(terms, measurements, strict=True)
+        )
+        sizes = {len(c) for c in coefficients if c is not None and c.ndim == 2}
+        sizes |= {len(m.obs.data[0]) for m in measurements if is_batch(m)}
+        if sizes:
+            if len(sizes | {rows} - {1}) > 1:
+                raise RefusedError(
+                    f"all numbers of a broadcast circuit need one batch size, got {sorted(sizes | {rows})}"
+                )
+            batch = sizes.pop()
+            theta = np.broadcast_to(theta, (batch, theta.shape[1]))
         key = (order, tuple(gates), start, tuple(readouts))
         structure = self._known.get(key)
         if structure is None:
@@ -172,9 +227,21 @@ class Reader:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(key)
-        return Reading(
-            structure, theta, x, batch, spread, 0 if prep is None else len(prep.data), amplitudes, prep_batch
-        )
+        n_prep = 0 if prep is None else len(prep.data)
+        return Reading(structure, theta, x, batch, spread, n_prep, amplitudes, prep_batch, seen, terms, coefficients)
+
+
+def _seen(tape: QuantumScript, first: int) -> list[bool]:
+    """Of each measurement whether numbers of its observable, which follow the `first` of the gates, are trainable."""
+    trainable = tape.trainable_params
+    if not trainable or max(trainable) < first or tape.shots:
+        return [False] * len(tape.measurements)
+    out = []
+    for m in tape.measurements:
+        end = first if m.obs is None else first + len(m.obs.data)
+        out.append(any(first <= t < end for t in trainable))
+        first = end
+    return out
 
 
 def is_traced(value: Any) -> bool:
@@ -218,23 +285,19 @@ def _array(numbers: list[Any]) -> tuple[np.ndarray, int | None, np.ndarray]:
     return theta, (rows if spread.any() else None), spread
 
 
-def _start(
-    prep: StatePrepBase, order: tuple[Any, ...], place: dict[Any, int]
-) -> tuple[tuple[str, Any], np.ndarray | None]:
-    """What a state preparation adds to the key, and the amplitudes where they are inputs of the model."""
+def _start(prep: StatePrepBase, order: tuple[Any, ...], place: dict[Any, int], is_trained: bool) -> tuple[Any, Any]:
+    """What a state preparation adds to the key, and the amplitudes where they are inputs of the model: complex ones as
+    real and imaginary parts. Complex by type are those with a derivative, by value all others."""
     if isinstance(prep, ops.BasisState) and np.ndim(prep.data[0]) == 1:
         bits = np.asarray(prep.data[0], int)
         return ("basis", sum(int(b) << place[w] for b, w in zip(bits, prep.wires.labels, strict=True))), None
     by_bit = sorted(order, key=place.__getitem__, reverse=True)  # PennyLane's first wire is the highest bit
-    vector = np.asarray(prep.state_vector(wire_order=by_bit))
+    vector = prep.state_vector(wire_order=by_bit)
+    vector = vector.toarray().reshape(-1) if issparse(vector) else np.asarray(vector)
     vector = vector.reshape(-1, 1 << len(order)) if vector.ndim > len(order) else vector.reshape(-1)
-    if not np.iscomplexobj(vector) or not np.any(vector.imag):
-        return ("real", None), np.ascontiguousarray(vector.real, float)
-    if vector.ndim == 2:
-        raise RefusedError(
-            "a batch of complex initial states is more than one model; apply qml.transforms.broadcast_expand"
-        )
-    return ("complex", np.ascontiguousarray(vector, complex).tobytes()), None
+    if np.iscomplexobj(vector) and (is_trained or np.any(vector.imag)):
+        return ("complex", None), np.concatenate([vector.real, vector.imag], axis=-1, dtype=float)
+    return ("real", None), np.ascontiguousarray(vector.real, float)
 
 
 def _no_gate(op: Operator, tape: QuantumScript) -> str:
