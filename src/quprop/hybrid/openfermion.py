@@ -24,8 +24,8 @@ _REAL = 1e-10  # coefficients whose imaginary part is a smaller fraction than th
 def from_openfermion(operator: Any) -> PauliSum:
     """The PauliSum of a Hermitian operator, whichever of OpenFermion's types it has.
 
-    QubitOperator, IsingOperator, and DOCIHamiltonian (one qubit for each pair of modes) are what they are. Fermionic ones
-    (FermionOperator, MajoranaOperator, DiagonalCoulombHamiltonian, and the tensors InteractionOperator,
+    QubitOperator, IsingOperator and DOCIHamiltonian (one qubit for each pair of modes) are what they are. Fermionic
+    ones (FermionOperator, MajoranaOperator, DiagonalCoulombHamiltonian, and the tensors InteractionOperator,
     QuadraticHamiltonian and PolynomialTensor) are transformed by Jordan-Wigner; for another mapping, transform them in
     OpenFermion first and pass the QubitOperator. Coefficients must be real up to rounding (1e-10 of the largest).
     """
@@ -46,7 +46,7 @@ def _qubit_terms(operator: Any) -> dict[Any, Any]:
         raise QupropError(
             "an operator from OpenFermion acts on qubits (QubitOperator, IsingOperator, DOCIHamiltonian) or fermions "
             "(FermionOperator, MajoranaOperator, InteractionOperator, QuadraticHamiltonian, "
-            f"DiagonalCoulombHamiltonian, PolynomialTensor), got {type(operator).__name__}; transform it to one of these"
+            f"DiagonalCoulombHamiltonian, PolynomialTensor), got {type(operator).__name__}; turn it into one of these"
         )
     return dict(operator.terms)
 
