@@ -82,6 +82,25 @@ def test_hessian_is_the_same_in_every_mix_of_modes():
         assert_close(hessian, np.reshape(along, (3, P, P)), 4000)
 
 
+def test_hessian_of_a_composition_has_the_terms_of_moving_directions_and_cotangents_in_every_mix_of_modes():
+    """g(t) = |f(sin t)|^2: both the direction into f and the cotangent out of it depend on t."""
+    model = qpr.Model(ansatz.data_reuploading(2, 1, 2), ["Z0", "X1", "Z0 Z1"])
+    theta, x = both(model, 1)
+    f, P = function(model), model.n_params
+
+    def g(t):
+        return (f(jnp.sin(t), x[0]) ** 2).sum()
+
+    values, pullback = qpr.vjp(model, np.sin(theta), x[0])
+    rows = np.array([pullback(e)[0] for e in np.eye(3)])
+    hessian = [qpr.hvp(model, np.sin(theta), x[0], v_theta=e, weights=2 * values)[2] for e in np.eye(P)]
+    inner = np.diag(np.cos(theta))
+    expected = inner @ (np.array(hessian) + 2 * rows.T @ rows) @ inner - np.diag(2 * values @ rows * np.sin(theta))
+    modes = (jax.jacrev, jax.jacfwd)
+    for found in [jax.jit(outer(mode(g)))(theta) for outer in modes for mode in modes]:
+        assert_close(np.asarray(found), expected, 4000)
+
+
 def test_vmap_is_a_loop_but_one_call(monkeypatch):
     model = reuploading()
     theta, x = both(model, 4)
@@ -156,6 +175,10 @@ def test_what_a_call_forwards_kept_serves_its_own_point_only():
     for pullback, t in ((first, theta), (second, theta + 0.1), (first, theta)):
         expected = qpr.vjp(model, t, x)[1](c, sum_theta=True)
         assert_close(np.asarray(pullback(jnp.asarray(c))[0]), expected[0], 400)
+    _, first = jax.vjp(f, theta, x)
+    _, second = jax.vjp(f, theta, x + 0.1)  # held: the same theta at other inputs
+    assert_close(np.asarray(first(jnp.asarray(c))[0]), qpr.vjp(model, theta, x)[1](c, sum_theta=True)[0], 400)
+    assert_close(np.asarray(second(jnp.asarray(c))[0]), qpr.vjp(model, theta, x + 0.1)[1](c, sum_theta=True)[0], 400)
     assert jax_primitives._memo.held is None
 
 

@@ -99,6 +99,31 @@ def test_hessian_is_the_same_in_every_mix_of_modes_and_that_of_differences():
         np.testing.assert_allclose(hessian, np.stack(steps, axis=-1), atol=1e-8)
 
 
+def test_hessian_of_a_composition_has_the_terms_of_moving_directions_and_cotangents_in_every_mix_of_modes():
+    """g(t) = sum of squares of f(sin t, x(t)): both the direction into f and the cotangent out of it depend on t."""
+    model = reuploading()
+    theta, x = (a.detach() for a in tensors(model, 1))
+    P = len(theta)
+
+    def g(t):
+        return expectation(model, torch.sin(t), x[0] * t[:3] ** 2).square().sum()
+
+    t, s = theta.numpy(), x[0].numpy()
+    values, pullback = qpr.vjp(model, np.sin(t), s * t[:3] ** 2)
+    inner = np.vstack([np.diag(np.cos(t)), np.diag(2 * s * t[:3], 0) @ np.eye(3, P)])  # d(theta, x)/dt
+    rows = np.array([np.concatenate(pullback(e)) for e in np.eye(3)])
+    hessian = [
+        np.concatenate(qpr.hvp(model, np.sin(t), s * t[:3] ** 2, v_theta=v[:P], v_x=v[P:], weights=2 * values)[2:])
+        for v in np.eye(P + 3)
+    ]
+    d = 2 * values @ rows
+    bend = np.diag(-d[:P] * np.sin(t)) + np.diag(np.concatenate([2 * s * d[P:], np.zeros(P - 3)]))
+    expected = inner.T @ (np.array(hessian) + 2 * rows.T @ rows) @ inner + bend
+    modes = (torch.func.jacrev, torch.func.jacfwd)
+    for found in [outer(inner_mode(g))(theta) for outer in modes for inner_mode in modes]:
+        assert_close(found.detach().numpy(), expected, 4000)
+
+
 def test_vmap_is_a_loop_but_one_call():
     model = reuploading()
     theta, x = tensors(model, 4)
