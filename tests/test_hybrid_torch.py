@@ -472,6 +472,35 @@ def test_an_estimate_is_not_differentiated_again():
         slope.sum().backward()
 
 
+@pytest.mark.parametrize("options", [{}, {"method": qpr.ParameterShift(shots=10)}, {"forward_shots": 10}])
+def test_a_batch_of_no_samples_has_empty_results_and_zero_gradients(options):
+    model = reuploading()
+    layer = QuantumLayer(model, dtype=torch.float64, **options)
+    x = torch.zeros(0, model.n_inputs, dtype=torch.float64, requires_grad=True)
+    out = layer(x)
+    assert out.shape == (0, 3) and layer(x.detach().reshape(2, 0, 3)).shape == (2, 0, 3)
+    out.square().sum().backward()
+    assert x.grad.shape == x.shape and layer.weights.grad.shape == (model.n_params,)
+    assert not torch.any(layer.weights.grad)
+
+
+def test_derivatives_over_no_samples_are_empty_or_zero_in_every_mode():
+    model = reuploading()
+    theta, x = torch.linspace(0, 1, model.n_params, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.float64)
+
+    def f(t):
+        return expectation(model, t, x)
+
+    modes = (torch.func.jacrev, torch.func.jacfwd)
+    assert [mode(f)(theta).shape for mode in modes] == [(0, 3, model.n_params)] * 2
+    for outer in modes:
+        for inner in modes:
+            assert not torch.any(outer(inner(lambda t: f(t).square().sum()))(theta))
+    one = torch.func.grad(lambda t, s: expectation(model, t, s).sum(), argnums=(0, 1))
+    assert [g.shape for g in one(theta, x)] == [(model.n_params,), (0, 3)]
+    assert expectation(model, theta.repeat(0, 1), torch.ones(3).double()).shape == (0, 3)
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
