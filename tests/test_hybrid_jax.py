@@ -82,6 +82,25 @@ def test_hessian_is_the_same_in_every_mix_of_modes():
         assert_close(hessian, np.reshape(along, (3, P, P)), 4000)
 
 
+def test_hessian_of_a_composition_has_the_terms_of_moving_directions_and_cotangents_in_every_mix_of_modes():
+    """g(t) = |f(sin t)|^2: both the direction into f and the cotangent out of it depend on t."""
+    model = qpr.Model(ansatz.data_reuploading(2, 1, 2), ["Z0", "X1", "Z0 Z1"])
+    theta, x = both(model, 1)
+    f, P = function(model), model.n_params
+
+    def g(t):
+        return (f(jnp.sin(t), x[0]) ** 2).sum()
+
+    values, pullback = qpr.vjp(model, np.sin(theta), x[0])
+    rows = np.array([pullback(e)[0] for e in np.eye(3)])
+    hessian = [qpr.hvp(model, np.sin(theta), x[0], v_theta=e, weights=2 * values)[2] for e in np.eye(P)]
+    inner = np.diag(np.cos(theta))
+    expected = inner @ (np.array(hessian) + 2 * rows.T @ rows) @ inner - np.diag(2 * values @ rows * np.sin(theta))
+    modes = (jax.jacrev, jax.jacfwd)
+    for found in [jax.jit(outer(mode(g)))(theta) for outer in modes for mode in modes]:
+        assert_close(np.asarray(found), expected, 4000)
+
+
 def test_vmap_is_a_loop_but_one_call(monkeypatch):
     model = reuploading()
     theta, x = both(model, 4)
@@ -156,6 +175,10 @@ def test_what_a_call_forwards_kept_serves_its_own_point_only():
     for pullback, t in ((first, theta), (second, theta + 0.1), (first, theta)):
         expected = qpr.vjp(model, t, x)[1](c, sum_theta=True)
         assert_close(np.asarray(pullback(jnp.asarray(c))[0]), expected[0], 400)
+    _, first = jax.vjp(f, theta, x)
+    _, second = jax.vjp(f, theta, x + 0.1)  # held: the same theta at other inputs
+    assert_close(np.asarray(first(jnp.asarray(c))[0]), qpr.vjp(model, theta, x)[1](c, sum_theta=True)[0], 400)
+    assert_close(np.asarray(second(jnp.asarray(c))[0]), qpr.vjp(model, theta, x + 0.1)[1](c, sum_theta=True)[0], 400)
     assert jax_primitives._memo.held is None
 
 
@@ -257,10 +280,48 @@ def test_bad_input_gets_one_sentence():
         assert "\n" not in str(caught.value)
 
 
-def test_a_number_that_is_none_says_so_from_inside_a_compiled_program():
-    f = jax.jit(function(reuploading()))
-    with pytest.raises(Exception, match="theta must be finite, got nan"):
-        jax.block_until_ready(f(np.full(f(np.ones(24), np.ones(3)).size * 8, np.nan), np.ones(3)))
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda f, t, x: f(t * np.nan, x), "theta must be finite, got nan at index (0,)"),
+        (lambda f, t, x: jax.grad(lambda u: f(t, u).sum())(x / 0), "x must be finite, got inf at index (0,)"),
+        (lambda f, t, x: jax.vmap(f, (None, 0))(-t / 0, x[None]), "theta must be finite, got -inf at index (0,)"),
+        (lambda f, t, x: jax.grad(lambda u: (f(u, x) * np.nan).sum())(t), "cotangent must be finite, got nan"),
+        (lambda f, t, x: jax.hessian(lambda u: f(u / 0, x)[0])(t), "theta must be finite, got inf at index (0"),
+    ],
+)
+def test_a_number_that_is_none_ends_a_compiled_program_in_one_sentence(call, sentence):
+    model = reuploading()
+    f = function(model)
+    with pytest.raises(Exception) as caught:
+        jax.block_until_ready(jax.jit(lambda t, x: call(f, t, x))(np.full(model.n_params, 0.1), np.full(3, 0.2)))
+    last = str(caught.value).splitlines()[-1]
+    assert last.startswith(f"QupropError: {sentence}") and "simulate" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_batch_of_no_samples_has_empty_results_and_zero_gradients(compiled):
+    model = reuploading()
+    f, theta = function(model), np.linspace(0, 1, model.n_params)
+    none = jnp.zeros((0, model.n_inputs))
+
+    def loss(t, x):
+        return (f(t, x) ** 2).sum()
+
+    cases = [
+        (f, (0, 3)),
+        (jax.vmap(f, (None, 0)), (0, 3)),
+        (jax.jacrev(f), (0, 3, model.n_params)),
+        (jax.jacfwd(f, argnums=0), (0, 3, model.n_params)),
+        (jax.grad(loss, argnums=1), (0, model.n_inputs)),
+        (jax.vmap(jax.grad(loss), (None, 0)), (0, model.n_params)),
+    ]
+    for g, shape in cases:
+        assert (jax.jit(g) if compiled else g)(theta, none).shape == shape
+    for g in (jax.grad(loss), jax.hessian(loss)):
+        assert not np.any(np.asarray((jax.jit(g) if compiled else g)(theta, none)))
+    assert f(theta, none.reshape(2, 0, 3)).shape == (2, 0, 3)
+    assert function(CASES["shared_parameters"].model)(jnp.zeros((0, 6))).shape[0] == 0
 
 
 def test_absence_of_jax_is_one_sentence(monkeypatch):

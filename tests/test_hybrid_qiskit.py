@@ -537,7 +537,7 @@ def test_samples_fill_named_registers_bit_by_bit():
 def test_primitives_refuse_before_the_job_starts():
     qc, observables, points = _asymmetric()
     with pytest.raises(QupropError, match="needs a seed: QupropEstimator"):
-        QupropEstimator().run([(qc, observables, points)], precision=0.1)
+        QupropEstimator(seed=None).run([(qc, observables, points)], precision=0.1)
     with pytest.raises(QupropError, match="QupropSampler"):
         QupropSampler(seed=None)
     with pytest.raises(QupropError, match="measures nothing"):
@@ -596,6 +596,34 @@ def test_a_network_of_qiskit_machine_learning_has_exact_gradients_and_trains():
         losses.append(float(np.sum(error**2)))
         w = w - 0.1 * np.einsum("bo,bop->p", error, network.backward(x, w)[1])
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reps", [1, 2])
+def test_a_network_at_its_default_precision_is_within_it_and_repeats(reps):
+    """EstimatorQNN asks for a standard error of 1/64, forwards and for each shifted circuit of its gradient."""
+    pytest.importorskip("qiskit_machine_learning")
+    from qiskit_machine_learning.neural_networks import EstimatorQNN
+
+    features, ansatz = lib.zz_feature_map(2), lib.real_amplitudes(2, reps=reps)
+    w = np.linspace(0.1, 0.4, ansatz.num_parameters)
+    of_precision = {
+        "circuit": features.compose(ansatz),
+        "observables": [SparsePauliOp("ZZ"), SparsePauliOp(["XI", "ZX"], [0.5, 0.3])],
+        "input_params": features.parameters,
+        "weight_params": ansatz.parameters,
+        "input_gradients": True,
+    }
+
+    def results(estimator, **options):
+        network = EstimatorQNN(estimator=estimator, **of_precision, **options)
+        return network.forward([0.1, 0.2], w), *network.backward([0.1, 0.2], w)
+
+    exact = results(StatevectorEstimator(), default_precision=0.0)
+    drawn, again = results(QupropEstimator()), results(QupropEstimator())
+    sizes = [1, 7, 1]  # d(angles)/d(input): two gates at 2 and two at 2 (pi - x), each by half the difference of two
+    for ours, repeated, theirs, size in zip(drawn, again, exact, sizes, strict=True):
+        assert np.array_equal(ours, repeated) and 0 < np.abs(ours - theirs).max() < 5 * size / 64
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -119,6 +119,31 @@ def test_second_derivatives_along_a_curve_are_those_of_differences_in_every_mix_
             np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
+def test_hessian_of_a_composition_has_the_terms_of_moving_directions_and_cotangents_in_every_mix_of_modes():
+    """g(t) = sum of squares of f(sin t, x(t)): both the direction into f and the cotangent out of it depend on t."""
+    model = reuploading()
+    theta, x = (a.detach() for a in tensors(model, 1))
+    P = len(theta)
+
+    def g(t):
+        return expectation(model, torch.sin(t), x[0] * t[:3] ** 2).square().sum()
+
+    t, s = theta.numpy(), x[0].numpy()
+    values, pullback = qpr.vjp(model, np.sin(t), s * t[:3] ** 2)
+    inner = np.vstack([np.diag(np.cos(t)), np.diag(2 * s * t[:3], 0) @ np.eye(3, P)])  # d(theta, x)/dt
+    rows = np.array([np.concatenate(pullback(e)) for e in np.eye(3)])
+    hessian = [
+        np.concatenate(qpr.hvp(model, np.sin(t), s * t[:3] ** 2, v_theta=v[:P], v_x=v[P:], weights=2 * values)[2:])
+        for v in np.eye(P + 3)
+    ]
+    d = 2 * values @ rows
+    bend = np.diag(-d[:P] * np.sin(t)) + np.diag(np.concatenate([2 * s * d[P:], np.zeros(P - 3)]))
+    expected = inner.T @ (np.array(hessian) + 2 * rows.T @ rows) @ inner + bend
+    modes = (torch.func.jacrev, torch.func.jacfwd)
+    for found in [outer(inner_mode(g))(theta) for outer in modes for inner_mode in modes]:
+        assert_close(found.detach().numpy(), expected, 4000)
+
+
 def test_vmap_is_a_loop_but_one_call():
     model = reuploading()
     theta, x = tensors(model, 4)
@@ -503,6 +528,35 @@ def test_an_estimate_is_not_differentiated_again():
     (slope,) = torch.autograd.grad(layer(x).sum(), x, create_graph=True)
     with pytest.raises(qpr.QupropError, match="has no derivative; leave method= out"):
         slope.sum().backward()
+
+
+@pytest.mark.parametrize("options", [{}, {"method": qpr.ParameterShift(shots=10)}, {"forward_shots": 10}])
+def test_a_batch_of_no_samples_has_empty_results_and_zero_gradients(options):
+    model = reuploading()
+    layer = QuantumLayer(model, dtype=torch.float64, **options)
+    x = torch.zeros(0, model.n_inputs, dtype=torch.float64, requires_grad=True)
+    out = layer(x)
+    assert out.shape == (0, 3) and layer(x.detach().reshape(2, 0, 3)).shape == (2, 0, 3)
+    out.square().sum().backward()
+    assert x.grad.shape == x.shape and layer.weights.grad.shape == (model.n_params,)
+    assert not torch.any(layer.weights.grad)
+
+
+def test_derivatives_over_no_samples_are_empty_or_zero_in_every_mode():
+    model = reuploading()
+    theta, x = torch.linspace(0, 1, model.n_params, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.float64)
+
+    def f(t):
+        return expectation(model, t, x)
+
+    modes = (torch.func.jacrev, torch.func.jacfwd)
+    assert [mode(f)(theta).shape for mode in modes] == [(0, 3, model.n_params)] * 2
+    for outer in modes:
+        for inner in modes:
+            assert not torch.any(outer(inner(lambda t: f(t).square().sum()))(theta))
+    one = torch.func.grad(lambda t, s: expectation(model, t, s).sum(), argnums=(0, 1))
+    assert [g.shape for g in one(theta, x)] == [(model.n_params,), (0, 3)]
+    assert expectation(model, theta.repeat(0, 1), torch.ones(3).double()).shape == (0, 3)
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -3,12 +3,25 @@
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
+DOTTED = re.compile(r"(?<![\w./-])(?:quprop|qpr)((?:\.[A-Za-z_]\w*)+)")
+LOOK_UP = """
+import functools, sys, quprop
+for name in sys.argv[1:]:
+    try:
+        functools.reduce(getattr, name.split("."), quprop)
+    except AttributeError as error:
+        print(name, error)
+    except quprop.QupropError as error:
+        assert "not installed" in str(error), error
+"""
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests")
@@ -36,3 +49,24 @@ def test_set_up_is_two_commands():
     first, second = block.strip().splitlines()
     assert first.endswith("quprop train digits")
     assert second.endswith("pytest -n auto")
+
+
+def unknown(names) -> str:
+    """What a new process that has said `import quprop` and nothing else does not find."""
+    done = subprocess.run([sys.executable, "-c", LOOK_UP, *names], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_dotted_name_of_the_texts_exists_after_import_quprop():
+    texts = [README, README.with_name("CONTRIBUTING.md"), *(README.parent / "docs").rglob("*.md")]
+    found = {name[1:] for t in texts for name in DOTTED.findall(t.read_text(encoding="utf-8"))}
+    assert {"hybrid.jax.function", "QuantumLayer", "collective.search"} <= found
+    assert unknown(sorted(found | {"hybrid.torch.expectation", "hybrid.cutting.cut"})) == ""
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    assert unknown(["hybrid.jx", "nonsense", "hybrid.WHERE"]).splitlines() == [
+        "hybrid.jx module 'quprop.hybrid' has no attribute 'jx'",
+        "nonsense module 'quprop' has no attribute 'nonsense'",
+    ]

@@ -35,6 +35,7 @@ from quprop.gradients import (
     pauli_list_model,
 )
 from quprop.hardware import hardware
+from quprop.lazy import submodule
 from quprop.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.model import InputState, Model, Rotation
 from quprop.optimise import LBFGS, adam, cosine, natural_gradient, sgd
@@ -119,7 +120,5 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `quprop.hybrid.WHERE`, whose libraries are imported when they are first used."""
-    if name in hybrid.WHERE:
-        return getattr(hybrid, name)
-    raise AttributeError(f"module 'quprop' has no attribute {name!r}")
+    """The names of `quprop.hybrid.WHERE` and the modules, imported when they are first used."""
+    return getattr(hybrid, name) if name in hybrid.WHERE else submodule(__name__, name)

@@ -1,10 +1,13 @@
 """What the sources claim, and what was measured: every claim beside its number. `CLAIMS` lists them all by name."""
 
+from functools import partial
+
 from quprop.carleman.experiments import EXPERIMENTS as _NETWORKS
 from quprop.claims import backpropagation, forum, networks
 from quprop.claims.claim import Claim, Verdict
 from quprop.experiments import EXPERIMENTS as _CIRCUITS
 from quprop.experiments.experiment import Experiment
+from quprop.lazy import submodule
 
 CLAIMS: dict[str, Claim] = {c.name: c for c in (*backpropagation.CLAIMS, *networks.CLAIMS, *forum.CLAIMS)}
 
@@ -16,3 +19,5 @@ def experiments() -> dict[str, Experiment]:
 
 
 __all__ = ["CLAIMS", "Claim", "Verdict", "experiments"]
+
+__getattr__ = partial(submodule, __name__)

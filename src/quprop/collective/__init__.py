@@ -6,3 +6,9 @@ null, commuting, symmetric, product_sum, bosonic, gaussian, mean_field   engines
 engines, fallback                       ENGINES, all by name; `auto`, which one to take, and what comes after it
 hypothesis/                             classical guesses at the state, learned from triggers
 """
+
+from functools import partial
+
+from quprop.lazy import submodule
+
+__getattr__ = partial(submodule, __name__)

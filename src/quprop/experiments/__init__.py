@@ -1,5 +1,7 @@
 """The experiments of `quprop reproduce`, one file each. `EXPERIMENTS` lists them all by name."""
 
+from functools import partial
+
 from quprop.experiments import (
     bars_and_dots,
     bond_dimension,
@@ -22,6 +24,7 @@ from quprop.experiments import (
     triggers,
 )
 from quprop.experiments.experiment import Experiment
+from quprop.lazy import submodule
 
 EXPERIMENTS: dict[str, Experiment] = {
     e.name: e
@@ -49,3 +52,5 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 __all__ = ["EXPERIMENTS", "Experiment"]
+
+__getattr__ = partial(submodule, __name__)

@@ -11,8 +11,9 @@
 `import quprop as qpr` has the names below too; none of these libraries is imported before one of them is used.
 """
 
-from importlib import import_module
 from typing import Any
+
+from quprop.lazy import submodule
 
 WHERE = {
     "QuantumLayer": "torch",
@@ -31,6 +32,4 @@ WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in WHERE:
-        raise AttributeError(f"module 'quprop.hybrid' has no attribute {name!r}")
-    return getattr(import_module(f"quprop.hybrid.{WHERE[name]}"), name)
+    return getattr(submodule(__name__, WHERE[name]), name) if name in WHERE else submodule(__name__, name)

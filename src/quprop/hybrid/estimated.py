@@ -87,7 +87,7 @@ class Estimated(Node):
 
     def sampled_value(self, theta: np.ndarray, x: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
         """<O_k> (*S, K), from `forward_shots` or exact."""
-        if self.forward_shots is None:
+        if self.forward_shots is None or 0 in self.shape(theta, x):
             return self.value(theta, x)
         call = Call(self.model, theta, x, None, "double", None, "values")
         B, (table, constants, readings) = call.batch, self._reading
@@ -143,7 +143,7 @@ class Estimated(Node):
         model, S = self.model, self.shape(theta, x, c)
         theta = np.broadcast_to(theta, (*S, model.n_params))
         zero = np.zeros((*S, model.n_inputs))
-        if self.plan is None:
+        if self.plan is None or 0 in S:
             return self.pull(theta, x, c), Cost()
         if not of_x or x is None or not model.n_inputs:
             found = self.plan.estimate(theta, x, rng, weights=c)

@@ -31,7 +31,8 @@ def function(model: Model, *, precision: str | None = None, threads: int | None 
     order is refused. The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is
     simulated in single precision unless precision="double". threads: of the engine; None: all cores.
 
-    The simulation runs on the CPU, also for arrays on other devices, which JAX copies there and back.
+    The simulation runs on the CPU, also for arrays on other devices, which JAX copies there and back. Values that are
+    not finite are refused; inside a compiled program JAX raises its own JaxRuntimeError, which ends in the sentence.
     """
     check_model("function", model)
     if precision is not None or threads is not None:

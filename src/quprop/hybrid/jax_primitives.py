@@ -75,7 +75,10 @@ def _curve(node: Node, *arrays: np.ndarray) -> Arrays:
 def _on_host(compute: Callable[..., Arrays], node: Node, params: dict[str, Any], *arrays: Any) -> Arrays:
     """Of arrays of any kind, NumPy arrays of their dtype."""
     given = [np.asarray(a) for a in arrays]
-    return tuple(np.asarray(out, given[0].dtype) for out in compute(node, *given, **params))
+    try:
+        return tuple(np.asarray(out, given[0].dtype) for out in compute(node, *given, **params))
+    except QupropError as error:  # a compiled program shows the stack in front of the sentence: none of ours
+        raise error.with_traceback(None) from None
 
 
 # -- the primitives ---------------------------------------------------------------------------------------------------
@@ -91,8 +94,7 @@ def _primitive(name: str, compute: Callable[..., Arrays], outputs: str) -> Any:
 
     def shapes(*avals: Any, node: Node, **params: Any) -> list[Any]:
         S = np.broadcast_shapes(*(a.shape[:-1] for a in avals))
-        sizes = {"K": node.model.n_observables, "P": node.model.n_params, "D": node.model.n_inputs}
-        return [jax.core.ShapedArray((*S, sizes[o]), avals[0].dtype) for o in outputs]
+        return [jax.core.ShapedArray((*S, size), avals[0].dtype) for size in node.sizes(outputs)]
 
     def staged(*operands: Array, node: Node, **params: Any) -> Any:
         results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in shapes(*operands, node=node)]

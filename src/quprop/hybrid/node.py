@@ -10,7 +10,8 @@ and these are closed: push and pull are each other's transposes, and so are hess
 u = (u_theta, u_x) have one part beside theta (..., P) and one beside x (..., D).
 
 All five work sample by sample: leading axes of all arguments broadcast to one batch shape S, and every result is
-(*S, size). Sums over axes that an argument did not have are the caller's, as in any other broadcasting function.
+(*S, size). Sums over axes that an argument did not have are the caller's, as in any other broadcasting function. A
+batch of no samples has empty results, as everywhere in their programs.
 """
 
 from __future__ import annotations
@@ -64,18 +65,37 @@ class Node:
         """The batch shape S of arguments (..., size)."""
         return np.broadcast_shapes(*(a.shape[:-1] for a in arrays if a is not None))
 
+    def sizes(self, of: str) -> tuple[int, ...]:
+        """Of K observables, P parameters, D inputs: the sizes of results named "K" or "PD"."""
+        known = {"K": self.model.n_observables, "P": self.model.n_params, "D": self.model.n_inputs}
+        return tuple(known[letter] for letter in of)
+
+    def nothing(self, S: tuple[int, ...], of: str) -> tuple[np.ndarray, ...]:
+        """Results for a batch S without samples."""
+        return tuple(np.zeros((*S, size)) for size in self.sizes(of))
+
     def value(self, theta: np.ndarray, x: np.ndarray | None) -> np.ndarray:
         """F: (*S, K)."""
+        if 0 in (S := self.shape(theta, x)):
+            return self.nothing(S, "K")[0]
         return simulate.expectation(self.model, theta, x, **self._options)
 
     def kept(self, theta: np.ndarray, x: np.ndarray | None) -> Kept:
         """F, and what the sweep backwards can use of the sweep forwards."""
-        values, pullback = simulate.vjp(self.model, theta, x, **self._options)
+        values, pullback = self._vjp(theta, x)
         return Kept(values, pullback, self.shape(theta, x))
+
+    def _vjp(self, theta: np.ndarray, x: np.ndarray | None) -> tuple[np.ndarray, Callable[..., Pair]]:
+        if 0 not in (S := self.shape(theta, x)):
+            return simulate.vjp(self.model, theta, x, **self._options)
+        values, d_theta, d_x = self.nothing(S, "KPD")
+        return values, lambda c, sum_theta=False: (np.zeros(self.model.n_params) if sum_theta else d_theta, d_x)
 
     def pull(self, theta: np.ndarray, x: np.ndarray | None, c: np.ndarray, kept: Kept | None = None) -> Pair:
         """J^T c: (*S, P) and (*S, D). kept: of the same theta and x; c may have further axes in front of theirs."""
         S = self.shape(theta, x, c)
+        if 0 in S:
+            return self.nothing(S, "PD")  # type: ignore[return-value]
         if kept is not None and S[len(S) - len(kept.shape) :] == kept.shape:
             if kept.shape == S:
                 return kept.pullback(np.broadcast_to(c, (*S, c.shape[-1])))
@@ -84,14 +104,14 @@ class Node:
             d_theta, d_x = (np.stack(parts) for parts in zip(*pairs, strict=True))
             return d_theta.reshape(*S, -1), d_x.reshape(*S, -1)
         theta, x = self._whole(S, theta, x)
-        _, pullback = simulate.vjp(self.model, theta, x, **self._options)
+        _, pullback = self._vjp(theta, x)
         return pullback(c)
 
     def push(self, theta: np.ndarray, x: np.ndarray | None, u_theta: np.ndarray, u_x: np.ndarray | None) -> np.ndarray:
         """J u: (*S, K), from one sweep backwards for each observable."""
         S, K = self.shape(theta, x, u_theta, u_x), self.model.n_observables
         theta, x = self._whole(S, theta, x)
-        _, pullback = simulate.vjp(self.model, theta, x, **self._options)
+        _, pullback = self._vjp(theta, x)
         out = np.empty((*S, K))
         for k, row in enumerate(np.eye(K)):
             out[..., k] = _dot(pullback(row), u_theta, u_x)
@@ -101,7 +121,9 @@ class Node:
         self, theta: np.ndarray, x: np.ndarray | None, c: np.ndarray, u_theta: np.ndarray, u_x: np.ndarray | None
     ) -> Pair:
         """H(c) u: (*S, P) and (*S, D)."""
-        theta, x = self._whole(self.shape(theta, x, c, u_theta, u_x), theta, x)
+        if 0 in (S := self.shape(theta, x, c, u_theta, u_x)):
+            return self.nothing(S, "PD")  # type: ignore[return-value]
+        theta, x = self._whole(S, theta, x)
         return simulate.hvp(self.model, theta, x, v_theta=u_theta, v_x=u_x, weights=c, **self._options)[2:]
 
     def curve(

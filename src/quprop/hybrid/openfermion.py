@@ -1,6 +1,6 @@
 """OpenFermion's operators, in and out (extra ``openfermion``).
 
-    hamiltonian = from_openfermion(operator)           # a QubitOperator, or a FermionOperator by Jordan-Wigner
+    hamiltonian = from_openfermion(operator)           # any of its types; fermions by Jordan-Wigner
     operator = to_openfermion(hamiltonian)             # a QubitOperator
 
 Qubit k is qubit k. Jordan-Wigner as OpenFermion has it, a_p = (X_p + i Y_p)/2 Z_{p-1} ... Z_0: mode p is qubit p.
@@ -22,22 +22,38 @@ _REAL = 1e-10  # coefficients whose imaginary part is a smaller fraction than th
 
 
 def from_openfermion(operator: Any) -> PauliSum:
-    """The PauliSum of a Hermitian QubitOperator, FermionOperator, InteractionOperator or MajoranaOperator.
+    """The PauliSum of a Hermitian operator, whichever of OpenFermion's types it has.
 
-    Fermionic operators are transformed by Jordan-Wigner; for another mapping, transform them in OpenFermion first and
-    pass the QubitOperator. Coefficients must be real up to rounding (1e-10 of the largest).
+    QubitOperator, IsingOperator and DOCIHamiltonian (one qubit for each pair of modes) are what they are. Fermionic
+    ones (FermionOperator, MajoranaOperator, DiagonalCoulombHamiltonian, and the tensors InteractionOperator,
+    QuadraticHamiltonian and PolynomialTensor) are transformed by Jordan-Wigner; for another mapping, transform them in
+    OpenFermion first and pass the QubitOperator. Coefficients must be real up to rounding (1e-10 of the largest).
     """
-    if isinstance(
-        operator, openfermion.FermionOperator | openfermion.InteractionOperator | openfermion.MajoranaOperator
-    ):
+    return _of_terms(_qubit_terms(operator))
+
+
+def _qubit_terms(operator: Any) -> dict[Any, Any]:
+    """{((qubit, letter), ...): coefficient}"""
+    if isinstance(operator, openfermion.DOCIHamiltonian):
+        operator = operator.qubit_operator
+    tensors = openfermion.PolynomialTensor | openfermion.DiagonalCoulombHamiltonian
+    if isinstance(operator, tensors) and not isinstance(operator, openfermion.InteractionRDM):
+        # Term by term: jordan_wigner of an InteractionOperator takes its Hermitian part, and says nothing.
+        operator = openfermion.normal_ordered(openfermion.get_fermion_operator(operator))
+    if isinstance(operator, openfermion.FermionOperator | openfermion.MajoranaOperator):
         operator = openfermion.jordan_wigner(operator)
-    if not isinstance(operator, openfermion.QubitOperator):
+    if not isinstance(operator, openfermion.QubitOperator | openfermion.IsingOperator):
         raise QupropError(
-            "an operator from OpenFermion is a QubitOperator, FermionOperator, InteractionOperator or "
-            f"MajoranaOperator, got {type(operator).__name__}; transform it to one of these"
+            "an operator from OpenFermion acts on qubits (QubitOperator, IsingOperator, DOCIHamiltonian) or fermions "
+            "(FermionOperator, MajoranaOperator, InteractionOperator, QuadraticHamiltonian, "
+            f"DiagonalCoulombHamiltonian, PolynomialTensor), got {type(operator).__name__}; turn it into one of these"
         )
+    return dict(operator.terms)
+
+
+def _of_terms(terms: dict[Any, Any]) -> PauliSum:
     coefficients = {}
-    for term, coefficient in operator.terms.items():
+    for term, coefficient in terms.items():
         x = z = 0
         for qubit, letter in term:
             x |= (letter in "XY") << qubit

@@ -1,6 +1,7 @@
 """Qiskit's V2 primitives on quprop's engine (extra ``qiskit``): an existing script changes one line.
 
     estimator = QupropEstimator()                      # exact, where it said StatevectorEstimator()
+    network = EstimatorQNN(estimator=estimator, ...)   # asks for precision=1/64: shots; default_precision=0.0 is exact
     sampler = QupropSampler(seed=1)
 
 A PUB's whole broadcast is one batched call of the engine. Circuits need not be transpiled: `from_qiskit` reads them.
@@ -60,7 +61,8 @@ class QupropEstimator(BaseEstimatorV2):
         deviation), outcomes are drawn from the exact distributions, and `stds` are the true standard errors,
         sqrt(sum_g Var_g / shots_g) <= eps. A value without variance, such as a stabiliser's, stays exact. The shots
         that were spent are in the result's metadata["shots"], an array of the PUB's shape.
-    seed: a seed or numpy Generator, needed for precision > 0 only; draws go on from one run to the next.
+    seed: a seed or numpy Generator that shots are drawn with where precision > 0; draws go on from one run to the next.
+        None: precision > 0 is refused.
     engine, precision, threads of the engine: as in `quprop.expectation` ("native", "double", all).
     """
 
@@ -68,7 +70,7 @@ class QupropEstimator(BaseEstimatorV2):
         self,
         *,
         default_precision: float = 0.0,
-        seed: Any = None,
+        seed: Any = 0,
         engine: Any = None,
         engine_precision: str = "double",
         threads: int | None = None,

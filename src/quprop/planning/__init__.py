@@ -12,9 +12,14 @@ presets.py      published plans
 figure.py       time against the number of parameters
 """
 
+from functools import partial
+
+from quprop.lazy import submodule
 from quprop.planning.named import named_shape, summary
 from quprop.planning.shape import Shape, Wanted
 from quprop.planning.structure import shape_of
 from quprop.planning.training import TrainingPlan, plan_training
 
 __all__ = ["Shape", "TrainingPlan", "Wanted", "named_shape", "plan_training", "shape_of", "summary"]
+
+__getattr__ = partial(submodule, __name__)

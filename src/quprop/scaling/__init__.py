@@ -1,5 +1,8 @@
 """How the cost of a gradient grows with the number of parameters, measured; and figure 2 of Abbas et al."""
 
+from functools import partial
+
+from quprop.lazy import submodule
 from quprop.scaling.families import FAMILIES, Family
 from quprop.scaling.figure2 import Constants, reach
 from quprop.scaling.fit import Exponent, fit_exponent
@@ -21,3 +24,5 @@ __all__ = [
     "sweep_one",
     "tasks",
 ]
+
+__getattr__ = partial(submodule, __name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -66,6 +66,26 @@ class Engine(Protocol):
     def memory(self, model: Model, batch: int, what: str) -> int: ...
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """What is computed from several models and stands for one of them: a cut circuit (`quprop.hybrid.cutting`)."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def n_params(self) -> int: ...
+
+    @property
+    def n_inputs(self) -> int: ...
+
+    @property
+    def n_observables(self) -> int: ...
+
+    def engine_over(self, engine: Any) -> Any:
+        """The engine of it, when `engine` simulates the models that it is made of."""
+
+
 @lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1
 def _engine(kind: Callable[[str, int | None], Any], precision: str, threads: int | None) -> Any:
     return kind(precision, threads)
@@ -84,13 +104,33 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
     return engine
 
 
+def is_model(model: Any) -> bool:
+    """Whether values and derivatives of it can be asked for."""
+    return isinstance(model, Model | Composite)
+
+
+def engine_for(model: Any, engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
+    """What simulates a model, or what is made of models."""
+    found = get_engine(engine, precision, threads)
+    return found if isinstance(model, Model) else model.engine_over(found)
+
+
 class Call:
     """Checked arguments of one evaluation, and the batch shape its results get back."""
 
     __slots__ = ("engine", "shape", "theta", "x")
 
-    def __init__(self, model: Model, theta: Any, x: Any, engine: Any, precision: str, threads: int | None, what: str):
-        if not isinstance(model, Model):
+    def __init__(
+        self,
+        model: Model | Composite,
+        theta: Any,
+        x: Any,
+        engine: Any,
+        precision: str,
+        threads: int | None,
+        what: str,
+    ):
+        if not is_model(model):
             raise QupropError(
                 f"model must be a quprop Model, got {type(model).__name__}; "
                 "build one with qpr.Model(circuit, observables)"
@@ -100,7 +140,9 @@ class Call:
             raise QupropError(f"this model has {model.n_inputs} inputs; pass x with shape (..., {model.n_inputs})")
         if x is not None and not model.n_inputs and plain("x", x).size:
             raise QupropError("this model has no inputs; leave x out")
-        self.engine = get_engine(engine, precision, threads)
+        self.engine = engine_for(model, engine, precision, threads)
+        if not isinstance(model, Model):
+            model = model.model
         if x is None or not model.n_inputs:
             self.shape: tuple[int, ...] = theta.shape[:-1]
             self.theta = theta.reshape(math.prod(self.shape), model.n_params)
@@ -170,7 +212,7 @@ def _in_range(what: str, precision: str, *results: np.ndarray) -> None:
         raise QupropError(f"{what} is larger than {precision} precision holds; {mend}")
 
 
-def _weights(model: Model, weights: Any, call: Call) -> np.ndarray:
+def _weights(model: Model | Composite, weights: Any, call: Call) -> np.ndarray:
     if weights is None:
         if model.n_observables != 1:
             raise QupropError(
@@ -182,7 +224,7 @@ def _weights(model: Model, weights: Any, call: Call) -> np.ndarray:
 
 
 def expectation(
-    model: Model,
+    model: Model | Composite,
     theta: Any,
     x: Any = None,
     *,
@@ -201,7 +243,7 @@ def expectation(
 
 
 def value_and_grad(
-    model: Model,
+    model: Model | Composite,
     theta: Any,
     x: Any = None,
     *,
@@ -225,7 +267,7 @@ def value_and_grad(
 
 
 def vjp(
-    model: Model,
+    model: Model | Composite,
     theta: Any,
     x: Any = None,
     *,
@@ -257,7 +299,7 @@ def vjp(
 
 
 def hvp(
-    model: Model,
+    model: Model | Composite,
     theta: Any,
     x: Any = None,
     *,

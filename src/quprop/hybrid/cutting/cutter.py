@@ -49,10 +49,12 @@ def cut(
     max_overhead: the plan is refused if shots would have to grow by more than this. It is the price of sampling only;
         exact reconstruction pays 4^(cut ends of a fragment), so `float("inf")` is right where no shots are drawn.
     """
+    model = None
     if isinstance(circuit, Model):
         if observables is not None:
             raise QupropError("a Model has its observables; leave observables out, or pass the Circuit")
-        circuit, observables = circuit_of(circuit), circuit.observables
+        model = circuit
+        circuit, observables = circuit_of(model), model.observables
     if not isinstance(circuit, Circuit):
         raise QupropError(f"cut(circuit, observables) takes a Circuit or a Model, got {type(circuit).__name__}")
     if observables is None:
@@ -90,7 +92,8 @@ def cut(
     table = AngleTable.build(
         [c.angle.relabel(flat) for c in cuts if c.kind == "gate"], circuit.n_params, circuit.n_inputs
     )
-    plan = CutPlan(fragments, cuts, factors, coefficients, tuple(moved), table, optimal)
+    model = Model(circuit, given) if model is None else model
+    plan = CutPlan(model, fragments, cuts, factors, coefficients, tuple(moved), table, optimal)
     plan._check_contraction()
     return plan
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -67,12 +68,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Fragment:
-    """model: its circuit with ancillas, observables = one Pauli string a setting, axes major and `locals` minor.
+    """A part of a cut circuit, to be simulated as a model or run anywhere as a circuit.
+
+    circuit: its gates, with an ancilla for each end of a cut gate and each wire that starts at a cut; parameters and
+    inputs are those of the uncut circuit. settings: the Pauli strings that are measured on it, axes major and `locals`
+    minor; what they give goes to `CutPlan.combine`. model: the circuit with its settings as observables.
 
     wires: (wire, piece) of each local qubit that a device would hold; ancillas follow them. locals: the distinct
     factors of the observables' terms on these qubits.
     """
 
+    circuit: Circuit = field(repr=False)
     model: Model = field(repr=False)
     wires: tuple[tuple[int, int], ...]
     axes: tuple[Axis, ...]
@@ -82,6 +88,14 @@ class Fragment:
     def n_qubits(self) -> int:
         """Qubits that a device needs for it (ancillas are the simulator's)."""
         return len(self.wires)
+
+    @cached_property
+    def settings(self) -> tuple[PauliString, ...]:
+        strings = [PauliString(0, 0)]
+        for axis in self.axes:
+            bit = 1 << axis.qubit
+            strings = [s * PauliString(x, z) for s in strings for x, z in ((0, 0), (bit, 0), (bit, bit), (0, bit))]
+        return tuple(s * o for s in strings for o in self.locals)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,7 +172,7 @@ def build(
     for f, wires in enumerate(held):
         body = _circuit(circuit, steps, layout, f, wires, ancillas[f], ends, starts)
         model = _with_settings(Model(body, "I"), axes[f], list(unique[f]))
-        fragments.append(Fragment(model, tuple(wires), tuple(axes[f]), tuple(unique[f])))
+        fragments.append(Fragment(body, model, tuple(wires), tuple(axes[f]), tuple(unique[f])))
     return tuple(cuts), tuple(fragments), np.array(factors, dtype=np.intp).reshape(len(held), len(terms))
 
 

@@ -13,9 +13,10 @@ mean is the expectation of the uncut circuit, its variance at most kappa^2 times
 Fragments are never run together: no entanglement, and no message between them.
 
 Terms of the observables that agree on every qubit's basis are read together, groups getting shots in proportion to
-sqrt(sum c^2). Within a group the choices get shots in proportion to |q| (Neyman's allotment for outcomes of unknown
-variance), each at least two; if there are too many for that they are drawn with probability |q|/kappa, shot by shot.
-Either way the value is unbiased and its standard error comes from the shots' own spread.
+sqrt(sum c^2), or, where a precision is asked for, as many as the worst case needs (`_allot`). Within a group the
+choices get shots in proportion to |q| (Neyman's allotment for outcomes of unknown variance), each at least two; if
+there are too many for that they are drawn with probability |q|/kappa, shot by shot. Either way the value is unbiased
+and its standard error comes from the shots' own spread.
 
 Outcomes are drawn from the exact distribution of each fragment. M is an ancilla read in X, V_+- that ancilla found in
 an eigenstate of Y (half the shots would be): so one state a fragment holds all its choices (`fragments`).
@@ -29,18 +30,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from quprop import simulate
 from quprop.absorption import Rotation
-from quprop.angle import from_terms
+from quprop.angle import PARAM, from_terms
 from quprop.arrays import checked
 from quprop.errors import QupropError
-from quprop.gradients.budget import share
+from quprop.gradients.budget import Budget, share
 from quprop.gradients.estimate import Estimate
 from quprop.gradients.grouping import qubit_wise
+from quprop.gradients.plan import settle
 from quprop.hybrid.cutting.fragments import Fragment
 from quprop.model import Model
 from quprop.seeds import generator_of
+from quprop.simulate import memory
 
 if TYPE_CHECKING:
     from quprop.hybrid.cutting.plan import CutPlan
@@ -56,87 +60,99 @@ Choice = tuple[float, tuple[int, ...]]  # q_i and what each end does
 
 
 class _Group(NamedTuple):
-    """Terms read together: their places, and the basis as masks on wires."""
+    """Terms read together: their places, the basis as masks on wires, and sqrt(sum c^2)."""
 
     terms: np.ndarray
     x: int
     z: int
-    shots: int
+    size: float
 
 
-def estimate(plan: CutPlan, theta: Any, x: Any, shots: int, rng: Any) -> Estimate:
+class _Reading(NamedTuple):
+    """An expectation that is read from shots, times `slopes`: what it adds to each component that is wanted."""
+
+    choices: list[list[Choice]]
+    slopes: np.ndarray
+
+    @property
+    def kappa(self) -> float:
+        return math.prod(sum(abs(q) for q, _ in row) for row in self.choices)
+
+    @property
+    def strata(self) -> int:
+        return math.prod(map(len, self.choices))
+
+
+def estimate(plan: CutPlan, theta: Any, x: Any, budget: Budget, rng: Any) -> Estimate:
     """`CutPlan.estimate`."""
-    call, generator = _checked(plan, theta, x, shots, rng)
+    call, generator = _checked(plan, theta, x, rng)
     angles = plan.table.evaluate(call.theta, call.x)[0]
+    reading = _Reading(_choices(plan, angles), np.ones(plan.n_observables))
+    groups = _groups(plan, plan.coefficients)
+    (shots,) = _allot(plan, budget, [reading], groups, plan.coefficients)
     states = [simulate.state(f.model, call.theta, plan._inputs(call))[0] for f in plan.fragments]
-    choices = _choices(plan, angles)
-    groups = _groups(plan, plan.coefficients, shots)
-    value, variance, how = _run(plan, states, choices, groups, plan.coefficients, generator)
+    value, variance, how = _run(plan, states, reading.choices, groups, shots, plan.coefficients, generator)
     info = {
-        "kappa": math.prod(sum(abs(q) for q, _ in row) for row in choices),
-        "settings": math.prod(map(len, choices)),
+        "kappa": reading.kappa,
+        "settings": reading.strata,
         "allocation": how,
-        "groups": [(len(g.terms), g.shots) for g in groups],
+        "groups": [(len(g.terms), int(n)) for g, n in zip(groups, shots, strict=True)],
     }
-    return Estimate(value, np.sqrt(variance), plan.cost(shots), info)
+    return Estimate(value, np.sqrt(variance), plan.cost(int(shots.sum())), info)
 
 
-def gradient(plan: CutPlan, theta: Any, x: Any, shots: int, rng: Any, weights: Any = None) -> Estimate:
-    """dF/dtheta (P,) of F = weights . <O>, each derivative by an angle from `shots` shots of every fragment.
+def gradient(plan: CutPlan, theta: Any, x: Any, budget: Budget, rng: Any, weights: Any = None) -> Estimate:
+    """dF/dtheta (P,) of F = weights . <O> from shots of the fragments.
 
-    Rotations inside a fragment: the parameter-shift rule, (F(a + pi/2) - F(a - pi/2))/2, half the shots each. Gates
-    that are cut: the derivative of their coefficients, which is a quasi-probability of its own,
+    Rotations inside a fragment: the parameter-shift rule, (F(a + pi/2) - F(a - pi/2))/2, half of a derivative's shots
+    each. Gates that are cut: the derivative of their coefficients, which is a quasi-probability of its own,
     -sin(a)/2 (leave - P) + cos(a) (C . M + M . C). Both are unbiased; angles pull back to theta linearly, and so do
     their variances.
     """
-    call, generator = _checked(plan, theta, x, shots, rng)
-    if weights is None and plan.n_observables != 1:
-        raise QupropError(f"this plan has {plan.n_observables} observables; pass weights=, one number for each")
-    w = np.ones(1) if weights is None else checked("weights", weights, (plan.n_observables,))
+    call, generator = _checked(plan, theta, x, rng)
+    w = settle(plan.model, None if weights is None else checked("weights", weights, (plan.n_observables,)))
     coefficients = (plan.coefficients @ w)[:, None]
     cut_angles = plan.table.evaluate(call.theta, call.x)[0]
-    choices = _choices(plan, cut_angles)
-    half, full = _groups(plan, coefficients, max(shots // 2, 1)), _groups(plan, coefficients, shots)
-    free = [_free(f.model) for f in plan.fragments]
+    choices, groups = _choices(plan, cut_angles), _groups(plan, coefficients)
     angles = [f.model.angle_table.evaluate(call.theta, call.x)[0] for f in plan.fragments]
-    states = [simulate.state(m, a) for m, a in zip(free, angles, strict=True)]
-    value, variance, runs = np.zeros(plan.n_params), np.zeros(plan.n_params), 0
+    tables = [*(f.model.angle_table for f in plan.fragments), plan.table]
+    jacobians = [t.pullback(np.eye(len(t.constant)), call.theta, call.x)[0] for t in tables]
 
-    def pull(table: Any, slopes: np.ndarray, spread: np.ndarray) -> None:
-        jacobian = table.pullback(np.eye(len(slopes)), call.theta, call.x)[0]
-        value[...] += slopes @ jacobian
-        variance[...] += spread @ jacobian**2
-
+    readings: list[_Reading] = []
+    shifts: list[tuple[int, int, float]] = []  # of each: the table, the angle, and half a sign or 1
     for k, f in enumerate(plan.fragments):
-        slopes, spread = np.zeros(f.model.n_rotations), np.zeros(f.model.n_rotations)
         for m, rotation in enumerate(f.model.rotations):
-            if not any(v[0] == 0 for monomial, _ in rotation.angle.terms for v in monomial):
-                continue
-            for sign in (0.5, -0.5):
-                moved = angles[k].copy()
-                moved[m] += sign * math.pi
-                shifted = [simulate.state(free[k], moved) if i == k else s for i, s in enumerate(states)]
-                mean, var, _ = _run(plan, shifted, choices, half, coefficients, generator, constant=False)
-                slopes[m], spread[m] = slopes[m] + sign * mean[0], spread[m] + var[0] / 4
-                runs += sum(g.shots for g in half)
-        pull(f.model.angle_table, slopes, spread)
+            if any(v[0] == PARAM for monomial, _ in rotation.angle.terms for v in monomial):
+                for sign in (0.5, -0.5):
+                    readings.append(_Reading(choices, sign * jacobians[k][m]))
+                    shifts.append((k, m, sign))
     gates = [c for c, cut_ in enumerate(plan.cuts) if cut_.kind == "gate"]
-    slopes, spread = np.zeros(len(gates)), np.zeros(len(gates))
     for g, c in enumerate(gates):
-        if plan.cuts[c].angle.is_constant:
-            continue
-        varied = [*choices[:c], _gate(plan.cuts[c].parts, float(cut_angles[g]), 1), *choices[c + 1 :]]
-        mean, var, _ = _run(plan, states, varied, full, coefficients, generator, constant=False)
-        slopes[g], spread[g] = mean[0], var[0]
-        runs += sum(g.shots for g in full)
-    if gates:
-        pull(plan.table, slopes, spread)
+        if not plan.cuts[c].angle.is_constant:
+            varied = [*choices[:c], _gate(plan.cuts[c].parts, float(cut_angles[g]), 1), *choices[c + 1 :]]
+            readings.append(_Reading(varied, jacobians[-1][g]))
+            shifts.append((len(plan.fragments), g, 1.0))
+    allotted = _allot(plan, budget, readings, groups, coefficients, [abs(sign) for _, _, sign in shifts])
+
+    free = [_free(f.model) for f in plan.fragments]
+    states = [simulate.state(m, a) for m, a in zip(free, angles, strict=True)]
+    slopes, spread = ([np.zeros(len(j)) for j in jacobians] for _ in range(2))
+    for reading, (k, m, sign), shots in zip(readings, shifts, allotted, strict=True):
+        shifted = states
+        if k < len(states):
+            moved = angles[k].copy()
+            moved[m] += sign * math.pi
+            shifted = [simulate.state(free[k], moved) if i == k else s for i, s in enumerate(states)]
+        mean, var, _ = _run(plan, shifted, reading.choices, groups, shots, coefficients, generator, constant=False)
+        slopes[k][m] += sign * mean[0]
+        spread[k][m] += sign**2 * var[0]
+    value = sum((s @ j for s, j in zip(slopes, jacobians, strict=True)), np.zeros(plan.n_params))
+    variance = sum((s @ j**2 for s, j in zip(spread, jacobians, strict=True)), np.zeros(plan.n_params))
+    runs = int(sum(n.sum() for n in allotted))
     return Estimate(value, np.sqrt(variance), plan.cost(runs), {"shots": runs})
 
 
-def _checked(plan: CutPlan, theta: Any, x: Any, shots: Any, rng: Any) -> tuple[simulate.Call, np.random.Generator]:
-    if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 1:
-        raise QupropError(f"shots must be a whole number, 1 or more, got {shots!r}")
+def _checked(plan: CutPlan, theta: Any, x: Any, rng: Any) -> tuple[simulate.Call, np.random.Generator]:
     call = plan._call(theta, x)
     if call.shape:
         raise QupropError(f"shots are drawn for one sample at a time, got a batch of shape {call.shape}; loop over it")
@@ -189,26 +205,63 @@ def _wire() -> list[Choice]:
 # --- shots
 
 
-def _groups(plan: CutPlan, coefficients: np.ndarray, shots: int) -> list[_Group]:
+def _groups(plan: CutPlan, coefficients: np.ndarray) -> list[_Group]:
     size = np.sqrt((coefficients**2).sum(axis=1))
     place = {p: j for j, p in enumerate(plan.terms)}
     terms = [(p, float(size[j])) for p, j in place.items() if p.weight and size[j] > 0]
-    found = qubit_wise(terms, None)
-    if not found:
-        return []
-    if shots < 2 * len(found):
-        raise QupropError(
-            f"the observables are read in {len(found)} groups of two shots at least, so {2 * len(found)} shots are the "
-            f"fewest (twice that for a gradient), got {shots}"
-        )
-    weight = np.array([math.sqrt(sum(c * c for _, c in g)) for g in found])
-    allotted = share(shots - len(found), weight) + 1
     out = []
-    for g, n in zip(found, allotted, strict=True):
+    for g in qubit_wise(terms, None):
         x = z = 0
         for p, _ in g:
             x, z = x | p.x, z | p.z
-        out.append(_Group(np.array([place[p] for p, _ in g]), x, z, int(n)))
+        out.append(_Group(np.array([place[p] for p, _ in g]), x, z, math.sqrt(sum(c * c for _, c in g))))
+    return out
+
+
+def _allot(
+    plan: CutPlan,
+    budget: Budget,
+    readings: Sequence[_Reading],
+    groups: Sequence[_Group],
+    coefficients: np.ndarray,
+    parts: Sequence[float] | None = None,
+) -> list[np.ndarray]:
+    """Shots of each reading's groups, two at least. parts: which part of `shots` each reading gets (all: None).
+
+    A shot of group g lies in [-b, b], b = kappa sum |c|, so n drawn ones add b^2/(n-1) at most to the variance that is
+    told, and n in L strata, of n_i >= 1 + (n - 2 L) |q_i|/kappa each, b^2/(n - 2 L).
+    """
+    if not readings or not groups:
+        return [np.zeros(0, np.int64) for _ in readings]
+    size = np.array([g.size for g in groups])
+    if budget.shots is not None:
+        each = [max(int(budget.shots * part), 1) for part in (parts or [1.0] * len(readings))]
+        if min(each) < 2 * len(groups):
+            raise QupropError(
+                f"the observables are read in {len(groups)} groups of two shots at least, so {2 * len(groups)} shots "
+                f"are the fewest (twice that for a gradient), got {budget.shots}"
+            )
+        out = [share(n - len(groups), size) + 1 for n in each]
+    elif budget.total_shots is not None:
+        fewest, total = 2 * len(readings) * len(groups), budget.total_shots // len(plan.fragments)
+        if total < fewest:
+            raise QupropError(
+                f"total_shots={budget.total_shots:,} is less than two shots for each of the {fewest // 2:,} circuits "
+                f"that are cut into {len(plan.fragments)} fragments; the smallest that works is "
+                f"{fewest * len(plan.fragments):,}"
+            )
+        reach = np.array([r.kappa * np.linalg.norm(r.slopes) for r in readings])
+        out = list((share(total - fewest // 2, np.outer(reach, size).ravel()) + 1).reshape(len(readings), -1))
+    else:
+        norms = np.array([np.abs(coefficients[g.terms]).sum(axis=0) for g in groups])
+        bounds = [r.kappa * norm * np.abs(r.slopes) for r in readings for norm in norms]
+        needed = budget.allot(sp.csr_matrix(np.array(bounds))).reshape(len(readings), -1)
+        strata = np.array([[r.strata] for r in readings])
+        out = list(np.where(needed < 4 * strata - 1, needed + 1, needed + 2 * strata))
+    most = max(int(n.max()) for n in out)
+    memory.require(
+        24 * most * (len(plan.cuts) + 2), f"drawing {most:,} shots", "ask for fewer, or for a coarser precision"
+    )
     return out
 
 
@@ -217,6 +270,7 @@ def _run(
     states: Sequence[np.ndarray],
     choices: Sequence[Sequence[Choice]],
     groups: Sequence[_Group],
+    shots: np.ndarray,
     coefficients: np.ndarray,
     rng: np.random.Generator,
     constant: bool = True,
@@ -233,10 +287,10 @@ def _run(
         return value, variance, how
     weights = [np.array([q for q, _ in row]) for row in choices]
     count = math.prod(map(len, weights))
-    for group in groups:
-        stratified = 4 * count <= group.shots
+    for group, n_shots in zip(groups, shots.tolist(), strict=True):
+        stratified = 4 * count <= n_shots
         how = how if stratified else "drawn"
-        picked, factor, stratum, strata = _pick(weights, group.shots, stratified, rng)
+        picked, factor, stratum, strata = _pick(weights, n_shots, stratified, rng)
         sums, squares = np.zeros((strata, coefficients.shape[1])), np.zeros((strata, coefficients.shape[1]))
         for f_values, part in _shots(plan, states, choices, group, picked, rng):
             y = f_values @ coefficients[group.terms]
