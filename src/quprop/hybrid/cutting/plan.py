@@ -66,6 +66,18 @@ class CutPlan:
         return self.model.n_observables
 
     @property
+    def param_names(self) -> tuple[str, ...]:
+        return self.model.param_names
+
+    @property
+    def param_sizes(self) -> tuple[int, ...]:
+        return self.model.param_sizes
+
+    def to_text(self) -> str:
+        """The uncut model's text: what a run folder keeps."""
+        return self.model.to_text()
+
+    @property
     def kappa(self) -> float:
         """The one-norm of the quasi-probabilities, gates with free angles at their worst, |sin a| = 1."""
         return math.prod(c.kappa for c in self.cuts)
@@ -136,7 +148,18 @@ class CutPlan:
         terms, _ = join(self, tensors, self.table.evaluate(call.theta, call.x))
         return (terms @ self.coefficients)[0]
 
-    def estimate(self, theta: Any, x: Any = None, *, rng: Any, **budget: Any) -> Estimate:
+    def estimate(
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        rng: Any,
+        shots: int | None = None,
+        total_shots: int | None = None,
+        precision: float | None = None,
+        max_error: float | None = None,
+        failure: float = 0.01,
+    ) -> Estimate:
         """<O_k> (K,) from shots of the fragments alone, by quasi-probability: value, standard errors, cost.
 
         See `quprop.hybrid.cutting.sample`. theta (P,) and x (D,): one sample. The budget is one of
@@ -148,9 +171,22 @@ class CutPlan:
         """
         from quprop.hybrid.cutting.sample import estimate
 
-        return estimate(self, theta, x, Budget(**budget), rng)
+        budget = Budget(shots=shots, total_shots=total_shots, precision=precision, max_error=max_error, failure=failure)
+        return estimate(self, theta, x, budget, rng)
 
-    def gradient(self, theta: Any, x: Any = None, *, rng: Any, weights: Any = None, **budget: Any) -> Estimate:
+    def gradient(
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        rng: Any,
+        shots: int | None = None,
+        total_shots: int | None = None,
+        precision: float | None = None,
+        max_error: float | None = None,
+        failure: float = 0.01,
+        weights: Any = None,
+    ) -> Estimate:
         """dF/dtheta (P,) of F = weights . <O> from shots: parameter shifts through the cuts, see `sample.gradient`.
 
         The budget is one of those of `estimate`; `shots` are those of every derivative by an angle, so that the whole
@@ -158,7 +194,8 @@ class CutPlan:
         """
         from quprop.hybrid.cutting.sample import gradient
 
-        return gradient(self, theta, x, Budget(**budget), rng, weights)
+        budget = Budget(shots=shots, total_shots=total_shots, precision=precision, max_error=max_error, failure=failure)
+        return gradient(self, theta, x, budget, rng, weights)
 
     def __str__(self) -> str:
         gates = sum(c.kind == "gate" for c in self.cuts)
