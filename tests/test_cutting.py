@@ -305,6 +305,70 @@ def test_parts_that_no_gate_joins_cost_their_sum():
     assert plan.cost(10).rotations == 10 * sum(f.model.n_rotations for f in plan.fragments)
 
 
+# --- light cones
+
+
+def _brickwork(n, layers=1):
+    """RY on every qubit, then RZZ on even and on odd bonds, in each layer."""
+    t = qpr.params("t", layers * (2 * n - 1))
+    circuit, names = qpr.Circuit(n, params=t), iter(t)
+    for _ in range(layers):
+        for q in range(n):
+            circuit.ry(next(names), q)
+        for start in (0, 1):
+            for q in range(start, n - 1, 2):
+                circuit.rzz(next(names), q, q + 1)
+    return circuit
+
+
+@pytest.mark.parametrize("first", [23, 24, 17])  # of six qubits that hold the cone
+def test_a_local_term_of_a_wide_shallow_circuit_needs_no_cut(first):
+    n, theta = 50, np.random.default_rng(0).uniform(-1, 1, 99)
+    plan = cut(_brickwork(n), f"Z{first + 2} X{first + 3} + 0.5*Y{first + 2}", max_qubits=8)
+    small = qpr.Circuit(6)
+    t = qpr.params("t", 11)
+    for q in range(6):
+        small.ry(t[q], q)
+    for start in (1, 0) if first % 2 else (0, 1):
+        for q in range(start, 5, 2):
+            small.rzz(t[6 + q], q, q + 1)
+    keep = np.r_[first : first + 6, n + np.argsort(_bonds(n))[first : first + 5]]
+    model = qpr.Model(small, "Z2 X3 + 0.5*Y2")
+    value, grad = plan.value_and_grad(theta)
+    right, right_grad = qpr.value_and_grad(model, theta[keep])
+    assert plan.overhead == 1 and not plan.cuts and len(plan.run) == 1
+    assert_close(value, right, 500)
+    assert_close(grad[keep], right_grad, 500)
+    assert not np.any(np.delete(grad, keep))
+    assert plan.cost(10).copies == 10 and len(str(plan).splitlines()) == 3
+
+
+def _bonds(n):
+    """The bonds in the order of their parameters in `_brickwork`."""
+    return np.r_[0 : n - 1 : 2, 1 : n - 1 : 2]
+
+
+def test_a_light_cone_is_that_of_all_terms_and_layers():
+    circuit, total = _brickwork(10, 2), "Z1 + 0.3*X8 Y9"
+    model = qpr.Model(circuit, total)
+    theta = np.random.default_rng(1).uniform(-1, 1, model.n_params)
+    plan = cut(circuit, total, max_qubits=6, max_overhead=NO_LIMIT)
+    _check_exact(plan, model, theta, None, 20000)
+    parts = cut(circuit, "Z1", parts=[range(6), range(6, 10)])
+    assert not parts.cuts
+    assert_close(parts.expectation(theta), qpr.expectation(qpr.Model(circuit, "Z1"), theta), 3000)
+
+
+def test_gates_named_by_hand_and_states_of_all_qubits_keep_every_gate():
+    circuit = qpr.Circuit(3).ry(T[0], 0).rzz(T[1], 0, 1).rzz(T[2], 1, 2)
+    assert len(cut(circuit, "X0", at_gates=[2]).cuts) == 1
+    amplitudes = np.arange(1.0, 9.0) / np.linalg.norm(np.arange(1.0, 9.0))
+    entangled = qpr.Circuit(3, amplitudes).rzz(T[1], 0, 1).rzz(T[2], 1, 2).ry(T[0], 0)
+    theta = np.linspace(0.1, 0.6, 6)
+    found = cut(entangled, "X0", max_qubits=3).expectation(theta)
+    assert_close(found, qpr.expectation(qpr.Model(entangled, "X0"), theta), 500)
+
+
 # --- a plan in the place of its model
 
 

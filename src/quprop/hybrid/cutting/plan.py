@@ -100,14 +100,20 @@ class CutPlan:
         return (now * math.prod(c.kappa for c in self.cuts if c.kind == "wire")) ** 2
 
     def cost(self, shots: int) -> Cost:
-        """What `estimate` executes with this many shots: every fragment once a shot."""
+        """What `estimate` executes with this many shots: every fragment that is not idle once a shot."""
+        run = self.run
         return Cost(
-            copies=shots * len(self.fragments),
-            rotations=shots * sum(f.model.n_rotations for f in self.fragments),
-            measurements=shots * len(self.fragments),
-            depth=max(f.model.n_rotations for f in self.fragments),
-            qubits=max(f.n_qubits for f in self.fragments),
+            copies=shots * len(run),
+            rotations=shots * sum(f.model.n_rotations for f in run),
+            measurements=shots * len(run),
+            depth=max((f.model.n_rotations for f in run), default=0),
+            qubits=max((f.n_qubits for f in run), default=0),
         )
+
+    @cached_property
+    def run(self) -> tuple[Fragment, ...]:
+        """The fragments that a shot runs."""
+        return tuple(f for f in self.fragments if not f.idle)
 
     def engine_over(self, engine: Any) -> Joined:
         """The engine of what this plan computes, when `engine` simulates its fragments."""
@@ -202,11 +208,12 @@ class CutPlan:
         kinds = [count_of(gates, "gate cut"), count_of(len(self.cuts) - gates, "wire cut")]
         how = " (optimal)" if self.optimal and self.cuts else ""
         lines = [
-            f"{count_of(len(self.fragments), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}"
-            + how,
+            f"{count_of(len(self.run), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}" + how,
             f"  {'fragment':>8}  {'qubits':>6}  {'cut ends':>8}  {'rotations':>9}  {'settings':>8}  qubits held",
         ]
         for k, f in enumerate(self.fragments):
+            if f.idle:
+                continue
             held = _ranges(sorted({w for w, _ in f.wires}))
             held = held if len(held) <= 28 else held[:25] + "..."
             settings = len(f.model.observables)
