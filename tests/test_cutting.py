@@ -305,6 +305,205 @@ def test_parts_that_no_gate_joins_cost_their_sum():
     assert plan.cost(10).rotations == 10 * sum(f.model.n_rotations for f in plan.fragments)
 
 
+# --- light cones
+
+
+def _brickwork(n, layers=1):
+    """RY on every qubit, then RZZ on even and on odd bonds, in each layer."""
+    t = qpr.params("t", layers * (2 * n - 1))
+    circuit, names = qpr.Circuit(n, params=t), iter(t)
+    for _ in range(layers):
+        for q in range(n):
+            circuit.ry(next(names), q)
+        for start in (0, 1):
+            for q in range(start, n - 1, 2):
+                circuit.rzz(next(names), q, q + 1)
+    return circuit
+
+
+@pytest.mark.parametrize("first", [23, 24, 17])  # of six qubits that hold the cone
+def test_a_local_term_of_a_wide_shallow_circuit_needs_no_cut(first):
+    n, theta = 50, np.random.default_rng(0).uniform(-1, 1, 99)
+    plan = cut(_brickwork(n), f"Z{first + 2} X{first + 3} + 0.5*Y{first + 2}", max_qubits=8)
+    small = qpr.Circuit(6)
+    t = qpr.params("t", 11)
+    for q in range(6):
+        small.ry(t[q], q)
+    for start in (1, 0) if first % 2 else (0, 1):
+        for q in range(start, 5, 2):
+            small.rzz(t[6 + q], q, q + 1)
+    keep = np.r_[first : first + 6, n + np.argsort(_bonds(n))[first : first + 5]]
+    model = qpr.Model(small, "Z2 X3 + 0.5*Y2")
+    value, grad = plan.value_and_grad(theta)
+    right, right_grad = qpr.value_and_grad(model, theta[keep])
+    assert plan.overhead == 1 and not plan.cuts and len(plan.run) == 1
+    assert_close(value, right, 500)
+    assert_close(grad[keep], right_grad, 500)
+    assert not np.any(np.delete(grad, keep))
+    assert plan.cost(10).copies == 10 and len(str(plan).splitlines()) == 3
+
+
+def _bonds(n):
+    """The bonds in the order of their parameters in `_brickwork`."""
+    return np.r_[0 : n - 1 : 2, 1 : n - 1 : 2]
+
+
+def test_a_light_cone_is_that_of_all_terms_and_layers():
+    circuit, total = _brickwork(10, 2), "Z1 + 0.3*X8 Y9"
+    model = qpr.Model(circuit, total)
+    theta = np.random.default_rng(1).uniform(-1, 1, model.n_params)
+    plan = cut(circuit, total, max_qubits=6, max_overhead=NO_LIMIT)
+    _check_exact(plan, model, theta, None, 20000)
+    parts = cut(circuit, "Z1", parts=[range(6), range(6, 10)])
+    assert not parts.cuts
+    assert_close(parts.expectation(theta), qpr.expectation(qpr.Model(circuit, "Z1"), theta), 3000)
+
+
+def test_gates_named_by_hand_and_states_of_all_qubits_keep_every_gate():
+    circuit = qpr.Circuit(3).ry(T[0], 0).rzz(T[1], 0, 1).rzz(T[2], 1, 2)
+    assert len(cut(circuit, "X0", at_gates=[2]).cuts) == 1
+    amplitudes = np.arange(1.0, 9.0) / np.linalg.norm(np.arange(1.0, 9.0))
+    entangled = qpr.Circuit(3, amplitudes).rzz(T[1], 0, 1).rzz(T[2], 1, 2).ry(T[0], 0)
+    theta = np.linspace(0.1, 0.6, 6)
+    found = cut(entangled, "X0", max_qubits=3).expectation(theta)
+    assert_close(found, qpr.expectation(qpr.Model(entangled, "X0"), theta), 500)
+
+
+# --- a plan in the place of its model
+
+
+PLACES = {
+    "gates": {"max_qubits": 2},
+    "three parts": {"parts": [[0], [1, 2], [3]]},
+    "wires and gates": {"at_wires": [(1, 4)], "at_gates": [6]},
+    "nothing cut": {},
+}
+
+
+def _same_arrays(found, expected, factor=3000):
+    for mine, theirs in zip(found, expected, strict=True):
+        assert_close(mine, theirs, factor)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_second_derivatives_go_through_cuts(where):
+    circuit, observables = _small()
+    plan, model = cut(circuit, observables, **PLACES[where]), qpr.Model(circuit, observables)
+    rng = np.random.default_rng(5)
+    theta, v, weights = (rng.normal(size=(3, k)) for k in (6, 6, 2))
+    found = qpr.hvp(plan, theta, v_theta=v, weights=weights)
+    _same_arrays(found, qpr.hvp(model, theta, v_theta=v, weights=weights))
+    huge = qpr.hvp(plan, theta, v_theta=1e200 * v, weights=weights)
+    assert_close(huge[2] / 1e200, found[2], 3000)
+    assert not np.any(qpr.hvp(plan, theta, v_theta=0 * v, weights=weights)[2])
+
+
+@pytest.mark.parametrize("name", [n for n in CUTTABLE if n not in ("identity_terms", "clifford_only")])
+def test_hessian_vector_products_of_every_case_are_those_of_the_uncut_model(name):
+    case = CASES[name]
+    plan = cut(case.circuit, case.observables, max_qubits=CUTTABLE[name], max_overhead=NO_LIMIT)
+    theta, x = values_for(case.model, 2, 4)
+    x = x if case.model.n_inputs else None
+    rng = np.random.default_rng(6)
+    options = {"v_theta": rng.normal(size=theta.shape), "weights": rng.normal(size=(2, case.model.n_observables))}
+    options |= {} if x is None else {"v_x": rng.normal(size=x.shape)}
+    _same_arrays(qpr.hvp(plan, theta, x, **options), qpr.hvp(case.model, theta, x, **options), 6000)
+
+
+def test_public_functions_take_a_plan_like_its_model():
+    circuit, observables = _small()
+    plan, model = cut(circuit, observables, max_qubits=2), qpr.Model(circuit, observables)
+    theta, weights = values_for(model, 4, 1)[0], [0.3, -1.0]
+    for engine in ("native", "reference"):
+        assert_close(qpr.expectation(plan, theta, engine=engine), qpr.expectation(model, theta), 3000)
+        found = qpr.value_and_grad(plan, theta, weights=weights, engine=engine)
+        _same_arrays(found, qpr.value_and_grad(model, theta, weights=weights))
+    mine, theirs = (qpr.vjp(m, theta)[1](np.ones((4, 2)), sum_theta=True) for m in (plan, model))
+    _same_arrays(mine, theirs)
+    assert np.abs(qpr.expectation(plan, theta, precision="single") - qpr.expectation(model, theta)).max() < 1e-5
+
+
+def test_training_a_plan_is_training_its_model(tmp_path):
+    case = CASES["inputs"]
+    plan = cut(case.circuit, case.observables, max_qubits=CUTTABLE["inputs"], max_overhead=NO_LIMIT)
+    theta, x = values_for(case.model, 6, 2)
+    K = case.model.n_observables
+    options = {"data": (x, np.zeros((6, K))), "params": {"theta": theta[0]}, "head": True, "steps": 6, "batch_size": 3}
+    options["optimiser"] = qpr.sgd(0.1)
+    runs = [qpr.train(m, "mean_square", out=tmp_path / str(i), **options) for i, m in enumerate((plan, case.model))]
+    assert runs[0].loss == pytest.approx(runs[1].loss, abs=1e-12)
+    _same_arrays([runs[0].params[k] for k in ("theta", "scale")], [runs[1].params[k] for k in ("theta", "scale")])
+    again = qpr.train(plan, "mean_square", out=tmp_path / "0", resume=True, **options)
+    assert np.array_equal(again.theta, runs[0].theta)
+    best = qpr.train(plan, "mean_square", **{**options, "optimiser": qpr.LBFGS(), "batch_size": None})
+    assert best.loss < runs[0].loss
+
+
+def test_a_plan_is_a_layer_in_torch():
+    torch = pytest.importorskip("torch")
+    case = CASES["inputs"]
+    plan = cut(case.circuit, case.observables, max_qubits=CUTTABLE["inputs"], max_overhead=NO_LIMIT)
+    theta, x = values_for(case.model, 3, 2)
+    results = []
+    for m in (plan, case.model):
+        layer = qpr.QuantumLayer(m, theta[0], dtype=torch.float64)
+        inputs = torch.tensor(x, requires_grad=True)
+        out = layer(inputs)
+        (slope,) = torch.autograd.grad(out.square().sum(), inputs, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), layer.weights)
+        results.append([a.detach().numpy() for a in (out, slope, second)])
+    _same_arrays(*results)
+    named = dict(zip(plan.param_names, np.split(theta[0], np.cumsum(plan.param_sizes)[:-1]), strict=True))
+    assert np.array_equal(qpr.QuantumLayer(plan, named, dtype=torch.float64).weights.detach(), theta[0])
+
+
+def test_a_plan_is_a_function_in_jax():
+    jax = pytest.importorskip("jax")
+    case = CASES["inputs"]
+    plan = cut(case.circuit, case.observables, max_qubits=CUTTABLE["inputs"], max_overhead=NO_LIMIT)
+    theta, x = values_for(case.model, 3, 2)
+    with jax.enable_x64(True):
+        results = []
+        for m in (plan, case.model):
+            f = qpr.hybrid.jax.function(m)
+            loss = lambda t, s, f=f: (f(t, s) ** 2).sum()  # noqa: E731
+            found = (jax.jit(jax.vmap(f, (None, 0)))(theta[0], x), *jax.jit(jax.grad(loss, (0, 1)))(theta[0], x))
+            results.append(list(map(np.asarray, (*found, jax.hessian(loss)(theta[0], x)))))
+    _same_arrays(*results, 6000)
+
+
+@pytest.mark.filterwarnings("ignore:splu converted its input", "ignore:spsolve is more efficient")
+@pytest.mark.parametrize("where", PLACES)
+def test_circuits_of_fragments_run_elsewhere_join_to_the_uncut_values(where):
+    """Every setting of every fragment by Qiskit's state vectors of the exported circuits."""
+    pytest.importorskip("qiskit")
+    from qiskit.quantum_info import SparsePauliOp, Statevector
+
+    circuit, observables = _small()
+    plan = cut(circuit, observables, **PLACES[where])
+    theta = np.linspace(-1.1, 1.3, 6)
+    values = []
+    for f in plan.fragments:
+        qc = qpr.to_qiskit(f.circuit)
+        indices = {f"{T[i]}": theta[i] for i in range(6)}
+        psi = Statevector(qc.assign_parameters({p: indices[p.name] for p in qc.parameters}))
+        n = f.circuit.n_qubits
+        values.append([psi.expectation_value(SparsePauliOp(s.dense(n)[::-1])).real for s in f.settings])
+    exact = dense.values(circuit, [qpr.PauliSum(o) for o in observables], theta)
+    assert_close(plan.combine(values, theta), exact, 3000)
+
+
+def test_circuits_of_fragments_are_written_as_openqasm():
+    circuit, observables = _small()
+    plan = cut(circuit, observables, max_qubits=2)
+    theta = np.linspace(-1.1, 1.3, 6)
+    values = [
+        qpr.expectation(qpr.Model(qpr.from_qasm(qpr.to_qasm(f.circuit)), [{s: 1.0} for s in f.settings]), theta)
+        for f in plan.fragments
+    ]
+    assert_close(plan.combine(values, theta), plan.expectation(theta), 3000)
+
+
 # --- shots
 
 
@@ -376,6 +575,53 @@ def test_the_overhead_is_the_one_norm_of_the_choices():
     assert norm**2 < plan.overhead
 
 
+@pytest.mark.parametrize("where", [w for w in PLACES if w != "wires and gates"])
+@pytest.mark.parametrize("budget", [{"precision": 0.2}, {"precision": 0.05}, {"max_error": 0.4, "failure": 0.05}])
+def test_a_precision_is_kept_in_values_and_gradients(where, budget):
+    circuit, observables = _small()
+    plan = cut(circuit, observables, **PLACES[where])
+    theta, weights = np.linspace(0.2, 1.2, 6), [1.0, -0.5]
+    exact = qpr.expectation(plan, theta), qpr.value_and_grad(plan, theta, weights=weights)[1]
+    found = plan.estimate(theta, rng=1, **budget), plan.gradient(theta, rng=1, weights=weights, **budget)
+    for e, right in zip(found, exact, strict=True):
+        if "precision" in budget:
+            assert np.all(e.stderr <= budget["precision"])
+            assert np.all(np.abs(e.value - right) <= 5 * e.stderr + 1e-12)
+        else:
+            assert np.all(np.abs(e.value - right) <= budget["max_error"])
+
+
+def test_the_worst_case_of_a_precision_is_reached():
+    """Outcomes of zero mean and full spread: the bound on the variance is its value."""
+    plan = cut(qpr.Circuit(2).ry(T[0], 0).rzz(T[1], 0, 1), "X0 Z1", parts=[[0], [1]])
+    found = plan.estimate([math.pi, math.pi / 2, 0, 0, 0, 0], precision=0.02, rng=3)
+    assert 0.98 * 0.02 < found.stderr[0] <= 0.02
+    assert found.cost.copies == pytest.approx(2 * (3 / 0.02) ** 2, rel=0.01)
+
+
+@pytest.mark.parametrize("total", [700, 3001, 20000])
+def test_total_shots_are_the_runs_of_all_fragments_together(total):
+    circuit, observables = _small()
+    plan = cut(circuit, observables, max_qubits=2)
+    theta, weights, F = np.linspace(0.2, 1.2, 6), [1.0, -0.5], len(plan.fragments)
+    for run in (plan.estimate, lambda *a, **o: plan.gradient(*a, weights=weights, **o)):
+        rng = _Counting(np.random.PCG64(0))
+        found = run(theta, total_shots=total, rng=rng)
+        assert rng.drawn == found.cost.copies == total // F * F
+    same = plan.estimate(theta, total_shots=F * 800, rng=1), plan.estimate(theta, shots=800, rng=1)
+    assert np.array_equal(same[0].value, same[1].value)
+
+
+def test_total_shots_go_where_the_gradient_needs_them():
+    """The sum of all variances is smaller than with as many shots in equal parts."""
+    circuit, observables = _small()
+    plan = cut(circuit, observables, **PLACES["three parts"])
+    theta, weights = np.array([0.2, 0.4, 0.05, 0.8, 1.0, 0.1]), [1.0, 0.0]
+    equal = plan.gradient(theta, shots=4000, rng=0, weights=weights)
+    shared = plan.gradient(theta, total_shots=equal.cost.copies, rng=0, weights=weights)
+    assert (shared.stderr**2).sum() < (equal.stderr**2).sum()
+
+
 class _Counting(np.random.Generator):
     """Counts the uniform numbers drawn: one for every run of a fragment."""
 
@@ -384,6 +630,13 @@ class _Counting(np.random.Generator):
     def random(self, size=None, *arguments, **options):
         self.drawn += int(size)
         return super().random(size, *arguments, **options)
+
+    def choice(self, *arguments, **options):
+        """Choices for the cuts are no runs, whatever numbers NumPy makes them from."""
+        before = self.drawn
+        found = super().choice(*arguments, **options)
+        self.drawn = before
+        return found
 
 
 def test_the_cost_told_is_the_cost_paid():
@@ -459,6 +712,17 @@ _PLAN = cut(_PAIR, ["Z0", "Z1"], max_qubits=1)
         (lambda: _PLAN.estimate(np.zeros(6), shots=10, rng=None), "rng is a seed"),
         (lambda: _PLAN.estimate(np.zeros((2, 6)), shots=10, rng=0), "one sample at a time"),
         (lambda: cut(_PAIR, "Z0 + X0", max_qubits=1).estimate(np.zeros(6), shots=3, rng=0), "4 shots are the fewest"),
+        (lambda: _PLAN.estimate(np.zeros(6), rng=0), "takes one of shots=, total_shots=, precision= and max_error="),
+        (lambda: _PLAN.estimate(np.zeros(6), shots=10, precision=0.1, rng=0), "got shots=10 and precision=0.1"),
+        (lambda: _PLAN.estimate(np.zeros(6), total_shots=3, rng=0), "smallest that works is 4"),
+        (lambda: _PLAN.gradient(np.ones(6), total_shots=3, rng=0, weights=[1, 1]), "smallest that works is 8"),
+        (lambda: _PLAN.estimate(np.ones(6), precision=1e-9, rng=0), "shots needs .* ask for fewer"),
+        (lambda: _PLAN.combine([np.ones(4)], np.ones(6)), "one array for each of the 2 fragments, got 1"),
+        (lambda: _PLAN.combine([np.ones(4)] * 2, np.ones(6)), r"values\[0\] must have shape \(8,\)"),
+        (lambda: qpr.state(_PLAN, np.zeros(6)), "values and gradients but no state"),
+        (lambda: qpr.metric(_PLAN, np.zeros(6)), "an engine that holds states"),
+        (lambda: qpr.train(_PLAN, method=qpr.ParameterShift(shots=9), steps=1), "compiles a quprop Model, got CutPlan"),
+        (lambda: qpr.train(_PLAN, qpr.Fidelity(np.ones(4) / 2), steps=1), "which a CutPlan never holds"),
         (lambda: _PLAN.gradient(np.zeros(6), shots=10, rng=0), "pass weights="),
         (lambda: _PLAN.gradient(np.zeros(6), shots=10, rng=0, weights=[1.0]), r"weights must have shape \(2,\)"),
     ],

@@ -15,7 +15,7 @@ from quprop.errors import QupropError
 from quprop.gradients.remote import estimate_samples
 from quprop.losses import Fidelity, Loss
 from quprop.model import Model
-from quprop.simulate import memory
+from quprop.simulate import Composite, memory
 from quprop.simulate.metric import Overlap
 
 Params = dict[str, np.ndarray]
@@ -39,7 +39,7 @@ class Objective:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Composite,
         loss: Loss,
         *,
         head: bool,
@@ -64,7 +64,14 @@ class Objective:
         self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self._options = {"engine": engine, "precision": precision, "threads": threads}
-        self._overlap = Overlap(model, loss.target, **self._options) if isinstance(loss, Fidelity) else None
+        self._overlap = None
+        if isinstance(loss, Fidelity):
+            if not isinstance(model, Model):
+                raise QupropError(
+                    f"the fidelity loss looks at the state, which a {type(model).__name__} never holds; pass the uncut "
+                    "Model, or a loss of expectation values"
+                )
+            self._overlap = Overlap(model, loss.target, **self._options)
         self.n_outputs = model.n_observables if self._overlap is None else 1
         self.values = self.gradients = 0
 
@@ -129,7 +136,7 @@ class Objective:
         loss, cotangent = self.loss(outputs, y)
         through = cotangent * params["scale"] if self.head else cotangent
         if self._executor is not None:
-            assert rng is not None
+            assert rng is not None and isinstance(self.model, Model)
             samples = [None] if x is None else x
             found = estimate_samples(self.method, self.model, params["theta"], samples, through, rng, self._executor)
             found = replace(found, value=found.value[0]) if x is None else found
@@ -167,15 +174,15 @@ class Objective:
 
 
 def require_memory(
-    model: Model, batch: int, *, engine: Any = None, precision: str = "double", threads: int | None = None
+    model: Model | Composite, batch: int, *, engine: Any = None, precision: str = "double", threads: int | None = None
 ) -> None:
     """Refuse a model whose gradient does not fit this machine, before a run folder is made for it."""
-    needed = simulate.get_engine(engine, precision, threads).memory(model, batch, "vjp")
+    needed = simulate.engine_for(model, engine, precision, threads).memory(model, batch, "vjp")
     what = f"the gradient of {model.n_qubits} qubits" + (f" for {batch} samples" if batch > 1 else "")
     memory.require(needed, what, "take fewer qubits, smaller batches or single precision")
 
 
-def check_data(model: Model, loss: Loss, data: Any, name: str) -> Data | None:
+def check_data(model: Model | Composite, loss: Loss, data: Any, name: str) -> Data | None:
     """Inputs (B, D) and targets (B, ...) or None, as arrays, or one sentence about what is wrong with them."""
     n_outputs = 1 if isinstance(loss, Fidelity) else model.n_observables
     if data is None:

@@ -28,6 +28,7 @@ from quprop.objective import Data, Objective, Params, check_data, require_memory
 from quprop.optimise import LBFGS, Optimiser, adam, apply_updates, tree_fill, tree_leaves
 from quprop.report.progress import TrainingProgress
 from quprop.runs import RunFolder, versions
+from quprop.simulate import Composite
 
 _NOT_SHOWN = ("step", "epoch", "seconds", "loss", "copies", "rotations")  # of a history line, in the progress bar
 
@@ -58,7 +59,7 @@ class Trained:
 
 
 def train(
-    model: Model,
+    model: Model | Composite,
     loss: str | Loss = "expectation",
     *,
     data: Any = None,
@@ -82,7 +83,8 @@ def train(
 ) -> Trained:
     """Minimise ``loss`` of ``model`` over its parameters, with exact gradients or those of a gradient method.
 
-    model, loss: what is trained; a name of ``losses.LOSSES`` or a loss object, such as ``Fidelity(target)``.
+    model, loss: what is trained, a model or the plan of a cut circuit (``quprop.cut``); a name of ``losses.LOSSES`` or
+        a loss object, such as ``Fidelity(target)``.
     data: inputs (samples, n_inputs), or (inputs, targets); None for a model without inputs. test: the same, looked at
         after every epoch.
     optimiser: a pair (init, update) of :mod:`quprop.optimise`, an optax transformation, or :class:`LBFGS`. Default:
@@ -436,7 +438,7 @@ def _loss(loss: str | Loss) -> Loss:
 def _folder(
     out: str | os.PathLike[str] | RunFolder | None,
     resume: bool,
-    model: Model,
+    model: Model | Composite,
     loss: Loss,
     objective: Objective,
     params: Params,

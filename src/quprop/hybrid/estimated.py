@@ -17,7 +17,7 @@ from quprop.gradients.sampler import Runs, Sampler
 from quprop.hybrid.node import Node, Pair
 from quprop.model import Model, Rotation
 from quprop.programs import free, read_by_programs
-from quprop.simulate import Call
+from quprop.simulate import Call, Composite
 
 SECOND_OF_ESTIMATE = (
     "a gradient that shots estimated has no derivative; leave method= out, exact gradients can be differentiated again"
@@ -40,14 +40,20 @@ class Estimated(Node):
     """
 
     draws = True
+    model: Model
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Composite,
         method: Any = None,
         forward_shots: int | None = None,
         threads: int | None = None,
     ) -> None:
+        if not isinstance(model, Model):
+            raise QupropError(
+                f"gradient methods and forward shots take a Model, got {type(model).__name__}; leave method= and "
+                "forward_shots= out for exact gradients (a cut plan's own shots are plan.gradient and plan.estimate)"
+            )
         super().__init__(model, "double", threads)
         if method is not None and not hasattr(method, "compile"):
             raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")

@@ -18,14 +18,16 @@ from quprop.errors import QupropError
 from quprop.hybrid.jax_primitives import Array, jax, value_p
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
 from quprop.model import Model
-from quprop.simulate import get_engine
+from quprop.simulate import Composite, get_engine
 
 jnp = jax.numpy
 
 
-def function(model: Model, *, precision: str | None = None, threads: int | None = None) -> Callable[..., Array]:
+def function(
+    model: Model | Composite, *, precision: str | None = None, threads: int | None = None
+) -> Callable[..., Array]:
     """f(theta, x) -> (..., K), the expectation values of all observables; theta (..., P), x (..., D), leading axes
-    broadcast. A model without inputs: f(theta).
+    broadcast. A model without inputs: f(theta). The plan of a cut circuit (`qpr.cut`) is taken like a model.
 
     Derivatives by theta and x are exact, of first and second order, in any mix of forward and reverse mode; a third
     order is refused. The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is
@@ -48,7 +50,7 @@ def function(model: Model, *, precision: str | None = None, threads: int | None 
     return f
 
 
-def _checked(model: Model, theta: Any, x: Any) -> tuple[Array, Array]:
+def _checked(model: Model | Composite, theta: Any, x: Any) -> tuple[Array, Array]:
     """theta and x of one floating dtype; (0,) for the x of a model without inputs."""
     arrays: list[Any] = []
     for name, value in (("theta", theta), ("x", x)):

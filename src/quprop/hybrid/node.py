@@ -24,6 +24,7 @@ import numpy as np
 from quprop import simulate
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.simulate import Composite
 
 Pair = tuple[np.ndarray, np.ndarray]
 PRECISION_OF = {"float64": "double", "float32": "single"}
@@ -41,7 +42,7 @@ class Node:
 
     draws = False  # whether the pull back is a random estimate
 
-    def __init__(self, model: Model, precision: str = "double", threads: int | None = None) -> None:
+    def __init__(self, model: Model | Composite, precision: str = "double", threads: int | None = None) -> None:
         self.model, self.precision, self.threads = model, precision, threads
         self._options: dict[str, Any] = {"precision": precision, "threads": threads}
 
@@ -164,8 +165,8 @@ def _dot(pair: Pair, u_theta: np.ndarray, u_x: np.ndarray | None) -> np.ndarray:
     return total if u_x is None else total + (pair[1] * u_x).sum(axis=-1)
 
 
-def check_model(what: str, model: Any) -> Model:
-    if not isinstance(model, Model):
+def check_model(what: str, model: Any) -> Model | Composite:
+    if not simulate.is_model(model):
         raise QupropError(
             f"{what} takes a quprop Model, whose outputs are expectation values, got {type(model).__name__}; "
             "build one with qpr.Model(circuit, observables)"
@@ -174,7 +175,10 @@ def check_model(what: str, model: Any) -> Model:
 
 
 def check_shapes(
-    model: Model, theta_shape: tuple[int, ...], x_shape: tuple[int, ...] | None, names: tuple[str, str] = ("theta", "x")
+    model: Model | Composite,
+    theta_shape: tuple[int, ...],
+    x_shape: tuple[int, ...] | None,
+    names: tuple[str, str] = ("theta", "x"),
 ) -> None:
     """One sentence if the last axes are not (n_params,) and (n_inputs,), or the leading ones do not broadcast."""
     P, D = model.n_params, model.n_inputs

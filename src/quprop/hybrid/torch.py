@@ -19,7 +19,7 @@ from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
 from quprop.hybrid.torch_graph import Draw, Meter, Sampled, Tensor, Value, torch
 from quprop.model import Model
 from quprop.seeds import generator_of
-from quprop.simulate import get_engine
+from quprop.simulate import Composite, get_engine
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -30,6 +30,7 @@ class QuantumLayer(torch.nn.Module):
         layer = QuantumLayer(model, rng=1)             # trains layer.weights, (P,), in the order of model's vectors
         network = nn.Sequential(nn.Linear(64, 8), layer, nn.Linear(layer.out_features, 10))
 
+    model: a Model, or the plan of a cut circuit (`qpr.cut`), exact and so without method and forward_shots.
     weights: where theta begins: an array (P,), a dictionary {name: values} with an entry for each of the model's
         vectors, a function of `torch.nn.init` that fills a tensor in place, or None: uniform in [-pi, pi) by `rng`.
     method: what estimates the gradients of the backward pass: a gradient method with its budget, such as
@@ -53,7 +54,7 @@ class QuantumLayer(torch.nn.Module):
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Composite,
         weights: Any = None,
         *,
         method: Any = None,
@@ -108,7 +109,12 @@ class QuantumLayer(torch.nn.Module):
 
 
 def expectation(
-    model: Model, theta: Tensor, x: Tensor | None = None, *, precision: str | None = None, threads: int | None = None
+    model: Model | Composite,
+    theta: Tensor,
+    x: Tensor | None = None,
+    *,
+    precision: str | None = None,
+    threads: int | None = None,
 ) -> Tensor:
     """<O_k> as `quprop.expectation`, of tensors theta (..., P) and x (..., D) to (..., K), twice differentiable.
 
@@ -142,7 +148,7 @@ def _precision(dtype: torch.dtype, precision: str | None, threads: int | None) -
     return precision or PRECISION_OF[name]
 
 
-def _checked(model: Model, theta: Tensor, x: Any, names: tuple[str, str]) -> Tensor | None:
+def _checked(model: Model | Composite, theta: Tensor, x: Any, names: tuple[str, str]) -> Tensor | None:
     """x as a tensor of theta's dtype and device, or one sentence."""
     if x is not None:
         if not isinstance(x, Tensor):
@@ -168,7 +174,7 @@ def _checked(model: Model, theta: Tensor, x: Any, names: tuple[str, str]) -> Ten
     return x if model.n_inputs else None
 
 
-def _initial(model: Model, weights: Any, rng: np.random.Generator, dtype: torch.dtype) -> Tensor:
+def _initial(model: Model | Composite, weights: Any, rng: np.random.Generator, dtype: torch.dtype) -> Tensor:
     P = model.n_params
     if weights is None:
         return torch.as_tensor(rng.uniform(-np.pi, np.pi, P), dtype=dtype)

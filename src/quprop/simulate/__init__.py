@@ -74,6 +74,9 @@ class Composite(Protocol):
     def model(self) -> Model: ...
 
     @property
+    def n_qubits(self) -> int: ...
+
+    @property
     def n_params(self) -> int: ...
 
     @property
@@ -81,6 +84,14 @@ class Composite(Protocol):
 
     @property
     def n_observables(self) -> int: ...
+
+    @property
+    def param_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def param_sizes(self) -> tuple[int, ...]: ...
+
+    def to_text(self) -> str: ...
 
     def engine_over(self, engine: Any) -> Any:
         """The engine of it, when `engine` simulates the models that it is made of."""

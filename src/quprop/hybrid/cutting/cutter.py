@@ -13,9 +13,9 @@ from quprop.angle_table import AngleTable
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.hybrid.cutting.find import Layout, by_hand, find
-from quprop.hybrid.cutting.fragments import build, check_state
+from quprop.hybrid.cutting.fragments import build, check_state, is_product
 from quprop.hybrid.cutting.plan import CutPlan, count_of
-from quprop.hybrid.cutting.steps import Step, circuit_of, listed, unfold, wire_of
+from quprop.hybrid.cutting.steps import Step, circuit_of, felt, listed, unfold, wire_of
 from quprop.model import Model, observables_of
 from quprop.pauli import PauliString
 
@@ -34,6 +34,8 @@ def cut(
     max_overhead: float = MAX_OVERHEAD,
 ) -> CutPlan:
     """Cut a circuit into fragments that run on fewer qubits, with the least sampling overhead found.
+
+    Gates outside the light cone of all observables are left out first: what nothing feels need not be cut.
 
         plan = cut(circuit, {"Z0 Z1": 1.0, ...}, max_qubits=10)
         value, grad = plan.value_and_grad(theta)
@@ -72,6 +74,15 @@ def cut(
         raise QupropError(f'max_overhead is a factor, 1 or more, or float("inf"), got {max_overhead!r}')
     n = circuit.n_qubits
     steps, where = unfold(circuit)
+    strings = list(dict.fromkeys(p for o in given for p, _ in o.items()))
+    coefficients = np.zeros((len(strings), len(given)))
+    rows = {p: j for j, p in enumerate(strings)}
+    for k, o in enumerate(given):
+        for p, c in o.items():
+            coefficients[rows[p], k] = c
+    moved = [PauliString(*(_permuted(mask, where) for mask in (p.x, p.z))) for p in strings]
+    if is_product(circuit) and not (at_gates or at_wires):  # those name what is cut
+        steps = felt(steps, moved)
     if parts is not None:
         layout, optimal = _of_parts(n, parts), False
     elif at_gates or at_wires:
@@ -80,13 +91,6 @@ def cut(
         layout, optimal = find(n, steps, None if max_qubits is None else int(max_qubits), wires)
     _check_overhead(layout, steps, max_overhead)
     check_state(circuit, layout)
-    strings = list(dict.fromkeys(p for o in given for p, _ in o.items()))
-    coefficients = np.zeros((len(strings), len(given)))
-    rows = {p: j for j, p in enumerate(strings)}
-    for k, o in enumerate(given):
-        for p, c in o.items():
-            coefficients[rows[p], k] = c
-    moved = [PauliString(*(_permuted(mask, where) for mask in (p.x, p.z))) for p in strings]
     cuts, fragments, factors = build(circuit, steps, layout, moved)
     flat = circuit.flattened()
     table = AngleTable.build(

@@ -89,6 +89,11 @@ class Fragment:
         """Qubits that a device needs for it (ancillas are the simulator's)."""
         return len(self.wires)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is measured on it."""
+        return not self.axes and not any(p.weight for p in self.locals)
+
     @cached_property
     def settings(self) -> tuple[PauliString, ...]:
         strings = [PauliString(0, 0)]
@@ -258,9 +263,14 @@ def _starts(circuit: Circuit) -> np.ndarray | None:
     return np.array([[1 - b, b] for b in bits], complex)
 
 
+def is_product(circuit: Circuit) -> bool:
+    """Whether the starting state can be divided among fragments."""
+    return _starts(circuit) is not None
+
+
 def check_state(circuit: Circuit, layout: Layout) -> None:
     """Amplitudes of many qubits cannot be divided among fragments."""
-    if layout.n_fragments > 1 and _starts(circuit) is None:
+    if layout.n_fragments > 1 and not is_product(circuit):
         raise QupropError(
             f"a circuit that is cut starts from a basis or product state, but this one starts from amplitudes of all "
             f"{circuit.n_qubits} qubits; prepare them by gates, or encode the data in angles"

@@ -66,6 +66,18 @@ class CutPlan:
         return self.model.n_observables
 
     @property
+    def param_names(self) -> tuple[str, ...]:
+        return self.model.param_names
+
+    @property
+    def param_sizes(self) -> tuple[int, ...]:
+        return self.model.param_sizes
+
+    def to_text(self) -> str:
+        """The uncut model's text: what a run folder keeps."""
+        return self.model.to_text()
+
+    @property
     def kappa(self) -> float:
         """The one-norm of the quasi-probabilities, gates with free angles at their worst, |sin a| = 1."""
         return math.prod(c.kappa for c in self.cuts)
@@ -88,14 +100,20 @@ class CutPlan:
         return (now * math.prod(c.kappa for c in self.cuts if c.kind == "wire")) ** 2
 
     def cost(self, shots: int) -> Cost:
-        """What `estimate` executes with this many shots: every fragment once a shot."""
+        """What `estimate` executes with this many shots: every fragment that is not idle once a shot."""
+        run = self.run
         return Cost(
-            copies=shots * len(self.fragments),
-            rotations=shots * sum(f.model.n_rotations for f in self.fragments),
-            measurements=shots * len(self.fragments),
-            depth=max(f.model.n_rotations for f in self.fragments),
-            qubits=max(f.n_qubits for f in self.fragments),
+            copies=shots * len(run),
+            rotations=shots * sum(f.model.n_rotations for f in run),
+            measurements=shots * len(run),
+            depth=max((f.model.n_rotations for f in run), default=0),
+            qubits=max((f.n_qubits for f in run), default=0),
         )
+
+    @cached_property
+    def run(self) -> tuple[Fragment, ...]:
+        """The fragments that a shot runs."""
+        return tuple(f for f in self.fragments if not f.idle)
 
     def engine_over(self, engine: Any) -> Joined:
         """The engine of what this plan computes, when `engine` simulates its fragments."""
@@ -136,7 +154,18 @@ class CutPlan:
         terms, _ = join(self, tensors, self.table.evaluate(call.theta, call.x))
         return (terms @ self.coefficients)[0]
 
-    def estimate(self, theta: Any, x: Any = None, *, rng: Any, **budget: Any) -> Estimate:
+    def estimate(
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        rng: Any,
+        shots: int | None = None,
+        total_shots: int | None = None,
+        precision: float | None = None,
+        max_error: float | None = None,
+        failure: float = 0.01,
+    ) -> Estimate:
         """<O_k> (K,) from shots of the fragments alone, by quasi-probability: value, standard errors, cost.
 
         See `quprop.hybrid.cutting.sample`. theta (P,) and x (D,): one sample. The budget is one of
@@ -148,9 +177,22 @@ class CutPlan:
         """
         from quprop.hybrid.cutting.sample import estimate
 
-        return estimate(self, theta, x, Budget(**budget), rng)
+        budget = Budget(shots=shots, total_shots=total_shots, precision=precision, max_error=max_error, failure=failure)
+        return estimate(self, theta, x, budget, rng)
 
-    def gradient(self, theta: Any, x: Any = None, *, rng: Any, weights: Any = None, **budget: Any) -> Estimate:
+    def gradient(
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        rng: Any,
+        shots: int | None = None,
+        total_shots: int | None = None,
+        precision: float | None = None,
+        max_error: float | None = None,
+        failure: float = 0.01,
+        weights: Any = None,
+    ) -> Estimate:
         """dF/dtheta (P,) of F = weights . <O> from shots: parameter shifts through the cuts, see `sample.gradient`.
 
         The budget is one of those of `estimate`; `shots` are those of every derivative by an angle, so that the whole
@@ -158,18 +200,20 @@ class CutPlan:
         """
         from quprop.hybrid.cutting.sample import gradient
 
-        return gradient(self, theta, x, Budget(**budget), rng, weights)
+        budget = Budget(shots=shots, total_shots=total_shots, precision=precision, max_error=max_error, failure=failure)
+        return gradient(self, theta, x, budget, rng, weights)
 
     def __str__(self) -> str:
         gates = sum(c.kind == "gate" for c in self.cuts)
         kinds = [count_of(gates, "gate cut"), count_of(len(self.cuts) - gates, "wire cut")]
         how = " (optimal)" if self.optimal and self.cuts else ""
         lines = [
-            f"{count_of(len(self.fragments), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}"
-            + how,
+            f"{count_of(len(self.run), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}" + how,
             f"  {'fragment':>8}  {'qubits':>6}  {'cut ends':>8}  {'rotations':>9}  {'settings':>8}  qubits held",
         ]
         for k, f in enumerate(self.fragments):
+            if f.idle:
+                continue
             held = _ranges(sorted({w for w, _ in f.wires}))
             held = held if len(held) <= 28 else held[:25] + "..."
             settings = len(f.model.observables)

@@ -243,12 +243,11 @@ def _allot(
             )
         out = [share(n - len(groups), size) + 1 for n in each]
     elif budget.total_shots is not None:
-        fewest, total = 2 * len(readings) * len(groups), budget.total_shots // len(plan.fragments)
+        fewest, total = 2 * len(readings) * len(groups), budget.total_shots // len(plan.run)
         if total < fewest:
             raise QupropError(
                 f"total_shots={budget.total_shots:,} is less than two shots for each of the {fewest // 2:,} circuits "
-                f"that are cut into {len(plan.fragments)} fragments; the smallest that works is "
-                f"{fewest * len(plan.fragments):,}"
+                f"that are cut into {len(plan.run)} fragments; the smallest that works is {fewest * len(plan.run):,}"
             )
         reach = np.array([r.kappa * np.linalg.norm(r.slopes) for r in readings])
         out = list((share(total - fewest // 2, np.outer(reach, size).ravel()) + 1).reshape(len(readings), -1))
@@ -343,6 +342,8 @@ def _shots(
         part = slice(start, min(start + CHUNK, len(picked)))
         product = np.ones((part.stop - part.start, len(group.terms)), np.int8)
         for k, (f, psi) in enumerate(zip(plan.fragments, rotated, strict=True)):
+            if f.idle:
+                continue
             masks = [f.locals[i].x | f.locals[i].z for i in plan.factors[k][group.terms]]
             ends = [does[a.cut][picked[part, a.cut], a.side] for a in f.axes]
             codes = np.stack([np.zeros(len(product), np.intp), *ends], axis=1)

@@ -13,6 +13,7 @@ about ZZ, is contracted first: one cut where there would be two.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import stim
@@ -70,6 +71,19 @@ def unfold(circuit: Circuit) -> tuple[list[Step], list[int]]:
                     string = PauliString.parse(" ".join(f"{p}{q}" for p, q in text if p != "I") or "I")
                     _turn(steps, _moved(string, where), step.angle, place)
     return _contract(steps), where
+
+
+def felt(steps: Sequence[Step], strings: Sequence[PauliString]) -> list[Step]:
+    """The steps in the light cone of observables on the wires: all others cancel with their inverses."""
+    cone, kept = 0, []
+    for string in strings:
+        cone |= string.x | string.z
+    for step in reversed(steps):
+        mask = sum(1 << w for w in step.wires)
+        if mask & cone:
+            cone |= mask
+            kept.append(step)
+    return kept[::-1]
 
 
 def listed(wires: tuple[int, ...]) -> str:
