@@ -15,7 +15,7 @@ import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 
 PARAM, INPUT = 0, 1
 MAX_DEGREE = 100  # of an angle's polynomial
@@ -115,7 +115,7 @@ class Angle:
 
     def __pow__(self, exponent: int) -> Angle:
         if not isinstance(exponent, int) or exponent < 0:
-            raise QupropError(f"an angle is a polynomial: its powers are 0, 1, 2, ..., got {exponent!r}")
+            raise QupropError(f"an angle is a polynomial: its powers are 0, 1, 2, ..., got {shown(exponent)}")
         if not self.degree:
             return Angle(_power(self.constant, exponent))
         _check_size(self.degree * exponent, len(self.terms))
@@ -163,9 +163,9 @@ class AngleVector:
         if not isinstance(name, str) or not name.isidentifier():
             raise QupropError(f"{what} need a name such as {'x' if kind else 'theta'!r}, got {name!r}")
         if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 0:
-            raise QupropError(f"{what}({name!r}, n) needs a whole number n >= 0 of entries, got {size!r}")
+            raise QupropError(f"{what}({name!r}, n) needs a whole number n >= 0 of entries, got {shown(size)}")
         if size > MAX_VARIABLES:
-            raise QupropError(f"{what}({name!r}, n) has at most {MAX_VARIABLES} entries, got {size}")
+            raise QupropError(f"{what}({name!r}, n) has at most {MAX_VARIABLES} entries, got {shown(size)}")
         self.kind, self.name, self.size = kind, name, int(size)
         self.indices = range(self.size) if indices is None else indices
 
@@ -270,7 +270,7 @@ def _check_size(degree: int, products: int) -> None:
     if degree > MAX_DEGREE or products > MAX_PRODUCTS:
         raise QupropError(
             f"an angle is a polynomial of degree {MAX_DEGREE} at most, multiplied out in {MAX_PRODUCTS} products at "
-            f"most, got degree {degree} and {products} products; compute it outside and pass it as an input"
+            f"most, got degree {shown(degree)} and {products} products; compute it outside and pass it as an input"
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from quprop.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
-from quprop.errors import QupropError, UnknownGateError, nearest
+from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.gates import GATES
 from quprop.input_state import MAX_AMPLITUDE_QUBITS, InputState
 from quprop.pauli import MAX_QUBITS, PauliString, PauliSum
@@ -48,10 +48,10 @@ class Circuit:
 
     def __init__(self, n_qubits: int, state: Any = None, *, params: Any = (), inputs: Any = ()) -> None:
         if isinstance(n_qubits, bool) or not isinstance(n_qubits, numbers.Integral) or n_qubits < 1:
-            raise QupropError(f"a circuit needs a whole number of qubits, 1 or more, got {n_qubits!r}")
+            raise QupropError(f"a circuit needs a whole number of qubits, 1 or more, got {shown(n_qubits)}")
         if n_qubits > MAX_QUBITS:
             raise QupropError(
-                f"a circuit has {MAX_QUBITS} qubits at most, got {n_qubits}; simulate fewer, or parts of it"
+                f"a circuit has {MAX_QUBITS} qubits at most, got {shown(n_qubits)}; simulate fewer, or parts of it"
             )
         self.n_qubits = int(n_qubits)
         self.operations = []
@@ -91,7 +91,7 @@ class Circuit:
         """Append exp(-i angle P / 2) with P a Hermitian Pauli string such as "X0 Y2"."""
         string = PauliString.parse(pauli) if isinstance(pauli, str) else pauli
         if not isinstance(string, PauliString):
-            raise QupropError(f"a rotation is about a Pauli string such as 'X0 Y2', got {pauli!r}")
+            raise QupropError(f"a rotation is about a Pauli string such as 'X0 Y2', got {shown(pauli)}")
         self._check_support(string, "the Pauli string")
         if not string.is_hermitian:
             raise QupropError(f"a rotation is about a Hermitian Pauli string, got {string}; drop its factor i")

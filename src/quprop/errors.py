@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+_LONG = 60  # characters of a value that a sentence repeats
 
 
 class QupropError(ValueError):
@@ -21,3 +24,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if match:
         return f"did you mean {match[0]!r}?"
     return f"known names are {', '.join(choices)}"
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence repeats it: what is long is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2 - 2]}...{text[2 - _LONG // 2 :]}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 
 KINDS = ("basis", "product", "amplitudes", "encoded")
 MAX_AMPLITUDE_QUBITS = 40  # of states that are given amplitude by amplitude
@@ -33,10 +33,10 @@ class InputState:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise QupropError(f"an input state is of kind {', '.join(KINDS)}, got {self.kind!r}")
+            raise QupropError(f"an input state is of kind {', '.join(KINDS)}, got {shown(self.kind)}")
         if self.kind in ("basis", "encoded"):
             if type(self.data) is not int or self.data < 0:
-                raise QupropError(f"a {self.kind} input state has a whole number, 0 or more, got {self.data!r}")
+                raise QupropError(f"a {self.kind} input state has a whole number, 0 or more, got {shown(self.data)}")
             return
         row = 16 * (2 if self.kind == "product" else 1)
         if not isinstance(self.data, bytes) or not self.data or len(self.data) % row:
@@ -77,11 +77,11 @@ class InputState:
             return cls()
         if isinstance(state, str):
             if len(state) != n or set(state) - {"0", "1"}:
-                raise QupropError(f"a bit string for {n} qubits has {n} characters 0 or 1, got {state!r}")
+                raise QupropError(f"a bit string for {n} qubits has {n} characters 0 or 1, got {shown(state)}")
             return cls("basis", sum(1 << q for q, bit in enumerate(state) if bit == "1"))
         if isinstance(state, numbers.Integral) and not isinstance(state, bool):
             if not 0 <= int(state) < 1 << n:
-                raise QupropError(f"a basis state of {n} qubits has an index from 0 to {(1 << n) - 1}, got {state}")
+                raise QupropError(f"a basis state of {n} qubits has an index from 0 to 2^{n} - 1, got {shown(state)}")
             return cls("basis", int(state))
         array = checked("state", state, dtype=complex) if isinstance(state, Iterable) else np.empty(())
         if array.shape == (n, 2):
@@ -199,4 +199,4 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _describe(state: Any, array: np.ndarray) -> str:
-    return f"an array of shape {array.shape}" if array.ndim else repr(state)
+    return f"an array of shape {array.shape}" if array.ndim else shown(state)

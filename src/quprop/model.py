@@ -62,7 +62,7 @@ class Model:
         state = circuit.state
         if isinstance(state, AngleVector):
             state = InputState("encoded", flat((INPUT, state.indices.start, state.name))[1])
-        state.check(n, circuit.n_inputs)  # a circuit's state may be set as well as given
+        state = InputState.make(n, state, circuit.n_inputs)  # a circuit's state may be set as well as given
         self._fill(
             n_qubits=n,
             rotations=rotations,

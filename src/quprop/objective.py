@@ -84,6 +84,7 @@ class Objective:
         if extra := sorted(set(given) - set(shapes)):
             mend = "pass head=True to train scale and bias" if set(extra) <= {"scale", "bias"} else "leave it out"
             raise QupropError(f"`params` may hold {', '.join(shapes)}, got {', '.join(extra)} too: {mend}")
+        memory.require(4 * 8 * self.model.n_params, f"training {self.model.n_params} parameters", "train fewer")
         start: Params = {}
         for key, shape in shapes.items():
             if key in given:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 
 MAX_QUBITS = 10_000  # of strings and circuits: a tableau of that many takes 50 MB and two seconds
 MAX_MATRIX_QUBITS = 14  # of a dense matrix: 4 GiB
@@ -51,7 +51,7 @@ class PauliString:
             x, z = _whole("mask x", x), _whole("mask z", z)
             phase = None if phase is None else _whole("phase", phase)
         if x < 0 or z < 0:
-            raise QupropError(f"a Pauli string's masks must be non-negative integers, got x={x}, z={z}")
+            raise QupropError(f"a Pauli string's masks must be non-negative integers, got x={shown(x)}, z={shown(z)}")
         if (x | z) >> MAX_QUBITS:
             _refuse_qubit((x | z).bit_length() - 1)
         set_ = object.__setattr__
@@ -126,7 +126,7 @@ class PauliString:
             for token in re.split(r"[\s*]+", body):
                 qubit = _index(token[1:])
                 if qubit in seen:
-                    raise QupropError(f"a Pauli string names each qubit once, got qubit {qubit} twice in {text!r}")
+                    raise QupropError(f"a Pauli string names each qubit once, got qubit {qubit} twice in {shown(text)}")
                 seen.add(qubit)
                 x |= _BITS[token[0]][0] << qubit
                 z |= _BITS[token[0]][1] << qubit
@@ -137,7 +137,7 @@ class PauliString:
                 x |= _BITS[letter][0] << qubit
                 z |= _BITS[letter][1] << qubit
         else:
-            raise QupropError(f"a Pauli string reads like 'X0 Y2', 'XIY', '-Z3' or 'I', got {text!r}")
+            raise QupropError(f"a Pauli string reads like 'X0 Y2', 'XIY', '-Z3' or 'I', got {shown(text)}")
         assert match is not None
         return cls(x, z, (x & z).bit_count() + _PREFIX[match[1].replace(" ", "")])
 
@@ -194,7 +194,7 @@ class PauliSum:
         for key, value in terms.items():
             string = PauliString.parse(key) if isinstance(key, str) else key
             if not isinstance(string, PauliString):
-                raise QupropError(f"the keys of a PauliSum are Pauli strings, got {key!r}; write for example 'X0 Y2'")
+                raise QupropError(f"the keys of a PauliSum are Pauli strings such as 'X0 Y2', got {shown(key)}")
             if not string.is_hermitian:
                 raise QupropError(f"the terms of a PauliSum must be Hermitian, got {string}; drop its factor i")
             coefficient = string.sign * _real(value, string)
@@ -293,7 +293,7 @@ class PauliSum:
         while position < len(text) or not terms:
             match = _TERM.match(text, position)
             if match is None or (terms and match["sign"] is None):
-                raise QupropError(f"a Pauli sum reads like 'Z0 Z1 - 0.7*X3 + 2*I', got {text!r}")
+                raise QupropError(f"a Pauli sum reads like 'Z0 Z1 - 0.7*X3 + 2*I', got {shown(text)}")
             number = float(match["number"] or 1.0)
             terms.append((PauliString.parse(match["body"]), -number if match["sign"] == "-" else number))
             position = match.end()
@@ -318,7 +318,7 @@ def _whole(what: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise QupropError(f"a Pauli string's {what} must be a whole number, got {value!r}") from None
+        raise QupropError(f"a Pauli string's {what} must be a whole number, got {shown(value)}") from None
 
 
 def _index(digits: str) -> int:
@@ -340,7 +340,7 @@ def _real(value: Any, string: PauliString) -> float:
             "if its imaginary part is only rounding, pass .real"
         )
     if not isinstance(value, numbers.Real) and not (isinstance(value, np.ndarray) and value.ndim == 0):
-        raise QupropError(f"the coefficients of a PauliSum must be real numbers, got {value!r} for {string}")
+        raise QupropError(f"the coefficients of a PauliSum must be real numbers, got {shown(value)} for {string}")
     try:
         return _finite(float(value), string)
     except OverflowError:  # a whole number beyond every double
@@ -355,7 +355,7 @@ def _finite(number: float, string: PauliString) -> float:
 
 def _check_matrix(n: int) -> None:
     if n > MAX_MATRIX_QUBITS:
-        raise QupropError(f"a dense matrix is made of {MAX_MATRIX_QUBITS} qubits at most, got {n}")
+        raise QupropError(f"a dense matrix is made of {MAX_MATRIX_QUBITS} qubits at most, got {shown(n)}")
 
 
 def _clash(strings: list[PauliString]) -> tuple[PauliString, PauliString] | None:

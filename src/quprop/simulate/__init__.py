@@ -367,6 +367,8 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
         raise QupropError(f"shots must be a positive integer, got {shots!r}")
     generator = generator_of(rng)
     p = probabilities(model, theta, x, **options)
+    drawn_bytes = 17 * shots * model.n_qubits * (p.size >> model.n_qubits)
+    memory.require(drawn_bytes, f"{shots} shots of {model.n_qubits} qubits", "draw fewer at a time")
     flat = p.reshape(-1, p.shape[-1])
     drawn = np.empty((len(flat), shots), np.int64)
     for row, weights in zip(drawn, flat, strict=True):
