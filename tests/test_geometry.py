@@ -160,7 +160,7 @@ REFUSED = {
     "engine": (lambda m: qpr.geometric_tensor(m, [0.1], engine="tensor"), "engine is one of"),
     "threads": (lambda m: qpr.metric(m, [0.1], threads=0), "threads is a positive integer"),
     "no states": (lambda m: qpr.metric(m, [0.1], engine=type("E", (), {"values": 1})()), "holds states"),
-    "target": (lambda m: Overlap(m, np.ones(4)), r"\(2\^n_qubits,\) = \(2,\)"),
+    "target": (lambda m: Overlap(m, np.ones(4)), r"must have shape \(2,\), got \(4,\)"),
 }
 
 

@@ -81,7 +81,9 @@ class InputState:
             return cls("basis", sum(1 << q for q, bit in enumerate(state) if bit == "1"))
         if isinstance(state, numbers.Integral) and not isinstance(state, bool):
             if not 0 <= int(state) < 1 << n:
-                raise QupropError(f"a basis state of {n} qubits has an index from 0 to 2^{n} - 1, got {shown(state)}")
+                raise QupropError(
+                    f"a basis state of {n} qubits has an index from 0 to {shown((1 << n) - 1)}, got {shown(state)}"
+                )
             return cls("basis", int(state))
         array = checked("state", state, dtype=complex) if isinstance(state, Iterable) else np.empty(())
         if array.shape == (n, 2):

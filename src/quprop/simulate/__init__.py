@@ -212,12 +212,13 @@ def _beside(name: str, value: Any, size: int, shape: tuple[int, ...]) -> np.ndar
     return _rows(array, shape)
 
 
-def _quiet() -> np.errstate:
+def quiet() -> np.errstate:
     """No warnings of results that are checked before they are handed out."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _in_range(what: str, precision: str, *results: np.ndarray) -> None:
+def in_range(what: str, precision: str, *results: np.ndarray) -> None:
+    """Refuses results that overflowed."""
     if not all(map(all_finite, results)):
         mend = 'use precision="double"' if precision == "single" else "scale down the observables, weights or vectors"
         raise QupropError(f"{what} is larger than {precision} precision holds; {mend}")
@@ -249,7 +250,7 @@ def expectation(
     """
     call = Call(model, theta, x, engine, precision, threads, "values")
     values = call.engine.values(model, call.theta, call.x)
-    _in_range("a value", precision, values)
+    in_range("a value", precision, values)
     return values.reshape(*call.shape, model.n_observables)
 
 
@@ -294,7 +295,7 @@ def vjp(
     """
     call = Call(model, theta, x, engine, precision, threads, "vjp")
     values, inner = call.engine.vjp(model, call.theta, call.x)
-    _in_range("a value", precision, values)
+    in_range("a value", precision, values)
     shape, batch, K = call.shape, call.batch, model.n_observables
 
     def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
@@ -330,9 +331,9 @@ def hvp(
     w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
     v = _beside("v_theta", v_theta, model.n_params, call.shape)
     vx = np.zeros_like(call.x) if v_x is None else _beside("v_x", v_x, model.n_inputs, call.shape)
-    with _quiet():
+    with quiet():
         results = call.engine.hvp(model, call.theta, call.x, w, v, vx)
-    _in_range("the gradient or its Hessian-vector product", precision, *results)
+    in_range("the gradient or its Hessian-vector product", precision, *results)
     sizes = (model.n_params, model.n_inputs, model.n_params, model.n_inputs)
     return tuple(r.reshape(*call.shape, size) for r, size in zip(results, sizes, strict=True))
 

@@ -15,7 +15,7 @@ from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.simulate import Call, memory
+from quprop.simulate import Call, in_range, memory, quiet
 
 BLOCK_BYTES = 1 << 30  # of derivatives held at once; or a quarter of the free memory, if that is more
 
@@ -40,7 +40,7 @@ def metric(
     >>> metric(model, [0.3])          # a rotation by an angle moves the state at speed 1/2
     array([[0.25]])
     """
-    return _averaged(_real_products, Call(model, theta, x, engine, precision, threads, "states"), model)
+    return _averaged(_real_products, Call(model, theta, x, engine, precision, threads, "states"), model, precision)
 
 
 def geometric_tensor(
@@ -61,7 +61,7 @@ def geometric_tensor(
     fit a block of 1 GiB (or a quarter of the free memory) are computed again for every pair of blocks.
     Reference: Provost and Vallee, Commun. Math. Phys. 76, 289 (1980).
     """
-    return _averaged(_products, Call(model, theta, x, engine, precision, threads, "states"), model)
+    return _averaged(_products, Call(model, theta, x, engine, precision, threads, "states"), model, precision)
 
 
 def metric_products(
@@ -82,15 +82,19 @@ def metric_products(
     _check_one_theta(call)
     vectors = np.atleast_2d(checked("vectors", vectors, (..., model.n_params)))
     state_vjp, total = _ability(call.engine, "state_vjp"), np.zeros(vectors.shape)
-    for row in call.x:
-        psi, tangents = _tangents(call, model, row[None], vectors)
-        states, pullback = state_vjp(model, np.repeat(call.theta, len(tangents), axis=0), row[None])
-        phases = states @ psi.conj()  # the two sweeps agree up to these
-        total += pullback(phases[:, None] * tangents)[0]
+    with quiet():
+        for row in call.x:
+            psi, tangents = _tangents(call, model, row[None], vectors)
+            states, pullback = state_vjp(model, np.repeat(call.theta, len(tangents), axis=0), row[None])
+            phases = states @ psi.conj()  # the two sweeps agree up to these
+            total += pullback(phases[:, None] * tangents)[0]
+    in_range("a product with the metric", precision, total)
     return total / len(call.x)
 
 
-def _averaged(products: Callable[[np.ndarray, np.ndarray], np.ndarray], call: Call, model: Model) -> np.ndarray:
+def _averaged(
+    products: Callable[[np.ndarray, np.ndarray], np.ndarray], call: Call, model: Model, precision: str
+) -> np.ndarray:
     """The mean over the samples of products(d_i psi, d_j psi), the parts along psi taken out."""
     _check_one_theta(call)
     _ability(call.engine, "tangents")
@@ -101,14 +105,16 @@ def _averaged(products: Callable[[np.ndarray, np.ndarray], np.ndarray], call: Ca
     blocks = [slice(i, min(i + at_once, size)) for i in range(0, size, at_once)]
     directions = np.eye(size)
     total = np.zeros((size, size), complex if products is _products else float)
-    for row in call.x:
-        for k, first in enumerate(blocks):
-            _, left = _tangents(call, model, row[None], directions[first])
-            total[first, first] += products(left, left)
-            for second in blocks[k + 1 :]:
-                part = products(left, _tangents(call, model, row[None], directions[second])[1])
-                total[first, second] += part
-                total[second, first] += part.conj().T
+    with quiet():
+        for row in call.x:
+            for k, first in enumerate(blocks):
+                _, left = _tangents(call, model, row[None], directions[first])
+                total[first, first] += products(left, left)
+                for second in blocks[k + 1 :]:
+                    part = products(left, _tangents(call, model, row[None], directions[second])[1])
+                    total[first, second] += part
+                    total[second, first] += part.conj().T
+    in_range("the metric", precision, total)
     return total / len(call.x)
 
 
@@ -157,9 +163,8 @@ class Overlap:
         precision: str = "double",
         threads: int | None = None,
     ) -> None:
-        n, target = model.n_qubits, np.asarray(target, complex)
-        if target.shape != (2**n,):
-            raise QupropError(f"the target state must have shape (2^n_qubits,) = ({2**n},), got {target.shape}")
+        n = model.n_qubits
+        target = checked("the target state", target, (1 << n,), complex)
         self._model, self._options = model, (engine, precision, threads)
         # |<t|C U phi>| = |<C^-1 t|U phi>|: the target is moved once instead of every state.
         none: tuple[()] = ()

@@ -194,7 +194,7 @@ class NativeEngine:
         """<O_k>, (B, K)."""
         if model.exponents is not None:
             return _ldexp(self.values(model.unit, theta, x), model.exponents)
-        batch = max(len(theta), len(x))
+        batch = _batch(model, theta, x)
         out = np.empty((batch, model.n_observables))
         plan, start, _ = self._choose(model, x, batch)
         plan.values(theta, x, start, model.n_qubits, batch, self.threads, out, None)
@@ -206,7 +206,7 @@ class NativeEngine:
         if exponents is not None:
             values, inner = self.vjp(model.unit, theta, x)
             return _ldexp(values, exponents), lambda c, sum_theta=False: inner(_ldexp(c, exponents), sum_theta)
-        batch = max(len(theta), len(x))
+        batch = _batch(model, theta, x)
         plan, start, size = self._choose(model, x, batch)
         if batch == 1 and model.n_observables == 1:
             # The cotangent is one number: the gradient can be had at once, and lambda gives the value on the way.
@@ -218,6 +218,7 @@ class NativeEngine:
         plan.values(theta, x, start, model.n_qubits, batch, self.threads, values, kept)
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
+            _check_rows("cotangent", cotangent, model.n_observables, batch)
             _, d_theta, d_x = self._gradient(model, plan, theta, x, start, cotangent, sum_theta, kept)
             return d_theta, d_x
 
@@ -229,7 +230,8 @@ class NativeEngine:
         """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
         if model.exponents is not None:
             return self.value_and_grad(model.unit, theta, x, _ldexp(weights, model.exponents))
-        batch = max(len(theta), len(x))
+        batch = _batch(model, theta, x)
+        _check_rows("weights", weights, model.n_observables, batch)
         plan, start, _ = self._choose(model, x, batch)
         value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
         return value, d_theta
@@ -302,13 +304,16 @@ class NativeEngine:
         v_x: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
+        batch, n = _batch(model, theta, x), model.n_qubits
+        _check_rows("cotangent", cotangent, model.n_observables, batch)
+        _check_rows("v_theta", v_theta, model.n_params, batch)
+        _check_rows("v_x", v_x, model.n_inputs, batch)
         if model.exponents is not None:
             return self.hvp(model.unit, theta, x, _ldexp(cotangent, model.exponents), v_theta, v_x)
         shift = self._shift_of(cotangent)
         if shift is not None:  # all results are linear in the cotangent
             found = self.hvp(model, theta, x, _ldexp(cotangent, -shift), v_theta, v_x)
             return tuple(_ldexp(a, shift) for a in found)  # type: ignore[return-value]
-        batch, n = max(len(theta), len(x)), model.n_qubits
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
         size = np.maximum(_peak(v_theta), _peak(v_x))
@@ -345,7 +350,7 @@ class NativeEngine:
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
         """States psi (B, 2^n) after the rotations, the residual Clifford left out, up to a global phase; and
         pullback(costates c (B, 2^n), sum_theta=False) -> d_theta, d_x of any L with dL = Re<c|d psi>."""
-        batch, n = max(len(theta), len(x)), model.n_qubits
+        batch, n = _batch(model, theta, x), model.n_qubits
         plan, start = self._plan(model, batch), self._start(model, x)
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         kept = self._kept() if batch == 1 or batch * (2 * self._real_bytes << max(n, 5)) <= KEEP_BYTES else None
@@ -353,6 +358,7 @@ class NativeEngine:
         plan.states(theta, x, start, n, batch, self.threads, states, kept)
 
         def pullback(costates: np.ndarray, sum_theta: bool = False) -> Arrays:
+            _check_rows("costates", costates, 1 << n, batch)
             _, d_theta, d_x = self._gradient(
                 model, plan, theta, x, start, np.empty((1, 0)), sum_theta, kept, costates=_as_real(costates)
             )
@@ -364,6 +370,9 @@ class NativeEngine:
         """The state (2^n,) after the rotations, at one theta and x, and its derivatives (C, 2^n) along each row of
         `directions` (C, P); the residual Clifford left out, all up to one global phase."""
         n = model.n_qubits
+        if _batch(model, theta, x) != 1:
+            raise QupropError("tangents are those of one theta and x")
+        _check_rows("directions", directions, model.n_params, len(directions))
         state, tangents = np.empty((1 << n, 2)), np.empty((len(directions), 1 << n, 2))
         self._plan(model, 1, "tangents").tangents(
             theta, x, self._start(model, x), n, self.threads, np.ascontiguousarray(directions), state, tangents
@@ -372,7 +381,7 @@ class NativeEngine:
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The circuit's final states, residual Clifford included, up to a global phase: (B, 2^n)."""
-        batch = max(len(theta), len(x))
+        batch = _batch(model, theta, x)
         out = np.empty((batch, 1 << model.n_qubits, 2))
         self._plan(model, batch, "states").states(
             theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
