@@ -51,7 +51,7 @@ from quprop.hybrid.pennylane.gradients import (
 )
 from quprop.hybrid.pennylane.importer import from_pennylane
 from quprop.hybrid.pennylane.observables import RefusedError
-from quprop.hybrid.pennylane.preprocess import JAX, SECOND_ORDER, is_mapped, pipeline
+from quprop.hybrid.pennylane.preprocess import ADJOINT, JAX, SECOND_ORDER, check_rule, is_mapped, pipeline
 from quprop.hybrid.pennylane.state import measure_shots, measure_state
 from quprop.hybrid.pennylane.translate import Reader, Reading, Structure
 from quprop.seeds import generator_of
@@ -59,7 +59,6 @@ from quprop.simulate import get_engine
 
 __all__ = ["QupropDevice", "from_pennylane"]
 
-_ADJOINT = ("adjoint", "best", "device")
 KEEP_QUBITS = 24  # a forward call keeps its state for the gradient up to here; beyond, it is computed again
 
 
@@ -115,7 +114,7 @@ class QupropDevice(Device):
         values. Asked for "adjoint" or "device" by name, it says what stands against it."""
         if execution_config is None:
             return True
-        if execution_config.gradient_method not in _ADJOINT:
+        if execution_config.gradient_method not in ADJOINT:
             return False
         obstacle = None if circuit is None else self._obstacle(circuit)
         if obstacle is not None and execution_config.gradient_method != "best":
@@ -152,7 +151,7 @@ class QupropDevice(Device):
                 f"this device has no options at execution, got {option!r}; pass it to qml.device instead"
             )
         updated: dict[str, Any] = {}
-        adjoint = config.gradient_method in _ADJOINT
+        adjoint = config.gradient_method in ADJOINT
         if adjoint:
             if config.derivative_order > 1:
                 raise RefusedError(
@@ -186,6 +185,8 @@ class QupropDevice(Device):
                 '"deferred"'
             )
         updated["mcm_config"] = replace(config.mcm_config, mcm_method="deferred")
+        if circuit is not None:
+            check_rule(circuit, config)
         return replace(config, **updated)
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> CompilePipeline:

@@ -77,6 +77,8 @@ class Forward:
             d_theta += by_theta
             if self.x is not None:
                 d_x += by_x
+        if self.x is not None and self.structure.normalizes:  # nothing depends on the length of x
+            d_x -= self.x * ((d_x * self.x).sum(axis=1, keepdims=True) / self._square)
         if self.structure.has_parts:
             re, im = np.split(d_x, 2, axis=1)
             return np.concatenate([d_theta, re - 1j * im], axis=1)

@@ -26,6 +26,10 @@ MATRIX_WIRES = 6  # observables without a Pauli form are expanded up to here: 4^
 DIAGONAL_WIRES = 10  # distributions and projectors: 2^10 strings
 SQUARE_TERMS = 256  # the variance of more terms comes from the state
 _IMAGINARY = 1e-10  # what rounding may leave of the imaginary part of a Hermitian observable's coefficients
+OF_OUTCOMES = (
+    "has no derivative by the numbers of its observable, whose eigenvectors PennyLane takes for constants; mark them "
+    "as not trainable"
+)
 
 Place = Mapping[Any, int]  # wire label -> qubit
 

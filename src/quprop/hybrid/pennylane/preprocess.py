@@ -20,8 +20,11 @@ from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
 
 from quprop.hybrid.pennylane.decompositions import check_gates, decomposition, is_gate
-from quprop.hybrid.pennylane.observables import RefusedError, fixed
+from quprop.hybrid.pennylane.observables import OF_OUTCOMES, RefusedError, fixed, short
+from quprop.hybrid.pennylane.translate import is_traced
 
+ADJOINT = ("adjoint", "best", "device")  # PennyLane's names; "best" where nothing stands against it
+_SHIFT_RULES = (qml.gradients.param_shift, qml.gradients.param_shift_cv, qml.gradients.hadamard_grad)
 JAX = (Interface.JAX, Interface.JAX_JIT)
 SECOND_ORDER = (
     "adjoint gradients here are of first order, and a derivative of them would be incomplete; use "
@@ -33,6 +36,7 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
     """Deferred measurements, decomposition into `RULES`, checks, and batches taken apart where they must be."""
     program = CompilePipeline()
     program.add_transform(check_gates)
+    program.add_transform(_check_rule, config=config)
     program.add_transform(_fix_observables)
     program.add_transform(_defer, wires=wires)
     program.add_transform(
@@ -109,6 +113,34 @@ def _expand_where_needed(tape: QuantumScript) -> tuple[Sequence[QuantumScript], 
     return (tape,), _first
 
 
+def check_rule(tape: QuantumScript, config: ExecutionConfig) -> None:
+    """Refuses results for which PennyLane's own gradient rules give a wrong number: shift rules are for expectation
+    values, no rule but ours is by the entries of an array, and none by what eigenvectors are made of."""
+    rule = config.gradient_method
+    if rule is None or config.interface == Interface.NUMPY:
+        return
+    for i, m in enumerate(tape.measurements):
+        if isinstance(m, mp.PurityMP) and rule in _SHIFT_RULES:
+            raise RefusedError(
+                f"result {i}, {short(m)}, is a square of expectation values, which shift rules are not for; use "
+                'diff_method="adjoint", which is exact'
+            )
+        trained = [] if m.obs is None else [d for d in m.obs.data if _is_differentiated(d)]
+        if trained and isinstance(m, mp.ProbabilityMP):
+            raise RefusedError(f"result {i}, {short(m)}, {OF_OUTCOMES}")
+        if rule not in ADJOINT and any(map(qml.math.ndim, trained)):
+            raise RefusedError(
+                f"result {i}, {short(m)}, has a trainable array, by whose entries only adjoint gradients are taken; "
+                'use diff_method="adjoint" without shots, or mark the array as not trainable'
+            )
+
+
+@transform
+def _check_rule(tape: QuantumScript, config: ExecutionConfig) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    check_rule(tape, config)
+    return (tape,), _first
+
+
 @transform
 def _first_order(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
     """Refuses a gradient of a gradient under Autograd and JAX, which would take the inner one for a constant."""
@@ -147,6 +179,10 @@ def _order(value: Any) -> int:
     """How many differentiations of Autograd or JAX are at work on a number."""
     signs = {"BatchTracer": -1}
     return sum(signs.get(type(level).__name__, 1) for level in _levels(value))
+
+
+def _is_differentiated(value: Any) -> bool:
+    return _order(value) > 0 or (qml.math.get_interface(value) == "torch" and is_traced(value))
 
 
 def _levels(value: Any) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from quprop.angle_table import AngleTable
 from quprop.circuit import Circuit
 from quprop.gates import GATES, Clifford
 from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, word
-from quprop.hybrid.pennylane.observables import FixedObservable, RefusedError, is_batch, short
+from quprop.hybrid.pennylane.observables import OF_OUTCOMES, FixedObservable, RefusedError, is_batch, short
 from quprop.hybrid.pennylane.translate import Structure
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
@@ -187,6 +187,8 @@ def state_pullback(
 
     Derivatives g by complex numbers z are Autograd's and JAX's, dF = Re(g dz).
     """
+    if of_numbers and isinstance(m, mp.ProbabilityMP):
+        raise RefusedError(f"{short(m)} {OF_OUTCOMES}")
     backs, results = [], []
     for i, row in enumerate(states):
         numbers = _row(m, i) if of_numbers else None

@@ -61,6 +61,12 @@ class Structure:
         |0>|re> + |1>|im> with one more qubit, the highest; S there and <0| + <1| make them re + i im again."""
         return self.prep is not None and self.prep[0] == "complex"
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether the amplitudes are divided by their norm, which PennyLane leaves out of its derivative where the norm
+        is 1, and Autograd gets wrong where they are complex."""
+        return self.prep is not None and self.prep[0] != "basis" and self.prep[1]
+
     def _of_both(self, observable: PauliSum) -> PauliSum:
         """(1 + X) O, X on the qubit of the parts: the observable between <0| + <1| and its adjoint."""
         if not self.has_parts:
@@ -295,9 +301,11 @@ def _start(prep: StatePrepBase, order: tuple[Any, ...], place: dict[Any, int], i
     vector = prep.state_vector(wire_order=by_bit)
     vector = vector.toarray().reshape(-1) if issparse(vector) else np.asarray(vector)
     vector = vector.reshape(-1, 1 << len(order)) if vector.ndim > len(order) else vector.reshape(-1)
+    options = prep.hyperparameters
+    normalizes = bool(options.get("normalize")) or options.get("pad_with") is not None
     if np.iscomplexobj(vector) and (is_trained or np.any(vector.imag)):
-        return ("complex", None), np.concatenate([vector.real, vector.imag], axis=-1, dtype=float)
-    return ("real", None), np.ascontiguousarray(vector.real, float)
+        return ("complex", normalizes), np.concatenate([vector.real, vector.imag], axis=-1, dtype=float)
+    return ("real", normalizes), np.ascontiguousarray(vector.real, float)
 
 
 def _no_gate(op: Operator, tape: QuantumScript) -> str:
