@@ -136,7 +136,7 @@ def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:
                 f"this model has {K} observables; pass weights=, one number for each, to say which sum to differentiate"
             )
         return np.ones(1)
-    w = checked("weights", weights)
-    if w.shape[-1:] != (K,) or not w.size or (w.ndim > 1 and not rows):
-        raise QupropError(f"weights must be {K} finite numbers, one for each observable, got {weights!r}")
+    w = checked("weights", weights, (..., K) if rows else (K,))
+    if not w.size:
+        raise QupropError(f"weights must have a row at least, got shape {w.shape}")
     return w

@@ -272,7 +272,7 @@ def value_and_grad(
     call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
     value, grad = call.engine.value_and_grad(model, call.theta, call.x, w)
-    _in_range("the value or its gradient", precision, value, grad)
+    in_range("the value or its gradient", precision, value, grad)
     if not call.shape:
         return value[0], grad[0]
     return value.reshape(call.shape), grad.reshape(*call.shape, model.n_params)
@@ -300,9 +300,9 @@ def vjp(
 
     def pullback(cotangent: Any, *, sum_theta: bool = False) -> Arrays:
         c = np.ascontiguousarray(np.broadcast_to(_beside("cotangent", cotangent, K, shape), (batch, K)))
-        with _quiet():
+        with quiet():
             d_theta, d_x = inner(c, sum_theta)
-        _in_range("the gradient", precision, d_theta, d_x)
+        in_range("the gradient", precision, d_theta, d_x)
         if not sum_theta:
             d_theta = d_theta.reshape(*shape, model.n_params)
         return d_theta, d_x.reshape(*shape, model.n_inputs)

@@ -411,6 +411,24 @@ class NativeEngine:
         return held * state + outside + 256 * model.n_rotations
 
 
+def _batch(model: Model, theta: np.ndarray, x: np.ndarray) -> int:
+    """The number of samples, of theta (1 or B, P) and x (1 or B, D)."""
+    batch = max(len(theta), len(x))
+    _check_rows("theta", theta, model.n_params, batch)
+    _check_rows("x", x, model.n_inputs, batch)
+    return batch
+
+
+def _check_rows(name: str, rows: np.ndarray, size: int, batch: int) -> None:
+    """Kernels read as many numbers as there should be: whoever calls an engine, no other number of them gets there."""
+    shape = getattr(rows, "shape", None)
+    if shape != (batch, size) and shape != (1, size):
+        raise QupropError(
+            f"an engine takes {name} as an array of shape (1, {size}) or ({batch}, {size}), got {shape}; "
+            "quprop.expectation and its like make such arrays"
+        )
+
+
 def _ldexp(array: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # results are checked where they are handed out
         return np.ldexp(array, exponents)

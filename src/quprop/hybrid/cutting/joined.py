@@ -46,12 +46,17 @@ class Joined:
         tensors, backs = zip(*(self.engine.vjp(f.model, theta, x) for f in plan.fragments), strict=True)
         terms, through = join(plan, tensors, plan.table.evaluate(theta, x))
 
-        def pullback(cotangent: np.ndarray) -> Arrays:
+        def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
             d_tensors, d_angles = through(cotangent @ plan.coefficients.T)
             parts = [back(np.ascontiguousarray(d)) for back, d in zip(backs, d_tensors, strict=True)]
-            return _total([*parts, plan.table.pullback(d_angles, theta, x)])
+            d_theta, d_x = _total([*parts, plan.table.pullback(d_angles, theta, x)])
+            return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
         return terms @ plan.coefficients, pullback
+
+    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
+        values, pullback = self.vjp(model, theta, x)
+        return (values * weights).sum(axis=1), pullback(np.broadcast_to(weights, values.shape))[0]
 
     def hvp(
         self,
