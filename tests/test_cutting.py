@@ -599,6 +599,15 @@ def test_the_worst_case_of_a_precision_is_reached():
     assert found.cost.copies == pytest.approx(2 * (3 / 0.02) ** 2, rel=0.01)
 
 
+def test_a_precision_is_kept_in_the_worst_case_where_choices_are_drawn():
+    """kappa = 9 of two cuts: 82 shots are too few for strata; a variance is 81/(n - 1) less the square of a mean."""
+    circuit = qpr.Circuit(3).ry(T[0], 0).rzz(T[1], 0, 1).rzz(T[1], 1, 2)
+    plan = cut(circuit, "X0 X1 Z2", parts=[[0], [1], [2]])
+    found = [plan.estimate([math.pi, math.pi / 2, 0, 0, 0, 0], precision=1.0, rng=r) for r in range(20)]
+    assert found[0].info["allocation"] == "drawn" and found[0].cost.copies == 3 * 82
+    assert 0.97 < max(e.stderr[0] for e in found) <= 1.0
+
+
 @pytest.mark.parametrize("total", [700, 3001, 20000])
 def test_total_shots_are_the_runs_of_all_fragments_together(total):
     circuit, observables = _small()
