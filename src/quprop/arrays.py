@@ -28,7 +28,7 @@ def plain(name: str, value: Any, dtype: Any = float) -> np.ndarray:
         given = np.asarray(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         mend = ""
-        if getattr(value, "requires_grad", False) or _has_gradients(value):
+        if _has_gradients(value):
             mend = f" that requires gradients; pass {name}.detach()"
         raise QupropError(f"{name} must be an array of {kind}, got {_kind_of(value)}{mend}") from None
     if given.dtype is not _DOUBLE and not np.can_cast(given.dtype, dtype, "same_kind"):
@@ -90,7 +90,9 @@ def _masked(value: Any) -> bool:
 
 
 def _has_gradients(value: Any) -> bool:
-    return isinstance(value, list | tuple) and any(getattr(v, "requires_grad", False) for v in value)
+    if isinstance(value, list | tuple):
+        return any(map(_has_gradients, value))
+    return bool(getattr(value, "requires_grad", False))
 
 
 def _kind_of(value: Any) -> str:

@@ -85,7 +85,7 @@ class Plan:
         """
         call = Call(self.model, theta, x, None, "double", None, "values")
         K, n = self.model.n_observables, call.batch
-        w = self.weights if weights is None else checked("weights", weights)
+        w = self.weights if weights is None else checked("weights", weights, (..., K))
         try:
             w = np.broadcast_to(w, (*call.shape, K)).reshape(n, K)
         except ValueError:

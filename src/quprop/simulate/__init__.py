@@ -220,7 +220,11 @@ def quiet() -> np.errstate:
 def in_range(what: str, precision: str, *results: np.ndarray) -> None:
     """Refuses results that overflowed."""
     if not all(map(all_finite, results)):
-        mend = 'use precision="double"' if precision == "single" else "scale down the observables, weights or vectors"
+        mend = (
+            'use precision="double"'
+            if precision == "single"
+            else "scale down the angles, observables, weights or vectors"
+        )
         raise QupropError(f"{what} is larger than {precision} precision holds; {mend}")
 
 
