@@ -332,7 +332,7 @@ def cut_runs(iris, tmp_path, kind, most):
 
 @pytest.mark.parametrize("kind", ["full", "short", "death"])
 def test_a_run_cut_at_some_call_resumes_to_the_same_bits(iris, tmp_path, kind):
-    cut_runs(iris, tmp_path, kind, 5)
+    cut_runs(iris, tmp_path, kind, 4)
 
 
 @pytest.mark.slow

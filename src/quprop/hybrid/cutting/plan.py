@@ -1,4 +1,4 @@
-"""`CutPlan`: exact values and gradients of a cut circuit, joined from its fragments; shots are in sample.py."""
+"""`CutPlan`: a cut circuit, which gives what its uncut model gives; exact work is in joined.py, shots in sample.py."""
 
 from __future__ import annotations
 
