@@ -208,12 +208,15 @@ def test_amplitudes_are_differentiated_too(broadcast, results):
         assert np.abs(a - b).max() < CLOSE
 
 
-def test_trainable_numbers_of_an_observable_are_warned_of():
-    hamiltonian = qml.Hamiltonian(pnp.array([0.3, 0.2], requires_grad=True), [qml.Z(0), qml.X(1)])
-    node = qml.QNode(lambda a: (qml.RX(a, 0), qml.expval(hamiltonian))[1], QupropDevice(2), diff_method="adjoint")
-    with pytest.warns(UserWarning, match="mark them as not trainable"):
-        slope = qml.grad(node)(pnp.array(0.7, requires_grad=True))
-    assert slope == pytest.approx(-0.3 * np.sin(0.7), abs=CLOSE)
+def test_the_derivative_by_a_coefficient_is_its_terms_expectation_value():
+    def node(a, c):
+        qml.RX(a, 0)
+        return qml.expval(qml.Hamiltonian(c, [qml.Z(0), qml.Y(0)]))
+
+    a, c = (pnp.array(v, requires_grad=True) for v in (0.7, [0.3, 0.2]))
+    by_angle, by_coefficients = qml.grad(qml.QNode(node, QupropDevice(2), diff_method="adjoint"))(a, c)
+    assert by_angle == pytest.approx(-0.3 * np.sin(0.7) - 0.2 * np.cos(0.7), abs=CLOSE)
+    assert np.abs(by_coefficients - [np.cos(0.7), -np.sin(0.7)]).max() < CLOSE
 
 
 def test_wires_may_be_any_labels_and_need_not_be_given():
@@ -391,10 +394,6 @@ MISTAKES = {
     "sample": (
         lambda: _run(lambda: qml.sample(wires=0), diff_method="adjoint"),
         "result 0, sample, is made of samples",
-    ),
-    "state": (
-        lambda: _run(lambda: qml.expval(qml.Z(0)), qml.state, diff_method="adjoint"),
-        r"result 1, state.* has no adjoint gradient",
     ),
     "shots": (lambda: _run(lambda: qml.expval(qml.Z(0)), shots=10, diff_method="adjoint"), "take no shots"),
     "gate": (lambda: _run(lambda: qml.expval(qml.Z(0)), ops=[Strange(1)]), "Strange on wires .1. has neither"),
