@@ -4,7 +4,6 @@ thing its process ever asked for."""
 import errno
 import os
 import signal
-import warnings
 from contextlib import contextmanager
 
 CALLS = ("mkdir", "open", "write", "fsync", "replace", "ftruncate", "close", "unlink", "scandir", "read", "lseek")
@@ -68,16 +67,9 @@ def failing(kind, k):
         yield
 
 
-def fork():
-    """`os.fork`, whatever the libraries that other tests imported think of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return os.fork()
-
-
 def killed_at(k, action):
     """Run `action` in a child whose k-th call kills it, half done; whether it died."""
-    child = fork()
+    child = os.fork()
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import KINDS, calls_of, failing, fork, killed_at, leftovers
+from faults import KINDS, calls_of, failing, killed_at, leftovers
 from test_train import comparable, energy_model, samples
 
 import quprop as qpr
@@ -103,7 +103,7 @@ def test_many_threads_and_processes_write_one_file(tmp_path):
 
     children = []
     for i in range(3):
-        child = fork()
+        child = os.fork()
         if not child:
             write(i)
             os._exit(len(errors))
@@ -314,7 +314,7 @@ def test_of_two_runs_on_one_new_folder_one_is_refused_and_changes_nothing(tmp_pa
         at = time.monotonic() + 0.03
         children = {}
         for seed in (1, 2):
-            child = fork()
+            child = os.fork()
             if not child:
                 while time.monotonic() < at:
                     pass

@@ -310,10 +310,7 @@ def test_data_loader_workers_run_the_layer(start):
     x = torch.tensor(values_for(model, 6, 1)[1])
     expected = layer(x)  # the engine's threads exist before the fork
     loader = torch.utils.data.DataLoader(Encoded(layer, x), batch_size=3, num_workers=2, multiprocessing_context=start)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 of forks in processes with threads,
-        warnings.simplefilter("ignore", RuntimeWarning)  # and JAX, if a test has imported it
-        found = torch.cat(list(loader))
+    found = torch.cat(list(loader))
     assert_close(found.numpy(), expected.detach().numpy(), 400)
 
 
