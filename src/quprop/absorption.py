@@ -16,6 +16,7 @@ import stim
 
 from quprop.angle import Angle, Variable, quarter_turns
 from quprop.circuit import Circuit
+from quprop.collector import paused
 from quprop.gates import GATES, Clifford
 from quprop.pauli import PauliString, PauliSum
 
@@ -31,6 +32,7 @@ class Rotation(NamedTuple):
     angle: Angle
 
 
+@paused()
 def absorb(circuit: Circuit, flat: Callable[[Variable], Variable]) -> tuple[tuple[Rotation, ...], stim.Tableau]:
     """All rotations of the circuit, and the tableau of T(P) = C† P C for its whole Clifford part C.
 
@@ -40,9 +42,9 @@ def absorb(circuit: Circuit, flat: Callable[[Variable], Variable]) -> tuple[tupl
     tableau = stim.Tableau(n)
     plain = True  # no Clifford gate so far: T is the identity
     rotations: list[Rotation] = []
-    for x, z, angle, clifford in _steps(circuit):
+    for x, z, angle, clifford, qubits in _steps(circuit):
         if clifford is not None:
-            tableau.prepend(_inverse(clifford.name), clifford.qubits)
+            tableau.prepend(clifford, qubits)
             plain = False
             continue
         if x == 0 and z == 0:
@@ -80,7 +82,7 @@ def conjugate(tableau: stim.Tableau, n: int, x: int, z: int) -> tuple[int, int, 
         )
     xs, zs = image.to_numpy(bit_packed=True)
     sign = 1.0 if image.sign == 1 else -1.0
-    return int.from_bytes(xs.tobytes(), "little"), int.from_bytes(zs.tobytes(), "little"), sign
+    return int.from_bytes(xs, "little"), int.from_bytes(zs, "little"), sign
 
 
 def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
@@ -92,27 +94,34 @@ def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
     return PauliSum(terms)
 
 
-def _steps(circuit: Circuit) -> Iterator[tuple[int, int, Angle, Clifford | None]]:
-    """The circuit as rotations (x, z, angle, None) and Clifford gates on global qubits (0, 0, -, gate)."""
+def _steps(circuit: Circuit) -> Iterator[tuple[int, int, Angle, stim.Tableau | None, tuple[int, ...]]]:
+    """The circuit as rotations (x, z, angle, None, -) and Clifford gates c (0, 0, -, c^-1, qubits)."""
     nothing = Angle()
     for name, angles, target in circuit.operations:
         if isinstance(target, PauliString):
-            yield target.x, target.z, angles[0], None
+            yield target.x, target.z, angles[0], None, ()
         elif isinstance(target, PauliSum):
             for string, coefficient in target.items():
-                yield string.x, string.z, coefficient * angles[0], None
+                yield string.x, string.z, coefficient * angles[0], None, ()
         else:
             for step in GATES[name].builder(*angles):
                 if isinstance(step, Clifford):
-                    yield 0, 0, nothing, Clifford(step.name, tuple([target[q] for q in step.qubits]))
+                    yield 0, 0, nothing, _inverse(step.name), tuple(map(target.__getitem__, step.qubits))
                 else:
-                    x = z = 0
-                    for letter, qubit in zip(step.pauli, target, strict=True):
-                        if letter == "X" or letter == "Y":
-                            x |= 1 << qubit
-                        if letter == "Z" or letter == "Y":
-                            z |= 1 << qubit
-                    yield x, z, step.angle, None
+                    x, z = _masks(step.pauli, target)
+                    yield x, z, step.angle, None, ()
+
+
+@lru_cache(maxsize=1 << 14)
+def _masks(pauli: str, qubits: tuple[int, ...]) -> tuple[int, int]:
+    """(x, z) of a dense string on the given qubits."""
+    x = z = 0
+    for letter, qubit in zip(pauli, qubits, strict=True):
+        if letter == "X" or letter == "Y":
+            x |= 1 << qubit
+        if letter == "Z" or letter == "Y":
+            z |= 1 << qubit
+    return x, z
 
 
 def _prepend_turn(tableau: stim.Tableau, pauli: PauliString, quarters: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from quprop.angle import Angle
+from quprop.angle import Angle, Terms
+from quprop.collector import paused
 from quprop.errors import QupropError
 
 # Kernels flush what is below 2^-1022 to zero, and sum angles of a group: factors and sums that stay between these
@@ -155,6 +156,50 @@ class AngleTable(NamedTuple):
         out[:, : self.n_params] = theta
         out[:, self.n_params :] = x
         return out
+
+
+class Drivers(NamedTuple):
+    """Angles that are multiples of each other share a polynomial, their driver: a_m = coefficient_m u_driver[m].
+
+    Driver k owns monomials mono_ptr[k]:mono_ptr[k+1], the rest as in `AngleTable`.
+    """
+
+    driver: np.ndarray  # (M,) int32, in order of first mention
+    coefficient: np.ndarray  # (M,)
+    mono_ptr: np.ndarray  # int32, as are the next but one
+    mono: np.ndarray
+    var_ptr: np.ndarray
+    var: np.ndarray
+
+    @classmethod
+    @paused()
+    def build(cls, angles: Iterable[Angle], n_params: int) -> Drivers:
+        index: dict[Terms, int] = {}
+        driver, coefficient = [], []
+        for angle in angles:
+            key = angle.terms  # none: an angle that is zero
+            lead = 1.0
+            if len(key) == 1:
+                lead = key[0][1]
+                key = ((key[0][0], 1.0),)
+            elif key:
+                largest = max((c for _, c in key), key=abs)
+                ratios = tuple((m, c / largest) for m, c in key)
+                if all(abs(c) >= _TINY for _, c in ratios):  # no quotient has lost digits
+                    lead, key = largest, ratios
+            driver.append(index.setdefault(key, len(index)))
+            coefficient.append(lead)
+        mono_ptr, mono, var_ptr, var = [0], [], [0], []
+        for key in index:
+            for monomial, c in key:
+                mono.append(c)
+                for kind, i in monomial:
+                    var.append(n_params + i if kind else i)
+                var_ptr.append(len(var))
+            mono_ptr.append(len(mono))
+        integers = (np.array(a, np.int32) for a in (driver, mono_ptr, var_ptr, var))
+        drivers, monos, slots, variables = integers
+        return cls(drivers, np.array(coefficient, float), monos, np.array(mono, float), slots, variables)
 
 
 def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:

@@ -19,7 +19,7 @@ import stim
 
 from quprop.absorption import Rotation, absorb, conjugate_sum
 from quprop.angle import INPUT, PARAM, AngleVector, Variable
-from quprop.angle_table import AngleTable, safe_size
+from quprop.angle_table import AngleTable, Drivers, safe_size
 from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.files import write_atomically
@@ -136,6 +136,10 @@ class Model:
         return AngleTable.build([r.angle for r in self.rotations], self.n_params, self.n_inputs)
 
     @cached_property
+    def drivers(self) -> Drivers:
+        return Drivers.build([r.angle for r in self.rotations], self.n_params)
+
+    @cached_property
     def angle_limit(self) -> float:
         """Up to this size of theta's and x's entries no angle leaves the range of double precision."""
         return safe_size({(len(m), abs(c)) for r in self.rotations for m, c in r.angle.terms}, len(self.rotations))
@@ -169,7 +173,7 @@ class Model:
     def _replace(self, **fields: Any) -> Model:
         """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
         kept = {name: self.__dict__[name] for name in _FIELDS}
-        shared = ["x_masks", "z_masks", "angle_table", "angle_limit"] + ["pull"] * ("clifford" not in fields)
+        shared = ["x_masks", "z_masks", "angle_table", "drivers", "angle_limit"] + ["pull"] * ("clifford" not in fields)
         return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
 
     @cached_property

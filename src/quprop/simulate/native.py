@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import stim
 
 from quprop.absorption import Rotation
 from quprop.angle import Angle
@@ -19,7 +20,6 @@ from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.machine import usable_processors
 from quprop.model import Model
-from quprop.pauli import PauliSum
 from quprop.simulate import blocks, support
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -52,25 +52,7 @@ def load_kernels(isa: str | None = None) -> tuple[str, ModuleType]:
     raise QupropError(f"the kernels for {isa} were not built or do not run on this processor; leave isa out")
 
 
-class _Listing(NamedTuple):
-    """The part of a model that a plan is made from."""
-
-    n_qubits: int
-    n_params: int
-    n_inputs: int
-    rotations: tuple[Rotation, ...]
-    observables: tuple[PauliSum, ...]
-
-    @property
-    def x_masks(self) -> tuple[int, ...]:
-        return tuple(r.x for r in self.rotations)
-
-    @property
-    def z_masks(self) -> tuple[int, ...]:
-        return tuple(r.z for r in self.rotations)
-
-
-def _with_clifford(model: Model) -> _Listing:
+def _with_clifford(model: Model) -> Model:
     """The model's rotations followed by its residual Clifford, each gate as rotations by multiples of pi/2."""
     tail: list[Rotation] = []
 
@@ -97,7 +79,11 @@ def _with_clifford(model: Model) -> _Listing:
                 rotate(half, 1 << t, 1 << c)
         else:
             raise AssertionError(f"stim wrote a gate that is not expected here: {instruction}")
-    return _Listing(model.n_qubits, model.n_params, model.n_inputs, (*model.rotations, *tail), ())
+    names = {f: getattr(model, f) for f in ("param_names", "param_sizes", "input_names", "input_sizes")}
+    n, rotations = model.n_qubits, (*model.rotations, *tail)
+    return Model._of(
+        n_qubits=n, rotations=rotations, observables=(), state=model.state, clifford=stim.Tableau(n), **names
+    )
 
 
 class _Support(NamedTuple):
@@ -158,8 +144,8 @@ class NativeEngine:
         evaluator = known.get((as_lanes, kind))
         if evaluator is None:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
-            listing = _with_clifford(model) if kind == "states" else model
-            flat = blocks.plan(listing, lane_bits, self._kernels.vector_bytes, self._block)
+            planned = _with_clifford(model) if kind == "states" else model
+            flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block)
             made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, kind == "dual")
             evaluator = known[as_lanes, kind] = made
         return evaluator

@@ -28,11 +28,12 @@ identically in the angles, gradient included, and is dropped.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from quprop.collector import paused
 from quprop.simulate import blocks
 
 MAX_QUBITS = 62  # basis states are int64 here
@@ -108,27 +109,7 @@ def _phases(x: int, z: np.ndarray) -> np.ndarray:
     return 1.0 - (np.bitwise_count(x & z) & 2)
 
 
-def _groups(model: Any, driver: np.ndarray) -> list[list[int]]:
-    """Rotations that share x and driver and commute, brought together past those they commute with."""
-    rotations = blocks.Rotations(model.x_masks, model.z_masks, 0)
-    driver = driver.tolist()
-    groups: list[list[int]] = []
-    pending: list[int] = []
-    following = 0
-    while pending or following < len(driver):
-        take = LOOK_AHEAD - len(pending)
-        pending += range(following, min(following + take, len(driver)))
-        following = min(following + take, len(driver))
-        first = pending[0]
-
-        def joins(i: int, first: int = first) -> bool:
-            return rotations.x[i] == rotations.x[first] and driver[i] == driver[first] and rotations.commute(i, first)
-
-        taken, pending = blocks._take(rotations, pending, joins)
-        groups.append(taken)
-    return groups
-
-
+@paused()
 def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     """The plan of a model for native/support.hpp, or None if its support is not small or does not pay.
 
@@ -141,22 +122,25 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     start = _start(model, limit)
     if start is None:
         return None
-    drivers = blocks._drivers(model)
+    drivers = model.drivers
+    x_masks, z_masks = np.array(model.x_masks, np.int64), np.array(model.z_masks, np.int64)
     # A rotation that is alone in its group moves every pair: the states reached are at least a coset of these x.
-    seen = Counter(zip(model.x_masks, drivers["driver"].tolist(), strict=True))
-    if 1 << len(blocks.Span(x for (x, _), count in seen.items() if count == 1)) > limit:
+    pairs_of, count = np.unique(np.stack([x_masks, drivers.driver]), axis=1, return_counts=True)
+    alone = np.unique(pairs_of[0, count == 1]).astype(np.uint64)
+    if 1 << blocks.planner.rank(alone) > limit:
         return None
-    groups = _groups(model, drivers["driver"])
-    z_masks = np.array(model.z_masks, np.int64)
+    masks = x_masks.astype(np.uint64), z_masks.astype(np.uint64)
+    group_ptr, members = blocks.planner.groups(*masks, drivers.driver, LOOK_AHEAD)
     at = Positions(n, start[0])
     turned = np.zeros(len(at.states), bool)  # the half of the bipartition
     real = not np.any(start[1].imag)
     moves: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []  # driver, kind, a, b, f
     budget = math.inf if force else blocks_ns(model)
     room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
-    for group in groups:
-        x, z = model.x_masks[group[0]], z_masks[group]
-        c = drivers["coefficient"][group] * _phases(x, z)
+    for first, last in pairwise(group_ptr.tolist()):
+        group = members[first:last]
+        x, z = int(x_masks[group[0]]), z_masks[group]
+        c = drivers.coefficient[group] * _phases(x, z)
         f = c @ _signs(z, at.states)
         norm = np.abs(c).sum()
         step = 2.0**-BITS * norm
@@ -164,7 +148,7 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
             continue
         f = np.round(f / step) * step if len(c) > 1 else f
         active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
-        which = int(drivers["driver"][group[0]])
+        which = int(drivers.driver[group[0]])
         if not x:
             if len(active) and np.ptp(f):
                 moves.append((which, DIAGONAL, active, active, f[active]))
@@ -209,7 +193,7 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
         "start": _numbers(initial),
         "n_params": model.n_params,
         "n_inputs": model.n_inputs,
-        **{k: drivers[k] for k in ("mono_ptr", "mono", "var_ptr", "var")},
+        **{k: getattr(drivers, k) for k in ("mono_ptr", "mono", "var_ptr", "var")},
         **steps,
         "pair": pairs,
         **_rows(observables, rank),
