@@ -8,7 +8,7 @@ T(P) = C† P C. So one tableau T is kept; a new Clifford gate c turns T into T 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,10 @@ from quprop.gates import GATES, Clifford
 from quprop.pauli import PauliString, PauliSum
 
 _CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
-_NAME = {(1, 0): 1, (1, 1): 2, (0, 1): 3}  # stim's numbers for X, Y, Z
+
+
+Factors = tuple[int, ...]  # generators X_q (2q) and Z_q (2q + 1)
+Changes = tuple[tuple[int, Factors, int], ...]  # (generator, factors of its image, power of i)
 
 
 class Rotation(NamedTuple):
@@ -32,20 +35,66 @@ class Rotation(NamedTuple):
     angle: Angle
 
 
+class _Images:
+    """T of a growing Clifford circuit: the images i^phase X^x Z^z of all X_q (row 2q) and Z_q (row 2q + 1).
+
+    Integers as masks: a rotation is one or two rows, read in a fraction of what a call into a library takes.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.rows = [row for q in range(n) for row in ((1 << q, 0, 0), (0, 1 << q, 0))]
+        self.plain = True  # T is the identity
+
+    def of(self, factors: Factors, phase: int = 0) -> tuple[int, int, int]:
+        """T(i^phase times the product of these generators)."""
+        x = z = 0
+        for row in factors:
+            x_row, z_row, turns = self.rows[row]
+            phase += turns + 2 * (z & x_row).bit_count()  # Z^z X^x = (-1)^{|z & x|} X^x Z^z
+            x ^= x_row
+            z ^= z_row
+        return x, z, phase
+
+    def rotated(self, x: int, z: int) -> tuple[int, int, float]:
+        """(x', z', sign) of T(P) for the positive Hermitian string with masks x, z."""
+        if self.plain:
+            return x, z, 1.0
+        x_image, z_image, phase = self.of(_factors(x, z), (x & z).bit_count())
+        return x_image, z_image, -1.0 if (phase - (x_image & z_image).bit_count()) & 2 else 1.0
+
+    def prepend(self, changes: Changes) -> None:
+        """T -> T after the map that sends generator `row` to i^phase times the product of `factors`."""
+        images = [(row, self.of(factors, phase)) for row, factors, phase in changes]
+        for row, image in images:
+            self.rows[row] = image
+        self.plain = False
+
+    def turn(self, x: int, z: int, quarters: int) -> None:
+        """T -> T after (R† . R) for R = exp(-i quarters (pi/4) P): -i g P, -g or i g P where g anticommutes with P."""
+        string = _factors(x, z) if quarters & 1 else ()
+        phase = -quarters + ((x & z).bit_count() if quarters & 1 else 0)
+        rows = [r for q in range((x | z).bit_length()) for r, mask in ((2 * q, z), (2 * q + 1, x)) if mask >> q & 1]
+        self.prepend(tuple((row, (row, *string), phase) for row in rows))
+
+    def tableau(self) -> stim.Tableau:
+        if self.plain:
+            return stim.Tableau(self.n)
+        strings = [_stim_string(self.n, *row) for row in self.rows]
+        return stim.Tableau.from_conjugated_generators(xs=strings[::2], zs=strings[1::2])
+
+
 @paused()
 def absorb(circuit: Circuit, flat: Callable[[Variable], Variable]) -> tuple[tuple[Rotation, ...], stim.Tableau]:
     """All rotations of the circuit, and the tableau of T(P) = C† P C for its whole Clifford part C.
 
     flat(variable) gives a variable its place in the flat theta or x.
     """
-    n = circuit.n_qubits
-    tableau = stim.Tableau(n)
-    plain = True  # no Clifford gate so far: T is the identity
+    images = _Images(circuit.n_qubits)
     rotations: list[Rotation] = []
-    for x, z, angle, clifford, qubits in _steps(circuit):
+    for x, z, angle, clifford in _steps(circuit):
         if clifford is not None:
-            tableau.prepend(clifford, qubits)
-            plain = False
+            images.prepend(clifford)
             continue
         if x == 0 and z == 0:
             continue  # a global phase
@@ -53,14 +102,11 @@ def absorb(circuit: Circuit, flat: Callable[[Variable], Variable]) -> tuple[tupl
             quarters = quarter_turns(angle.constant, _CLIFFORD_TOLERANCE)
             if quarters is not None:
                 if quarters:
-                    _prepend_turn(tableau, PauliString(x, z), quarters)
-                    plain = False
+                    images.turn(x, z, quarters)
                 continue
-        sign = 1.0
-        if not plain:
-            x, z, sign = conjugate(tableau, n, x, z)
+        x, z, sign = images.rotated(x, z)
         rotations.append(Rotation(x, z, angle.relabel(flat, sign)))
-    return tuple(rotations), tableau
+    return tuple(rotations), images.tableau()
 
 
 def conjugate(tableau: stim.Tableau, n: int, x: int, z: int) -> tuple[int, int, float]:
@@ -72,14 +118,7 @@ def conjugate(tableau: stim.Tableau, n: int, x: int, z: int) -> tuple[int, int, 
         qubit = support.bit_length() - 1
         image = (tableau.z_output if not x else tableau.y_output if z else tableau.x_output)(qubit)
     else:
-        size = (n + 7) // 8
-        image = tableau(
-            stim.PauliString.from_numpy(
-                xs=np.frombuffer(x.to_bytes(size, "little"), np.uint8),
-                zs=np.frombuffer(z.to_bytes(size, "little"), np.uint8),
-                num_qubits=n,
-            )
-        )
+        image = tableau(_stim_string(n, x, z, (x & z).bit_count()))
     xs, zs = image.to_numpy(bit_packed=True)
     sign = 1.0 if image.sign == 1 else -1.0
     return int.from_bytes(xs, "little"), int.from_bytes(zs, "little"), sign
@@ -94,22 +133,22 @@ def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
     return PauliSum(terms)
 
 
-def _steps(circuit: Circuit) -> Iterator[tuple[int, int, Angle, stim.Tableau | None, tuple[int, ...]]]:
-    """The circuit as rotations (x, z, angle, None, -) and Clifford gates c (0, 0, -, c^-1, qubits)."""
+def _steps(circuit: Circuit) -> Iterator[tuple[int, int, Angle, Changes | None]]:
+    """The circuit as rotations (x, z, angle, None) and Clifford gates c (0, 0, -, what c^-1 does to generators)."""
     nothing = Angle()
     for name, angles, target in circuit.operations:
         if isinstance(target, PauliString):
-            yield target.x, target.z, angles[0], None, ()
+            yield target.x, target.z, angles[0], None
         elif isinstance(target, PauliSum):
             for string, coefficient in target.items():
-                yield string.x, string.z, coefficient * angles[0], None, ()
+                yield string.x, string.z, coefficient * angles[0], None
         else:
             for step in GATES[name].builder(*angles):
                 if isinstance(step, Clifford):
-                    yield 0, 0, nothing, _inverse(step.name), tuple(map(target.__getitem__, step.qubits))
+                    yield 0, 0, nothing, _changes(step.name, step.qubits, target)
                 else:
                     x, z = _masks(step.pauli, target)
-                    yield x, z, step.angle, None, ()
+                    yield x, z, step.angle, None
 
 
 @lru_cache(maxsize=1 << 14)
@@ -124,24 +163,32 @@ def _masks(pauli: str, qubits: tuple[int, ...]) -> tuple[int, int]:
     return x, z
 
 
-def _prepend_turn(tableau: stim.Tableau, pauli: PauliString, quarters: int) -> None:
-    """T -> T after (R† . R) for R = exp(-i quarters (pi/4) P)."""
-    letters = tuple(_NAME[pauli.x >> q & 1, pauli.z >> q & 1] for q in pauli.qubits)
-    tableau.prepend(_turn_back(letters, quarters), pauli.qubits)
+@lru_cache(maxsize=1 << 14)
+def _factors(x: int, z: int) -> Factors:
+    """The generators whose product is X^x Z^z, up to a phase i^|x & z| that a Hermitian string has."""
+    xs, zs = ([q for q, digit in enumerate(bin(mask)[:1:-1]) if digit == "1"] for mask in (x, z))
+    return (*(2 * q for q in xs), *(2 * q + 1 for q in zs))
 
 
-@lru_cache(maxsize=1024)
-def _turn_back(letters: tuple[int, ...], quarters: int) -> stim.Tableau:
-    # SPP is exp(-i pi/4 P) up to a phase, so its dagger is a quarter turn back.
-    product: list[stim.GateTarget] = []
-    for qubit, letter in enumerate(letters):
-        product += [stim.target_pauli(qubit, letter), stim.target_combiner()]
-    circuit = stim.Circuit()
-    for _ in range(quarters):
-        circuit.append("SPP_DAG", product[:-1])
-    return circuit.to_tableau()
+@lru_cache(maxsize=1 << 14)
+def _changes(name: str, qubits: tuple[int, ...], target: tuple[int, ...]) -> Changes:
+    """The generators that the inverse of a Clifford gate changes, as products of generators."""
+    inverse = stim.Tableau.from_named_gate(name).inverse()
+    changes = []
+    for k, (local, is_z) in enumerate((q, w) for q in range(len(inverse)) for w in (0, 1)):
+        image = (inverse.z_output if is_z else inverse.x_output)(local)
+        xs, zs = (int.from_bytes(a, "little") for a in image.to_numpy(bit_packed=True))
+        phase = (xs & zs).bit_count() + (0 if image.sign == 1 else 2)
+        factors = _factors(xs, zs)
+        if factors != (k,) or phase:
+            rows = tuple(2 * target[qubits[f // 2]] + f % 2 for f in factors)
+            changes.append((2 * target[qubits[local]] + is_z, rows, phase))
+    return tuple(changes)
 
 
-@cache
-def _inverse(name: str) -> stim.Tableau:
-    return stim.Tableau.from_named_gate(name).inverse()
+def _stim_string(n: int, x: int, z: int, phase: int) -> stim.PauliString:
+    """i^phase X^x Z^z, Hermitian."""
+    size = (n + 7) // 8
+    xs, zs = (np.frombuffer(mask.to_bytes(size, "little"), np.uint8) for mask in (x, z))
+    sign = -1 if (phase - (x & z).bit_count()) & 2 else 1
+    return stim.PauliString.from_numpy(xs=xs, zs=zs, num_qubits=n, sign=sign)
