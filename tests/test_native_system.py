@@ -1,6 +1,7 @@
 """How the native engine lives in a process: threads, signals, the GIL, forks, memory, choice of instruction set."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -176,6 +177,96 @@ print(codes, np.array_equal(before, after))
 def test_forked_children_compute_with_threads_of_their_own():
     out, err = python(FORKED).communicate(timeout=60)
     assert out == "[0, 0, 0] True\n", err
+
+
+FORKED_IN_A_SWEEP = """
+import os, threading
+import cases
+import numpy as np
+import quprop as qpr
+model = cases.random_model(1, 12, 60)
+theta = cases.values_for(model)[0]
+w = np.ones(2)
+before = qpr.value_and_grad(model, theta, weights=w, threads=2)[1]
+long = qpr.Model(qpr.ansatz.hardware_efficient(17, 8), "Z0 Z1")
+at = cases.values_for(long)[0]
+wanted = qpr.value_and_grad(long, at, threads=2)[1]
+done, right = threading.Event(), []
+
+def sweep():
+    while not done.is_set():
+        right.append(np.array_equal(qpr.value_and_grad(long, at, threads=2)[1], wanted))
+
+other = threading.Thread(target=sweep)
+other.start()
+codes = []
+for _ in range(8):
+    pid = os.fork()
+    if pid == 0:
+        same = all(np.array_equal(qpr.value_and_grad(model, theta, weights=w, threads=t)[1], before) for t in (2, 3, 1))
+        os._exit(0 if same else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+done.set()
+other.join()
+print(codes, len(right) > 0 and all(right))
+"""
+
+
+def test_a_fork_during_a_sweep_of_another_thread_harms_neither():
+    """The child has no thread that could give back what the sweep had taken."""
+    child = python(FORKED_IN_A_SWEEP, PYTHONWARNINGS="ignore")
+    try:
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert out == f"{[0] * 8} True\n", err
+
+
+def _gradient(seed):
+    model = cases.random_model(seed, 12, 60)
+    return qpr.value_and_grad(model, cases.values_for(model)[0], weights=[1, 1], threads=2)[1]
+
+
+@pytest.mark.parametrize(("start", "size"), [("fork", 2), ("spawn", 1)])
+def test_processes_of_multiprocessing_compute_what_their_parent_does(start, size):
+    """A pool of processes, made while the threads of this one are alive."""
+    expected = [_gradient(seed) for seed in range(4)]
+    with multiprocessing.get_context(start).Pool(size) as processes:
+        found = processes.map_async(_gradient, range(4)).get(timeout=60)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert np.array_equal(_gradient(0), expected[0])
+
+
+LEFT = """
+import threading, time
+import cases
+import quprop as qpr
+model = qpr.Model(qpr.ansatz.hardware_efficient({n}, {layers}), "Z0 Z1")
+theta = cases.values_for(model, {batch})[0]
+begun = threading.Event()
+
+def sweep():
+    while True:
+        begun.set()
+        qpr.value_and_grad(model, theta, threads=2)
+
+threading.Thread(target=sweep, daemon=True).start()
+begun.wait()
+time.sleep(0.2)
+print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("n", "layers", "batch"), [(18, 60, None), (8, 20, 2000), (6, 1, None)])
+def test_the_interpreter_ends_during_a_sweep_of_a_daemon_thread(n, layers, batch):
+    """At once and without a fault: the sweep's threads do not need what the interpreter takes down."""
+    child = python(LEFT.format(n=n, layers=layers, batch=batch))
+    try:
+        assert child.stdout.readline() == "left\n", child.stderr.read()
+        out, err = child.communicate(timeout=10)
+    finally:
+        child.kill()
+    assert (out, err, child.returncode) == ("", "", 0)
 
 
 @pytest.mark.parametrize("isa", HERE)
