@@ -118,6 +118,7 @@ def test_foreign_and_damaged_files_are_refused_with_a_sentence(tmp_path):
         (lambda: simple({"iZ0": 1.0}), "Hermitian"),
         (lambda: simple({"Z0": float("nan")}), "finite"),
         (lambda: simple().with_observables("Z9"), "acts on qubit 9"),
+        (lambda: Model(qpr.Circuit(1, params=[qpr.params(k, 2**30) for k in "ab"]), "Z0"), "at most, got 2147483648"),
     ],
 )
 def test_bad_models_get_one_sentence(make, word):
@@ -188,3 +189,20 @@ def test_a_large_model_is_built_in_linear_time():
     model = Model(qpr.ansatz.hardware_efficient(16, 780), {f"Z{q}": 1.0 for q in range(16)})
     assert model.n_rotations == 24960 and len(model.angle_table.coef) == 24960 and isinstance(hash(model), int)
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("made", ["one vector", "a vector for each gate", "no parameter"])
+def test_making_a_model_and_its_first_gradient_are_linear_in_the_gates(made):
+    """Ten times the gates take about ten times as long: of processor time, which busy machines hardly change."""
+    seconds = []
+    for size in (2_000, 20_000):
+        began = time.process_time()
+        circuit = qpr.Circuit(5)
+        theta = qpr.params("theta", size)
+        for k in range(size):
+            angle = {"one vector": theta[k], "no parameter": 0.5}.get(made) or qpr.params(f"t{k}", 1)[0]
+            circuit.ry(angle, k % 5).cx(k % 5, (k + 1) % 5)
+        model = Model(circuit, "Z0 Z1")
+        qpr.value_and_grad(model, np.full(model.n_params, 0.1), threads=1)
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 30 * seconds[0] + 0.1, seconds

@@ -147,6 +147,9 @@ class Circuit:
 
     def flattened(self) -> Callable[[Any], tuple[int, int]]:
         """(kind, index of its vector's entry, name) -> (kind, index in theta or x), as models number variables."""
+        total = self.n_params + self.n_inputs
+        if total > MAX_VARIABLES:
+            raise QupropError(f"a model has {MAX_VARIABLES} parameters and inputs at most, got {total}; lay out fewer")
         starts: dict[str, int] = {}
         for kind in (PARAM, INPUT):
             start = 0
@@ -208,10 +211,6 @@ class Circuit:
         if known != (kind, size):
             old, new = (f"{'inputs' if k else 'params'}({name!r}, {s})" for k, s in (known, (kind, size)))
             raise QupropError(f"the name {name!r} is taken by {old} in this circuit, got {new}; rename one")
-        total = sum(s for _, s in self.vectors.values())
-        if total > MAX_VARIABLES:
-            del self.vectors[name]
-            raise QupropError(f"a circuit has {MAX_VARIABLES} parameters and inputs at most, got {total} with {name!r}")
 
     def _angle(self, value: Any) -> Angle:
         angle = value if type(value) is Angle else as_angle(value)
