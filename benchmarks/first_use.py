@@ -71,6 +71,44 @@ print(seconds, model.n_params, peak, *(row["loss"] for row in trained.history))
 """
 )
 
+MILLION = """
+import quprop as qpr, numpy as np, sys, time, resource
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+n = int(sys.argv[1])
+circuit = qpr.ansatz.hardware_efficient(n, 500_000 // n)
+before, start = peak(), time.perf_counter()
+model = qpr.Model(circuit, "Z0 Z1")
+made, used = time.perf_counter(), peak() - before
+theta = np.random.default_rng(0).uniform(-1, 1, model.n_params)
+qpr.value_and_grad(model, theta)
+first = time.perf_counter()
+qpr.value_and_grad(model, theta)
+print(len(model.rotations), made - start, used, first - made, time.perf_counter() - first)
+"""
+GEOMETRY = (
+    MODEL
+    + """
+def median(f, repeats):
+    f()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        f()
+        times.append(time.perf_counter() - start)
+    return np.median(times)
+n, layers, repeats = map(int, sys.argv[1:])
+model = qpr.Model(qpr.ansatz.hardware_efficient(n, layers), "Z0")
+theta = np.random.default_rng(0).uniform(-1, 1, model.n_params)
+target = qpr.state(model, theta + 0.1)
+loss = qpr.Fidelity(target)
+fidelity = median(lambda: loss.value_and_grad(model, theta), repeats)
+gradient = median(lambda: qpr.value_and_grad(model, theta), repeats)
+metric = median(lambda: qpr.metric(model, theta), 3)
+state = median(lambda: qpr.state(model, theta), repeats)
+print(model.n_params, fidelity / gradient, metric / state / (model.n_params + 1))
+"""
+)
+
 
 def run(code: str, *arguments: str) -> list[float]:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
@@ -84,6 +122,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--largest", action="store_true", help="a gradient and two steps of training at n = 28")
     parser.add_argument("--out", help="JSON file")
+    parser.add_argument("--million", action="store_true", help="a model of a million rotations and its first gradient")
+    parser.add_argument("--geometry", action="store_true", help="Fidelity over a gradient, the metric over P + 1 states")
     options = parser.parse_args()
     found: dict = {"environment": environment({"quprop": sys.executable}), "first_gradient": []}
     for n in (4, 12, 16, 20):
@@ -109,6 +149,21 @@ def main() -> None:
             "all_seconds": time.perf_counter() - start,
         }
         print(f"n = 28, M = {int(count)}, single: gradient {seconds:.1f} s, peak {peak / 2**30:.2f} GiB, losses {losses}")
+    found["million"], found["geometry"] = [], []
+    for n in (10, 16) if options.million else ():
+        count, made, used, first, later = run(MILLION, str(n))
+        found["million"].append(
+            {"n_qubits": n, "rotations": int(count), "model_seconds": made, "model_bytes": used, "first_gradient_seconds": first}
+        )
+        print(
+            f"n = {n}, {int(count)} rotations: model {made:.1f} s, {used / 2**30:.2f} GiB; first gradient {first:.1f} s, "
+            f"later ones {later:.1f} s",
+            flush=True,
+        )
+    for n, layers, repeats in ((10, 10, 200), (14, 6, 50), (18, 4, 5)) if options.geometry else ():
+        count, fidelity, metric = run(GEOMETRY, str(n), str(layers), str(repeats))
+        found["geometry"].append({"n_qubits": n, "n_params": int(count), "fidelity": fidelity, "metric": metric})
+        print(f"n = {n}, P = {int(count)}: Fidelity {fidelity:.2f} gradients, metric {metric:.2f} times P + 1 states", flush=True)
     if options.out:
         Path(options.out).write_text(json.dumps(found, indent=1) + "\n")
 

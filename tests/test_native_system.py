@@ -362,25 +362,21 @@ print(peak() - before, get_engine("native", {precision!r}).memory(model, 1, {wha
 
 
 MILLION = """
-import time
 import cases, quprop as qpr
 from test_native_system import resident
 circuit = qpr.ansatz.hardware_efficient(10, 50_000)
-before, began = resident(), time.process_time()
+before = resident()
 model = qpr.Model(circuit, "Z0 Z1")
-made = time.process_time()
 used = resident() - before
-gradient = qpr.value_and_grad(model, cases.values_for(model)[0])[1]
-print(len(gradient), made - began, time.process_time() - made, used / 2**30)
+print(len(qpr.value_and_grad(model, cases.values_for(model)[0])[1]), used)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_a_million_rotations_are_made_in_seconds_and_planned_in_less_than_half_a_minute():
-    """Of processor time: other programs on the machine do not count."""
+def test_a_model_of_a_million_rotations_takes_less_than_half_a_gibibyte():
+    """Its times are in `benchmarks/first_use.py --million`."""
     out, err = python(MILLION).communicate(timeout=300)
     assert out, err
-    rotations, seconds_made, seconds_gradient, gibibytes = map(float, out.split())
-    assert rotations == 1_000_000
-    assert seconds_made < 5 and seconds_gradient < 30 and gibibytes < 0.5, out
+    rotations, used = map(int, out.split())
+    assert rotations == 1_000_000 and used < 1 << 29
