@@ -92,6 +92,7 @@ class Cotangents(NamedTuple):
     states: np.ndarray | None  # (L, B, 2^n), of its states
     numbers: np.ndarray  # (L, B, D), of the numbers of its observables, flat
     has_axis: bool  # the results' cotangents have one leading axis more, as whole Jacobians are asked for
+    batch_first: bool  # that axis stands after the batch axis
 
 
 class Pullback(NamedTuple):
@@ -138,11 +139,30 @@ def units(backs: Sequence[Pullback], imaginary: bool = False) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback]) -> Cotangents:
-    """The cotangents of a tape's expectation values, states and observables' numbers from those of its results."""
+def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback], mapped: bool) -> Cotangents:
+    """The cotangents of a tape's expectation values, states and observables' numbers from those of its results.
+
+    `mapped` says that the batch axis is one of jax.vmap's. The axis of a Jacobian stands before it where the function
+    differentiated is the mapped one, and after it where the derivative is mapped; JAX does not say which it is, and
+    leaves out the batch axis of cotangents that are the same for all samples.
+    """
     structure, rows = reading.structure, reading.rows
     parts = [np.asarray(c) for c in ([given] if len(backs) == 1 else given)]
     batch = () if reading.batch is None else (rows,)
+    batch_first = False
+    if mapped and batch:
+        leads = [a.shape[: a.ndim - len(b.shape)] for a, b in zip(parts, backs, strict=True)]
+        if rows > 1 and (rows, rows) in leads:
+            raise RefusedError(
+                f"a Jacobian of {rows} numbers and a jax.vmap of as many samples cannot be told apart here; use "
+                "jax.lax.map in place of jax.vmap"
+            )
+        batch_first = any(lead[:1] == batch if len(lead) == 2 else lead not in ((), batch) for lead in leads)
+    if batch_first:
+        parts = [
+            a.swapaxes(0, 1) if len(lead) == 2 else a[:, None] if lead not in ((), batch) else a
+            for a, lead in zip(parts, leads, strict=True)
+        ]
     extra = [a.ndim > len(batch + b.shape) for a, b in zip(parts, backs, strict=True)]
     copies = next((len(a) for a, e in zip(parts, extra, strict=True) if e), 1)
     values, states = np.zeros((copies, rows, structure.n_values)), None
@@ -159,7 +179,7 @@ def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback]) -> Co
                 states[k] += of_states
             if of_numbers is not None:
                 numbers[k][:, starts[j] : starts[j + 1]] = of_numbers
-    return Cotangents(values, states, numbers, any(extra))
+    return Cotangents(values, states, numbers, any(extra), batch_first)
 
 
 class Number(NamedTuple):
@@ -228,13 +248,11 @@ def by_number(circuit: QuantumScript, reading: Reading, slopes: np.ndarray, samp
     out = []
     numbers = circuit.get_parameters()
     for (columns, spread), number in zip(positions(circuit, reading), numbers, strict=True):
+        part = slopes if spread or sample_by_sample else slopes.sum(axis=-2)
         if columns is None:
-            out.append(np.zeros(slopes.shape[:-2] + np.shape(number)))
-            continue
-        part = slopes[..., columns]
-        if not (spread or sample_by_sample):
-            part = part.sum(axis=slopes.ndim - 2)
-        out.append(_real_unless(np.iscomplexobj(number), part))
+            out.append(np.zeros(part.shape[:-1] + np.shape(number), np.asarray(number).dtype))
+        else:
+            out.append(_real_unless(np.iscomplexobj(number), part[..., columns]))
     return tuple(out)
 
 
