@@ -18,6 +18,7 @@ PennyLane's own code; with shots, gradients are by parameter shift, as PennyLane
 from __future__ import annotations
 
 import atexit
+import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -244,7 +245,8 @@ class QupropDevice(Device):
                 backs = pullbacks(circuits[i], readings[i], forward, rows)
                 found[i] = cotangents_of(readings[i], cotangents[i], backs, mapped)
             for i, slopes in self._slopes(readings, members, forward, found).items():
-                own = slopes if found[i].has_axis else slopes[0]
+                axes = found[i].axes
+                own = slopes[: math.prod(axes)].reshape(*axes, *slopes.shape[1:])
                 own = own.swapaxes(0, 1) if found[i].batch_first else own
                 out[i] = by_number(circuits[i], readings[i], own, mapped and readings[i].batch is not None)
         if interface == Interface.TORCH:  # whose gradients are the conjugates of everyone else's
@@ -373,7 +375,7 @@ def _is_wide(circuit: QuantumScript | None) -> bool:
 
 
 def _has_vectors(circuit: QuantumScript | None, counts: Callable[[Any], bool] = lambda number: True) -> bool:
-    """Whether a circuit returns complex numbers, or takes arrays or complex numbers that count beside those of gates."""
+    """Whether a circuit returns complex numbers, or takes arrays or complex ones that count beside those of gates."""
     if circuit is None:
         return False
     numbers = [d for op in circuit.operations[: circuit.num_preps] for d in op.data]

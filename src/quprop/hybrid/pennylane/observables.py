@@ -30,6 +30,7 @@ OF_OUTCOMES = (
     "has no derivative by the numbers of its observable, whose eigenvectors PennyLane takes for constants; mark them "
     "as not trainable"
 )
+NESTED = "a jax.vmap inside of another is not taken here; use jax.lax.map in place of one of them"
 
 Place = Mapping[Any, int]  # wire label -> qubit
 

@@ -21,7 +21,7 @@ from scipy.sparse import issparse
 from quprop.angle import inputs, params
 from quprop.circuit import Circuit
 from quprop.hybrid.pennylane.gates import RULES
-from quprop.hybrid.pennylane.observables import Monomials, Readout, RefusedError, is_batch, masks_of, readout
+from quprop.hybrid.pennylane.observables import NESTED, Monomials, Readout, RefusedError, is_batch, masks_of, readout
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 
@@ -282,7 +282,10 @@ def _array(numbers: list[Any]) -> tuple[np.ndarray, int | None, np.ndarray]:
     arrays = [np.real(v).astype(float) for v in given]
     spread = np.array([a.ndim > 0 for a in arrays], bool)
     sizes = {len(a) for a in arrays if a.ndim}
-    if any(a.ndim > 1 for a in arrays) or len(sizes) > 1:
+    if any(a.ndim > 1 for a in arrays):
+        shape = next(a.shape for a in arrays if a.ndim > 1)
+        raise RefusedError(f"a number of a gate has at most one batch axis, got shape {shape}; {NESTED}")
+    if len(sizes) > 1:
         raise RefusedError(f"all gates of a broadcast circuit need the same number of values, got {sorted(sizes)}")
     rows = sizes.pop() if sizes else 1
     theta = np.empty((rows, len(arrays)))
