@@ -395,8 +395,9 @@ MAPPED = {
     "one_value": lambda w, x: qml.expval(qml.Z(1) @ qml.X(0) + 0.3 * qml.Z(0)),
     "distribution": lambda w, x: qml.probs(wires=[1, 0]),
     "two_results": lambda w, x: [qml.expval(qml.Z(0)), qml.probs(wires=[1])],
-    "coefficients": lambda w, x: qml.expval(qml.Hamiltonian([w[0] * x[1], w[2]], [qml.Z(0), qml.Y(0)])),
+    "coefficients": lambda w, x: qml.expval(qml.Hamiltonian([w[0] * x[1], w[2]], [qml.Z(0), qml.Y(1)])),
 }
+SLOWLY_MAPPED = ("one_value", "distribution", "two_results")
 MAPS = {
     "vmap": lambda jax, q: jax.vmap(q, (None, 0)),
     "vmap_jacobian": lambda jax, q: jax.vmap(jax.jacrev(q, (0, 1)), (None, 0)),
@@ -407,9 +408,9 @@ MAPS = {
 }
 
 
-@pytest.mark.parametrize("samples", [2, 3])
+@pytest.mark.parametrize("samples", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("transformation", MAPS)
-@pytest.mark.parametrize("name", MAPPED)
+@pytest.mark.parametrize("name", ["coefficients", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWLY_MAPPED)])
 def test_a_mapped_derivative_is_right_or_refused(name, transformation, samples, jax_double):
     jax = jax_double
 

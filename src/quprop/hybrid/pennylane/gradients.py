@@ -117,13 +117,13 @@ def pullbacks(circuit: QuantumScript, reading: Reading, forward: Forward, rows: 
             out.append(Pullback(*state_pullback(structure.numbered(m), states, structure.n, bool(numbers)), size))
         else:
             v = forward.values[rows, structure.columns[j]]
-            out.append(Pullback(r.shape, partial(_back, r, reading, j, m, v), False, size))
+            out.append(Pullback(r.shape, partial(_back, r, reading, j, m, v, bool(numbers)), False, size))
     return out
 
 
-def _back(r: Readout, reading: Reading, j: int, m: Any, v: np.ndarray, cotangent: np.ndarray) -> Any:
+def _back(r: Readout, reading: Reading, j: int, m: Any, v: np.ndarray, of_numbers: bool, cotangent: np.ndarray) -> Any:
     c, terms = np.real(cotangent).astype(float), reading.terms[j]
-    numbers = None if terms is None else np.stack(terms.pullback(m.obs, c[:, None] * v), axis=1)
+    numbers = None if terms is None or not of_numbers else np.stack(terms.pullback(m.obs, c[:, None] * v), axis=1)
     return r.pullback(v, reading.coefficients[j], c), None, numbers
 
 

@@ -78,7 +78,7 @@ def is_batch(m: mp.MeasurementProcess) -> bool:
         return False
     if len(m.obs.data) > 1:
         raise RefusedError(
-            f"{short(m)} has a batch of matrices among several numbers; call the circuit once for each of them"
+            f"{short(m)} has numbers with a batch of values among others; call the circuit once for each of them"
         )
     return True
 
