@@ -172,6 +172,22 @@ def test_probabilities_of_all_wires_train_in_a_broadcast_torch_layer():
         assert np.abs(other - found[0]).max() < 1e-6  # single precision
 
 
+@pytest.mark.parametrize("wires", [None, ["b", "a"]])
+def test_probabilities_of_all_wires_are_in_the_devices_order_or_else_the_circuits(wires):
+    def circuit(x):
+        qml.RX(x[0], "a")
+        qml.RY(x[1], "b")
+        return qml.probs()
+
+    x = np.array([0.4, 1.3])
+    of = {"a": [np.cos(x[0] / 2) ** 2, np.sin(x[0] / 2) ** 2], "b": [np.cos(x[1] / 2) ** 2, np.sin(x[1] / 2) ** 2]}
+    node = ours(circuit, wires, "adjoint")
+    first, second = wires or ["a", "b"]
+    assert np.abs(node(x) - np.kron(of[first], of[second])).max() < CLOSE
+    for found, expected in zip(jacobian(node, "autograd", x), differences(node, x), strict=True):
+        assert np.abs(found - expected).max() < 1e-10
+
+
 LENGTHS = np.array([0.5, 0.4, 0.3, 0.6])
 PHASES = {"zero": np.zeros(4), "equal": np.full(4, 0.7), "general": np.array([0.0, 1.1, -0.4, 2.0])}
 
