@@ -18,9 +18,10 @@ PennyLane's own code; with shots, gradients are by parameter shift, as PennyLane
 from __future__ import annotations
 
 import atexit
+import math
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,7 @@ from quprop.hybrid.pennylane.importer import from_pennylane
 from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import ADJOINT, JAX, SECOND_ORDER, check_rule, is_mapped, pipeline
 from quprop.hybrid.pennylane.state import measure_shots, measure_state
-from quprop.hybrid.pennylane.translate import Reader, Reading, Structure
+from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, is_traced
 from quprop.seeds import generator_of
 from quprop.simulate import get_engine
 
@@ -167,7 +168,7 @@ class QupropDevice(Device):
         one_sweep = adjoint and (
             config.interface == Interface.TORCH
             or (config.interface == Interface.AUTOGRAD and _is_wide(circuit))
-            or (config.interface in JAX and _has_vectors(circuit))
+            or (config.interface in JAX and _has_vectors(circuit, is_traced))
         )
         if config.use_device_jacobian_product is None or one_sweep:
             updated["use_device_jacobian_product"] = adjoint
@@ -242,9 +243,11 @@ class QupropDevice(Device):
             found = {}
             for i, rows in _rows(readings, members):
                 backs = pullbacks(circuits[i], readings[i], forward, rows)
-                found[i] = cotangents_of(readings[i], cotangents[i], backs)
+                found[i] = cotangents_of(readings[i], cotangents[i], backs, mapped)
             for i, slopes in self._slopes(readings, members, forward, found).items():
-                own = slopes if found[i].has_axis else slopes[0]
+                axes = found[i].axes
+                own = slopes[: math.prod(axes)].reshape(*axes, *slopes.shape[1:])
+                own = own.swapaxes(0, 1) if found[i].batch_first else own
                 out[i] = by_number(circuits[i], readings[i], own, mapped and readings[i].batch is not None)
         if interface == Interface.TORCH:  # whose gradients are the conjugates of everyone else's
             return tuple(Slopes(np.conj(by) for by in o) for o in out)
@@ -294,10 +297,10 @@ class QupropDevice(Device):
             forward = self._forward(structure, *_stack([readings[i] for i in members]))
             backs = {i: pullbacks(circuits[i], readings[i], forward, rows) for i, rows in _rows(readings, members)}
             first = backs[members[0]]
-            found = {i: cotangents_of(readings[i], units(first), backs[i]) for i in members}
+            found = {i: cotangents_of(readings[i], units(first), backs[i], False) for i in members}
             tables = {i: s[:, 0] for i, s in self._slopes(readings, members, forward, found).items()}
             if any(back.is_complex for back in first):
-                found = {i: cotangents_of(readings[i], units(first, imaginary=True), backs[i]) for i in members}
+                found = {i: cotangents_of(readings[i], units(first, imaginary=True), backs[i], False) for i in members}
                 for i, s in self._slopes(readings, members, forward, found).items():
                     tables[i] = tables[i] + 1j * s[:, 0]
             for i in members:
@@ -371,13 +374,15 @@ def _is_wide(circuit: QuantumScript | None) -> bool:
     )
 
 
-def _has_vectors(circuit: QuantumScript | None) -> bool:
-    """Whether a circuit returns complex numbers, or takes arrays or complex numbers beside those of gates."""
+def _has_vectors(circuit: QuantumScript | None, counts: Callable[[Any], bool] = lambda number: True) -> bool:
+    """Whether a circuit returns complex numbers, or takes arrays or complex ones that count beside those of gates."""
     if circuit is None:
         return False
     numbers = [d for op in circuit.operations[: circuit.num_preps] for d in op.data]
     numbers += [d for m in circuit.measurements if m.obs is not None for d in m.obs.data]
-    return any(isinstance(m, mp.StateMP) for m in circuit.measurements) or any(map(_is_vector, numbers))
+    return any(isinstance(m, mp.StateMP) for m in circuit.measurements) or any(
+        _is_vector(number) and counts(number) for number in numbers
+    )
 
 
 def _is_vector(number: Any) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from pennylane.tape import QuantumScript
 
 from quprop import simulate
-from quprop.hybrid.pennylane.observables import Readout, RefusedError
+from quprop.hybrid.pennylane.observables import NESTED, Readout, RefusedError
 from quprop.hybrid.pennylane.state import PhasedStates, state_pullback
 from quprop.hybrid.pennylane.translate import Reading, Structure
 
@@ -91,7 +91,8 @@ class Cotangents(NamedTuple):
     values: np.ndarray  # (L, B, K), of its expectation values
     states: np.ndarray | None  # (L, B, 2^n), of its states
     numbers: np.ndarray  # (L, B, D), of the numbers of its observables, flat
-    has_axis: bool  # the results' cotangents have one leading axis more, as whole Jacobians are asked for
+    axes: tuple[int, ...]  # the leading axes, of product L, that the results' cotangents have beside the batch axis
+    batch_first: bool  # those axes stand after the batch axis
 
 
 class Pullback(NamedTuple):
@@ -116,13 +117,13 @@ def pullbacks(circuit: QuantumScript, reading: Reading, forward: Forward, rows: 
             out.append(Pullback(*state_pullback(structure.numbered(m), states, structure.n, bool(numbers)), size))
         else:
             v = forward.values[rows, structure.columns[j]]
-            out.append(Pullback(r.shape, partial(_back, r, reading, j, m, v), False, size))
+            out.append(Pullback(r.shape, partial(_back, r, reading, j, m, v, bool(numbers)), False, size))
     return out
 
 
-def _back(r: Readout, reading: Reading, j: int, m: Any, v: np.ndarray, cotangent: np.ndarray) -> Any:
+def _back(r: Readout, reading: Reading, j: int, m: Any, v: np.ndarray, of_numbers: bool, cotangent: np.ndarray) -> Any:
     c, terms = np.real(cotangent).astype(float), reading.terms[j]
-    numbers = None if terms is None else np.stack(terms.pullback(m.obs, c[:, None] * v), axis=1)
+    numbers = None if terms is None or not of_numbers else np.stack(terms.pullback(m.obs, c[:, None] * v), axis=1)
     return r.pullback(v, reading.coefficients[j], c), None, numbers
 
 
@@ -138,18 +139,57 @@ def units(backs: Sequence[Pullback], imaginary: bool = False) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback]) -> Cotangents:
-    """The cotangents of a tape's expectation values, states and observables' numbers from those of its results."""
+def _stands_after(leads: Sequence[tuple[int, ...]], parts: Sequence[np.ndarray], rows: int) -> bool:
+    """Whether the axis of a Jacobian stands after that of jax.vmap's samples, from the axes before those of results.
+
+    It stands before where the function differentiated is the mapped one, and after where the derivative is mapped. JAX
+    does not say which it is, and leaves out the samples' axis of cotangents that are the same for all of them.
+    """
+    refused = RefusedError(
+        f"derivatives of jax.vmap over {rows} samples cannot be told apart here from those of as many results; use "
+        "jax.lax.map in place of jax.vmap"
+    )
+    if any(len(lead) > 2 or (len(lead) == 2 and rows not in lead) for lead in leads):
+        raise RefusedError(NESTED)
+    if rows > 1 and (rows, rows) in leads:
+        for lead, part in zip(leads, parts, strict=True):  # a diagonal reads the same both ways
+            off = part[~np.eye(rows, dtype=bool)] if lead == (rows, rows) else part
+            if off.any():
+                raise refused
+        return False
+    if rows > 1 and all(lead == (rows,) for lead in leads):
+        whole = np.concatenate([part.reshape(rows, -1) for part in parts], axis=1)
+        if np.array_equal(whole, np.eye(rows)):  # what the Jacobian of one sample starts from
+            raise refused
+    found = {len(lead) == 1 or lead[0] == rows for lead in leads if lead not in ((), (rows,))}
+    if len(found) > 1:
+        raise refused
+    return found == {True}
+
+
+def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback], mapped: bool) -> Cotangents:
+    """The cotangents of a tape's expectation values, states and observables' numbers from those of its results.
+    `mapped` says that the batch axis is one of jax.vmap's."""
     structure, rows = reading.structure, reading.rows
     parts = [np.asarray(c) for c in ([given] if len(backs) == 1 else given)]
     batch = () if reading.batch is None else (rows,)
-    extra = [a.ndim > len(batch + b.shape) for a, b in zip(parts, backs, strict=True)]
-    copies = next((len(a) for a, e in zip(parts, extra, strict=True) if e), 1)
+    leads = [a.shape[: a.ndim - len(b.shape)] for a, b in zip(parts, backs, strict=True)]
+    batch_first = mapped and bool(batch) and _stands_after(leads, parts, rows)
+    if batch_first:
+        parts = [
+            a.swapaxes(0, 1) if len(lead) == 2 else a[:, None] if lead not in ((), batch) else a
+            for a, lead in zip(parts, leads, strict=True)
+        ]
+    beside = {a.shape[: a.ndim - len(batch + b.shape)] for a, b in zip(parts, backs, strict=True)} - {()}
+    if len(beside) > 1:
+        raise RefusedError(NESTED)
+    axes = beside.pop() if beside else ()
+    copies = int(np.prod(axes, dtype=int))
     values, states = np.zeros((copies, rows, structure.n_values)), None
     starts = np.cumsum([0, *(b.n_numbers for b in backs)])
     numbers = np.zeros((copies, rows, starts[-1]), complex)
     for j, (a, b) in enumerate(zip(parts, backs, strict=True)):
-        whole = np.broadcast_to(a, (copies, *batch, *b.shape)).reshape(copies, rows, *b.shape)
+        whole = np.broadcast_to(a, (*axes, *batch, *b.shape)).reshape(copies, rows, *b.shape)
         for k in np.flatnonzero(whole.reshape(copies, -1).any(axis=1)):
             of_values, of_states, of_numbers = b.back(whole[k])
             if of_values is not None:
@@ -159,7 +199,7 @@ def cotangents_of(reading: Reading, given: Any, backs: Sequence[Pullback]) -> Co
                 states[k] += of_states
             if of_numbers is not None:
                 numbers[k][:, starts[j] : starts[j + 1]] = of_numbers
-    return Cotangents(values, states, numbers, any(extra))
+    return Cotangents(values, states, numbers, axes, batch_first)
 
 
 class Number(NamedTuple):
@@ -228,13 +268,11 @@ def by_number(circuit: QuantumScript, reading: Reading, slopes: np.ndarray, samp
     out = []
     numbers = circuit.get_parameters()
     for (columns, spread), number in zip(positions(circuit, reading), numbers, strict=True):
+        part = slopes if spread or sample_by_sample else slopes.sum(axis=-2)
         if columns is None:
-            out.append(np.zeros(slopes.shape[:-2] + np.shape(number)))
-            continue
-        part = slopes[..., columns]
-        if not (spread or sample_by_sample):
-            part = part.sum(axis=slopes.ndim - 2)
-        out.append(_real_unless(np.iscomplexobj(number), part))
+            out.append(np.zeros(part.shape[:-1] + np.shape(number), np.asarray(number).dtype))
+        else:
+            out.append(_real_unless(np.iscomplexobj(number), part[..., columns]))
     return tuple(out)
 
 

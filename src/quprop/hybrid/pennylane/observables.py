@@ -30,6 +30,7 @@ OF_OUTCOMES = (
     "has no derivative by the numbers of its observable, whose eigenvectors PennyLane takes for constants; mark them "
     "as not trainable"
 )
+NESTED = "a jax.vmap inside of another is not taken here; use jax.lax.map in place of one of them"
 
 Place = Mapping[Any, int]  # wire label -> qubit
 
@@ -77,7 +78,7 @@ def is_batch(m: mp.MeasurementProcess) -> bool:
         return False
     if len(m.obs.data) > 1:
         raise RefusedError(
-            f"{short(m)} has a batch of matrices among several numbers; call the circuit once for each of them"
+            f"{short(m)} has numbers with a batch of values among others; call the circuit once for each of them"
         )
     return True
 

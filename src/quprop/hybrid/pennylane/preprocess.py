@@ -99,10 +99,22 @@ def _defer(tape: QuantumScript, wires: Any = None) -> tuple[Sequence[QuantumScri
 @transform
 def _fix_observables(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
     if not tape.shots:
-        measurements = [fixed(m) for m in tape.measurements]
+        measurements = [fixed(_of_terms(m)) for m in tape.measurements]
         if any(a is not b for a, b in zip(measurements, tape.measurements, strict=True)):
             tape = QuantumScript(tape.operations, measurements)
     return (tape,), _first
+
+
+def _of_terms(m: mp.MeasurementProcess) -> mp.MeasurementProcess:
+    """A measurement of a sum whose coefficients JAX follows one by one: in `jax.vmap` some have a value for each sample
+    and some do not, and PennyLane's `LinearCombination` wants one array of all."""
+    if (
+        isinstance(m.obs, qml.ops.LinearCombination)
+        and any(map(is_traced, m.obs.data))
+        and any(map(_is_jax, m.obs.data))
+    ):
+        return type(m)(obs=qml.sum(*[qml.s_prod(c, o) for c, o in zip(*m.obs.terms(), strict=True)]))
+    return m
 
 
 @transform

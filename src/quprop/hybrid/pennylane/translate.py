@@ -21,7 +21,7 @@ from scipy.sparse import issparse
 from quprop.angle import inputs, params
 from quprop.circuit import Circuit
 from quprop.hybrid.pennylane.gates import RULES
-from quprop.hybrid.pennylane.observables import Monomials, Readout, RefusedError, is_batch, masks_of, readout
+from quprop.hybrid.pennylane.observables import NESTED, Monomials, Readout, RefusedError, is_batch, masks_of, readout
 from quprop.model import Model
 from quprop.pauli import PauliString, PauliSum
 
@@ -140,7 +140,9 @@ class Reading(NamedTuple):
     amplitudes: list[int] | None  # where each entry of its vector is among those of the whole state
     prep_batch: bool
     seen: list[bool]  # of each measurement whether numbers of its observable are differentiated
-    terms: tuple[Monomials | None, ...]  # of each measurement whose observable's coefficients are differentiated
+    terms: tuple[
+        Monomials | None, ...
+    ]  # of each measurement whose observable's coefficients are differentiated or a batch
     coefficients: tuple[np.ndarray | None, ...]  # their values, (K,) or (B, K)
 
     @property
@@ -206,18 +208,20 @@ class Reader:
             theta = np.broadcast_to(theta, (rows, theta.shape[1]))
         seen = _seen(tape, len(numbers) + (0 if prep is None else len(prep.data)))
         terms = tuple(
-            Monomials.of(m.obs, place, constants=False) if s and type(m) is mp.ExpectationMP else None
+            Monomials.of(m.obs, place, constants=False)
+            if type(m) is mp.ExpectationMP and (s or (m.obs is not None and m.obs.batch_size and not tape.shots))
+            else None
             for s, m in zip(seen, measurements, strict=True)
         )
         readouts = [
-            None if tape.shots or (s and t is None) or is_batch(m) else readout(m, place, t)
+            None if tape.shots or (t is None and (s or is_batch(m))) else readout(m, place, t)
             for s, t, m in zip(seen, terms, measurements, strict=True)
         ]
         coefficients = tuple(
             None if t is None else t.coefficients(m.obs) for t, m in zip(terms, measurements, strict=True)
         )
         sizes = {len(c) for c in coefficients if c is not None and c.ndim == 2}
-        sizes |= {len(m.obs.data[0]) for m in measurements if is_batch(m)}
+        sizes |= {len(m.obs.data[0]) for m, t in zip(measurements, terms, strict=True) if t is None and is_batch(m)}
         if sizes:
             if len(sizes | {rows} - {1}) > 1:
                 raise RefusedError(
@@ -282,7 +286,10 @@ def _array(numbers: list[Any]) -> tuple[np.ndarray, int | None, np.ndarray]:
     arrays = [np.real(v).astype(float) for v in given]
     spread = np.array([a.ndim > 0 for a in arrays], bool)
     sizes = {len(a) for a in arrays if a.ndim}
-    if any(a.ndim > 1 for a in arrays) or len(sizes) > 1:
+    if any(a.ndim > 1 for a in arrays):
+        shape = next(a.shape for a in arrays if a.ndim > 1)
+        raise RefusedError(f"a number of a gate has at most one batch axis, got shape {shape}; {NESTED}")
+    if len(sizes) > 1:
         raise RefusedError(f"all gates of a broadcast circuit need the same number of values, got {sorted(sizes)}")
     rows = sizes.pop() if sizes else 1
     theta = np.empty((rows, len(arrays)))
