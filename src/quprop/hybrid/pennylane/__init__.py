@@ -10,9 +10,9 @@ The device runs exactly on quprop's engine and gives its own gradients: a progra
         return qml.expval(hamiltonian)
 
 A tape becomes a `Model` whose parameters are all numbers in the tape; tapes of one structure share it, and a batch of
-them, or a broadcast one, is one call of the engine. Expectation values, variances and distributions have gradients, by
-one backward sweep whatever their number. All other measurements, and finite shots, are read from the state by
-PennyLane's own code; with shots, gradients are by parameter shift, as PennyLane chooses for any device.
+them, or a broadcast one, is one call of the engine. All results without samples have gradients, by at
+most two backward sweeps whatever their number. Results that are no expectation values, and finite shots, are read from
+the state by PennyLane's own code; with shots, gradients are by parameter shift, as PennyLane chooses for any device.
 """
 
 from __future__ import annotations
