@@ -317,16 +317,16 @@ class NativeEngine:
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
         size = np.maximum(_peak(v_theta), _peak(v_x))
-        if self.precision == "single":  # what is rounded to it is how fast angles and amplitudes move
+        encoded = model.state.kind == "encoded"
+        if self.precision == "single" or encoded:  # what the kernels hold is how fast angles and amplitudes move
             size = _peak(model.angle_table.pushforward(theta, x, v_theta, v_x))
-            if model.state.kind == "encoded":
+            if encoded:
                 size = np.maximum(size, _peak(model.state.pushforward(n, x, v_x)))
         along = self._shift(size)
         if along is not None:  # h is linear in (v_theta, v_x)
             v_theta, v_x = _ldexp(v_theta, -along), _ldexp(v_x, -along)
             theta, v_theta = _rows(theta, v_theta)
             x, v_x = _rows(x, v_x)
-        encoded = model.state.kind == "encoded"
         d_theta, h_theta = np.empty((2, batch, model.n_params))
         d_x, h_x = np.empty((2, batch, model.n_inputs))
         adjoint = tangent = start_tangent = None
