@@ -225,6 +225,12 @@ BEYOND = {
     "a product that vanishes on the way": lambda **o: qpr.expectation(
         turned(1e300 * T[0] * X[0]), [1e-200, 0], [1e-200, 0]
     ),
+    "a coefficient that a derivative's factor brings back": lambda **o: qpr.value_and_grad(
+        turned(1e-310 * T[0] * T[1], "X0"), [0.0, 1e300], [0, 0], **o
+    ),
+    "a product of parameters that vanishes on the way": lambda **o: qpr.value_and_grad(
+        turned(T[0] * T[1] * X[0] * X[1]), [1e-200, 1e-200], [1e200, 1e200], **o
+    ),
     "a second derivative": lambda **o: qpr.hvp(turned(1e200 * T[0]), [0, 0], [0, 0], v_theta=[1, 0], **o),
     "a metric": lambda **o: metric(turned(1e200 * T[0]), [0, 0], [0, 0], **o),
     "a value": lambda **o: qpr.expectation(_PAIR, [], **o),
@@ -395,7 +401,7 @@ def test_any_numbers_give_what_dense_matrices_give_or_one_sentence(case):
         assert np.all(np.abs(values / (size + (size == 0)) - right) <= limit + 1e-320 / (size + (size == 0)))
         with np.errstate(over="ignore", invalid="ignore"):
             expected = weights * (size / scale) @ derivatives
-            bound = 10 * limit * weighed_size[:, None] * reach + 1e-300 / scale
+            bound = 10 * limit * weighed_size[:, None] * (reach + 1e-150) + 1e-300 / scale
             known = np.isfinite(expected) & np.isfinite(bound)
         assert np.all((np.abs(slopes / scale - expected) <= bound)[known])
         assert np.all((np.abs(grad / scale - expected[:, :2]) <= bound[:, :2])[known[:, :2]])
