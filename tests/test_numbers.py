@@ -141,6 +141,37 @@ def test_rotations_that_one_large_angle_drives_stay_apart(scale, count):
     assert np.abs(found - np.sin(t) * np.cos(t)).max() < tolerance(2000)
 
 
+GROUPS = [("X0 X1 Z2", 0.7), ("Y0 Y1 Z2", 0.5), ("X0 X1", 0.123)], [("Z0", 0.7), ("Z1", 0.5), ("Z2", -0.123)]
+
+
+@pytest.mark.parametrize("group", range(2))
+@pytest.mark.parametrize("support", [True, False])
+@pytest.mark.parametrize("angle", [0.3, 123.456, 1000.0, 1.23456789e6, 1.23456789e12, 1.23456789e16, -1.23e20])
+def test_a_group_of_one_driver_turns_by_each_rotations_own_angle(angle, support, group):
+    """On the basis states that are reached, and on all: each angle rounded, as constants are, then reduced exactly."""
+    circuit, constant = (qpr.Circuit(3, params=[T]).rotation("X0 Y1", 0.4) for _ in range(2))
+    for string, coefficient in GROUPS[group]:
+        circuit.rotation(string, coefficient * T[0])
+        constant.rotation(string, coefficient * angle)
+    total = "X0 Y1 + Z0 Z1 + 0.3*Z0 + X0 X1 - X2"
+    right = dense.values(constant, [qpr.PauliSum(total)], [0, 0])
+    native = qpr.simulate.NativeEngine(support=support)
+    model = qpr.Model(circuit, total)
+    for batch in (1, 20):
+        found = qpr.expectation(model, np.tile([angle, 0.0], (batch, 1)), engine=native)
+        assert np.abs(found - right).max() < tolerance(20 * (1 + min(abs(angle), 1024)))
+
+
+def test_long_angles_of_many_qubits_that_reach_few_states_are_refused():
+    circuit = qpr.Circuit(38, params=[T], state="1" + "0" * 37)
+    for q in range(37):
+        circuit.rotation(f"X{q} X{q + 1}", T[0]).rotation(f"Y{q} Y{q + 1}", T[0])
+    model = qpr.Model(circuit, "Z37")
+    assert np.isfinite(qpr.value_and_grad(model, [0.4, 0])[1]).all()
+    with pytest.raises(qpr.QupropError, match=r"38 qubits, whose angles are beyond 1024 rad, needs"):
+        qpr.value_and_grad(model, [1e6, 0])
+
+
 # -- norms of amplitudes ----------------------------------------------------------------------------------------------
 
 SCALES = [1.0, 1e154, 1e160, 1e300, 1.2e308, 1e-154, 1e-160, 1e-162, 1e-200, 1e-300]
@@ -338,7 +369,7 @@ def _exact(circuit, sums, theta, x):
             fixed.operations.insert(m, op._replace(angles=(qpr.Angle(shift),)))
             by_angle[:, m] += dense.values(fixed, sums, theta, x) * math.copysign(0.5, shift)
             del fixed.operations[m]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         rates = np.array([[_float(sum(s)) for s in row] for row in slopes]).reshape(-1, 4)
         sizes = np.array([[_float(sum(map(abs, s))) for s in row] for row in slopes]).reshape(-1, 4).sum(axis=0)
         derivatives = (by_angle[:, :, None] * rates).sum(axis=1)
@@ -405,4 +436,6 @@ def test_any_numbers_give_what_dense_matrices_give_or_one_sentence(case):
             known = np.isfinite(expected) & np.isfinite(bound)
         assert np.all((np.abs(slopes / scale - expected) <= bound)[known])
         assert np.all((np.abs(grad / scale - expected[:, :2]) <= bound[:, :2])[known[:, :2]])
-        assert np.all(np.abs(weighed / scale - weights * (size / scale) @ right) <= 2 * limit * weighed_size + 1e-300)
+        assert np.all(
+            np.abs(weighed / scale - weights * (size / scale) @ right) <= 2 * limit * weighed_size + 1e-300 / scale
+        )
