@@ -351,6 +351,8 @@ def _exact(circuit, sums, theta, x):
     fixed = qpr.Circuit(circuit.n_qubits, params=[T], inputs=[X])
     slopes, slack = [], 0.0  # slopes: of each angle, by every number
     for op in circuit.operations:
+        if not op.target.x | op.target.z:
+            continue  # a global phase, whatever its angle
         terms = [(Fraction(c), [2 * v[0] + v[1] for v in monomial]) for monomial, c in op.angles[0].terms]
         products = [c * math.prod((numbers[v] for v in m), start=Fraction(1)) for c, m in terms]
         slopes.append([[], [], [], []])

@@ -91,8 +91,8 @@ class AngleTable(NamedTuple):
         zeros among them left out.
         """
         v = abs(self._variables(theta, x))
-        total = np.full(len(v), np.abs(self.constant).sum())
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            total = np.full(len(v), np.abs(self.constant).sum())
             for g in self.groups:
                 coef = np.abs(g.coef)
                 total = total + (coef * _product(v, g, ())).sum(axis=1)
