@@ -11,6 +11,7 @@ from fractions import Fraction
 import dense
 import numpy as np
 import pytest
+import stim
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from tolerances import tolerance
@@ -307,6 +308,77 @@ def test_quotients_by_tiny_numbers_are_exact():
     assert (1e-310 * T[0] / 1e-310).terms == T[0].terms
     assert qpr.PauliSum({"Z0": 3e-310}) / 1e-310 == qpr.PauliSum({"Z0": 3e-310 / 1e-310})
     assert (T[0] * 3 / 3).terms == T[0].terms
+
+
+# -- sizes that nothing holds ------------------------------------------------------------------------------------------
+
+N = 20_000
+
+
+def _file_of(n):
+    data = json.loads(qpr.Model(qpr.Circuit(2).ry(T[0], 0), "Z0").to_text())
+    return json.dumps({**data, "n_qubits": n})
+
+
+def _from_qiskit():
+    qiskit = pytest.importorskip("qiskit")
+    circuit = qiskit.QuantumCircuit(N)
+    circuit.h(0)
+    return qpr.from_qiskit(circuit)
+
+
+def _from_pennylane():
+    qml = pytest.importorskip("pennylane")
+
+    def turn(angle):
+        for q in range(N):
+            qml.RY(angle, wires=q)
+        return qml.expval(qml.PauliZ(0))
+
+    return qpr.from_pennylane(turn, 0.3)
+
+
+WAYS = {
+    "a circuit": lambda: qpr.Circuit(N),
+    "bits": lambda: qpr.Circuit(N, state="01" * (N // 2)),
+    "rotations": lambda: qpr.Model.from_rotations(N, [("X0", T[0])], "Z0"),
+    "a string": lambda: qpr.PauliString.parse("Z" * N),
+    "a sum": lambda: qpr.PauliSum(f"Z{N - 1}"),
+    "text": lambda: qpr.Model.from_text(_file_of(N)),
+    "a million in text": lambda: qpr.Model.from_text(_file_of(10**6)),
+    "OpenQASM 2": lambda: qpr.from_qasm(f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{N}]; h q;'),
+    "OpenQASM 3": lambda: qpr.from_qasm(f'OPENQASM 3; include "stdgates.inc"; qubit[{N}] q; h q;'),
+    "stim": lambda: qpr.from_stim(stim.Circuit(f"H {N - 1}")),
+    "Qiskit": _from_qiskit,
+    "PennyLane": _from_pennylane,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_qubits_without_end_are_refused_at_every_way_in(way):
+    with pytest.raises(qpr.QupropError, match=r"1 to 10000 qubits|10000 qubits at most|0 to 9999 at most") as caught:
+        WAYS[way]()
+    assert "\n" not in str(caught.value)
+
+
+def test_states_of_many_qubits_are_refused_by_every_function():
+    """Before a state is allocated; made, printed, hashed, saved and loaded such a model is."""
+    n = 1000
+    circuit = qpr.Circuit(n, params=[T]).h(0)
+    for q in range(n - 1):
+        circuit.cx(q, q + 1)
+    model = qpr.Model(circuit.ry(T[0], 0), "Z0")
+    assert qpr.Model.from_text(model.to_text()) == model and hash(model) == hash(qpr.Model.from_text(model.to_text()))
+    assert len(str(model)) < 10_000
+    theta = [0.3, 0.0]
+    for ask in (qpr.expectation, qpr.value_and_grad, qpr.vjp, qpr.state, qpr.probabilities, metric):
+        for engine in ENGINES:
+            with pytest.raises(qpr.QupropError, match="fits no machine"):
+                ask(model, theta, engine=engine)
+    with pytest.raises(qpr.QupropError, match="fits no machine"):
+        qpr.hvp(model, theta, v_theta=theta)
+    with pytest.raises(qpr.QupropError, match="fits no machine"):
+        qpr.samples(model, theta, shots=3, rng=0)
 
 
 # -- any of these, in any combination ---------------------------------------------------------------------------------
