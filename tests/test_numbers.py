@@ -4,8 +4,10 @@ The property at the end draws circuits whose coefficients, parameters, inputs an
 and compares the engines with a dense simulation that is fed exact angles.
 """
 
+import base64
 import json
 import math
+import time
 from fractions import Fraction
 
 import dense
@@ -359,6 +361,49 @@ def test_qubits_without_end_are_refused_at_every_way_in(way):
     with pytest.raises(qpr.QupropError, match=r"1 to 10000 qubits|10000 qubits at most|0 to 9999 at most") as caught:
         WAYS[way]()
     assert "\n" not in str(caught.value)
+
+
+def _text(**changes):
+    data = json.loads(qpr.Model(qpr.Circuit(2).ry(T[0], 0), "Z0").to_text())
+    return json.dumps({**data, **changes})
+
+
+def _base64(*numbers):
+    return base64.b64encode(np.array(numbers, complex).tobytes()).decode()
+
+
+UNBOUNDED = {
+    "a basis state beyond the qubits": lambda: qpr.Circuit(6, state=qpr.InputState("basis", 10**8)),
+    "one set on a circuit": lambda: _with_state(qpr.InputState("basis", 10**8)),
+    "two amplitudes of six qubits": lambda: _with_state(qpr.InputState.make(1, np.array([0.6, 0.8]))),
+    "amplitudes that are not normalised": lambda: qpr.InputState("amplitudes", np.array([1, 1j]).tobytes()),
+    "such in a file": lambda: qpr.Model.from_text(_text(state=["amplitudes", _base64(1, 1, 0, 0)])),
+    "NaN in a file": lambda: qpr.Model.from_text(_text(state=["amplitudes", _base64(math.nan, 0, 0, 0)])),
+    "numbers for a tableau": lambda: qpr.Model.from_text(_text(clifford=[[2**63, 1], [1, 1]])),
+    "sizes for a tableau": lambda: qpr.Model.from_text(_text(clifford=[[10**10, 1], [1, 1]])),
+    "a tableau that is none": lambda: qpr.Model.from_text(_text(clifford=[["+X_", "+X_"], ["+X_", "+X_"]])),
+    "a qubit's number": lambda: qpr.PauliString.parse("Z9999999999"),
+    "a rotation's qubit": lambda: qpr.Circuit(3).rotation("X9999999", 0.1),
+    "a power of an angle": lambda: (X[0] + 1) ** 3000,
+    "masks that are no whole numbers": lambda: qpr.PauliString(2.7, 1.2, 0),
+    "negative masks": lambda: qpr.PauliString(-1, 0, 0),
+    "a million qubits": lambda: qpr.Model(qpr.Circuit(10**6), "Z0"),
+}
+
+
+def _with_state(state):
+    circuit = qpr.Circuit(6, params=[T]).rx(T[0], 0)
+    circuit.state = state
+    return qpr.Model(circuit, "Z0")
+
+
+@pytest.mark.parametrize("what", UNBOUNDED)
+def test_what_no_kernel_may_read_is_refused_at_once(what):
+    start = time.perf_counter()
+    with pytest.raises(qpr.QupropError) as caught:
+        UNBOUNDED[what]()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert time.perf_counter() - start < 1
 
 
 def test_states_of_many_qubits_are_refused_by_every_function():
