@@ -305,6 +305,14 @@ def test_angles_and_sums_that_leave_the_range_of_doubles_are_refused(what):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_zero_beside_a_large_number_loses_nothing(engine):
+    """<X0> = sin(a b) at a = 0: its derivative by a is b, however large."""
+    value, grad = qpr.value_and_grad(turned(T[0] * T[1], "X0"), [0.0, 1e200], [0, 0], engine=engine)
+    assert value == 0
+    close(grad, [1e200, 0])
+
+
 def test_quotients_by_tiny_numbers_are_exact():
     """1/divisor may overflow where the quotient does not."""
     assert (1e-310 * T[0] / 1e-310).terms == T[0].terms
