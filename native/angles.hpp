@@ -202,6 +202,8 @@ template <class R> void build_tangents(const Layout& plan, const Op& op, const A
     }
 }
 
+constexpr double kLongAngle = 1024;  // radians, of which a double keeps 13 digits after the point
+
 // The vectors the tiles load.  `active` bits of shared groups are written too, so each set of tables has its own ops.
 template <class R> void build_tables(const Layout& plan, const Angles& a, List<TileOp>& tile_ops, Array<Vec<R>>& tables, Array<Vec<R>>& scales) {
   constexpr int W = kWidth<R>;
@@ -251,17 +253,33 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
       const std::uint32_t patterns = 1u << op.rank;
       const std::size_t driver = static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns;
       std::uint64_t active = 0;
+      double op_size = 0;
+      for (std::uint32_t k = 0; k < op.n_terms; ++k) op_size += std::abs(plan.terms[op.first_term + k].coefficient);
       for (std::uint32_t p = 0; p < patterns; ++p)
         for (int l = 0; l < W; ++l) {
           const int c = column(l);
-          const double f = pattern_factor<W>(plan, op, a, p, l);
-          const Reduced r = reduced_sincos(0.5 * f * a.driver[driver + c]);
-          double s = r.sin, co = r.cos;
-          if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
-          if (r.quarter & 2) { s = -s; co = -co; }
+          const double f = pattern_factor<W>(plan, op, a, p, l), u = a.driver[driver + c];
+          double s, co;
+          if (std::abs(u) * op_size <= kLongAngle) {
+            const Reduced r = reduced_sincos(0.5 * f * u);
+            s = r.sin, co = r.cos;
+            if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
+            if (r.quarter & 2) { s = -s; co = -co; }
+            if (f != 0) active |= std::uint64_t{1} << p;
+          } else {  // f u rounds to a multiple of turns: each term by its own angle instead
+            s = 0, co = 1;
+            for (std::uint32_t k = 0; k < op.n_terms; ++k) {
+              const Term& t = plan.terms[op.first_term + k];
+              const std::size_t at = (std::size_t{op.first_term} + k) * columns + c;
+              const double sk = (parity(p & t.pattern) ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * a.sine[at];
+              const double turned = co * a.cosine[at] - s * sk;
+              s = s * a.cosine[at] + co * sk;
+              co = turned;
+            }
+            active |= std::uint64_t{1} << p;
+          }
           out[p * stride][l] = static_cast<R>(co);
           out[p * stride + 1][l] = static_cast<R>(s);
-          if (f != 0) active |= std::uint64_t{1} << p;
         }
       tile_ops[o].active = active;
     }

@@ -11,7 +11,7 @@ from quprop.angle import Angle, Terms
 from quprop.collector import paused
 from quprop.errors import QupropError
 
-# Kernels flush what is below 2^-1022 to zero, and sum angles of a group: factors and sums that stay between these
+# Kernels flush what is below 2^-1022 to zero, and sum angles of a group: products and sums that stay between these
 # bounds lose nothing, whatever the order of the operations.
 _TINY, _LARGE, _SUM = 2.0**-960, 2.0**500, 2.0**960
 
@@ -86,16 +86,21 @@ class AngleTable(NamedTuple):
         return cls(constant, monos, coefs, slots, variables, n_params, n_inputs, groups)
 
     def check(self, theta: np.ndarray, x: np.ndarray) -> None:
-        """Refuses numbers whose angles leave the range of double precision: above, or below in a factor that counts."""
+        """Refuses numbers whose angles leave the range of double precision: above, or below on the way to what counts.
+
+        Derivatives leave variables out, so the smallest and the largest product of some of a monomial's factors count,
+        zeros among them left out.
+        """
         v = abs(self._variables(theta, x))
-        total = np.full(len(v), np.abs(self.constant).sum())
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            total = np.full(len(v), np.abs(self.constant).sum())
             for g in self.groups:
-                coef, product = np.abs(g.coef), _product(v, g, ())
-                total = total + (coef * product).sum(axis=1)
-                nonzero = np.all([v[:, s] > 0 for s in g.var], axis=0)
-                lost = ((product < _TINY) & (coef > _LARGE)) | ((coef < _TINY) & (product > _LARGE))
-                total[(nonzero & lost).any(axis=1)] = np.nan
+                coef = np.abs(g.coef)
+                total = total + (coef * _product(v, g, ())).sum(axis=1)
+                least, most = (
+                    bound(coef, 1.0) * _product(bound(v + (v == 0), 1.0), g, ()) for bound in (np.minimum, np.maximum)
+                )
+                total[((least < _TINY) & (most > _LARGE)).any(axis=1)] = np.nan
         wrong = ~(total <= _SUM)
         if wrong.any():
             sample = f" of sample {int(np.argmax(wrong))}" if len(v) > 1 else ""
@@ -207,13 +212,13 @@ def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:
 
     NaN, below which nothing is, where it depends on which variables meet which coefficients.
     """
-    of_variables = [c for degree, c in terms if degree]
-    if max(of_variables, default=0.0) > _LARGE or min(of_variables, default=1.0) < _TINY:
+    if any(c > _LARGE for degree, c in terms if degree):
         return np.nan
     count = max(n_rotations, 1) * max(len(terms), 1)
     if any(c * count > _SUM for degree, c in terms if not degree):
         return np.nan
-    return min((float(_SUM / count / c) ** (1 / degree) for degree, c in terms if degree), default=np.inf)
+    bounds = ((min(_SUM / count / c, _LARGE / max(c, 1.0)), degree) for degree, c in terms if degree)
+    return min((float(bound) ** (1 / degree) for bound, degree in bounds), default=np.inf)
 
 
 def _product(v: np.ndarray, group: Group, skipped: tuple[int, ...]) -> np.ndarray | float:

@@ -193,7 +193,7 @@ class Model:
 
     @cached_property
     def _hash(self) -> int:
-        return hash(tuple(str(self.clifford) if f == "clifford" else getattr(self, f) for f in _FIELDS))
+        return hash(tuple(getattr(self, f) for f in _FIELDS if f != "clifford"))  # of which the text may be large
 
     def __hash__(self) -> int:
         return self._hash

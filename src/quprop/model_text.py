@@ -13,7 +13,7 @@ import stim
 
 from quprop.absorption import Rotation
 from quprop.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 from quprop.files import read_text
 from quprop.input_state import InputState
 from quprop.model import Model
@@ -120,7 +120,7 @@ def read(path: Path, what: str, build: Callable[[str], Any]) -> Any:
 def _build(data: dict[str, Any]) -> Model:
     n = data["n_qubits"]
     if type(n) is not int or not 1 <= n <= MAX_QUBITS:
-        raise ValueError(f"n_qubits {n!r}")
+        raise QupropError(f"a model has 1 to {MAX_QUBITS} qubits, got {shown(n)}; save it again from its circuit")
     made = [[make(*vector) for vector in data[key]] for key, make in (("params", params), ("inputs", inputs))]
     sizes = [[(vector.name, vector.size) for vector in vectors] for vectors in made]
     totals = [sum(size for _, size in vectors) for vectors in sizes]

@@ -17,7 +17,7 @@ import numpy as np
 
 from quprop.errors import QupropError, shown
 
-MAX_QUBITS = 10_000  # of strings and circuits: a tableau of that many takes 50 MB and two seconds
+MAX_QUBITS = 10_000  # of strings and circuits: a tableau of that many takes 50 MB, and up to ten seconds to invert
 MAX_MATRIX_QUBITS = 14  # of a dense matrix: 4 GiB
 _SHOWN = 20  # digits of a qubit's number that a refusal repeats
 

@@ -20,7 +20,7 @@ from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.machine import usable_processors
 from quprop.model import Model
-from quprop.simulate import blocks, support
+from quprop.simulate import blocks, memory, support
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
@@ -92,6 +92,7 @@ class _Support(NamedTuple):
     evaluator: Any
     plan_bytes: int
     state_bytes: int
+    longest: float  # entry of theta and x
 
 
 class NativeEngine:
@@ -158,17 +159,25 @@ class NativeEngine:
             flat = support.plan(model, force=bool(self._use_support)) if self._use_support is not False else None
             found = None
             if flat is not None:
+                longest = flat.pop("longest")
                 state = self._real_bytes * flat["n_states"] * (1 if flat["real"] else 2)
-                found = _Support(self._support_evaluator(flat), support.plan_bytes(flat), state)
+                found = _Support(self._support_evaluator(flat), support.plan_bytes(flat), state, longest)
             self._supports[model] = found
             return found
 
-    def _choose(self, model: Model, x: np.ndarray, batch: int) -> tuple[Any, Any, int]:
+    def _choose(self, model: Model, theta: np.ndarray, x: np.ndarray, batch: int) -> tuple[Any, Any, int]:
         """What evaluates values and gradients, the start it is given, and the bytes of one state."""
         small = self._support(model)
+        size = 2 * self._real_bytes << max(model.n_qubits, 5)
         if small is not None:
-            return small.evaluator, 0, small.state_bytes  # it knows its start
-        return self._plan(model, batch), self._start(model, x), 2 * self._real_bytes << max(model.n_qubits, 5)
+            if _within(theta, small.longest) and _within(x, small.longest):
+                return small.evaluator, 0, small.state_bytes  # it knows its start
+            memory.require(
+                4 * size,
+                f"the whole state of {model.n_qubits} qubits, whose angles are beyond {support.LONG_ANGLE:.0f} rad,",
+                "take multiples of 2 pi out of the angles",
+            )
+        return self._plan(model, batch), self._start(model, x), size
 
     def _start(self, model: Model, x: np.ndarray) -> Any:
         state = model.state
@@ -182,7 +191,7 @@ class NativeEngine:
             return _ldexp(self.values(model.unit, theta, x), model.exponents)
         batch = _batch(model, theta, x)
         out = np.empty((batch, model.n_observables))
-        plan, start, _ = self._choose(model, x, batch)
+        plan, start, _ = self._choose(model, theta, x, batch)
         plan.values(theta, x, start, model.n_qubits, batch, self.threads, out, None)
         return out
 
@@ -193,7 +202,7 @@ class NativeEngine:
             values, inner = self.vjp(model.unit, theta, x)
             return _ldexp(values, exponents), lambda c, sum_theta=False: inner(_ldexp(c, exponents), sum_theta)
         batch = _batch(model, theta, x)
-        plan, start, size = self._choose(model, x, batch)
+        plan, start, size = self._choose(model, theta, x, batch)
         if batch == 1 and model.n_observables == 1:
             # The cotangent is one number: the gradient can be had at once, and lambda gives the value on the way.
             value, slope, slope_x = self._gradient(model, plan, theta, x, start, np.ones((1, 1)), False, None)
@@ -218,7 +227,7 @@ class NativeEngine:
             return self.value_and_grad(model.unit, theta, x, _ldexp(weights, model.exponents))
         batch = _batch(model, theta, x)
         _check_rows("weights", weights, model.n_observables, batch)
-        plan, start, _ = self._choose(model, x, batch)
+        plan, start, _ = self._choose(model, theta, x, batch)
         value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
         return value, d_theta
 
@@ -303,16 +312,16 @@ class NativeEngine:
         theta, v_theta = _rows(theta, v_theta)
         x, v_x = _rows(x, v_x)
         size = np.maximum(_peak(v_theta), _peak(v_x))
-        if self.precision == "single":  # what is rounded to it is how fast angles and amplitudes move
+        encoded = model.state.kind == "encoded"
+        if self.precision == "single" or encoded:  # what the kernels hold is how fast angles and amplitudes move
             size = _peak(model.angle_table.pushforward(theta, x, v_theta, v_x))
-            if model.state.kind == "encoded":
+            if encoded:
                 size = np.maximum(size, _peak(model.state.pushforward(n, x, v_x)))
         along = self._shift(size)
         if along is not None:  # h is linear in (v_theta, v_x)
             v_theta, v_x = _ldexp(v_theta, -along), _ldexp(v_x, -along)
             theta, v_theta = _rows(theta, v_theta)
             x, v_x = _rows(x, v_x)
-        encoded = model.state.kind == "encoded"
         d_theta, h_theta = np.empty((2, batch, model.n_params))
         d_x, h_x = np.empty((2, batch, model.n_inputs))
         adjoint = tangent = start_tangent = None
@@ -413,6 +422,11 @@ def _check_rows(name: str, rows: np.ndarray, size: int, batch: int) -> None:
             f"an engine takes {name} as an array of shape (1, {size}) or ({batch}, {size}), got {shape}; "
             "quprop.expectation and its like make such arrays"
         )
+
+
+def _within(rows: np.ndarray, limit: float) -> bool:
+    """Whether no entry is larger; one multiplication an entry where that is enough."""
+    return bool(square(rows) <= limit * limit or np.abs(rows).max(initial=0.0) <= limit)
 
 
 def _ldexp(array: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.angle_table import Drivers
 from quprop.collector import paused
 from quprop.simulate import blocks
 
@@ -42,6 +43,7 @@ MAX_BYTES = 256 << 20  # of a plan; positions are 32-bit anyway
 LOOK_AHEAD = 64  # rotations among which those of a group are looked for
 TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entries, of which few pages are touched
 BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
+LONG_ANGLE = 1024.0  # radians up to which f times a driver is as good as the sum of the group's angles, each rounded
 REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/support.hpp
 
 # Nanoseconds of a gradient, measured at double precision with AVX-512, 4 to 20 qubits, supports of 2^n / 4 and less,
@@ -134,7 +136,9 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     at = Positions(n, start[0])
     turned = np.zeros(len(at.states), bool)  # the half of the bipartition
     real = not np.any(start[1].imag)
-    moves: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []  # driver, kind, a, b, f
+    # driver, kind, a, b, f, f rounded
+    moves: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    longest = math.inf
     budget = math.inf if force else blocks_ns(model)
     room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
     for first, last in pairwise(group_ptr.tolist()):
@@ -144,14 +148,16 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
         f = c @ _signs(z, at.states)
         norm = np.abs(c).sum()
         step = 2.0**-BITS * norm
-        if not norm:
+        if not step:  # a driver that kernels flush to zero
             continue
-        f = np.round(f / step) * step if len(c) > 1 else f
+        near = np.round(f / step) if len(c) > 1 else f
         active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
         which = int(drivers.driver[group[0]])
+        if len(c) > 1:
+            longest = min(longest, _longest(drivers, which, float(norm)))
         if not x:
-            if len(active) and np.ptp(f):
-                moves.append((which, DIAGONAL, active, active, f[active]))
+            if len(active) and np.ptp(near):
+                moves.append((which, DIAGONAL, active, active, f[active], near[active]))
                 real = False
                 room -= len(active)
         elif len(active):
@@ -166,9 +172,9 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
                     return None
                 turned = np.concatenate([turned, turned[active[new]] ^ imaginary])
             once = active < to
-            a, b, f = active[once], to[once], f[active[once]]
+            a, b = active[once], to[once]
             real = real and bool(np.all(turned[a] ^ turned[b] == imaginary))
-            moves.append((which, IMAGINARY if imaginary else REAL, a, b, f))
+            moves.append((which, IMAGINARY if imaginary else REAL, a, b, f[a], near[a]))
             room -= len(a)
         if room < 0:
             return None
@@ -190,6 +196,7 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     return {
         "n_states": len(order),
         "real": real,
+        "longest": longest,
         "start": _numbers(initial),
         "n_params": model.n_params,
         "n_inputs": model.n_inputs,
@@ -200,22 +207,34 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     }
 
 
+def _longest(drivers: Drivers, which: int, norm: float) -> float:
+    """Up to this size of theta's and x's entries the angles of a group, together, are no longer than LONG_ANGLE."""
+    own = range(drivers.mono_ptr[which], drivers.mono_ptr[which + 1])
+    size = math.inf
+    for m in own:
+        degree = int(drivers.var_ptr[m + 1] - drivers.var_ptr[m])
+        largest = LONG_ANGLE / (norm * len(own)) / abs(float(drivers.mono[m]))
+        size = min(size, largest ** (1 / degree) if degree else math.inf if largest >= 1 else 0.0)
+    return size
+
+
 def _steps(
     moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pairs (a, b) in steps of one driver, kind and f; kind REAL has f > 0, the order of the pair giving the sign."""
     step_driver, step_kind, step_f, step_ptr, pairs = [], [], [], [0], [np.empty((0, 2), np.int32)]
-    for which, kind, a, b, f in moves:
+    for which, kind, a, b, f, near in moves:
         if kind == IMAGINARY and real:
             a, b = np.where(turned[a], b, a), np.where(turned[a], a, b)
             kind = REAL
         a, b = rank[a], rank[b]
         if kind == REAL:
-            a, b, f = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f)
-        if np.all(f == f[0]):
+            a, b, f, near = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f), np.abs(near)
+        if np.all(near == near[0]):
             values, counts, order = f[:1], np.array([len(f)]), np.argsort(a)
         else:
-            values, which_value, counts = np.unique(f, return_inverse=True, return_counts=True)
+            _, first, which_value, counts = np.unique(near, return_index=True, return_inverse=True, return_counts=True)
+            values = f[first]
             order = np.lexsort((a, which_value))
         pairs.append(np.stack([a[order], b[order]], axis=1).astype(np.int32))
         step_ptr += (step_ptr[-1] + np.cumsum(counts)).tolist()

@@ -93,7 +93,8 @@ class Structure:
         """The gates as a quprop circuit with one parameter for each number of the tape."""
         theta = params("theta", self.n_numbers)
         n = self.n + self.has_parts
-        circuit = Circuit(n, self.start(inputs("amplitudes", 1 << n)), params=theta)
+        encoded = self.prep is not None and self.prep[0] != "basis"
+        circuit = Circuit(n, self.start(inputs("amplitudes", 1 << n) if encoded else None), params=theta)
         if self.has_parts:
             circuit.s(self.n)
         return self.append_to(circuit, theta)
