@@ -21,6 +21,8 @@ from quprop.gradients.step_bounds import reaches, third_derivative
 from quprop.model import Model
 from quprop.programs import free
 
+_FARTHEST = 1e50  # of steps of parameters that turn next to nothing: its powers are within double precision
+
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteDifference(Budget):
@@ -118,6 +120,7 @@ def _steps(model: Model, method: FiniteDifference, at: Any, ranges: np.ndarray, 
     with np.errstate(divide="ignore", invalid="ignore"):
         longest = np.pi / 2 / reaches(model, at)
         longest[~np.isfinite(longest)] = 1.0
+        longest = np.minimum(longest, _FARTHEST)
         step = nothing
         for _ in range(2):  # the second time with the bound that holds as far as the first step goes
             third = third_derivative(model, at, step, bound)

@@ -48,7 +48,7 @@ class Terms(NamedTuple):
         A plan is for all of these: what cancels in F = weights . O does not cancel in weights that come later.
         """
         every: np.ndarray = np.abs(weights) @ np.abs(self.table)
-        return every.reshape(-1, len(self.strings)).max(axis=0) if every.ndim > 1 else every
+        return every.max(axis=tuple(range(every.ndim - 1)))
 
     def total(self, weights: np.ndarray) -> PauliSum:
         """All terms with their `sizes`: what a grouping has to serve."""
