@@ -112,6 +112,19 @@ def native(case: Case) -> None:
 
 
 @way()
+def empty_batch(case: Case) -> None:
+    """No value of no samples: refused, or an empty answer."""
+    theta, x = np.zeros((0, case.program.n_params)), case.rows[0][1] if case.program.n_inputs else None
+    for ask in (qpr.expectation, qpr.state, qpr.vjp, qpr.gradient):
+        try:
+            ask(case.model, theta, x, **({"weights": case.single} if ask is qpr.gradient else {}))
+        except QupropError as refusal:
+            assert "empty" in str(refusal) and "\n" not in str(refusal)
+        else:
+            raise AssertionError(f"{ask.__name__} answers an empty batch")
+
+
+@way()
 def native_single(case: Case) -> None:
     check_gradients(case, case.model, SINGLE, precision="single")
 
@@ -298,11 +311,12 @@ def cut(case: Case) -> None:
 
 # Methods --------------------------------------------------------------------------------------------------------------
 
-SETTINGS: dict[str, Callable[[], Any]] = {
-    "adjoint": METHODS["adjoint"],
-    "classical_shadows": lambda: METHODS["classical_shadows"](shots=400),
-    "forward_gradient": lambda: METHODS["forward_gradient"](shots=10, directions=3),
-    "spsa": lambda: METHODS["spsa"](shots=20, directions=3),
+SETTINGS: dict[str, dict[str, Any]] = {
+    "adjoint": {},
+    "classical_shadows": {"shots": 400},
+    "forward_gradient": {"shots": 10, "directions": 3},
+    "quantum_backprop": {"shots": 400},
+    "spsa": {"shots": 20, "directions": 3},
 }
 LIMIT = 5.0  # standard errors
 SQUARED = 1e-150  # whose square, a variance, is below what double precision holds
@@ -313,7 +327,11 @@ def _method(name: str) -> Callable[[Case], None]:
         """The mean of estimates that are counted beforehand is within 5 standard errors and the stated bias."""
         theta, x = case.arguments
         P = case.program.n_params
-        method = SETTINGS[name]() if name in SETTINGS else METHODS[name](shots=50)
+        options = SETTINGS.get(name, {"shots": 50})
+        if "shots" in options and case.seed % 3 == 0:
+            options = {**options, "total_shots": 8 * options["shots"]}
+            del options["shots"]
+        method = METHODS[name](**options)
         rows = [(e, w) for e, (_, _, w) in zip(case.exact, case.rows, strict=True)]
         exact = case.gather([(w @ e.jacobian)[:P] for e, w in rows])
         bound = case.gather([DOUBLE * e.gradient_bound(w)[:P] for e, w in rows])

@@ -160,7 +160,8 @@ def _gates(rng: np.random.Generator, n: int, entries: list[tuple[str, int]], mos
         strings.append(text)
         return Gate("rotation", text, (angle(),))
 
-    for _ in range(int(pick(rng, [0, 1, 2, *range(3, most)]))):
+    long = most > 12 and rng.random() < 0.08
+    for _ in range(3 * most if long else int(rng.integers(most))):
         kind = pick(
             rng, ["gate", "clifford", "string", "again", "identity", "diagonal", "exp"], [4, 2, 4, 2, 0.4, 1, 1]
         )
@@ -223,7 +224,7 @@ def program(seed: int, most: int = 16, qubits: int = 5, states: Any = None) -> P
     if rng.random() < 0.4:
         vectors.append(("beta", PARAM, int(rng.integers(1, 3))))
     if rng.random() < 0.6:
-        vectors.append(("x", INPUT, int(rng.integers(1, 4))))
+        vectors.append(("data", INPUT, int(rng.integers(1, 4))))
     kinds = ["zero", "bits", "index", "product", "amplitudes", "encoded"]
     kind = pick(rng, states or kinds, None if states else [5, 2, 1, 2, 2, 2])
     if kind == "encoded" and n > 3:
@@ -253,9 +254,8 @@ def point(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     anywhere = rng.uniform(-np.pi, np.pi, shape)
     special = rng.choice([0.0, 1.0, -1.0, np.pi, np.pi / 2, -np.pi / 2, 0.5], shape)
     share = pick(rng, [0.0, 0.0, 0.3, 1.0])
-    whole = pick(rng, [None, 0.0, 1.0], [8, 1, 1])
     out = np.where(rng.random(shape) < share, special, anywhere)
-    return out if whole is None else np.full(shape, whole)
+    return pick(rng, [out, np.zeros(shape), np.ones(shape), 1e4 * out], [8, 1, 1, 0.3])
 
 
 class Case:
@@ -280,6 +280,8 @@ class Case:
         self.weights = np.where(
             rng.random(size) < 0.3, rng.choice([0.0, 1.0, -1.0], size), rng.normal(size=size) * rng.integers(0, 3, size)
         )
+        if rng.random() < 0.05:
+            self.weights = self.weights * float(pick(rng, [1e-30, 1e30]))
         self.v_theta = rng.normal(size=(*self.shape, p.n_params))
         self.v_x = rng.normal(size=(*self.shape, p.n_inputs))
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import dense
+import library_ways  # noqa: F401  adds its own to WAYS
 import numpy as np
 import pytest
 from gradient_ways import OPTIONS, WAYS, near
@@ -66,13 +67,15 @@ def test_the_exact_results_are_those_of_dense_matrices_and_of_differences(seed):
         expected = dense.values(case.circuit, observables, theta, x)
         near("values", exact.values, expected, 1e-14 * exact.roundings * exact.sizes)
         point, h = np.concatenate([theta, x]), 1e-4
-        for i in range(len(point)):
-            ends = [
-                Exact(case.program, *np.split(point + s * h * np.eye(len(point))[i], [len(theta)])) for s in (-1, 1)
-            ]
+
+        def around(v, point=point, h=h):
+            return [Exact(case.program, *np.split(point + s * h * v, [case.program.n_params])) for s in (-1, 1)]
+
+        for i, v in enumerate(np.eye(len(point))):
+            ends = around(v)
             reach = (1 + exact.absolute.sum(axis=0)[i]) ** 3
             near("slope", exact.jacobian[:, i], (ends[1].values - ends[0].values) / (2 * h), 1e-6 * reach * exact.sizes)
-        ends = beside(exact.v)
+        ends = around(exact.v)
         reach = (1 + exact.absolute.sum(axis=0) @ np.abs(exact.v)) ** 4 + exact.bending.sum()
         second = (ends[1].jacobian - ends[0].jacobian) / (2 * h)
         near("curvature", exact.hessian_v, second, 1e-6 * reach * exact.sizes[:, None])
