@@ -118,8 +118,8 @@ class Plan:
 
 def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
     """Of a batch: what the first point has to say, and the largest damage."""
-    info = found[0].info
-    return {**info, "damage": max(e.info["damage"] for e in found)} if "damage" in info else info
+    damages = [e.info["damage"] for e in found if "damage" in e.info]  # a point may have nothing to measure
+    return found[0].info | ({"damage": max(damages)} if damages else {})
 
 
 def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:
