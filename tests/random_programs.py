@@ -161,7 +161,8 @@ def _gates(rng: np.random.Generator, n: int, entries: list[tuple[str, int]], mos
         return Gate("rotation", text, (angle(),))
 
     long = most > 12 and rng.random() < 0.08
-    for _ in range(3 * most if long else int(rng.integers(most))):
+    few = rng.random() < 0.1
+    for _ in range(3 * most if long else int(rng.integers(3) if few else rng.integers(3, most))):
         kind = pick(
             rng, ["gate", "clifford", "string", "again", "identity", "diagonal", "exp"], [4, 2, 4, 2, 0.4, 1, 1]
         )
@@ -246,7 +247,17 @@ def program(seed: int, most: int = 16, qubits: int = 5, states: Any = None) -> P
     return Program(n, tuple(vectors), (kind, data), _gates(rng, n, entries, most), _observables(rng, n))
 
 
-SHAPES = [((), ()), ((3,), (3,)), ((), (3,)), ((2,), ()), ((1,), (2,)), ((2, 1), (1, 2)), ((), (1,))]
+SHAPES = [
+    ((), ()),
+    ((3,), (3,)),
+    ((), (3,)),
+    ((2,), ()),
+    ((1,), (2,)),
+    ((2, 1), (1, 2)),
+    ((), (1,)),
+    ((9,), (9,)),
+    ((), (5,)),
+]
 
 
 def point(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -277,9 +288,7 @@ class Case:
         self.shape = np.broadcast_shapes(lead, lead_x) if p.n_inputs else lead
         K = len(p.observables)
         size = K if rng.random() < 0.5 else (*self.shape, K)
-        self.weights = np.where(
-            rng.random(size) < 0.3, rng.choice([0.0, 1.0, -1.0], size), rng.normal(size=size) * rng.integers(0, 3, size)
-        )
+        self.weights = np.where(rng.random(size) < 0.3, rng.choice([0.0, 1.0, -1.0], size), rng.normal(size=size))
         if rng.random() < 0.05:
             self.weights = self.weights * float(pick(rng, [1e-30, 1e30]))
         self.v_theta = rng.normal(size=(*self.shape, p.n_params))

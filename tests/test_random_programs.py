@@ -17,9 +17,25 @@ from random_programs import Case, Exact
 import quprop as qpr
 
 KEPT = json.loads((Path(__file__).parent / "kept_seeds.json").read_text())
-FAST = {"method_classical_shadows": 4, "method_pair_state": 5, "method_gentle_sweep": 5}
-SEEDS = 20
-SLOW = 300
+SEEDS, SLOW = 15, 200
+FAST = {name: 6 for name in WAYS if name.startswith("method_")} | {  # those that take longer get fewer
+    "method_classical_shadows": 3,
+    "method_gentle_sweep": 4,
+    "method_pair_state": 4,
+    "method_quantum_backprop": 2,
+    "cut": 8,
+    "jax_function": 1,
+    "pennylane_autograd": 2,
+    "pennylane_jax": 1,
+    "pennylane_jax_jit": 1,
+    "pennylane_read": 4,
+    "pennylane_torch": 4,
+    "qasm_2": 6,
+    "qasm_3": 6,
+    "qiskit_network": 6,
+    "qiskit_read": 6,
+    "torch_layer": 3,
+}
 
 
 @lru_cache(maxsize=2 * SEEDS)
