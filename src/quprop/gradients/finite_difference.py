@@ -117,7 +117,7 @@ def _steps(model: Model, method: FiniteDifference, at: Any, ranges: np.ndarray, 
     if method.step is not None:
         return np.full(model.n_params, float(method.step))
     bound, nothing = max(float(ranges.sum()), 1e-300), np.zeros(model.n_params)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         longest = np.pi / 2 / reaches(model, at)
         longest[~np.isfinite(longest)] = 1.0
         longest = np.minimum(longest, _FARTHEST)
