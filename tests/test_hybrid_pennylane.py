@@ -483,7 +483,7 @@ def test_fixed_amplitudes_that_are_not_normalised_are_refused(factor):
         qml.RX(w[0], 0)
         return qml.expval(qml.Z(0))
 
-    with pytest.raises(qpr.QupropError, match="normalised, but this circuit's norm is"):
+    with pytest.raises(qpr.QupropError, match="normalised, but this circuit's has norm"):
         from_pennylane(circuit, np.array([0.3]))
 
 
