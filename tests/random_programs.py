@@ -287,7 +287,7 @@ class Case:
             self.x[..., start : start + 2**p.n] = pixels
         self.shape = np.broadcast_shapes(lead, lead_x) if p.n_inputs else lead
         K = len(p.observables)
-        size = K if rng.random() < 0.5 else (*self.shape, K)
+        size = K if rng.random() < 0.3 else (*self.shape, K)
         self.weights = np.where(rng.random(size) < 0.3, rng.choice([0.0, 1.0, -1.0], size), rng.normal(size=size))
         if rng.random() < 0.05:
             self.weights = self.weights * float(pick(rng, [1e-30, 1e30]))
