@@ -97,6 +97,13 @@ def test_wires_cut_anywhere_in_random_circuits(seed):
     _check_exact(plan, qpr.Model(circuit, total), theta, x)
 
 
+@pytest.mark.parametrize("observables", ["0", [{"X0 X1": 0.0}, {"Z2": 0.0}], "Z0 - Z0"])
+def test_observables_that_are_zero_have_zero_values_and_gradients(observables):
+    plan = cut(_small()[0], observables, max_qubits=2)
+    value, gradient = plan.value_and_grad(np.ones((3, 6)), weights=np.ones(plan.n_observables))
+    assert value.shape == (3,) and gradient.shape == (3, 6) and not value.any() and not gradient.any()
+
+
 def test_gates_and_wires_by_hand():
     circuit, observables = _small()
     model = qpr.Model(circuit, observables)

@@ -329,3 +329,35 @@ def test_weights_and_points_of_a_batch_bound_every_row():
         r = repeat(METHODS["parameter_shift"](precision=0.1), model, *values_for(model, seed=1), row, 1)
         assert r.stderr.max() <= 0.101
         assert together.estimate(values_for(model, seed=1)[0], rng=0, weights=row).stderr.max() <= 0.101
+
+
+@pytest.mark.parametrize("name", ["adjoint", "parameter_shift", "pair_state", "bell_sampling", "quantum_backprop"])
+@pytest.mark.parametrize("observables", ["I", "0", ["I", "2.5*I"]])
+def test_observables_without_a_pauli_string_have_no_gradient_under_weights_in_rows(name, observables):
+    model = qpr.Model(qpr.Circuit(1).ry(t[0], 0), observables)
+    method = METHODS[name]() if name == "adjoint" else METHODS[name](shots=400)
+    rows = np.ones((3, model.n_observables))
+    found = gradient(model, np.ones((3, model.n_params)), method=method, weights=rows, rng=0)
+    assert found.value.shape == (3, model.n_params) and not found.value.any() and not found.stderr.any()
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2])
+def test_points_of_a_batch_of_copies_may_have_nothing_to_measure(zero):
+    """One row of weights 0 among three, wherever it stands; the damage told is the largest of the others."""
+    model = one_parameter(1)
+    rows = np.ones((3, 1))
+    rows[zero] = 0.0
+    found = gradient(model, np.full((3, 1), 0.4), method=METHODS["quantum_backprop"](shots=400), weights=rows, rng=0)
+    assert not found.value[zero].any() and not found.stderr[zero].any()
+    assert np.all(np.delete(found.stderr, zero, 0) > 0) and found.info["damage"] > 0
+
+
+@pytest.mark.parametrize("slope", [1e-60, 1e-160, 1e-300])
+def test_steps_of_parameters_that_turn_next_to_nothing_are_finite_and_so_is_their_bias(slope):
+    for angle in (slope * t2[0], slope * t2[0] * t2[1], slope * t2[0] ** 2 + t2[1]):
+        model = qpr.Model(qpr.Circuit(1, params=t2).ry(angle, 0), "X0 + Z0")
+        theta = np.full(model.n_params, 0.7)
+        plan = METHODS["finite_difference"](shots=50).compile(model, at=(theta, None))
+        estimate = plan.estimate(theta, rng=0)
+        for numbers in (plan.step, plan.bias, estimate.value, estimate.stderr):
+            assert np.all(np.isfinite(numbers))

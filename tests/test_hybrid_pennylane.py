@@ -457,6 +457,36 @@ def test_a_model_from_a_tape_trains_its_trainable_numbers():
     assert qpr.expectation(model, [0.7])[0] == pytest.approx(np.cos(0.1) * np.cos(0.7), abs=CLOSE)
 
 
+@pytest.mark.parametrize("wires", [[0, 1, 2], [2, 0, 1], [1, 2]])
+@pytest.mark.parametrize("phases", [[0, 0, 0], [0.3, 0, 1.1], [np.pi / 2, np.pi, -0.4]])
+def test_fixed_amplitudes_are_read_with_their_phases(wires, phases):
+    vector = rng(5).normal(size=2 ** len(wires)) + 0j
+    for k, phase in enumerate(phases):
+        vector[k] *= np.exp(1j * phase)
+    vector /= np.linalg.norm(vector)
+
+    def circuit(w):
+        qml.StatePrep(vector, wires=wires)
+        qml.RX(w[0], 0)
+        qml.IsingXY(w[1], wires=[1, 2])
+        return [qml.expval(qml.Z(0)), qml.expval(qml.Y(1)), qml.expval(qml.X(0) @ qml.Y(2))]
+
+    w = np.array([0.3, -0.8])
+    dense = qml.QNode(circuit, qml.device("default.qubit", wires=3))
+    assert np.abs(qpr.expectation(from_pennylane(dense, w), w) - np.array(dense(w))).max() < CLOSE
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 1.001j])
+def test_fixed_amplitudes_that_are_not_normalised_are_refused(factor):
+    def circuit(w):
+        qml.StatePrep(factor * np.array([0.6, 0.8]), wires=0, validate_norm=False)
+        qml.RX(w[0], 0)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(qpr.QupropError, match="normalised, but this circuit's has norm"):
+        from_pennylane(circuit, np.array([0.3]))
+
+
 def test_a_model_that_cannot_be_is_refused():
     def node(body):
         def circuit(w):

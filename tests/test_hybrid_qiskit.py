@@ -118,6 +118,16 @@ def test_theta_follows_qiskit_s_order_not_the_order_of_use():
     assert apart(dense.final_state(from_qiskit(whole), theta_values), state) < 1e-14
 
 
+@pytest.mark.parametrize("constant", [-0.5, -1e-17, -3.0])
+def test_angles_whose_parameters_cancel_to_a_negative_number_are_that_number(constant):
+    a, b, qc = Parameter("a"), Parameter("b"), QuantumCircuit(1)
+    for angle in (a - a + constant, constant + 0 * b, a * b - b * a + constant, b):
+        qc.ry(angle, 0)
+    model = from_qiskit(qc, "Z0")
+    theta = np.array([0.7, 0.4])
+    assert qpr.expectation(model, theta)[0] == pytest.approx(np.cos(3 * constant + 0.4), abs=1e-14)
+
+
 def test_inputs_are_chosen_by_name_and_polynomials_are_kept_exactly():
     x, w = ParameterVector("x", 2), Parameter("w")
     qc = QuantumCircuit(1)

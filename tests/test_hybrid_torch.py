@@ -67,6 +67,15 @@ def test_values_and_gradients_are_those_of_the_reference_engine():
     assert_close(inputs.grad.numpy()[:, 0], d_x, 4000)
 
 
+def test_weights_that_may_not_be_written_to_are_taken_without_a_warning():
+    model = reuploading()
+    theta = qpr.Module(model, values_for(model)[0]).theta  # read only
+    layer = QuantumLayer(model, theta, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weights += 1
+    assert_close(layer.weights.detach().numpy(), theta + 1, 2)
+
+
 def test_double_backward_is_that_of_the_reference_engine_to_rounding():
     model = reuploading()
     theta, x = values_for(model, 4, 1)

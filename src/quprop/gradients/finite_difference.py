@@ -21,6 +21,8 @@ from quprop.gradients.step_bounds import reaches, third_derivative
 from quprop.model import Model
 from quprop.programs import free
 
+_FARTHEST = 1e50  # of steps of parameters that turn next to nothing: its powers are within double precision
+
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteDifference(Budget):
@@ -115,9 +117,10 @@ def _steps(model: Model, method: FiniteDifference, at: Any, ranges: np.ndarray, 
     if method.step is not None:
         return np.full(model.n_params, float(method.step))
     bound, nothing = max(float(ranges.sum()), 1e-300), np.zeros(model.n_params)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         longest = np.pi / 2 / reaches(model, at)
         longest[~np.isfinite(longest)] = 1.0
+        longest = np.minimum(longest, _FARTHEST)
         step = nothing
         for _ in range(2):  # the second time with the bound that holds as far as the first step goes
             third = third_derivative(model, at, step, bound)

@@ -48,7 +48,7 @@ class Terms(NamedTuple):
         A plan is for all of these: what cancels in F = weights . O does not cancel in weights that come later.
         """
         every: np.ndarray = np.abs(weights) @ np.abs(self.table)
-        return every.reshape(-1, len(self.strings)).max(axis=0) if every.ndim > 1 else every
+        return every.max(axis=tuple(range(every.ndim - 1)))
 
     def total(self, weights: np.ndarray) -> PauliSum:
         """All terms with their `sizes`: what a grouping has to serve."""
@@ -118,8 +118,8 @@ class Plan:
 
 def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
     """Of a batch: what the first point has to say, and the largest damage."""
-    info = found[0].info
-    return {**info, "damage": max(e.info["damage"] for e in found)} if "damage" in info else info
+    damages = [e.info["damage"] for e in found if "damage" in e.info]  # a point may have nothing to measure
+    return found[0].info | ({"damage": max(damages)} if damages else {})
 
 
 def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:

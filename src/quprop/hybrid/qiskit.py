@@ -175,9 +175,13 @@ class _Reader:
             return Angle(float(np.real(value)))
         if isinstance(value, Parameter):
             return self.variables[value]
-        if value not in self.known:
-            self.known[value] = self._polynomial(value)
-        return self.known[value]
+        try:
+            known = self.known.get(value)
+        except OverflowError:  # Qiskit cannot hash an expression that has become a negative number
+            return self._polynomial(value)
+        if known is None:
+            known = self.known[value] = self._polynomial(value)
+        return known
 
     def _polynomial(self, value: Any) -> Angle:
         parameters = list(value.parameters)

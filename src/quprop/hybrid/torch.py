@@ -196,7 +196,7 @@ def _initial(model: Model | Composite, weights: Any, rng: np.random.Generator, d
 
 def _vector(name: str, value: Any, size: int, dtype: torch.dtype) -> Tensor:
     try:
-        tensor = torch.as_tensor(value)
+        tensor = torch.as_tensor(value.copy() if isinstance(value, np.ndarray) else value)  # some may not be written to
     except (TypeError, ValueError, RuntimeError):
         raise QupropError(f"{name} must be {size} real numbers, got {type(value).__name__}") from None
     if tensor.is_complex() or tuple(tensor.shape) != (size,):

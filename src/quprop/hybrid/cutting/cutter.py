@@ -74,7 +74,7 @@ def cut(
         raise QupropError(f'max_overhead is a factor, 1 or more, or float("inf"), got {max_overhead!r}')
     n = circuit.n_qubits
     steps, where = unfold(circuit)
-    strings = list(dict.fromkeys(p for o in given for p, _ in o.items()))
+    strings = list(dict.fromkeys(p for o in given for p, _ in o.items())) or [PauliString(0, 0)]  # all of them are zero
     coefficients = np.zeros((len(strings), len(given)))
     rows = {p: j for j, p in enumerate(strings)}
     for k, o in enumerate(given):

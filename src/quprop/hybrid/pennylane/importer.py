@@ -156,7 +156,7 @@ def _model(tapes: _Tapes, vectors: Sequence[AngleVector], example: np.ndarray) -
     by_kind = [[v for v in vectors if v.kind == kind] for kind in (0, 1)]
     start = structure.start(amplitudes)
     if start is None and origin.x is not None:
-        start = structure.final(origin.x / np.linalg.norm(origin.x), origin.x)[0]
+        start = _given(origin)
     out = Circuit(structure.n, start, params=by_kind[0], inputs=by_kind[1])
     if amplitudes is not None:
         # PennyLane's first wire is the highest bit of an amplitude's index, ours the lowest: swaps cost nothing
@@ -236,6 +236,18 @@ def _compare(
             expected = origin.x[0] if amplitudes is None else _normalised(amplitudes, point[first[amplitudes.name] :])
             if reading.x is None or not np.allclose(reading.x, expected):
                 raise RefusedError(_START_VARIES)
+
+
+def _given(reading: Reading) -> np.ndarray:
+    """The fixed amplitudes (2^n,) of a circuit's initial state."""
+    assert reading.x is not None
+    parts = reading.x[0].reshape(1 + reading.structure.has_parts, -1)
+    norm = np.linalg.norm(parts)
+    if not abs(norm - 1) < 1e-7:
+        raise RefusedError(
+            f"a model's initial state is normalised, but this circuit's has norm {norm:.6g}; divide by it"
+        )
+    return np.asarray(parts[0] + 1j * parts[1] if len(parts) > 1 else parts[0])
 
 
 def _normalised(vector: AngleVector, values: np.ndarray) -> np.ndarray:
