@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from quprop.cost import Cost
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, nearest, shown
 from quprop.lbfgs import run_lbfgs
 from quprop.losses import LOSSES, Loss
 from quprop.model import Model
@@ -161,7 +161,7 @@ def train(
         objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress
     )
     try:
-        with _Interrupt() as interrupt:
+        with _Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
             return job.lbfgs(params, interrupt) if isinstance(optimiser, LBFGS) else job.pairs(params, interrupt)
     finally:
         if folder is not None:
@@ -235,15 +235,13 @@ class _Job:
         self._saved = time.monotonic()
 
     def record(self, line: dict[str, Any]) -> None:
-        if not math.isfinite(line["loss"]):
-            raise TrainingFailed(
-                f"the loss became {line['loss']} at step {line['step']}: lower the learning rate, or look at the inputs"
-            )
+        _refuse_no_number(line["loss"], line["step"])
         self.history.append(line)
         if self.folder is not None:
             self.folder.append_metrics(line)
 
     def result(self, params: Params, loss: float, metrics: dict[str, float], steps: int, status: str) -> Trained:
+        _refuse_no_number(loss, steps)
         o = self.objective
         return Trained(
             params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost
@@ -268,6 +266,7 @@ class _Job:
                 everyone = np.arange(0 if self.data is None else len(self.data[0]))
                 if (
                     step > total
+                    or not all(np.isfinite(value).all() for value in params.values())
                     or type(seen) is not int
                     or not (order.dtype == np.int64 and (not order.size or np.array_equal(np.sort(order), everyone)))
                 ):
@@ -307,10 +306,7 @@ class _Job:
                 metric = objective.loss.metric(outputs, y)
                 loss_sum, metric_sum, seen = loss_sum + loss * size, metric_sum + (metric or 0.0) * size, seen + size
                 step += 1
-                if not math.isfinite(loss):
-                    raise TrainingFailed(
-                        f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs"
-                    )
+                _refuse_no_number(loss, step)
                 if step % self.per_epoch == 0 or step == total:
                     last = self._epoch(step, loss_sum / seen, metric_sum / seen if metric is not None else None, params)
                     loss_sum, metric_sum, seen = 0.0, 0.0, 0
@@ -425,6 +421,11 @@ class _Interrupt:
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
+def _refuse_no_number(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingFailed(f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs")
+
+
 def _loss(loss: str | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
@@ -478,16 +479,17 @@ def _folder(
     folder = RunFolder.open(out)
     for section in ("model", "train"):
         for key, value in json.loads(json.dumps(definition[section])).items():
-            kept = folder.definition.get(section, {}).get(key)
+            kept = folder.section(section).get(key)
             if value is not None and kept != value:
                 raise QupropError(
-                    f"the run in {folder.path} has {section}.{key} = {kept}, got {value}: resume with what it was "
-                    "started with"
+                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with "
+                    "what it was started with"
                 )
-    if objective.method is None and folder.definition.get("train", {}).get("method") is not None:
+    method = folder.section("train").get("method")
+    if objective.method is None and method is not None:
         raise QupropError(
-            f"the run in {folder.path} has train.method = {folder.definition['train']['method']}, got exact gradients: "
-            "resume with what it was started with"
+            f"the run in {folder.path} has train.method = {shown(method)}, got exact gradients: resume with what it "
+            "was started with"
         )
     return folder
 

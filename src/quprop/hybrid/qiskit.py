@@ -113,8 +113,8 @@ def read_qiskit(circuit: Any, inputs: Any = ()) -> Imported:
     bits = {bit: k for k, bit in enumerate(circuit.clbits)}
     for k, item in enumerate(circuit.data):
         qubits = tuple(where[q] for q in item.qubits)
-        reader.place = f"instruction {k}, {item.operation.name} on {_on(qubits)}"
-        reader.add(item.operation, qubits, tuple(bits[c] for c in item.clbits), 0)
+        reader.place = f"instruction {k}, {item.name} on {_on(qubits)}"
+        reader.add(item, qubits, tuple(bits[c] for c in item.clbits), 0)
     return Imported(reader.out, reader.columns, reader.bits)
 
 
@@ -208,10 +208,19 @@ class _Reader:
 
     # Instructions ----------------------------------------------------------------------------------------------------
 
-    def add(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+    def add(self, item: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+        try:
+            op = item.operation  # made when it is asked for
+        except Exception as error:
+            self.refuse(f"Qiskit cannot make it ({error}); the file is damaged, write it again")
         kind = getattr(op, "base_class", type(op))
         if kind in _LEFT_OUT:
             return
+        if (op.num_qubits, op.num_clbits) != (len(qubits), len(clbits)):
+            self.refuse(
+                f"it takes {op.num_qubits} qubits and {op.num_clbits} bits, got {len(qubits)} and {len(clbits)}; the "
+                "file is damaged, or the instruction was changed after it was appended"
+            )
         if kind is Measure:
             self.measured.update(qubits)
             self.bits[clbits[0]] = qubits[0]
@@ -261,8 +270,7 @@ class _Reader:
         where = dict(zip(body.qubits, qubits, strict=True))
         bits = dict(zip(body.clbits, clbits, strict=True))
         for item in body.data:
-            inner = tuple(where[q] for q in item.qubits), tuple(bits[c] for c in item.clbits)
-            self.add(item.operation, *inner, depth + 1)
+            self.add(item, tuple(where[q] for q in item.qubits), tuple(bits[c] for c in item.clbits), depth + 1)
 
     def _special(self, kind: type, op: Any, qubits: tuple[int, ...]) -> bool:
         """Whether it is an instruction that has a better form here than its definition."""
@@ -405,7 +413,9 @@ def load_qpy(path: str | Path, observables: Any = None, *, inputs: Any = (), ind
             programs = qpy.load(file)
     except OSError as error:
         raise QupropError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    except Exception as error:  # malformed files make the decoder fail in many ways
+    except BaseException as error:  # malformed files make the decoder fail in many ways
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # that of its Rust part
+            raise
         raise QupropError(
             f"{path} is no QPY file that this Qiskit reads ({type(error).__name__}); write it again with qpy.dump"
         ) from None
