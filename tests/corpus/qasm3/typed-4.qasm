@@ -1,0 +1,20 @@
+OPENQASM 3.0;
+include "stdgates.inc";
+const bit[4] v0 = "0010";
+int v1 = ((0 + 5) * 0);
+const int[32] v2 = ((5 * v1) ^ 4);
+qubit[2] q;
+qubit a;
+let z = q[-2:-1];
+cz q[1], q[0];
+U(v1, ((pi - 6) - exp(v2)), 3.061) q[1];
+pow(2) @ U((v2 * arctan(tau)), tau, (v1 * 2 + v1)) a;
+inv @ cswap q[1], q[0], a;
+for uint i3 in {1, 4} { box { ry(sqrt(i3)) q[0]; ctrl @ crz(4) q[1], q[0], a; } u3((-(8) * v1 ** 2), (3.884 * i3), v2) q[1]; }
+ctrl @ negctrl @ inv @ h a, q[0], q[1];
+cswap a, q[1], q[0];
+ctrl @ s a, q[0];
+ctrl @ u2(8, pi) q[1], a;
+negctrl @ s a, q[1];
+bit[2] c;
+c = measure q;

@@ -1,0 +1,10 @@
+OPENQASM 3.0;
+include "stdgates.inc";
+input float p_0;
+qubit[3] q;
+qubit a;
+pow(2) @ s q[0];
+tdg q[0];
+ccx q[0], q[2], a;
+ctrl @ cz q[1], q[0], q[2];
+inv @ tdg a;
