@@ -39,7 +39,7 @@ from quprop.problems.run import configure, definition_of
 from quprop.problems.run import find as find_problem
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder
-from quprop.train import train
+from quprop.train import TrainingFailed, train
 
 ODD: list[Any] = [None, True, False, 0, 1, -1, 2, 3, 1.5, -0.0, 1e308, 1e-320, math.nan, math.inf, 2**63, 10**30, "", " "]
 ODD += ["X0", "Z9999999999", "theta[0]", "x[1]*x[1]", '<b id="zz">&\'', "\0", "é\n", "1", "x" * 100, [], {}, [[]], [0] * 5]
@@ -501,7 +501,7 @@ def make_qpy(rng: random.Random) -> bytes:
 
 def random_qiskit(rng: random.Random, depth: int, n: int = 0) -> Any:
     from qiskit import QuantumCircuit
-    from qiskit.circuit import Gate, Parameter, ParameterVector
+    from qiskit.circuit import ControlFlowOp, Gate, Parameter, ParameterVector
     from qiskit.circuit.library import PauliEvolutionGate, UnitaryGate
     from qiskit.quantum_info import SparsePauliOp
 
@@ -533,18 +533,19 @@ def random_qiskit(rng: random.Random, depth: int, n: int = 0) -> Any:
             k = rng.randint(1, n)
             inner = random_qiskit(rng, depth - 1, k)
             plain = all(isinstance(item.operation, Gate) for item in inner.data)
-            if rng.random() < 0.6:
+            if plain or not any(isinstance(item.operation, ControlFlowOp) for item in inner.data):
                 gate = inner.to_gate() if plain and rng.random() < 0.7 else inner.to_instruction()
                 if hasattr(gate, "control") and k < n and rng.random() < 0.4:
                     gate, k = gate.control(1, ctrl_state=rng.randrange(2)), k + 1
                 elif plain and rng.random() < 0.4:
                     gate = gate.inverse()
-                circuit.append(gate, qubits[:k])
-            else:
-                circuit.for_loop(range(rng.randrange(3)), None, inner, qubits[:k], [])
+                if rng.random() < 0.7:
+                    circuit.append(gate, qubits[:k])
+                else:
+                    circuit.for_loop(range(rng.randrange(3)), None, inner, qubits[: inner.num_qubits], [])
         elif kind == 9:
             letters = "".join(rng.choice("IXYZ") for _ in range(min(n, 2)))
-            operator = SparsePauliOp([letters, "Z" * len(letters)], [0.5, -0.25])
+            operator = SparsePauliOp([letters, letters[:-1] + "I"], [0.5, -0.25])  # they commute: no product formula
             circuit.append(PauliEvolutionGate(operator, time=angle()), qubits[: len(letters)])
         elif kind == 10:
             c, s = math.cos(0.7), math.sin(0.7)
@@ -556,16 +557,22 @@ def random_qiskit(rng: random.Random, depth: int, n: int = 0) -> Any:
 
 
 def changed_qpy(rng: random.Random, data: bytes, other: bytes) -> bytes:
-    """Bytes of doubles and of names change more often than those of the structure."""
-    if rng.random() < 0.5:
-        return changed_bytes(rng, data, other)
+    """Names, bits of bytes that are not zero, and the end. Qiskit's decoder makes whatever number of qubits, bits and
+    registers a file says, before anybody can look at it: zeros, the upper digits of such numbers, stay."""
     pairs = [(b"rx", b"ry"), (b"RXGate", b"RZGate"), (b"HGate", b"XGate"), (b"CXGate", b"CZGate"), (b"v[0]", b"v[1]"),
              (b"SGate", b"TGate"), (b"RZZGate", b"RXXGate"), (b"Barrier", b"Measure"), (b"XGate", b"IGate")]  # fmt: skip
     here = [(a, b) for pair in pairs for a, b in (pair, pair[::-1]) if a in data]
-    if here:
+    kind = rng.random()
+    if here and kind < 0.5:
         a, b = rng.choice(here)
         return data.replace(a, b, rng.choice([1, -1]))
-    return changed_bytes(rng, data, other)
+    if kind < 0.55:
+        return data[: rng.randrange(len(data) + 1)]
+    out = bytearray(data)
+    for k in rng.sample(range(len(out)), min(len(out), rng.choice([8, 16, 64]))):
+        if out[k] and rng.random() < 0.2:
+            out[k] ^= 1 << rng.randrange(8)
+    return bytes(out)
 
 
 def read_qpy(data: bytes, folder: Path) -> bool:
@@ -645,7 +652,7 @@ def changed_toml(rng: random.Random, data: bytes, other: bytes) -> bytes:
         tree, donor = (tomllib.loads(d.decode()) for d in (data, other))
         change_tree(rng, tree, donor)
         return tomli_w.dumps(tree).encode()
-    except (ValueError, TypeError):  # what was no TOML, or JSON's null, which TOML lacks
+    except (ValueError, TypeError, RecursionError):  # what was no TOML, or JSON's null, which TOML lacks
         return changed_bytes(rng, data, other)
 
 
@@ -765,7 +772,15 @@ def changed_checkpoint(rng: random.Random, data: bytes, other: bytes) -> bytes:
 def read_checkpoint(data: bytes, folder: Path) -> bool:
     kind = "lbfgs" if b"slopes.npy" in data else "pairs"
     run = _written(folder, {**_begun(kind), "checkpoint.npz": data})
-    result = _resume(kind, run)
+    return _goes_on(kind, run)
+
+
+def _goes_on(kind: str, run: Path) -> bool:
+    try:
+        result = _resume(kind, run)
+    except TrainingFailed as failed:  # the state was of the right form, and led nowhere
+        one_sentence(str(failed))
+        return False
     finite("a resumed run", result.loss, *result.params.values())
     return True
 
@@ -837,9 +852,7 @@ def read_run(data: bytes, folder: Path) -> bool:
     except qpr.QupropError:
         pass
     kind = "lbfgs" if "LBFGS" in files.get("run.toml", b"").decode("latin-1") else "pairs"
-    result = _resume(kind, run)
-    finite("a resumed run", result.loss, *result.params.values())
-    return True
+    return _goes_on(kind, run)
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------

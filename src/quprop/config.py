@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, nearest, shown
 from quprop.files import read_toml as read_file
 
 SECTIONS = ("problem", "model", "train")
@@ -53,15 +53,6 @@ class Setting:
         if self.choices and value not in self.choices:
             raise QupropError(f"unknown {name} {shown(value)}: {nearest(shown(value)[1:-1], self.choices)}")
         return value
-
-
-def shown(value: Any) -> str:
-    """A value in a sentence: what is long, as anything from a file may be, is cut."""
-    try:
-        text = repr(value)
-    except ValueError:  # a number of thousands of digits
-        return "a number of too many digits"
-    return text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}"
 
 
 _KINDS = {

@@ -112,4 +112,10 @@ class HardwareModel:
 
     def seconds(self, cost: Cost) -> float:
         per_run = self.measurement_seconds + self.overhead_seconds
-        return (cost.rotations * self.rotation_seconds + cost.measurements * per_run) / self.parallel
+        try:
+            total = (cost.rotations * self.rotation_seconds + cost.measurements * per_run) / self.parallel
+        except OverflowError:  # a count beyond the largest float
+            total = math.inf
+        if not math.isfinite(total):
+            raise QupropError(f"the time that {cost} take on {self.name} is beyond any number; lower the seconds")
+        return total

@@ -7,14 +7,25 @@ from collections.abc import Iterable
 from typing import Any
 
 _LONG = 60  # characters of a value that a sentence repeats
+_LONGEST = 1000  # characters of a sentence, names in it being anything that a file may hold
 
 
 class QupropError(ValueError):
-    """A mistake in what the caller passed; its text is one sentence with the mend."""
+    """A mistake in what the caller passed; its text is one sentence with the mend, on one printable line."""
+
+    def __init__(self, sentence: object = "", *more: object) -> None:
+        super().__init__(one_line(str(sentence)), *more)
 
 
 class UnknownGateError(QupropError, AttributeError):
     """`circuit.name` where no gate `name` exists (an AttributeError too, so that `hasattr` works)."""
+
+
+def one_line(text: str) -> str:
+    """The text on one line that can be printed, with its middle cut out where it is very long."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

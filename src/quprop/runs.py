@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 from quprop.files import JsonLines, is_temporary, make_folder, read_bytes, read_toml, write_atomically
 
 FORMAT = "quprop-checkpoint"
@@ -124,6 +124,16 @@ class RunFolder:
                 f"{path / 'run.toml'} is no readable TOML file ({error}): start a new run in another folder"
             ) from None
         return cls(path, definition)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A table of run.toml, empty if it has none of that name."""
+        table = self.definition.get(name, {})
+        if not isinstance(table, dict):
+            raise QupropError(
+                f"[{name}] in {self.path / 'run.toml'} must be a table, got {shown(table)}: start a new run in another "
+                "folder"
+            )
+        return table
 
     # -- metrics.jsonl ------------------------------------------------------------------------------------------------
 

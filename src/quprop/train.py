@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from quprop.cost import Cost
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, nearest, shown
 from quprop.lbfgs import run_lbfgs
 from quprop.losses import LOSSES, Loss
 from quprop.model import Model
@@ -268,6 +268,7 @@ class _Job:
                 everyone = np.arange(0 if self.data is None else len(self.data[0]))
                 if (
                     step > total
+                    or not all(np.isfinite(value).all() for value in params.values())
                     or type(seen) is not int
                     or not (order.dtype == np.int64 and (not order.size or np.array_equal(np.sort(order), everyone)))
                 ):
@@ -301,8 +302,9 @@ class _Job:
                         chosen = order[position * self.batch : (position + 1) * self.batch]
                         x, y = self.data[0][chosen], None if self.data[1] is None else self.data[1][chosen]
                 loss, gradients, outputs = objective.loss_and_grad(params, x, y, self.rng)
-                updates, state = self.optimiser.update(gradients, state, params)
-                params = apply_updates(params, updates)
+                with np.errstate(all="ignore"):  # what is no number any more is refused with the loss
+                    updates, state = self.optimiser.update(gradients, state, params)
+                    params = apply_updates(params, updates)
                 size = len(outputs)
                 metric = objective.loss.metric(outputs, y)
                 loss_sum, metric_sum, seen = loss_sum + loss * size, metric_sum + (metric or 0.0) * size, seen + size
@@ -478,16 +480,17 @@ def _folder(
     folder = RunFolder.open(out)
     for section in ("model", "train"):
         for key, value in json.loads(json.dumps(definition[section])).items():
-            kept = folder.definition.get(section, {}).get(key)
+            kept = folder.section(section).get(key)
             if value is not None and kept != value:
                 raise QupropError(
-                    f"the run in {folder.path} has {section}.{key} = {kept}, got {value}: resume with what it was "
+                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with what it was "
                     "started with"
                 )
-    if objective.method is None and folder.definition.get("train", {}).get("method") is not None:
+    method = folder.section("train").get("method")
+    if objective.method is None and method is not None:
         raise QupropError(
-            f"the run in {folder.path} has train.method = {folder.definition['train']['method']}, got exact gradients: "
-            "resume with what it was started with"
+            f"the run in {folder.path} has train.method = {shown(method)}, got exact gradients: resume with what it was "
+            "started with"
         )
     return folder
 

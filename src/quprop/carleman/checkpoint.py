@@ -16,7 +16,7 @@ from quprop.carleman.networks import Network
 from quprop.carleman.plain import loss_at
 from quprop.carleman.queries import Ledger
 from quprop.carleman.torch_extra import load_torch
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, plain, versions
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def open_folder(
     for key in sorted({*then, *now}):
         if then.get(key) != now.get(key):
             raise QupropError(
-                f"the run in {folder.path} was started with {key} = {then.get(key)}, got {now.get(key)}: resume with "
+                f"the run in {folder.path} was started with {key} = {shown(then.get(key))}, got {shown(now.get(key))}: resume with "
                 "what it was started with"
             )
     return folder

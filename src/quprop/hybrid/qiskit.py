@@ -208,6 +208,11 @@ class _Reader:
         kind = getattr(op, "base_class", type(op))
         if kind in _LEFT_OUT:
             return
+        if (op.num_qubits, op.num_clbits) != (len(qubits), len(clbits)):
+            self.refuse(
+                f"it takes {op.num_qubits} qubits and {op.num_clbits} bits, got {len(qubits)} and {len(clbits)}; the "
+                "file is damaged, or the instruction was changed after it was appended"
+            )
         if kind is Measure:
             self.measured.update(qubits)
             self.bits[clbits[0]] = qubits[0]
@@ -401,7 +406,9 @@ def load_qpy(path: str | Path, observables: Any = None, *, inputs: Any = (), ind
             programs = qpy.load(file)
     except OSError as error:
         raise QupropError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    except Exception as error:  # malformed files make the decoder fail in many ways
+    except BaseException as error:  # malformed files make the decoder fail in many ways
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # that of its Rust part
+            raise
         raise QupropError(
             f"{path} is no QPY file that this Qiskit reads ({type(error).__name__}); write it again with qpy.dump"
         ) from None

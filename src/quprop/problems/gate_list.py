@@ -10,7 +10,7 @@ from typing import Any
 
 from quprop.angle import Angle, inputs, params
 from quprop.circuit import Circuit
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, nearest, shown
 from quprop.gates import GATES
 
 CALLS = (*GATES, "rotation")
@@ -35,7 +35,10 @@ def circuit_from_gates(n_qubits: int, gates: list[Any]) -> Circuit:
     circuit = Circuit(n_qubits, params=vectors["theta"] or (), inputs=vectors["x"] or ())
     for text, call in zip(gates, calls, strict=True):
         assert isinstance(call.func, ast.Name)
-        arguments = [_evaluate(node, vectors, text) for node in call.args]
+        try:
+            arguments = [_evaluate(node, vectors, text) for node in call.args]
+        except RecursionError:
+            raise QupropError(f"gate {shown(text)} is nested too deeply to be read; write it simpler") from None
         try:
             getattr(circuit, call.func.id)(*arguments)
         except (TypeError, QupropError) as error:
@@ -49,7 +52,7 @@ def _parse(text: Any) -> ast.Call:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         call = None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
-        raise QupropError(f'a gate reads like "ry(theta[0], 1)" or "cx(0, 1)", got {text!r}')
+        raise QupropError(f'a gate reads like "ry(theta[0], 1)" or "cx(0, 1)", got {shown(text)}')
     if call.func.id not in CALLS:
         raise QupropError(f"unknown gate {call.func.id!r} in {text!r}: {nearest(call.func.id, CALLS)}")
     return call

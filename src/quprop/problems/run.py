@@ -39,7 +39,7 @@ def configure(name: str, given: Config | None = None) -> Config:
 
 def definition_of(folder: RunFolder) -> Config:
     """The settings a run folder was started with."""
-    config = {section: folder.definition.get(section, {}) for section in SECTIONS}
+    config = {section: folder.section(section) for section in SECTIONS}
     name = config["problem"].get("name")
     if name is None:
         raise QupropError(

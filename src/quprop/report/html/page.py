@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -122,32 +122,19 @@ def _overview(found: Sequence[Source]) -> list[Any]:
 
 def render(report: Report, *, reload_seconds: float | None = None, now: datetime | None = None) -> str:
     """The whole page. reload_seconds: the page reloads itself so often (while a run is going)."""
-    jinja2 = jinja()
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    markup = jinja2.utils.markupsafe.Markup
+    markup = jinja().utils.markupsafe.Markup
     figures: list[Figure] = []
 
     def number(figure: Figure) -> int:
         figures.append(figure)
         return len(figures) - 1
 
-    environment.globals.update(
-        is_value=lambda cell: isinstance(cell, Value), number=number, counted=partial(next, count())
-    )
-    environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
-    environment.filters["svg"] = markup  # made by `drawing`, which escapes what it is given
-    environment.filters["json"] = lambda spec: markup(_json(spec))
-    environment.filters["numeric"] = _numeric
     names = [f"section-{i}" for i in range(1, len(report.sections) + 1)]
-    body = environment.get_template("template.html").render(
+    here = Path(__file__).parent
+    body = _template().render(
         report=report,
+        number=number,
+        counted=partial(next, count()),
         sections=list(zip(names, report.sections, strict=True)),
         overview=report.overview,
         columns=_fact_columns(report.sections),
@@ -160,6 +147,26 @@ def render(report: Report, *, reload_seconds: float | None = None, now: datetime
         plotly=markup(plotly_gzip()),
     )
     return MARK + "\n" + body
+
+
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    """The page's template, compiled once a process: that takes longer than filling it in."""
+    jinja2 = jinja()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    markup = jinja2.utils.markupsafe.Markup
+    environment.globals["is_value"] = lambda cell: isinstance(cell, Value)
+    environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
+    environment.filters["svg"] = markup  # made by `drawing`, which escapes what it is given
+    environment.filters["json"] = lambda spec: markup(_json(spec))
+    environment.filters["numeric"] = _numeric
+    return environment.get_template("template.html")
 
 
 def write(report: Report, out: Path, **options: Any) -> int:
