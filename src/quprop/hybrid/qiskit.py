@@ -113,8 +113,8 @@ def read_qiskit(circuit: Any, inputs: Any = ()) -> Imported:
     bits = {bit: k for k, bit in enumerate(circuit.clbits)}
     for k, item in enumerate(circuit.data):
         qubits = tuple(where[q] for q in item.qubits)
-        reader.place = f"instruction {k}, {item.operation.name} on {_on(qubits)}"
-        reader.add(item.operation, qubits, tuple(bits[c] for c in item.clbits), 0)
+        reader.place = f"instruction {k}, {item.name} on {_on(qubits)}"
+        reader.add(item, qubits, tuple(bits[c] for c in item.clbits), 0)
     return Imported(reader.out, reader.columns, reader.bits)
 
 
@@ -204,7 +204,11 @@ class _Reader:
 
     # Instructions ----------------------------------------------------------------------------------------------------
 
-    def add(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+    def add(self, item: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
+        try:
+            op = item.operation  # made when it is asked for
+        except Exception as error:
+            self.refuse(f"Qiskit cannot make it ({error}); the file is damaged, write it again")
         kind = getattr(op, "base_class", type(op))
         if kind in _LEFT_OUT:
             return
@@ -262,8 +266,7 @@ class _Reader:
         where = dict(zip(body.qubits, qubits, strict=True))
         bits = dict(zip(body.clbits, clbits, strict=True))
         for item in body.data:
-            inner = tuple(where[q] for q in item.qubits), tuple(bits[c] for c in item.clbits)
-            self.add(item.operation, *inner, depth + 1)
+            self.add(item, tuple(where[q] for q in item.qubits), tuple(bits[c] for c in item.clbits), depth + 1)
 
     def _special(self, kind: type, op: Any, qubits: tuple[int, ...]) -> bool:
         """Whether it is an instruction that has a better form here than its definition."""

@@ -90,7 +90,7 @@ def _section(source: Source) -> Section:
             ]
             made.notes += [f"{source.path}: {note}" for note in said]
         return made
-    except (QupropError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
         made = Section(source.path.name, source.kind.replace("_", " "), str(source.path), notes=list(source.notes))
         made.notes.append(
             f"{source.path} looks like a {made.label} of quprop but cannot be shown ({type(error).__name__}: {error}): "

@@ -115,15 +115,16 @@ def _figures(fits: Fields) -> list[Any]:
             scale, value = fit.number("raw", "scale"), fit.number("raw", "value")
             grid = np.geomspace(min(m), max(m), 20)
             if scale is not None and value is not None:
-                line = (scale * grid**value).tolist()
+                with np.errstate(all="ignore"):  # what is not finite is not drawn
+                    line = (scale * grid**value).tolist()
                 how = f"computed: scale x M^value of {fit.at('raw').source}"
                 curves.append(
                     Curve(f"{name}, fit M^{value:.2f}", grid.tolist(), line, how, colour=index, reference=True)
                 )
             theory = fit.number("theory")
             if theory is not None:
-                middle = math.exp(float(np.mean(np.log(y))) - theory * float(np.mean(np.log(m))))
-                line = (middle * grid**theory).tolist()
+                with np.errstate(all="ignore"):
+                    line = np.exp(np.mean(np.log(y)) + theory * (np.log(grid) - np.mean(np.log(m)))).tolist()
                 how = f"computed: M^theory of {fit.at('theory').source}, through the points' middle"
                 curves.append(
                     Curve(
