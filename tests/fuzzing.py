@@ -39,6 +39,7 @@ MEBIBYTES = 256
 LARGEST = 1 << 16  # bytes of an input
 A_CHILD = 2000  # inputs of one child
 FRESH = 0.5  # of the inputs come from the grammar, the others from the corpus and what was accepted lately
+DEAR = 0.25  # of the inputs get the checks that take long
 RECENT = 200
 GRAMMAR = 77  # exit status of a child in which making an input failed
 LONGEST = 1500  # characters of a sentence
@@ -57,12 +58,13 @@ class TooLong(BaseException):
 @dataclass(frozen=True)
 class Format:
     """make: a valid input; change: one like it; read: True if accepted, False if refused by a QupropError, and
-    anything else that it raises is a finding. Files of its corpus are named `*suffix`."""
+    anything else that it raises is a finding; its third argument is whether to check what takes long too. Files of its
+    corpus are named `*suffix`."""
 
     suffix: str
     make: Callable[[random.Random], bytes]
     change: Callable[[random.Random, bytes, bytes], bytes]
-    read: Callable[[bytes, Path], bool]
+    read: Callable[[bytes, Path, bool], bool]
 
 
 @dataclass
@@ -86,14 +88,14 @@ def known(name: str) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def judge(form: Format, data: bytes, folder: Path) -> bool:
+def judge(form: Format, data: bytes, folder: Path, dear: bool = True) -> bool:
     """Whether the input is accepted; raises what is wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for foreign in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", foreign)
         try:
-            return form.read(data, folder)
+            return form.read(data, folder, dear)
         except QupropError as error:
             one_sentence(str(error))
             return False
@@ -203,7 +205,7 @@ def _work(
             board[_HEAD.size : _HEAD.size + len(data)] = data
             try:
                 with clock():
-                    fine = judge(form, data, folder)
+                    fine = judge(form, data, folder, rng.random() < DEAR)
             except BaseException as error:
                 text = "".join(traceback.format_exception(error))[-3000:]
                 found = {"kind": kind_of(error), "data": base64.b64encode(data).decode(), "text": text}

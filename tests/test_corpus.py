@@ -58,7 +58,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_the_fuzzer_finds_faults_that_are_planted_and_goes_on(kind):
-    def read(data: bytes, folder: Path) -> bool:
+    def read(data: bytes, folder: Path, dear: bool) -> bool:
         if data == b"7":
             FAULTS[kind]()
         return True
