@@ -1,10 +1,12 @@
 """A file system that fails: at the k-th call a writer makes it is full, takes half, is out of memory, or is the last
-thing its process ever asked for."""
+thing its process ever asked for. And optimisers that stop."""
 
 import errno
 import os
 import signal
 from contextlib import contextmanager
+
+from quprop.optimise import Optimiser
 
 CALLS = ("mkdir", "open", "write", "fsync", "replace", "ftruncate", "close", "unlink", "scandir", "read", "lseek")
 # What fails once and works again; what stays full; a write that takes half before that; no memory for one call.
@@ -90,3 +92,15 @@ def killed_at(k, action):
 
 def leftovers(folder):
     return [p.name for p in folder.rglob("*") if p.name.endswith(".tmp")]
+
+
+def stopped(optimiser, steps):
+    """The same, interrupted after some steps."""
+    left = iter(range(steps))
+
+    def update(*given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return optimiser.update(*given)
+
+    return Optimiser(optimiser.init, update)

@@ -26,6 +26,7 @@ import numpy as np
 import stim
 import tomli_w
 from dense import final_state
+from faults import stopped
 from fuzzing import CORPUS, Format, Wrong, known, one_sentence
 from qasm_programs import program
 
@@ -34,15 +35,48 @@ from quprop.ansatz import data_reuploading
 from quprop.cli.train import _given
 from quprop.cost import Cost
 from quprop.hardware import hardware
-from quprop.optimise import LBFGS, Optimiser, adam
+from quprop.optimise import LBFGS, adam
 from quprop.problems.run import configure, definition_of
 from quprop.problems.run import find as find_problem
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder
 from quprop.train import TrainingFailed, train
 
-ODD: list[Any] = [None, True, False, 0, 1, -1, 2, 3, 1.5, -0.0, 1e308, 1e-320, math.nan, math.inf, 2**63, 10**30, "", " "]
-ODD += ["X0", "Z9999999999", "theta[0]", "x[1]*x[1]", '<b id="zz">&\'', "\0", "é\n", "1", "x" * 100, [], {}, [[]], [0] * 5]
+ODD: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    3,
+    1.5,
+    -0.0,
+    1e308,
+    1e-320,
+    math.nan,
+    math.inf,
+    2**63,
+    10**30,
+    "",
+    " ",
+]
+ODD += [
+    "X0",
+    "Z9999999999",
+    "theta[0]",
+    "x[1]*x[1]",
+    '<b id="zz">&\'',
+    "\0",
+    "é\n",
+    "1",
+    "x" * 100,
+    [],
+    {},
+    [[]],
+    [0] * 5,
+]
 MARKUP = '<b id="zz">'
 SMALL = 6  # qubits up to which values are compared
 
@@ -324,7 +358,9 @@ class Program3:
     def declaration(self) -> str:
         rng, name = self.rng, f"v{self.count}"
         self.count += 1
-        kind = rng.choice(["int", "uint[16]", "int[32]", "float", "float[64]", "float[32]", "bool", "bit[4]", "angle[8]"])
+        kind = rng.choice(
+            ["int", "uint[16]", "int[32]", "float", "float[64]", "float[32]", "bool", "bit[4]", "angle[8]"]
+        )
         const = "const " if rng.random() < 0.4 else ""
         if kind == "bool":
             value = rng.choice(["true", "false", f"{rng.randint(0, 5)} < {rng.randint(0, 5)}"])
@@ -682,18 +718,6 @@ def _samples() -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] > 0).astype(int)
 
 
-def _two_steps(optimiser: Optimiser) -> Optimiser:
-    """The same, interrupted in its third step."""
-    left = iter(range(2))
-
-    def update(*given: Any) -> Any:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return optimiser.update(*given)
-
-    return Optimiser(optimiser.init, update)
-
-
 def _resume(kind: str, out: Path, begin: bool = False) -> Any:
     model = qpr.Model(data_reuploading(2, 1, 3), ["Z0", "Z1"])
     common = {"data": _samples(), "head": True, "rng": 3, "threads": 1, "out": out, "checkpoint_seconds": 0.0}
@@ -701,7 +725,7 @@ def _resume(kind: str, out: Path, begin: bool = False) -> Any:
         alone = qpr.Model(qpr.ansatz.hardware_efficient(2, 1), {"Z0 Z1": 1.0, "X0": -0.7})
         steps = {"steps": 3}
         return train(alone, optimiser=LBFGS(), resume=not begin, **steps, **{k: common[k] for k in list(common)[2:]})
-    optimiser = _two_steps(adam(0.05)) if begin else adam(0.05)
+    optimiser = stopped(adam(0.05), 2) if begin else adam(0.05)
     return train(model, "cross_entropy", optimiser=optimiser, batch_size=2, epochs=2, resume=not begin, **common)
 
 

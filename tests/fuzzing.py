@@ -130,9 +130,7 @@ def fuzz(
     return outcome
 
 
-def _child(
-    form: Format, seed: str, start: int, count: int, corpus: list[bytes], until: float, outcome: Outcome
-) -> int:
+def _child(form: Format, seed: str, start: int, count: int, corpus: list[bytes], until: float, outcome: Outcome) -> int:
     """How many inputs one child has tried."""
     board = mmap.mmap(-1, _HEAD.size + LARGEST)  # shared: what it was doing is known when it has died
     board[: _HEAD.size] = _HEAD.pack(0, 0, time.monotonic(), 0)

@@ -1,6 +1,7 @@
 """Files of every format that is read: what fuzzing tried and found is refused in one sentence or works, for ever."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,7 +12,38 @@ import pytest
 from formats import FORMATS
 from fuzzing import Format, Wrong, fuzz, judge, kind_of, known
 
-from quprop.errors import QupropError
+import quprop as qpr
+from quprop.errors import QupropError, UnknownGateError
+from quprop.files import FileError
+from quprop.problems.run import configure
+
+SHOWN = "a\nb\t\x1b[31m\u2028c"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: QupropError(SHOWN),
+        lambda: UnknownGateError("no " + SHOWN),
+        lambda: FileError(5, SHOWN),
+        lambda: caught(lambda: qpr.Circuit(1).gate(SHOWN, 0)),
+        lambda: caught(lambda: configure("tfim", {"problem": {SHOWN: 1}})),
+        lambda: caught(lambda: configure("tfim", {"x" * 10**6: {}})),
+        lambda: caught(lambda: qpr.Model.load(SHOWN)),
+    ],
+)
+def test_a_refusal_is_one_printable_line_whatever_it_repeats(refused):
+    error = refused()
+    assert str(error).isprintable() and 0 < len(str(error)) < 1100
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
+
+
+def caught(action):
+    with pytest.raises(QupropError) as found:
+        action()
+    return found.value
+
 
 TOOL = Path(__file__).parent.parent / "tools" / "fuzz.py"
 LEAST = {"qasm2": 0.5, "qasm3": 0.5}  # of the corpus that is accepted; elsewhere
@@ -49,7 +81,7 @@ def endless() -> None:
 FAULTS = {
     "KeyError at test_corpus.py:read": lambda: {}["no"],
     "wrong: a value": lambda: (_ for _ in ()).throw(Wrong("a value")),
-    "wrong: the refusal is not one printable line": lambda: (_ for _ in ()).throw(QupropError("two\nlines")),
+    "wrong: the refusal is not one printable line": lambda: (_ for _ in ()).throw(QupropError(" ")),
     "longer than a second": endless,
     "MemoryError at test_corpus.py:read": lambda: bytearray(1 << 30),
     "the process ends with status -11": lambda: os.kill(os.getpid(), signal.SIGSEGV),

@@ -36,6 +36,14 @@ def test_seconds_are_the_machines():
     assert figure.seconds(Cost(rotations=10_000**2)) / 3600 == pytest.approx(27.8, abs=0.1)  # the paper's day
 
 
+@pytest.mark.parametrize("count", [10**6, 10**400])
+def test_a_time_beyond_all_numbers_is_refused(count):
+    machine = HardwareModel("never", rotation_seconds=1e308)
+    with pytest.raises(QupropError, match="on never is beyond any number"):
+        machine.seconds(Cost(rotations=count))
+    assert machine.seconds(Cost(rotations=1)) == 1e308
+
+
 def test_costs_are_read_by_people():
     assert str(A) == (
         "1 copies, 2 runs, 10 rotations, depth 5, 3 qubits, 7 classical multiply-adds, 100 B of classical memory"

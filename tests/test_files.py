@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import KINDS, calls_of, failing, killed_at, leftovers
+from faults import KINDS, calls_of, failing, killed_at, leftovers, stopped
 from test_train import comparable, energy_model, samples
 
 import quprop as qpr
@@ -20,7 +20,7 @@ from quprop.executor import Task, run_tasks
 from quprop.files import FileError, JsonLines, check_outputs, read_bytes, read_toml, write_atomically
 from quprop.optimise import LBFGS, adam
 from quprop.runs import RunFolder, write_json
-from quprop.train import train
+from quprop.train import TrainingFailed, train
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 
@@ -381,6 +381,50 @@ def rewritten(folder, change):
     meta = json.loads(arrays.pop("meta").tobytes())
     change(arrays, meta)
     np.savez(folder / "checkpoint.npz", meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"), [("train", "train = 3"), ("model", 'model = "x"'), ("train", 'train = ["a\\nb"]')]
+)
+def test_a_run_toml_whose_sections_are_no_tables_is_one_sentence(section, line, tmp_path):
+    run = RUNS["minibatch"]
+    run(out=tmp_path / "a")
+    (tmp_path / "a" / "run.toml").write_text(line)
+    with pytest.raises(qpr.QupropError, match=rf"(\[{section}\] in .*run.toml must be a table|has model.sha256)"):
+        run(out=tmp_path / "a", resume=True)
+    with pytest.raises(qpr.QupropError, match=r"must be a table, got"):
+        RunFolder.open(tmp_path / "a").section(section)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_of_a_checkpoint_that_are_no_numbers_are_refused(value, tmp_path):
+    run = RUNS["minibatch"]
+    run(out=tmp_path / "a")
+    rewritten(tmp_path / "a", lambda arrays, meta: arrays["params/theta"].put(1, value))
+    with pytest.raises(qpr.QupropError, match="checkpoint in .* is damaged"):
+        run(out=tmp_path / "a", resume=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, -1.0, 1e308])
+def test_an_optimiser_s_state_that_leads_nowhere_ends_the_run_in_a_sentence_or_in_numbers(value, tmp_path):
+    x, y = samples(6)
+    options = {"data": (x, y), "head": True, "epochs": 4, "rng": 3, "threads": 1, "out": tmp_path / "a"}
+    model = qpr.Model(data_reuploading(2, 1, 3), ["Z0", "Z1", "Z0 Z1"])
+    with pytest.raises(KeyboardInterrupt):
+        train(model, "cross_entropy", optimiser=stopped(adam(0.05), 2), checkpoint_seconds=0.0, **options)
+
+    def change(arrays, meta):
+        for key in arrays:
+            if key.startswith("state/") and arrays[key].shape:
+                arrays[key].flat[0] = value
+
+    rewritten(tmp_path / "a", change)
+    try:
+        result = train(model, "cross_entropy", optimiser=adam(0.05), resume=True, **options)
+    except (TrainingFailed, qpr.QupropError) as failed:
+        assert str(failed).isprintable()
+    else:
+        assert np.isfinite(result.loss) and all(np.isfinite(v).all() for v in result.params.values())
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -249,6 +249,35 @@ def test_qpy_files_go_out_and_come_in(tmp_path):
         load_qpy(tmp_path / "none.qpy")
 
 
+@pytest.mark.parametrize(("here", "there"), [("Barrier", "Measure"), ("HGate", "UGate"), ("YGate", "UGate")])
+def test_a_qpy_file_with_another_gate_than_its_numbers_fit_is_refused(here, there, tmp_path):
+    inner = QuantumCircuit(1, name="inner")
+    inner.y(0)
+    qc = QuantumCircuit(2)
+    qc.h(0)
+    qc.barrier()
+    qc.append(inner.to_instruction(), [1])
+    with open(tmp_path / "good.qpy", "wb") as file:
+        qpy.dump(qc, file)
+    good = (tmp_path / "good.qpy").read_bytes()
+    assert load_qpy(tmp_path / "good.qpy") == qpr.Circuit(2).h(0).y(1) and good.count(here.encode()) == 1
+    (tmp_path / "bad.qpy").write_bytes(good.replace(here.encode(), there.encode()))
+    with pytest.raises(QupropError, match=r"instruction [012], \w+ on qubit"):
+        load_qpy(tmp_path / "bad.qpy")
+
+
+def test_a_panic_of_qiskit_s_decoder_is_a_sentence_and_control_c_is_none(tmp_path, monkeypatch):
+    PanicException = type("PanicException", (BaseException,), {})  # as pyo3 makes it
+    (tmp_path / "one.qpy").write_bytes(b"QISKIT")
+    for error, raised in (
+        (PanicException("index out of bounds"), QupropError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
+        monkeypatch.setattr(qpy, "load", lambda file: (_ for _ in ()).throw(error))
+        with pytest.raises(raised):
+            load_qpy(tmp_path / "one.qpy")
+
+
 def test_bound_circuits_do_not_keep_the_vectors_that_have_gone():
     x, theta = qpr.inputs("x", 2), qpr.params("theta", 2)
     qc = to_qiskit(qpr.Circuit(2, inputs=x).rx(x[0], 0).ry(theta[1], 1))

@@ -292,6 +292,8 @@ BAD_SETTINGS = {
         lambda: solve("hamiltonian", problem={"terms": {"Z0": 1.0}}, model={"gates": ["rj(theta[0], 0)"]}),
         "unknown gate 'rj'.*'r[xyz]'",
     ),
+    "gate nested": (lambda: circuit_from_gates(1, [f"rx({'-' * 2000}1, 0)"]), "nested too deeply|reads like"),
+    "gate sum": (lambda: circuit_from_gates(1, [f"rx({'1+' * 3000}1, 0)"]), "nested too deeply|reads like"),
     "gate form": (lambda: circuit_from_gates(1, ["import os"]), "reads like"),
     "gate number": (lambda: circuit_from_gates(1, [3]), "reads like"),
     "angle": (lambda: circuit_from_gates(1, ["rx(__import__('os'), 0)"]), "angles are made of"),

@@ -344,6 +344,22 @@ def test_a_result_of_the_wrong_shape_is_a_sentence(tmp_path):
     render(report)  # what can be shown is shown, and nothing raises
 
 
+@pytest.mark.parametrize("key", ["value", "scale", "theory", "points"])
+@pytest.mark.parametrize("value", [1e308, -1e308, 0.0, 0])
+def test_a_sweep_of_any_numbers_makes_a_report(tmp_path, key, value):
+    data = json.loads((samples.scaling(tmp_path / "sweep") / "summary.json").read_text())
+    fit = data["fits"][0]
+    if key == "points":
+        fit["points"][0][0] = fit["points"][1][2] = value
+    else:
+        (fit if key == "theory" else fit["raw"])[key] = value
+    (tmp_path / "one.json").write_text(json.dumps(data))
+    report = collect([tmp_path / "one.json"])
+    render(report)
+    assert all(note.isprintable() for note in report.all_notes())
+    assert bool(report.all_notes()) == (key == "points" and value <= 0)  # there is no such M or count
+
+
 @pytest.mark.parametrize("file", ["run.toml", "metrics.jsonl", "summary.json", "checkpoint.npz"])
 @pytest.mark.parametrize("how", ["cut", "foreign", "gone"])
 def test_a_damaged_run_folder_still_makes_a_report(tmp_path, file, how):

@@ -117,5 +117,5 @@ class HardwareModel:
         except OverflowError:  # a count beyond the largest float
             total = math.inf
         if not math.isfinite(total):
-            raise QupropError(f"the time that {cost} take on {self.name} is beyond any number; lower the seconds")
+            raise QupropError(f"the time of these runs on {self.name} is beyond any number; lower its seconds")
         return total

@@ -161,7 +161,7 @@ def train(
         objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress
     )
     try:
-        with _Interrupt() as interrupt:
+        with _Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
             return job.lbfgs(params, interrupt) if isinstance(optimiser, LBFGS) else job.pairs(params, interrupt)
     finally:
         if folder is not None:
@@ -235,15 +235,13 @@ class _Job:
         self._saved = time.monotonic()
 
     def record(self, line: dict[str, Any]) -> None:
-        if not math.isfinite(line["loss"]):
-            raise TrainingFailed(
-                f"the loss became {line['loss']} at step {line['step']}: lower the learning rate, or look at the inputs"
-            )
+        _refuse_no_number(line["loss"], line["step"])
         self.history.append(line)
         if self.folder is not None:
             self.folder.append_metrics(line)
 
     def result(self, params: Params, loss: float, metrics: dict[str, float], steps: int, status: str) -> Trained:
+        _refuse_no_number(loss, steps)
         o = self.objective
         return Trained(
             params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost
@@ -302,17 +300,13 @@ class _Job:
                         chosen = order[position * self.batch : (position + 1) * self.batch]
                         x, y = self.data[0][chosen], None if self.data[1] is None else self.data[1][chosen]
                 loss, gradients, outputs = objective.loss_and_grad(params, x, y, self.rng)
-                with np.errstate(all="ignore"):  # what is no number any more is refused with the loss
-                    updates, state = self.optimiser.update(gradients, state, params)
-                    params = apply_updates(params, updates)
+                updates, state = self.optimiser.update(gradients, state, params)
+                params = apply_updates(params, updates)
                 size = len(outputs)
                 metric = objective.loss.metric(outputs, y)
                 loss_sum, metric_sum, seen = loss_sum + loss * size, metric_sum + (metric or 0.0) * size, seen + size
                 step += 1
-                if not math.isfinite(loss):
-                    raise TrainingFailed(
-                        f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs"
-                    )
+                _refuse_no_number(loss, step)
                 if step % self.per_epoch == 0 or step == total:
                     last = self._epoch(step, loss_sum / seen, metric_sum / seen if metric is not None else None, params)
                     loss_sum, metric_sum, seen = 0.0, 0.0, 0
@@ -427,6 +421,11 @@ class _Interrupt:
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
+def _refuse_no_number(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingFailed(f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs")
+
+
 def _loss(loss: str | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
@@ -483,14 +482,14 @@ def _folder(
             kept = folder.section(section).get(key)
             if value is not None and kept != value:
                 raise QupropError(
-                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with what it was "
-                    "started with"
+                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with what "
+                    "it was started with"
                 )
     method = folder.section("train").get("method")
     if objective.method is None and method is not None:
         raise QupropError(
-            f"the run in {folder.path} has train.method = {shown(method)}, got exact gradients: resume with what it was "
-            "started with"
+            f"the run in {folder.path} has train.method = {shown(method)}, got exact gradients: resume with what it "
+            "was started with"
         )
     return folder
 

@@ -82,8 +82,8 @@ def open_folder(
     for key in sorted({*then, *now}):
         if then.get(key) != now.get(key):
             raise QupropError(
-                f"the run in {folder.path} was started with {key} = {shown(then.get(key))}, got {shown(now.get(key))}: resume with "
-                "what it was started with"
+                f"the run in {folder.path} was started with {key} = {shown(then.get(key))}, got "
+                f"{shown(now.get(key))}: resume with what it was started with"
             )
     return folder
 

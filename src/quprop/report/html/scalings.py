@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import Any
 
@@ -113,9 +112,10 @@ def _figures(fits: Fields) -> list[Any]:
                 )
             )
             scale, value = fit.number("raw", "scale"), fit.number("raw", "value")
-            grid = np.geomspace(min(m), max(m), 20)
+            with np.errstate(all="ignore"):  # what is not finite is not drawn
+                grid = np.geomspace(min(m), max(m), 20)
             if scale is not None and value is not None:
-                with np.errstate(all="ignore"):  # what is not finite is not drawn
+                with np.errstate(all="ignore"):
                     line = (scale * grid**value).tolist()
                 how = f"computed: scale x M^value of {fit.at('raw').source}"
                 curves.append(
