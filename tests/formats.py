@@ -42,45 +42,13 @@ from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder
 from quprop.train import TrainingFailed, train
 
-ODD: list[Any] = [
-    None,
-    True,
-    False,
-    0,
-    1,
-    -1,
-    2,
-    3,
-    1.5,
-    -0.0,
-    1e308,
-    1e-320,
-    math.nan,
-    math.inf,
-    2**63,
-    10**30,
-    "",
-    " ",
-]
-ODD += [
-    "X0",
-    "Z9999999999",
-    "theta[0]",
-    "x[1]*x[1]",
-    '<b id="zz">&\'',
-    "\0",
-    "é\n",
-    "1",
-    "x" * 100,
-    [],
-    {},
-    [[]],
-    [0] * 5,
-]
+ODD: list[Any] = [None, True, False, 0, 1, -1, 2, 3, 1.5, -0.0, 1e308, 1e-320, math.nan, math.inf, 2**63, 10**30]
+ODD += ["", " ", "X0", "Z9999999999", "theta[0]", "x[1]*x[1]", '<b id="zz">&\'', "\0", "é\n", "1", "x" * 100]
+ODD += [[], {}, [[]], [0] * 5]
 MARKUP = '<b id="zz">'
 SMALL = 6  # qubits up to which values are compared
 
-# -- changes of texts, trees and bytes ----------------------------------------------------------------------------------
+# -- changes of texts, trees and bytes --------------------------------------------------------------------------------
 
 
 def changed_bytes(rng: random.Random, data: bytes, other: bytes) -> bytes:
@@ -403,8 +371,8 @@ class Program3:
     def call(self) -> str:
         rng = self.rng
         name, angles, n = rng.choice(
-            [("h", 0, 1), ("x", 0, 1), ("s", 0, 1), ("tdg", 0, 1), ("sx", 0, 1), ("rx", 1, 1), ("ry", 1, 1), ("rz", 1, 1),
-             ("p", 1, 1), ("U", 3, 1), ("u3", 3, 1), ("u2", 2, 1), ("cx", 0, 2), ("cz", 0, 2), ("swap", 0, 2),
+            [("h", 0, 1), ("x", 0, 1), ("s", 0, 1), ("tdg", 0, 1), ("sx", 0, 1), ("rx", 1, 1), ("ry", 1, 1),
+             ("rz", 1, 1), ("p", 1, 1), ("U", 3, 1), ("u3", 3, 1), ("u2", 2, 1), ("cx", 0, 2), ("cz", 0, 2), ("swap", 0, 2),
              ("crz", 1, 2), ("cp", 1, 2), ("rzz", 1, 2), ("ccx", 0, 3), ("cswap", 0, 3), ("gphase", 1, 0)]
         )  # fmt: skip
         if n > len(self.qubits):
@@ -869,10 +837,8 @@ def read_run(data: bytes, folder: Path, dear: bool) -> bool:
     run = _written(folder, files)
     if find_spec("jinja2") and dear:
         _shown(run)
-    try:
+    with suppress(qpr.QupropError):
         definition_of(RunFolder.open(run))
-    except qpr.QupropError:
-        pass
     kind = "lbfgs" if "LBFGS" in files.get("run.toml", b"").decode("latin-1") else "pairs"
     return _goes_on(kind, run)
 
@@ -928,7 +894,7 @@ if find_spec("jinja2") and find_spec("plotly"):
 if find_spec("openqasm3") and find_spec("qiskit"):
     import qiskit.qasm2
     import qiskit.qasm3
-    import qiskit.quantum_info  # noqa: F401
+    import qiskit.quantum_info
 
     for _version, _make in ((2, make_qasm2), (3, make_qasm3)):
         FORMATS[f"qasm{_version}"] = Format(".qasm", _make, changed_program, read_qasm(_version))

@@ -401,7 +401,7 @@ def test_parameters_of_a_checkpoint_that_are_no_numbers_are_refused(value, tmp_p
     run = RUNS["minibatch"]
     run(out=tmp_path / "a")
     rewritten(tmp_path / "a", lambda arrays, meta: arrays["params/theta"].put(1, value))
-    with pytest.raises(qpr.QupropError, match="checkpoint in .* is damaged"):
+    with pytest.raises(qpr.QupropError, match=r"checkpoint in .* is damaged"):
         run(out=tmp_path / "a", resume=True)
 
 

@@ -14,8 +14,8 @@ for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from formats import FORMATS
-from fuzzing import fuzz, keep
+from formats import FORMATS  # noqa: E402
+from fuzzing import fuzz, keep  # noqa: E402
 
 
 def main() -> int:

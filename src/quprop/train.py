@@ -482,8 +482,8 @@ def _folder(
             kept = folder.section(section).get(key)
             if value is not None and kept != value:
                 raise QupropError(
-                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with what "
-                    "it was started with"
+                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with "
+                    "what it was started with"
                 )
     method = folder.section("train").get("method")
     if objective.method is None and method is not None:
