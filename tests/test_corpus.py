@@ -63,6 +63,7 @@ def test_every_known_file_works_or_is_refused_in_one_sentence(name, tmp_path):
     assert LEAST.get(name, 0.2) <= sum(accepted) / len(accepted) < 1
 
 
+@pytest.mark.slow
 def test_what_the_grammars_make_is_accepted_and_works():
     """In a process of its own: libraries that keep threads cannot be forked after use."""
     command = [sys.executable, TOOL, "--inputs", "10", "--minutes", "4", "--seed", "1", "--no-keep"]

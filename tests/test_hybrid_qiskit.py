@@ -269,10 +269,7 @@ def test_a_qpy_file_with_another_gate_than_its_numbers_fit_is_refused(here, ther
 def test_a_panic_of_qiskit_s_decoder_is_a_sentence_and_control_c_is_none(tmp_path, monkeypatch):
     panic = type("PanicException", (BaseException,), {})("index out of bounds")  # as pyo3 makes it
     (tmp_path / "one.qpy").write_bytes(b"QISKIT")
-    for error, raised in (
-        (panic, QupropError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
-    ):
+    for error, raised in ((panic, QupropError), (KeyboardInterrupt(), KeyboardInterrupt)):
         monkeypatch.setattr(qpy, "load", lambda file: (_ for _ in ()).throw(error))
         with pytest.raises(raised):
             load_qpy(tmp_path / "one.qpy")
