@@ -373,7 +373,8 @@ class Program3:
         name, angles, n = rng.choice(
             [("h", 0, 1), ("x", 0, 1), ("s", 0, 1), ("tdg", 0, 1), ("sx", 0, 1), ("rx", 1, 1), ("ry", 1, 1),
              ("rz", 1, 1), ("p", 1, 1), ("U", 3, 1), ("u3", 3, 1), ("u2", 2, 1), ("cx", 0, 2), ("cz", 0, 2),
-             ("swap", 0, 2), ("crz", 1, 2), ("cp", 1, 2), ("rzz", 1, 2), ("ccx", 0, 3), ("cswap", 0, 3), ("gphase", 1, 0)]
+             ("swap", 0, 2), ("crz", 1, 2), ("cp", 1, 2), ("rzz", 1, 2), ("ccx", 0, 3), ("cswap", 0, 3),
+             ("gphase", 1, 0)]
         )  # fmt: skip
         if n > len(self.qubits):
             return self.call()

@@ -90,7 +90,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_the_fuzzer_finds_faults_that_are_planted_and_goes_on(kind):
+def test_the_fuzzer_finds_faults_that_are_planted_and_goes_on(kind, monkeypatch):
+    monkeypatch.setattr("fuzzing.SECONDS", 0.05)
+
     def read(data: bytes, folder: Path, dear: bool) -> bool:
         if data == b"7":
             FAULTS[kind]()
