@@ -28,8 +28,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from faults import fork
-
 from quprop.errors import QupropError
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -136,7 +134,7 @@ def _child(form: Format, seed: str, start: int, count: int, corpus: list[bytes],
     board[: _HEAD.size] = _HEAD.pack(0, 0, time.monotonic(), 0)
     folder = Path(tempfile.mkdtemp(prefix="quprop-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     reading, writing = os.pipe()
-    child = fork()
+    child = os.fork()
     if not child:
         status = GRAMMAR
         try:
