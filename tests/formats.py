@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import stim
 import tomli_w
-from dense import final_state
+from dense import final_state, pauli_matrix, sum_matrix
 from faults import stopped
 from fuzzing import CORPUS, Format, Wrong, known, one_sentence
 from qasm_programs import program
@@ -207,12 +207,30 @@ def read_model(data: bytes, folder: Path, dear: bool) -> bool:
         if kind.from_text(made.to_text()).to_text() != made.to_text():
             raise Wrong("what is written is not what was read")
         str(made)
-        works(made.model if isinstance(made, qpr.Module) else made)
+        tree = json.loads(data)
+        works(made.model if isinstance(made, qpr.Module) else made, tree.get("model", tree))
     return True
 
 
-def works(model: qpr.Model) -> None:
-    """Values and gradients are finite, or refused, and those of the reference."""
+def dense_value(tree: dict[str, Any], theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> float:
+    """Of the file's own numbers, by matrices; nothing of the model that was read takes part."""
+    n = tree["n_qubits"]
+    psi = np.zeros(1 << n, complex)
+    psi[tree["state"][1]] = 1
+    for string, angle in tree["rotations"]:
+        turn = 0.0
+        for monomial, coefficient in angle.items():
+            factors = [] if monomial == "1" else monomial.split("*")
+            chosen = [{"theta": theta, "x": x}[f.split("[")[0]][int(f.split("[")[1][:-1])] for f in factors]
+            turn += coefficient * math.prod(chosen)
+        matrix = pauli_matrix(qpr.PauliString.parse(string), n)
+        psi = math.cos(turn / 2) * psi - 1j * math.sin(turn / 2) * (matrix @ psi)
+    total = sum(w * sum_matrix(qpr.PauliSum(o), n) for w, o in zip(weights, tree["observables"], strict=True))
+    return float(np.vdot(psi, total @ psi).real)
+
+
+def works(model: qpr.Model, tree: dict[str, Any]) -> None:
+    """Values and gradients are finite, or refused, and those of the reference and of dense matrices."""
     if model.n_qubits > SMALL or model.n_rotations > 500 or model.n_params + model.n_inputs > 2000:
         return
     theta, x = numbers(model.n_params), numbers(model.n_inputs) if model.n_inputs else None
@@ -228,6 +246,10 @@ def works(model: qpr.Model) -> None:
     # Relative to what is added up; subnormal numbers have no digits left to compare.
     if abs(value - value_2) > 1e-10 * slope * scale + 1e-300:
         raise Wrong("the value is not the reference's", value, value_2)
+    if model.state.kind == "basis" and model.n_qubits <= 4:
+        value_3 = dense_value(tree, theta, numbers(model.n_inputs), weights)
+        if abs(value - value_3) > 1e-10 * slope * scale + 1e-300:
+            raise Wrong("the value is not that of the file's numbers", value, value_3)
     if np.abs(gradient - gradient_2).max(initial=0) > 1e-10 * slope**2 * scale + 1e-300:
         raise Wrong("the gradient is not the reference's", gradient, gradient_2)
 
@@ -503,7 +525,7 @@ def make_qpy(rng: random.Random) -> bytes:
 def random_qiskit(rng: random.Random, depth: int, n: int = 0) -> Any:
     from qiskit import QuantumCircuit
     from qiskit.circuit import ControlFlowOp, Gate, Parameter, ParameterVector
-    from qiskit.circuit.library import PauliEvolutionGate, UnitaryGate
+    from qiskit.circuit.library import HGate, PauliEvolutionGate, PhaseGate, RYGate, SGate, UnitaryGate, XGate
     from qiskit.exceptions import QiskitError
     from qiskit.quantum_info import SparsePauliOp
 
@@ -530,7 +552,12 @@ def random_qiskit(rng: random.Random, depth: int, n: int = 0) -> Any:
         elif kind == 6 and n > 1:
             getattr(circuit, rng.choice(["cx", "cy", "cz", "ch", "swap", "iswap", "ecr", "dcx", "csx"]))(*qubits[:2])
         elif kind == 7 and n > 1:
-            getattr(circuit, rng.choice(["crx", "cry", "crz", "cp", "rxx", "ryy", "rzz", "rzx"]))(angle(), *qubits[:2])
+            if rng.random() < 0.3:
+                gate = rng.choice([HGate(), XGate(), SGate(), RYGate(0.3), PhaseGate(0.7)])
+                circuit.append(gate.control(1, ctrl_state=rng.randrange(2)), qubits[:2])
+            else:
+                name = rng.choice(["crx", "cry", "crz", "cp", "rxx", "ryy", "rzz", "rzx"])
+                getattr(circuit, name)(angle(), *qubits[:2])
         elif kind == 8 and depth:
             k = rng.randint(1, n)
             inner = random_qiskit(rng, depth - 1, k)
