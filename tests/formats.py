@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 import math
@@ -83,6 +84,10 @@ def places(tree: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def odd(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(ODD))
+
+
 def nudged(rng: random.Random, value: Any) -> Any:
     """Something of the same type, mostly."""
     if isinstance(value, bool):
@@ -96,7 +101,7 @@ def nudged(rng: random.Random, value: Any) -> Any:
         return value[:k] + rng.choice(["", value[k] * 2, rng.choice("XYZ019 []*-+é<"), value[::-1]]) + value[k + 1 :]
     if isinstance(value, list) and value:
         return rng.choice([value[::-1], value[1:], value + value[:1], rng.sample(value, len(value))])
-    return rng.choice(ODD)
+    return odd(rng)
 
 
 def change_tree(rng: random.Random, tree: Any, other: Any) -> None:
@@ -110,14 +115,14 @@ def change_tree(rng: random.Random, tree: Any, other: Any) -> None:
         if kind < 5:
             container[key] = nudged(rng, container[key])
         elif kind < 7:
-            container[key] = rng.choice(ODD)
+            container[key] = odd(rng)
         elif kind == 7:
             del container[key]
         elif kind == 8 and (donors := places(other)):
             donor, name = rng.choice(donors)
             container[key] = json.loads(json.dumps(donor[name]))
         elif isinstance(container, dict):
-            container[nudged(rng, key) if rng.random() < 0.5 else str(rng.choice(ODD))] = container.pop(key)
+            container[nudged(rng, key) if rng.random() < 0.5 else str(odd(rng))] = container.pop(key)
 
 
 def changed_json(rng: random.Random, data: bytes, other: bytes) -> bytes:
