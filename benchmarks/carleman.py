@@ -38,7 +38,7 @@ def million() -> dict:
     from torch import nn
 
     from quprop.carleman import from_torch
-    from quprop.carleman.lift import lift
+    from quprop.carleman.engines.lift import lift
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 970), nn.Tanh(), nn.Linear(970, 970), nn.Tanh(), nn.Linear(970, 10)).double()
@@ -74,7 +74,7 @@ def million() -> dict:
 
 def logistic() -> dict:
     """Ridge logistic regression, started 0.5 from its minimum: relative error against plain descent after 200 steps."""
-    from quprop.carleman.convergence import error_against_order, logistic_run
+    from quprop.carleman.maps.convergence import error_against_order, logistic_run
 
     run = logistic_run(spread=0.5)
     rows = []

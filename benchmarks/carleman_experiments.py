@@ -17,7 +17,7 @@ from pathlib import Path
 
 from environment import environment
 
-from quprop.carleman.experiments import EXPERIMENTS, spectra_at_full_size
+from quprop.experiments.networks import EXPERIMENTS, spectra_at_full_size
 from quprop.runs import write_json
 
 RESULTS = Path(__file__).parent / "results" / "carleman"

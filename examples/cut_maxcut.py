@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.hybrid.cutting import cut
+from quprop.model import ansatz
+from quprop.modules.cutting import cut
 
 CLUSTERS, SIZE, CHORDS = 4, 10, 0.25
 SHOTS = 200_000

@@ -1,7 +1,7 @@
 """Learn the error rates of a repetition code from its detection events, by gradient descent on a Markov chain.
 
 A memory experiment flips detectors in patterns: every fault mechanism k of the circuit xors its mask into the syndrome
-with probability q_k. That is a chain of M mixture layers (quprop.stochastic), and fitting the q_k to what detectors
+with probability q_k. That is a chain of M mixture layers (quprop.classical), and fitting the q_k to what detectors
 were seen to do is its training: minimise sum_j (E Z_j - data_j)^2 over single detectors and pairs that share a fault.
 
 stim stands for the device: circuit noise on most faults, with data qubit 1 made three times worse behind our back. Run
@@ -21,7 +21,7 @@ import stim
 from matplotlib.figure import Figure
 
 import quprop as qpr
-from quprop.stochastic import MarkovChain
+from quprop.classical import MarkovChain
 
 DISTANCE, ROUNDS, SHOTS = 4, 4, 200_000
 STEPS, TRAJECTORIES = 250, 2000

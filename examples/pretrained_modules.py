@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.compose import Module, compose, parallel
-from quprop.hybrid.cutting import cut
+from quprop.model import ansatz
+from quprop.modules.compose import Module, compose, parallel
+from quprop.modules.cutting import cut
 from quprop.problems.datasets import logistic_regression, split
 
 GROUPS = {"mean": slice(0, 10), "error": slice(10, 20), "worst": slice(20, 30)}

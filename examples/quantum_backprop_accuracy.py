@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import quprop as qpr
-from quprop.collective.null import NullEngine
+from quprop.collective.engines.null import NullEngine
 from quprop.gradients import QuantumBackprop
 
 SPREAD = 1.0  # of the sum of a qubit's angles over all layers

@@ -17,9 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from quantum_backprop_accuracy import problem
 
-from quprop.collective.null import NullEngine
+from quprop.collective.engines.null import NullEngine
 from quprop.gradients import FullyGentle, GentleSweep, ParameterShift, QuantumBackprop
-from quprop.scaling.fit import fit_exponent
+from quprop.planning.measured.fit import fit_exponent
 
 QUBITS, EPS, SEEDS = 4, 0.2, 3
 SIZES = [64, 128, 256, 512, 1024, 2048, 4096]

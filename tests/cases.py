@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.gates import GATES
+from quprop.model import ansatz
+from quprop.model.gates import GATES
 
 
 class Case(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from tolerances import assert_close, tolerance
 
 import quprop as qpr
-from quprop.simulate.reference import ReferenceEngine
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 ORACLE = ReferenceEngine()
 

@@ -6,7 +6,7 @@ JAX can differentiate the whole thing.
 
 import numpy as np
 
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum
 
 I2 = np.eye(2)
 X = np.array([[0, 1], [1, 0]])

@@ -6,7 +6,7 @@ import os
 import signal
 from contextlib import contextmanager
 
-from quprop.optimise import Optimiser
+from quprop.training.optimise import Optimiser
 
 CALLS = ("mkdir", "open", "write", "fsync", "replace", "ftruncate", "close", "unlink", "scandir", "read", "lseek")
 # What fails once and works again; what stays full; a write that takes half before that; no memory for one call.

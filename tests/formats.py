@@ -30,16 +30,16 @@ from faults import stopped
 from fuzzing import CORPUS, Format, Wrong, known, one_sentence
 
 import quprop as qpr
-from quprop.ansatz import data_reuploading
 from quprop.cli.train import _given
 from quprop.cost import Cost
 from quprop.hardware import hardware
-from quprop.optimise import LBFGS, adam
+from quprop.model.ansatz import data_reuploading
 from quprop.problems.run import configure, definition_of
 from quprop.problems.run import find as find_problem
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder
-from quprop.train import TrainingFailed, train
+from quprop.training.optimise import LBFGS, adam
+from quprop.training.train import TrainingFailed, train
 
 # -- models as JSON ----------------------------------------------------------------------------------------------------
 
@@ -415,7 +415,7 @@ def read_report(data: bytes, folder: Path, dear: bool) -> bool:
 
 def _shown(path: Path) -> bool:
     """Whether a report of it has sections; every note is one line and no text becomes markup."""
-    from quprop.report.html import collect, render
+    from quprop.report import collect, render
 
     report = collect([path])
     for note in report.all_notes():
@@ -434,7 +434,7 @@ FORMATS = {
     "run": Format(".json", make_run, changed_run, read_run),
 }
 if find_spec("jinja2") and find_spec("plotly"):
-    from quprop.report.html.bundle import plotly_gzip
+    from quprop.report.bundle import plotly_gzip
 
     plotly_gzip()  # once, before any process is forked
     FORMATS["report"] = Format(".json", make_report, changed_json, read_report)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from quprop.gradients.linear import jacobian
-from quprop.programs import read_by_programs
-from quprop.simulate.reference import ReferenceEngine
+from quprop.sampling.linear import jacobian
+from quprop.sampling.programs import read_by_programs
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 
 def exact_gradient(plan, theta, x, weights):

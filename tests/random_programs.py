@@ -17,7 +17,7 @@ import dense
 import numpy as np
 
 import quprop as qpr
-from quprop.gates import GATES
+from quprop.model.gates import GATES
 
 PARAM, INPUT = 0, 1
 Angle = tuple[tuple[float, tuple[tuple[str, int], ...]], ...]  # (coefficient, ((vector, entry), ...)) a term

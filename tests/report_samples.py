@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 import quprop as qpr
 from quprop.cli import app
-from quprop.compare import compare
 from quprop.gradients import QuantumBackprop
+from quprop.planning.compare import compare
+from quprop.planning.measured.fit import fit_exponent
+from quprop.planning.measured.sweep import Fit
 from quprop.problems.run import configure, run
 from quprop.runs import write_json
-from quprop.scaling.fit import fit_exponent
-from quprop.scaling.sweep import Fit
-from quprop.train import train
+from quprop.training.train import train
 
 
 def small_model(n=3, layers=2):

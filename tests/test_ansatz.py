@@ -7,8 +7,9 @@ import scipy.linalg
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import Model, ansatz
-from quprop.simulate.reference import ReferenceEngine
+from quprop import Model
+from quprop.model import ansatz
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 ENGINE = ReferenceEngine()
 NONE = np.zeros((1, 0))

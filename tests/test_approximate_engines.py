@@ -11,17 +11,18 @@ import pytest
 from scipy.linalg import expm
 from spin import Spin, axes, gram, projector
 
-from quprop.collective import counts, fock, kalman, pairwise
-from quprop.collective.bosonic import BosonicEngine
+from quprop.collective import pairwise
 from quprop.collective.check import Check
+from quprop.collective.engines import counts, fock, kalman
+from quprop.collective.engines.bosonic import BosonicEngine
+from quprop.collective.engines.gaussian import GaussianEngine
+from quprop.collective.engines.mean_field import MeanFieldEngine
+from quprop.collective.engines.modes import Modes
+from quprop.collective.engines.product_sum import ProductSumEngine
+from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
-from quprop.collective.gaussian import GaussianEngine
-from quprop.collective.mean_field import MeanFieldEngine
-from quprop.collective.modes import Modes
-from quprop.collective.product_sum import ProductSumEngine
-from quprop.collective.symmetric import SymmetricEngine
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 ZERO = np.array([1.0, 0.0])
 

@@ -5,11 +5,11 @@ import pytest
 
 import quprop as qpr
 from quprop.arrays import checked, plain
-from quprop.compare import compare
 from quprop.hybrid import qasm
-from quprop.losses import Expectation, Fidelity, MeanSquare
-from quprop.simulate.metric import Overlap, geometric_tensor, metric, metric_products
+from quprop.planning.compare import compare
+from quprop.simulate.state_vector.metric import Overlap, geometric_tensor, metric, metric_products
 from quprop.structure import find_blocks, observable_programs
+from quprop.training.losses import Expectation, Fidelity, MeanSquare
 
 _T, _X = qpr.params("t", 2), qpr.inputs("x", 2)
 _CIRCUIT = qpr.Circuit(2).ry(_T[0], 0).rx(_T[1] * _X[0], 1).cx(0, 1).rz(_X[1], 0)

@@ -13,13 +13,13 @@ import quprop as qpr
 from quprop import QupropError
 from quprop.gradients import BellSampling, gradient, pauli_list_model
 from quprop.gradients.bell_sampling import _physical, _prepare, pairs_for
-from quprop.gradients.copies import Copies, bell_distribution, draw_bell, squares, walsh
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
-from quprop.gradients.linear import jacobian
-from quprop.gradients.plan import Terms
-from quprop.gradients.signs import ROUTES, colours, mimicking, voters
-from quprop.pauli import PauliString
-from quprop.programs import read_by_programs
+from quprop.model.pauli import PauliString
+from quprop.sampling.copies import Copies, bell_distribution, draw_bell, squares, walsh
+from quprop.sampling.linear import jacobian
+from quprop.sampling.plan import Terms
+from quprop.sampling.programs import read_by_programs
+from quprop.sampling.signs import ROUTES, colours, mimicking, voters
 
 ROUTE_NAMES = list(ROUTES)
 
@@ -80,7 +80,7 @@ def test_a_table_of_all_means_is_the_sums_one_by_one(monkeypatch):
     outcomes = draw_bell(np.random.default_rng(2), psi, psi, 500)
     paulis = _all_paulis(4)
     direct = squares(paulis, 4, outcomes)
-    monkeypatch.setattr("quprop.gradients.copies._TABLE", 1)
+    monkeypatch.setattr("quprop.sampling.copies._TABLE", 1)
     assert_close(squares(paulis, 4, outcomes), direct, 100)
 
 

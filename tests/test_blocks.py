@@ -8,8 +8,8 @@ import pytest
 from native_models import segmented_model, start
 
 import quprop as qpr
-from quprop.simulate import blocks
-from quprop.simulate.blocks import planner
+from quprop.simulate.state_vector import blocks
+from quprop.simulate.state_vector.blocks import planner
 
 LAYOUTS = [  # (lane bits, bytes of a vector, block dimension)
     (3, 64, None),  # AVX-512 doubles

@@ -7,12 +7,12 @@ from cases import CASES, values_for
 from estimators import repeat
 
 import quprop as qpr
-from quprop import ansatz
 from quprop.errors import QupropError
 from quprop.gradients import ParameterShift
-from quprop.gradients.budget import Budget, share
 from quprop.gradients.forward_gradient import ForwardGradient
 from quprop.gradients.random_components import RandomComponents
+from quprop.model import ansatz
+from quprop.sampling.budget import Budget, share
 
 
 def test_a_share_is_exact_and_as_even_as_it_can_be():

@@ -5,18 +5,18 @@ import itertools
 import numpy as np
 import pytest
 
-from quprop.carleman import proxy
-from quprop.carleman.dissipation import kind_of, least_ratio
 from quprop.carleman.lyapunov import best_norm, gains_in, lyapunov_matrix, norm_of
-from quprop.carleman.proxy import Descent
-from quprop.carleman.radius import (
+from quprop.carleman.maps.radius import (
     Radius,
     bound_block_length,
     convergence_radius,
     finite_time_bound,
     nonlinearity_ratio,
 )
-from quprop.carleman.spectrum import Spectrum, exact_spectrum, lanczos, spectrum_of
+from quprop.carleman.spectra import proxy
+from quprop.carleman.spectra.dissipation import kind_of, least_ratio
+from quprop.carleman.spectra.proxy import Descent
+from quprop.carleman.spectra.spectrum import Spectrum, exact_spectrum, lanczos, spectrum_of
 from quprop.errors import QupropError
 
 # Spectra
@@ -306,8 +306,8 @@ def small():
     """A network of 63 parameters on 12 samples in uneven batches, and its loss as a function of the flat parameters."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
-    from quprop.carleman import networks
-    from quprop.carleman.hessian import split_batches
+    from quprop.carleman.networks import networks
+    from quprop.carleman.spectra.hessian import split_batches
 
     network = networks.make("mlp", (4,), 3, seed=1, hidden=(6, 3), activation="silu", weight_decay=0.05)
     rng = np.random.default_rng(0)
@@ -329,7 +329,7 @@ def test_hessian_products_are_those_of_the_dense_hessian(small, operator):
         pytest.importorskip("curvlinops")
     import torch
 
-    from quprop.carleman.hessian import gradient_and_loss, hessian_matvec
+    from quprop.carleman.spectra.hessian import gradient_and_loss, hessian_matvec
 
     network, data, loss, theta = small
     dense = torch.func.hessian(loss)(theta).numpy()
@@ -343,7 +343,7 @@ def test_hessian_products_are_those_of_the_dense_hessian(small, operator):
 def test_third_and_fourth_derivatives_are_the_dense_ones(small):
     import torch
 
-    from quprop.carleman.hessian import derivative
+    from quprop.carleman.spectra.hessian import derivative
 
     network, data, loss, theta = small
     rng = np.random.default_rng(1)
@@ -363,7 +363,7 @@ def test_third_and_fourth_derivatives_are_the_dense_ones(small):
 def test_gains_enclose_the_dense_norms(small):
     import torch
 
-    from quprop.carleman.gains import step_gains
+    from quprop.carleman.maps.gains import step_gains
 
     network, data, loss, theta = small
     eta, n = 0.2, network.n_parameters
@@ -384,7 +384,7 @@ def test_an_analysis_says_what_dense_linear_algebra_says(small):
 
     import torch
 
-    from quprop.carleman.dissipation import analyse
+    from quprop.carleman.spectra.dissipation import analyse
 
     network, data, loss, theta = small
     found = analyse(
@@ -409,7 +409,7 @@ def test_an_analysis_says_what_dense_linear_algebra_says(small):
     ],
 )
 def test_bad_analyses_get_one_sentence(small, change, message):
-    from quprop.carleman.dissipation import analyse
+    from quprop.carleman.spectra.dissipation import analyse
 
     network, data, _, _ = small
     with pytest.raises(QupropError, match=message):
@@ -419,7 +419,7 @@ def test_bad_analyses_get_one_sentence(small, change, message):
 def test_without_curvlinops_one_sentence_says_what_to_install(small, monkeypatch):
     import sys
 
-    from quprop.carleman.hessian import hessian_matvec
+    from quprop.carleman.spectra.hessian import hessian_matvec
 
     monkeypatch.setitem(sys.modules, "curvlinops", None)
     with pytest.raises(QupropError, match="needs curvlinops-for-pytorch, which is not installed: pip install"):
@@ -429,8 +429,8 @@ def test_without_curvlinops_one_sentence_says_what_to_install(small, monkeypatch
 def test_a_layer_without_forward_derivatives_is_said_with_the_mend(small):
     torch = pytest.importorskip("torch")
     pytest.importorskip("curvlinops")
-    from quprop.carleman.hessian import hessian_matvec
-    from quprop.carleman.networks import Network, as_loss
+    from quprop.carleman.networks.networks import Network, as_loss
+    from quprop.carleman.spectra.hessian import hessian_matvec
 
     module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.GroupNorm(2, 4), torch.nn.Linear(4, 3)).double()
     network = Network("theirs", module, as_loss("cross-entropy"))
@@ -444,9 +444,9 @@ def test_along_training_uploads_restore_sparsity_and_restart_the_proxy():
     torch = pytest.importorskip("torch")
     pytest.importorskip("curvlinops")
     torch.set_num_threads(1)
-    from quprop.carleman import data as datasets
-    from quprop.carleman import networks
-    from quprop.carleman.along import follow
+    from quprop.carleman.networks import networks
+    from quprop.carleman.networks.networks import data as datasets
+    from quprop.carleman.spectra.along import follow
 
     data = datasets.load("digits").first(train=256, test=64)
     network = networks.make("mlp", data.input_shape, data.classes, seed=0, hidden=(8,))

@@ -5,11 +5,11 @@ import importlib
 import numpy as np
 import pytest
 
-from quprop.carleman.convergence import error_against_order, toy
-from quprop.carleman.experiments import EXPERIMENTS, scaling, spectra
-from quprop.carleman.experiments.order import sentence
-from quprop.carleman.history import HistorySystem
-from quprop.carleman.spectrum import exact_spectrum
+from quprop.carleman.maps.convergence import error_against_order, toy
+from quprop.carleman.spectra.spectrum import exact_spectrum
+from quprop.carleman.system.history import HistorySystem
+from quprop.experiments.networks import EXPERIMENTS, scaling, spectra
+from quprop.experiments.networks.order import sentence
 
 torch_warning = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
 
@@ -31,7 +31,7 @@ def test_every_experiment_has_a_file_a_claim_and_a_source():
     names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling"]
     assert list(EXPERIMENTS) == names
     for name, experiment in EXPERIMENTS.items():
-        assert importlib.import_module(f"quprop.carleman.experiments.{name}").EXPERIMENT is experiment
+        assert importlib.import_module(f"quprop.experiments.networks.{name}").EXPERIMENT is experiment
         assert experiment.claim.endswith(".") and experiment.source and experiment.minutes > 0
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
-import quprop.carleman.history as history
-from quprop.carleman import Dynamics, from_tensors, lift, march
-from quprop.carleman.convergence import kappa_table, toy
-from quprop.carleman.history import BASES, HistorySystem, scalar_kappa
-from quprop.carleman.linear_system import LinearSystem
+import quprop.carleman.system.history as history
+from quprop.carleman import Dynamics, from_tensors, march
+from quprop.carleman.engines import lift
+from quprop.carleman.maps.convergence import kappa_table, toy
+from quprop.carleman.system.history import BASES, HistorySystem, scalar_kappa
+from quprop.carleman.system.linear_system import LinearSystem
 from quprop.errors import QupropError
 
 

@@ -8,15 +8,16 @@ import pytest
 from scipy import sparse
 from tolerances import assert_close
 
-from quprop.carleman import ENGINES, Dynamics, Momentum, choose_engine, from_tensors, lift, march, success_probability
-from quprop.carleman.burgers import burgers
-from quprop.carleman.convergence import error_against_order, logistic_run, toy
-from quprop.carleman.dynamics import tabulate
+from quprop.carleman import ENGINES, Dynamics, Momentum, choose_engine, from_tensors, march, success_probability
+from quprop.carleman.engines import lift
 from quprop.carleman.engines.jets import jet_train, norms_from_gram
 from quprop.carleman.engines.kronecker import kronecker_matrix
 from quprop.carleman.engines.monomials import Monomials, SymmetricOperator, symmetric_matrix
 from quprop.carleman.engines.tensor_train import full
-from quprop.carleman.polynomial import (
+from quprop.carleman.maps.burgers import burgers
+from quprop.carleman.maps.convergence import error_against_order, logistic_run, toy
+from quprop.carleman.maps.dynamics import tabulate
+from quprop.carleman.maps.polynomial import (
     deep_linear,
     matrix_factorisation,
     minimum,
@@ -24,8 +25,8 @@ from quprop.carleman.polynomial import (
     ridge_logistic,
     ridge_regression,
 )
-from quprop.carleman.radius import convergence_radius
-from quprop.carleman.taylor import sigmoid_series
+from quprop.carleman.maps.radius import convergence_radius
+from quprop.carleman.maps.taylor import sigmoid_series
 from quprop.errors import QupropError
 
 ORDERS = (1, 2, 3, 4)

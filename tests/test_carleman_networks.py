@@ -10,10 +10,10 @@ from quprop.errors import QupropError
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
-from quprop.carleman import modules, networks  # noqa: E402
-from quprop.carleman.hessian import OPERATORS, hessian_matvec  # noqa: E402
-from quprop.carleman.prune import global_mask, prune, sparsity_of  # noqa: E402
-from quprop.carleman.smooth import check_derivatives, check_smooth  # noqa: E402
+from quprop.carleman.maps.smooth import check_derivatives, check_smooth  # noqa: E402
+from quprop.carleman.networks import modules, networks  # noqa: E402
+from quprop.carleman.networks.prune import global_mask, prune, sparsity_of  # noqa: E402
+from quprop.carleman.spectra.hessian import OPERATORS, hessian_matvec  # noqa: E402
 
 SHAPE, CLASSES = (1, 8, 8), 10
 SETTINGS = {

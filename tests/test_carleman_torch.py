@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
-from quprop.carleman import error_against_order, from_torch, lift, march
+from quprop.carleman import error_against_order, from_torch, march
+from quprop.carleman.engines import lift
 from quprop.errors import QupropError
 
 torch = pytest.importorskip("torch")
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWa
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from quprop.carleman.torch_series import TaylorTensor  # noqa: E402
+from quprop.carleman.maps.torch_series import TaylorTensor  # noqa: E402
 
 FUNCTIONS = {
     "tanh": torch.tanh,
@@ -129,7 +130,7 @@ def test_micro_batches_add_up_to_the_batch():
 
 def test_a_module_is_linearised_as_its_closed_form():
     """Logistic regression as a module, against the closed-form map."""
-    from quprop.carleman.polynomial import ridge_logistic
+    from quprop.carleman.maps.polynomial import ridge_logistic
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(9, 4)), (rng.random(9) > 0.5).astype(float)

@@ -17,14 +17,15 @@ torch.set_num_threads(1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
 
-from quprop.carleman import from_torch, networks  # noqa: E402
+from quprop.carleman import from_torch  # noqa: E402
 from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # noqa: E402
 from quprop.carleman.break_even import BreakEven  # noqa: E402
-from quprop.carleman.data import Dataset, load  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
-from quprop.carleman.plain import accuracy_at, descend, loss_at  # noqa: E402
-from quprop.carleman.solver import SOLVERS, OptimalInverse  # noqa: E402
-from quprop.carleman.subspace import Restricted  # noqa: E402
+from quprop.carleman.maps.subspace import Restricted  # noqa: E402
+from quprop.carleman.networks import networks  # noqa: E402
+from quprop.carleman.networks.data import Dataset, load  # noqa: E402
+from quprop.carleman.networks.plain import accuracy_at, descend, loss_at  # noqa: E402
+from quprop.carleman.system.solver import SOLVERS, OptimalInverse  # noqa: E402
 from quprop.carleman.train import Loop, train  # noqa: E402
 
 ANALYSED = [
@@ -244,7 +245,7 @@ def test_mini_batches_are_a_map_each(iris):
 
 
 def test_kappa_formula_bounds_the_condition_number_of_linear_descent():
-    from quprop.carleman.convergence import scalar_kappa
+    from quprop.carleman.maps.convergence import scalar_kappa
 
     for growth, steps in ((0.9, 10), (1.0, 10), (1.05, 10)):
         found = scalar_kappa(growth, 1)  # one block: no steps, kappa 1

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import quprop as qpr
-from quprop.carleman import upload as upload_module
-from quprop.carleman.controlled import GateCount, controlled_ry, count_gates, flip
-from quprop.carleman.copies import (
+from quprop.carleman.transfer import upload as upload_module
+from quprop.carleman.transfer.controlled import GateCount, controlled_ry, count_gates, flip
+from quprop.carleman.transfer.copies import (
     expected_copies,
     expected_l2,
     expected_linf,
@@ -19,11 +19,11 @@ from quprop.carleman.copies import (
     shadow_copies,
     support_copies,
 )
-from quprop.carleman.download import read_out
-from quprop.carleman.queries import Ledger, amplify, copies_ledger
-from quprop.carleman.upload import upload, upload_bound, upload_entries, upload_tower
-from quprop.circuit import Circuit
+from quprop.carleman.transfer.download import read_out
+from quprop.carleman.transfer.queries import Ledger, amplify, copies_ledger
+from quprop.carleman.transfer.upload import upload, upload_bound, upload_entries, upload_tower
 from quprop.errors import QupropError
+from quprop.model.circuit import Circuit
 
 
 def final(circuit):

@@ -23,10 +23,10 @@ from quprop.collective.check import (
     two_sided,
 )
 from quprop.collective.check_circuit import circuit_cost, count_gates, flag_angles
+from quprop.collective.engines.null import NullEngine
+from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
 from quprop.collective.majority import copies_for, reading, vote, vote_check, votes_failure
-from quprop.collective.null import NullEngine
-from quprop.collective.symmetric import SymmetricEngine
 
 Z = Event(PauliString.parse("Z0"))
 

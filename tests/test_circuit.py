@@ -11,9 +11,9 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop import Circuit, Model
-from quprop.angle import Angle
-from quprop.gates import GATES, Clifford
-from quprop.simulate.reference import ReferenceEngine
+from quprop.model.angle import Angle
+from quprop.model.gates import GATES, Clifford
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 ENGINE = ReferenceEngine()
 theta, x = qpr.params("theta", 6), qpr.inputs("x", 4)

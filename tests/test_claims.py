@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quprop import claims
-from quprop.claims import CLAIMS, table
-from quprop.claims.backpropagation import _by_design
-from quprop.claims.claim import HOLDS, IN_PART, NOT_SEEN
+from quprop.experiments import claims
+from quprop.experiments.claims import CLAIMS, table
+from quprop.experiments.claims.backpropagation import _by_design
+from quprop.experiments.claims.claim import HOLDS, IN_PART, NOT_SEEN
 from quprop.experiments.experiment import Experiment
 
 _spec = importlib.util.spec_from_file_location(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
-from quprop import QupropError, classical
+from quprop import QupropError
+from quprop.classical.networks import networks as classical
 
 WIDTHS, BATCH = (5, 7, 4, 3), 6
 

@@ -7,8 +7,9 @@ from linear_identity import assert_spread, exact_gradient
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import QupropError, ansatz
+from quprop import QupropError
 from quprop.gradients import CommutingBlocks, PairState, ParameterShift, gradient
+from quprop.model import ansatz
 from quprop.structure.blocks import find_blocks
 
 

@@ -10,15 +10,15 @@ import pytest
 from cases import CASES, values_for
 
 import quprop as qpr
-from quprop import ansatz
 from quprop.cli.methods import listing, summary
-from quprop.compare import compare, median_of_max, simulation_seconds, value_cost
 from quprop.cost import HardwareModel
 from quprop.errors import QupropError
-from quprop.executor import Workers
 from quprop.gradients import FORMULAS, METHODS
-from quprop.gradients.budget import Budget
+from quprop.model import ansatz
+from quprop.planning.compare import compare, median_of_max, simulation_seconds, value_cost
 from quprop.problems import PROBLEMS
+from quprop.runs.executor import Workers
+from quprop.sampling.budget import Budget
 
 BOTH = ["adjoint", "parameter_shift"]
 
@@ -206,8 +206,8 @@ def test_a_saved_model_and_a_toml_file_are_compared(quprop, tmp_path, model):
 def test_a_loss_is_differentiated_where_training_starts(monkeypatch):
     """digits: ten observables and a head; the weights are the loss's derivative for the first sample."""
     from quprop.cli import compare as command
-    from quprop.objective import Objective
     from quprop.problems.run import configure
+    from quprop.training.objective import Objective
 
     problem = PROBLEMS["digits"].build(configure("digits", {"model": {"layers": 1}}))
     spec = replace(PROBLEMS["digits"], build=lambda config: problem)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.compose import Module, compose, parallel
-from quprop.hybrid.cutting import cut
+from quprop.model import ansatz
+from quprop.modules.compose import Module, compose, parallel
+from quprop.modules.cutting import cut
 
 X = np.array([0.3, -1.1, 0.7])  # random_circuit's inputs
 

@@ -8,18 +8,17 @@ from dense import pauli_matrix
 from scipy import linalg, optimize, stats
 
 from quprop import PauliString, QupropError
-from quprop.collective import symmetric
-from quprop.collective.bosonic import BosonicEngine
 from quprop.collective.check import KINDS, Check, gentleness, trigger_probability
-from quprop.collective.commuting import CommutingEngine
-from quprop.collective.engines import ENGINES, auto
+from quprop.collective.engines import ENGINES, auto, symmetric
+from quprop.collective.engines.bosonic import BosonicEngine
+from quprop.collective.engines.commuting import CommutingEngine
+from quprop.collective.engines.fallback import FallbackEngine
+from quprop.collective.engines.null import NullEngine
+from quprop.collective.engines.product_sum import ProductSumEngine
+from quprop.collective.engines.symmetric import SymmetricEngine
+from quprop.collective.engines.symmetric_space import Space, dimension
 from quprop.collective.event import Event, rotate
-from quprop.collective.fallback import FallbackEngine
-from quprop.collective.null import NullEngine
-from quprop.collective.product_sum import ProductSumEngine
 from quprop.collective.protocol import EngineError
-from quprop.collective.symmetric import SymmetricEngine
-from quprop.collective.symmetric_space import Space, dimension
 
 READERS = ["gaussian", "mean_field"]  # made for Gaussian readings of counts
 Z = Event(PauliString.parse("Z0"))
@@ -151,7 +150,7 @@ def test_large_spins_turn_back_exactly_and_obey_the_binomial_law():
 
 def test_the_series_is_the_matrix():
     """The same rotation of 700 copies by the eigenvectors of Jx and by the Chebyshev series."""
-    from quprop.collective import beam_splitter
+    from quprop.collective.engines import beam_splitter
 
     rng = np.random.default_rng(4)
     part = rng.normal(size=(2, 701, 1)) + 1j * rng.normal(size=(2, 701, 1))

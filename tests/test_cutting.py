@@ -10,12 +10,12 @@ from cases import CASES, random_circuit, random_sum, values_for
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.hybrid.cutting import cut
-from quprop.hybrid.cutting.find import Layout, _partition, _sweep, find
-from quprop.hybrid.cutting.fragments import coupling
-from quprop.hybrid.cutting.sample import _choices
-from quprop.hybrid.cutting.steps import unfold
+from quprop.model import ansatz
+from quprop.modules.cutting import cut
+from quprop.modules.cutting.find import Layout, _partition, _sweep, find
+from quprop.modules.cutting.fragments import coupling
+from quprop.modules.cutting.sample import _choices
+from quprop.modules.cutting.steps import unfold
 
 NO_LIMIT = float("inf")
 T = qpr.params("theta", 6)

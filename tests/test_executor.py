@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from quprop.errors import QupropError
-from quprop.executor import Task, TaskFailed, Workers, open_executor, run_tasks
+from quprop.runs.executor import Task, TaskFailed, Workers, open_executor, run_tasks
 
 # Tasks are found by name in a module that a fresh interpreter can import.
 TASKS = '''
@@ -173,7 +173,7 @@ def test_stopping_the_program_leaves_the_rows_and_no_processes(number, jobs, tmp
     out = tmp_path / "rows.jsonl"
     script = f"""
         import quprop_test_jobs as jobs
-        from quprop.executor import Task, Workers, run_tasks
+        from quprop.runs.executor import Task, Workers, run_tasks
         if __name__ == "__main__":
             tasks = [Task(jobs.slow, {{"k": k, "seconds": 0.0 if k < 2 else 60.0}}) for k in range(6)]
             try:

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from quprop.claims import CLAIMS
 from quprop.cli.app import app
 from quprop.collective.check import trigger_probability
 from quprop.experiments import EXPERIMENTS, bond_dimension, damage, gradient_sweep, triggers
+from quprop.experiments.claims import CLAIMS
 from quprop.experiments.experiment import Experiment
 
 

@@ -15,12 +15,12 @@ from test_train import comparable, energy_model, samples
 
 import quprop as qpr
 from quprop import runs
-from quprop.ansatz import data_reuploading
-from quprop.executor import Task, run_tasks
 from quprop.files import FileError, JsonLines, check_outputs, read_bytes, read_toml, write_atomically
-from quprop.optimise import LBFGS, adam
+from quprop.model.ansatz import data_reuploading
 from quprop.runs import RunFolder, write_json
-from quprop.train import TrainingFailed, train
+from quprop.runs.executor import Task, run_tasks
+from quprop.training.optimise import LBFGS, adam
+from quprop.training.train import TrainingFailed, train
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 

@@ -8,14 +8,14 @@ import pytest
 from cases import CASES, values_for
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.collective.gaussian import GaussianEngine
-from quprop.collective.mean_field import MeanFieldEngine
-from quprop.collective.null import NullEngine
-from quprop.collective.symmetric import SymmetricEngine
+from quprop.collective.engines.gaussian import GaussianEngine
+from quprop.collective.engines.mean_field import MeanFieldEngine
+from quprop.collective.engines.null import NullEngine
+from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, FullyGentle, GentleSweep, ParameterShift, gradient
-from quprop.gradients.plan import Terms
+from quprop.model import ansatz
+from quprop.sampling.plan import Terms
 
 BOTH = pytest.mark.parametrize("kind", [GentleSweep, FullyGentle])
 MODELS = ["one_qubit", "shared_parameters", "several_observables", "encoded_state", "ising", "identity_terms"]

@@ -8,10 +8,10 @@ from test_native import DTYPES, engine
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop.ansatz import data_reuploading, hardware_efficient, qaoa
-from quprop.simulate import metric as geometry
-from quprop.simulate.metric import Overlap, metric_products
-from quprop.simulate.reference import ReferenceEngine
+from quprop.model.ansatz import data_reuploading, hardware_efficient, qaoa
+from quprop.simulate.state_vector import metric as geometry
+from quprop.simulate.state_vector.metric import Overlap, metric_products
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 ENGINES = {"reference": ReferenceEngine(), "native": engine(), "blocks": engine(block=3), "threads": engine(threads=2)}
 MODELS = {

@@ -11,23 +11,23 @@ from cases import CASES, random_model, values_for
 from estimators import Repeats, check_cost, check_stderr, check_unbiased, repeat, stderr_ratio
 
 import quprop as qpr
-from quprop import ansatz
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, Adjoint, ParameterShift, gradient
 from quprop.gradients import forward_gradient as forward
 from quprop.gradients import spsa as simultaneous
 from quprop.gradients.finite_difference import FiniteDifference
 from quprop.gradients.forward_gradient import ForwardGradient
-from quprop.gradients.linear import LinearPlan, driven
-from quprop.gradients.plan import Terms, settle
 from quprop.gradients.random_components import RandomComponents
-from quprop.gradients.rows import Shifted
-from quprop.gradients.sampler import Runs
 from quprop.gradients.shift_rules import frequencies, rule_of, shifts_of
 from quprop.gradients.shot_noise import ShotNoise
 from quprop.gradients.spsa import SPSA
-from quprop.pauli import PauliString
-from quprop.programs import free
+from quprop.model import ansatz
+from quprop.model.pauli import PauliString
+from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import free
+from quprop.sampling.rows import Shifted
+from quprop.sampling.sampler import Runs
 
 SETTINGS = {
     "adjoint": Adjoint,
@@ -125,7 +125,7 @@ def expectations(plan, theta, x, weights):
     a = plan.model.angle_table.evaluate(theta[None], x[None])[0]
     g = np.zeros(plan.model.n_rotations + plan.model.n_params)
     u = plan.terms.coefficients(weights)
-    from quprop.programs import read_by_programs
+    from quprop.sampling.programs import read_by_programs
 
     for runs in plan.runs:
         np.add.at(g, runs.targets, exact._moments(runs, a, read_by_programs(plan.model, x), u)[0])

@@ -7,7 +7,7 @@ from cases import CASES, random_sum
 import quprop as qpr
 from quprop.errors import QupropError
 from quprop.gradients import ParameterShift
-from quprop.gradients.grouping import SCHEMES, group
+from quprop.sampling.grouping import SCHEMES, group
 
 
 def letters(string, n):

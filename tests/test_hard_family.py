@@ -6,8 +6,8 @@ from scipy import stats
 from tolerances import assert_close
 
 from quprop import PauliString, QupropError
-from quprop import hard_family as hf
-from quprop.hard_family import strategies as hs
+from quprop.collective import hidden_strategies as hs
+from quprop.collective import hidden_string as hf
 
 A = 0.6  # 3 eps
 

@@ -14,9 +14,9 @@ from cases import CASES, values_for  # noqa: E402
 from tolerances import assert_close  # noqa: E402
 
 import quprop as qpr  # noqa: E402
-from quprop import ansatz  # noqa: E402
 from quprop.hybrid import jax_primitives  # noqa: E402
 from quprop.hybrid.jax import function  # noqa: E402
+from quprop.model import ansatz  # noqa: E402
 
 jnp = jax.numpy
 NAMES = ["products_of_angles", "encoded_and_rotated"]

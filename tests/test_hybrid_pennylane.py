@@ -16,11 +16,11 @@ with warnings.catch_warnings():
     from pennylane import numpy as pnp
     from scipy.linalg import expm
 
-    from quprop.gates import GATES, Clifford
     from quprop.hybrid import pennylane as hybrid
     from quprop.hybrid.pennylane import QupropDevice, from_pennylane
     from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, RULES, PauliExp, word
     from quprop.hybrid.pennylane.observables import from_matrix
+    from quprop.model.gates import GATES, Clifford
 
 # What PennyLane, Autograd and JAX warn of among themselves is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -13,9 +13,9 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop.errors import QupropError
-from quprop.gates import GATES
 from quprop.hybrid.qasm import from_qasm, to_qasm
 from quprop.hybrid.qasm import gates as qasm_gates
+from quprop.model.gates import GATES
 
 pytest.importorskip("openqasm3")
 pytest.importorskip("antlr4")

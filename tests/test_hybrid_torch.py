@@ -16,9 +16,9 @@ from cases import CASES, values_for  # noqa: E402
 from tolerances import assert_close  # noqa: E402
 
 import quprop as qpr  # noqa: E402
-from quprop import ansatz  # noqa: E402
 from quprop.hybrid.estimated import Estimated, trainable_inputs  # noqa: E402
 from quprop.hybrid.torch import QuantumLayer, expectation  # noqa: E402
+from quprop.model import ansatz  # noqa: E402
 
 NAMES = ["several_observables", "inputs", "encoded_and_rotated", "products_of_angles", "identity_terms"]
 with warnings.catch_warnings():  # PyTorch 2.13 warns of its own use of torch.jit at the first forward-mode derivative

@@ -20,7 +20,7 @@ from quprop.collective.hypothesis import (
 )
 from quprop.collective.hypothesis.vectors import applied, combine, expectations
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 # Every way of holding sigma without loss on n qubits, with the update that it does
 LOSSLESS = {

@@ -12,7 +12,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop import Model
-from quprop.simulate.reference import ReferenceEngine
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 NAMES = list(cases.CASES)
 theta, x = qpr.params("theta", 3), qpr.inputs("x", 2)

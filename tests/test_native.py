@@ -16,8 +16,8 @@ from native_models import segmented_model, start, text
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop.simulate.native import ISAS, NativeEngine, load_kernels
-from quprop.simulate.reference import ReferenceEngine
+from quprop.simulate.state_vector.native import ISAS, NativeEngine, load_kernels
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 REFERENCE = ReferenceEngine()
 DTYPES = {"double": np.float64, "single": np.float32}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tolerances import tolerance
 
 import quprop as qpr
-from quprop.simulate.metric import metric
+from quprop.simulate.state_vector.metric import metric
 
 T, U, X = qpr.params("t", 2), qpr.params("u", 1), qpr.inputs("x", 2)
 ENGINES = ["native", "reference"]

@@ -5,10 +5,10 @@ import pytest
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop.ansatz import data_reuploading, hardware_efficient
-from quprop.optimise import LBFGS, adam, apply_updates, cosine, natural_gradient, sgd, tree_fill, tree_leaves
-from quprop.simulate.metric import metric, metric_products
-from quprop.simulate.reference import ReferenceEngine
+from quprop.model.ansatz import data_reuploading, hardware_efficient
+from quprop.simulate.state_vector.metric import metric, metric_products
+from quprop.simulate.state_vector.reference import ReferenceEngine
+from quprop.training.optimise import LBFGS, adam, apply_updates, cosine, natural_gradient, sgd, tree_fill, tree_leaves
 
 
 def descend(optimiser, params, gradients):

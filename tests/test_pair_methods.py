@@ -10,14 +10,15 @@ from linear_identity import assert_spread, exact_gradient
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import QupropError, ansatz
+from quprop import QupropError
 from quprop.gradients import FORMULAS, AmplitudeEstimation, HadamardTest, PairState, ParameterShift, gradient
-from quprop.gradients.linear import driven
 from quprop.gradients.pair_state import find_frames, pair_program, undone
-from quprop.gradients.vectors import apply_clifford, expectation, prefix_states
-from quprop.programs import blank, controlled
-from quprop.simulate import reference
-from quprop.simulate.reference import ReferenceEngine
+from quprop.model import ansatz
+from quprop.sampling.linear import driven
+from quprop.sampling.programs import blank, controlled
+from quprop.simulate.state_vector import reference
+from quprop.simulate.state_vector.reference import ReferenceEngine
+from quprop.simulate.vectors import apply_clifford, expectation, prefix_states
 from quprop.structure.commutation import generators
 
 METHODS = {

@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.compare import build
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError
 from quprop.gradients import FORMULAS, METHODS
 from quprop.hardware import PRESETS
+from quprop.model import ansatz
 from quprop.planning import classical, plan_training, presets
 from quprop.planning.check import check
+from quprop.planning.compare import build
 from quprop.planning.costs import COSTS, cost_of
+from quprop.planning.measured.families import find
 from quprop.planning.named import (
     commuting_blocks,
     commuting_generator,
@@ -27,10 +28,9 @@ from quprop.planning.named import (
     summary,
     tfim_variational,
 )
-from quprop.planning.shape import Wanted
 from quprop.planning.structure import shape_of
 from quprop.planning.training import gradient_seconds, people
-from quprop.scaling.families import find
+from quprop.sampling.shape import Wanted
 
 COUNTED = ("copies", "rotations", "measurements", "depth", "qubits", "classical_ops", "classical_bytes")
 
@@ -272,7 +272,7 @@ def test_a_network_is_planned_by_the_laws_of_the_carleman_loop():
 
 def test_networks_have_the_parameters_that_are_listed():
     pytest.importorskip("torch")
-    from quprop.carleman.networks import make
+    from quprop.carleman.networks.networks import make
 
     for name, size in (("logistic", (64,)), ("deep-linear", (64,)), ("quadratic", (64,)), ("mlp", (64,))):
         assert make(name, size, 10, seed=0).n_parameters == classical.NETWORKS[name]

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import quprop as qpr
-from quprop import ansatz
 from quprop.gradients import METHODS
+from quprop.model import ansatz
 
 MODELS = {
     "named problem": ["tfim", "--set", "n=4", "--precision", "0.05", "--steps", "200", "--hardware", "superconducting"],

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from quprop.report.progress import TrainingProgress
 from quprop.report.step_progress import StepProgress
 from quprop.report.task_progress import TaskProgress
+from quprop.runs.progress import TrainingProgress
 
 
 def terminal():

@@ -8,22 +8,22 @@ from cases import CASES, random_model, values_for
 from scipy import stats
 
 import quprop as qpr
-from quprop import ansatz
 from quprop.collective.check import trigger_probability
-from quprop.collective.commuting import CommutingEngine
+from quprop.collective.engines.commuting import CommutingEngine
+from quprop.collective.engines.gaussian import GaussianEngine
+from quprop.collective.engines.null import NullEngine
+from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
-from quprop.collective.gaussian import GaussianEngine
 from quprop.collective.hypothesis import DenseHypothesis, TypicalityHypothesis, mistake_bound
-from quprop.collective.null import NullEngine
-from quprop.collective.symmetric import SymmetricEngine
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, ParameterShift, QuantumBackprop, gradient
-from quprop.gradients.linear import driven
-from quprop.gradients.pair_copies import PairCircuit, PairDevice
-from quprop.gradients.plan import Terms
-from quprop.gradients.sweep_design import SweepDesign
-from quprop.programs import free
+from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
+from quprop.gradients.sweeps.sweep_design import SweepDesign
+from quprop.model import ansatz
 from quprop.report.sweep_figure import draw_sweep
+from quprop.sampling.linear import driven
+from quprop.sampling.plan import Terms
+from quprop.sampling.programs import free
 
 NULL = NullEngine()
 

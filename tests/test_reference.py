@@ -9,8 +9,8 @@ import stim
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop.angle_table import AngleTable
-from quprop.simulate.reference import ReferenceEngine, apply_clifford
+from quprop.model.angle_table import AngleTable
+from quprop.simulate.state_vector.reference import ReferenceEngine, apply_clifford
 
 ENGINE = ReferenceEngine()
 NAMES = list(cases.CASES)

@@ -21,13 +21,13 @@ import report_samples as samples
 
 import quprop as qpr
 from quprop.errors import QupropError
-from quprop.report.html import check_out, collect, render, write
-from quprop.report.html.drawing import circuit_svg, model_svg
-from quprop.report.html.figure import Curve, Figure
-from quprop.report.html.models import blocks
-from quprop.report.html.parts import Fields, readable, seconds
-from quprop.report.html.thin import thin
-from quprop.report.html.watch import watch
+from quprop.report import check_out, collect, render, write
+from quprop.report.drawing import circuit_svg, model_svg
+from quprop.report.figure import Curve, Figure
+from quprop.report.models import blocks
+from quprop.report.parts import Fields, readable, seconds
+from quprop.report.thin import thin
+from quprop.report.watch import watch
 
 
 @pytest.fixture(scope="module")
@@ -429,7 +429,7 @@ def test_a_folder_of_results_is_looked_through(tmp_path, results):
 
 @pytest.mark.parametrize("package", ["plotly", "jinja2"])
 def test_a_missing_extra_is_a_sentence(monkeypatch, results, package):
-    from quprop.report.html import bundle
+    from quprop.report import bundle
 
     bundle.plotly_gzip.cache_clear()
     for name in [n for n in sys.modules if n.split(".")[0] == package]:

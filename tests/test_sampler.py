@@ -5,10 +5,10 @@ import pytest
 
 import quprop as qpr
 from quprop.cost import Cost
-from quprop.gradients.rows import Made, Prefixes, Shifted
-from quprop.gradients.sampler import Runs, Sampler, draw_bits, eigenvalues
-from quprop.pauli import PauliString
-from quprop.programs import free
+from quprop.model.pauli import PauliString
+from quprop.sampling.programs import free
+from quprop.sampling.rows import Made, Prefixes, Shifted
+from quprop.sampling.sampler import Runs, Sampler, draw_bits, eigenvalues
 
 STRINGS = tuple(PauliString.parse(p) for p in ("Z0 Z1", "X0 X1", "Y0 Y1"))
 

@@ -8,9 +8,8 @@ import pytest
 
 import quprop as qpr
 from quprop.errors import QupropError
-from quprop.executor import run_tasks
 from quprop.gradients import METHODS
-from quprop.scaling import (
+from quprop.planning.measured import (
     FAMILIES,
     Constants,
     Fit,
@@ -21,8 +20,9 @@ from quprop.scaling import (
     shots_at_error,
     tasks,
 )
-from quprop.scaling.figure2 import LAWS, TIMES, table
-from quprop.scaling.sweep import COARSER, THEORY, sweep_one
+from quprop.planning.measured.figure2 import LAWS, TIMES, table
+from quprop.planning.measured.sweep import COARSER, THEORY, sweep_one
+from quprop.runs.executor import run_tasks
 
 # Parameters reachable, two digits, worked out by hand from M^2 T, M ln M T, M ln^2 M T, M log2^2 M T with T = 1 ms.
 FIGURE_2 = {

@@ -9,15 +9,15 @@ from scipy.linalg import expm, logm
 import quprop as qpr
 from quprop.collective import reduction, search, shadow_tomography
 from quprop.collective.check import Check
-from quprop.collective.commuting import CommutingEngine
+from quprop.collective.engines.commuting import CommutingEngine
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import DenseHypothesis, LowRankHypothesis, mistake_bound
 from quprop.collective.rivals import compare
 from quprop.collective.shadow_tomography import ShadowTomography, Turn
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, Adjoint
-from quprop.pauli import PauliString
-from quprop.simulate.reference import ReferenceEngine
+from quprop.model.pauli import PauliString
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 Z0 = Event(PauliString.parse("Z0"))
 

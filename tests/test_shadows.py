@@ -12,12 +12,12 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop import QupropError
 from quprop.gradients import ClassicalShadows, PairState, gradient
-from quprop.gradients import snapshots as shadow
 from quprop.gradients.classical_shadows import propagated, shadow_frames
-from quprop.gradients.linear import driven, jacobian
 from quprop.gradients.pair_state import Frame, find_frames
-from quprop.gradients.plan import Terms
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
+from quprop.sampling import snapshots as shadow
+from quprop.sampling.linear import driven, jacobian
+from quprop.sampling.plan import Terms
 from quprop.structure.commutation import generators
 
 

@@ -10,7 +10,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop.simulate import ENGINES, memory
-from quprop.simulate.reference import ReferenceEngine
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 theta, x = qpr.params("theta", 3), qpr.inputs("x", 2)
 TWO = qpr.Model(

@@ -10,7 +10,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop import Model, PauliString, QupropError
-from quprop.ansatz_slpa import logical_generators, stabilizer_logical_product
+from quprop.model.ansatz_stabiliser import logical_generators, stabilizer_logical_product
 from quprop.structure import efficiency_report, find_blocks, observable_programs
 
 SIZES = [(n, s) for n in (2, 3, 4) for s in range(1, n)]

@@ -7,10 +7,10 @@ import pytest
 from scipy import integrate, stats
 from tolerances import assert_close
 
-import quprop.stochastic as st
+import quprop.classical as st
 from quprop import PauliSum, QupropError
-from quprop.stochastic import ControlledFlip, Flip, Map
-from quprop.stochastic import chain as chain_module
+from quprop.classical import ControlledFlip, Flip, Map
+from quprop.classical.networks import chain as chain_module
 
 DATA = np.array([[0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 0, 0]])
 

@@ -11,7 +11,8 @@ from structure_models import random_strings, rotations_model
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import Model, PauliString, PauliSum, QupropError, ansatz
+from quprop import Model, PauliString, PauliSum, QupropError
+from quprop.model import ansatz
 from quprop.structure import (
     dla_dimension,
     efficiency_report,

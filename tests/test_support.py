@@ -8,10 +8,10 @@ from checks import ORACLE, check_differences, check_parameter_shift
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop import ansatz
+from quprop.model import ansatz
 from quprop.problems import chem
-from quprop.simulate import support
-from quprop.simulate.native import NativeEngine
+from quprop.simulate.state_vector import support
+from quprop.simulate.state_vector.native import NativeEngine
 
 DTYPES = {"double": np.float64, "single": np.float32}
 

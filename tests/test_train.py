@@ -16,13 +16,13 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop import runs
-from quprop.ansatz import data_reuploading, hardware_efficient
-from quprop.losses import LOSSES, CrossEntropy, Expectation, Fidelity, MeanSquare
-from quprop.objective import Objective
-from quprop.optimise import LBFGS, Optimiser, adam, sgd
-from quprop.simulate.metric import Overlap
-from quprop.simulate.reference import ReferenceEngine
-from quprop.train import TrainingFailed, train
+from quprop.model.ansatz import data_reuploading, hardware_efficient
+from quprop.simulate.state_vector.metric import Overlap
+from quprop.simulate.state_vector.reference import ReferenceEngine
+from quprop.training.losses import LOSSES, CrossEntropy, Expectation, Fidelity, MeanSquare
+from quprop.training.objective import Objective
+from quprop.training.optimise import LBFGS, Optimiser, adam, sgd
+from quprop.training.train import TrainingFailed, train
 
 
 def energy_model(n=3, layers=2):
@@ -370,7 +370,7 @@ import sys
 sys.path[:0] = {path!r}
 {prelude}
 from test_train import KINDS
-import quprop.objective as objective, time
+import quprop.training.objective as objective, time
 real = objective.Objective.loss_and_grad
 def slow(self, *a):
     time.sleep(0.02)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import quprop as qpr
-from quprop import ansatz
-from quprop.collective.null import NullEngine
+from quprop.collective.engines.null import NullEngine
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, ParameterShift, QuantumBackprop
+from quprop.model import ansatz
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_quantum_backpropagation_trains(model):
 def test_a_cut_run_resumes_bit_for_bit(model, tmp_path):
     method = ParameterShift(shots=20)
     whole = run(model, steps=8, method=method, out=tmp_path / "whole")
-    loop = sys.modules["quprop.train"]  # the name of the package's function hides the module
+    loop = sys.modules["quprop.training.train"]  # the name of the package's function hides the module
 
     class Cut(Exception):
         pass

@@ -10,7 +10,7 @@ experiment has none there is left out, and named.
 import json
 from pathlib import Path
 
-from quprop.claims import CLAIMS, table
+from quprop.experiments.claims import CLAIMS, table
 from quprop.runs import write_json
 
 ROOT = Path(__file__).parent.parent

@@ -2,15 +2,11 @@
 
 from typing import Any
 
-from quprop import ansatz, hybrid, losses, structure
-from quprop.angle import Angle, AngleVector, inputs, params
-from quprop.circuit import Circuit
+from quprop import hybrid, structure
+from quprop.classical import MarkovChain
 from quprop.collective.shadow_tomography import ShadowTomography
-from quprop.compare import compare
-from quprop.compose import Module, compose, parallel
 from quprop.cost import Cost, HardwareModel
 from quprop.errors import QupropError
-from quprop.gates import GATES
 from quprop.gradients import (
     FORMULAS,
     METHODS,
@@ -36,16 +32,21 @@ from quprop.gradients import (
 )
 from quprop.hardware import hardware
 from quprop.lazy import submodule
-from quprop.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
-from quprop.model import InputState, Model, Rotation
-from quprop.optimise import LBFGS, adam, cosine, natural_gradient, sgd
-from quprop.pauli import PauliString, PauliSum
+from quprop.model import InputState, Model, Rotation, ansatz
+from quprop.model.angle import Angle, AngleVector, inputs, params
+from quprop.model.circuit import Circuit
+from quprop.model.gates import GATES
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.modules.compose import Module, compose, parallel
+from quprop.planning.compare import compare
 from quprop.simulate import expectation, hvp, probabilities, samples, state, value_and_grad, vjp
-from quprop.simulate.metric import geometric_tensor, metric
-from quprop.simulate.native import NativeEngine
-from quprop.simulate.reference import ReferenceEngine
-from quprop.stochastic import MarkovChain
-from quprop.train import Trained, train
+from quprop.simulate.state_vector.metric import geometric_tensor, metric
+from quprop.simulate.state_vector.native import NativeEngine
+from quprop.simulate.state_vector.reference import ReferenceEngine
+from quprop.training import losses
+from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
+from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
+from quprop.training.train import Trained, train
 
 __all__ = [
     "FORMULAS",

@@ -6,12 +6,12 @@ system for a quantum computer (Liu et al. 2024, doi 10.1038/s41467-023-43957-x).
 
 from functools import partial
 
-from quprop.carleman.convergence import error_against_order
-from quprop.carleman.dynamics import Dynamics, Momentum, Polynomial, PolynomialMap, from_tensors
 from quprop.carleman.engines import ENGINES, LiftedState
-from quprop.carleman.history import HistorySystem
-from quprop.carleman.lift import Record, choose_engine, lift, march, success_probability
-from quprop.carleman.torch_map import from_torch
+from quprop.carleman.engines.lift import Record, choose_engine, lift, march, success_probability
+from quprop.carleman.maps.convergence import error_against_order
+from quprop.carleman.maps.dynamics import Dynamics, Momentum, Polynomial, PolynomialMap, from_tensors
+from quprop.carleman.maps.torch_map import from_torch
+from quprop.carleman.system.history import HistorySystem
 from quprop.lazy import submodule
 
 __all__ = [

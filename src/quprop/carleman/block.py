@@ -15,13 +15,13 @@ import numpy as np
 
 from quprop.carleman import block_cost
 from quprop.carleman.block_cost import BlockCost
-from quprop.carleman.download import read_out
-from quprop.carleman.dynamics import Dynamics
 from quprop.carleman.engines import LiftedState
 from quprop.carleman.engines.jets import JetTower
+from quprop.carleman.engines.lift import lift, march, success_probability
 from quprop.carleman.engines.monomials import n_moments
-from quprop.carleman.history import HistorySystem
-from quprop.carleman.lift import lift, march, success_probability
+from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.system.history import HistorySystem
+from quprop.carleman.transfer.download import read_out
 
 SYMMETRIC_BELOW = 100  # moments up to which the tower is written down at every upload
 LOW_RANK_BELOW = 2_000  # steps times parameters up to which the exact closure of order 2 is affordable

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.adiabatic import DiscreteAdiabatic
-from quprop.carleman.copies import l2_copies, support_copies
 from quprop.carleman.engines.monomials import n_moments
-from quprop.carleman.queries import Ledger, copies_ledger
-from quprop.carleman.solution import Solver
-from quprop.carleman.solver import SOLVERS, ChildsKothariSomma, OptimalInverse
-from quprop.carleman.upload import upload_bound, upload_tower
+from quprop.carleman.system.adiabatic import DiscreteAdiabatic
+from quprop.carleman.system.solution import Solver
+from quprop.carleman.system.solver import SOLVERS, ChildsKothariSomma, OptimalInverse
+from quprop.carleman.transfer.copies import l2_copies, support_copies
+from quprop.carleman.transfer.queries import Ledger, copies_ledger
+from quprop.carleman.transfer.upload import upload_bound, upload_tower
 from quprop.errors import QupropError, nearest
 
 CIRCUIT_BELOW = 600  # entries up to which the loading circuit itself is made and its gates counted

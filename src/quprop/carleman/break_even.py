@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quprop.carleman.block_cost import formula_success, kappa_formula, readout_copies, solver_of
-from quprop.carleman.queries import amplify
+from quprop.carleman.transfer.queries import amplify
 from quprop.cost import short
 from quprop.errors import QupropError
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from quprop.carleman.block import BlockRun
 from quprop.carleman.block_cost import BlockCost
-from quprop.carleman.data import Dataset, batches
-from quprop.carleman.networks import Network
-from quprop.carleman.plain import loss_at
-from quprop.carleman.queries import Ledger
-from quprop.carleman.torch_extra import load_torch
+from quprop.carleman.networks.data import Dataset, batches
+from quprop.carleman.networks.networks import Network
+from quprop.carleman.networks.plain import loss_at
+from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.transfer.queries import Ledger
 from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, plain, versions
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman import proxy as proxies
 from quprop.carleman.block_cost import (
     formula_loads,
     formula_success,
@@ -20,14 +19,15 @@ from quprop.carleman.block_cost import (
 )
 from quprop.carleman.block_cost import total as block_total
 from quprop.carleman.break_even import BreakEven
-from quprop.carleman.data import Dataset, batches
-from quprop.carleman.dissipation import Dissipation, analyse
-from quprop.carleman.hessian import split_batches
-from quprop.carleman.linear_system import check_precision
-from quprop.carleman.networks import Network
-from quprop.carleman.plain import descend
-from quprop.carleman.proxy import Descent
-from quprop.carleman.prune import prune
+from quprop.carleman.networks.data import Dataset, batches
+from quprop.carleman.networks.networks import Network
+from quprop.carleman.networks.plain import descend
+from quprop.carleman.networks.prune import prune
+from quprop.carleman.spectra import proxy as proxies
+from quprop.carleman.spectra.dissipation import Dissipation, analyse
+from quprop.carleman.spectra.hessian import split_batches
+from quprop.carleman.spectra.proxy import Descent
+from quprop.carleman.system.linear_system import check_precision
 from quprop.carleman.train import Trained
 from quprop.errors import QupropError
 from quprop.hardware import hardware, human_seconds

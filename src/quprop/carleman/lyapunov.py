@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
-from quprop.carleman.radius import Radius, convergence_radius, nonlinearity_ratio
+from quprop.carleman.maps.radius import Radius, convergence_radius, nonlinearity_ratio
 from quprop.errors import QupropError
 
 RATES = 24  # rates between the spectral radius and 1 that are tried

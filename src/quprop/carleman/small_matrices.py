@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quprop.carleman.controlled import controlled_ry
-from quprop.circuit import Circuit
-from quprop.pauli import PauliString
+from quprop.carleman.transfer.controlled import controlled_ry
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString
 
 
 def append_orthogonal(circuit: Circuit, matrix: np.ndarray, *, inverse: bool = False) -> None:

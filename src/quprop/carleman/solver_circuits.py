@@ -13,15 +13,15 @@ import numpy as np
 
 from quprop import simulate
 from quprop.arrays import checked
-from quprop.carleman.inverse_polynomial import optimal_inverse
-from quprop.carleman.linear_system import check_rhs, relative_error
 from quprop.carleman.qsp_phases import qsp_phases
 from quprop.carleman.small_matrices import append_chosen, append_orthogonal, proper
-from quprop.carleman.upload import upload
-from quprop.circuit import Circuit
+from quprop.carleman.system.inverse_polynomial import optimal_inverse
+from quprop.carleman.system.linear_system import check_rhs, relative_error
+from quprop.carleman.transfer.upload import upload
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString
 
 _LARGEST = 16  # rows; a dense orthogonal matrix of N rows is N^2/2 controlled rotations
 _PEAK = 0.9  # of the polynomial that is applied; phases are found quickly below 1

@@ -23,21 +23,21 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman import proxy as proxies
 from quprop.carleman.block import BlockRun, run_block
 from quprop.carleman.block_cost import BlockCost, solver_of
 from quprop.carleman.checkpoint import State, open_folder, restore, save
-from quprop.carleman.data import Dataset, batches
-from quprop.carleman.dynamics import Dynamics
-from quprop.carleman.hessian import hessian_matvec, split_batches
-from quprop.carleman.networks import Network
-from quprop.carleman.plain import accuracy_at, descend, loss_at
-from quprop.carleman.proxy import Descent
-from quprop.carleman.prune import Mask, global_mask
-from quprop.carleman.queries import Ledger
-from quprop.carleman.spectrum import Spectrum, spectrum_of
-from quprop.carleman.subspace import Restricted
-from quprop.carleman.torch_map import from_torch
+from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.subspace import Restricted
+from quprop.carleman.maps.torch_map import from_torch
+from quprop.carleman.networks.data import Dataset, batches
+from quprop.carleman.networks.networks import Network
+from quprop.carleman.networks.plain import accuracy_at, descend, loss_at
+from quprop.carleman.networks.prune import Mask, global_mask
+from quprop.carleman.spectra import proxy as proxies
+from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
+from quprop.carleman.spectra.proxy import Descent
+from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
+from quprop.carleman.transfer.queries import Ledger
 from quprop.errors import QupropError
 from quprop.runs import RunFolder
 from quprop.seeds import generator_of

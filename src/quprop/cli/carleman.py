@@ -129,7 +129,7 @@ def analyse_command(
             progress=bar,
         )
     report |= {"seed": seed, "versions": versions()}
-    from quprop.report.carleman_figure import draw_analysis
+    from quprop.carleman.figure import draw_analysis
 
     _write(report, lambda: draw_analysis(report), "analysis", out, json_file, plot)
     spectrum, radius = report["spectrum"], report["radius"]
@@ -240,7 +240,7 @@ def train_command(
             "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
         ) from None
     report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
-    from quprop.report.carleman_figure import draw_training
+    from quprop.carleman.figure import draw_training
 
     _write(report, lambda: draw_training(report), "training", out, json_file, plot)
     if out is not None:
@@ -276,7 +276,7 @@ def experiment_command(
     """Run an experiment: its measured numbers, a figure, and what was found, in words."""
     console = console_for(quiet)
     check_outputs(json=json_file, out=out if name else None)
-    from quprop.carleman.experiments import EXPERIMENTS, spectra_at_full_size
+    from quprop.experiments.networks import EXPERIMENTS, spectra_at_full_size
 
     if name is None:
         for e in EXPERIMENTS.values():
@@ -332,9 +332,9 @@ def _network(
     single: bool | None,
     threads: int,
 ) -> tuple[Any, Any]:
-    from quprop.carleman import networks
-    from quprop.carleman.data import load
-    from quprop.carleman.torch_extra import load_torch
+    from quprop.carleman.networks import networks
+    from quprop.carleman.networks.data import load
+    from quprop.carleman.networks.torch_extra import load_torch
 
     load_torch(f"the network {name!r}").set_num_threads(threads)
     loaded = load(data, folder=folder)

@@ -14,19 +14,19 @@ from rich.table import Table
 from quprop.cli.errors import reported
 from quprop.cli.narrow import narrow_table
 from quprop.cli.options import Json, Machine, MaxError, Plot, Precision, Quiet, Set, Workers
-from quprop.compare import RUN_SECONDS, Comparison, MethodRow, compare
-from quprop.config import override, read_toml
 from quprop.cost import short, short_bytes
 from quprop.errors import QupropError, nearest
-from quprop.executor import open_executor
 from quprop.files import check_outputs
 from quprop.gradients import FORMULAS
 from quprop.hardware import PRESETS, hardware, human_seconds
 from quprop.model import Model
+from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
+from quprop.problems.config import override, read_toml
 from quprop.problems.run import configure, find
 from quprop.problems.table import PROBLEMS
 from quprop.report.task_progress import TaskProgress
 from quprop.runs import write_atomically, write_json
+from quprop.runs.executor import open_executor
 
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)} (at their start parameters, with the first training sample),
 a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
@@ -95,7 +95,7 @@ def compare_command(
     if json_file is not None:
         write_json(json_file, {"what": what, "seed": seed, **found.as_dict()})
     if plot is not None:
-        from quprop.report.compare_figure import draw_comparison
+        from quprop.planning.compare_figure import draw_comparison
 
         write_atomically(plot, draw_comparison(found))
     show(console, what, found)

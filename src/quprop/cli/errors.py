@@ -14,9 +14,9 @@ from typing import Any
 import typer
 
 from quprop.errors import QupropError
-from quprop.executor import TaskFailed
 from quprop.files import FileError
-from quprop.train import TrainingFailed
+from quprop.runs.executor import TaskFailed
+from quprop.training.train import TrainingFailed
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 

@@ -16,8 +16,8 @@ from quprop.cli.errors import reported
 from quprop.cli.options import Quiet
 from quprop.files import check_outputs
 from quprop.gradients import FORMULAS, METHODS
-from quprop.gradients.budget import Budget
 from quprop.runs import write_json
+from quprop.sampling.budget import Budget
 
 EPILOG = """Each is a class of that name in CamelCase, as in qpr.gradient(model, theta, method=qpr.ParameterShift(...)).
 

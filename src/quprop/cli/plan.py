@@ -22,11 +22,11 @@ from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, NetworkPlan, network_parameters, plan_network
 from quprop.planning.named import NAMED, SIZES, named_shape, summary
-from quprop.planning.shape import Shape
 from quprop.planning.structure import shape_of
 from quprop.planning.training import FLOPS, TrainingPlan, plan_training
 from quprop.problems.table import PROBLEMS
 from quprop.runs import write_atomically, write_json
+from quprop.sampling.shape import Shape
 
 DENSITY, BLOCK_LENGTH = 0.1, 100
 PRESET_NAMES = ("figure2", "talk")
@@ -267,8 +267,8 @@ def _preset(
     else:
         found = presets.figure2(qubits or 100, 0.1 if max_error is None else max_error, failure)
         if plot is not None:
-            from quprop.report.scaling_figure import draw_figure2
-            from quprop.scaling.figure2 import Constants
+            from quprop.planning.measured.figure import draw_figure2
+            from quprop.planning.measured.figure2 import Constants
 
             constants = found["with_constants"]
             write_atomically(plot, draw_figure2(Constants(constants["qubits"], constants["max_error"], failure)))

@@ -18,7 +18,7 @@ from quprop.files import check_outputs
 from quprop.runs import write_json
 
 if TYPE_CHECKING:
-    from quprop.report.html import Report
+    from quprop.report import Report
 
 EPILOG = """[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in
 Python; folders of quprop scaling, reproduce and carleman; what --json of any
@@ -54,8 +54,8 @@ def report_command(
 
     What cannot be read is said in the report and here; the report is made of the rest.
     """
-    from quprop.report.html import check_out, collect, write
-    from quprop.report.html.watch import watch as watch_runs
+    from quprop.report import check_out, collect, write
+    from quprop.report.watch import watch as watch_runs
 
     if not every >= 0.5:
         raise QupropError(f"--every must be half a second or more, got {every:g}")

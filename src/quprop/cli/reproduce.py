@@ -12,18 +12,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from quprop.claims import CLAIMS, experiments
-from quprop.claims.claim import HOLDS, IN_PART
-from quprop.claims.table import Row, rows
 from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Json, Quiet
 from quprop.errors import QupropError, nearest
-from quprop.executor import TaskFailed
 from quprop.experiments import Experiment
+from quprop.experiments.claims import CLAIMS, experiments
+from quprop.experiments.claims.claim import HOLDS, IN_PART
+from quprop.experiments.claims.table import Row, rows
 from quprop.files import FileError, check_outputs, make_folder, read_text
 from quprop.report.step_progress import StepProgress
 from quprop.runs import plain, versions, write_atomically, write_json
+from quprop.runs.executor import TaskFailed
 
 EPILOG = """[bold]Examples[/bold]
 

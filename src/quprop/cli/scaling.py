@@ -14,13 +14,13 @@ from quprop.cli.errors import INTERRUPTED, reported
 from quprop.cli.options import Json, Plot, Quiet, Workers
 from quprop.cost import short
 from quprop.errors import QupropError
-from quprop.executor import Row, TaskFailed, open_executor, run_tasks
 from quprop.files import check_outputs
+from quprop.planning.measured.families import FAMILIES
+from quprop.planning.measured.figure2 import Constants, table
+from quprop.planning.measured.sweep import Fit, fits, tasks
 from quprop.report.task_progress import TaskProgress
 from quprop.runs import versions, write_atomically, write_json
-from quprop.scaling.families import FAMILIES
-from quprop.scaling.figure2 import Constants, table
-from quprop.scaling.sweep import Fit, fits, tasks
+from quprop.runs.executor import Row, TaskFailed, open_executor, run_tasks
 
 EPILOG = """[bold]Families[/bold]: {}
 
@@ -114,7 +114,7 @@ def scaling_command(
     if json_file is not None:
         write_json(json_file, result)
     if found:
-        from quprop.report.scaling_figure import draw_scaling
+        from quprop.planning.measured.figure import draw_scaling
 
         picture = draw_scaling(found, max_error)
         write_atomically(out / "scaling.png", picture)
@@ -182,7 +182,7 @@ def _figure2(console: Console, constants: Constants | None, json_file: Path | No
     if json_file is not None:
         write_json(json_file, result)
     if plot is not None:
-        from quprop.report.scaling_figure import draw_figure2
+        from quprop.planning.measured.figure import draw_figure2
 
         write_atomically(plot, draw_figure2(constants))
     view = Table(

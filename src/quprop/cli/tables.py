@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quprop.config import Config
+from quprop.problems.config import Config
 from quprop.problems.table import PROBLEMS
 
 

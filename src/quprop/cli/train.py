@@ -12,9 +12,9 @@ from rich.markup import escape
 from quprop.cli.errors import INTERRUPTED, reported
 from quprop.cli.options import Json, Quiet
 from quprop.cli.tables import show_result, show_start
-from quprop.config import Config, override, read_toml, settle
 from quprop.errors import QupropError, nearest
 from quprop.files import FileError, check_outputs
+from quprop.problems.config import Config, override, read_toml, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, refuse_existing, write_json

@@ -14,7 +14,7 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 _PROJECTOR_TOLERANCE = 1e-9  # ||E^2 - E|| that rounding of a user's own matrix products may leave
 

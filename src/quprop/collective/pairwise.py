@@ -16,8 +16,8 @@ import math
 import numpy as np
 from scipy import special
 
-from quprop.collective import counts
 from quprop.collective.check import Check
+from quprop.collective.engines import counts
 from quprop.errors import QupropError
 
 _DEGREE = 60  # of the polynomials of the count

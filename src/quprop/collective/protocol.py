@@ -18,7 +18,7 @@ from quprop.collective.check import Check
 from quprop.collective.event import Event, hermitian
 from quprop.collective.ledger import Ledger
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 _NORM_TOLERANCE = 1e-6  # a state in single precision is this close to norm 1

@@ -22,19 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from quprop.angle import params
-from quprop.circuit import Circuit
 from quprop.collective.event import Event, apply_pauli, rotate
 from quprop.collective.shadow_tomography import ShadowResult, ShadowTomography, Turn
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import driven, jacobian
 from quprop.gradients.method import Method
-from quprop.gradients.plan import Terms, settle
-from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.angle import params
+from quprop.model.circuit import Circuit
+from quprop.model.input_state import InputState
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.linear import driven, jacobian
+from quprop.sampling.plan import Terms, settle
 from quprop.seeds import generator_of
 from quprop.simulate import Call
 from quprop.structure.commutation import generators

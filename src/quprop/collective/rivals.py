@@ -15,11 +15,11 @@ from quprop.collective.protocol import copy_state
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.cost import short
 from quprop.errors import QupropError
-from quprop.gradients import snapshots as shadow
 from quprop.gradients.bell_sampling import pairs_for
-from quprop.gradients.copies import draw_bell, squares
-from quprop.gradients.signs import voters
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
+from quprop.sampling import snapshots as shadow
+from quprop.sampling.copies import draw_bell, squares
+from quprop.sampling.signs import voters
 from quprop.seeds import generator_of
 
 _AT_ONCE = 1 << 21  # amplitudes of snapshots made at once

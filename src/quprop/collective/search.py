@@ -28,7 +28,7 @@ from quprop.collective.check import Check, count_law, gentleness
 from quprop.collective.event import Event
 from quprop.collective.ledger import shown
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 SUCCESS = 2 / 3

@@ -29,7 +29,7 @@ from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis
 from quprop.collective.ledger import shown
 from quprop.collective.protocol import Copies, Engine, copy_state
 from quprop.errors import QupropError, nearest
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 _FALSE = 0.25  # expected false triggers of a whole list

@@ -14,7 +14,7 @@ from quprop.collective.event import Event, rotate
 from quprop.collective.hypothesis import DenseHypothesis, MatrixProductHypothesis
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 EPS = 0.1

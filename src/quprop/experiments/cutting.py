@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.angle import params
-from quprop.circuit import Circuit
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
-from quprop.hybrid.cutting import cut
 from quprop.model import Model
+from quprop.model.angle import params
+from quprop.model.circuit import Circuit
+from quprop.modules.cutting import cut
 from quprop.seeds import generator_of
 
 SIZE, SHOTS = 4, 20_000

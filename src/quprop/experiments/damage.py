@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from quprop.collective.bosonic import BosonicEngine
 from quprop.collective.check import Check, trigger_probability
+from quprop.collective.engines.bosonic import BosonicEngine
+from quprop.collective.engines.null import NullEngine
+from quprop.collective.engines.product_sum import ProductSumEngine
+from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
-from quprop.collective.null import NullEngine
-from quprop.collective.product_sum import ProductSumEngine
 from quprop.collective.protocol import Engine
-from quprop.collective.symmetric import SymmetricEngine
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 EXACT = "symmetric"

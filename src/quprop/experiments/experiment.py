@@ -60,7 +60,7 @@ def picture(figure: Any, title: str) -> bytes:
 
 def exponent(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
     """The slope of log y against log x with its 95 % interval, where there are three points."""
-    from quprop.scaling.fit import fit_exponent
+    from quprop.planning.measured.fit import fit_exponent
 
     found = fit_exponent(x, y)
     return {"slope": found.value, "low": found.low, "high": found.high, "scale": found.scale}

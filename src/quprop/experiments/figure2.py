@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.scaling.figure2 import Constants, table
+from quprop.planning.measured.figure2 import Constants, table
 
 CASES = ((20, 0.2), (20, 0.1), (100, 0.1))  # qubits, error of a component
 
@@ -28,7 +28,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
 
 
 def draw(result: Result) -> bytes:
-    from quprop.report.scaling_figure import draw_figure2
+    from quprop.planning.measured.figure import draw_figure2
 
     return draw_figure2(Constants())
 

@@ -9,7 +9,7 @@ import numpy as np
 from quprop.collective.check import Check, gentleness
 from quprop.collective.event import Event
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 EPS = 0.1
 MEANS = (0.1, 0.3, 0.5)

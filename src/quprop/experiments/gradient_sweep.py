@@ -11,7 +11,7 @@ from quprop import simulate
 from quprop.collective.ledger import shown
 from quprop.experiments.experiment import Progress, Result, exponent
 from quprop.gradients import METHODS
-from quprop.scaling.families import FAMILIES
+from quprop.planning.measured.families import FAMILIES
 from quprop.seeds import generator_of
 
 FAMILY = "random_pauli"  # 4 qubits, M random rotations: gradients do not fade, and triggers settle

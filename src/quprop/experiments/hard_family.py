@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop import hard_family
+from quprop.collective import hidden_string as hard_family
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.seeds import generator_of
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from quprop.classical import MarkovChain
+from quprop.classical.omega import measure_omega, omega
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
 from quprop.seeds import generator_of
-from quprop.stochastic import MarkovChain
-from quprop.stochastic.omega import measure_omega, omega
 
 BITS, SEEN, TRAJECTORIES, FAILURE = 8, 4, 400, 0.1
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.ansatz import hardware_efficient
-from quprop.compose import Module, parallel
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
 from quprop.model import Model
+from quprop.model.ansatz import hardware_efficient
+from quprop.modules.compose import Module, parallel
 from quprop.seeds import generator_of
 
 QUBITS, LAYERS = 8, 4

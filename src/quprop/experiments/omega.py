@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from quprop import classical, simulate
-from quprop.ansatz import hardware_efficient
+from quprop import simulate
+from quprop.classical import networks as classical
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
 from quprop.model import Model
+from quprop.model.ansatz import hardware_efficient
 from quprop.seeds import generator_of
-from quprop.simulate.native import NativeEngine
+from quprop.simulate.state_vector.native import NativeEngine
 
 QUBITS = 14
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.circuit import Circuit
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
 from quprop.gradients import METHODS, pauli_list_model
-from quprop.pauli import PauliString
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 QUBITS, EPS, FAILURE = 4, 0.3, 0.01

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.circuit import Circuit
 from quprop.collective import reduction
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
 from quprop.gradients import METHODS, Adjoint
+from quprop.model.circuit import Circuit
 from quprop.seeds import generator_of
 
 EPS = 0.2

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from quprop.ansatz import hardware_efficient
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
+from quprop.model.ansatz import hardware_efficient
 from quprop.seeds import generator_of
 
 QUBITS, SHOTS = 6, 10

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from quprop.ansatz import hardware_efficient
-from quprop.collective.null import NullEngine
+from quprop.collective.engines.null import NullEngine
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
-from quprop.optimise import adam
+from quprop.model.ansatz import hardware_efficient
 from quprop.problems.tfim import exact_energy, hamiltonian
 from quprop.seeds import generator_of
-from quprop.train import train
+from quprop.training.optimise import adam
+from quprop.training.train import train
 
 MAX_ERROR = 0.1  # of components of norm up to sum |c_t| = 2 n - 1
 RATE = 0.1

@@ -18,7 +18,7 @@ from quprop.collective.event import Event
 from quprop.collective.ledger import shown
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.seeds import generator_of
 
 STATES = ("GHZ", "product", "random")

@@ -7,19 +7,19 @@ from quprop.gradients.amplitude_estimation import AmplitudeEstimation
 from quprop.gradients.bell_sampling import BellSampling, pauli_list_model
 from quprop.gradients.classical_shadows import ClassicalShadows
 from quprop.gradients.commuting_blocks import CommutingBlocks
-from quprop.gradients.estimate import Estimate
 from quprop.gradients.finite_difference import FiniteDifference
 from quprop.gradients.forward_gradient import ForwardGradient
-from quprop.gradients.fully_gentle import FullyGentle
-from quprop.gradients.gentle_sweep import GentleSweep
 from quprop.gradients.hadamard_test import HadamardTest
 from quprop.gradients.method import Method, gradient
 from quprop.gradients.pair_state import PairState
 from quprop.gradients.parameter_shift import ParameterShift
-from quprop.gradients.quantum_backprop import QuantumBackprop
 from quprop.gradients.random_components import RandomComponents
 from quprop.gradients.shot_noise import ShotNoise
 from quprop.gradients.spsa import SPSA
+from quprop.gradients.sweeps.fully_gentle import FullyGentle
+from quprop.gradients.sweeps.gentle_sweep import GentleSweep
+from quprop.gradients.sweeps.quantum_backprop import QuantumBackprop
+from quprop.sampling.estimate import Estimate
 
 METHODS: dict[str, Any] = {
     "adjoint": Adjoint,

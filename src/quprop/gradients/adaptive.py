@@ -11,14 +11,14 @@ import scipy.sparse as sp
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.budget import Budget, share
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.grouping import Grouping
-from quprop.gradients.linear import LinearPlan
-from quprop.gradients.plan import Terms
-from quprop.gradients.sampler import Runs, Sampler
 from quprop.model import Model
-from quprop.programs import read_by_programs
+from quprop.sampling.budget import Budget, share
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.grouping import Grouping
+from quprop.sampling.linear import LinearPlan
+from quprop.sampling.plan import Terms
+from quprop.sampling.programs import read_by_programs
+from quprop.sampling.sampler import Runs, Sampler
 
 _LEAST = 2  # shots of a circuit in either part: fewer show no spread
 

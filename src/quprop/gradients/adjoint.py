@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quprop.cost import Cost
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.plan import Plan, Terms, settle
 from quprop.model import Model
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.plan import Plan, Terms, settle
 from quprop.simulate import get_engine
 
 

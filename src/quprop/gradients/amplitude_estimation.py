@@ -10,11 +10,11 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import driven
-from quprop.gradients.plan import Plan, Terms, settle
 from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.linear import driven
+from quprop.sampling.plan import Plan, Terms, settle
 
 
 def calls(components: int, eps: float, failure: float = 0.01) -> int:

@@ -9,24 +9,24 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from quprop.angle import params
-from quprop.circuit import Circuit
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
-from quprop.gradients.budget import Budget
-from quprop.gradients.copies import Copies, spent, squares
-from quprop.gradients.estimate import Estimate, variance_of_mean
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
-from quprop.gradients.linear import jacobian, points, slope_bounds
 from quprop.gradients.pair_state import pair_program, undone
-from quprop.gradients.plan import Plan, Terms, settle
-from quprop.gradients.signs import ROUTES
-from quprop.gradients.vectors import prefix_states
-from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
-from quprop.programs import absorbed, free, read_by_programs
+from quprop.model.angle import params
+from quprop.model.circuit import Circuit
+from quprop.model.input_state import InputState
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.sampling.budget import Budget
+from quprop.sampling.copies import Copies, spent, squares
+from quprop.sampling.estimate import Estimate, variance_of_mean
+from quprop.sampling.linear import jacobian, points, slope_bounds
+from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.programs import absorbed, free, read_by_programs
+from quprop.sampling.signs import ROUTES
 from quprop.simulate.memory import require
+from quprop.simulate.vectors import prefix_states
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,17 +12,17 @@ import scipy.sparse as sp
 
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
-from quprop.gradients import snapshots as shadow
-from quprop.gradients.budget import Budget
-from quprop.gradients.copies import spent
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import driven, jacobian, points, slope_bounds
 from quprop.gradients.pair_state import Frame, pair_program, undone
-from quprop.gradients.plan import Plan, Terms, settle
-from quprop.gradients.vectors import apply_gates, clifford_gates, prefix_states
 from quprop.model import Model
-from quprop.pauli import PauliString
-from quprop.programs import read_by_programs
+from quprop.model.pauli import PauliString
+from quprop.sampling import snapshots as shadow
+from quprop.sampling.budget import Budget
+from quprop.sampling.copies import spent
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.linear import driven, jacobian, points, slope_bounds
+from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.programs import read_by_programs
+from quprop.simulate.vectors import apply_gates, clifford_gates, prefix_states
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 _MOST_DENSE = 6  # qubits of the pair state for dense observables: 6^6 snapshots, 46,656 rows

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.gradients.budget import Budget
-from quprop.gradients.linear import LinearPlan
-from quprop.gradients.plan import Terms, settle
-from quprop.gradients.sampler import Runs
 from quprop.model import Model
-from quprop.pauli import PauliString
-from quprop.programs import absorbed
+from quprop.model.pauli import PauliString
+from quprop.sampling.budget import Budget
+from quprop.sampling.linear import LinearPlan
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import absorbed
+from quprop.sampling.sampler import Runs
 from quprop.structure.blocks import find_blocks
 from quprop.structure.readout import Program, term_programs
 

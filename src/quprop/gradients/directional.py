@@ -22,16 +22,16 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.budget import Budget, share
-from quprop.gradients.estimate import Estimate, variance_of_mean
-from quprop.gradients.grouping import group
-from quprop.gradients.linear import active
-from quprop.gradients.plan import Plan, Terms
-from quprop.gradients.rows import Made
-from quprop.gradients.sampler import Runs, Sampler
 from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
-from quprop.programs import free, read_by_programs
+from quprop.sampling.budget import Budget, share
+from quprop.sampling.estimate import Estimate, variance_of_mean
+from quprop.sampling.grouping import group
+from quprop.sampling.linear import active
+from quprop.sampling.plan import Plan, Terms
+from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.rows import Made
+from quprop.sampling.sampler import Runs, Sampler
 
 _DIRECTIONS = 10  # if only the shots of a circuit are given
 _AT_ONCE = 1 << 20  # numbers held for the angles of directions treated together

@@ -11,15 +11,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.gradients.budget import Budget
-from quprop.gradients.grouping import group
-from quprop.gradients.linear import LinearPlan, active
-from quprop.gradients.plan import Terms, settle
-from quprop.gradients.rows import Made
-from quprop.gradients.sampler import Runs
 from quprop.gradients.step_bounds import reaches, third_derivative
 from quprop.model import Model
-from quprop.programs import free
+from quprop.sampling.budget import Budget
+from quprop.sampling.grouping import group
+from quprop.sampling.linear import LinearPlan, active
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import free
+from quprop.sampling.rows import Made
+from quprop.sampling.sampler import Runs
 
 _FARTHEST = 1e50  # of steps of parameters that turn next to nothing: its powers are within double precision
 

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quprop import angle
-from quprop.gradients.linear import driven
-from quprop.gradients.plan import Terms
-from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model import Model, angle
+from quprop.model.pauli import PauliString
+from quprop.sampling.linear import driven
+from quprop.sampling.plan import Terms
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 _TOLERANCE = 1e-9  # an angle this close to a multiple of pi/2 is one

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quprop.gradients.directional import Directional, DirectionalPlan
-from quprop.gradients.linear import jacobian
-from quprop.gradients.plan import settle
 from quprop.model import Model
+from quprop.sampling.linear import jacobian
+from quprop.sampling.plan import settle
 
 _SINGLE = 4 * np.pi  # a rotation's period
 

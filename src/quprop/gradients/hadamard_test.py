@@ -7,17 +7,17 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from quprop.angle import params
 from quprop.errors import QupropError, nearest
-from quprop.gradients.budget import Budget
-from quprop.gradients.grouping import group
-from quprop.gradients.linear import LinearPlan, driven
 from quprop.gradients.pair_state import pair_program, undone
-from quprop.gradients.plan import Terms, settle
-from quprop.gradients.sampler import Runs
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
-from quprop.programs import blank
+from quprop.model.angle import params
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.sampling.budget import Budget
+from quprop.sampling.grouping import group
+from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import blank
+from quprop.sampling.sampler import Runs
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 MODES = ("direct", "reversed")

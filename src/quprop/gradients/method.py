@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.plan import Plan
 from quprop.model import Model
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.plan import Plan
 from quprop.simulate import Call
 
 

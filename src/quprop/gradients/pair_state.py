@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from quprop.angle import params
-from quprop.gradients.budget import Budget
-from quprop.gradients.linear import LinearPlan, driven
-from quprop.gradients.plan import Terms, settle
-from quprop.gradients.rows import Prefixes
-from quprop.gradients.sampler import Runs
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
-from quprop.programs import absorbed, blank, controlled
+from quprop.model.angle import params
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.sampling.budget import Budget
+from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import absorbed, blank, controlled
+from quprop.sampling.rows import Prefixes
+from quprop.sampling.sampler import Runs
 from quprop.structure.commutation import after, anticommutation, bits, generators
 
 

@@ -10,15 +10,15 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.gradients.adaptive import AdaptivePlan
-from quprop.gradients.budget import Budget
-from quprop.gradients.grouping import Grouping, group
-from quprop.gradients.linear import LinearPlan, driven
-from quprop.gradients.plan import Terms, settle
-from quprop.gradients.rows import Shifted
-from quprop.gradients.sampler import Runs
 from quprop.gradients.shift_rules import Rule, Shift, shifts_of
 from quprop.model import Model
-from quprop.programs import free
+from quprop.sampling.budget import Budget
+from quprop.sampling.grouping import Grouping, group
+from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import free
+from quprop.sampling.rows import Shifted
+from quprop.sampling.sampler import Runs
 
 
 @dataclass(frozen=True, kw_only=True)

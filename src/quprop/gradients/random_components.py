@@ -11,16 +11,16 @@ import scipy.sparse as sp
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.budget import Budget
-from quprop.gradients.estimate import Estimate, of_the_unseen
-from quprop.gradients.grouping import group
-from quprop.gradients.linear import LinearPlan, driven, over_identity, slope_bounds
 from quprop.gradients.parameter_shift import shifted_runs
-from quprop.gradients.plan import Terms, settle
-from quprop.gradients.sampler import Sampler
 from quprop.gradients.shift_rules import Rule, shifts_of
 from quprop.model import Model
-from quprop.programs import read_by_programs
+from quprop.sampling.budget import Budget
+from quprop.sampling.estimate import Estimate, of_the_unseen
+from quprop.sampling.grouping import group
+from quprop.sampling.linear import LinearPlan, driven, over_identity, slope_bounds
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.programs import read_by_programs
+from quprop.sampling.sampler import Sampler
 
 _ROUNDING = 1e-9  # relative; what is left of a moment by rounding
 

@@ -23,11 +23,11 @@ from typing import Literal
 
 import numpy as np
 
-from quprop.angle import PARAM
 from quprop.errors import QupropError, nearest
-from quprop.gradients.joint import diagonalise
 from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model.angle import PARAM
+from quprop.model.pauli import PauliString
+from quprop.sampling.joint import diagonalise
 
 Rule = Literal["auto", "two_term", "general"]
 RULES: tuple[Rule, ...] = ("auto", "two_term", "general")

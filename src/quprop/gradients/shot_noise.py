@@ -10,14 +10,14 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
-from quprop.gradients.budget import Budget
-from quprop.gradients.estimate import Estimate
-from quprop.gradients.linear import LinearPlan, points
 from quprop.gradients.parameter_shift import ParameterShift
-from quprop.gradients.plan import Plan, settle
-from quprop.gradients.sampler import Runs, eigenvalues
 from quprop.model import Model
-from quprop.programs import read_by_programs
+from quprop.sampling.budget import Budget
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.linear import LinearPlan, points
+from quprop.sampling.plan import Plan, settle
+from quprop.sampling.programs import read_by_programs
+from quprop.sampling.sampler import Runs, eigenvalues
 from quprop.simulate import get_engine
 
 _CHUNK_AMPLITUDES = 1 << 20

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.gradients.budget import Budget
 from quprop.gradients.directional import Directional, DirectionalPlan
 from quprop.gradients.finite_difference import check_step
-from quprop.gradients.plan import settle
 from quprop.gradients.step_bounds import is_affine, reaches
 from quprop.model import Model
+from quprop.sampling.budget import Budget
+from quprop.sampling.plan import settle
 
 
 @dataclass(frozen=True, kw_only=True)

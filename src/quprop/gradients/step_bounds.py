@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from quprop.angle_table import AngleTable
-from quprop.gradients.linear import points, slope_bounds
 from quprop.model import Model
+from quprop.model.angle_table import AngleTable
+from quprop.sampling.linear import points, slope_bounds
 
 
 def reaches(model: Model, at: Any) -> np.ndarray:

@@ -10,13 +10,13 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.grouping import group
-from quprop.gradients.plan import Plan, Terms
-from quprop.gradients.rows import Made
-from quprop.gradients.sampler import Runs, Sampler
 from quprop.hybrid.node import Node, Pair
 from quprop.model import Model, Rotation
-from quprop.programs import free, read_by_programs
+from quprop.sampling.grouping import group
+from quprop.sampling.plan import Plan, Terms
+from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.rows import Made
+from quprop.sampling.sampler import Runs, Sampler
 from quprop.simulate import Call, Composite
 
 SECOND_OF_ESTIMATE = (

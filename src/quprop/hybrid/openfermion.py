@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.errors import QupropError
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum
 
 try:
     import openfermion

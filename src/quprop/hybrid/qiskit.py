@@ -20,15 +20,15 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from quprop.angle import INPUT, PARAM, Angle, AngleVector
-from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest
 from quprop.files import write_atomically
-from quprop.gates import GATES
 from quprop.hybrid.qasm.values import power, times
-from quprop.input_state import InputState
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
+from quprop.model.circuit import Circuit
+from quprop.model.gates import GATES
+from quprop.model.input_state import InputState
+from quprop.model.pauli import PauliString, PauliSum
 
 try:
     from qiskit import QuantumCircuit, qpy

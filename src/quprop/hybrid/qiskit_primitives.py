@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.angle import PARAM
 from quprop.arrays import checked
-from quprop.circuit import Circuit, Operation
 from quprop.errors import QupropError
-from quprop.gradients.grouping import group
-from quprop.gradients.joint import diagonalise
-from quprop.gradients.sampler import draw_bits
 from quprop.hybrid.qiskit import Imported, from_sparse_pauli_op, read_qiskit
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.angle import PARAM
+from quprop.model.circuit import Circuit, Operation
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.sampling.grouping import group
+from quprop.sampling.joint import diagonalise
+from quprop.sampling.sampler import draw_bits
 from quprop.seeds import generator_of
 from quprop.simulate import expectation, probabilities, state
 

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 import stim
 
-from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString
 
 _MAX_GATES = 10_000_000
 _NAMES = {

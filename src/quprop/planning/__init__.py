@@ -16,9 +16,9 @@ from functools import partial
 
 from quprop.lazy import submodule
 from quprop.planning.named import named_shape, summary
-from quprop.planning.shape import Shape, Wanted
 from quprop.planning.structure import shape_of
 from quprop.planning.training import TrainingPlan, plan_training
+from quprop.sampling.shape import Shape, Wanted
 
 __all__ = ["Shape", "TrainingPlan", "Wanted", "named_shape", "plan_training", "shape_of", "summary"]
 

@@ -17,11 +17,11 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients import FORMULAS, METHODS
-from quprop.gradients.budget import Budget
 from quprop.planning.costs import COSTS, backprop_cost, backprop_design, cost_of
+from quprop.planning.measured.families import QUBITS, find
 from quprop.planning.named import commuting_generator, hardware_efficient
-from quprop.planning.shape import Shape, Wanted
-from quprop.scaling.families import QUBITS, find
+from quprop.sampling.budget import Budget
+from quprop.sampling.shape import Shape, Wanted
 
 SIZES = (16, 32, 64)
 # Random directions are counted at a coarse precision: each of their many shots is a circuit of its own.

@@ -13,7 +13,7 @@ from typing import Any
 
 from quprop.carleman.block_cost import formula_loads, formula_success, readout_copies, solver_of, total, upload_formula
 from quprop.carleman.break_even import BreakEven
-from quprop.carleman.queries import Ledger
+from quprop.carleman.transfer.queries import Ledger
 from quprop.cost import HardwareModel, short
 from quprop.errors import QupropError, nearest
 from quprop.hardware import hardware as find_hardware

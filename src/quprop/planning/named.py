@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from quprop.errors import QupropError, nearest
-from quprop.planning.shape import Load, Shape
+from quprop.sampling.shape import Load, Shape
 
 _NO_BLOCKS = "no commuting blocks are known of this model; give their number, or take pair_state"
 _NO_STATE = (

@@ -18,8 +18,8 @@ from typing import Any
 from quprop.cost import Cost, short
 from quprop.errors import QupropError, nearest
 from quprop.gradients import FORMULAS, METHODS
-from quprop.planning.shape import Shape
 from quprop.planning.training import TrainingPlan, people, tidy
+from quprop.sampling.shape import Shape
 
 QUBITS: dict[str, str] = {
     "qubit_gate_ns_e3": "gates and readout of 50-100 ns, errors of 1e-3 (superconducting, today)",

@@ -10,10 +10,10 @@ import math
 from typing import Any
 
 from quprop.hardware import PRESETS as MACHINES
+from quprop.planning.measured.figure2 import LAWS, T_Q, TIMES, Constants, reach, table
 from quprop.planning.named import summary
-from quprop.planning.shape import Wanted
 from quprop.planning.training import changes_of
-from quprop.scaling.figure2 import LAWS, T_Q, TIMES, Constants, reach, table
+from quprop.sampling.shape import Wanted
 
 YEAR = 365.25 * 86400
 TALK_PARAMETERS = 10**9

@@ -14,16 +14,16 @@ import scipy.sparse as sp
 
 from quprop.gradients.classical_shadows import shadow_frames
 from quprop.gradients.fixed_state import Fixed, output_state, quarter_turns
-from quprop.gradients.grouping import group
-from quprop.gradients.linear import driven, points, slope_bounds
 from quprop.gradients.pair_state import Frame, find_frames
-from quprop.gradients.plan import Terms, settle
 from quprop.gradients.shift_rules import shifts_of
-from quprop.gradients.snapshots import pauli_norm
 from quprop.gradients.step_bounds import is_affine
 from quprop.model import Model
-from quprop.pauli import PauliString
-from quprop.planning.shape import Load, Shape
+from quprop.model.pauli import PauliString
+from quprop.sampling.grouping import group
+from quprop.sampling.linear import driven, points, slope_bounds
+from quprop.sampling.plan import Terms, settle
+from quprop.sampling.shape import Load, Shape
+from quprop.sampling.snapshots import pauli_norm
 from quprop.structure.blocks import find_blocks
 from quprop.structure.commutation import after, bits, generators
 

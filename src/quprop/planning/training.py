@@ -21,7 +21,7 @@ from quprop.gradients import FORMULAS, METHODS
 from quprop.hardware import PRESETS, human_seconds
 from quprop.hardware import hardware as find_hardware
 from quprop.planning.costs import COSTS, cost_of
-from quprop.planning.shape import Shape, Wanted
+from quprop.sampling.shape import Shape, Wanted
 
 PLAIN = "parameter_shift"  # the method that everybody has
 MARGIN = 0.05  # what another must be cheaper by to be recommended instead
@@ -131,7 +131,7 @@ def plan_training(
 ) -> TrainingPlan:
     """The cost of `steps` gradients of `samples` samples each, by all methods or those named.
 
-    precision or max_error, one of them, of every gradient, as in `quprop.compare.compare`; hardware: a name of
+    precision or max_error, one of them, of every gradient, as in `quprop.planning.compare.compare`; hardware: a name of
     `quprop.hardware.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
     it out as papers do. Raises `QupropError` for what is out of range; a method that does not serve the shape is in
     `refused`.

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from quprop.ansatz import data_reuploading
-from quprop.config import LARGEST, Config, Setting
-from quprop.losses import CrossEntropy
 from quprop.model import Model
+from quprop.model.ansatz import data_reuploading
+from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.datasets import logistic_regression, split
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.training.losses import CrossEntropy
 
 FEATURES = 30
 START_SCALE = 5.0

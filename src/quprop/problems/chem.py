@@ -18,7 +18,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.files import write_atomically
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum
 
 SMALLEST = 1e-12  # Hartree: coefficients under this are what the integrals' rounding left of zeros
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from quprop.angle import inputs
-from quprop.ansatz import hardware_efficient
-from quprop.circuit import Circuit
-from quprop.config import LARGEST, Config, Setting
-from quprop.losses import CrossEntropy
 from quprop.model import Model
+from quprop.model.angle import inputs
+from quprop.model.ansatz import hardware_efficient
+from quprop.model.circuit import Circuit
+from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.datasets import logistic_regression, split
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.training.losses import CrossEntropy
 
 QUBITS, CLASSES = 6, 10
 # Ten Z strings, one a class: the six single qubits and four neighbours. Which ten hardly matters, the circuit before

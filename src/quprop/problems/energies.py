@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quprop.ansatz import hardware_efficient, strongly_entangling
-from quprop.circuit import Circuit
-from quprop.config import LARGEST, Config, Setting
 from quprop.errors import QupropError
-from quprop.pauli import PauliSum
+from quprop.model.ansatz import hardware_efficient, strongly_entangling
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliSum
+from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.gate_list import circuit_from_gates
 from quprop.problems.spec import Params
 

@@ -8,10 +8,10 @@ import math
 import operator
 from typing import Any
 
-from quprop.angle import Angle, inputs, params
-from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest, shown
-from quprop.gates import GATES
+from quprop.model.angle import Angle, inputs, params
+from quprop.model.circuit import Circuit
+from quprop.model.gates import GATES
 
 CALLS = (*GATES, "rotation")
 _BINARY = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}

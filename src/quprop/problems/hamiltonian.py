@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from quprop.config import LARGEST, Config, Setting
 from quprop.errors import QupropError
-from quprop.losses import Expectation
 from quprop.model import Model
-from quprop.pauli import PauliSum
+from quprop.model.pauli import PauliSum
+from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.energies import check_qubits, circuit, exact_reference, judge_energy, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.training.losses import Expectation
 
 
 def build(config: Config) -> Problem:

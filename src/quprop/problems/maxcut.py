@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from quprop import simulate
-from quprop.ansatz import qaoa
-from quprop.config import Config, Setting, shown
 from quprop.errors import QupropError
 from quprop.files import MOST_TYPED, read_text
-from quprop.losses import Expectation
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.ansatz import qaoa
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.problems.config import Config, Setting, shown
 from quprop.problems.energies import check_qubits, circuit, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.training.losses import Expectation
 
 EXACT_VERTICES = 26  # the best cut is found by trying all of them up to here
 SHOTS = 1024  # cuts sampled from the trained circuit, of which the best is reported

@@ -7,13 +7,13 @@ import functools
 
 import numpy as np
 
-from quprop.ansatz import uccsd
-from quprop.config import Config, Setting
-from quprop.losses import Expectation
 from quprop.model import Model
+from quprop.model.ansatz import uccsd
 from quprop.problems import chem
+from quprop.problems.config import Config, Setting
 from quprop.problems.energies import circuit, judge_energy, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.training.losses import Expectation
 
 CHEMICAL_ACCURACY = 1.6e-3  # Hartree, 1 kcal/mol
 

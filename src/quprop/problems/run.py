@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from quprop.config import SECTIONS, Config, settle
 from quprop.errors import QupropError, nearest
-from quprop.objective import require_memory
-from quprop.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
+from quprop.problems.config import SECTIONS, Config, settle
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
-from quprop.report.measure import measure_omega, rotation_counts
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
-from quprop.simulate.metric import metric
-from quprop.train import train
+from quprop.simulate.measure import measure_omega, rotation_counts
+from quprop.simulate.state_vector.metric import metric
+from quprop.training.objective import require_memory
+from quprop.training.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
+from quprop.training.train import train
 
 METRIC_SAMPLES = 8  # of the training data, over which the natural gradient's metric is averaged
 
@@ -120,7 +120,7 @@ def run(
     summary |= measure_omega(model, trained.params["theta"], x, **options)
     summary |= {"config": config, "versions": versions()}
     if folder is not None:
-        from quprop.report.curves import draw_curves
+        from quprop.training.curves import draw_curves
 
         folder.write_summary(summary)
         write_atomically(

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from quprop.circuit import Circuit
-from quprop.config import Config, Setting
-from quprop.losses import Loss
 from quprop.model import Model
-from quprop.optimise import OPTIMISERS
+from quprop.model.circuit import Circuit
+from quprop.problems.config import Config, Setting
+from quprop.training.losses import Loss
+from quprop.training.optimise import OPTIMISERS
 
 Params = dict[str, np.ndarray]
 Data = tuple[np.ndarray, np.ndarray | None]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from quprop.ansatz import tfim_variational
-from quprop.config import LARGEST, Config, Setting
 from quprop.errors import QupropError
-from quprop.losses import Expectation
 from quprop.model import Model
-from quprop.pauli import PauliSum
+from quprop.model.ansatz import tfim_variational
+from quprop.model.pauli import PauliSum
+from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.energies import check_qubits, circuit, judge_energy, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.training.losses import Expectation
 
 
 def hamiltonian(n: int, coupling: float, field: float, ring: bool) -> PauliSum:

@@ -1,7 +1,17 @@
-"""Progress bars, tables, figures and the HTML page."""
+"""`quprop report`: results of all kinds in one HTML file that needs no network.
+
+    from quprop.report import collect, write
+    write(collect(["runs/digits", "compare.json"]), Path("report.html"))
+
+A sweep of quantum backpropagation is recorded by `QuantumBackprop(explain=True)` and saved with
+`write_json("sweep.json", estimate.info["sweep"].as_dict())`, optionally with the exact dF/da under "exact".
+"""
 
 from functools import partial
 
 from quprop.lazy import submodule
+from quprop.report.page import Report, check_out, collect, render, write
+
+__all__ = ["Report", "check_out", "collect", "render", "write"]
 
 __getattr__ = partial(submodule, __name__)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quprop.cost import short
-from quprop.gradients.sweep_log import SweepLog
+from quprop.gradients.sweeps.sweep_log import SweepLog
 
 
 def draw_sweep(log: SweepLog, exact: Any = None, title: str = "") -> bytes:

@@ -17,8 +17,8 @@ from quprop.errors import QupropError, nearest
 from quprop.model import Model
 from quprop.seeds import generator_of
 from quprop.simulate import memory
-from quprop.simulate.native import NativeEngine
-from quprop.simulate.reference import ReferenceEngine
+from quprop.simulate.state_vector.native import NativeEngine
+from quprop.simulate.state_vector.reference import ReferenceEngine
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ENGINES: dict[str, Callable[[str, int | None], Any]] = {"native": NativeEngine, "reference": ReferenceEngine}
@@ -68,7 +68,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Composite(Protocol):
-    """What is computed from several models and stands for one of them: a cut circuit (`quprop.hybrid.cutting`)."""
+    """What is computed from several models and stands for one of them: a cut circuit (`quprop.modules.cutting`)."""
 
     @property
     def model(self) -> Model: ...

@@ -15,7 +15,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum
 from quprop.structure.commutation import anticommutation, driven, preparation
 from quprop.structure.commutation import generators as rotated
 

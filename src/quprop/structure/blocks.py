@@ -16,7 +16,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.structure.commutation import after, anticommutation, bits, driven, generators, light_cone, preparation
 
 _SHOWN = 8  # rotations of a block, and terms of an observable, that are printed

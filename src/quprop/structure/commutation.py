@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quprop.angle import PARAM
 from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model.angle import PARAM
+from quprop.model.pauli import PauliString
 
 _LONG = 256  # bits from which on NumPy finds the ones faster than a loop
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.structure.algebra import dla_dimension, expressivity_bound
 from quprop.structure.blocks import check_observable
 from quprop.structure.commutation import (

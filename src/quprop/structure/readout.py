@@ -29,13 +29,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.angle import params
 from quprop.arrays import checked
-from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
-from quprop.programs import blank, controlled
+from quprop.model.angle import params
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString, PauliSum
+from quprop.sampling.programs import blank, controlled
 from quprop.structure.blocks import Blocks, check_observable, find_blocks
 from quprop.structure.commutation import after, bits
 

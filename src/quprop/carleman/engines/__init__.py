@@ -1,4 +1,4 @@
-"""The engines behind one protocol, by name; `quprop.carleman.lift` chooses among them.
+"""The engines behind one protocol, by name; `quprop.carleman.engines.lift` chooses among them.
 
 Each follows the same truncated tower y_j ~ u⊗j, j = 1..N. They differ in what of it they hold.
 """

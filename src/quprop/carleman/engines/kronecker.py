@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from quprop.carleman.dynamics import Dynamics, Polynomial, PolynomialMap, tabulate
 from quprop.carleman.engines.state import LEVEL_LIMIT, LiftedState
+from quprop.carleman.maps.dynamics import Dynamics, Polynomial, PolynomialMap, tabulate
 from quprop.errors import QupropError, nearest
 
 VARIANTS = ("discrete", "euler")

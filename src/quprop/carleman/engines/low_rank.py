@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.dynamics import Dynamics, PolynomialMap
 from quprop.carleman.engines.state import LiftedState
+from quprop.carleman.maps.dynamics import Dynamics, PolynomialMap
 from quprop.errors import QupropError
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from quprop.carleman.dynamics import Dynamics, PolynomialMap, as_dynamics, check_vector
+from quprop.carleman.maps.dynamics import Dynamics, PolynomialMap, as_dynamics, check_vector
 from quprop.errors import QupropError
 
 LEVEL_LIMIT = 100_000_000  # numbers in a level that `level` writes down: 800 MB

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from quprop.carleman.dynamics import Dynamics, Polynomial, PolynomialMap, tabulate
 from quprop.carleman.engines.kronecker import check_variant
 from quprop.carleman.engines.monomials import Monomials, SymmetricOperator, monomial_tables, symmetric_matrix
 from quprop.carleman.engines.state import LiftedState
+from quprop.carleman.maps.dynamics import Dynamics, Polynomial, PolynomialMap, tabulate
 
 STORE_BELOW = 4_000_000  # entries under which a step's matrix is written down once and multiplied with ever after
 

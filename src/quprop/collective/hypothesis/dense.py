@@ -10,7 +10,7 @@ import numpy as np
 from quprop.collective.hypothesis.protocol import count, number, positive, require_held
 from quprop.collective.hypothesis.vectors import INNER_OPS, applied, expectations, rotate
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 # Hermitian eigendecomposition with vectors: 9 d^3 real flops for real matrices (Golub and Van Loan, Matrix
 # Computations, section 8.3), half as many multiply-adds, four times as many for complex ones.

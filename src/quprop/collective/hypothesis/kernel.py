@@ -9,7 +9,7 @@ import numpy as np
 
 from quprop.collective.hypothesis.protocol import count, number, positive
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.simulate import memory
 
 WORD = 64

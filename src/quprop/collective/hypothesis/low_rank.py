@@ -18,7 +18,7 @@ from quprop.collective.hypothesis.vectors import (
     start_vectors,
 )
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 
 class LowRankHypothesis:

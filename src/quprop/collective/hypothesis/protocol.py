@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 from quprop.simulate import memory
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 COMBINE_OPS = 4  # real multiply-adds an amplitude: a v is two, b P v two more (P's phase is a sign or i)
 INNER_OPS = 2  # of Re(conj(u) v)

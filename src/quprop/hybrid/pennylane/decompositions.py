@@ -28,7 +28,7 @@ from quprop.hybrid.pennylane.gates import RULES, PauliExp
 from quprop.hybrid.pennylane.gates import word as string_of
 from quprop.hybrid.pennylane.observables import MATRIX_WIRES, RefusedError, pauli_sum
 from quprop.hybrid.pennylane.translate import in_order, is_traced
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum
 
 NAMES = frozenset(RULES)
 CONTROLLED_TERMS = 1024  # a controlled exponential has twice as many for each control wire; beyond, PennyLane's gates

@@ -5,8 +5,8 @@ A PennyLane tape becomes a quprop circuit whose parameters are all numbers in th
 are. PennyLane's wire at position w of n is qubit n-1-w: its first wire is the most significant bit, our last qubit.
 
 quprop's gates are right up to a global phase. `PHASES` says what is missing where a program asks for the state itself:
-PennyLane's gate = exp(i (constant + sum_j c_j angle_j)) times the product of rotations that `quprop.gates` lists, with
-Clifford gates written as rotations (`CLIFFORD_TURNS`).
+PennyLane's gate = exp(i (constant + sum_j c_j angle_j)) times the product of rotations that `quprop.model.gates` lists,
+with Clifford gates written as rotations (`CLIFFORD_TURNS`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pennylane import GlobalPhase, PauliRot
 from pennylane.operation import Operation, Operator
 from pennylane.pauli import PauliSentence, PauliWord
 
-from quprop.circuit import Circuit
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString, PauliSum
 
 Qubits = Sequence[int]
 

@@ -19,14 +19,14 @@ from pennylane.devices import ExecutionConfig
 from pennylane.tape import QuantumScript
 from pennylane.wires import Wires
 
-from quprop.angle import INPUT, PARAM, Angle, AngleVector, from_terms, inputs, params
-from quprop.angle_table import AngleTable
-from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import pipeline
 from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, in_order
 from quprop.model import Model
+from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, from_terms, inputs, params
+from quprop.model.angle_table import AngleTable
+from quprop.model.circuit import Circuit
 
 INPUT_NAMES = ("x", "inputs")  # arguments of these names are data, as in qml.qnn.TorchLayer
 PAIRS_UP_TO = 40  # entries whose products are looked for

@@ -20,7 +20,7 @@ from pennylane.operation import Operator
 from scipy.sparse import issparse
 
 from quprop.errors import QupropError
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum
 
 MATRIX_WIRES = 6  # observables without a Pauli form are expanded up to here: 4^6 strings
 DIAGONAL_WIRES = 10  # distributions and projectors: 2^10 strings

@@ -24,15 +24,15 @@ from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
-from quprop.angle import PARAM, Angle, as_angle, inputs, params
-from quprop.angle_table import AngleTable
-from quprop.circuit import Circuit
-from quprop.gates import GATES, Clifford
 from quprop.hybrid.pennylane.gates import CLIFFORD_TURNS, word
 from quprop.hybrid.pennylane.observables import OF_OUTCOMES, FixedObservable, RefusedError, is_batch, short
 from quprop.hybrid.pennylane.translate import Structure
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.angle import PARAM, Angle, as_angle, inputs, params
+from quprop.model.angle_table import AngleTable
+from quprop.model.circuit import Circuit
+from quprop.model.gates import GATES, Clifford
+from quprop.model.pauli import PauliString, PauliSum
 from quprop.simulate import state, vjp
 
 _LARGEST = math.pi / 2 * (1 - 4e-15)  # inside the range in which no engine splits off a quarter turn

@@ -18,12 +18,12 @@ from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
-from quprop.angle import inputs, params
-from quprop.circuit import Circuit
 from quprop.hybrid.pennylane.gates import RULES
 from quprop.hybrid.pennylane.observables import NESTED, Monomials, Readout, RefusedError, is_batch, masks_of, readout
 from quprop.model import Model
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.angle import inputs, params
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString, PauliSum
 
 _CONTROLLED = frozenset({"CNOT", "CY", "CZ", "CRX", "CRY", "CRZ", "ControlledPhaseShift", "Toffoli", "CCZ"})
 REMEMBERED = 128  # structures a device keeps; the least recently used goes first

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quprop.circuit import Circuit
 from quprop.errors import QupropError
 from quprop.hybrid.qasm.parse import parse
 from quprop.hybrid.qasm.read import Reader
 from quprop.hybrid.qasm.write import write_2, write_3
 from quprop.model import Model
+from quprop.model.circuit import Circuit
 
 
 def from_qasm(

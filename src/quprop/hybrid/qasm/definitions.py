@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from quprop.pauli import PauliString
+from quprop.model.pauli import PauliString
 
 DATA = "quprop.data"  # the annotation that makes an input one of x, not of theta
 

@@ -1,7 +1,7 @@
 """Gates with their global phase, as e^{i phase} times Pauli rotations: what `ctrl @`, `inv @` and `pow @` act on.
 
-`quprop.gates` leaves global phases out, which no expectation value sees; under a control they are relative phases, so
-here they are kept. With C a control, and turns exp(-i a P / 2) in circuit order,
+`quprop.model.gates` leaves global phases out, which no expectation value sees; under a control they are relative
+phases, so here they are kept. With C a control, and turns exp(-i a P / 2) in circuit order,
 
     controlled:  e^{i phase} -> e^{i phase/2} exp(-i (phase) Z_C / 2),   R_P(a) -> R_P(a/2) R_{Z_C P}(-a/2)
     inverse:     all signs turned, in reverse order
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quprop.angle import Angle, as_angle
-from quprop.gates import GATES, Clifford
-from quprop.pauli import PauliString
+from quprop.model.angle import Angle, as_angle
+from quprop.model.gates import GATES, Clifford
+from quprop.model.pauli import PauliString
 
 _PI = math.pi
 

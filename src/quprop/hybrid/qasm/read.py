@@ -7,10 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from quprop.angle import INPUT, PARAM, Angle, AngleVector
-from quprop.circuit import Circuit
 from quprop.errors import QupropError, nearest
-from quprop.gates import GATES
 from quprop.hybrid.qasm import gates as exactly
 from quprop.hybrid.qasm.definitions import DATA, recognised
 from quprop.hybrid.qasm.gates import Exact
@@ -27,7 +24,10 @@ from quprop.hybrid.qasm.library import (
 from quprop.hybrid.qasm.names import Names, Qubits
 from quprop.hybrid.qasm.parse import Parsed, Source
 from quprop.hybrid.qasm.values import MAX_REGISTER, Bits, Variable, Whole
-from quprop.pauli import PauliString
+from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
+from quprop.model.circuit import Circuit
+from quprop.model.gates import GATES
+from quprop.model.pauli import PauliString
 
 MAX_QUBITS = MAX_REGISTER  # of a program
 MAX_INPUTS = 1 << 18

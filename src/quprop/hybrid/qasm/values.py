@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.angle import Angle
 from quprop.errors import QupropError, nearest
 from quprop.hybrid.qasm.parse import Source
+from quprop.model.angle import Angle
 
 _MACHINE = 64  # bits of int, uint and angle that do not say
 _MAX_WIDTH = 1024  # bits of those that do

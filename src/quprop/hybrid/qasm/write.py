@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from quprop.angle import INPUT, PARAM, Angle, AngleVector, Variable
 from quprop.arrays import checked
-from quprop.circuit import Circuit, Operation
 from quprop.errors import QupropError
-from quprop.gates import GATES
 from quprop.hybrid.qasm.definitions import DATA, DEFINED, definition, ladder, letters_of, pauli_name
-from quprop.input_state import InputState
-from quprop.pauli import PauliString, PauliSum
+from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
+from quprop.model.circuit import Circuit, Operation
+from quprop.model.gates import GATES
+from quprop.model.input_state import InputState
+from quprop.model.pauli import PauliString, PauliSum
 
 # Gates that the first edition of qelib1.inc lacks (later ones have more): what to write for them.
 _PLAIN = {

@@ -1,0 +1,61 @@
+"""Plain gradient descent of a network on its whole parameter vector, and what the result is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from quprop.carleman.networks.networks import Network
+from quprop.carleman.networks.torch_extra import load_torch
+
+
+def descend(
+    network: Network,
+    theta: np.ndarray,
+    data: Sequence[tuple[Any, Any]],
+    steps: int,
+    rate: float,
+    kept: np.ndarray | None = None,
+) -> np.ndarray:
+    """`steps` plain gradient steps from theta (n,) on the batches in turn; where ``kept`` (n,) is false nothing
+    moves. What diverges is returned as it is, not finite."""
+    torch = load_torch("training")
+    network.set_parameters(theta.copy())  # the module shares memory with what is written into it
+    parameters = list(network.module.parameters())
+    pieces: Sequence[Any] = [None] * len(parameters)
+    if kept is not None:
+        flat = torch.as_tensor(kept).split([p.numel() for p in parameters])
+        pieces = [k.view_as(p).to(p.dtype) for k, p in zip(flat, parameters, strict=True)]
+    for t in range(steps):
+        inputs, targets = data[t % len(data)]
+        slopes = torch.autograd.grad(network.loss(network.module(inputs), targets), parameters)
+        with torch.no_grad():
+            for p, slope, piece in zip(parameters, slopes, pieces, strict=True):
+                change = slope + network.weight_decay * p
+                p.sub_(rate * (change if piece is None else change * piece))
+    return network.parameters().astype(float)
+
+
+def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
+    """Share of right classes at theta (n,); 0 where theta is not finite."""
+    torch = load_torch("accuracy")
+    if not np.isfinite(theta).all():
+        return 0.0
+    network.set_parameters(theta.copy())
+    with torch.no_grad():
+        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
+        return sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces) / len(data[1])
+
+
+def loss_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
+    """Mean loss with weight decay at theta (n,); not a number where theta is not finite."""
+    torch = load_torch("a loss")
+    if not np.isfinite(theta).all():
+        return float("nan")
+    network.set_parameters(theta.copy())
+    with torch.no_grad():
+        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
+        total = sum(float(network.loss(network.module(x), y)) * len(y) for x, y in pieces) / len(data[1])
+    return total + network.weight_decay / 2 * float(theta @ theta)

@@ -1,0 +1,243 @@
+"""A sweep of gentle readings: every component from the same copies, no hypothesis, sqrt(M) log M/eps^2 copies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from quprop.collective.engines.mean_field import MeanFieldEngine
+from quprop.collective.event import Event
+from quprop.collective.ledger import Ledger
+from quprop.cost import Cost, short
+from quprop.errors import QupropError
+from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
+from quprop.model import Model
+from quprop.sampling.budget import Budget, share
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.linear import driven, jacobian
+from quprop.sampling.plan import Plan, Terms, settle
+from quprop.simulate import memory
+
+_NO_READINGS = ("null", "product_sum")  # engines whose readings leave copies as they were, or that have none
+MOST_COPIES = 10**15  # binomial draws in double precision
+
+
+class Readings(NamedTuple):
+    """What a sweep reads: k copies in all, pointers of standard deviation `noise` copies in each of `batches`, and
+    what a mean of <Q> then may be off by: standard error `sigma` and bias `bias`, at worst."""
+
+    copies: int
+    noise: float
+    sigma: float
+    bias: float
+
+
+class GentleBudget(Budget):
+    """What both gentle methods share. A subclass says how k and the pointer's noise follow from an accuracy."""
+
+    engine: Any
+    batches: int
+
+    def _check_sweep(self) -> None:
+        if isinstance(self.batches, bool) or not isinstance(self.batches, int) or self.batches < 1:
+            raise QupropError(f"batches must be a whole number, 1 or more, got {self.batches!r}")
+        if self.engine != "auto" and not (hasattr(self.engine, "prepare") and hasattr(self.engine, "required_bytes")):
+            raise QupropError(f"engine is 'auto' or a copy engine such as GaussianEngine(), got {self.engine!r}")
+        if getattr(self.engine, "name", "") in _NO_READINGS:
+            raise QupropError(
+                f"the {self.engine.name} engine does not simulate what readings do to copies; take the mean_field, "
+                "gaussian, bosonic, symmetric or commuting engine"
+            )
+
+    def readings(self, components: int, scale: float) -> Readings:
+        """For D components; an error of <Q> counts `scale` times in a component of the gradient."""
+        raise NotImplementedError
+
+    def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> GentlePlan:
+        return GentlePlan(model, settle(model, weights), self, at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GentleSweep(GentleBudget):
+    """The whole gradient from copies that are read M times, each time so weakly that they hardly move.
+
+    k copies of the pair state are swept once from the last rotation to the first. At every rotation m that theta drives
+    the number S of copies that accept (1 + Y_anc P_m)/2 is read by a Gaussian pointer of standard deviation s; y/k
+    estimates the acceptance probability (1 - dF/da_m)/2. Then one rotation is undone on every copy.
+
+    A reading kicks every copy by exp(i phi S), one random phi ~ N(0, 1/(4 s^2)) for all. After D kicks an expectation
+    has moved by a random walk: standard deviation sqrt(D)/(2 s) at most (Poincare's inequality for Gaussian kicks, all
+    derivatives by phi being at most 1), bias D/(8 s^2) at most. Pointer and counting add 4 s^2/k^2 + 1/k. The best s
+    balances the first two, s^2 = D/(2 v), and k = (2 sqrt(D) + 1)/v copies make the variance v:
+
+        copies ~ sqrt(M) log M / eps^2,      rotations ~ M^1.5 log M / eps^2,      no hypothesis, nothing exponential.
+
+    Not unbiased: D/(8 s^2) = v/4 for each of the `batches` that the copies come in, `batches` v/4 in all.
+
+    max_error, precision: as everywhere (an error of dF/da is multiplied by the observable's norm, each copy drawing its
+    term, and by the largest column sum of |da/dtheta|). shots, total_shots: copies in all. batches: independent sweeps
+    of k/batches copies, whose spread is the stderr; they cost no more and hold less. engine: "auto" is mean_field;
+    "gaussian" keeps the correlations of readings too, on smaller models.
+
+    Source: the rate is that of Sinha, arXiv:2411.01420 (shadow tomography, there one copy at a time past M counters,
+    which commutes with all copies at one counter at a time); as a gradient method: with the pair state of Abbas et al.,
+    arXiv:2305.13362. Compare `QuantumBackprop`.
+    """
+
+    name: ClassVar[str] = "gentle_sweep"
+    copies: ClassVar[str] = "many"
+    unbiased: ClassVar[bool] = False
+    batches: int = 8
+    engine: Any = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_sweep()
+
+    def readings(self, components: int, scale: float) -> Readings:
+        D, b = components, self.batches
+        given = self.shots if self.shots is not None else self.total_shots
+        if given is not None:
+            k, v = given, (2 * math.sqrt(D) + 1) / given
+        else:
+            v = self.variance_wanted(D) / scale**2
+            if self.max_error is not None:  # what is left beside the bias b v/4
+                e, z2 = self.max_error / scale, 2 * math.log(2 * D / self.failure)
+                root = 2 * e / (math.sqrt(z2) + math.sqrt(z2 + b * e))  # of z sqrt(v) + b v/4 = e
+                v = root**2
+            k = math.ceil((2 * math.sqrt(D) + 1) / v)
+        spared = v * 2 * math.sqrt(D) / (2 * math.sqrt(D) + 1)  # v - 1/k: what pointer and kicks share
+        return Readings(k, math.sqrt(D / (2 * spared * b)), math.sqrt(v), b * spared / 4)
+
+
+class GentlePlan(Plan):
+    """Copies and noise; `cost` is exact."""
+
+    def __init__(self, model: Model, weights: np.ndarray, method: GentleBudget, at: Any) -> None:
+        super().__init__(model, Terms.of(model), weights)
+        self.method = method
+        self.components = driven(model)
+        u = self.terms.sizes(weights)
+        norm, slope = float(u.sum()), largest_slope(model, at)
+        self.info: dict[str, Any] = {"budget": method.budget, "circuits": 0}
+        self.cost, self.shares, self.bias = Cost(), np.zeros(0, np.int64), 0.0
+        if not len(self.components) or not norm:
+            return
+        self.readings = r = method.readings(len(self.components), norm * slope)
+        if r.copies < method.batches:
+            raise QupropError(
+                f"{method.budget} asks for {r.copies:,} copies, fewer than one for each of the {method.batches:,} "
+                f"batches; the smallest number that works is {method.batches:,}"
+            )
+        if r.copies > MOST_COPIES:
+            raise QupropError(
+                f"{method.budget} asks for {r.copies:.2g} copies, and no engine simulates more than {MOST_COPIES:.0e}; "
+                f"loosen it by a factor of {math.ceil(math.sqrt(r.copies / MOST_COPIES)):,}"
+            )
+        self.circuit = PairCircuit(model, self.terms)
+        terms = int(np.count_nonzero(u))
+        self.circuit.require(terms)
+        self.engine: Any = MeanFieldEngine() if method.engine == "auto" else method.engine
+        self.shares = share(r.copies, np.ones(method.batches))
+        width, largest = self.circuit.simulated_qubits(terms), int(self.shares.max())
+        memory.require(
+            self.engine.required_bytes(width, largest),
+            f"a batch of {largest:,} copies of {width} qubits in the {self.engine.name} engine",
+            "MeanFieldEngine() holds one vector, whatever k is",
+        )
+        self.bias = r.bias * norm * slope
+        length = 2 * model.n_rotations - 1 - int(self.components[0])
+        self.cost = Cost(
+            copies=r.copies,
+            rotations=r.copies * length,
+            measurements=method.batches * len(self.components),
+            depth=length,
+            qubits=largest * self.circuit.n_qubits + self._pointer(largest),
+        )
+        self.info |= {
+            "circuits": method.batches,
+            "accuracy": self._accuracy(norm * slope),
+            "batches": f"{method.batches} of {largest:,} copies, read with noise {r.noise:.4g}",
+            "read_once": f"{short(self._read_once(largest))} qubits, if one copy at a time passed "
+            f"{len(self.components):,} counters",
+            "engine": f"{self.engine.name}, exact for {self.engine.exact_for}",
+        }
+
+    def _accuracy(self, scale: float) -> str:
+        r = self.readings
+        return f"standard error {scale * r.sigma:.3g} and bias {scale * r.bias:.2g} at most"
+
+    def simulation_seconds(self) -> float:
+        """A rough upper estimate of what `estimate` takes on this machine."""
+        if not len(self.shares):
+            return 0.0
+        width = self.circuit.simulated_qubits(len(self.terms.strings))
+        reading = 5e-4 if self.engine.name in ("mean_field", "commuting") else 0.1
+        each = self.model.n_rotations * 6 * 2.0**width / 5e8 + len(self.components) * reading
+        return len(self.shares) * each
+
+    def _pointer(self, k: int) -> int:
+        """Qubits of a pointer that counts to k with tails of 4 s."""
+        return math.ceil(math.log2(k + 8 * self.readings.noise + 1))
+
+    def _read_once(self, k: int) -> int:
+        return self.circuit.n_qubits + len(self.components) * self._pointer(k)
+
+    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        P, u = self.model.n_params, self.terms.coefficients(weights)
+        norm = float(np.abs(u).sum())
+        require_weights(norm, bool(len(self.shares)) or not len(self.components))
+        if not len(self.shares):
+            return Estimate(np.zeros(P), np.zeros(P), Cost(), dict(self.info))
+        if not norm:  # what was compiled is run all the same: the copies are spent
+            u = np.eye(1, len(u))[0]
+        a = self.model.angle_table.evaluate(theta[None], x[None])[0]
+        q, cost, moved, error = [], Cost(), [], 0.0
+        for k in self.shares:
+            device = PairDevice(self.circuit, u, a, x, rng)
+            found, ledger = self._sweep(device, int(k), a, rng)
+            q.append(found)
+            cost += device.cost
+            moved.append(ledger.trace_bound / len(self.components))
+            error = max(error, ledger.error)
+        J = jacobian(self.model.angle_table, theta, x)
+        each = np.array([J.T @ (-norm * row) for row in q])  # (batches, P)
+        value = np.average(each, axis=0, weights=self.shares)
+        if len(each) > 1:
+            stderr = np.sqrt(np.average((each - value) ** 2, axis=0, weights=self.shares) / (len(each) - 1))
+        else:
+            stderr = norm * np.sqrt(J.multiply(J).T @ self._variance(q[0]))
+        info = {
+            **self.info,
+            "accuracy": self._accuracy(norm * float(abs(J).sum(axis=0).max())),
+            "noise": self.readings.noise,
+            "copies_in_a_batch": int(self.shares.max()),
+            "reading_distance": float(np.mean(moved)),
+            "engine_error": error,
+        }
+        return Estimate(value, stderr, cost, info)
+
+    def _variance(self, q: np.ndarray) -> np.ndarray:
+        """Of <Q> from one batch, kicks at their worst."""
+        k, s, D = int(self.shares[0]), self.readings.noise, len(self.components)
+        out = np.zeros(len(q))
+        out[self.components] = np.maximum(1 - q[self.components] ** 2, 0) / k + (2 * s / k) ** 2 + D / (4 * s**2)
+        return out
+
+    def _sweep(self, device: PairDevice, k: int, a: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Ledger]:
+        """<Q_m> (M,) from k copies, and what readings did to them."""
+        M, first = self.model.n_rotations, int(self.components[0])
+        q = np.zeros(M)
+        wanted = set(self.components.tolist())
+        batch = device.prepare(self.engine, k, self._pointer(int(self.shares.max())))
+        for m in range(M - 1, first - 1, -1):
+            if m in wanted:
+                y = batch.read(Event(self.circuit.read[m]), self.readings.noise, rng)
+                q[m] = 2 * y / k - 1
+                device.answered(1)
+            if m > first:
+                device.undo([batch])
+        return q, batch.ledger

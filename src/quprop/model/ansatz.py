@@ -1,0 +1,336 @@
+"""Named circuits, each with its reference. Every function returns a `Circuit`; its parameters have a stated order.
+
+`ANSATZE` lists them by name; `by_name("qaoa", ...)` calls one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import numbers
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from quprop.errors import QupropError, nearest
+from quprop.model.angle import inputs, params
+from quprop.model.ansatz_stabiliser import stabilizer_logical_product
+from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString, PauliSum
+
+_TURNS = ("rx", "ry", "rz")
+_ENTANGLERS = ("cx", "cz")
+
+
+def hardware_efficient(
+    n: int,
+    layers: int,
+    rotations: Sequence[str] = ("ry", "rz"),
+    entangler: str = "cx",
+    ring: bool = True,
+    final: Sequence[str] = (),
+) -> Circuit:
+    """Layers of one-qubit rotations and a ring (or chain) of entangling gates.
+
+    A layer is each gate of `rotations` on all qubits, then `entangler` on (0,1), (1,2), ..., and with `ring` on
+    (n-1,0); on two qubits ring and chain are the same. `final` adds rotations after the last layer.
+    Parameters: theta[layer, rotation, qubit] flattened in this order, then those of `final`.
+
+    Reference: Kandala et al., Nature 549, 242 (2017), arXiv:1704.05050.
+    """
+    n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
+    rotations, final = _turns("rotations", rotations), _turns("final", final)
+    _choice("entangler", entangler, _ENTANGLERS)
+    theta = iter(vector := params("theta", n * (layers * len(rotations) + len(final))))
+    circuit = Circuit(n, params=vector)
+    for _ in range(layers):
+        for name, qubit in itertools.product(rotations, range(n)):
+            circuit.gate(name, next(theta), qubit)
+        _entangle(circuit, entangler, ring)
+    for name, qubit in itertools.product(final, range(n)):
+        circuit.gate(name, next(theta), qubit)
+    return circuit
+
+
+def strongly_entangling(n: int, layers: int) -> Circuit:
+    """Layers of general one-qubit rotations RZ(c) RY(b) RZ(a), then CX on (q, q+r).
+
+    The reach r is 1, 2, ..., n-1, 1, ... from layer to layer; RZ(a) acts first.
+    Parameters: theta[layer, qubit, (a, b, c)] flattened: PennyLane's shape (layers, n, 3).
+
+    Reference: Schuld, Bocharov, Svore, Wiebe, Phys. Rev. A 101, 032308 (2020), arXiv:1804.00633.
+    """
+    n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
+    theta = iter(vector := params("theta", layers * n * 3))
+    circuit = Circuit(n, params=vector)
+    for layer in range(layers):
+        for qubit in range(n):
+            circuit.rz(next(theta), qubit).ry(next(theta), qubit).rz(next(theta), qubit)
+        if n > 1:
+            reach = layer % (n - 1) + 1
+            for qubit in range(n):
+                circuit.cx(qubit, (qubit + reach) % n)
+    return circuit
+
+
+def qaoa(n: int, edges: Iterable[Sequence[float]], layers: int) -> Circuit:
+    """QAOA for MaxCut: from |+>^n, layers of exp(-i gamma C) and exp(-i beta sum_q X_q).
+
+    C = sum w_ij (1 - Z_i Z_j) / 2 is the weight cut.
+    edges: pairs (i, j), or triples (i, j, weight).
+    Parameters: two vectors, gamma[layer] and then beta[layer].
+
+    Reference: Farhi, Goldstone, Gutmann, arXiv:1411.4028 (2014).
+    """
+    n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
+    cost: dict[PauliString, float] = {}
+    for edge in edges:
+        if len(edge) not in (2, 3):
+            raise QupropError(f"an edge is (i, j) or (i, j, weight), got {edge!r}")
+        i, j = (_whole("a vertex", v, 0) for v in edge[:2])
+        if i == j or max(i, j) >= n:
+            raise QupropError(f"an edge joins two different vertices from 0 to {n - 1}, got {tuple(edge)!r}")
+        string = PauliString(0, 1 << i | 1 << j)
+        cost[string] = cost.get(string, 0.0) + (edge[2] if len(edge) == 3 else 1.0)
+    total = PauliSum(cost)
+    mixer = PauliSum({PauliString(1 << q, 0): 1.0 for q in range(n)})
+    gamma, beta = params("gamma", layers), params("beta", layers)
+    circuit = Circuit(n, _plus(n), params=[gamma, beta])
+    for layer in range(layers):
+        circuit.exp(total, -gamma[layer]).exp(mixer, 2 * beta[layer])
+    return circuit
+
+
+def hamiltonian_variational(
+    groups: PauliSum | Sequence[PauliSum], layers: int, n: int | None = None, state: Any = None
+) -> Circuit:
+    """Layers of exp(-i theta/2 H_g) for each group H_g of mutually commuting terms of a Hamiltonian.
+
+    groups: the groups in circuit order, or one PauliSum, which `commuting_groups` splits. n: the number of qubits if it
+    is more than the Hamiltonian touches. state: the state to start from, as in `Circuit`.
+    Parameters: theta[layer, group] flattened.
+
+    Reference: Wecker, Hastings, Troyer, Phys. Rev. A 92, 042303 (2015), arXiv:1507.08969.
+    """
+    parts = commuting_groups(groups) if isinstance(groups, PauliSum) else [PauliSum(g) for g in groups]
+    layers = _whole("layers", layers, 0)
+    if not parts:
+        raise QupropError("hamiltonian_variational needs a Hamiltonian with one term at least, got none")
+    needed = max(1, *(g.n_qubits for g in parts))
+    n = needed if n is None else _whole("n", n, 1)
+    theta = params("theta", layers * len(parts))
+    circuit = Circuit(n, state, params=theta)
+    for angle, group in zip(theta, itertools.cycle(parts), strict=False):
+        circuit.exp(group, angle)
+    return circuit
+
+
+def tfim_variational(n: int, layers: int, field: float = 1.0, ring: bool = False) -> Circuit:
+    """The Hamiltonian variational circuit of the Ising chain H = -sum Z_q Z_{q+1} - field sum X_q, from |+>^n.
+
+    A layer is exp(-i theta/2 H_ZZ) and then exp(-i theta'/2 H_X).
+    Parameters: theta[layer, (ZZ, X)] flattened. The open chain has layers * (2n - 1) rotations.
+
+    Reference: Wierichs, Gogolin, Kastoryano, Phys. Rev. Research 2, 043246 (2020), arXiv:2004.14666.
+    """
+    n = _whole("n", n, 2)
+    bonds = n if ring and n > 2 else n - 1
+    zz = PauliSum({PauliString(0, 1 << q | 1 << (q + 1) % n): -1.0 for q in range(bonds)})
+    x = PauliSum({PauliString(1 << q, 0): -float(field) for q in range(n)})
+    return hamiltonian_variational([zz, x], layers, n, _plus(n))
+
+
+def uccsd(n_qubits: int, n_electrons: int, layers: int = 1) -> Circuit:
+    """Unitary coupled cluster singles and doubles, first-order Trotter product, under the Jordan-Wigner transformation.
+
+    Spin orbitals are interleaved: even qubits spin up, odd ones down; the Hartree-Fock state fills qubits
+    0..n_electrons-1. Each spin-conserving excitation T is one exponential exp(theta (T - T†)), a commuting sum with
+    one parameter (2 Pauli terms for a single, 8 for a double).
+    Parameters: theta[layer, excitation], first the singles (i -> a), then the doubles (i < j -> a < b), each in
+    lexicographic order; the circuit applies them in that order.
+
+    Reference: Peruzzo et al., Nat. Commun. 5, 4213 (2014), arXiv:1304.3061; Romero et al., Quantum Sci. Technol. 4,
+    014008 (2018), arXiv:1701.02691.
+    """
+    n, electrons = _whole("n_qubits", n_qubits, 2), _whole("n_electrons", n_electrons, 0)
+    layers = _whole("layers", layers, 0)
+    if n % 2:
+        raise QupropError(f"uccsd needs an even number of qubits (two spins an orbital), got {n}")
+    if electrons > n:
+        raise QupropError(f"{n} spin orbitals hold at most {n} electrons, got {electrons}")
+    excitations = spin_conserving_excitations(n, electrons)
+    sums = [excitation_generator(*e) for e in excitations]
+    theta = params("theta", layers * len(sums))
+    circuit = Circuit(n, "1" * electrons + "0" * (n - electrons), params=theta)
+    for angle, total in zip(theta, itertools.cycle(sums), strict=False):
+        circuit.exp(total, angle)
+    return circuit
+
+
+def data_reuploading(n: int, layers: int, n_features: int) -> Circuit:
+    """Layers that load all features anew, each through a trainable weight and bias, then a ring of CZ.
+
+    A layer holds blocks of RZ, RY, RZ on all qubits, as many blocks as n_features need; feature f sits on qubit f mod n
+    and turns by weight * x[f] + bias; rotations beyond the last feature turn by their bias alone (the paper pads x
+    with zeros).
+    Inputs: x[f]. Parameters: two vectors, weight[layer, feature] and then bias[layer, slot, qubit], flattened.
+
+    Reference: Pérez-Salinas, Cervera-Lierta, Gil-Fuster, Latorre, Quantum 4, 226 (2020), arXiv:1907.02085.
+    """
+    n, layers, features = _whole("n", n, 1), _whole("layers", layers, 0), _whole("n_features", n_features, 1)
+    slots = 3 * math.ceil(features / (3 * n))
+    x, weight, bias = inputs("x", features), params("weight", layers * features), params("bias", layers * slots * n)
+    circuit = Circuit(n, params=[weight, bias], inputs=x)
+    for layer in range(layers):
+        for slot, qubit in itertools.product(range(slots), range(n)):
+            angle, feature = bias[(layer * slots + slot) * n + qubit], slot * n + qubit
+            if feature < features:
+                angle = weight[layer * features + feature] * x[feature] + angle
+            circuit.gate("ry" if slot % 3 == 1 else "rz", angle, qubit)
+        _entangle(circuit, "cz", ring=True)
+    return circuit
+
+
+def commuting_generator(n: int, generators: Iterable[str | PauliString] | None = None, state: Any = None) -> Circuit:
+    """Rotations about mutually commuting Pauli strings, whose gradients can all be measured at once.
+
+    generators: the strings, one parameter each; by default all products of one and two X (an IQP circuit).
+    Parameters: theta[generator].
+
+    Reference: Bowles, Wierichs, Park, arXiv:2306.14962 (2023), Sec. III; IQP: Shepherd, Bremner, Proc. R. Soc. A 465,
+    1413 (2009), arXiv:0809.0847.
+    """
+    n = _whole("n", n, 1)
+    if generators is None:
+        strings = [PauliString(sum(1 << q for q in c), 0) for k in (1, 2) for c in itertools.combinations(range(n), k)]
+    else:
+        strings = [PauliString.parse(g) if isinstance(g, str) else g for g in generators]
+    clash = PauliSum({p if p.is_hermitian and p.sign > 0 else -p: 1.0 for p in strings}).commuting()
+    if clash is not None:
+        raise QupropError(f"commuting generators are asked for, but {clash[0]} and {clash[1]} anticommute; drop one")
+    theta = params("theta", len(strings))
+    circuit = Circuit(n, state, params=theta)
+    for string, angle in zip(strings, theta, strict=True):
+        circuit.rotation(string, angle)
+    return circuit
+
+
+def random_pauli_rotations(n: int, m: int, rng: int | np.random.Generator, state: Any = None) -> Circuit:
+    """m rotations about Pauli strings drawn uniformly from the 4^n - 1 that are not the identity.
+
+    rng: a seed or a NumPy generator. Parameters: theta[rotation].
+
+    Reference: the "simple variational model" of Abbas et al., NeurIPS 2023, arXiv:2305.13362, Definition 2, with random
+    generators.
+    """
+    n, m = _whole("n", n, 1), _whole("m", m, 0)
+    generator = np.random.default_rng(rng)
+    theta = params("theta", m)
+    circuit = Circuit(n, state, params=theta)
+    for angle in theta:
+        while not (letters := generator.integers(0, 4, size=n)).any():
+            pass
+        circuit.rotation("".join("IXYZ"[k] for k in letters), angle)
+    return circuit
+
+
+ANSATZE: dict[str, Callable[..., Circuit]] = {
+    "hardware_efficient": hardware_efficient,
+    "strongly_entangling": strongly_entangling,
+    "qaoa": qaoa,
+    "hamiltonian_variational": hamiltonian_variational,
+    "tfim_variational": tfim_variational,
+    "uccsd": uccsd,
+    "data_reuploading": data_reuploading,
+    "commuting_generator": commuting_generator,
+    "random_pauli_rotations": random_pauli_rotations,
+    "stabilizer_logical_product": stabilizer_logical_product,
+}
+
+
+def by_name(name: str, *arguments: Any, **options: Any) -> Circuit:
+    """The circuit `ANSATZE[name](*arguments, **options)`."""
+    if name not in ANSATZE:
+        raise QupropError(f"there is no ansatz {name!r}; {nearest(str(name), ANSATZE)}")
+    return ANSATZE[name](*arguments, **options)
+
+
+def commuting_groups(hamiltonian: PauliSum) -> list[PauliSum]:
+    """Split a sum into groups of mutually commuting terms, each term into the first group it fits; identity dropped."""
+    groups: list[dict[PauliString, float]] = []
+    for string, coefficient in hamiltonian.items():
+        if string.weight == 0:
+            continue  # only a global phase
+        group = next((g for g in groups if all(string.commutes(p) for p in g)), None)
+        if group is None:
+            groups.append(group := {})
+        group[string] = coefficient
+    return [PauliSum(g) for g in groups]
+
+
+def spin_conserving_excitations(n: int, electrons: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(occupied, virtual) of all singles and then all doubles that keep the number of spins up (even orbitals)."""
+    found = []
+    for rank in (1, 2):
+        for occupied in itertools.combinations(range(electrons), rank):
+            for virtual in itertools.combinations(range(electrons, n), rank):
+                if sum(o % 2 for o in occupied) == sum(v % 2 for v in virtual):
+                    found.append((occupied, virtual))
+    return found
+
+
+def excitation_generator(occupied: Sequence[int], virtual: Sequence[int]) -> PauliSum:
+    """The commuting sum G with exp(-i theta/2 G) = exp(theta (T - T†)), T = a†_b a†_a a_i a_j (or a†_a a_i).
+
+    G = 2i (T - T†) with a_p = Z_0 ... Z_{p-1} (X_p + i Y_p) / 2, as |1> is an occupied orbital.
+    """
+    product: dict[PauliString, complex] = {PauliString(0, 0): 1.0}
+    ladder = [_ladder(p, raising=True) for p in reversed(virtual)] + [_ladder(p, raising=False) for p in occupied]
+    for factor in ladder:
+        product = _multiply(product, factor)
+    # T† has the conjugate coefficients, so T - T† is 2i times the imaginary part over positive Hermitian strings.
+    return PauliSum({p: -4.0 * c.imag for p, c in product.items() if c.imag})
+
+
+def _ladder(orbital: int, raising: bool) -> dict[PauliString, complex]:
+    bit = 1 << orbital
+    return {PauliString(bit, bit - 1): 0.5, PauliString(bit, bit | bit - 1): -0.5j if raising else 0.5j}
+
+
+def _multiply(a: dict[PauliString, complex], b: dict[PauliString, complex]) -> dict[PauliString, complex]:
+    out: dict[PauliString, complex] = {}
+    for (p, c), (q, d) in itertools.product(a.items(), b.items()):
+        string = p * q
+        positive = PauliString(string.x, string.z)
+        phase = 1j ** ((string.phase - positive.phase) & 3)
+        out[positive] = out.get(positive, 0.0) + phase * c * d
+    return out
+
+
+def _entangle(circuit: Circuit, name: str, ring: bool) -> None:
+    n = circuit.n_qubits
+    for qubit in range(n if ring and n > 2 else n - 1):
+        circuit.gate(name, qubit, (qubit + 1) % n)
+
+
+def _plus(n: int) -> np.ndarray:
+    return np.full((n, 2), math.sqrt(0.5))
+
+
+def _turns(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    names = (names,) if isinstance(names, str) else tuple(names)
+    for name in names:
+        _choice(what, name, _TURNS)
+    return names
+
+
+def _choice(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise QupropError(f"{what} must be made of {', '.join(known)}, got {name!r}; use one of those")
+
+
+def _whole(what: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise QupropError(f"{what} must be a whole number, {least} or more, got {value!r}")
+    return int(value)

@@ -1,0 +1,285 @@
+"""Model: a list of Pauli rotations, an input state and observables. Everything in quprop is written against it.
+
+    F_k(theta, x) = <phi| R_1† ... R_M† O_k R_M ... R_1 |phi>,   R_m = exp(-i a_m P_m / 2),   a_m polynomial in theta, x
+
+The circuit's Clifford gates are gone: pushed to the end and absorbed by the observables (`quprop.model.absorption`).
+The residual Clifford C is kept, so that the circuit's own final state is C R_M ... R_1 |phi> up to a global phase.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import stim
+
+from quprop.errors import QupropError
+from quprop.files import write_atomically
+from quprop.model.absorption import Rotation, absorb, conjugate_sum
+from quprop.model.angle import INPUT, PARAM, AngleVector, Variable
+from quprop.model.angle_table import AngleTable, Drivers, safe_size
+from quprop.model.circuit import Circuit
+from quprop.model.input_state import InputState
+from quprop.model.pauli import PauliString, PauliSum
+
+__all__ = ["AngleTable", "InputState", "Model", "Rotation"]
+
+_ORDINARY = (2.0**-20, 2.0**40)  # of coefficients: far from where single precision ends
+_SHOWN = 16  # rotations a printed model shows before it abbreviates
+
+
+class Model:
+    """A circuit and its observables in canonical form; frozen, hashable, comparable; parameter values live outside.
+
+    observables: a `PauliSum`, a dictionary {"Z0 Z1": 1.0}, a text "Z0 Z1 + 0.7*X3", or a list of those.
+
+    Fields: n_qubits; rotations (tuple of `Rotation(x, z, angle)`, with flat variables (0, i) and (1, j) in the angles);
+    observables (after absorption, C† O C); state (`InputState`); clifford (`stim.Tableau`, C);
+    n_params, n_inputs, and the names and sizes of the vectors theta and x are made of.
+    """
+
+    n_qubits: int
+    rotations: tuple[Rotation, ...]
+    observables: tuple[PauliSum, ...]
+    state: InputState
+    clifford: stim.Tableau
+    param_names: tuple[str, ...]
+    param_sizes: tuple[int, ...]
+    input_names: tuple[str, ...]
+    input_sizes: tuple[int, ...]
+
+    def __init__(self, circuit: Circuit, observables: Any) -> None:
+        if not isinstance(circuit, Circuit):
+            raise QupropError(f"Model(circuit, observables) takes a Circuit first, got {type(circuit).__name__}")
+        n = circuit.n_qubits
+        given = observables_of(observables, n)
+        flat = circuit.flattened()
+        rotations, tableau = absorb(circuit, flat)
+        state = circuit.state
+        if isinstance(state, AngleVector):
+            state = InputState("encoded", flat((INPUT, state.indices.start, state.name))[1])
+        state = InputState.make(n, state, circuit.n_inputs)  # a circuit's state may be set as well as given
+        self._fill(
+            n_qubits=n,
+            rotations=rotations,
+            observables=tuple(conjugate_sum(tableau, n, o) for o in given),
+            state=state,
+            clifford=tableau.inverse(),
+            param_names=tuple(name for name, _ in circuit.layout(PARAM)),
+            param_sizes=tuple(size for _, size in circuit.layout(PARAM)),
+            input_names=tuple(name for name, _ in circuit.layout(INPUT)),
+            input_sizes=tuple(size for _, size in circuit.layout(INPUT)),
+        )
+
+    @classmethod
+    def from_rotations(
+        cls,
+        n: int,
+        rotations: Iterable[tuple[str | PauliString, Any]],
+        observables: Any,
+        state: Any = None,
+        *,
+        params: Any = (),
+        inputs: Any = (),
+    ) -> Model:
+        """A model straight from [(Pauli string, angle), ...] in circuit order."""
+        circuit = Circuit(n, state, params=params, inputs=inputs)
+        for pauli, angle in rotations:
+            circuit.rotation(pauli, angle)
+        return cls(circuit, observables)
+
+    @classmethod
+    def _of(cls, **fields: Any) -> Model:
+        model = object.__new__(cls)
+        model._fill(**fields)
+        return model
+
+    def _fill(self, **fields: Any) -> None:
+        self.__dict__.update(fields)  # the class is frozen: this is the one place that writes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Model cannot be changed (setting {name}); make a new one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Model cannot be changed (deleting {name}); make a new one")
+
+    @property
+    def n_rotations(self) -> int:
+        return len(self.rotations)
+
+    @property
+    def n_observables(self) -> int:
+        return len(self.observables)
+
+    @cached_property
+    def n_params(self) -> int:
+        return sum(self.param_sizes)
+
+    @cached_property
+    def n_inputs(self) -> int:
+        return sum(self.input_sizes)
+
+    @cached_property
+    def x_masks(self) -> tuple[int, ...]:
+        return tuple(r.x for r in self.rotations)
+
+    @cached_property
+    def z_masks(self) -> tuple[int, ...]:
+        return tuple(r.z for r in self.rotations)
+
+    @cached_property
+    def angle_table(self) -> AngleTable:
+        return AngleTable.build([r.angle for r in self.rotations], self.n_params, self.n_inputs)
+
+    @cached_property
+    def drivers(self) -> Drivers:
+        return Drivers.build([r.angle for r in self.rotations], self.n_params)
+
+    @cached_property
+    def angle_limit(self) -> float:
+        """Up to this size of theta's and x's entries no angle leaves the range of double precision."""
+        return safe_size({(len(m), abs(c)) for r in self.rotations for m, c in r.angle.terms}, len(self.rotations))
+
+    @cached_property
+    def exponents(self) -> np.ndarray | None:
+        """The powers of two (K,) between the observables and those of `unit`; None where all are of ordinary size."""
+        sizes = [max((abs(c) for _, c in o.items()), default=1.0) for o in self.observables]
+        if all(_ORDINARY[0] <= size <= _ORDINARY[1] for size in sizes):
+            return None
+        return np.array([math.frexp(size)[1] - 1 for size in sizes])
+
+    @cached_property
+    def unit(self) -> Model:
+        """This model with every observable scaled by 2^-exponent, exactly: its largest lies in [1, 2)."""
+        assert self.exponents is not None
+        pairs = zip(self.observables, self.exponents.tolist(), strict=True)
+        return self._replace(
+            observables=tuple(PauliSum({p: math.ldexp(c, -e) for p, c in o.items()}) for o, e in pairs)
+        )
+
+    @cached_property
+    def pull(self) -> stim.Tableau:
+        return self.clifford.inverse()  # P -> C† P C
+
+    def with_observables(self, observables: Any) -> Model:
+        """The same circuit with other observables, given as the user sees them (before absorption)."""
+        n = self.n_qubits
+        return self._replace(observables=tuple(conjugate_sum(self.pull, n, o) for o in observables_of(observables, n)))
+
+    def _replace(self, **fields: Any) -> Model:
+        """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
+        kept = {name: self.__dict__[name] for name in _FIELDS}
+        shared = ["x_masks", "z_masks", "angle_table", "drivers", "angle_limit"] + ["pull"] * ("clifford" not in fields)
+        return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
+
+    @cached_property
+    def original_observables(self) -> tuple[PauliSum, ...]:
+        """The observables as the user gave them, C O C† of the absorbed ones."""
+        return tuple(conjugate_sum(self.clifford, self.n_qubits, o) for o in self.observables)
+
+    def variable_name(self, variable: Variable) -> str:
+        """`theta[3]` for the flat variable (0, 3), with the names of the vectors."""
+        kind, index = variable[0], variable[1]
+        names = self.input_names if kind else self.param_names
+        for name, size in zip(names, self.input_sizes if kind else self.param_sizes, strict=True):
+            if index < size:
+                return f"{name}[{index}]"
+            index -= size
+        raise IndexError(f"variable {variable} is beyond the model's vectors")
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, f) for f in _FIELDS if f != "clifford"))  # of which the text may be large
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Model):
+            return NotImplemented
+        return all(getattr(self, f) == getattr(other, f) for f in _FIELDS)
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self  # frozen: a copy would be planned anew, and compared field by field in every call
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in _FIELDS}  # caches (and what engines hang on) stay behind
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._fill(**state)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Model: {self.n_qubits} qubits, {self.n_rotations} rotations, {self.n_params} params, "
+            f"{self.n_inputs} inputs, {self.n_observables} observables>"
+        )
+
+    def __str__(self) -> str:
+        from quprop.model.text import describe  # that file is about text only and stands below this one
+
+        return describe(self, _SHOWN)
+
+    def to_text(self) -> str:
+        """The whole model as versioned, readable JSON, floats exact."""
+        from quprop.model.text import dump
+
+        return dump(self)
+
+    @classmethod
+    def from_text(cls, text: str) -> Model:
+        """The model `to_text` wrote; anything else is refused with one sentence."""
+        from quprop.model.text import load
+
+        return load(text)
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_text()` to a file, atomically."""
+        write_atomically(path, self.to_text().encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read the file `save` wrote."""
+        from quprop.model.text import read
+
+        return read(Path(path), "model", cls.from_text)
+
+
+_FIELDS = (
+    "n_qubits",
+    "rotations",
+    "observables",
+    "state",
+    "clifford",
+    "param_names",
+    "param_sizes",
+    "input_names",
+    "input_sizes",
+)
+
+
+def observables_of(given: Any, n: int) -> tuple[PauliSum, ...]:
+    """What a user may write for observables, as sums on n qubits: see `Model`."""
+    if isinstance(given, PauliSum | PauliString | Mapping | str):
+        given = [given]
+    if not isinstance(given, Sequence) and not isinstance(given, Iterable):
+        raise QupropError(
+            f"observables are a PauliSum, a dictionary, a text such as 'Z0 Z1', or a list of those, got {given!r}"
+        )
+    sums = tuple(o if isinstance(o, PauliSum) else PauliSum(o) for o in given)
+    if not sums:
+        raise QupropError("a model needs one observable at least, got an empty list; pass for example 'Z0'")
+    for total in sums:
+        if total.n_qubits > n:
+            raise QupropError(
+                f"an observable acts on qubit {total.n_qubits - 1}, but the circuit has qubits 0 to {n - 1}"
+            )
+    return sums

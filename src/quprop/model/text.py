@@ -1,0 +1,191 @@
+"""Models as text: what `print(model)` shows, and the versioned JSON that `Model.save` writes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import stim
+
+from quprop.errors import QupropError, shown
+from quprop.files import read_text
+from quprop.model.absorption import Rotation
+from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
+from quprop.model.input_state import InputState
+from quprop.model.model import Model
+from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
+
+_FORMAT, _VERSION = "quprop-model", 1
+_FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
+_IMAGE = re.compile(r"[+-][IXYZ_]*")
+
+
+def describe(model: Model, shown: int) -> str:
+    """A summary line, the input state, the rotations (first and last few), the observables."""
+    n = model.n_qubits
+    vectors = [f"params {a}[{b}]" for a, b in zip(model.param_names, model.param_sizes, strict=True)]
+    vectors += [f"inputs {a}[{b}]" for a, b in zip(model.input_names, model.input_sizes, strict=True)]
+    head = [f"{n} qubits", f"{model.n_rotations} rotations", *vectors, f"{model.n_observables} observables"]
+    lines = [f"Model: {', '.join(head)}, from {model.state.text(n)}"]
+    places = list(range(model.n_rotations))
+    if len(places) > shown:
+        places = places[: shown // 2] + places[-(shown // 2) :]
+    for before, m in zip([-1, *places], places, strict=False):
+        if m != before + 1:
+            lines.append(f"  ... {m - before - 1} more")
+        x, z, angle = model.rotations[m]
+        lines.append(f"  {m:>4}  exp(-i/2 ({angle.text(model.variable_name, 6)}) {PauliString(x, z)})")
+    for k, total in enumerate(model.observables[:shown]):
+        terms = str(PauliSum(dict(total.terms[:8])))
+        lines.append(f"  O[{k}] = {terms}" + (f" + ... {len(total) - 8} more terms" if len(total) > 8 else ""))
+    if model.n_observables > shown:
+        lines.append(f"  ... {model.n_observables - shown} more observables")
+    if model.clifford != stim.Tableau(n):
+        lines.append("  (the observables have absorbed the circuit's Clifford gates)")
+    return "\n".join(lines)
+
+
+def dump(model: Model) -> str:
+    state: Any = model.state.data
+    if isinstance(state, bytes):
+        # Exact and short; a text of floats would be neither much more readable nor portable in its last digit.
+        state = base64.b64encode(state).decode()
+    n = model.n_qubits
+    head = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "n_qubits": n,
+        "params": list(zip(model.param_names, model.param_sizes, strict=True)),
+        "inputs": list(zip(model.input_names, model.input_sizes, strict=True)),
+        "state": [model.state.kind, state],
+        "observables": [{str(p): c for p, c in o.items()} for o in model.observables],
+        "clifford": [[str(f(q)) for q in range(n)] for f in (model.clifford.x_output, model.clifford.z_output)],
+    }
+    lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
+    rows = [json.dumps([str(PauliString(x, z)), _angle_to_json(angle)]) for x, z, angle in model.rotations]
+    return "\n".join(["{", *lines, ' "rotations": [', ",\n".join("  " + row for row in rows), " ]", "}"]) + "\n"
+
+
+def load(text: str) -> Model:
+    data = versioned(text, "model", _FORMAT, _VERSION, "save the model again with this version")
+    try:
+        return _build(data)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:
+        raise QupropError(f"this quprop model is damaged ({broken!r}); save it again from its circuit") from None
+
+
+def versioned(text: str, what: str, form: str, version: int, mend: str | Callable[[Any], str]) -> dict[str, Any]:
+    """The JSON object of a file that names this format and version; `what` is saved by the class of that name.
+
+    mend: what to do about another format or version; a function gets the format that was found.
+    """
+    try:
+        data = json.loads(text)
+        found = data["format"], data["version"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise QupropError(
+            f"this is not a quprop {what} (JSON with format and version expected); write one with "
+            f"{what.capitalize()}.save"
+        ) from None
+    if found != (form, version):
+        raise QupropError(
+            f"this quprop reads {form!r} version {version}, got {found[0]!r} version {found[1]!r}; "
+            + (mend if isinstance(mend, str) else mend(found[0]))
+        )
+    return data
+
+
+def read(path: Path, what: str, build: Callable[[str], Any]) -> Any:
+    """What `build` makes of the file's text; its refusal gets the file's name."""
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise QupropError(
+            f"{path} cannot be read ({error.strerror}): give a file of {what.capitalize()}.save"
+        ) from None
+    except UnicodeDecodeError:
+        raise QupropError(
+            f"{path} is not a quprop {what}: it is not text; write one with {what.capitalize()}.save"
+        ) from None
+    try:
+        return build(text)
+    except QupropError as error:
+        raise QupropError(f"{path}: {error}") from None
+
+
+def _build(data: dict[str, Any]) -> Model:
+    n = data["n_qubits"]
+    if type(n) is not int or not 1 <= n <= MAX_QUBITS:
+        raise QupropError(f"a model has 1 to {MAX_QUBITS} qubits, got {shown(n)}; save it again from its circuit")
+    made = [[make(*vector) for vector in data[key]] for key, make in (("params", params), ("inputs", inputs))]
+    sizes = [[(vector.name, vector.size) for vector in vectors] for vectors in made]
+    totals = [sum(size for _, size in vectors) for vectors in sizes]
+    if any(len(dict(vectors)) < len(vectors) for vectors in sizes) or sum(totals) > MAX_VARIABLES:
+        raise ValueError("two vectors of one name, or too many entries")
+    kind, content = data["state"]
+    state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else content)
+    state.check(n, totals[1])
+    rotations = []
+    for text, terms in data["rotations"]:
+        string = PauliString.parse(text)
+        angle = _angle_from_json(terms, totals)
+        if string.sign != 1 or not 0 < string.n_qubits <= n:
+            raise ValueError(f"rotation {text!r}")
+        rotations.append(Rotation(string.x, string.z, angle))
+    observables = tuple(PauliSum(o) for o in data["observables"])
+    if not observables or any(o.n_qubits > n for o in observables):
+        raise ValueError("observables do not fit the qubits")
+    return Model._of(
+        n_qubits=n,
+        rotations=tuple(rotations),
+        observables=observables,
+        state=state,
+        clifford=_tableau(data["clifford"], n),
+        param_names=tuple(name for name, _ in sizes[0]),
+        param_sizes=tuple(size for _, size in sizes[0]),
+        input_names=tuple(name for name, _ in sizes[1]),
+        input_sizes=tuple(size for _, size in sizes[1]),
+    )
+
+
+def _tableau(generators: Any, n: int) -> stim.Tableau:
+    """The images of X_0, ..., X_{n-1} and Z_0, ..., Z_{n-1}; stim trusts what it is given, so all is checked here."""
+    xs, zs = generators
+    for rows in (xs, zs):
+        if not isinstance(rows, list) or len(rows) != n:
+            raise ValueError("clifford does not fit the qubits")
+        for row in rows:
+            if not isinstance(row, str) or len(row) != n + 1 or _IMAGE.fullmatch(row) is None:
+                raise ValueError("clifford must be signed Pauli strings of n_qubits letters")
+    xs, zs = ([stim.PauliString(row) for row in rows] for rows in (xs, zs))
+    return stim.Tableau.from_conjugated_generators(xs=xs, zs=zs)
+
+
+def _angle_to_json(angle: Angle) -> dict[str, float]:
+    names = ("theta", "x")
+    return {"*".join(f"{names[v[0]]}[{v[1]}]" for v in m) or "1": c for m, c in angle.terms}
+
+
+def _angle_from_json(terms: dict[str, float], totals: list[int]) -> Angle:
+    merged: dict[Monomial, float] = {}
+    for text, coefficient in terms.items():
+        monomial: Monomial = ()
+        for factor in text.split("*") if text != "1" else ():
+            match = _FACTOR.fullmatch(factor)
+            if match is None:
+                raise ValueError(f"angle {text!r}")
+            variable = (int(match[1] == "x"), int(match[2]))
+            if variable[1] >= totals[variable[0]]:
+                raise ValueError(f"{factor} beyond the model's vectors")
+            monomial += (variable,)
+        if len(monomial) > MAX_DEGREE:
+            raise ValueError(f"degree {len(monomial)} of an angle")
+        if isinstance(coefficient, bool) or not isinstance(coefficient, int | float):
+            raise ValueError(f"coefficient {coefficient!r}")
+        key = tuple(sorted(monomial))
+        merged[key] = merged.get(key, 0.0) + float(coefficient)
+    return collected(merged)

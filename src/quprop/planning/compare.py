@@ -1,0 +1,396 @@
+"""What a gradient costs by every method there is, at the same precision, and whether that is backpropagation scaling.
+
+Definition 1 of Abbas et al. (NeurIPS 2023, arXiv:2305.13362) compares a gradient with the value F = weights . <O>
+itself, to the same accuracy. Here:
+
+    TIME(F)    rotations executed to estimate F to the same precision (or maximal error and failure) by the same rule
+               for shots (`Budget`): runs of the model's own circuit, M rotations each, one circuit for each group of
+               terms that a shot reads together, grouped as parameter shift groups them
+    omega      in time, rotations(gradient) / rotations(F); in memory, qubits held for the gradient / those of the model
+               (what the classical side holds has a column of its own)
+
+An exact method executes nothing on hardware: its omega are ratios of measured seconds, and of bytes, of a gradient and
+of a value on this machine (`quprop.simulate.measure`).
+
+"The same precision" is the standard error of a component, `precision`, or `max_error` of all components at once except
+with probability `failure`; by Hoeffding and a union bound over P components, max_error = precision sqrt(2 ln(2 P /
+failure)). A method that knows only one of the two is given the other by this relation.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import ndtr
+
+from quprop.arrays import checked
+from quprop.collective.ledger import shown
+from quprop.cost import Cost, HardwareModel
+from quprop.errors import QupropError, nearest
+from quprop.gradients import FORMULAS, METHODS
+from quprop.hardware import hardware as find_hardware
+from quprop.hardware import human_seconds
+from quprop.model import Model
+from quprop.runs.executor import Executor, Task, run_tasks
+from quprop.sampling.budget import Budget
+from quprop.sampling.grouping import group
+from quprop.sampling.plan import Plan, Terms, settle
+from quprop.simulate.measure import measure_omega
+
+KINDS: dict[str, Any] = {**METHODS, **FORMULAS}  # formulas are costed, and never run
+RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
+_EVER = 1e18  # seconds, the age of the universe
+_UPDATES_A_SECOND = 5e8  # amplitudes that a simulated rotation changes; deliberately slow
+_OUTCOMES_A_SECOND = 2e7  # drawn and multiplied with their weights
+_CIRCUIT_SECONDS = 4e-5  # what every circuit takes besides
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row a method that serves the model, and one sentence for each that does not. Prints as a table.
+
+    value: the cost of F itself; true: the largest |component| of the exact gradient, for scale.
+    """
+
+    model: str
+    parameters: int
+    precision: float
+    max_error: float
+    failure: float
+    hardware: HardwareModel
+    value: Cost
+    true: float
+    rows: tuple[MethodRow, ...]
+    refused: dict[str, str]
+
+    @property
+    def advice(self) -> str:
+        return advise(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON knows it."""
+        return {
+            **{k: getattr(self, k) for k in ("model", "parameters", "precision", "max_error", "failure", "true")},
+            "hardware": asdict(self.hardware),
+            "value": self.value.as_dict(),
+            "value_seconds": self.hardware.seconds(self.value),
+            "methods": {row.name: row.as_dict() for row in self.rows},
+            "refused": self.refused,
+            "advice": self.advice,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.model}, precision {self.precision:g} (all within {self.max_error:g})", f"F: {self.value}"]
+        lines += [f"{row.name}: {row}" for row in self.rows]
+        lines += [f"{name}: not applicable: {why}" for name, why in self.refused.items()]
+        return "\n".join([*lines, self.advice])
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One method's gradient at the common precision.
+
+    measured: the largest |component - exact| of one estimate, None if not run (`not_run` says why); expected: the
+    median of that number, from the standard errors that the estimate itself reports; bound: what it stays below except
+    with probability `failure`. simulated: no hardware can run it. seconds: on the hardware, or of a simulated method on
+    this machine. damage: in words, of copies that are taken for undisturbed.
+    """
+
+    name: str
+    exact: bool
+    simulated: bool
+    unbiased: bool
+    copies_at_once: str
+    cost: Cost
+    omega_time: float | None
+    omega_memory: float | None
+    measured: float | None
+    expected: float | None
+    bound: float | None
+    seconds: float
+    too_large: str = ""
+    not_run: str = ""
+    info: dict[str, Any] | None = None
+    damage: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "cost"} | {"cost": self.cost.as_dict()}
+
+    def __str__(self) -> str:
+        omega = "" if self.omega_time is None else f", omega {self.omega_time:.3g}"
+        error = f", error {self.measured:.2g}" if self.measured is not None else f", {self.not_run}"
+        damage = f", {self.damage}" if self.damage else ""
+        return f"{self.cost}{omega}{error}, {human_seconds(self.seconds)}{damage}"
+
+
+def compare(
+    model: Model,
+    *,
+    precision: float | None = None,
+    max_error: float | None = None,
+    failure: float = 0.01,
+    methods: Iterable[str] | None = None,
+    theta: Any = None,
+    x: Any = None,
+    weights: Any = None,
+    hardware: str | HardwareModel = "figure2",
+    rng: int = 0,
+    run_seconds: float = RUN_SECONDS,
+    executor: Executor | None = None,
+    progress: Any = None,
+) -> Comparison:
+    """Cost and error of one gradient of F = weights . <O>, by all methods (or those named) at equal precision.
+
+    precision or max_error, one of them: see the module. theta (P,), x (D,): where; drawn from `rng` (a seed; theta
+    uniform in [-pi, pi), x in [-1, 1)) if left out. weights (K,): all 1 if left out. run_seconds: a method whose
+    simulation is estimated to take longer is costed but not run. executor, progress: see `run_tasks`.
+    """
+    if (precision is None) == (max_error is None):
+        raise QupropError(f"compare takes one of precision= and max_error=, got {'both' if precision else 'neither'}")
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise QupropError(f"rng is a seed, a whole number from 0, got {rng!r}")
+    given = np.ones(model.n_observables) if weights is None and isinstance(model, Model) else weights
+    w = settle(model, given, rows=False)
+    machine = find_hardware(hardware)
+    names = _names(methods)
+    settings = _budgets(precision, max_error, failure, model.n_params)
+    generator = np.random.default_rng([int(rng), 0])
+    point = {
+        "theta": _vector("theta", theta, generator.uniform(-np.pi, np.pi, model.n_params)),
+        "x": _vector("x", x, generator.uniform(-1, 1, model.n_inputs)),
+        "weights": w.tolist(),
+    }
+    common = {"model": model.to_text(), **point, **settings, "run_seconds": float(run_seconds)}
+    tasks = [Task(compare_one, {"method": name, **common}, int(rng)) for name in names]
+    found = {
+        name: row["result"] for name, row in zip(names, run_tasks(tasks, executor, progress=progress), strict=True)
+    }
+
+    kind = "precision" if precision is not None else "max_error"
+    value = value_cost(model, Budget(**{kind: settings[kind]}, failure=failure), w)
+    rows = tuple(_row(name, r, value, machine) for name, r in found.items() if "refused" not in r)
+    return Comparison(
+        repr(model).strip("<>"),
+        model.n_params,
+        settings["precision"],
+        settings["max_error"],
+        failure,
+        machine,
+        value,
+        max((r["true"] for r in found.values() if r.get("true") is not None), default=0.0),
+        rows,
+        {name: r["refused"] for name, r in found.items() if "refused" in r},
+    )
+
+
+def value_cost(model: Model, budget: Budget, weights: Any = None) -> Cost:
+    """What it costs to estimate F = weights . <O> itself under a budget: TIME(F) and MEMORY(F) of Definition 1."""
+    grouping = group(Terms.of(model).total(settle(model, weights)), clifford=model.clifford)
+    groups = grouping.groups
+    if not groups:
+        return Cost()
+    bounds = sp.csr_matrix([[sum(abs(c) for _, c in members)] for members in groups])
+    shots = budget.allot(bounds)
+    runs = int(shots.sum())
+    read = [1 if grouping.scheme == "sampled" else len(members) for members in groups]
+    return Cost(
+        copies=runs,
+        rotations=runs * model.n_rotations,
+        measurements=runs,
+        depth=model.n_rotations,
+        qubits=model.n_qubits,
+        classical_ops=int(np.dot(shots, read)),
+    )
+
+
+def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, Any]:
+    """One method: a task of `run_tasks`."""
+    model = Model.from_text(settings["model"])
+    theta, x, w = (np.asarray(settings[k], float) for k in ("theta", "x", "weights"))
+    at = (theta, x)
+    try:
+        method = build(settings["method"], settings)
+        plan = method.compile(model, w, at=at)
+        planned = simulation_seconds(plan)
+    except QupropError as error:
+        return {"refused": str(error)}
+    except Exception as error:  # one method that fails is a line in the table, and the others are still compared
+        return {"refused": f"failed with {type(error).__name__}: {error}"}
+    kind = KINDS[settings["method"]]
+    out: dict[str, Any] = {
+        "cost": plan.cost.as_dict(),
+        "copies_at_once": str(kind.copies),
+        "unbiased": bool(getattr(plan, "unbiased", getattr(kind, "unbiased", True))),
+        "exact": kind.copies == 0 and not issubclass(kind, Budget),
+        "simulated": kind.copies == 0,
+        "info": {k: str(v) for k, v in plan.info.items()},
+    }
+    if settings["method"] in FORMULAS:
+        out["not_run"] = "not run: a formula for its cost is all there is"
+        return out
+    if planned > settings["run_seconds"]:
+        took = f"about {human_seconds(planned)}" if planned < _EVER else "longer than anything lasts"
+        out["not_run"] = f"not run: its simulation would take {took}"
+        return out
+    exact = METHODS["adjoint"]().compile(model, w).estimate(theta, x).value
+    try:
+        start = time.perf_counter()
+        estimate = plan.estimate(theta, x, np.random.default_rng(seed))
+        out["seconds_here"] = time.perf_counter() - start
+    except QupropError as error:
+        out["not_run"] = f"not run: {error}"
+        return out
+    except Exception as error:
+        out["not_run"] = f"failed with {type(error).__name__}: {error}"
+        return out
+    out |= {
+        "true": float(np.abs(exact).max(initial=0.0)),
+        "measured": float(np.abs(estimate.value - exact).max(initial=0.0)),
+        "expected": median_of_max(estimate.stderr),
+        "bound": 0.0 if out["exact"] else settings["max_error"],
+    }
+    if "damage" in estimate.info:
+        out["damage"] = shown(estimate.info["damage"])
+    if out["exact"]:
+        out |= measure_omega(model, theta, x[None] if len(x) else None)
+    return out
+
+
+def build(name: str, budgets: dict[str, Any]) -> Any:
+    """Method `name` with the budget of `budgets` (precision, max_error, failure) in the form that it takes."""
+    kind = KINDS[name]
+    if kind.copies == 0 and not issubclass(kind, Budget):
+        return kind()
+    takes = {f.name for f in fields(kind)}
+    asked = budgets["kind"] if budgets["kind"] in takes else "max_error"
+    try:
+        return kind(**{asked: budgets[asked]}, **({"failure": budgets["failure"]} if "failure" in takes else {}))
+    except QupropError:
+        other = "max_error" if asked == "precision" else "precision"
+        if other not in takes:
+            raise
+        return kind(**{other: budgets[other]}, **({"failure": budgets["failure"]} if "failure" in takes else {}))
+
+
+def simulation_seconds(plan: Plan) -> float:
+    """A rough upper estimate of what `plan.estimate` takes here: amplitude updates of its circuits, outcomes drawn."""
+    own = getattr(plan, "simulation_seconds", None)  # a plan that does not simulate shot by shot knows better
+    if own is not None:
+        return float(own())
+    cost = plan.cost
+    if cost.measurements == 0:
+        return cost.classical_ops / (4 * _UPDATES_A_SECOND)
+    circuits = plan.info.get("circuits")
+    if not isinstance(circuits, int | np.integer):
+        circuits = cost.measurements
+    # Shots of one circuit are drawn as counts: never more distinct outcomes than basis states.
+    states = 2.0 ** min(cost.qubits, 1000)  # many copies have thousands of qubits, and no float is that large
+    drawn = cost.classical_ops * min(1.0, circuits * states / cost.measurements)
+    each = cost.depth * states / _UPDATES_A_SECOND + _CIRCUIT_SECONDS
+    return circuits * each + drawn / _OUTCOMES_A_SECOND
+
+
+def median_of_max(stderr: np.ndarray) -> float:
+    """The median of max_i |s_i Z_i| for independent normal Z_i: t with prod_i (2 Phi(t / s_i) - 1) = 1/2."""
+    s = stderr[stderr > 0]
+    if not len(s):
+        return 0.0
+    low, high = 0.0, float(s.max()) * 40
+    for _ in range(60):
+        t = (low + high) / 2
+        low, high = (t, high) if np.log(2 * ndtr(t / s) - 1).sum() < math.log(0.5) else (low, t)
+    return high
+
+
+def advise(found: Comparison) -> str:
+    """One sentence: what to use here, and what on hardware."""
+    here = [r for r in found.rows if r.exact]
+    there = [r for r in found.rows if not r.simulated and r.cost.measurements and r.name not in FORMULAS]
+    there.sort(key=lambda r: (float(f"{r.seconds:.1e}"), r.name != "parameter_shift"))
+    parts = []
+    if here:
+        best = min(here, key=lambda r: r.seconds)
+        took = "" if best.omega_time is None else f", at {best.omega_time:.2g} times the time of a value"
+        parts.append(f"On a simulator use {best.name}: exact{took}")
+    fitting = [r for r in there if not r.too_large]
+    if fitting:
+        best = fitting[0]
+        shift = next((r for r in there if r.name == "parameter_shift" and r is not best), None)
+        less = ""
+        if shift is not None and best.seconds > 0 and shift.seconds > 1.05 * best.seconds:
+            less = f", {shift.seconds / best.seconds:.3g} times less than parameter_shift"
+        took = human_seconds(best.seconds)
+        parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}")
+    elif there:
+        parts.append(f"no method fits the {found.hardware.qubits} qubits of {found.hardware.name}")
+    if not parts:
+        return "No method serves this model."
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."
+
+
+def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> MethodRow:
+    cost = Cost(**r["cost"])
+    time_, memory = None, None
+    if r["exact"]:
+        time_, memory = r.get("omega_time"), r.get("omega_memory")
+    elif value.rotations and cost.rotations and not r["simulated"]:
+        time_, memory = cost.rotations / value.rotations, cost.qubits / value.qubits
+    too_large = ""
+    if machine.qubits is not None and not r["simulated"] and cost.qubits > machine.qubits:
+        too_large = f"needs {cost.qubits} qubits, {machine.name} has {machine.qubits}"
+    return MethodRow(
+        name,
+        r["exact"],
+        r["simulated"],
+        r["unbiased"],
+        r["copies_at_once"],
+        cost,
+        time_,
+        memory,
+        r.get("measured"),
+        r.get("expected"),
+        r.get("bound"),
+        r.get("gradient_seconds", r.get("seconds_here", 0.0)) if r["simulated"] else machine.seconds(cost),
+        too_large,
+        r.get("not_run", ""),
+        r["info"],
+        r.get("damage", ""),
+    )
+
+
+def _budgets(precision: float | None, max_error: float | None, failure: float, components: int) -> dict[str, Any]:
+    asked = Budget(precision=precision, max_error=max_error, failure=failure)  # checks them
+    factor = math.sqrt(2 * math.log(2 * max(components, 1) / failure))
+    if precision is not None:
+        return {"kind": "precision", "precision": precision, "max_error": precision * factor, "failure": failure}
+    return {
+        "kind": "max_error",
+        "precision": math.sqrt(asked.variance_wanted(components)),
+        "max_error": max_error,
+        "failure": failure,
+    }
+
+
+def _names(methods: Iterable[str] | None) -> list[str]:
+    if methods is None:
+        return list(KINDS)
+    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    for name in names:
+        if name not in KINDS:
+            raise QupropError(f"unknown method {name!r}: {nearest(str(name), KINDS)}")
+    if not names:
+        raise QupropError(f"methods must name one method at least, got none; known names are {', '.join(KINDS)}")
+    return names
+
+
+def _vector(name: str, given: Any, drawn: np.ndarray) -> list[float]:
+    if given is None:
+        return drawn.tolist()
+    return checked(name, given, drawn.shape).tolist()

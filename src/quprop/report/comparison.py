@@ -1,0 +1,132 @@
+"""The section of `quprop compare --json`: every method's cost and error at one precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quprop.report.figure import Curve, Figure
+from quprop.report.generic import pairs
+from quprop.report.parts import ABSENT, Cell, Fields, Items, Section, Table, seconds, size, words
+from quprop.report.sources import Source
+
+COUNTS = ("copies", "measurements", "rotations", "depth", "qubits")
+
+
+def section(source: Source) -> Section:
+    name = source.path.name
+    all_of = Fields(str(source.path), source.data[name])
+    methods = all_of.at("methods")
+    what = all_of.text("what") or "a model"
+    made = Section(f"Comparison: {what}", "comparison", str(source.path), notes=list(source.notes))
+    if not isinstance(methods.data, dict) or not all(isinstance(v, dict) for v in methods.data.values()):
+        made.notes.append(f"{source.path} has no table of methods: write it again with quprop compare --json")
+        return made
+    machine = all_of.text("hardware", "name") or "the hardware"
+    if all_of.has("advice"):
+        made.blocks.append(words(all_of.value("advice"), strong=True))
+    made.blocks.append(
+        words(
+            all_of.text("model").removeprefix("Model: ") + "; standard error ",
+            all_of.value("precision"),
+            " of every component, all within ",
+            all_of.value("max_error"),
+            " except with probability ",
+            all_of.value("failure"),
+            "; largest component ",
+            all_of.value("true"),
+            ".",
+        )
+    )
+    order = sorted(methods.names, key=lambda k: (methods.number(k, "cost", "rotations") or 0, k))
+    made.blocks += [_costs(all_of, methods, order), _errors(methods, order, machine)]
+    made.blocks += _figures(all_of, methods, order)
+    notes: list[Cell] = []
+    for method in order:
+        for key in ("not_run", "too_large", "damage"):
+            if methods.text(method, key):
+                notes.append(f"{method}: {methods.text(method, key)}")
+    refused = all_of.at("refused")
+    notes += [f"{k} does not apply: {refused.text(k)}" for k in refused.names]
+    if notes:
+        made.blocks.append(Items(tuple(notes)))
+    made.blocks.append(pairs(f"Machine: {machine}", all_of.at("hardware"), folded=True))
+    made.facts = {"parameters": all_of.value("parameters"), "precision": all_of.value("precision")}
+    return made
+
+
+def _costs(all_of: Fields, methods: Fields, order: list[str]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    value = all_of.at("value")
+    rows.append(("the value F", *(value.value(k) for k in COUNTS), "1", "1"))
+    for name in order:
+        row = methods.at(name)
+        simulated = row.at("simulated").data is True
+        counts = [ABSENT if simulated and i < 3 else row.value("cost", k) for i, k in enumerate(COUNTS)]
+        rows.append((name.replace("_", " "), *counts, row.value("omega_time"), row.value("omega_memory")))
+    note = (
+        "ω: cost of the gradient over that of the value at one precision; of exact methods, measured seconds and bytes."
+    )
+    heads = ("", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω memory")
+    return Table("What it executes", heads, tuple(rows), note)
+
+
+def _errors(methods: Fields, order: list[str], machine: str) -> Table:
+    rows = []
+    for name in order:
+        row = methods.at(name)
+        rows.append(
+            (
+                name.replace("_", " "),
+                row.value("measured") if row.has("measured") else "not run",
+                row.value("expected"),
+                row.value("bound"),
+                row.value("cost", "classical_ops"),
+                row.value("cost", "classical_bytes", show=size),
+                row.value("seconds", show=seconds),
+            )
+        )
+    heads = ("", "error", "expected", "bound", "classical operations", "classical memory", f"time on {machine}")
+    note = "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured."
+    return Table("What comes out", heads, tuple(rows), note)
+
+
+def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
+    out: list[Any] = []
+    base = all_of.file
+    for key, unit in (("rotations", "rotations executed for one gradient"), ("copies", "copies of the input state")):
+        names = [n for n in order if (methods.number(n, "cost", key) or 0) > 0]
+        if not names:
+            continue
+        y = [methods.number(n, "cost", key) or 0.0 for n in names]
+        at = [methods.at(n, "cost", key).source for n in names]
+        shown = [n.replace("_", " ") for n in names]
+        bars = Curve(key, shown, y, f"{base}#/methods/*/cost/{key}", style="bars", sources=at)
+        note = ""
+        value = all_of.number("value", key)
+        if value:
+            ratios = f"{all_of.at('value').value(key).text}"  # type: ignore[union-attr]
+            note = f"The value F itself takes {ratios}."
+        out.append(Figure(f"{key.capitalize()} of one gradient", unit, "method", (bars,), "x", note))
+    measured = {n: methods.number(n, "measured") or 0.0 for n in order}
+    spent = {n: methods.number(n, "cost", "rotations") or 0.0 for n in order}
+    run = [n for n in order if measured[n] > 0 and spent[n] > 0]
+    if run:
+        x = [spent[n] for n in run]
+        curves = [
+            Curve(
+                n.replace("_", " "),
+                [spent[n]],
+                [measured[n]],
+                f"{base}#/methods/{n}/measured",
+                f"{base}#/methods/{n}/cost/rotations",
+                style="points",
+            )
+            for n in run
+        ]
+        bound = all_of.number("max_error")
+        if bound is not None:
+            ends, place = [min(x) / 2, max(x) * 2], all_of.at("max_error").source
+            curves.append(Curve("bound", ends, [bound, bound], place, style="dashed", colour=7, reference=True))
+        axes = "rotations executed", "largest error of a component"
+        out.append(Figure("Error against rotations", *axes, tuple(curves), "xy", "Methods that were run."))
+    return out

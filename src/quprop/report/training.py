@@ -1,0 +1,253 @@
+"""The section of a training run: result, curves against steps and against cost, what its gradients cost, settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quprop.report.figure import Curve, Figure
+from quprop.report.generic import pairs
+from quprop.report.parts import (
+    ABSENT,
+    Cell,
+    Fields,
+    Heading,
+    Section,
+    Table,
+    Value,
+    computed,
+    digits,
+    seconds,
+    size,
+    words,
+)
+from quprop.report.sources import Source
+
+_NO_METRIC = ("step", "epoch", "seconds", "loss", "copies", "rotations")
+
+
+def section(source: Source) -> Section:
+    run = Fields(source.name("run.toml"), source.data.get("run.toml"))
+    summary = Fields(source.name("summary.json"), source.data.get("summary.json"))
+    meta = Fields(source.name("checkpoint.npz"), source.data.get("checkpoint.npz")).at("meta")
+    history: list[dict[str, Any]] = source.data.get("metrics.jsonl") or []
+    lines = Fields(source.name("metrics.jsonl"), history)
+    made = Section(_title(source, run), "training run", str(source.path), notes=list(source.notes), going=source.going)
+    made.quprop = run.text("versions", "quprop")
+    made.blocks.append(words(_state(source, run, summary, meta), strong=True))
+    rows = _result(run, summary, lines, meta)
+    if rows:
+        made.blocks.append(Table("Result", ("", "value"), tuple(rows)))
+    made.facts = {name: cell for name, cell in rows[:8] if isinstance(cell, Value)}
+    if history:
+        made.blocks += _curves(lines, summary)
+        made.blocks += _against_cost(lines, summary, meta)
+    elif "metrics.jsonl" in source.data:
+        made.notes.append(f"{source.name('metrics.jsonl')} has no line yet: there is nothing to draw")
+    else:
+        made.notes.append(f"{source.name('metrics.jsonl')} is missing: there is nothing to draw")
+    made.blocks += _cost(summary, meta, lines)
+    settings = [s for s in run.names if s not in ("versions", "model_sha256")]
+    if run.data:
+        made.blocks.append(Heading("Settings and versions"))
+        for name in settings:
+            made.blocks.append(pairs(f"[{name}]", run.at(name), folded=True))
+        made.blocks.append(pairs("Made with", run.at("versions"), folded=True))
+    return made
+
+
+def _title(source: Source, run: Fields) -> str:
+    return run.text("problem", "name") or source.path.resolve().name
+
+
+def _state(source: Source, run: Fields, summary: Fields, meta: Fields) -> str:
+    if source.going:
+        return "Still running: the numbers are those of this moment."
+    total, step = run.number("train", "total_steps"), meta.number("step")
+    if summary.has("status"):
+        text = {"finished": "Finished.", "converged": "Finished: the optimiser had nothing left to gain."}
+        return text.get(summary.text("status"), f"Status: {summary.text('status')}.")
+    if total is not None and step is not None and step >= total:
+        return "Finished."
+    if meta.has("step") or run.data:
+        name = run.text("problem", "name")
+        how = f"quprop train {name} --out {source.path} --resume" if name else "train(..., resume=True)"
+        return f"Not finished: it was interrupted or killed; continue it with {how}."
+    return "Whether this run was finished is not known."
+
+
+def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[tuple[str, Cell]]:
+    rows: list[tuple[str, Cell]] = []
+
+    def row(name: str, cell: Cell) -> None:
+        if cell != ABSENT:
+            rows.append((name, cell))
+
+    if summary.data:
+        for key in ("test_accuracy", "train_accuracy"):
+            row(key.replace("_", " "), summary.value(key, show=digits(4)))
+        row("energy", summary.value("energy", show=digits(8)))
+        row("exact energy", summary.value("reference_energy", show=digits(8)))
+        row("energy error", summary.value("energy_error"))
+        row("chemical accuracy (1.6e-3)", summary.value("chemical_accuracy"))
+        row("expected cut", summary.value("expected_cut", show=digits(4)))
+        row("best sampled cut", summary.value("sampled_cut"))
+        row("largest possible cut", summary.value("best_cut"))
+        named = summary.text("reference_name")
+        row(f"reference accuracy ({named})", summary.value("reference_accuracy", show=digits(4)))
+        row("loss", summary.value("loss"))
+        row("steps", summary.value("steps"))
+        row("time", summary.value("seconds", show=seconds))
+        for key, name in (("n_qubits", "qubits"), ("n_params", "parameters"), ("n_rotations", "rotations M")):
+            row(name, summary.value(key))
+        return rows
+    last = lines.at(-1)
+    for key in last.names:
+        if key not in _NO_METRIC:
+            row(f"last {key.replace('_', ' ')}", last.value(key))
+    row("last loss", last.value("loss"))
+    row("steps so far", last.value("step"))
+    row("steps in all", run.value("train", "total_steps" if run.has("train", "total_steps") else "steps"))
+    row("time so far", last.value("seconds", show=seconds))
+    row("qubits", run.value("model", "n_qubits"))
+    row("parameters", run.value("model", "n_params"))
+    row("gradients asked for", meta.value("gradients"))
+    return rows
+
+
+def _column(lines: Fields, key: str) -> list[Any]:
+    return [row.get(key) for row in lines.data]
+
+
+def _curve(name: str, lines: Fields, x: str, y: str, **more: Any) -> Curve:
+    values = _column(lines, y)
+    return Curve(name, _column(lines, x), values, f"{lines.file}#/*/{y}", f"{lines.file}#/*/{x}", **more)
+
+
+def _level(name: str, at: float, over: list[Any], source: str) -> Curve:
+    known = [v for v in over if v is not None]
+    return Curve(name, [min(known), max(known)], [at, at], source, style="dashed", colour=7, reference=True)
+
+
+def _metrics(lines: Fields) -> list[str]:
+    keys = dict.fromkeys(k for row in lines.data for k in row)
+    return [k for k in keys if k not in _NO_METRIC and not k.endswith("loss")]
+
+
+def _curves(lines: Fields, summary: Fields) -> list[Any]:
+    x = "step"
+    steps = _column(lines, x)
+    loss = [_curve("training", lines, x, "loss")]
+    if any("test_loss" in row for row in lines.data):
+        loss.append(_curve("test", lines, x, "test_loss"))
+    energy = summary.number("reference_energy")
+    out: list[Any] = [Heading("Loss and metric against steps")]
+    if energy is not None:
+        loss.append(_level("exact energy", energy, steps, summary.at("reference_energy").source))
+    out.append(Figure("Loss against steps", "optimiser step", "loss", tuple(loss)))
+    if energy is not None:
+        above = [max(v - energy, 0.0) for v in _column(lines, "loss")]
+        how = f"computed: {lines.file}#/*/loss minus {summary.at('reference_energy').source}"
+        curve = Curve("above the exact energy", steps, above, how, f"{lines.file}#/*/step")
+        out.append(
+            Figure("Distance to the exact energy", "optimiser step", "energy above the exact one", (curve,), "y")
+        )
+    names = _metrics(lines)
+    if names:
+        curves = [_curve(name.replace("_", " "), lines, x, name) for name in names]
+        if summary.number("reference_accuracy") is not None:
+            known = summary.at("reference_accuracy")
+            curves.append(_level(summary.text("reference_name") or "reference", known.data, steps, known.source))
+        out.append(Figure("Metric against steps", "optimiser step", "metric", tuple(curves)))
+    return out
+
+
+def _against_cost(lines: Fields, summary: Fields, meta: Fields) -> list[Any]:
+    """Loss and metric against what had been paid by then: copies and rotations of a method that measures; for exact
+    gradients, which consume no copies, rotations as they were executed and as parameter shift would have."""
+    out: list[Any] = []
+    if any("copies" in row for row in lines.data):
+        out.append(Heading("Loss and metric against cost"))
+        for key, unit in (("copies", "copies of the input state"), ("rotations", "rotations executed")):
+            curves = [_curve("training", lines, key, "loss")]
+            if any("test_loss" in row for row in lines.data):
+                curves.append(_curve("test", lines, key, "test_loss"))
+            out.append(Figure(f"Loss against {key}", unit, "loss", tuple(curves)))
+        names = _metrics(lines)
+        if names:
+            curves = [_curve(name.replace("_", " "), lines, "copies", name) for name in names]
+            out.append(Figure("Metric against copies", "copies of the input state", "metric", tuple(curves)))
+        return out
+    spent, steps = summary.number("rotations"), summary.number("steps")
+    if not spent or not steps:
+        return out
+    out.append(Heading("Loss against cost"))
+    curves = []
+    done = _column(lines, "step")
+    for key, name in (("rotations", "exact gradients, as run"), ("parameter_shift_rotations", "by parameter shift")):
+        total = summary.number(key)
+        if total:
+            how = f"computed: {summary.at(key).source} x step / {summary.at('steps').source}"
+            x = [total * s / steps for s in done]
+            curves.append(Curve(name, x, _column(lines, "loss"), f"{lines.file}#/*/loss", how))
+    note = (
+        "Exact gradients come from a simulator and consume no copies. Rotations are spread evenly over the steps; by "
+        "parameter shift: two runs of the circuit for each rotation, exact expectation values assumed (times the shots "
+        "of each run on hardware)."
+    )
+    out.append(Figure("Loss against rotations", "rotations executed", "loss", tuple(curves), "x", note))
+    return out
+
+
+def _cost(summary: Fields, meta: Fields, lines: Fields) -> list[Any]:
+    if summary.has("rotations"):
+        return [Heading("What the gradients cost"), _exact_cost(summary)]
+    cost = meta.at("cost")
+    if any((cost.number(k) or 0) > 0 for k in cost.names):
+        rows: list[tuple[Cell, ...]] = [
+            (name, cost.value(key, show=size) if key == "classical_bytes" else cost.value(key))
+            for key, name in (
+                ("copies", "copies of the input state"),
+                ("measurements", "measured runs"),
+                ("rotations", "rotations executed"),
+                ("depth", "depth, rotations one after another"),
+                ("qubits", "qubits held at once"),
+                ("classical_ops", "classical multiply-adds"),
+                ("classical_bytes", "classical memory"),
+            )
+        ]
+        rows += [("gradients asked for", meta.value("gradients")), ("values asked for", meta.value("values"))]
+        for key in ("copies", "rotations"):
+            total, asked = cost.number(key), meta.number("gradients")
+            if total is not None and asked:
+                how = f"{cost.at(key).source} / {meta.at('gradients').source}"
+                rows.append((f"{key} a gradient", computed(total / asked, how)))
+        return [Heading("What the gradients cost"), Table("Executed so far", ("", "in all"), tuple(rows))]
+    return []
+
+
+def _exact_cost(summary: Fields) -> Table:
+    """As `quprop train` prints it: value, gradient and their ratio, and what parameter shift would have executed."""
+    s = summary.value
+    m, done, shift = (summary.number(k) for k in ("n_rotations", "rotations", "parameter_shift_rotations"))
+    rows: list[tuple[Cell, ...]] = [
+        (
+            "time (ω in time)",
+            s("value_seconds", show=seconds),
+            s("gradient_seconds", show=seconds),
+            s("omega_time"),
+        ),
+        ("memory (ω in memory)", s("value_bytes", show=size), s("gradient_bytes", show=size), s("omega_memory")),
+        ("evaluations (samples)", s("value_evaluations"), s("gradient_evaluations"), ""),
+    ]
+    if m:
+        three = computed(3 * int(m), f"3 x {summary.at('n_rotations').source}")
+        rows.append(("rotations each", s("n_rotations"), three, computed(3, "3 M / M")))
+    rows.append(("rotations executed in all", "", s("rotations"), ""))
+    ratio: Cell = ""
+    if shift and done:
+        how = f"{summary.at('parameter_shift_rotations').source} / {summary.at('rotations').source}"
+        ratio = computed(shift / done, how)
+    rows.append(("by parameter shift", "", s("parameter_shift_rotations"), ratio))
+    rows.append(("runs of parameter shift", "", s("parameter_shift_runs"), ""))
+    note = "ω is the cost of a gradient over the cost of a value; backpropagation scaling means that it stays small."
+    return Table("Cost", ("", "value", "gradient", "ratio"), tuple(rows), note)

@@ -1,0 +1,455 @@
+"""The fast CPU engine: the plans of blocks.py and support.py run by compiled kernels (native/), one module for each
+instruction set."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import stim
+
+from quprop.arrays import square
+from quprop.errors import QupropError
+from quprop.machine import usable_processors
+from quprop.model import Model
+from quprop.model.absorption import Rotation
+from quprop.model.angle import Angle
+from quprop.simulate import memory
+from quprop.simulate.state_vector import blocks, support
+
+Arrays = tuple[np.ndarray, np.ndarray]
+ISAS = ("avx512", "avx2", "base")  # best first
+PRECISIONS = {
+    "double": ("Double", "SupportDouble", "TangentDouble", "KeptDouble", 8),
+    "single": ("Single", "SupportSingle", "TangentSingle", "KeptSingle", 4),
+}
+# Sizes of weights and directions that neither overflow nor vanish beside amplitudes, which are 1 at most.
+ORDINARY = {"double": (2.0**-500, 2.0**500), "single": (2.0**-20, 2.0**40)}
+KEEP_BYTES = 256 << 20  # final states kept between a forward call and its pullback; more is computed again
+LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
+
+
+def load_kernels(isa: str | None = None) -> tuple[str, ModuleType]:
+    """The kernels of `isa`, or of the best instruction set that was built and that this processor runs.
+
+    The environment variable QUPROP_ISA overrides the choice (for tests and for measuring one set against another).
+    """
+    isa = isa or os.environ.get("QUPROP_ISA") or None
+    if isa is not None and isa not in ISAS:
+        raise QupropError(f"isa is one of {', '.join(ISAS)}, got {isa!r}")
+    supports = importlib.import_module("quprop.simulate._cpu").supports
+    for name in (isa,) if isa else ISAS:
+        if supports(name):
+            try:
+                return name, importlib.import_module(f"quprop.simulate._kernels_{name}")
+            except ModuleNotFoundError:
+                continue
+    raise QupropError(f"the kernels for {isa} were not built or do not run on this processor; leave isa out")
+
+
+def _with_clifford(model: Model) -> Model:
+    """The model's rotations followed by its residual Clifford, each gate as rotations by multiples of pi/2."""
+    tail: list[Rotation] = []
+
+    def rotate(angle: float, x: int, z: int) -> None:
+        tail.append(Rotation(x, z, Angle(angle)))
+
+    half = math.pi / 2
+    for instruction in model.clifford.to_circuit("elimination"):
+        targets = [t.value for t in instruction.targets_copy()]
+        if instruction.name == "H":  # H = RY(pi/2) Z
+            for q in targets:
+                rotate(math.pi, 0, 1 << q)
+                rotate(half, 1 << q, 1 << q)
+        elif instruction.name == "S":
+            for q in targets:
+                rotate(half, 0, 1 << q)
+        elif instruction.name in ("X", "Y", "Z"):
+            for q in targets:
+                rotate(math.pi, (instruction.name != "Z") << q, (instruction.name != "X") << q)
+        elif instruction.name == "CX":  # exp(i pi/4 (1 - Z_c)(1 - X_t))
+            for c, t in zip(targets[::2], targets[1::2], strict=True):
+                rotate(-half, 0, 1 << c)
+                rotate(-half, 1 << t, 0)
+                rotate(half, 1 << t, 1 << c)
+        else:
+            raise AssertionError(f"stim wrote a gate that is not expected here: {instruction}")
+    names = {f: getattr(model, f) for f in ("param_names", "param_sizes", "input_names", "input_sizes")}
+    n, rotations = model.n_qubits, (*model.rotations, *tail)
+    return Model._of(
+        n_qubits=n, rotations=rotations, observables=(), state=model.state, clifford=stim.Tableau(n), **names
+    )
+
+
+class _Support(NamedTuple):
+    """The evaluator of a model on the basis states it reaches."""
+
+    evaluator: Any
+    plan_bytes: int
+    state_bytes: int
+    longest: float  # entry of theta and x
+
+
+class NativeEngine:
+    """Exact values, gradients and Hessian-vector products; see simulate/__init__.py for the public functions.
+
+    `precision` is "double" or "single" (sums over amplitudes are always in double). `threads` is 1 ... the number of
+    cores (the default); the result does not depend on it. Values and gradients of models that reach few basis states
+    are computed on those alone; `support=False` never does, `support=True` whenever it can (by default, where it pays).
+    `block` sets the dimensions of a block (for tests).
+    """
+
+    name = "native"
+
+    def __init__(
+        self,
+        precision: str = "double",
+        threads: int | None = None,
+        *,
+        isa: str | None = None,
+        block: int | None = None,
+        support: bool | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise QupropError(f'precision is "double" or "single", got {precision!r}')
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise QupropError(f"threads is a positive integer or None (all cores), got {threads!r}")
+        self.precision = precision
+        self.threads = threads or usable_processors()
+        self.isa, self._kernels = load_kernels(isa)
+        self._ordinary = ORDINARY[precision]
+        *classes, self._real_bytes = PRECISIONS[precision]
+        self._evaluator, self._support_evaluator, self._tangent_evaluator, self._kept = (
+            getattr(self._kernels, c) for c in classes
+        )
+        self.lanes: int = self._kernels.vector_bytes // self._real_bytes
+        self._block, self._use_support = block, support
+        self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str], Any]] = WeakKeyDictionary()
+        self._supports: WeakKeyDictionary[Model, _Support | None] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
+
+    def _plan(self, model: Model, batch: int, kind: str = "") -> Any:
+        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products), "states" (with
+        the residual Clifford) or "tangents"."""
+        as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
+        known = self._plans.get(model)
+        if known is None:
+            known = self._plans[model] = {}
+        evaluator = known.get((as_lanes, kind))
+        if evaluator is None:
+            lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
+            planned = _with_clifford(model) if kind == "states" else model
+            flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block)
+            made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, kind == "dual")
+            evaluator = known[as_lanes, kind] = made
+        return evaluator
+
+    def _support(self, model: Model) -> _Support | None:
+        """The evaluator on the basis states a model reaches, if it has one."""
+        try:
+            return self._supports[model]
+        except KeyError:
+            flat = support.plan(model, force=bool(self._use_support)) if self._use_support is not False else None
+            found = None
+            if flat is not None:
+                longest = flat.pop("longest")
+                state = self._real_bytes * flat["n_states"] * (1 if flat["real"] else 2)
+                found = _Support(self._support_evaluator(flat), support.plan_bytes(flat), state, longest)
+            self._supports[model] = found
+            return found
+
+    def _choose(self, model: Model, theta: np.ndarray, x: np.ndarray, batch: int) -> tuple[Any, Any, int]:
+        """What evaluates values and gradients, the start it is given, and the bytes of one state."""
+        small = self._support(model)
+        size = 2 * self._real_bytes << max(model.n_qubits, 5)
+        if small is not None:
+            if _within(theta, small.longest) and _within(x, small.longest):
+                return small.evaluator, 0, small.state_bytes  # it knows its start
+            memory.require(
+                4 * size,
+                f"the whole state of {model.n_qubits} qubits, whose angles are beyond {support.LONG_ANGLE:.0f} rad,",
+                "take multiples of 2 pi out of the angles",
+            )
+        return self._plan(model, batch), self._start(model, x), size
+
+    def _start(self, model: Model, x: np.ndarray) -> Any:
+        state = model.state
+        if state.kind == "basis":
+            return state.index
+        return _as_real(np.atleast_2d(state.vector(model.n_qubits, x)))
+
+    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """<O_k>, (B, K)."""
+        if model.exponents is not None:
+            return _ldexp(self.values(model.unit, theta, x), model.exponents)
+        batch = _batch(model, theta, x)
+        out = np.empty((batch, model.n_observables))
+        plan, start, _ = self._choose(model, theta, x, batch)
+        plan.values(theta, x, start, model.n_qubits, batch, self.threads, out, None)
+        return out
+
+    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
+        exponents = model.exponents
+        if exponents is not None:
+            values, inner = self.vjp(model.unit, theta, x)
+            return _ldexp(values, exponents), lambda c, sum_theta=False: inner(_ldexp(c, exponents), sum_theta)
+        batch = _batch(model, theta, x)
+        plan, start, size = self._choose(model, theta, x, batch)
+        if batch == 1 and model.n_observables == 1:
+            # The cotangent is one number: the gradient can be had at once, and lambda gives the value on the way.
+            value, slope, slope_x = self._gradient(model, plan, theta, x, start, np.ones((1, 1)), False, None)
+            return value[:, None], lambda c, sum_theta=False: ((c * slope)[0] if sum_theta else c * slope, c * slope_x)
+        theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
+        kept = self._kept() if batch == 1 or batch * size <= KEEP_BYTES else None
+        values = np.empty((batch, model.n_observables))
+        plan.values(theta, x, start, model.n_qubits, batch, self.threads, values, kept)
+
+        def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
+            _check_rows("cotangent", cotangent, model.n_observables, batch)
+            _, d_theta, d_x = self._gradient(model, plan, theta, x, start, cotangent, sum_theta, kept)
+            return d_theta, d_x
+
+        return values, pullback
+
+    def value_and_grad(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
+        if model.exponents is not None:
+            return self.value_and_grad(model.unit, theta, x, _ldexp(weights, model.exponents))
+        batch = _batch(model, theta, x)
+        _check_rows("weights", weights, model.n_observables, batch)
+        plan, start, _ = self._choose(model, theta, x, batch)
+        value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
+        return value, d_theta
+
+    def _gradient(
+        self,
+        model: Model,
+        plan: Any,
+        theta: np.ndarray,
+        x: np.ndarray,
+        start: Any,
+        weights: np.ndarray,
+        sum_theta: bool,
+        kept: Any,
+        want_x: bool = True,
+        costates: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Value, d_theta and d_x of weights . values, or (no value) those of L where dL = Re<costates|d psi>."""
+        shift = self._shift_of(weights) if costates is None else None
+        if shift is not None:  # all results are linear in the weights
+            together = sum_theta and len(shift) == 1
+            value, d_theta, d_x = self._gradient(
+                model, plan, theta, x, start, _ldexp(weights, -shift), together, kept, want_x
+            )
+            d_theta = _ldexp(d_theta, shift[0] if together else shift)
+            if sum_theta and not together:
+                d_theta = d_theta.sum(axis=0)
+            return _ldexp(value, shift[:, 0]), d_theta, _ldexp(d_x, shift)
+        batch, n = max(len(theta), len(x)), model.n_qubits
+        value = np.empty(batch)
+        d_theta = np.empty(model.n_params if sum_theta else (batch, model.n_params))
+        d_x = np.empty((batch, model.n_inputs if want_x else 0))
+        encoded = want_x and model.state.kind == "encoded"
+        adjoint = np.empty((batch, 1 << n, 2)) if encoded else None
+        wanted = d_x if want_x else None
+        if costates is None:
+            plan.gradient(
+                theta, x, start, n, batch, self.threads, weights, value, d_theta, sum_theta, wanted, adjoint, kept
+            )
+        else:
+            plan.pull_states(
+                theta, x, start, n, batch, self.threads, costates, d_theta, sum_theta, wanted, adjoint, kept
+            )
+        if adjoint is not None:
+            d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
+        return value, d_theta, d_x
+
+    def _shift_of(self, rows: np.ndarray) -> np.ndarray | None:
+        low, high = self._ordinary
+        if rows.size == 1:
+            if low <= abs(rows[0, 0]) <= high:
+                return None
+        elif len(rows) == 1 and rows.size * low * low <= square(rows) <= high * high:
+            return None
+        return self._shift(_peak(rows))
+
+    def _shift(self, sizes: np.ndarray) -> np.ndarray | None:
+        """Powers of two (rows, 1) to take out of rows of these sizes; None if no size is near the end of the range."""
+        low, high = self._ordinary
+        ordinary = ((sizes >= low) & (sizes <= high)) | (sizes == 0) | ~np.isfinite(sizes)
+        return None if ordinary.all() else np.where(ordinary, 0, np.frexp(sizes)[1] - 1)
+
+    def hvp(
+        self,
+        model: Model,
+        theta: np.ndarray,
+        x: np.ndarray,
+        cotangent: np.ndarray,
+        v_theta: np.ndarray,
+        v_x: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
+        batch, n = _batch(model, theta, x), model.n_qubits
+        _check_rows("cotangent", cotangent, model.n_observables, batch)
+        _check_rows("v_theta", v_theta, model.n_params, batch)
+        _check_rows("v_x", v_x, model.n_inputs, batch)
+        if model.exponents is not None:
+            return self.hvp(model.unit, theta, x, _ldexp(cotangent, model.exponents), v_theta, v_x)
+        shift = self._shift_of(cotangent)
+        if shift is not None:  # all results are linear in the cotangent
+            found = self.hvp(model, theta, x, _ldexp(cotangent, -shift), v_theta, v_x)
+            return tuple(_ldexp(a, shift) for a in found)  # type: ignore[return-value]
+        theta, v_theta = _rows(theta, v_theta)
+        x, v_x = _rows(x, v_x)
+        size = np.maximum(_peak(v_theta), _peak(v_x))
+        encoded = model.state.kind == "encoded"
+        if self.precision == "single" or encoded:  # what the kernels hold is how fast angles and amplitudes move
+            size = _peak(model.angle_table.pushforward(theta, x, v_theta, v_x))
+            if encoded:
+                size = np.maximum(size, _peak(model.state.pushforward(n, x, v_x)))
+        along = self._shift(size)
+        if along is not None:  # h is linear in (v_theta, v_x)
+            v_theta, v_x = _ldexp(v_theta, -along), _ldexp(v_x, -along)
+            theta, v_theta = _rows(theta, v_theta)
+            x, v_x = _rows(x, v_x)
+        d_theta, h_theta = np.empty((2, batch, model.n_params))
+        d_x, h_x = np.empty((2, batch, model.n_inputs))
+        adjoint = tangent = start_tangent = None
+        if encoded:
+            adjoint, tangent = np.empty((2, batch, 1 << n, 2))
+            moved = np.broadcast_to(model.state.pushforward(n, x, v_x), (len(x), 1 << n))
+            start_tangent = _as_real(moved.astype(complex))
+        self._plan(model, batch, "dual").hessian_vector(
+            theta, x, self._start(model, x), n, batch, self.threads, np.ascontiguousarray(cotangent), v_theta, v_x,
+            start_tangent, d_theta, d_x, h_theta, h_x, adjoint, tangent,
+        )  # fmt: skip
+        if adjoint is not None and tangent is not None:
+            columns = model.state.input_slice(n)
+            lam, dlam = _as_complex(adjoint), _as_complex(tangent)
+            d_x[:, columns] += model.state.pullback(n, x, lam)
+            h_x[:, columns] += model.state.pullback_tangent(n, x, v_x, lam, dlam)
+        if along is not None:
+            h_theta, h_x = _ldexp(h_theta, along), _ldexp(h_x, along)
+        return d_theta, d_x, h_theta, h_x
+
+    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        """States psi (B, 2^n) after the rotations, the residual Clifford left out, up to a global phase; and
+        pullback(costates c (B, 2^n), sum_theta=False) -> d_theta, d_x of any L with dL = Re<c|d psi>."""
+        batch, n = _batch(model, theta, x), model.n_qubits
+        plan, start = self._plan(model, batch), self._start(model, x)
+        theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
+        kept = self._kept() if batch == 1 or batch * (2 * self._real_bytes << max(n, 5)) <= KEEP_BYTES else None
+        states = np.empty((batch, 1 << n, 2))
+        plan.states(theta, x, start, n, batch, self.threads, states, kept)
+
+        def pullback(costates: np.ndarray, sum_theta: bool = False) -> Arrays:
+            _check_rows("costates", costates, 1 << n, batch)
+            _, d_theta, d_x = self._gradient(
+                model, plan, theta, x, start, np.empty((1, 0)), sum_theta, kept, costates=_as_real(costates)
+            )
+            return d_theta, d_x
+
+        return _as_complex(states), pullback
+
+    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
+        """The state (2^n,) after the rotations, at one theta and x, and its derivatives (C, 2^n) along each row of
+        `directions` (C, P); the residual Clifford left out, all up to one global phase."""
+        n = model.n_qubits
+        if _batch(model, theta, x) != 1:
+            raise QupropError("tangents are those of one theta and x")
+        _check_rows("directions", directions, model.n_params, len(directions))
+        state, tangents = np.empty((1 << n, 2)), np.empty((len(directions), 1 << n, 2))
+        self._plan(model, 1, "tangents").tangents(
+            theta, x, self._start(model, x), n, self.threads, np.ascontiguousarray(directions), state, tangents
+        )
+        return _as_complex(state), _as_complex(tangents)
+
+    def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The circuit's final states, residual Clifford included, up to a global phase: (B, 2^n)."""
+        batch = _batch(model, theta, x)
+        out = np.empty((batch, 1 << model.n_qubits, 2))
+        self._plan(model, batch, "states").states(
+            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
+        )
+        return _as_complex(out)
+
+    def memory(self, model: Model, batch: int, what: str) -> int:
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp" of a batch, or for
+        "tangents", their own array left out."""
+        n = model.n_qubits
+        small = self._support(model) if what in ("values", "value_and_grad", "vjp") else None
+        if small is not None:
+            at_once = min(batch, self.threads)
+            held = 4 * at_once + (batch if batch == 1 or batch * small.state_bytes <= KEEP_BYTES else 0)
+            return held * small.state_bytes + 2 * small.plan_bytes
+        state = 2 * self._real_bytes << max(n, 5)
+        as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
+        at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
+        states = {"values": 1, "states": 1, "hvp": 4}.get(what, 2)
+        held = states * at_once * (self.lanes if as_lanes else 1)
+        if what == "tangents" and n <= 17:
+            held = 9 * self.threads  # eight share the sweep of psi
+        if what in ("vjp", "state_vjp") and (batch == 1 or batch * state <= KEEP_BYTES):  # kept for the pullback
+            held += batch
+        outside = {"states": 16, "state_vjp": 64, "tangents": 16}.get(what, 0) * batch << n
+        outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
+        return held * state + outside + 256 * model.n_rotations
+
+
+def _batch(model: Model, theta: np.ndarray, x: np.ndarray) -> int:
+    """The number of samples, of theta (1 or B, P) and x (1 or B, D)."""
+    batch = max(len(theta), len(x))
+    _check_rows("theta", theta, model.n_params, batch)
+    _check_rows("x", x, model.n_inputs, batch)
+    return batch
+
+
+def _check_rows(name: str, rows: np.ndarray, size: int, batch: int) -> None:
+    """Kernels read as many numbers as there should be: whoever calls an engine, no other number of them gets there."""
+    shape = getattr(rows, "shape", None)
+    if shape != (batch, size) and shape != (1, size):
+        raise QupropError(
+            f"an engine takes {name} as an array of shape (1, {size}) or ({batch}, {size}), got {shape}; "
+            "quprop.expectation and its like make such arrays"
+        )
+
+
+def _within(rows: np.ndarray, limit: float) -> bool:
+    """Whether no entry is larger; one multiplication an entry where that is enough."""
+    return bool(square(rows) <= limit * limit or np.abs(rows).max(initial=0.0) <= limit)
+
+
+def _ldexp(array: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # results are checked where they are handed out
+        return np.ldexp(array, exponents)
+
+
+def _peak(rows: np.ndarray) -> np.ndarray:
+    """The largest size in each row, (rows, 1)."""
+    return np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+
+
+def _as_real(states: np.ndarray) -> np.ndarray:
+    states = np.ascontiguousarray(states, complex)
+    return states.view(float).reshape(*states.shape, 2)
+
+
+def _as_complex(pairs: np.ndarray) -> np.ndarray:
+    return pairs.view(complex)[..., 0]
+
+
+def _rows(a: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the same number of rows, contiguous."""
+    rows = max(len(a), len(v))
+    return tuple(np.ascontiguousarray(np.broadcast_to(m, (rows, m.shape[1]))) for m in (a, v))  # type: ignore[return-value]

@@ -1,0 +1,7 @@
+"""Training loops: objectives, losses and optimisers."""
+
+from functools import partial
+
+from quprop.lazy import submodule
+
+__getattr__ = partial(submodule, __name__)

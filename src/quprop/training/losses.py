@@ -1,0 +1,152 @@
+"""Losses: from the outputs of a model to one number, with its exact derivative.
+
+A loss is a small frozen object with ``__call__(outputs (B, K), targets) -> (loss, cotangent (B, K))`` (the mean over
+the batch and its derivative with respect to the outputs), ``metric(outputs, targets)`` and ``metric_name``. Outputs are
+the expectations of the model's observables (after the head, if there is one), except for :class:`Fidelity`, whose one
+output is an overlap with the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quprop.arrays import checked
+from quprop.errors import QupropError
+from quprop.model.input_state import normalised
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of all losses: outputs are the expectations of the model's observables (after the head, if there is one)."""
+
+    metric_name = ""
+    supports_head = True
+    needs_targets = True
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        """Refuse, before anything is computed, targets that do not fit ``n_outputs`` outputs."""
+
+    def metric(self, outputs: np.ndarray, targets: np.ndarray | None) -> float | None:
+        return None
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Expectation(Loss):
+    """The mean over the batch of sum_k weights_k <O_k>; ``weights`` None means one for each. An energy is the case of
+    one observable."""
+
+    weights: tuple[float, ...] | None = None
+    needs_targets = False
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        if targets is not None:
+            raise QupropError(
+                "the expectation loss takes no targets: pass inputs alone, or choose cross_entropy or mean_square"
+            )
+        if self.weights is not None:
+            checked("`weights`", self.weights, (n_outputs,))
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        weights = np.ones(outputs.shape[1]) if self.weights is None else np.asarray(self.weights, float)
+        cotangent = np.broadcast_to(weights / len(outputs), outputs.shape)
+        return float((outputs @ weights).mean()), np.ascontiguousarray(cotangent)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """-log softmax(outputs)[label], averaged; one output is the logit of class 1 against class 0. Targets: integer
+    labels (B,)."""
+
+    metric_name = "accuracy"
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        classes = max(n_outputs, 2)
+        if targets is None:
+            raise QupropError("cross_entropy needs integer labels: pass data=(inputs, labels)")
+        if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+            raise QupropError(
+                f"cross_entropy needs integer labels of shape (samples,), got {targets.dtype} of shape {targets.shape}"
+            )
+        if len(targets) and (targets.min() < 0 or targets.max() >= classes):
+            raise QupropError(
+                f"labels must lie in 0..{classes - 1} for {n_outputs} observable(s), got "
+                f"{targets.min()}..{targets.max()}"
+            )
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
+        assert targets is not None
+        logits = outputs if outputs.shape[1] > 1 else np.hstack([np.zeros_like(outputs), outputs])
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        rows = np.arange(len(targets))
+        cotangent = np.exp(log_probability)
+        cotangent[rows, targets] -= 1.0
+        cotangent /= len(targets)
+        if outputs.shape[1] == 1:
+            cotangent = cotangent[:, 1:]
+        return float(-log_probability[rows, targets].mean()), cotangent
+
+    def metric(self, outputs: np.ndarray, targets: np.ndarray | None) -> float:
+        guess = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+        return float((guess == targets).mean())
+
+
+@dataclass(frozen=True)
+class MeanSquare(Loss):
+    """The mean over batch and outputs of (output - target)^2. Targets: (B,) for one output, or (B, K)."""
+
+    metric_name = "rmse"
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        if targets is None:
+            raise QupropError("mean_square needs targets: pass data=(inputs, targets)")
+        checked("targets", targets)
+        if targets.shape[1:] != (n_outputs,) and not (targets.ndim == 1 and n_outputs == 1):
+            raise QupropError(
+                f"targets must have shape (samples, {n_outputs}), one column an observable, got {targets.shape}"
+            )
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
+        assert targets is not None  # `check` has seen to it
+        difference = outputs - np.reshape(targets, outputs.shape)
+        return float((difference**2).mean()), 2.0 * difference / difference.size
+
+    def metric(self, outputs: np.ndarray, targets: np.ndarray | None) -> float:
+        return float(np.sqrt(self(outputs, targets)[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Fidelity(Loss):
+    """1 - |<target|psi>|^2, the mean over the batch: prepares a state. ``target``: (2^n,), normalised here.
+
+    The gradient is the backward sweep of the observable |target><target|, exact
+    (:class:`quprop.simulate.state_vector.metric.Overlap`).
+    """
+
+    target: Any = field(repr=False)
+    metric_name = "fidelity"
+    supports_head = False
+    needs_targets = False
+
+    def __post_init__(self) -> None:
+        target = normalised("`target`", checked("`target`", self.target, ("2^n",), complex))
+        object.__setattr__(self, "target", target)
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        if targets is not None:
+            raise QupropError("the fidelity loss takes no targets beside its target state: pass inputs alone")
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        return float(1.0 - outputs.mean()), np.full(outputs.shape, -1.0 / len(outputs))
+
+    def metric(self, outputs: np.ndarray, targets: np.ndarray | None = None) -> float:
+        return float(outputs.mean())
+
+
+LOSSES = {"expectation": Expectation, "cross_entropy": CrossEntropy, "mean_square": MeanSquare, "fidelity": Fidelity}
