@@ -211,7 +211,7 @@ def carleman_training(path):
 
 
 def experiment(folder):
-    from quprop.experiments.experiment import panels, picture
+    from quprop.plots import panels, picture
 
     folder.mkdir()
     write_json(

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from quprop.cost import Cost, HardwareModel
+from quprop.cost import PRESETS, Cost, HardwareModel, hardware, human_seconds
 from quprop.errors import QupropError
-from quprop.hardware import PRESETS, hardware, human_seconds
 
 
 def test_figure_2s_machine_needs_a_day_for_ten_thousand_parameters():

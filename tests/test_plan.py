@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import quprop as qpr
-from quprop.cost import Cost, HardwareModel
+from quprop.cost import PRESETS, Cost, HardwareModel
 from quprop.errors import QupropError
 from quprop.gradients import FORMULAS, METHODS
-from quprop.hardware import PRESETS
 from quprop.model import ansatz
 from quprop.planning import classical, plan_training, presets
 from quprop.planning.check import check

@@ -5,7 +5,7 @@ from typing import Any
 from quprop import hybrid, structure
 from quprop.classical import MarkovChain
 from quprop.collective.shadow_tomography import ShadowTomography
-from quprop.cost import Cost, HardwareModel
+from quprop.cost import Cost, HardwareModel, hardware
 from quprop.errors import QupropError
 from quprop.gradients import (
     FORMULAS,
@@ -30,7 +30,6 @@ from quprop.gradients import (
     gradient,
     pauli_list_model,
 )
-from quprop.hardware import hardware
 from quprop.lazy import submodule
 from quprop.model import InputState, Model, Rotation, ansatz
 from quprop.model.angle import Angle, AngleVector, inputs, params

@@ -1,10 +1,12 @@
-"""What bad input gets: one sentence that says what was expected, what came, and the mend."""
+"""What bad input gets: one sentence that says what was expected, what came, and the mend; and the check of seeds."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 _LONG = 60  # characters of a value that a sentence repeats
 _LONGEST = 1000  # characters of a sentence, names in it being anything that a file may hold
@@ -44,3 +46,14 @@ def shown(value: Any) -> str:
     except ValueError:  # Python writes no whole number of more than 4300 digits
         return "a number of thousands of digits"
     return text if len(text) <= _LONG else f"{text[: _LONG // 2 - 2]}...{text[2 - _LONG // 2 :]}"
+
+
+def generator_of(rng: Any) -> np.random.Generator:
+    """The Generator of a seed, or ``rng`` itself if it is one; randomness comes from nowhere else, and None, a
+    hidden seed, is refused."""
+    try:
+        if rng is None:
+            raise TypeError
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise QupropError(f"rng is a seed (a whole number from 0) or a numpy Generator, got {rng!r}") from None

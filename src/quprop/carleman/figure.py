@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.experiments.experiment import panels, picture
+from quprop.plots import panels, picture
 
 TALL = 2.0  # error proxies and error bounds are drawn up to here
 
@@ -82,35 +82,3 @@ def draw_training(report: dict[str, Any]) -> bytes:
     right.set_ylabel("relative distance from plain descent")
     right.legend(frameon=False, fontsize=7)
     return picture(figure, f"{report['network']} on {report['data']}, {report['reuploads']} re-uploads")
-
-
-def draw_curves(
-    plots: list[dict[str, Any]],
-    title: str,
-) -> bytes:
-    """PNG of panels in a row. A panel: x, y (names of axes), log ("", "x", "y" or "xy"), title, ticks (of the x
-    axis), legend ("inside", or "below" where curves leave no room), and curves, each (label, x values, y values,
-    style of matplotlib)."""
-    figure, axes = panels(len(plots))
-    for axis, plot in zip(axes, plots, strict=True):
-        for label, x, y, style in plot["curves"]:
-            y = np.asarray([np.nan if v is None else v for v in y], float)
-            axis.plot(x, np.where(np.isfinite(y), y, np.nan), style, markersize=3.5, linewidth=1.2, label=label)
-        if "x" in plot.get("log", ""):
-            axis.set_xscale("log")
-        if "y" in plot.get("log", ""):
-            axis.set_yscale("log")
-            low, high = np.log10(axis.get_ylim())
-            if high - low < 2:  # at least two powers of ten to read values from
-                axis.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
-        axis.set_xlabel(plot["x"])
-        axis.set_ylabel(plot["y"])
-        axis.set_title(plot.get("title", ""), fontsize=9)
-        if plot.get("ticks"):
-            axis.set_xticks(plot["ticks"], [f"{t:g}" for t in plot["ticks"]])
-            axis.tick_params(axis="x", which="minor", length=0)
-        if plot.get("legend") == "below":
-            axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-        else:
-            axis.legend(frameon=False, fontsize=7)
-    return picture(figure, title)

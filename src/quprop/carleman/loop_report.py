@@ -29,9 +29,8 @@ from quprop.carleman.spectra.hessian import split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.system.linear_system import check_precision
 from quprop.carleman.train import Trained
-from quprop.errors import QupropError
-from quprop.hardware import hardware, human_seconds
-from quprop.seeds import generator_of
+from quprop.cost import hardware, human_seconds
+from quprop.errors import QupropError, generator_of
 
 NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
 EMULATION = {
@@ -75,7 +74,7 @@ def analysis_report(
     ``block_length``  None: the error proxy's within ``tolerance``, at most ``longest``
     ``batch_size``    of the plain steps of the warm-up; None: all samples
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
-    ``machine``       of `quprop.hardware`, for seconds; a query is taken as N 10 log2 n rotations
+    ``machine``       of `quprop.cost`, for seconds; a query is taken as N 10 log2 n rotations
     """
     rng = generator_of(rng)
     x, y = data.train(network.precision)

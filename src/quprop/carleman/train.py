@@ -38,9 +38,8 @@ from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
 from quprop.carleman.transfer.queries import Ledger
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder
-from quprop.seeds import generator_of
 
 READOUTS = ("exact", "shots")
 WORSE = 1.5  # a block whose loss grew by this factor and by SLACK has diverged

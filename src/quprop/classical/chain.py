@@ -47,9 +47,8 @@ from quprop.classical.moves import (
     read_initial,
 )
 from quprop.classical.omega import at_least, hoeffding
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, generator_of, nearest
 from quprop.model.pauli import PauliSum
-from quprop.seeds import generator_of
 
 ESTIMATORS = ("score", "baseline", "conditional")
 DENSE_BYTES = 2 << 30  # the exact functions keep M + 1 distributions

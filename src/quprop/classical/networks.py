@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of
 
 Weights = list[tuple[np.ndarray, np.ndarray]]  # W_l (w_{l-1}, w_l) and b_l (w_l,)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quprop.errors import QupropError
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of
 
 if TYPE_CHECKING:
     from quprop.classical.chain import MarkovChain

@@ -15,10 +15,9 @@ from rich.table import Table
 from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Machine, Plot, Quiet
-from quprop.cost import short
+from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs, make_folder
-from quprop.hardware import human_seconds
 from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
 

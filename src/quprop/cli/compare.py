@@ -14,11 +14,10 @@ from rich.table import Table
 from quprop.cli.errors import reported
 from quprop.cli.narrow import narrow_table
 from quprop.cli.options import Json, Machine, MaxError, Plot, Precision, Quiet, Set, Workers
-from quprop.cost import short, short_bytes
+from quprop.cost import PRESETS, hardware, human_seconds, short, short_bytes
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
 from quprop.gradients import FORMULAS
-from quprop.hardware import PRESETS, hardware, human_seconds
 from quprop.model import Model
 from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
 from quprop.problems.config import override, read_toml

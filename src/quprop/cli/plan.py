@@ -15,9 +15,9 @@ from quprop.cli.compare import console_for, load, split
 from quprop.cli.errors import reported
 from quprop.cli.options import Json, Machine, MaxError, Precision, Quiet, Set
 from quprop.cli.plan_tables import show_check, show_figure2, show_network, show_plan, show_talk
+from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
-from quprop.hardware import PRESETS, hardware
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, NetworkPlan, network_parameters, plan_network

@@ -29,8 +29,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from quprop.collective.hidden_strategies import STRATEGIES
-from quprop.errors import QupropError, nearest
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of, nearest
 
 SUCCESS = 2 / 3
 MOST_QUBITS = {"mub": 13, "clifford": 9, "pauli": 8, "bell": 13}  # gigabytes and minutes beyond

@@ -6,12 +6,6 @@ import math
 from dataclasses import dataclass
 
 
-def shown(damage: float) -> str:
-    """`damage`, a sum of trace distances, in words: a guarantee for undisturbed copies says nothing beyond 1."""
-    words = f"damage {damage:.2g}"
-    return f"{words}, above 1: the guarantee is void (it is for undisturbed copies)" if damage > 1 else words
-
-
 @dataclass
 class Ledger:
     """Sums over the checks a batch passed.

@@ -17,9 +17,8 @@ from quprop.arrays import checked
 from quprop.collective.check import Check
 from quprop.collective.event import Event, hermitian
 from quprop.collective.ledger import Ledger
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
 
 _NORM_TOLERANCE = 1e-6  # a state in single precision is this close to norm 1
 

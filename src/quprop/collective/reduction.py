@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from quprop.collective.event import Event, apply_pauli, rotate
 from quprop.collective.shadow_tomography import ShadowResult, ShadowTomography, Turn
 from quprop.cost import Cost
-from quprop.errors import QupropError
-from quprop.gradients.method import Method
+from quprop.errors import QupropError, generator_of
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
@@ -35,9 +34,11 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.plan import Terms, settle
-from quprop.seeds import generator_of
 from quprop.simulate import Call
 from quprop.structure.commutation import generators
+
+if TYPE_CHECKING:
+    from quprop.gradients.method import Method
 
 
 def gradient_model(circuits: Sequence[Circuit], state: Circuit) -> Model:

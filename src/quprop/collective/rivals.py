@@ -9,18 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.collective.event import Event
-from quprop.collective.ledger import shown
 from quprop.collective.majority import vote
 from quprop.collective.protocol import copy_state
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.cost import short
-from quprop.errors import QupropError
-from quprop.gradients.bell_sampling import pairs_for
+from quprop.errors import QupropError, generator_of
 from quprop.model.pauli import PauliString
 from quprop.sampling import snapshots as shadow
-from quprop.sampling.copies import draw_bell, squares
+from quprop.sampling.copies import draw_bell, pairs_for, squares
+from quprop.sampling.estimate import shown
 from quprop.sampling.signs import voters
-from quprop.seeds import generator_of
 
 _AT_ONCE = 1 << 21  # amplitudes of snapshots made at once
 MOST_COPIES = 20_000_000  # single copies that are simulated one by one

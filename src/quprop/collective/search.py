@@ -26,10 +26,9 @@ from scipy import optimize, stats
 from quprop.collective import binomial
 from quprop.collective.check import Check, count_law, gentleness
 from quprop.collective.event import Event
-from quprop.collective.ledger import shown
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
+from quprop.sampling.estimate import shown
 
 SUCCESS = 2 / 3
 _FLAG = Event(PauliString.parse("-Z0"))  # accepts |1>

@@ -26,11 +26,10 @@ from quprop.collective.check import design, first_order_distance, two_sided
 from quprop.collective.engines import ENGINES, auto
 from quprop.collective.event import Event, rotate
 from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis, mistake_bound
-from quprop.collective.ledger import shown
 from quprop.collective.protocol import Copies, Engine, copy_state
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, generator_of, nearest
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
+from quprop.sampling.estimate import shown
 
 _FALSE = 0.25  # expected false triggers of a whole list
 

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.angle import inputs, params
 from quprop.model.circuit import Circuit
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 from quprop.training.optimise import adam
 
 PIXELS, LENGTH, BATCH, RATE, NOISE, SLOPE = 16, 8, 20, 0.01, 0.01, 6.0

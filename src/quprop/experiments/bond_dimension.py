@@ -13,9 +13,10 @@ import numpy as np
 from quprop.collective.event import Event, rotate
 from quprop.collective.hypothesis import DenseHypothesis, MatrixProductHypothesis
 from quprop.collective.shadow_tomography import ShadowTomography
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 EPS = 0.1
 PASSES = 2  # times the list is asked: a hypothesis that has learnt is silent the second time

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
 from quprop.modules.cutting import cut
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 SIZE, SHOTS = 4, 20_000
 

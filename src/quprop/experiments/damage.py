@@ -23,9 +23,10 @@ from quprop.collective.engines.product_sum import ProductSumEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
 from quprop.collective.protocol import Engine
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 EXACT = "symmetric"
 COMPARED = ("null", "product_sum", "bosonic")

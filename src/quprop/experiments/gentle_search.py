@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from quprop.collective import search
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
+from quprop.plots import panels, picture
 
 EPS = 0.1
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from quprop.collective.check import Check, gentleness
 from quprop.collective.event import Event
-from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
+from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
 from quprop.model.pauli import PauliString
+from quprop.plots import panels, picture
 
 EPS = 0.1
 MEANS = (0.1, 0.3, 0.5)

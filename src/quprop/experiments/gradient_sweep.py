@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.collective.ledger import shown
+from quprop.errors import generator_of
 from quprop.experiments.experiment import Progress, Result, exponent
 from quprop.gradients import METHODS
 from quprop.planning.measured.families import FAMILIES
-from quprop.seeds import generator_of
+from quprop.sampling.estimate import shown
 
 FAMILY = "random_pauli"  # 4 qubits, M random rotations: gradients do not fade, and triggers settle
 MAX_ERROR = 0.25
@@ -124,7 +124,7 @@ def findings(found: dict[str, Any], what: str, rows: list[dict[str, Any]]) -> li
 
 def draw(result: Result, what: str, label: str, title: str) -> bytes:
     """Measured points, and the law of each method through their middle."""
-    from quprop.experiments.experiment import panels, picture
+    from quprop.plots import panels, picture
 
     figure, (axes,) = panels(1, 6.4, 4.4)
     for index, name in enumerate(LAWS):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from quprop.collective import hidden_string as hard_family
+from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.seeds import generator_of
 
 EPS = 0.3
 STRATEGIES = ("mub", "bell")

@@ -8,8 +8,9 @@ import numpy as np
 
 from quprop.classical import MarkovChain
 from quprop.classical.omega import measure_omega, omega
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
-from quprop.seeds import generator_of
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
+from quprop.plots import panels, picture
 
 BITS, SEEN, TRAJECTORIES, FAILURE = 8, 4, 400, 0.1
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.experiments.experiment import Experiment, Progress, Result, exponent, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
 from quprop.modules.compose import Module, parallel
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 QUBITS, LAYERS = 8, 4
 

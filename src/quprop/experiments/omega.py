@@ -10,10 +10,11 @@ import numpy as np
 
 from quprop import simulate
 from quprop.classical import networks as classical
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 from quprop.simulate.state_vector.native import NativeEngine
 
 QUBITS = 14

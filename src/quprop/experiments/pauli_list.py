@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS, pauli_list_model
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 QUBITS, EPS, FAILURE = 4, 0.3, 0.01
 

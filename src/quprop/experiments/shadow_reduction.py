@@ -8,10 +8,11 @@ import numpy as np
 
 from quprop import simulate
 from quprop.collective import reduction
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS, Adjoint
 from quprop.model.circuit import Circuit
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 EPS = 0.2
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.collective.rivals import compare
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.experiments.triggers import all_strings, state_of
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 EPS, FAILURE = 0.2, 0.01
 SIMULATED = 100_000  # single copies of shadows that are drawn; beyond it only counted

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
 
 QUBITS, SHOTS = 6, 10
 COMPARED = ("parameter_shift", "hadamard_test", "pair_state", "adjoint")

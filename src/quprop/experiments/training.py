@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from quprop.collective.engines.null import NullEngine
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
+from quprop.plots import panels, picture
 from quprop.problems.tfim import exact_energy, hamiltonian
-from quprop.seeds import generator_of
 from quprop.training.optimise import adam
 from quprop.training.train import train
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from quprop.collective.event import Event
-from quprop.collective.ledger import shown
 from quprop.collective.shadow_tomography import ShadowTomography
-from quprop.experiments.experiment import Experiment, Progress, Result, panels, picture, silent
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
+from quprop.plots import panels, picture
+from quprop.sampling.estimate import shown
 
 STATES = ("GHZ", "product", "random")
 BASE_EPS, BASE_QUBITS = 0.1, 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -19,7 +18,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
-from quprop.sampling.copies import Copies, spent, squares
+from quprop.sampling.copies import Copies, pairs_for, spent, squares
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.linear import jacobian, points, slope_bounds
 from quprop.sampling.plan import Plan, Terms, settle
@@ -203,11 +202,6 @@ class BellPlan(Plan):
             notes = {**notes, "damage": damage}
         info = {**self.info, "above the threshold": f"{kept} of {self.K} strings", **notes}
         return Estimate(slopes.T @ g, abs(slopes).T @ spread, cost, info)
-
-
-def pairs_for(K: int, eps: float, failure: float) -> int:
-    """N1: K means of ±1 to (5/16) eps^2 each, all at once except with probability failure/2."""
-    return math.ceil(2 * math.log(4 * max(K, 1) / failure) * (16 / 5) ** 2 / eps**4)
 
 
 def pauli_list_model(state: Circuit, paulis: Sequence[PauliString | str]) -> Model:

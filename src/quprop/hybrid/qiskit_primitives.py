@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.hybrid.qiskit import Imported, from_sparse_pauli_op, read_qiskit
 from quprop.model import Model
 from quprop.model.angle import PARAM
@@ -26,7 +26,6 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.grouping import group
 from quprop.sampling.joint import diagonalise
 from quprop.sampling.sampler import draw_bits
-from quprop.seeds import generator_of
 from quprop.simulate import expectation, probabilities, state
 
 try:

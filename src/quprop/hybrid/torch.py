@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.hybrid.estimated import Estimated
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
 from quprop.hybrid.torch_graph import Draw, Meter, Sampled, Tensor, Value, torch
 from quprop.model import Model
-from quprop.seeds import generator_of
 from quprop.simulate import Composite, get_engine
 
 _HALVES = (torch.float16, torch.bfloat16)

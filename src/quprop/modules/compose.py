@@ -21,7 +21,7 @@ import numpy as np
 import stim
 
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.files import write_atomically
 from quprop.model import Model, observables_of
 from quprop.model.absorption import Rotation, conjugate, conjugate_sum
@@ -30,7 +30,6 @@ from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import dump, read, versioned
 from quprop.model.text import load as load_model
-from quprop.seeds import generator_of
 
 _FORMAT, _VERSION = "quprop-module", 1
 

@@ -15,8 +15,8 @@ from quprop.carleman.block_cost import formula_loads, formula_success, readout_c
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.transfer.queries import Ledger
 from quprop.cost import HardwareModel, short
+from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
-from quprop.hardware import hardware as find_hardware
 from quprop.planning.training import people, tidy
 
 FLOPS = 1e13  # operations a second of the classical machine, as in `BreakEven`

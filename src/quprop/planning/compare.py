@@ -30,15 +30,14 @@ import scipy.sparse as sp
 from scipy.special import ndtr
 
 from quprop.arrays import checked
-from quprop.collective.ledger import shown
-from quprop.cost import Cost, HardwareModel
+from quprop.cost import Cost, HardwareModel, human_seconds
+from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import FORMULAS, METHODS
-from quprop.hardware import hardware as find_hardware
-from quprop.hardware import human_seconds
 from quprop.model import Model
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
+from quprop.sampling.estimate import shown
 from quprop.sampling.grouping import group
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.simulate.measure import measure_omega

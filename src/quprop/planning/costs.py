@@ -14,13 +14,13 @@ from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.amplitude_estimation import calls
-from quprop.gradients.bell_sampling import pairs_for
 from quprop.gradients.directional import SPARE
 from quprop.gradients.sweeps.fully_gentle import FullyGentle
 from quprop.gradients.sweeps.gentle_sweep import GentleBudget, GentleSweep
 from quprop.gradients.sweeps.quantum_backprop import QuantumBackprop
 from quprop.gradients.sweeps.sweep_design import COARSEST, SweepDesign, held_qubits
 from quprop.sampling.budget import share
+from quprop.sampling.copies import pairs_for
 from quprop.sampling.shape import Shape, Wanted
 from quprop.sampling.signs import voters
 

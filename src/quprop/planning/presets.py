@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from quprop.hardware import PRESETS as MACHINES
+from quprop.cost import PRESETS as MACHINES
 from quprop.planning.measured.figure2 import LAWS, T_Q, TIMES, Constants, reach, table
 from quprop.planning.named import summary
 from quprop.planning.training import changes_of

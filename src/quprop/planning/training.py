@@ -15,11 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from quprop.cost import Cost, HardwareModel, short, short_bytes
+from quprop.cost import PRESETS, Cost, HardwareModel, human_seconds, short, short_bytes
+from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import FORMULAS, METHODS
-from quprop.hardware import PRESETS, human_seconds
-from quprop.hardware import hardware as find_hardware
 from quprop.planning.costs import COSTS, cost_of
 from quprop.sampling.shape import Shape, Wanted
 
@@ -132,7 +131,7 @@ def plan_training(
     """The cost of `steps` gradients of `samples` samples each, by all methods or those named.
 
     precision or max_error, one of them, of every gradient, as in `quprop.planning.compare.compare`; hardware: a name of
-    `quprop.hardware.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
+    `quprop.cost.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
     it out as papers do. Raises `QupropError` for what is out of range; a method that does not serve the shape is in
     `refused`.
     """

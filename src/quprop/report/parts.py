@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from quprop.cost import short_bytes
-from quprop.hardware import human_seconds
+from quprop.cost import human_seconds, short_bytes
 
 ABSENT = "–"  # in a table, where a file says nothing
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -7,6 +7,7 @@ as the exclusive or of a bit string of each copy, and z from one Walsh-Hadamard 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -158,3 +159,8 @@ def walsh(rows: np.ndarray) -> np.ndarray:
 def _draw(rng: np.random.Generator, p: np.ndarray, count: int) -> np.ndarray:
     steps = np.cumsum(p)
     return np.minimum(np.searchsorted(steps, rng.random(count) * steps[-1], side="right"), len(p) - 1)
+
+
+def pairs_for(K: int, eps: float, failure: float) -> int:
+    """N1: K means of ±1 to (5/16) eps^2 each, all at once except with probability failure/2."""
+    return math.ceil(2 * math.log(4 * max(K, 1) / failure) * (16 / 5) ** 2 / eps**4)

@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from quprop.collective.ledger import shown
 from quprop.cost import Cost
 
 _ROUNDING = 1e-14  # relative; a spread below is one
 _SHOWN = 4  # components a printed estimate shows
+
+
+def shown(damage: float) -> str:
+    """`damage`, a sum of trace distances, in words: a guarantee for undisturbed copies says nothing beyond 1."""
+    words = f"damage {damage:.2g}"
+    return f"{words}, above 1: the guarantee is void (it is for undisturbed copies)" if damage > 1 else words
 
 
 @dataclass(frozen=True, eq=False)

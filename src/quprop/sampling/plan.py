@@ -9,12 +9,11 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model import Model
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
-from quprop.seeds import generator_of
 from quprop.simulate import Call
 
 

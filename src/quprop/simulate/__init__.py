@@ -13,9 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from quprop.arrays import all_finite, checked, measured, plain
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, generator_of, nearest
 from quprop.model import Model
-from quprop.seeds import generator_of
 from quprop.simulate import memory
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine

@@ -22,8 +22,7 @@ from quprop.carleman.networks.networks import Network
 from quprop.carleman.spectra.hessian import Batches, derivative, gradient_and_loss
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum
-from quprop.errors import QupropError
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,7 @@ from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent, Proxy
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
-from quprop.errors import QupropError
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,7 @@ from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import Batches, hessian_matvec
 from quprop.carleman.spectra.proxy import Descent, Proxy
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
-from quprop.errors import QupropError
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of
 
 MANY = 20_000
 LIMIT = 10_000  # the longest block that is looked for

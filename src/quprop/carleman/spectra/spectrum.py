@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
-from quprop.errors import QupropError
-from quprop.seeds import generator_of
+from quprop.errors import QupropError, generator_of
 
 Matvec = Callable[[np.ndarray], np.ndarray]
 DIVERGED = "the operator returned numbers that are not finite: the network has diverged here"

@@ -14,9 +14,8 @@ import numpy as np
 from quprop.arrays import checked
 from quprop.carleman.transfer.copies import L2_BOUND, LINF_BOUND, l2_copies, linf_copies, support_copies
 from quprop.carleman.transfer.queries import Ledger
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model.input_state import normalised
-from quprop.seeds import generator_of
 
 _MOST_COPIES = 2**62  # counts are 64-bit numbers
 

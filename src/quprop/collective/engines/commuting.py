@@ -13,10 +13,9 @@ import stim
 from quprop.collective.check import Check
 from quprop.collective.event import Event, hermitian, signs
 from quprop.collective.protocol import Batch, copy_state
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model.absorption import conjugate
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
 from quprop.simulate import memory
 from quprop.simulate.state_vector.reference import apply_clifford
 

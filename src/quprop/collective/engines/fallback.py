@@ -12,9 +12,8 @@ from quprop.collective.check import Check
 from quprop.collective.event import Event
 from quprop.collective.ledger import Ledger
 from quprop.collective.protocol import Copies, Engine, EngineError
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
 
 _Answer = TypeVar("_Answer")
 

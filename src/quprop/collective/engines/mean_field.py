@@ -18,9 +18,8 @@ from quprop.collective.check import Check
 from quprop.collective.engines.frame import Frame
 from quprop.collective.event import Event
 from quprop.collective.protocol import Batch, copy_state
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model.pauli import PauliString
-from quprop.seeds import generator_of
 from quprop.simulate import memory
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from quprop.collective.ledger import shown
 from quprop.experiments import gradient_sweep
 from quprop.experiments.claims.claim import Claim, Verdict, counted, graded, interval, span
+from quprop.sampling.estimate import shown
 
 ABBAS = "Abbas et al., arXiv:2305.13362, "
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from quprop.carleman.maps.burgers import burgers
 from quprop.carleman.maps.convergence import error_against_order
-from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.experiments.networks.common import PNAS, drawn
+from quprop.experiments.experiment import PNAS, Experiment, Progress, Result, drawn, silent
 
 POINTS, PUBLISHED = 16, 43.59
 

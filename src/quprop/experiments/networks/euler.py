@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.carleman.maps.convergence import error_against_order, toy
-from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.experiments.networks.common import LIU, drawn
+from quprop.experiments.experiment import LIU, Experiment, Progress, Result, drawn, silent
 
 ORDERS = (1, 2, 3, 4, 5)
 RATIO = 0.6

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.carleman.maps.convergence import kappa_table
-from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
-from quprop.experiments.networks.common import PNAS, drawn
+from quprop.experiments.experiment import PNAS, Experiment, Progress, Result, drawn, exponent, silent
 
 RATE = 0.1
 CASES = ((0.5, "contracting"), (0.0, "neutral mode"), (-0.5, "growing mode"))

@@ -12,8 +12,7 @@ from typing import Any
 
 from quprop.carleman.maps.convergence import error_against_order, logistic_run, toy
 from quprop.carleman.maps.radius import convergence_radius
-from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.experiments.networks.common import LIU, drawn
+from quprop.experiments.experiment import LIU, Experiment, Progress, Result, drawn, silent
 
 RATIOS = (0.3, 0.6, 0.9, 1.5, 6.0)
 STEPS = 60

@@ -15,9 +15,8 @@ from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.kernel_reflection import KernelReflection
 from quprop.carleman.system.linear_system import LinearSystem
 from quprop.carleman.system.solver import SOLVERS
-from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
-from quprop.experiments.networks.common import drawn
-from quprop.seeds import generator_of
+from quprop.errors import generator_of
+from quprop.experiments.experiment import Experiment, Progress, Result, drawn, exponent, silent
 
 EPS, KAPPA, UNKNOWNS = 1e-4, 100.0, 24
 KNOWN = "kernel_reflection, known norm"

@@ -26,8 +26,7 @@ from quprop.carleman.maps.dynamics import Polynomial, from_tensors
 from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.solver import SOLVERS
 from quprop.carleman.transfer.queries import amplify
-from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
-from quprop.experiments.networks.common import LIU, drawn
+from quprop.experiments.experiment import LIU, Experiment, Progress, Result, drawn, exponent, silent
 
 FULLY, ALMOST, COUPLED = CASES = ("fully dissipative", "almost dissipative", "self-coupled mode")
 PROTOCOLS = ("repeated", "amplified", "padded")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.networks.torch_extra import load_torch
-from quprop.experiments.experiment import Experiment, Progress, Result, picture, silent
-from quprop.experiments.networks.common import LIU
+from quprop.experiments.experiment import LIU, Experiment, Progress, Result, silent
+from quprop.plots import picture
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from quprop.carleman.networks.torch_extra import load_torch
-from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.experiments.networks.common import LIU, drawn
+from quprop.experiments.experiment import LIU, Experiment, Progress, Result, drawn, silent
 
 
 def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.collective.ledger import shown
+from quprop.sampling.estimate import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from pennylane.math import Interface
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
+from quprop.errors import generator_of
 from quprop.hybrid.pennylane.gradients import (
     Cotangents,
     Forward,
@@ -55,7 +56,6 @@ from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import ADJOINT, JAX, SECOND_ORDER, check_rule, is_mapped, pipeline
 from quprop.hybrid.pennylane.state import measure_shots, measure_state
 from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, is_traced
-from quprop.seeds import generator_of
 from quprop.simulate import get_engine
 
 __all__ = ["QupropDevice", "from_pennylane"]

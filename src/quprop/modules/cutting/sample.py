@@ -34,7 +34,7 @@ import scipy.sparse as sp
 
 from quprop import simulate
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.model import Model
 from quprop.model.absorption import Rotation
 from quprop.model.angle import PARAM, from_terms
@@ -43,7 +43,6 @@ from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import qubit_wise
 from quprop.sampling.plan import settle
-from quprop.seeds import generator_of
 from quprop.simulate import memory
 
 if TYPE_CHECKING:
