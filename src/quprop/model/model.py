@@ -25,6 +25,7 @@ from quprop.model.angle_table import AngleTable, Drivers, safe_size
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.text import describe, dump, fields, read
 
 __all__ = ["AngleTable", "InputState", "Model", "Rotation"]
 
@@ -224,22 +225,16 @@ class Model:
         )
 
     def __str__(self) -> str:
-        from quprop.model.text import describe  # that file is about text only and stands below this one
-
         return describe(self, _SHOWN)
 
     def to_text(self) -> str:
         """The whole model as versioned, readable JSON, floats exact."""
-        from quprop.model.text import dump
-
         return dump(self)
 
     @classmethod
     def from_text(cls, text: str) -> Model:
         """The model `to_text` wrote; anything else is refused with one sentence."""
-        from quprop.model.text import load
-
-        return load(text)
+        return cls._of(**fields(text))
 
     def save(self, path: str | Path) -> None:
         """Write `to_text()` to a file, atomically."""
@@ -248,8 +243,6 @@ class Model:
     @classmethod
     def load(cls, path: str | Path) -> Model:
         """Read the file `save` wrote."""
-        from quprop.model.text import read
-
         return read(Path(path), "model", cls.from_text)
 
 

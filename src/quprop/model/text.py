@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import stim
 
@@ -16,8 +16,10 @@ from quprop.files import read_text
 from quprop.model.absorption import Rotation
 from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.model.input_state import InputState
-from quprop.model.model import Model
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
+
+if TYPE_CHECKING:
+    from quprop.model.model import Model
 
 _FORMAT, _VERSION = "quprop-model", 1
 _FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
@@ -70,7 +72,8 @@ def dump(model: Model) -> str:
     return "\n".join(["{", *lines, ' "rotations": [', ",\n".join("  " + row for row in rows), " ]", "}"]) + "\n"
 
 
-def load(text: str) -> Model:
+def fields(text: str) -> dict[str, Any]:
+    """What a `Model` is made of, from the text that `dump` wrote."""
     data = versioned(text, "model", _FORMAT, _VERSION, "save the model again with this version")
     try:
         return _build(data)
@@ -117,7 +120,7 @@ def read(path: Path, what: str, build: Callable[[str], Any]) -> Any:
         raise QupropError(f"{path}: {error}") from None
 
 
-def _build(data: dict[str, Any]) -> Model:
+def _build(data: dict[str, Any]) -> dict[str, Any]:
     n = data["n_qubits"]
     if type(n) is not int or not 1 <= n <= MAX_QUBITS:
         raise QupropError(f"a model has 1 to {MAX_QUBITS} qubits, got {shown(n)}; save it again from its circuit")
@@ -139,17 +142,17 @@ def _build(data: dict[str, Any]) -> Model:
     observables = tuple(PauliSum(o) for o in data["observables"])
     if not observables or any(o.n_qubits > n for o in observables):
         raise ValueError("observables do not fit the qubits")
-    return Model._of(
-        n_qubits=n,
-        rotations=tuple(rotations),
-        observables=observables,
-        state=state,
-        clifford=_tableau(data["clifford"], n),
-        param_names=tuple(name for name, _ in sizes[0]),
-        param_sizes=tuple(size for _, size in sizes[0]),
-        input_names=tuple(name for name, _ in sizes[1]),
-        input_sizes=tuple(size for _, size in sizes[1]),
-    )
+    return {
+        "n_qubits": n,
+        "rotations": tuple(rotations),
+        "observables": observables,
+        "state": state,
+        "clifford": _tableau(data["clifford"], n),
+        "param_names": tuple(name for name, _ in sizes[0]),
+        "param_sizes": tuple(size for _, size in sizes[0]),
+        "input_names": tuple(name for name, _ in sizes[1]),
+        "input_sizes": tuple(size for _, size in sizes[1]),
+    }
 
 
 def _tableau(generators: Any, n: int) -> stim.Tableau:

@@ -29,7 +29,6 @@ from quprop.model.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import dump, read, versioned
-from quprop.model.text import load as load_model
 
 _FORMAT, _VERSION = "quprop-module", 1
 
@@ -124,7 +123,7 @@ class Module:
         )
         try:
             theta = None if data["theta"] is None else [float(v) for v in data["theta"]]
-            model, frozen, name = load_model(json.dumps(data["model"])), bool(data["frozen"]), str(data["name"])
+            model, frozen, name = Model.from_text(json.dumps(data["model"])), bool(data["frozen"]), str(data["name"])
         except (KeyError, TypeError, ValueError) as broken:
             raise QupropError(f"this quprop module is damaged ({broken!r}); save it again") from None
         return cls(model, None if theta is None else np.array(theta), frozen, name)
