@@ -7,6 +7,8 @@
 
 Qubit k is qubit k on both sides, and bit k of a state's index. Only texts differ: Qiskit writes qubit 0 on the right
 ("IZ" is Z on qubit 0), quprop on the left ("ZI").
+
+One file because what is written must be what is read: both directions share their tables.
 """
 
 from __future__ import annotations

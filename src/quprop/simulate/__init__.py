@@ -19,6 +19,26 @@ from quprop.simulate import memory
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
+__all__ = [
+    "ENGINES",
+    "MAX_QUBITS",
+    "Call",
+    "Composite",
+    "Engine",
+    "engine_for",
+    "expectation",
+    "get_engine",
+    "hvp",
+    "in_range",
+    "is_model",
+    "probabilities",
+    "quiet",
+    "samples",
+    "state",
+    "value_and_grad",
+    "vjp",
+]
+
 Arrays = tuple[np.ndarray, np.ndarray]
 ENGINES: dict[str, Callable[[str, int | None], Any]] = {"native": NativeEngine, "reference": ReferenceEngine}
 MAX_QUBITS = 40  # beyond, not even the size of a state is worth computing

@@ -11,8 +11,6 @@ import hashlib
 import json
 import math
 import os
-import signal
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +21,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, nearest, shown
 from quprop.model import Model
 from quprop.runs import RunFolder, versions
+from quprop.runs.interrupt import Interrupt
 from quprop.runs.progress import TrainingProgress
 from quprop.simulate import Composite
 from quprop.training.lbfgs import run_lbfgs
@@ -162,7 +161,7 @@ def train(
         objective, optimiser, data, test, batch, per_epoch, total, generator, folder, checkpoint_seconds, progress
     )
     try:
-        with _Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
+        with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
             return job.lbfgs(params, interrupt) if isinstance(optimiser, LBFGS) else job.pairs(params, interrupt)
     finally:
         if folder is not None:
@@ -250,7 +249,7 @@ class _Job:
 
     # -- (init, update) pairs -----------------------------------------------------------------------------------------
 
-    def pairs(self, params: Params, interrupt: _Interrupt) -> Trained:
+    def pairs(self, params: Params, interrupt: Interrupt) -> Trained:
         objective, total = self.objective, self.total
         state = self.optimiser.init(params)
         order = np.zeros(0, np.int64)
@@ -352,7 +351,7 @@ class _Job:
 
     # -- L-BFGS -------------------------------------------------------------------------------------------------------
 
-    def lbfgs(self, params: Params, interrupt: _Interrupt) -> Trained:
+    def lbfgs(self, params: Params, interrupt: Interrupt) -> Trained:
         found = self.restore()
         evaluations = []
         logged = 0
@@ -397,29 +396,6 @@ class _Job:
         save(params, steps, True)
         loss, metrics = self._final(params)
         return self.result(params, loss, metrics, steps, status)
-
-
-class _Interrupt:
-    """While it is open the first Ctrl-C or SIGTERM only sets ``hit``; the second one ends the step too."""
-
-    def __init__(self) -> None:
-        self.hit = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.hit:
-            raise KeyboardInterrupt
-        self.hit = True
-
-    def __exit__(self, *_: Any) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
 def _refuse_no_number(loss: float, step: int) -> None:

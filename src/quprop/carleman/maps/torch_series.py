@@ -4,6 +4,8 @@ A `TaylorTensor` stands for x_0 + x_1 s + ... + x_K s^K. It is handed to a modul
 asks it before every function, and the rules below answer with another one. A rule is one of three: linear in its
 argument (applied to each coefficient), bilinear (Cauchy product) or analytic (a recurrence). Coefficients that are
 zero are None and cost nothing. Everything is made of ordinary torch operations, so autograd runs backwards through it.
+
+One file because the rules are short, many, and share the three kinds of arithmetic.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from quprop.collective.protocol import Engine
 from quprop.errors import QupropError
 from quprop.simulate import memory
 
+__all__ = ["ENGINES", "auto"]
+
 ENGINES: dict[str, type[Engine]] = {
     "null": NullEngine,
     "commuting": CommutingEngine,

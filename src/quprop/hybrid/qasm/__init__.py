@@ -19,6 +19,8 @@ from quprop.hybrid.qasm.write import write_2, write_3
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 
+__all__ = ["from_qasm", "to_qasm"]
+
 
 def from_qasm(
     text: str, observables: Any = None, *, inputs: str | Sequence[str] = (), max_gates: int = 1_000_000

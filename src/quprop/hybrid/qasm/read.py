@@ -1,4 +1,7 @@
-"""OpenQASM programs -> circuits: the statements, worked out one by one."""
+"""OpenQASM programs -> circuits: the statements, worked out one by one.
+
+One file because the reader is one class, whose statements share the program's scopes.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ The two versions have different rules. In version 2 every number is real: 3/2 is
 (specification, `types.rst` and `classical.rst`): whole numbers divide as such, 3/2 is 1, sized ones have bits, and an
 `angle` is a fraction of 2 pi that wraps. Where the specification leaves a value open, such as that of an overflow or
 of -7/2, the expression is refused.
+
+One file because the rules of both versions are told beside one another.
 """
 
 from __future__ import annotations
