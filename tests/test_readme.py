@@ -62,7 +62,7 @@ def test_every_dotted_name_of_the_texts_exists_after_import_quprop():
     texts = [README, README.with_name("CONTRIBUTING.md"), *(README.parent / "docs").rglob("*.md")]
     found = {name[1:] for t in texts for name in DOTTED.findall(t.read_text(encoding="utf-8"))}
     assert {"hybrid.jax.function", "QuantumLayer", "collective.search"} <= found
-    assert unknown(sorted(found | {"hybrid.torch.expectation", "hybrid.cutting.cut"})) == ""
+    assert unknown(sorted(found | {"hybrid.torch.expectation", "modules.cutting.cut"})) == ""
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():

@@ -209,7 +209,7 @@ def test_each_figure_has_its_numbers_as_a_table(page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_have_contrast(theme):
     """4.5 for text and 3 for curves, on the page and on panels (WCAG 2.2, 1.4.3 and 1.4.11)."""
-    style = (Path(qpr.__file__).parent / "report" / "html" / "style.css").read_text()
+    style = (Path(qpr.__file__).parent / "report" / "style.css").read_text()
     rule = style.split(":root {")[1] if theme == "light" else style.split(':root[data-theme="dark"] {')[1]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", rule.split("}")[0]))
 

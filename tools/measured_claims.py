@@ -1,4 +1,4 @@
-"""Writes what `quprop reproduce` shows of each claim until it is measured anew (src/quprop/claims/measured.json).
+"""Writes what `quprop reproduce` shows of each claim until it is measured anew (experiments/claims/measured.json).
 
     python tools/measured_claims.py
 
@@ -39,5 +39,5 @@ if __name__ == "__main__":
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
         found[name] = claim.judge(table.with_counts(claim, result, RESULTS))._asdict() | {"run": run_of(result)}
-    write_json(ROOT / "src" / "quprop" / "claims" / table.SHIPPED, found)
+    write_json(ROOT / "src" / "quprop" / "experiments" / "claims" / table.SHIPPED, found)
     print(f"{len(found)} claims written" + (f"; no result for {', '.join(missing)}" if missing else ""))

@@ -6,30 +6,31 @@
     qiskit         circuits, operators, QPY; V2 primitives; gradients for qiskit-machine-learning
     qasm           OpenQASM 2 and 3, in and out
     stim, openfermion   circuits and operators in
-    cutting        large models from modules of few qubits
 
-`import quprop as qpr` has the names below too; none of these libraries is imported before one of them is used.
+`import quprop as qpr` has the names below too (and `cut`, which needs none of them); none of these libraries is
+imported before one of them is used.
 """
 
+from importlib import import_module
 from typing import Any
 
 from quprop.lazy import submodule
 
 WHERE = {
-    "QuantumLayer": "torch",
-    "from_pennylane": "pennylane",
-    "from_qiskit": "qiskit",
-    "to_qiskit": "qiskit",
-    "from_qasm": "qasm",
-    "to_qasm": "qasm",
-    "from_stim": "stim",
-    "from_openfermion": "openfermion",
-    "to_openfermion": "openfermion",
-    "load_qpy": "qiskit",
-    "save_qpy": "qiskit",
-    "cut": "cutting",
+    "QuantumLayer": "quprop.hybrid.torch",
+    "from_pennylane": "quprop.hybrid.pennylane",
+    "from_qiskit": "quprop.hybrid.qiskit",
+    "to_qiskit": "quprop.hybrid.qiskit",
+    "from_qasm": "quprop.hybrid.qasm",
+    "to_qasm": "quprop.hybrid.qasm",
+    "from_stim": "quprop.hybrid.stim",
+    "from_openfermion": "quprop.hybrid.openfermion",
+    "to_openfermion": "quprop.hybrid.openfermion",
+    "load_qpy": "quprop.hybrid.qiskit",
+    "save_qpy": "quprop.hybrid.qiskit",
+    "cut": "quprop.modules.cutting",
 }
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(submodule(__name__, WHERE[name]), name) if name in WHERE else submodule(__name__, name)
+    return getattr(import_module(WHERE[name]), name) if name in WHERE else submodule(__name__, name)
