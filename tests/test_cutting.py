@@ -501,6 +501,7 @@ def test_circuits_of_fragments_run_elsewhere_join_to_the_uncut_values(where):
 
 
 def test_circuits_of_fragments_are_written_as_openqasm():
+    pytest.importorskip("openqasm3")
     circuit, observables = _small()
     plan = cut(circuit, observables, max_qubits=2)
     theta = np.linspace(-1.1, 1.3, 6)

@@ -594,7 +594,9 @@ def test_pennylanes_own_device_tests_pass(shots):
     from pennylane.devices.tests import get_device_tests
 
     folder = get_device_tests()
-    command = [sys.executable, "-m", "pytest", folder, "-c", f"{folder}/pytest.ini", "--device", "quprop"]
+    # pytest puts the folder of installed packages first; so what is tested is imported before
+    start = "import sys, quprop, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", start, folder, "-c", f"{folder}/pytest.ini", "--device", "quprop"]
     command += ["--shots", shots, "--tb=short", "--no-flaky-report", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -467,3 +467,28 @@ def test_a_number_of_single_precision_has_a_jacobian_beside_doubles(jax_double):
     for x in (jax.numpy.float32(0.3), jax.numpy.float64(0.3)):
         for function in (jax.jacrev(node), jax.jit(jax.jacrev(node))):
             assert np.abs(function(x) - np.array([-1, 1]) * 0.5 * np.sin(0.3)).max() < 1e-7
+
+
+@pytest.mark.parametrize("measure", [qml.expval, qml.var])
+@pytest.mark.parametrize(
+    "make, numbers",
+    [
+        (qml.Projector, [0, 1]),
+        (qml.Hermitian, [[1, 2], [2, -1]]),
+        (lambda c, wires: qml.dot(c, [qml.X(wires), qml.Z(wires)]), [1, 2]),
+    ],
+    ids=["Projector", "Hermitian", "sum"],
+)
+def test_whole_numbers_of_an_observable_are_numbers(make, numbers, measure):
+    found = []
+    for name in ("quprop", "default.qubit"):
+
+        @qml.qnode(qml.device(name, wires=2))
+        def circuit(x, a):
+            qml.RY(x, 0)
+            qml.CNOT([0, 1])
+            return measure(make(a, wires=0))
+
+        x, a = pnp.array(0.4), pnp.array(numbers)
+        found.append((circuit(x, a), qml.grad(circuit, argnums=0)(x, a)))
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=CLOSE)

@@ -330,6 +330,11 @@ def _file_of(n):
     return json.dumps({**data, "n_qubits": n})
 
 
+def _from_qasm(text):
+    pytest.importorskip("openqasm3")
+    return qpr.from_qasm(text)
+
+
 def _from_qiskit():
     qiskit = pytest.importorskip("qiskit")
     circuit = qiskit.QuantumCircuit(N)
@@ -356,8 +361,8 @@ WAYS = {
     "a sum": lambda: qpr.PauliSum(f"Z{N - 1}"),
     "text": lambda: qpr.Model.from_text(_file_of(N)),
     "a million in text": lambda: qpr.Model.from_text(_file_of(10**6)),
-    "OpenQASM 2": lambda: qpr.from_qasm(f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{N}]; h q;'),
-    "OpenQASM 3": lambda: qpr.from_qasm(f'OPENQASM 3; include "stdgates.inc"; qubit[{N}] q; h q;'),
+    "OpenQASM 2": lambda: _from_qasm(f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{N}]; h q;'),
+    "OpenQASM 3": lambda: _from_qasm(f'OPENQASM 3; include "stdgates.inc"; qubit[{N}] q; h q;'),
     "stim": lambda: qpr.from_stim(stim.Circuit(f"H {N - 1}")),
     "Qiskit": _from_qiskit,
     "PennyLane": _from_pennylane,

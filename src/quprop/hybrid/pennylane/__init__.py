@@ -379,6 +379,7 @@ def _has_vectors(circuit: QuantumScript | None, counts: Callable[[Any], bool] = 
     if circuit is None:
         return False
     numbers = [d for op in circuit.operations[: circuit.num_preps] for d in op.data]
+    numbers = [d for d in numbers if not _is_whole(d)]  # bits
     numbers += [d for m in circuit.measurements if m.obs is not None for d in m.obs.data]
     return any(isinstance(m, mp.StateMP) for m in circuit.measurements) or any(
         _is_vector(number) and counts(number) for number in numbers
@@ -386,9 +387,11 @@ def _has_vectors(circuit: QuantumScript | None, counts: Callable[[Any], bool] = 
 
 
 def _is_vector(number: Any) -> bool:
-    if not hasattr(number, "dtype"):
-        return False
-    return number.dtype.kind == "c" or (number.dtype.kind == "f" and np.ndim(number) > 0)
+    return hasattr(number, "dtype") and (number.dtype.kind == "c" or np.ndim(number) > 0)
+
+
+def _is_whole(number: Any) -> bool:
+    return hasattr(number, "dtype") and number.dtype.kind in "iub"
 
 
 def _refuse_create_graph(config: ExecutionConfig | None) -> None:

@@ -191,7 +191,7 @@ def state_pullback(
         raise RefusedError(f"{short(m)} {OF_OUTCOMES}")
     backs, results = [], []
     for i, row in enumerate(states):
-        numbers = _row(m, i) if of_numbers else None
+        numbers = [1.0 * d for d in _row(m, i)] if of_numbers else None  # whole ones have no derivative in Autograd
         back, result = make_vjp(partial(_measure, m), argnum=(0, 2) if of_numbers else 0)(row, n, numbers)
         backs.append(back)
         results.append(np.asarray(result))
