@@ -544,7 +544,7 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
 
 
 def test_all_that_the_package_writes_goes_through_one_writer():
-    source = Path(runs.__file__).parent
+    source = Path(qpr.__file__).parent
     writing = re.compile(
         r"""\bopen\([^)\n]*, ["'][rwabx+]*[wax+]|\.open\(["'][wax]|write_(text|bytes)\("""
         r"""|np\.(save|savez)\((?!content|buffer)|savefig\((?!buffer)|\.dump\((?!.*content)|os\.(replace|rename)\("""

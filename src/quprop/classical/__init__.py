@@ -1,8 +1,11 @@
-"""Parameterised Markov chains: the classical model whose gradient costs about as much as its value (`chain.py`)."""
+"""Classical models whose gradient costs about as much as their value: Markov chains (`chain.py`), networks."""
+
+from functools import partial
 
 from quprop.classical.chain import ESTIMATORS, ChainGradient, MarkovChain
 from quprop.classical.moves import ControlledFlip, Flip, Map
 from quprop.classical.omega import ChainOmega, hoeffding, measure_omega, omega
+from quprop.lazy import submodule
 
 __all__ = [
     "ESTIMATORS",
@@ -16,3 +19,5 @@ __all__ = [
     "measure_omega",
     "omega",
 ]
+
+__getattr__ = partial(submodule, __name__)

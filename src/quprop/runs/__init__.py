@@ -4,8 +4,17 @@ from functools import partial
 
 from quprop.files import write_atomically
 from quprop.lazy import submodule
-from quprop.runs.folder import RunFolder, plain, refuse_existing, versions, write_json
+from quprop.runs.folder import FORMAT, FORMAT_VERSION, RunFolder, plain, refuse_existing, versions, write_json
 
-__all__ = ["RunFolder", "plain", "refuse_existing", "versions", "write_atomically", "write_json"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "RunFolder",
+    "plain",
+    "refuse_existing",
+    "versions",
+    "write_atomically",
+    "write_json",
+]
 
 __getattr__ = partial(submodule, __name__)
