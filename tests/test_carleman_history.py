@@ -5,8 +5,7 @@ import pytest
 from tolerances import assert_close
 
 import quprop.carleman.system.history as history
-from quprop.carleman import Dynamics, from_tensors, march
-from quprop.carleman.engines import lift
+from quprop.carleman import Dynamics, from_tensors, lift, march
 from quprop.carleman.maps.convergence import kappa_table, toy
 from quprop.carleman.system.history import BASES, HistorySystem, scalar_kappa
 from quprop.carleman.system.linear_system import LinearSystem

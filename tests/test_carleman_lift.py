@@ -8,8 +8,7 @@ import pytest
 from scipy import sparse
 from tolerances import assert_close
 
-from quprop.carleman import ENGINES, Dynamics, Momentum, choose_engine, from_tensors, march, success_probability
-from quprop.carleman.engines import lift
+from quprop.carleman import ENGINES, Dynamics, Momentum, choose_engine, from_tensors, lift, march, success_probability
 from quprop.carleman.engines.jets import jet_train, norms_from_gram
 from quprop.carleman.engines.kronecker import kronecker_matrix
 from quprop.carleman.engines.monomials import Monomials, SymmetricOperator, symmetric_matrix

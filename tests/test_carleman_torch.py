@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tolerances import assert_close
 
-from quprop.carleman import error_against_order, from_torch, march
-from quprop.carleman.engines import lift
+from quprop.carleman import error_against_order, from_torch, lift, march
 from quprop.errors import QupropError
 
 torch = pytest.importorskip("torch")
