@@ -99,9 +99,12 @@ def median(f, repeats):
 n, layers, repeats = map(int, sys.argv[1:])
 model = qpr.Model(qpr.ansatz.hardware_efficient(n, layers), "Z0")
 theta = np.random.default_rng(0).uniform(-1, 1, model.n_params)
-target = qpr.state(model, theta + 0.1)
-loss = qpr.Fidelity(target)
-fidelity = median(lambda: loss.value_and_grad(model, theta), repeats)
+from quprop.simulate.metric import Overlap
+overlap = Overlap(model, qpr.state(model, theta + 0.1))
+def fidelity_and_gradient():
+    _, pullback = overlap.vjp(theta, None)
+    return pullback(np.ones(1))
+fidelity = median(fidelity_and_gradient, repeats)
 gradient = median(lambda: qpr.value_and_grad(model, theta), repeats)
 metric = median(lambda: qpr.metric(model, theta), 3)
 state = median(lambda: qpr.state(model, theta), repeats)

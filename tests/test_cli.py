@@ -22,6 +22,10 @@ def sentence(text):
     return text
 
 
+def test_the_bare_command_prints_its_help(quprop):
+    assert "Usage: quprop" in "".join(quprop(status=2)) and "train" in "".join(quprop(status=2))
+
+
 def test_version_and_help(quprop):
     assert quprop("--version")[0].startswith("quprop ")
     assert "train" in quprop("--help")[0]

@@ -158,6 +158,29 @@ def test_a_row_says_the_damage_of_copies_that_its_claim_takes_for_undisturbed(qu
     assert "quantum_backprop: damage " in out
 
 
+@pytest.mark.parametrize("step", ["compile", "estimate"])
+def test_a_method_that_fails_is_a_line_and_the_others_are_compared(model, monkeypatch, step):
+    def fails(*_, **__):
+        raise ZeroDivisionError("of its own")
+
+    kind = METHODS["spsa"]
+    monkeypatch.setattr(kind if step == "compile" else type(kind(precision=0.1).compile(model)), step, fails)
+    found = compare(model, precision=0.1, methods=["spsa", "parameter_shift"], run_seconds=10.0)
+    said = found.refused.get("spsa") or row(found, "spsa").not_run
+    assert said == "failed with ZeroDivisionError: of its own" and said in str(found).replace("\n", " ")
+    assert row(found, "parameter_shift").measured is not None
+
+
+def test_costs_beyond_all_floats_are_lines(quprop):
+    """Bell sampling of few strings asks for powers of two beyond the largest float."""
+    found = compare(qpr.Model(qpr.Circuit(2).ry(qpr.params("t", 2)[0], 0).cx(0, 1), "Z1 + 0.5*X0 X1"), precision=0.05)
+    assert {r.name for r in found.rows} | set(found.refused) == set(METHODS) | set(FORMULAS)
+    said = found.refused | {r.name: r.not_run or "" for r in found.rows}
+    assert not [name for name, why in said.items() if "failed" in why]
+    out, _ = quprop("compare", "h2", "--precision", 0.1, "--run-limit", 0.1, "--methods", "adjoint,bell_sampling")
+    assert "bell_sampling" in out and "failed" not in out
+
+
 BAD_CALLS = {
     "neither": ({}, "one of precision= and max_error=, got neither"),
     "both": ({"precision": 0.1, "max_error": 0.1}, "got both"),

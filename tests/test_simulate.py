@@ -361,3 +361,32 @@ def test_an_engine_of_a_line_in_the_table_is_the_one_that_runs(monkeypatch):
     assert made == [("double", None), ("double", 2)]
     with pytest.raises(qpr.QupropError, match='in "double" only'):
         qpr.expectation(model, [0.3], engine="counted", precision="single")
+
+
+def test_a_class_in_the_table_is_the_engine_that_runs(monkeypatch):
+    """As docs/extending.md has it: `Kind(precision, threads)` and a line in `ENGINES`."""
+    made, asked = [], []
+
+    class Mine(ReferenceEngine):
+        name = "mine"
+
+        def __init__(self, precision, threads):
+            super().__init__(precision, threads)
+            made.append((precision, threads))
+
+        def values(self, *arguments):
+            asked.append("values")
+            return super().values(*arguments)
+
+        def value_and_grad(self, *arguments):
+            asked.append("value_and_grad")
+            return super().value_and_grad(*arguments)
+
+    monkeypatch.setitem(ENGINES, "mine", Mine)
+    model = cases.CASES["hardware_efficient"].model
+    theta, _ = cases.values_for(model)
+    value = qpr.expectation(model, theta, engine="mine", threads=3)
+    _, gradient = qpr.value_and_grad(model, theta, engine="mine", threads=3)
+    assert made == [("double", 3)] and asked[0] == "values" and asked[-1] == "value_and_grad"
+    assert_close(value, qpr.expectation(model, theta, engine="reference"), 1)
+    assert_close(gradient, qpr.value_and_grad(model, theta, engine="reference")[1], 1)
