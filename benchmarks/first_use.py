@@ -99,7 +99,7 @@ def median(f, repeats):
 n, layers, repeats = map(int, sys.argv[1:])
 model = qpr.Model(qpr.ansatz.hardware_efficient(n, layers), "Z0")
 theta = np.random.default_rng(0).uniform(-1, 1, model.n_params)
-from quprop.simulate.metric import Overlap
+from quprop.simulate.state_vector.metric import Overlap
 overlap = Overlap(model, qpr.state(model, theta + 0.1))
 def fidelity_and_gradient():
     _, pullback = overlap.vjp(theta, None)
