@@ -184,7 +184,7 @@ def metric(case: Case) -> None:
     near("metric", qpr.metric(case.model, theta, x), tensor.real, bound)
     near("metric, reference", qpr.metric(case.model, theta, x, engine="reference"), tensor.real, bound)
     v = np.stack([e.v[: case.program.n_params] for e in exact[:1]])
-    products = qpr.simulate.metric.metric_products(case.model, theta, v, x)
+    products = qpr.simulate.state_vector.metric.metric_products(case.model, theta, v, x)
     near("metric products", products, v @ tensor.real, np.abs(v) @ bound)
 
 
@@ -193,7 +193,7 @@ def fidelity(case: Case) -> None:
     rng, P = np.random.default_rng([case.seed, 3]), case.program.n_params
     target = rng.normal(size=2**case.program.n) + 1j * rng.normal(size=2**case.program.n)
     target /= np.linalg.norm(target)
-    values, pullback = qpr.simulate.metric.Overlap(case.model, target).vjp(*case.arguments)
+    values, pullback = qpr.simulate.state_vector.metric.Overlap(case.model, target).vjp(*case.arguments)
     exact = [e.fidelity(target) for e in case.exact]
     near("fidelity", values[..., 0], case.gather([f for f, _ in exact]), DOUBLE * case.exact[0].roundings)
     bound = case.gather([DOUBLE * e.roundings * 2 * e.absolute.sum(axis=0) for e in case.exact])

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from quprop.carleman.networks import data as datasets
 from quprop.carleman.networks import networks
-from quprop.carleman.networks.networks import data as datasets
 from quprop.errors import QupropError
 
 

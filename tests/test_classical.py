@@ -7,7 +7,7 @@ import pytest
 from tolerances import assert_close
 
 from quprop import QupropError
-from quprop.classical.networks import networks as classical
+from quprop.classical import networks as classical
 
 WIDTHS, BATCH = (5, 7, 4, 3), 6
 

@@ -105,11 +105,11 @@ def test_the_exact_results_are_those_of_dense_matrices_and_of_differences(seed):
 
 
 def test_a_gradient_that_is_wrong_by_a_millionth_is_noticed(monkeypatch):
-    right = qpr.simulate.native.NativeEngine.value_and_grad
+    right = qpr.simulate.state_vector.native.NativeEngine.value_and_grad
 
     def wrong(self, *arguments):
         value, gradient = right(self, *arguments)
         return value, gradient * (1 + 1e-6)
 
-    monkeypatch.setattr(qpr.simulate.native.NativeEngine, "value_and_grad", wrong)
+    monkeypatch.setattr(qpr.simulate.state_vector.native.NativeEngine, "value_and_grad", wrong)
     assert len(ask("native", range(SEEDS))[1]) > SEEDS / 3

@@ -21,7 +21,7 @@ def test_there_is_one_version():
 
 def test_the_installed_package_ships_its_types_and_its_data():
     package = Path(quprop.__file__).parent
-    for name in ("py.typed", "claims/measured.json", "problems/data/h2.json", "report/html/template.html"):
+    for name in ("py.typed", "experiments/claims/measured.json", "problems/data/h2.json", "report/template.html"):
         assert (package / name).is_file(), name
 
 

@@ -10,7 +10,7 @@ from tolerances import assert_close
 import quprop.classical as st
 from quprop import PauliSum, QupropError
 from quprop.classical import ControlledFlip, Flip, Map
-from quprop.classical.networks import chain as chain_module
+from quprop.classical import chain as chain_module
 
 DATA = np.array([[0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 0, 0]])
 

@@ -166,7 +166,7 @@ def compare(
         "weights": w.tolist(),
     }
     common = {"model": model.to_text(), **point, **settings, "run_seconds": float(run_seconds)}
-    tasks = [Task(compare_one, {"method": name, **common}, int(rng)) for name in names]
+    tasks = [Task(compare_one, {"method": name, **common}, int(rng), "quprop.compare.compare_one") for name in names]
     found = {
         name: row["result"] for name, row in zip(names, run_tasks(tasks, executor, progress=progress), strict=True)
     }

@@ -44,15 +44,20 @@ class TaskFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """function(settings, seed) of a module's top level; settings as JSON knows them."""
+    """function(settings, seed) of a module's top level; settings as JSON knows them.
+
+    The key, and with it the seed, comes from settings, seed and name; name defaults to the function's dotted name. A
+    function whose rows are kept in files, or whose seeds were promised, has a name of its own, which outlives moves.
+    """
 
     function: Function
     settings: dict[str, Any] = field(hash=False)
     seed: int = 0
+    name: str = ""
 
     @cached_property
     def key(self) -> str:
-        name = f"{self.function.__module__}.{self.function.__qualname__}"
+        name = self.name or f"{self.function.__module__}.{self.function.__qualname__}"
         return fingerprint({"function": name, "settings": self.settings, "seed": self.seed})
 
 

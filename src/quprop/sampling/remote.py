@@ -34,7 +34,12 @@ def estimate_samples(
     common = {"made": made, "theta": np.asarray(theta, float).tolist()}
     seeds = rng.integers(2**62, size=len(xs))
     tasks = [
-        Task(_one, {**common, "x": None if x is None else x.tolist(), "weights": w.tolist()}, int(seed))
+        Task(
+            _one,
+            {**common, "x": None if x is None else x.tolist(), "weights": w.tolist()},
+            int(seed),
+            "quprop.gradients.remote._one",
+        )
         for x, w, seed in zip(xs, weights, seeds, strict=True)
     ]
     rows = [row["result"] for row in run_tasks(tasks, executor)]

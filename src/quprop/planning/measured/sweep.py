@@ -158,7 +158,7 @@ def tasks(
                         "max_error": float(f"{max_error * COARSER.get(method, 1.0):.12g}"),
                         "repeats": family.patience * repeats(m),
                     }
-                    found.append(Task(sweep_one, settings, seed))
+                    found.append(Task(sweep_one, settings, seed, "quprop.scaling.sweep.sweep_one"))
     if not found:
         raise QupropError("nothing to sweep: none of these families is measured by these methods up to this m_max")
     return sorted(found, key=lambda t: -t.settings["m"])
