@@ -208,6 +208,10 @@ def value_cost(model: Model, budget: Budget, weights: Any = None) -> Cost:
     )
 
 
+def _why(error: Exception, refused: str = "") -> str:
+    return f"{refused}{error}" if isinstance(error, QupropError) else f"failed with {type(error).__name__}: {error}"
+
+
 def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, Any]:
     """One method: a task of `run_tasks`."""
     model = Model.from_text(settings["model"])
@@ -217,10 +221,8 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
         method = build(settings["method"], settings)
         plan = method.compile(model, w, at=at)
         planned = simulation_seconds(plan)
-    except QupropError as error:
-        return {"refused": str(error)}
     except Exception as error:  # one method that fails is a line in the table, and the others are still compared
-        return {"refused": f"failed with {type(error).__name__}: {error}"}
+        return {"refused": _why(error)}
     kind = KINDS[settings["method"]]
     out: dict[str, Any] = {
         "cost": plan.cost.as_dict(),
@@ -242,11 +244,8 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
         start = time.perf_counter()
         estimate = plan.estimate(theta, x, np.random.default_rng(seed))
         out["seconds_here"] = time.perf_counter() - start
-    except QupropError as error:
-        out["not_run"] = f"not run: {error}"
-        return out
     except Exception as error:
-        out["not_run"] = f"failed with {type(error).__name__}: {error}"
+        out["not_run"] = _why(error, "not run: ")
         return out
     out |= {
         "true": float(np.abs(exact).max(initial=0.0)),

@@ -40,7 +40,8 @@ def metric(
     >>> metric(model, [0.3])          # a rotation by an angle moves the state at speed 1/2
     array([[0.25]])
     """
-    return _averaged(_real_products, Call(model, theta, x, engine, precision, threads, "states"), model, precision)
+    call = Call(model, theta, x, engine, precision, threads, "states")
+    return _averaged(_real_products, float, call, model, precision)
 
 
 def geometric_tensor(
@@ -61,7 +62,8 @@ def geometric_tensor(
     fit a block of 1 GiB (or a quarter of the free memory) are computed again for every pair of blocks.
     Reference: Provost and Vallee, Commun. Math. Phys. 76, 289 (1980).
     """
-    return _averaged(_products, Call(model, theta, x, engine, precision, threads, "states"), model, precision)
+    call = Call(model, theta, x, engine, precision, threads, "states")
+    return _averaged(_products, complex, call, model, precision)
 
 
 def metric_products(
@@ -93,7 +95,7 @@ def metric_products(
 
 
 def _averaged(
-    products: Callable[[np.ndarray, np.ndarray], np.ndarray], call: Call, model: Model, precision: str
+    products: Callable[[np.ndarray, np.ndarray], np.ndarray], dtype: type, call: Call, model: Model, precision: str
 ) -> np.ndarray:
     """The mean over the samples of products(d_i psi, d_j psi), the parts along psi taken out."""
     _check_one_theta(call)
@@ -104,7 +106,7 @@ def _averaged(
     memory.require(held, f"the metric of {model.n_qubits} qubits", "use fewer qubits")
     blocks = [slice(i, min(i + at_once, size)) for i in range(0, size, at_once)]
     directions = np.eye(size)
-    total = np.zeros((size, size), complex if products is _products else float)
+    total: np.ndarray = np.zeros((size, size), dtype)
     with quiet():
         for row in call.x:
             for k, first in enumerate(blocks):
