@@ -1,4 +1,4 @@
-"""The support engine (simulate/support.py, native/support.hpp): the same numbers as the reference on models that reach
+"""The support engine (simulate/state_vector/support.py, native/state_vector/support.hpp): the same numbers as the reference on models that reach
 few basis states, and no attempt at others."""
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The fast CPU engine: the plans of blocks.py and support.py run by compiled kernels (native/), one module for each
+"""The fast CPU engine: the plans of blocks.py and support.py run by compiled kernels (native/state_vector/), one module for each
 instruction set."""
 
 from __future__ import annotations

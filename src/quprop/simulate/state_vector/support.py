@@ -44,7 +44,7 @@ LOOK_AHEAD = 64  # rotations among which those of a group are looked for
 TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entries, of which few pages are touched
 BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
 LONG_ANGLE = 1024.0  # radians up to which f times a driver is as good as the sum of the group's angles, each rounded
-REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/support.hpp
+REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/state_vector/support.hpp
 
 # Nanoseconds of a gradient, measured at double precision with AVX-512, 4 to 20 qubits, supports of 2^n / 4 and less,
 # batches too. Blocks take 0.15 (excitations) to 0.8 a rotation and amplitude on one core; from 16 qubits on their
@@ -113,7 +113,7 @@ def _phases(x: int, z: np.ndarray) -> np.ndarray:
 
 @paused()
 def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
-    """The plan of a model for native/support.hpp, or None if its support is not small or does not pay.
+    """The plan of a model for native/state_vector/support.hpp, or None if its support is not small or does not pay.
 
     `force` asks for one whatever it costs, as far as it fits.
     """

@@ -6,7 +6,7 @@
 #include <mutex>
 
 #include "angles.hpp"
-#include "pool.hpp"
+#include "../pool.hpp"
 
 namespace qp {
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "vec.hpp"
+#include "../vec.hpp"
 
 namespace qp {
 

@@ -1,4 +1,4 @@
-// The planner of coset blocks: simulate/blocks.py says what it does and why, native/plan.hpp what a plan's arrays mean.
+// The planner of coset blocks: simulate/state_vector/blocks.py says what it does and why, plan.hpp what a plan's arrays mean.
 // Also the groups of simulate/support.py, which look ahead in the same way.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>

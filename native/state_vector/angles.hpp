@@ -4,7 +4,7 @@
 #include <array>
 #include <cmath>
 
-#include "memory.hpp"
+#include "../memory.hpp"
 #include "plan.hpp"
 
 namespace qp {
