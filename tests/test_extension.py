@@ -43,7 +43,8 @@ class TwiceShifted(GradientMethod, Budget):
             Shift(s.rotations, s.scales, np.tile(s.shifts, 2), np.tile(s.coefficients, 2) / 2)
             for s in shifts_of(model, driven(model).tolist(), "two_term")
         ]
-        return LinearPlan(model, terms, self, shifted_runs(model, terms, groups, twice), weights=w, at=at, groups=groups)
+        runs = shifted_runs(model, terms, groups, twice)
+        return LinearPlan(model, terms, self, runs, weights=w, at=at, groups=groups)
 
     @classmethod
     def load(cls, facts):
