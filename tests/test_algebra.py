@@ -7,9 +7,9 @@ from structure_models import random_strings, rotations_model
 
 from quprop import Circuit, Model, PauliString, PauliSum, QupropError, params
 from quprop.model import ansatz
+from quprop.model.commutation import generators
 from quprop.structure import dla_dimension, dynamical_lie_algebra, efficiency_report, measurement_efficiency
 from quprop.structure.algebra import _walk_set, _walk_table, generators_of
-from quprop.structure.commutation import generators
 
 
 def dense_algebra_dimension(generators, n):

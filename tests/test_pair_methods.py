@@ -14,12 +14,12 @@ from quprop import QupropError
 from quprop.gradients import FORMULAS, AmplitudeEstimation, HadamardTest, PairState, ParameterShift, gradient
 from quprop.gradients.pair_state import find_frames, pair_program, undone
 from quprop.model import ansatz
+from quprop.model.commutation import generators
 from quprop.sampling.linear import driven
 from quprop.sampling.programs import blank, controlled
 from quprop.simulate.state_vector import reference
 from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.simulate.vectors import apply_clifford, expectation, prefix_states
-from quprop.structure.commutation import generators
 
 METHODS = {
     "pair_state": PairState,

@@ -14,11 +14,11 @@ from quprop import QupropError
 from quprop.gradients import ClassicalShadows, PairState, gradient
 from quprop.gradients.classical_shadows import propagated, shadow_frames
 from quprop.gradients.pair_state import Frame, find_frames
+from quprop.model.commutation import generators
 from quprop.model.pauli import PauliString
 from quprop.sampling import snapshots as shadow
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.plan import Terms
-from quprop.structure.commutation import generators
 
 
 def _random_state(n, seed):

@@ -13,6 +13,7 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop import Model, PauliString, PauliSum, QupropError
 from quprop.model import ansatz
+from quprop.model.commutation import bits
 from quprop.structure import (
     dla_dimension,
     efficiency_report,
@@ -23,7 +24,6 @@ from quprop.structure import (
     readout_programs,
     term_programs,
 )
-from quprop.structure.commutation import bits
 
 NAMES = list(cases.CASES)
 

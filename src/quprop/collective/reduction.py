@@ -29,13 +29,13 @@ from quprop.errors import QupropError, generator_of
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
+from quprop.model.commutation import generators
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.plan import Terms, settle
 from quprop.simulate import Call
-from quprop.structure.commutation import generators
 
 if TYPE_CHECKING:
     from quprop.gradients.method import Method

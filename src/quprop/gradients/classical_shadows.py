@@ -15,6 +15,7 @@ from quprop.errors import QupropError, nearest
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import Frame, pair_program, undone
 from quprop.model import Model
+from quprop.model.commutation import after, anticommutation, bits, generators
 from quprop.model.pauli import PauliString
 from quprop.sampling import snapshots as shadow
 from quprop.sampling.budget import Budget
@@ -26,7 +27,6 @@ from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.simulate.vectors import apply_gates, clifford_gates, prefix_states
-from quprop.structure.commutation import after, anticommutation, bits, generators
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts

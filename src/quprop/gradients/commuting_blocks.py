@@ -13,6 +13,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.method import GradientMethod
 from quprop.model import Model
+from quprop.model.commutation import after, bits
 from quprop.model.pauli import PauliString
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan
@@ -22,7 +23,6 @@ from quprop.sampling.programs import absorbed
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.structure.blocks import find_blocks
-from quprop.structure.commutation import after, bits
 from quprop.structure.readout import Program, term_programs
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.model import Model
 from quprop.model.angle import params
+from quprop.model.commutation import after, anticommutation, bits, generators
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import group
@@ -23,7 +24,6 @@ from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import blank
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
-from quprop.structure.commutation import after, anticommutation, bits, generators
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts

@@ -12,6 +12,7 @@ from quprop.cost import Cost
 from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.model.angle import params
+from quprop.model.commutation import after, anticommutation, bits, generators
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan, driven
@@ -21,7 +22,6 @@ from quprop.sampling.programs import absorbed, blank, controlled
 from quprop.sampling.rows import Prefixes
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
-from quprop.structure.commutation import after, anticommutation, bits, generators
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts

@@ -1,14 +1,10 @@
-"""Simulation of models: the public functions, where every argument is checked, over the engines, which trust theirs.
-
-An engine is a few functions on checked arrays, theta (T, P) and x (X, D) with T and X either 1 or the batch size B.
-"""
+"""Simulation of models: the public functions, where every argument is checked, over the engines, which trust theirs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +12,9 @@ from quprop.arrays import all_finite, checked, measured, plain
 from quprop.errors import QupropError, generator_of, nearest
 from quprop.model import Model
 from quprop.simulate import memory
+from quprop.simulate.auto import AutoEngine
+from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
+from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
@@ -39,9 +38,13 @@ __all__ = [
     "vjp",
 ]
 
-Arrays = tuple[np.ndarray, np.ndarray]
-ENGINES: dict[str, Callable[[str, int | None], Any]] = {"native": NativeEngine, "reference": ReferenceEngine}
-MAX_QUBITS = 40  # beyond, not even the size of a state is worth computing
+# `ENGINES[name](precision, threads)` makes one, or refuses in a sentence. The first is taken if none is named.
+ENGINES: dict[str, Callable[[str, int | None], Any]] = {
+    "auto": AutoEngine,
+    "native": NativeEngine,
+    "lightcone": LightConeEngine,
+    "reference": ReferenceEngine,
+}
 _RESULTS = {
     "values": "the value",
     "value_and_grad": "the gradient",
@@ -52,83 +55,14 @@ _RESULTS = {
 }
 
 
-class Engine(Protocol):
-    """What it takes to simulate a model; `ENGINES[name](precision, threads)` makes one, or refuses in a sentence.
-
-    A pullback takes a cotangent and sum_theta=False: with True d_theta is summed over the batch, (P,).
-    """
-
-    name: str
-
-    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
-
-    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays: ...
-
-    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
-
-    def hvp(
-        self,
-        model: Model,
-        theta: np.ndarray,
-        x: np.ndarray,
-        cotangent: np.ndarray,
-        v_theta: np.ndarray,
-        v_x: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
-
-    def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
-
-    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
-
-    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays: ...
-
-    def memory(self, model: Model, batch: int, what: str) -> int: ...
-
-
-@runtime_checkable
-class Composite(Protocol):
-    """What is computed from several models and stands for one of them: a cut circuit (`quprop.modules.cutting`)."""
-
-    @property
-    def model(self) -> Model: ...
-
-    @property
-    def n_qubits(self) -> int: ...
-
-    @property
-    def n_params(self) -> int: ...
-
-    @property
-    def n_inputs(self) -> int: ...
-
-    @property
-    def n_observables(self) -> int: ...
-
-    @property
-    def param_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def param_sizes(self) -> tuple[int, ...]: ...
-
-    def to_text(self) -> str: ...
-
-    def engine_over(self, engine: Any) -> Any:
-        """The engine of it, when `engine` simulates the models that it is made of."""
-
-
-@lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1
-def _engine(kind: Callable[[str, int | None], Any], precision: str, threads: int | None) -> Any:
-    return kind(precision, threads)
-
-
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
     """An engine by its name in `ENGINES`, or the one given."""
     if engine is None:
-        engine = "native"
+        engine = "auto"
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise QupropError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
-        return _engine(ENGINES[engine], precision, threads)
+        return made(ENGINES[engine], precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine

@@ -15,9 +15,9 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.model.commutation import anticommutation, driven, preparation
+from quprop.model.commutation import generators as rotated
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.structure.commutation import anticommutation, driven, preparation
-from quprop.structure.commutation import generators as rotated
 
 LIMIT = 1 << 22  # strings of an algebra that are enumerated unless told otherwise
 LIMIT_OF_SUMS = 1 << 12  # dimensions where generators are sums: each is a vector of coefficients

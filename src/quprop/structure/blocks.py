@@ -16,8 +16,8 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.model.commutation import after, anticommutation, bits, driven, generators, light_cone, preparation
 from quprop.model.pauli import PauliString
-from quprop.structure.commutation import after, anticommutation, bits, driven, generators, light_cone, preparation
 
 _SHOWN = 8  # rotations of a block, and terms of an observable, that are printed
 
@@ -92,11 +92,11 @@ class Blocks:
 
     def cone(self, term: PauliString) -> int:
         """The rotations that <term> depends on, as bits."""
-        return light_cone(self.rows, anticommutation([term], self.strings)[0])
+        return light_cone(self.rows.__getitem__, anticommutation([term], self.strings)[0])
 
     def split(self, observable: int, string: PauliString, coefficient: float) -> TermSplit:
         touched = anticommutation([string], self.strings)[0]
-        cone = light_cone(self.rows, touched)
+        cone = light_cone(self.rows.__getitem__, touched)
         parts: list[tuple[tuple[int, ...], ...]] = []
         for sign in (0, 1):
             parts.append(tuple(tuple(j for j in b if cone >> j & 1 and touched >> j & 1 == sign) for b in self.blocks))

@@ -29,10 +29,7 @@ from dataclasses import dataclass
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.model.pauli import PauliString
-from quprop.structure.algebra import dla_dimension, expressivity_bound
-from quprop.structure.blocks import check_observable
-from quprop.structure.commutation import (
+from quprop.model.commutation import (
     after,
     anticommutation,
     bits,
@@ -41,6 +38,9 @@ from quprop.structure.commutation import (
     light_cone,
     preparation,
 )
+from quprop.model.pauli import PauliString
+from quprop.structure.algebra import dla_dimension, expressivity_bound
+from quprop.structure.blocks import check_observable
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class _Reached:
         touched = anticommutation(terms, strings)
         cone = 0
         for t in touched:
-            cone |= light_cone(rows, t)
+            cone |= light_cone(rows.__getitem__, t)
         self.deep = self._repeated(strings, rows, meets, keep, trained)
         self.finite = self._once(rows, meets, cone, trained)
 

@@ -34,10 +34,10 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
+from quprop.model.commutation import after, bits
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.programs import blank, controlled
 from quprop.structure.blocks import Blocks, check_observable, find_blocks
-from quprop.structure.commutation import after, bits
 
 
 class Read(NamedTuple):

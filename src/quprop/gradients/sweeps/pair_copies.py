@@ -27,11 +27,11 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
+from quprop.model.commutation import generators
 from quprop.model.pauli import PauliString
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
 from quprop.simulate import get_engine, memory
-from quprop.structure.commutation import generators
 
 
 class PairCircuit:

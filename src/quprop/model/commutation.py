@@ -6,7 +6,7 @@ exclusive or of as many columns as the string has mask bits: linear in the numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -29,24 +29,40 @@ def bits(mask: int) -> list[int]:
     return found
 
 
-def anticommutation(left: Sequence[PauliString], right: Sequence[PauliString]) -> list[int]:
-    """One integer for each string of `left`: bit m is set when it anticommutes with right[m]."""
-    with_x: dict[int, int] = {}  # qubit -> the strings of `right` with an X or Y there
-    with_z: dict[int, int] = {}
-    for m, p in enumerate(right):
-        for q in bits(p.x):
-            with_x[q] = with_x.get(q, 0) | 1 << m
-        for q in bits(p.z):
-            with_z[q] = with_z.get(q, 0) | 1 << m
-    rows = []
-    for p in left:
+class Columns:
+    """The anticommutation matrix with a list of strings, a row at a time."""
+
+    def __init__(self, strings: Sequence[PauliString]) -> None:
+        self._size = len(strings)
+        self._with_x = self._by_qubit(p.x for p in strings)  # the strings with an X or Y on a qubit, as bits
+        self._with_z = self._by_qubit(p.z for p in strings)
+
+    def _by_qubit(self, masks: Iterable[int]) -> dict[int, int]:
+        where: dict[int, list[int]] = {}
+        for m, mask in enumerate(masks):
+            for q in bits(mask):
+                where.setdefault(q, []).append(m)
+        flags, found = np.zeros(self._size, np.uint8), {}
+        for q, members in where.items():
+            flags[members] = 1
+            found[q] = int.from_bytes(np.packbits(flags, bitorder="little").tobytes(), "little")
+            flags[members] = 0
+        return found
+
+    def row(self, p: PauliString) -> int:
+        """Bit m is set where p anticommutes with string m."""
         row = 0
         for q in bits(p.x):
-            row ^= with_z.get(q, 0)
+            row ^= self._with_z.get(q, 0)
         for q in bits(p.z):
-            row ^= with_x.get(q, 0)
-        rows.append(row)
-    return rows
+            row ^= self._with_x.get(q, 0)
+        return row
+
+
+def anticommutation(left: Sequence[PauliString], right: Sequence[PauliString]) -> list[int]:
+    """One integer for each string of `left`: bit m is set when it anticommutes with right[m]."""
+    columns = Columns(right)
+    return [columns.row(p) for p in left]
 
 
 def after(row: int, m: int) -> int:
@@ -80,14 +96,15 @@ def preparation(rows: Sequence[int], trained: int) -> int:
     return ~kept & ((1 << len(rows)) - 1)
 
 
-def light_cone(rows: Sequence[int], touched: int) -> int:
+def light_cone(row: Callable[[int], int], touched: int) -> int:
     """The rotations a measured string depends on, as bits; the others cancel, U† H U does not contain them.
 
-    touched: the rotations that anticommute with the string. A rotation is in the cone when it is touched, or when it
-    anticommutes with a later one in the cone.
+    row(m): the rotations that anticommute with rotation m; touched: those that anticommute with the string. A rotation
+    is in the cone when it is touched, or when it anticommutes with a later one in the cone.
     """
-    cone = 0
-    for m in reversed(range(len(rows))):
-        if touched >> m & 1 or rows[m] & cone:
-            cone |= 1 << m
+    cone, left = 0, touched
+    while left:
+        m = left.bit_length() - 1
+        cone |= 1 << m
+        left = (left | row(m)) & ((1 << m) - 1)
     return cone

@@ -1,0 +1,94 @@
+"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.machine import available_bytes
+from quprop.model import Model
+from quprop.simulate import memory
+from quprop.simulate.engine import MAX_QUBITS, Arrays, made
+from quprop.simulate.lightcone import LightConeEngine
+from quprop.simulate.state_vector.native import NativeEngine
+
+ALWAYS_WHOLE = 20  # qubits: what is below is not looked at
+
+
+class Choice(NamedTuple):
+    """An engine, and why it is taken, in one line."""
+
+    engine: Any
+    why: str
+
+
+class AutoEngine:
+    """The whole state where this machine holds it, else the light cones of the terms: exact either way, or refused."""
+
+    name = "auto"
+
+    def __init__(self, precision: str = "double", threads: int | None = None) -> None:
+        self.precision = precision
+        self._whole = made(NativeEngine, precision, threads)
+        self._cones = made(LightConeEngine, precision, threads)
+        self.threads = self._whole.threads
+
+    def __repr__(self) -> str:
+        return f"AutoEngine({self.precision!r}, threads={self.threads})"
+
+    def choose(self, model: Model, batch: int = 1, what: str = "value_and_grad") -> Choice:
+        """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp" or "tangents" of a batch, and
+        why; one sentence where none serves."""
+        n = model.n_qubits
+        if n <= ALWAYS_WHOLE:
+            return Choice(self._whole, f"the whole state of {n} qubits")
+        needed = self._whole.memory(model, batch, what)
+        free = available_bytes()
+        if needed <= free or what not in ("values", "value_and_grad", "vjp", "hvp"):
+            return Choice(self._whole, f"the whole state of {n} qubits, in {memory.text(needed)}")
+        whole = f"a state of {n:,} qubits " + (
+            "fits no machine"
+            if n > MAX_QUBITS and needed >= 1 << MAX_QUBITS
+            else f"needs {memory.text(needed)} and this machine has {memory.text(free)} free"
+        )
+        try:
+            cones = self._cones.cones(model)
+            memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
+        except QupropError as error:
+            raise QupropError(
+                f"{whole}, and {error}; take fewer qubits, or fewer rotations that reach a term"
+            ) from None
+        found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
+        return Choice(self._cones, f"{found}, since {whole}")
+
+    def _for(self, model: Model, what: str, *rows: np.ndarray) -> Any:
+        if model.n_qubits <= ALWAYS_WHOLE:
+            return self._whole
+        return self.choose(model, max(map(len, rows)), what).engine
+
+    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return self._for(model, "values", theta, x).values(model, theta, x)
+
+    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
+        return self._for(model, "value_and_grad", theta, x).value_and_grad(model, theta, x, weights)
+
+    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        return self._for(model, "vjp", theta, x).vjp(model, theta, x)
+
+    def hvp(self, model: Model, theta: np.ndarray, x: np.ndarray, *rest: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self._for(model, "hvp", theta, x).hvp(model, theta, x, *rest)
+
+    def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return self._whole.states(model, theta, x)
+
+    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        return self._whole.state_vjp(model, theta, x)
+
+    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
+        return self._whole.tangents(model, theta, x, directions)
+
+    def memory(self, model: Model, batch: int, what: str) -> int:
+        return self.choose(model, batch, what).engine.memory(model, batch, what)

@@ -1,0 +1,85 @@
+"""What an engine is: a few functions on checked arrays, theta (T, P) and x (X, D) with T and X either 1 or the batch
+size B."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from quprop.model import Model
+
+Arrays = tuple[np.ndarray, np.ndarray]
+MAX_QUBITS = 40  # of a state: beyond, not even its size is worth computing
+
+
+class Engine(Protocol):
+    """What it takes to simulate a model; `ENGINES[name](precision, threads)` makes one, or refuses in a sentence.
+
+    A pullback takes a cotangent and sum_theta=False: with True d_theta is summed over the batch, (P,).
+    """
+
+    name: str
+
+    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+
+    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays: ...
+
+    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
+
+    def hvp(
+        self,
+        model: Model,
+        theta: np.ndarray,
+        x: np.ndarray,
+        cotangent: np.ndarray,
+        v_theta: np.ndarray,
+        v_x: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray: ...
+
+    def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]: ...
+
+    def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays: ...
+
+    def memory(self, model: Model, batch: int, what: str) -> int: ...
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """What is computed from several models and stands for one of them: a cut circuit (`quprop.modules.cutting`)."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def n_qubits(self) -> int: ...
+
+    @property
+    def n_params(self) -> int: ...
+
+    @property
+    def n_inputs(self) -> int: ...
+
+    @property
+    def n_observables(self) -> int: ...
+
+    @property
+    def param_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def param_sizes(self) -> tuple[int, ...]: ...
+
+    def to_text(self) -> str: ...
+
+    def engine_over(self, engine: Any) -> Any:
+        """The engine of it, when `engine` simulates the models that it is made of."""
+
+
+@lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1
+def made(kind: Callable[[str, int | None], Any], precision: str, threads: int | None) -> Any:
+    """One engine of a kind for all that ask: what it has planned serves them all."""
+    return kind(precision, threads)

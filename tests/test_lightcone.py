@@ -1,0 +1,143 @@
+"""Light cones: the numbers of the whole state, at any width; and the engine that is taken if none is named."""
+
+import time
+
+import free_fermions
+import numpy as np
+import pytest
+from cases import CASES, random_model, values_for
+from tolerances import assert_close
+
+import quprop as qpr
+from quprop.model import ansatz
+from quprop.model.commutation import Columns, generators, light_cone
+from quprop.simulate import auto, get_engine
+from quprop.simulate.lightcone import cones_of
+
+SERVED = [name for name, case in CASES.items() if case.model.state.kind in ("basis", "product")]
+
+
+def assert_as_the_whole_state(model, seed):
+    theta, x = values_for(model, 3, seed)
+    x = x if model.n_inputs else None
+    rng = np.random.default_rng(seed)
+    w, v = rng.normal(size=model.n_observables), rng.normal(size=theta.shape)
+    v_x = None if x is None else rng.normal(size=x.shape)
+    ours, theirs = (
+        (
+            qpr.expectation(model, theta, x, engine=engine),
+            *qpr.value_and_grad(model, theta, x, weights=w, engine=engine),
+            *qpr.hvp(model, theta, x, v_theta=v, v_x=v_x, weights=w, engine=engine),
+            *qpr.vjp(model, theta, x, engine=engine)[1](np.broadcast_to(w, (3, len(w)))),
+        )
+        for engine in ("lightcone", "reference")
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, 5000)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_values_and_derivatives_are_those_of_the_whole_state(name):
+    assert_as_the_whole_state(CASES[name].model, 1)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_those_of_random_models_too(seed):
+    n, rng = 1 + seed % 6, np.random.default_rng(seed)
+    states = (None, rng.normal(size=(n, 2, 2)) @ np.array([1, 1j]), int(rng.integers(1 << n)))
+    assert_as_the_whole_state(random_model(seed, n, 4 + seed % 9, state=states[seed % 3]), seed)
+
+
+def test_a_rotation_outside_the_cone_changes_nothing_and_every_one_inside_something():
+    theta = qpr.params("theta", 9)
+    names = ["X0", "X1", "X2", "Z0 Z1", "Z1 Z2", "X0", "X2", "Z2", "Y2"]
+    state = np.random.default_rng(1).normal(size=(3, 2, 2)) @ np.array([1, 1j])
+    model = qpr.Model.from_rotations(3, list(zip(names, theta, strict=True)), "Z0", state, params=theta)
+    columns, strings = Columns(generators(model)), generators(model)
+    cone = light_cone(lambda m: columns.row(strings[m]), columns.row(qpr.PauliString.parse("Z0")))
+    slopes = qpr.value_and_grad(model, np.random.default_rng(0).normal(size=9), engine="reference")[1]
+    assert [m for m in range(9) if cone >> m & 1] == np.flatnonzero(np.abs(slopes) > 1e-12).tolist() == [0, 1, 3, 5]
+
+
+def chain(n, layers, seed):
+    """Layers of Z Z on all bonds and X on all qubits after |+...+>, an angle each; its rotations for the oracle."""
+    count = layers * (2 * n - 1)
+    theta = qpr.params("theta", count)
+    circuit, rotations = qpr.Circuit(n, np.full((n, 2), np.sqrt(0.5)), params=theta), []
+    for _ in range(layers):
+        rotations += [("ZZ", q) for q in range(n - 1)] + [("X", q) for q in range(n)]
+    for (letter, q), angle in zip(rotations, theta, strict=True):
+        circuit.rotation(f"Z{q} Z{q + 1}" if letter == "ZZ" else f"X{q}", angle)
+    angles = np.random.default_rng(seed).normal(size=count)
+    return circuit, angles, [(*r, a) for r, a in zip(rotations, angles, strict=True)]
+
+
+@pytest.mark.parametrize("n, layers", [(7, 3), (60, 2), (300, 3)])
+def test_hundreds_of_qubits_have_the_values_of_free_fermions(n, layers):
+    circuit, angles, rotations = chain(n, layers, n)
+    read = [("X", n // 2), ("ZZ", n // 3), ("ZZ", 0), ("X", n - 1)]
+    model = qpr.Model(circuit, [f"Z{q} Z{q + 1}" if k == "ZZ" else f"X{q}" for k, q in read])
+    expected = [free_fermions.expectation(n, rotations, r) for r in read]
+    assert_close(qpr.expectation(model, angles), expected, 5000)
+    step = 1e-6
+    slopes = qpr.value_and_grad(model, angles, weights=[1, 0.5, 0, -2])[1]
+    for m in (0, n // 2, len(angles) - n // 2):
+        moved = [[(k, q, a + s * step * (i == m)) for i, (k, q, a) in enumerate(rotations)] for s in (1, -1)]
+        up, down = ([free_fermions.expectation(n, r, o) for o in read] for r in moved)
+        assert slopes[m] == pytest.approx(np.array([1, 0.5, 0, -2]) @ (np.array(up) - down) / (2 * step), abs=1e-8)
+
+
+def test_cones_that_are_alike_are_one_small_model():
+    circuit, _, _ = chain(200, 2, 0)
+    energy = {f"Z{q} Z{q + 1}": -1.0 for q in range(199)} | {f"X{q}": -0.5 for q in range(200)}
+    cones = cones_of(qpr.Model(circuit, energy))
+    assert cones.count == 399 and len(cones.parts) < 20 and cones.qubits <= 10
+    # Strings may act on all qubits: what counts is what the state moves in.
+    wide = qpr.Model.from_rotations(80, [("Z" * 79 + "Y", 0.3), ("X" * 80, 0.2)], "Z0")
+    assert cones_of(wide).qubits <= 2
+
+
+def test_a_thousand_qubits_in_two_layers_take_less_than_two_seconds():
+    n = 1000
+    energy = {f"Z{q} Z{q + 1}": -1.0 for q in range(n - 1)} | {f"X{q}": -0.7 for q in range(n)}
+    model = qpr.Model(ansatz.hardware_efficient(n, 2, entangler="cz"), energy)
+    theta = np.random.default_rng(0).normal(size=model.n_params)
+    start = time.process_time()
+    value, slope = qpr.value_and_grad(model, theta)
+    assert time.process_time() - start < 2
+    step = 1e-5 * slope / np.linalg.norm(slope)
+    rise = qpr.expectation(model, theta + step)[0] - qpr.expectation(model, theta - step)[0]
+    assert rise / 2e-5 == pytest.approx(np.linalg.norm(slope), rel=1e-7) and np.isfinite(value)
+
+
+def test_the_default_takes_the_whole_state_where_it_fits_and_light_cones_beyond(monkeypatch):
+    engine = get_engine()
+    small = qpr.Model(ansatz.hardware_efficient(6, 2), "Z0")
+    large = qpr.Model(chain(60, 1, 0)[0], "X30")
+    assert engine.choose(small).engine.name == "native"
+    assert engine.choose(large).engine.name == "lightcone"
+    assert engine.choose(large).why == "1 light cone of 3 qubits, since a state of 60 qubits fits no machine"
+    middle = chain(22, 1, 0)[0]
+    assert engine.choose(qpr.Model(middle, "X3")).engine.name == "native"
+    monkeypatch.setattr(auto, "available_bytes", lambda: 1 << 20)
+    assert engine.choose(qpr.Model(middle, "X3")).engine.name == "lightcone"
+    whole = qpr.expectation(qpr.Model(middle, "X3"), np.ones(43), engine="native")
+    assert_close(qpr.expectation(qpr.Model(middle, "X3"), np.ones(43)), whole, 1000)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda m: qpr.state(m, np.zeros(m.n_params), engine="lightcone"), "not the state of 50 qubits"),
+        (lambda m: qpr.state(m, np.zeros(m.n_params)), "state of 50 qubits fits no machine"),
+        (lambda m: qpr.expectation(m, np.zeros(m.n_params)), "a term has a light cone of more than 34 qubits"),
+        (
+            lambda m: qpr.expectation(qpr.Model(qpr.Circuit(3, np.eye(8)[1]).h(0), "Z0"), [], engine="lightcone"),
+            "light cones start from basis and product states",
+        ),
+    ],
+)
+def test_what_light_cones_cannot_do_is_refused_in_one_sentence(call, sentence):
+    with pytest.raises(qpr.QupropError, match=sentence) as caught:
+        call(qpr.Model(ansatz.hardware_efficient(50, 2), "X0"))
+    assert "\n" not in str(caught.value)
