@@ -284,7 +284,8 @@ def test_conjugated_rotations_and_swaps_cost_what_they_do():
     written = qpr.Circuit(2).h(0).h(1).cx(0, 1).rz(T[0], 1).cx(0, 1).rx(T[1], 1)
     assert cut(written, "Z0 Z1", max_qubits=1).overhead == 9.0  # one rotation about ZZ, not two CX
     ladder = qpr.Circuit(4).h(0).h(1).h(2).h(3).cx(0, 1).cx(1, 2).cx(2, 3).rz(T[0], 3).cx(2, 3).cx(1, 2).cx(0, 1)
-    assert cut(ladder, "X0 X3", max_qubits=2).overhead == 9.0  # a rotation about ZZZZ
+    assert cut(ladder, "X0 Y1", max_qubits=2).overhead == 1.0  # a rotation about ZZZZ, with which it commutes
+    assert cut(ladder, "X0 X3 + X0", max_qubits=2).overhead == 9.0
     swapped = qpr.Circuit(2).rx(T[0], 0).swap(0, 1).ry(T[1], 1)
     plan = cut(swapped, "Z0 + X1", max_qubits=1)
     assert plan.overhead == 1.0 and len(plan.fragments) == 2
@@ -296,6 +297,24 @@ def test_conjugated_rotations_and_swaps_cost_what_they_do():
         _check_exact(cut(circuit, o, max_qubits=1), model, *values_for(model, 2))
     model = qpr.Model(ladder, "X0 X3 + Y1 X2")
     _check_exact(cut(ladder, "X0 X3 + Y1 X2", max_qubits=2), model, *values_for(model, 2))
+
+
+def test_gates_that_a_term_never_meets_are_not_cut():
+    """RZZ on all bonds of a chain: those beside Z25 commute with it."""
+    n = 50
+    theta = qpr.params("t", 2 * n - 1)
+    circuit = qpr.Circuit(n, params=theta)
+    for q in range(n):
+        circuit.ry(theta[q], q)
+    for q in (*range(0, n - 1, 2), *range(1, n - 1, 2)):
+        circuit.rzz(theta[n + q], q, q + 1)
+    values = np.random.default_rng(0).uniform(-1, 1, 2 * n - 1)
+    plan = cut(circuit, "Z25 X26", max_qubits=8)
+    assert len(plan.fragments) == 1 and not plan.cuts and plan.overhead == 1.0
+    found, slope = plan.value_and_grad(values)
+    exact, exact_slope = qpr.value_and_grad(qpr.Model(circuit, "Z25 X26"), values)
+    assert found == pytest.approx(exact, abs=1e-14) and exact == pytest.approx(0.8005632289166678, abs=1e-12)
+    np.testing.assert_allclose(slope, exact_slope, atol=1e-13)
 
 
 def test_parts_that_no_gate_joins_cost_their_sum():
@@ -610,7 +629,7 @@ def test_the_worst_case_of_a_precision_is_reached():
 def test_a_precision_is_kept_in_the_worst_case_where_choices_are_drawn():
     """kappa = 9 of two cuts: 82 shots are too few for strata; a variance is 81/(n - 1) less the square of a mean."""
     circuit = qpr.Circuit(3).ry(T[0], 0).rzz(T[1], 0, 1).rzz(T[1], 1, 2)
-    plan = cut(circuit, "X0 X1 Z2", parts=[[0], [1], [2]])
+    plan = cut(circuit, "X0 Z1 X2", parts=[[0], [1], [2]])
     found = [plan.estimate([math.pi, math.pi / 2, 0, 0, 0, 0], precision=1.0, rng=r) for r in range(20)]
     assert found[0].info["allocation"] == "drawn" and found[0].cost.copies == 3 * 82
     assert 0.97 < max(e.stderr[0] for e in found) <= 1.0
@@ -684,7 +703,7 @@ def test_a_plan_prints_its_price_within_80_columns():
     for circuit, observables, options in (
         (*_small(), {"max_qubits": 2}),
         (wide, "X0", {"parts": [range(0, 40, 2), range(1, 40, 2)]}),
-        (ansatz.qaoa(40, edges, 2), "Z0", {"max_qubits": 10}),
+        (ansatz.qaoa(40, edges, 2), "Z0 Z10 Z20 Z30", {"max_qubits": 10}),
     ):
         text = str(cut(circuit, observables, **options))
         assert "sampling overhead" in text and "kappa 3" in text

@@ -20,8 +20,9 @@ import stim
 
 from quprop.model import Model
 from quprop.model.absorption import conjugate
-from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, as_angle
+from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, as_angle, params
 from quprop.model.circuit import Circuit
+from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -74,16 +75,40 @@ def unfold(circuit: Circuit) -> tuple[list[Step], list[int]]:
 
 
 def felt(steps: Sequence[Step], strings: Sequence[PauliString]) -> list[Step]:
-    """The steps in the light cone of observables on the wires: all others cancel with their inverses."""
+    """The steps in the light cone of observables on the wires: all others cancel with their inverses. A rotation is in
+    it if it anticommutes with what it meets, a Clifford gate if it shares a wire."""
+    meets = _cones(steps, strings)
     cone, kept = 0, []
     for string in strings:
         cone |= string.x | string.z
-    for step in reversed(steps):
+    for t, step in reversed(list(enumerate(steps))):
         mask = sum(1 << w for w in step.wires)
-        if mask & cone:
+        if mask & cone and (step.gate or t in meets):
             cone |= mask
             kept.append(step)
     return kept[::-1]
+
+
+def _cones(steps: Sequence[Step], strings: Sequence[PauliString]) -> set[int]:
+    """The rotations among the steps that some string depends on, in the canonical list."""
+    turned = [t for t, step in enumerate(steps) if not step.gate]
+    n = 1 + max((w for step in steps for w in step.wires), default=0)
+    n = max(n, *(p.qubits[-1] + 1 for p in strings if p.qubits), 1)
+    angle = iter(vector := params("angle", len(turned)))
+    circuit = Circuit(n, params=vector)
+    for step in steps:
+        if step.gate:
+            circuit.gate(step.gate, *step.wires)
+        else:
+            circuit.rotation(step.pauli, next(angle))
+    model = Model(circuit, list(strings))
+    rotations = generators(model)
+    columns = Columns(rotations)
+    cone = 0
+    for observable in model.observables:
+        for p, _ in observable.items():
+            cone |= light_cone(lambda m: columns.row(rotations[m]), columns.row(p))
+    return {turned[m] for m in bits(cone)}
 
 
 def listed(wires: tuple[int, ...]) -> str:
