@@ -118,7 +118,7 @@ BAD = {
     "resume nothing": (["train", "tfim", "--resume"], "no run.toml"),
     "json": (["train", "tfim", "--json", "no/such/file.json"], "there is no folder"),
     "too large": (["train", "tfim", "--set", "n=60"], "more than any machine holds"),
-    "too large here": (["train", "tfim", "--set", "n=40"], "TiB and this machine has"),
+    "too large here": (["train", "tfim", "--set", "n=40", "--set", "layers=30"], "TiB and this machine has"),
     "learning rate": (
         ["train", "tfim", "--set", "optimiser=adam", "--set", "learning_rate=0"],
         "`learning_rate` must be a positive number",

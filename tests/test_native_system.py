@@ -271,7 +271,7 @@ def test_the_interpreter_ends_during_a_sweep_of_a_daemon_thread(n, layers, batch
 
 @pytest.mark.parametrize("isa", HERE)
 def test_the_environment_chooses_the_instruction_set(isa):
-    code = "import quprop.simulate; print(quprop.simulate.get_engine().isa)"
+    code = "import quprop.simulate; print(quprop.simulate.get_engine('native').isa)"
     assert python(code, QUPROP_ISA=isa).communicate(timeout=60)[0] == f"{isa}\n"
 
 

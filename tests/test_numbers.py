@@ -434,7 +434,7 @@ def test_states_of_many_qubits_are_refused_by_every_function():
             with pytest.raises(qpr.QupropError, match="fits no machine"):
                 ask(model, theta, engine=engine)
     with pytest.raises(qpr.QupropError, match="fits no machine"):
-        qpr.hvp(model, theta, v_theta=theta)
+        qpr.hvp(model, theta, v_theta=theta, engine="native")
     with pytest.raises(qpr.QupropError, match="fits no machine"):
         qpr.samples(model, theta, shots=3, rng=0)
 

@@ -253,7 +253,7 @@ def test_beyond_the_qubits_of_any_state():
         qpr.state(large, theta)
     wide = qpr.Model(qpr.Circuit(64).rx(qpr.params("t", 1)[0], 3), "Z3")
     with pytest.raises(qpr.QupropError, match="state vectors end at 40 qubits"):
-        qpr.expectation(wide, [0.1])
+        qpr.expectation(wide, [0.1], engine="native")
 
 
 def test_a_plan_too_large_is_not_made(monkeypatch):

@@ -15,6 +15,7 @@ from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import get_engine
+from quprop.simulate.lightcone import LightConeEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,15 @@ class Adjoint(GradientMethod):
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
-        """Three sweeps of M rotations over 2^n amplitudes, three states held; exact, whatever is wanted."""
-        size = amplitudes(shape)
-        return Cost(
-            depth=shape.rotations,
-            qubits=shape.qubits,
-            classical_ops=12 * shape.rotations * size,
-            classical_bytes=3 * AMPLITUDE_BYTES * size,
-        )
+        """Three sweeps of M rotations over 2^n amplitudes, three states held; exact, whatever is wanted. Those of the
+        light cones for a model that is wider than any state."""
+        if shape.cones is not None:
+            return _swept(shape.rotations, *shape.cones)
+        return _swept(shape.rotations, shape.qubits, shape.rotations * amplitudes(shape))
+
+
+def _swept(rotations: int, qubits: int, updates: int, amplitude: int = AMPLITUDE_BYTES) -> Cost:
+    return Cost(depth=rotations, qubits=qubits, classical_ops=12 * updates, classical_bytes=3 * amplitude << qubits)
 
 
 class AdjointPlan(Plan):
@@ -52,15 +54,14 @@ class AdjointPlan(Plan):
 
     def __init__(self, model: Model, weights: np.ndarray, method: Adjoint) -> None:
         super().__init__(model, Terms.of(model), weights)
-        self._engine = get_engine("native", method.precision, method.threads)
-        amplitudes = 1 << model.n_qubits
-        self.cost = Cost(
-            depth=model.n_rotations,
-            qubits=model.n_qubits,
-            classical_ops=3 * model.n_rotations * 4 * amplitudes,
-            classical_bytes=3 * amplitudes * (16 if method.precision == "double" else 8),
-        )
-        self.info = {"exact": "no shots, no error"}
+        self._engine = get_engine(None, method.precision, method.threads)
+        chosen = self._engine.choose(model)
+        qubits, updates = model.n_qubits, model.n_rotations << model.n_qubits
+        if chosen.engine.name == LightConeEngine.name:
+            cones = chosen.engine.cones(model)
+            qubits, updates = cones.qubits, cones.updates
+        self.cost = _swept(model.n_rotations, qubits, updates, 16 if method.precision == "double" else 8)
+        self.info = {"exact": "no shots, no error", "engine": chosen.why}
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         grad = self._engine.value_and_grad(self.model, theta[None], x[None], weights[None])[1][0]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
+from quprop.errors import QupropError
 from quprop.gradients.fixed_state import Fixed, output_state, quarter_turns
 from quprop.gradients.pair_state import Frame, find_frames
 from quprop.model import Model
@@ -16,6 +17,7 @@ from quprop.sampling.linear import driven, points, slope_bounds
 from quprop.sampling.loads import gathered, needed, own_circuits
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.shape import Load
+from quprop.simulate import MAX_QUBITS, get_engine
 
 
 class ModelFacts:
@@ -76,6 +78,17 @@ class ModelFacts:
         for r in found.reads:
             of_angle[r.target] += abs(self.u[r.term])
         return len({r.pauli for r in found.reads}), float((self.slopes.T @ of_angle).max(initial=0.0))
+
+    @property
+    def cones(self) -> tuple[int, int] | None:
+        """Of a model that is wider than any state: qubits of its widest light cone, and the amplitudes of a sweep."""
+        if self.model.n_qubits <= MAX_QUBITS:
+            return None
+        try:
+            found = get_engine("lightcone").cones(self.model)
+        except QupropError:
+            return None
+        return found.qubits, found.updates
 
     def own_circuits(self, runs: float, needs: float) -> Load:
         return own_circuits(self.model.n_rotations, runs, needs, self.ranges, self.reads)

@@ -40,6 +40,7 @@ def shape_of(model: Model, weights: Any = None, *, at: Any = None) -> Shape:
         strings=strings,
         string_scale=scale,
         one_set=known and (strings > 0 or len(facts.frames) == 1),
+        cones=facts.cones if known else None,
         missing=missing,
         affine=is_affine(model),
     )

@@ -52,7 +52,8 @@ class Shape:
     loads: by method. strings: K different Pauli strings that all components are on the circuit's own state, 0 where
     they are not, and string_scale: what an error of theirs is multiplied by, at worst. one_set: whether all trained
     rotations commute. missing: by method, one sentence why it does not serve.
-    affine: whether angles are affine in theta. assumed: what in it is assumed, in words ("" for a model that was read).
+    cones: qubits of the widest light cone and amplitudes that a sweep over all of them turns, of a model that is wider
+    than any state; None where it is not, or nothing is known of them. affine: whether angles are affine in theta. assumed: what in it is assumed, in words ("" for a model that was read).
     grown: the shape of the same kind with another number of parameters.
     """
 
@@ -71,6 +72,7 @@ class Shape:
     strings: int = 0
     string_scale: float = 1.0
     one_set: bool = False
+    cones: tuple[int, int] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     affine: bool = True
     assumed: str = ""
@@ -133,6 +135,7 @@ def deeper(shape: Shape, parameters: int) -> Shape:
         reaches=tuple((w, count * f) for w, count in shape.reaches),
         loads={name: load.repeated(f, shape.one_set) for name, load in shape.loads.items()},
         strings=math.ceil(shape.strings * f),
+        cones=None,
     )
 
 

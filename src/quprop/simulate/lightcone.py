@@ -111,6 +111,11 @@ class Cones:
     def count(self) -> int:
         return sum(len(p.rotations) for p in self.parts)
 
+    @property
+    def updates(self) -> int:
+        """Amplitudes that one sweep over all rotations of all cones turns."""
+        return sum(p.rotations.size << p.model.n_qubits for p in self.parts)
+
 
 def cones_of(model: Model, most: int = MOST_QUBITS) -> Cones:
     """The light cones of all terms; QupropError if one needs more than `most` qubits."""
