@@ -11,6 +11,7 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.model import ansatz
 from quprop.model.commutation import Columns, generators, light_cone
+from quprop.planning import plan_training, shape_of
 from quprop.simulate import auto, get_engine
 from quprop.simulate.lightcone import cones_of
 
@@ -123,6 +124,36 @@ def test_the_default_takes_the_whole_state_where_it_fits_and_light_cones_beyond(
     assert engine.choose(qpr.Model(middle, "X3")).engine.name == "lightcone"
     whole = qpr.expectation(qpr.Model(middle, "X3"), np.ones(43), engine="native")
     assert_close(qpr.expectation(qpr.Model(middle, "X3"), np.ones(43)), whole, 1000)
+
+
+@pytest.mark.parametrize("grouping", ["auto", "sampled"])
+def test_the_noise_of_shots_is_that_of_the_whole_state(monkeypatch, grouping):
+    """Variances of what a shot reads, from products of strings whose cones meet; 64 qubits have them too."""
+
+    def noise(n, layers):
+        circuit, angles, _ = chain(n, layers, 1)
+        energy = {f"Z{q} Z{q + 1}": -1.0 for q in range(n - 1)} | {f"X{q}": -0.5 - 0.1 * q for q in range(n)}
+        protocol = qpr.ParameterShift(shots=100, grouping=grouping)
+        return qpr.ShotNoise(protocol=protocol).compile(qpr.Model(circuit, energy)).estimate(angles, rng=2)
+
+    whole, large = noise(9, 1), noise(64, 1)
+    monkeypatch.setattr(auto, "ALWAYS_WHOLE", 3)
+    monkeypatch.setattr(auto, "available_bytes", lambda: 3000)
+    cones = noise(9, 1)
+    assert_close(cones.stderr, whole.stderr, 2000)
+    assert_close(cones.value, whole.value, 2000)
+    assert np.all(large.stderr >= 0) and large.stderr.max() < 1e3
+
+
+def test_comparisons_and_plans_of_64_qubits_count_and_know_the_exact_gradient():
+    circuit, angles, _ = chain(64, 1, 1)
+    model = qpr.Model(circuit, {f"Z{q} Z{q + 1}": -1.0 for q in range(63)})
+    found = qpr.compare(model, precision=0.5, theta=angles, methods=["adjoint", "parameter_shift"])
+    adjoint, shift = found.rows
+    assert adjoint.measured == 0 and shift.cost.measurements > 0 and "not run" in shift.not_run
+    assert 0 < shift.expected < found.max_error
+    costs = {r.name: r.cost for r in plan_training(shape_of(model), precision=0.5).rows}
+    assert costs["adjoint"] == adjoint.cost and costs["parameter_shift"] == shift.cost
 
 
 @pytest.mark.parametrize(

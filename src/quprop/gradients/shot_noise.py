@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.parameter_shift import ParameterShift
 from quprop.model import Model
+from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import LinearPlan, points
@@ -22,6 +23,7 @@ from quprop.sampling.programs import read_by_programs
 from quprop.sampling.sampler import Runs, eigenvalues
 from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import get_engine
+from quprop.simulate.lightcone import supports
 
 _CHUNK_AMPLITUDES = 1 << 20
 
@@ -83,6 +85,31 @@ class ShotNoise(GradientMethod, Budget):
             classical_ops=round(shape.loads[ParameterShift.name].circuits) * shape.rotations * 4 * size,
             classical_bytes=3 * AMPLITUDE_BYTES * size,
         )
+
+
+class _Near(NamedTuple):
+    """Y = sum_i w_i P_i on a program too wide for a state: <Y^2> from the strings P_i P_j whose light cones share a
+    qubit, all others being independent. model has them as observables; pairs (2, N) are i and j; signs (N,)."""
+
+    model: Model
+    pairs: np.ndarray
+    signs: np.ndarray
+
+    @classmethod
+    def of(cls, runs: Runs) -> _Near:
+        reached = supports(runs.program, runs.paulis)
+        count = len(runs.paulis)
+        near = [(i, j) for i in range(count) for j in range(i + 1, count) if reached[i] & reached[j]]
+        found = [runs.paulis[i] * runs.paulis[j] for i, j in near]
+        observables = tuple(PauliSum(PauliString(p.x, p.z)) for p in found)
+        pairs = np.array(near, np.int64).reshape(-1, 2).T
+        return cls(runs.program._replace(observables=observables), pairs, np.array([p.sign for p in found], float))
+
+    def square(self, w: np.ndarray, means: np.ndarray, products: np.ndarray) -> np.ndarray:
+        """(R,), from weights and <P_i> (R, L) and <P_i P_j> (R, N)."""
+        y, (i, j) = w * means, self.pairs
+        apart = y.sum(axis=1) ** 2 - (y * y).sum(axis=1) - 2 * (y[:, i] * y[:, j]).sum(axis=1)
+        return (w * w).sum(axis=1) + apart + 2 * (w[:, i] * w[:, j] * self.signs * products).sum(axis=1)
 
 
 class ShotNoisePlan(Plan):
@@ -170,12 +197,18 @@ class ShotNoisePlan(Plan):
         """Mean and variance of one shot of each run, (R,)."""
         weights = runs.weights(u)
         mean, square = np.zeros(len(runs)), np.zeros(len(runs))
-        for rows, angles in self._chunks(runs, a):
-            if not runs.joint:
-                sizes = np.abs(weights[rows])
+        wide = self._engine.choose(runs.program).engine is not self._engine.choose(runs.program, 1, "states").engine
+        near = _Near.of(runs) if wide and runs.joint else None
+        for rows, angles in self._chunks(runs, a, wide):
+            if wide or not runs.joint:
                 expected = np.clip(self._engine.values(runs.measured, angles, self._inputs(runs, x)), -1.0, 1.0)
                 mean[rows] = (weights[rows] * expected).sum(axis=1)
-                square[rows] = sizes.sum(axis=1) ** 2
+            if not runs.joint:
+                square[rows] = np.abs(weights[rows]).sum(axis=1) ** 2
+                continue
+            if near is not None:
+                products = np.clip(self._engine.values(near.model, angles, self._inputs(runs, x)), -1.0, 1.0)
+                square[rows] = near.square(weights[rows], expected, products)
                 continue
             basis, masks, signs = runs.diagonal
             states = self._engine.states(basis, angles, self._inputs(runs, x))
@@ -215,8 +248,10 @@ class ShotNoisePlan(Plan):
                 value[columns] += mean + (np.sqrt(chances / shots[r]) * rng.standard_normal(len(chances))) @ y
                 spread[columns] += chances @ y**2 / shots[r]
 
-    def _chunks(self, runs: Runs, a: np.ndarray) -> Any:
+    def _chunks(self, runs: Runs, a: np.ndarray, wide: bool = False) -> Any:
         step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
+        if wide:
+            step = max(1, _CHUNK_AMPLITUDES // (16 * len(runs.paulis)))
         for start in range(0, len(runs), step):
             stop = min(start + step, len(runs))
             yield slice(start, stop), np.nan_to_num(runs.rows.angles(a, start, stop))

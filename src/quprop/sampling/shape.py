@@ -53,7 +53,8 @@ class Shape:
     they are not, and string_scale: what an error of theirs is multiplied by, at worst. one_set: whether all trained
     rotations commute. missing: by method, one sentence why it does not serve.
     cones: qubits of the widest light cone and amplitudes that a sweep over all of them turns, of a model that is wider
-    than any state; None where it is not, or nothing is known of them. affine: whether angles are affine in theta. assumed: what in it is assumed, in words ("" for a model that was read).
+    than any state; None where it is not, or nothing is known of them. affine: whether angles are affine in theta.
+    assumed: what in it is assumed, in words ("" for a model that was read).
     grown: the shape of the same kind with another number of parameters.
     """
 

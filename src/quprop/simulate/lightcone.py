@@ -27,7 +27,7 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
-from quprop.model.commutation import Columns, bits, light_cone
+from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.pauli import PauliString
 from quprop.simulate.engine import Arrays, made
 from quprop.simulate.state_vector.native import NativeEngine
@@ -159,9 +159,21 @@ def cones_of(model: Model, most: int = MOST_QUBITS) -> Cones:
     return Cones(coefficients, known, tuple(parts), fixed)
 
 
+def supports(model: Model, strings: Sequence[PauliString]) -> list[int]:
+    """The qubits that each string and the rotations of its light cone act on, as bits."""
+    rotations = generators(model)
+    columns, found = Columns(rotations), []
+    for p in strings:
+        mask = p.x | p.z
+        for m in bits(light_cone(lambda m: columns.row(rotations[m]), columns.row(p))):
+            mask |= rotations[m].x | rotations[m].z
+        found.append(mask)
+    return found
+
+
 def _from_basis_state(model: Model) -> tuple[list[PauliString], int, np.ndarray]:
     """The strings of all rotations, the F that make a product state of |start> first; start; their angles (F,)."""
-    own = [PauliString(r.x, r.z) for r in model.rotations]
+    own = generators(model)
     state = model.state
     if state.kind == "basis":
         return own, state.index, np.zeros(0)
