@@ -15,11 +15,12 @@ from quprop.gradients import BellSampling, gradient, pauli_list_model
 from quprop.gradients.bell_sampling import _physical, _prepare, pairs_for
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
 from quprop.model.pauli import PauliString
-from quprop.sampling.copies import Copies, bell_distribution, draw_bell, squares, walsh
+from quprop.sampling.copies import Copies, bell_distribution, draw_bell, squares
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.signs import ROUTES, colours, mimicking, voters
+from quprop.simulate.vectors import walsh_hadamard
 
 ROUTE_NAMES = list(ROUTES)
 
@@ -85,9 +86,13 @@ def test_a_table_of_all_means_is_the_sums_one_by_one(monkeypatch):
 
 
 def test_the_transform_is_the_matrix_of_signs():
-    rows = np.random.default_rng(0).normal(size=(3, 8))
-    signs = [[(-1) ** (a & z).bit_count() for a in range(8)] for z in range(8)]
-    assert_close(walsh(rows), rows @ np.array(signs).T, 20)
+    rows = np.random.default_rng(0).normal(size=(3, 8, 2))
+    signs = np.array([[(-1) ** (a & z).bit_count() for a in range(8)] for z in range(8)])
+    assert_close(walsh_hadamard(rows, 1), np.einsum("za,iak->izk", signs, rows), 20)
+    assert_close(walsh_hadamard(rows[..., 0]), rows[..., 0] @ signs, 20)
+    counts = np.arange(24, dtype=np.int16).reshape(8, 3)
+    found = walsh_hadamard(counts, 0)
+    assert found.dtype == np.int16 and np.array_equal(found, signs @ counts)
 
 
 def _clifford_point(model, seed):

@@ -10,7 +10,6 @@ from scipy import optimize, stats
 
 from quprop import PauliString, QupropError
 from quprop.collective import binomial
-from quprop.collective import event as events
 from quprop.collective.check import (
     KINDS,
     Check,
@@ -27,6 +26,7 @@ from quprop.collective.engines.null import NullEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
 from quprop.collective.majority import copies_for, reading, vote, vote_check, votes_failure
+from quprop.simulate import vectors
 
 Z = Event(PauliString.parse("Z0"))
 
@@ -52,8 +52,8 @@ def test_a_pauli_on_vectors_is_its_matrix(n):
         matrix, a = pauli_matrix(p, n), rng.uniform(-4, 4)
         e = (np.eye(2**n) + matrix) / 2
         turn = math.cos(a / 2) * np.eye(2**n) - 1j * math.sin(a / 2) * matrix
-        np.testing.assert_allclose(events.apply_pauli(p, v), v @ matrix.T, atol=1e-14)
-        np.testing.assert_allclose(events.rotate(p, a, v), v @ turn.T, atol=1e-13)
+        np.testing.assert_allclose(vectors.apply(p, v), v @ matrix.T, atol=1e-14)
+        np.testing.assert_allclose(vectors.rotate(p, a, v), v @ turn.T, atol=1e-13)
         np.testing.assert_allclose(Event(p).apply(v), v @ e.T, atol=1e-13)
         unit = v / np.linalg.norm(v, axis=-1, keepdims=True)
         for event in (Event(p), Event.dense(e)):

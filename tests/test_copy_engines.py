@@ -17,8 +17,9 @@ from quprop.collective.engines.null import NullEngine
 from quprop.collective.engines.product_sum import ProductSumEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.engines.symmetric_space import Space, dimension
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.collective.protocol import EngineError
+from quprop.simulate.vectors import rotate
 
 READERS = ["gaussian", "mean_field"]  # made for Gaussian readings of counts
 Z = Event(PauliString.parse("Z0"))

@@ -106,13 +106,6 @@ def test_stabiliser_outcomes_have_the_probabilities_of_dense_matrices(n, p):
     assert met == {True, False}
 
 
-def test_hadamard_is_its_definition():
-    counts = np.random.default_rng(5).integers(0, 9, size=(16, 3))
-    i = np.arange(16)
-    signs = 1 - 2 * (np.bitwise_count(i[:, None] & i) & 1).astype(int)
-    assert np.array_equal(hs.hadamard(counts.copy()), signs @ counts)
-
-
 def distance(null, alternatives):
     return 0.5 * np.abs(np.mean(alternatives, axis=0) - null).sum()
 

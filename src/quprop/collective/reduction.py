@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quprop.collective.event import Event, apply_pauli, rotate
+from quprop.collective.event import Event
 from quprop.collective.shadow_tomography import ShadowResult, ShadowTomography, Turn
 from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
@@ -35,6 +35,7 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.plan import Terms, settle
 from quprop.simulate import Call
+from quprop.simulate.vectors import apply, rotate
 from quprop.structure.commutation import generators
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def pair_state(model: Model, term: PauliString, angles: np.ndarray, x: np.ndarra
     psi = np.asarray(model.state.vector(model.n_qubits, x)).reshape(-1).astype(complex)
     for pauli, angle in zip(generators(model), angles, strict=True):
         psi = rotate(pauli, float(angle), psi)
-    return np.concatenate([psi, apply_pauli(term, psi)]) / math.sqrt(2)
+    return np.concatenate([psi, apply(term, psi)]) / math.sqrt(2)
 
 
 def undoing(model: Model, angles: np.ndarray) -> Iterator[Event | Turn]:

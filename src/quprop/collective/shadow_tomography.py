@@ -24,12 +24,13 @@ import numpy as np
 
 from quprop.collective.check import design, first_order_distance, two_sided
 from quprop.collective.engines import ENGINES, auto
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis, mistake_bound
 from quprop.collective.protocol import Copies, Engine, copy_state
 from quprop.errors import QupropError, generator_of, nearest
 from quprop.model.pauli import PauliString
 from quprop.sampling.estimate import shown
+from quprop.simulate.vectors import rotate
 
 _FALSE = 0.25  # expected false triggers of a whole list
 

@@ -26,9 +26,10 @@ import numpy as np
 from numpy.polynomial import hermite_e
 from scipy import special
 
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
+from quprop.simulate.vectors import rotate
 
 _NODES = 80  # of the Gauss-Hermite rule for a pass
 

@@ -21,7 +21,7 @@ import stim
 
 from quprop.collective.engines.frame import Frame
 from quprop.collective.engines.null import NullEngine
-from quprop.collective.event import Event, apply_pauli, expectation
+from quprop.collective.event import Event
 from quprop.collective.protocol import Copies, Engine
 from quprop.cost import Cost
 from quprop.errors import QupropError
@@ -31,6 +31,7 @@ from quprop.model.pauli import PauliString
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
 from quprop.simulate import get_engine, memory
+from quprop.simulate.vectors import apply, expectation
 from quprop.structure.commutation import generators
 
 
@@ -71,7 +72,7 @@ class PairCircuit:
         for row, t in enumerate(used):
             size = np.sqrt(abs(u[t]) / norm / 2)
             out[row, 0] = size * psi
-            out[row, 1] = np.sign(u[t]) * size * apply_pauli(self.terms.strings[t], psi)
+            out[row, 1] = np.sign(u[t]) * size * apply(self.terms.strings[t], psi)
         return out.ravel() / np.linalg.norm(out)
 
 
