@@ -13,7 +13,6 @@ Estimators get answers to checks, readings and frequencies. What the truth is st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,12 +101,12 @@ class PairDevice:
             return engine.prepare_means(self._accepting, n, k)
         return engine.prepare(self._frame.rows[0], k)
 
-    def undo(self, batches: Sequence[Copies]) -> None:
-        """One rotation back, on every copy of the batches."""
+    def undo(self, batch: Copies | None) -> None:
+        """One rotation back, on every copy."""
         m = self.place - 1
         pauli, angle = self._circuit.undo[m], -float(self._a[m])
         length = 2 * self._circuit.model.n_rotations - m
-        for batch in batches:
+        if batch is not None:
             batch.rotate(pauli, angle)
             self.cost += Cost(rotations=batch.k, depth=length)
         self._frame.rotate(pauli, angle)

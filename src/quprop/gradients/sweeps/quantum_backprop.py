@@ -19,7 +19,7 @@ from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS
 from quprop.collective.protocol import Engine
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
-from quprop.gradients.sweeps.backprop_sweep import Sweep
+from quprop.gradients.sweeps.backprop_sweep import BackpropSweep
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.gradients.sweeps.sweep_design import COARSEST, MOST_COPIES, SweepDesign, eps_of_batch
 from quprop.model import Model
@@ -303,7 +303,7 @@ class QuantumBackpropPlan(Plan):
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
         sigma, ops = self._start(a)
         device = PairDevice(self.circuit, u, a, x, rng)
-        sweep = Sweep(
+        sweep = BackpropSweep(
             self.design,
             self.circuit,
             self.components.tolist(),

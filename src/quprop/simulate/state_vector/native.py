@@ -22,7 +22,6 @@ from quprop.model.absorption import Rotation
 from quprop.model.angle import Angle
 from quprop.simulate import memory
 from quprop.simulate.state_vector import blocks, support
-from quprop.simulate.vectors import clifford_gates
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
@@ -62,20 +61,25 @@ def _with_clifford(model: Model) -> Model:
         tail.append(Rotation(x, z, Angle(angle)))
 
     half = math.pi / 2
-    for name, q, other in clifford_gates(model.clifford):
-        if name == "H":  # H = RY(pi/2) Z
-            rotate(math.pi, 0, 1 << q)
-            rotate(half, 1 << q, 1 << q)
-        elif name == "S":
-            rotate(half, 0, 1 << q)
-        elif name in ("X", "Y", "Z"):
-            rotate(math.pi, (name != "Z") << q, (name != "X") << q)
-        elif name == "CX":  # exp(i pi/4 (1 - Z_c)(1 - X_t))
-            rotate(-half, 0, 1 << q)
-            rotate(-half, 1 << other, 0)
-            rotate(half, 1 << other, 1 << q)
+    for instruction in model.clifford.to_circuit("elimination"):
+        targets = [t.value for t in instruction.targets_copy()]
+        if instruction.name == "H":  # H = RY(pi/2) Z
+            for q in targets:
+                rotate(math.pi, 0, 1 << q)
+                rotate(half, 1 << q, 1 << q)
+        elif instruction.name == "S":
+            for q in targets:
+                rotate(half, 0, 1 << q)
+        elif instruction.name in ("X", "Y", "Z"):
+            for q in targets:
+                rotate(math.pi, (instruction.name != "Z") << q, (instruction.name != "X") << q)
+        elif instruction.name == "CX":  # exp(i pi/4 (1 - Z_c)(1 - X_t))
+            for c, t in zip(targets[::2], targets[1::2], strict=True):
+                rotate(-half, 0, 1 << c)
+                rotate(-half, 1 << t, 0)
+                rotate(half, 1 << t, 1 << c)
         else:
-            raise AssertionError(f"stim wrote a gate that is not expected here: {name}")
+            raise AssertionError(f"stim wrote a gate that is not expected here: {instruction}")
     names = {f: getattr(model, f) for f in ("param_names", "param_sizes", "input_names", "input_sizes")}
     n, rotations = model.n_qubits, (*model.rotations, *tail)
     return Model._of(
