@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from quprop.collective.check import first_order_distance, two_sided
+from quprop.collective.check_circuit import circuit_cost
 from quprop.collective.engines import auto
 from quprop.collective.engines.null import NullEngine
 from quprop.collective.event import Event
@@ -149,11 +150,12 @@ class QuantumBackpropPlan(Plan):
         needed = self._require_hypothesis()
         claim = self.design.cost(model.n_rotations, self.components)
         self.cost = claim + Cost(classical_ops=self._classical(), classical_bytes=needed)
-        d = self.design
+        d, check = self.design, circuit_cost(self.design.k)
         self.info |= {
             "circuits": len(self.components),
             "accuracy": self._accuracy(self.norm, self.slope),
             "batch": f"{d.k:,} copies, noise {d.batch.noise:.4g}; {d.fresh:,} fresh copies after a trigger",
+            "check": f"{check.toffolis:,} Toffolis and {check.cnots:,} CNOTs on {check.qubits} qubits beside the batch",
             "triggers": f"at most {d.triggers:,} of {len(self.components):,} components"
             + (f" (bound on updates: {d.bound:,.0f})" if d.proven else " (no bound is known for this hypothesis)"),
             "engine": f"{self.engine.name}: {self.reason}",
