@@ -15,7 +15,7 @@ from quprop.gradients import BellSampling, gradient, pauli_list_model
 from quprop.gradients.bell_sampling import _physical, _prepare, pairs_for
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
 from quprop.model.pauli import PauliString
-from quprop.sampling.copies import Copies, bell_distribution, draw_bell, squares
+from quprop.sampling.copies import Copies, draw_bell, squares
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import read_by_programs
@@ -42,6 +42,13 @@ def _bell_state(n, x, z):
     for q in reversed(range(n)):  # the highest qubit is the outermost axis
         tensor = np.multiply.outer(tensor, np.reshape(one[x >> q & 1, z >> q & 1], (2, 2)) / np.sqrt(2))
     return tensor.transpose([*range(0, 2 * n, 2), *range(1, 2 * n, 2)]).ravel()
+
+
+def bell_distribution(psi: np.ndarray, chi: np.ndarray) -> np.ndarray:
+    """The probabilities [x, z] of all 4^n outcomes (small n)."""
+    size = len(psi)
+    index = np.arange(size)
+    return abs(walsh_hadamard(psi * chi[index ^ index[:, None]])) ** 2 / size
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

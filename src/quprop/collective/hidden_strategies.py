@@ -125,15 +125,6 @@ STRATEGIES: dict[str, Ratio] = {"mub": mub, "clifford": clifford, "pauli": pauli
 # -- distributions and draws ------------------------------------------------------------------------------------------
 
 
-def bell_probabilities(n: int, a: float, p: int) -> np.ndarray:
-    """Of the Bell labels Q = x | z << n on two copies of (1 +- a P) / 2^n, P = p likewise: (4^n,)."""
-    d = 1 << n
-    q = np.arange(d * d)
-    swapped, y = p >> n | (p & (d - 1)) << n, (p >> n & p).bit_count() & 1
-    sign = 1 - 2.0 * (np.bitwise_count(q & swapped) & 1)
-    return (1 + a**2 * (-sign if y else sign)) / 4**n
-
-
 @dataclass(frozen=True)
 class Groups:
     """Stabiliser groups: element c (bit k for generator k) of group i is (-1)^{minus} times the string codes[i, c]."""

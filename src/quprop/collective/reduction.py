@@ -9,8 +9,8 @@ C_i† exp(-i theta_i Z_0 Z_anc / 2) C_i, observable Y_anc and theta = 0 has
 so that all M probabilities cost one gradient, and a gradient at the price of polylog(M) values, classical work
 included, would be the efficient shadow tomography that nobody knows. (The fact's exp(-i theta P) has twice that.)
 
-Backwards: shadow tomography is a gradient algorithm, Theorem 9, which is :class:`quprop.gradients.QuantumBackprop`. Both
-read a stream of events with the same loop (`sweep.py`).
+Backwards: shadow tomography is a gradient algorithm, Theorem 9, which is :class:`quprop.gradients.QuantumBackprop`; the
+same loop (`sweep.py`) reads its stream of events.
 """
 
 from __future__ import annotations

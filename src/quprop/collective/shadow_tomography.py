@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.collective.check import design, first_order_distance
-from quprop.collective.engines import ENGINES, auto
+from quprop.collective.engines import COPY_ENGINES, auto
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, Hypothesis, mistake_bound
-from quprop.collective.protocol import Copies, Engine, copy_state
-from quprop.collective.sweep import Learner, Rule, Sweep, Turn
+from quprop.collective.protocol import CopyEngine, HeldCopies, copy_state
+from quprop.collective.sweep import Learner, Sweep, SweepRule, Turn
 from quprop.errors import QupropError, generator_of, nearest
 from quprop.sampling.estimate import shown
 from quprop.simulate.vectors import rotate
@@ -35,7 +35,7 @@ from quprop.simulate.vectors import rotate
 _FALSE = 0.25  # expected false triggers of a whole list
 
 
-class Budget(NamedTuple):
+class ShadowBudget(NamedTuple):
     """What a list of m events needs, known before anything is measured.
 
     k        copies of a batch: false triggers of the whole list number 1/4 on average, and a check whose truth is
@@ -77,7 +77,7 @@ class ShadowResult:
     """
 
     estimates: np.ndarray
-    budget: Budget
+    budget: ShadowBudget
     copies: int
     batches: int
     triggers: tuple[Trigger, ...]
@@ -119,7 +119,7 @@ class ShadowTomography:
     says how far from that the worst batch was.
 
     c           lambda/sqrt(k); smaller takes fewer copies and disturbs them more
-    engine      a name from ENGINES, "auto", or an Engine. "null" simulates undisturbed copies at any size
+    engine      a name from COPY_ENGINES, "auto", or a CopyEngine. "null" simulates undisturbed copies at any size
     hypothesis  a name from HYPOTHESES or an instance to go on with (it is copied). The bound on corrections is a
                 theorem for "dense" only, and only that one takes events that are no Pauli strings
     """
@@ -127,7 +127,7 @@ class ShadowTomography:
     eps: float
     failure: float = 0.01
     c: float = 0.5
-    engine: str | Engine = "null"
+    engine: str | CopyEngine = "null"
     hypothesis: str | Hypothesis = "dense"
 
     def __post_init__(self) -> None:
@@ -135,12 +135,12 @@ class ShadowTomography:
             raise QupropError(f"`eps` is an accuracy of probabilities in (0, 1/2], got {self.eps}")
         if not 0 < self.failure < 1:
             raise QupropError(f"`failure` must be a probability between 0 and 1, got {self.failure}")
-        if isinstance(self.engine, str) and self.engine not in (known := ["auto", *ENGINES]):
+        if isinstance(self.engine, str) and self.engine not in (known := ["auto", *COPY_ENGINES]):
             raise QupropError(f"unknown engine {self.engine!r}: {nearest(self.engine, known)}")
         if isinstance(self.hypothesis, str) and self.hypothesis not in HYPOTHESES:
             raise QupropError(f"unknown hypothesis {self.hypothesis!r}: {nearest(self.hypothesis, HYPOTHESES)}")
 
-    def budget(self, n: int, events: int) -> Budget:
+    def budget(self, n: int, events: int) -> ShadowBudget:
         """The copies for `events` events on n qubits, worst case included."""
         found = design(self.eps / 2, 2 * events, self.c, _FALSE)  # slack eps/4
         false = 1  # Pr[F false triggers] <= mean^F / F! for independent ones
@@ -151,7 +151,7 @@ class ShadowTomography:
         k = max(found.k, math.ceil(8 * math.log(2 * events / self.failure) / self.eps**2))
         fresh = math.ceil(32 * math.log(8 * (updates + false) / self.failure) / self.eps**2)
         total = (updates + false + 1) * k + (updates + false) * fresh
-        return Budget(k, self.c * math.sqrt(k), fresh, updates, false, total)
+        return ShadowBudget(k, self.c * math.sqrt(k), fresh, updates, false, total)
 
     def run(
         self, state: np.ndarray, stream: Iterable[Event | Turn], rng: Any, *, events: int | None = None
@@ -171,7 +171,7 @@ class ShadowTomography:
             raise QupropError(f"`events` must be a whole number, 1 or more, got {events!r}")
         budget = self.budget(n, int(events))
         lab = _Laboratory(vector, budget, *self._engine(n, budget.k), generator)
-        rule = Rule(0.75 * self.eps, budget.noise, self.eps / 8, 0.375 * self.eps, highest=1.0)
+        rule = SweepRule(0.75 * self.eps, budget.noise, self.eps / 8, 0.375 * self.eps, highest=1.0)
         sweep = Sweep(lab, Learner(self._start(n)), rule, generator)
         estimates: list[float] = []
         triggers: list[Trigger] = []
@@ -200,12 +200,12 @@ class ShadowTomography:
             raise QupropError(f"the hypothesis has {state.n} qubits, and the state {n}; make one of {n}")
         return state
 
-    def _engine(self, n: int, k: int) -> tuple[Engine, str]:
+    def _engine(self, n: int, k: int) -> tuple[CopyEngine, str]:
         if self.engine == "auto":
             # A batch sees false triggers with a total probability of 1/4.
             return auto(n, k, _FALSE * first_order_distance(self.c))
         if isinstance(self.engine, str):
-            engine = ENGINES[self.engine]()
+            engine = COPY_ENGINES[self.engine]()
         else:
             engine = self.engine
         return engine, engine.exact_for
@@ -228,17 +228,19 @@ def _fitting(stream: Iterable[Event | Turn], n: int, most: int) -> Iterator[Even
 class _Laboratory:
     """Copies of one state vector."""
 
-    def __init__(self, vector: np.ndarray, budget: Budget, engine: Engine, why: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self, vector: np.ndarray, budget: ShadowBudget, engine: CopyEngine, why: str, rng: np.random.Generator
+    ) -> None:
         self._vector, self._rng, self._budget = vector, rng, budget
         self.engine, self.why = engine, why
         self.copies = self.turns = self._turned = 0
 
-    def prepare(self) -> Copies:
+    def prepare(self) -> HeldCopies:
         self.copies += self._budget.k
         self.turns += self._budget.k * self._turned
         return self.engine.prepare(self._vector, self._budget.k)
 
-    def turn(self, turn: Turn, batch: Copies | None) -> None:
+    def turn(self, turn: Turn, batch: HeldCopies | None) -> None:
         self._vector = rotate(turn.pauli, turn.angle, self._vector)
         self._turned += 1
         if batch is not None:

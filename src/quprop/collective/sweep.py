@@ -3,7 +3,8 @@
 An event is predicted from the hypothesis sigma; a two-sided check asks a batch of copies whether the truth is
 elsewhere. A check that passes gives the prediction as the answer and hardly moves the batch. A trigger spends it: the
 event is measured on fresh copies, sigma corrected, and a new batch prepared when the next event comes. Between events
-the frame may turn, all copies and sigma alike. What the numbers of a `Rule` promise is worked out by who chooses them.
+the frame may turn, all copies and sigma alike. What the numbers of a `SweepRule` promise is worked out by who chooses
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from quprop.collective.check import two_sided
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import DenseHypothesis, Hypothesis
-from quprop.collective.protocol import Copies, Engine
+from quprop.collective.protocol import CopyEngine, HeldCopies
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 
@@ -29,7 +30,7 @@ class Turn(NamedTuple):
     angle: float
 
 
-class Rule(NamedTuple):
+class SweepRule(NamedTuple):
     """When an event triggers and what is then learned, in acceptance probabilities.
 
     distance   of both thresholds from the prediction
@@ -69,13 +70,13 @@ class Answer(NamedTuple):
 class Laboratory(Protocol):
     """The copies, in today's frame: answers bits and frequencies, counts what it uses. Only it knows the state."""
 
-    engine: Engine
+    engine: CopyEngine
 
-    def prepare(self) -> Copies:
+    def prepare(self) -> HeldCopies:
         """A fresh batch."""
         ...
 
-    def turn(self, turn: Turn, batch: Copies | None) -> None: ...
+    def turn(self, turn: Turn, batch: HeldCopies | None) -> None: ...
 
     def answered(self) -> None:
         """A check ended in the measurement of a bit."""
@@ -123,13 +124,13 @@ class Sweep:
     used         names of the engines; several, where batches fell back on others
     """
 
-    def __init__(self, laboratory: Laboratory, learner: Learner, rule: Rule, rng: np.random.Generator) -> None:
+    def __init__(self, laboratory: Laboratory, learner: Learner, rule: SweepRule, rng: np.random.Generator) -> None:
         self.laboratory, self.learner, self.rule, self.rng = laboratory, learner, rule, rng
         self.batches = 0
         self.damage: list[float] = []
         self.probability = self.error = 0.0
         self.used = [laboratory.engine.name]
-        self._batch: Copies | None = None
+        self._batch: HeldCopies | None = None
 
     def answers(self, stream: Iterable[Event | Turn]) -> Iterator[Answer]:
         """One for every event, as it is answered."""
@@ -154,7 +155,7 @@ class Sweep:
         measured = self.laboratory.measure(event)
         return Answer(predicted, string, measured, self._learn(event, predicted, measured), probability, damage)
 
-    def _ask(self, batch: Copies, event: Event, predicted: float) -> tuple[bool, float]:
+    def _ask(self, batch: HeldCopies, event: Event, predicted: float) -> tuple[bool, float]:
         """Whether one of both checks triggered, and how likely that was."""
         probability = 0.0
         for check in two_sided(event, predicted, self.rule.distance, self.rule.noise):

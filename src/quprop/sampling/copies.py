@@ -112,13 +112,6 @@ def draw_bell(rng: np.random.Generator, psi: np.ndarray, chi: np.ndarray, pairs:
     return np.concatenate(xs), np.concatenate(zs), np.concatenate(counts)
 
 
-def bell_distribution(psi: np.ndarray, chi: np.ndarray) -> np.ndarray:
-    """The probabilities [x, z] of all 4^n outcomes (small n)."""
-    size = len(psi)
-    index = np.arange(size)
-    return abs(walsh_hadamard(psi * chi[index ^ index[:, None]])) ** 2 / size
-
-
 def squares(paulis: Sequence[PauliString], n: int, outcomes: Bell) -> np.ndarray:
     """The mean of P (x) P over Bell outcomes for every string: it estimates <psi|P|psi> <chi|P|chi>.
 

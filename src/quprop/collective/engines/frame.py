@@ -13,7 +13,7 @@ from quprop.model.pauli import PauliString
 from quprop.simulate.vectors import apply
 
 
-class Frame:
+class RotatingStates:
     """Vectors (R, 2^n) complex128, bit q of the last index being qubit q, and as much scratch twice."""
 
     def __init__(self, rows: np.ndarray) -> None:

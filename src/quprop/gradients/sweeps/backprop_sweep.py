@@ -10,8 +10,8 @@ import numpy as np
 
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import Hypothesis
-from quprop.collective.protocol import Copies, Engine
-from quprop.collective.sweep import Answer, Learner, Rule, Sweep, Turn
+from quprop.collective.protocol import CopyEngine, HeldCopies
+from quprop.collective.sweep import Answer, Learner, Sweep, SweepRule, Turn
 from quprop.cost import short
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
 from quprop.gradients.sweeps.sweep_design import SweepDesign, held_qubits
@@ -19,13 +19,13 @@ from quprop.gradients.sweeps.sweep_log import Layer, SweepLog
 
 
 class _PairLaboratory:
-    def __init__(self, device: PairDevice, engine: Engine, design: SweepDesign) -> None:
+    def __init__(self, device: PairDevice, engine: CopyEngine, design: SweepDesign) -> None:
         self.device, self.engine, self.design = device, engine, design
 
-    def prepare(self) -> Copies:
+    def prepare(self) -> HeldCopies:
         return self.device.prepare(self.engine, self.design.k, held_qubits(self.design.k, 0))
 
-    def turn(self, turn: Turn, batch: Copies | None) -> None:
+    def turn(self, turn: Turn, batch: HeldCopies | None) -> None:
         self.device.undo(batch)
 
     def answered(self) -> None:
@@ -43,7 +43,7 @@ class BackpropSweep:
         design: SweepDesign,
         circuit: PairCircuit,
         components: Iterable[int],
-        engine: Engine,
+        engine: CopyEngine,
         device: PairDevice,
         sigma: Hypothesis,
         a: np.ndarray,
@@ -55,7 +55,7 @@ class BackpropSweep:
     ) -> None:
         self.design, self.circuit, self.components, self.a = design, circuit, sorted(components, reverse=True), a
         self.device, self.sigma, self.norm = device, sigma, norm
-        rule = Rule(design.eps, design.batch.noise, design.delta, design.update_at, updates_per_layer)
+        rule = SweepRule(design.eps, design.batch.noise, design.delta, design.update_at, updates_per_layer)
         self.sweep = Sweep(_PairLaboratory(device, engine, design), Learner(sigma), rule, rng)
         self.triggers = self.false = self.updates = 0
         self.log = SweepLog(2 * design.eps * norm) if explain else None

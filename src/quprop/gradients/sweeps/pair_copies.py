@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import stim
 
-from quprop.collective.engines.frame import Frame
+from quprop.collective.engines.frame import RotatingStates
 from quprop.collective.engines.null import NullEngine
 from quprop.collective.event import Event
-from quprop.collective.protocol import Copies, Engine
+from quprop.collective.protocol import CopyEngine, HeldCopies
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.step_bounds import reaches
@@ -85,12 +85,12 @@ class PairDevice:
         self, circuit: PairCircuit, u: np.ndarray, a: np.ndarray, x: np.ndarray, rng: np.random.Generator
     ) -> None:
         self._circuit, self._a, self._rng = circuit, a, rng
-        self._frame = Frame(circuit.states(u, a, x)[None])
+        self._frame = RotatingStates(circuit.states(u, a, x)[None])
         self._mean: tuple[int, int, float] | None = None
         self.place = circuit.model.n_rotations
         self.cost = Cost()
 
-    def prepare(self, engine: Engine, k: int, extra_qubits: int = 0) -> Copies:
+    def prepare(self, engine: CopyEngine, k: int, extra_qubits: int = 0) -> HeldCopies:
         """k fresh copies at the present place, held at once with `extra_qubits` besides."""
         length = 2 * self._circuit.model.n_rotations - self.place
         self.cost += Cost(
@@ -101,7 +101,7 @@ class PairDevice:
             return engine.prepare_means(self._accepting, n, k)
         return engine.prepare(self._frame.rows[0], k)
 
-    def undo(self, batch: Copies | None) -> None:
+    def undo(self, batch: HeldCopies | None) -> None:
         """One rotation back, on every copy."""
         m = self.place - 1
         pauli, angle = self._circuit.undo[m], -float(self._a[m])

@@ -17,7 +17,7 @@ from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, Hypothesis
 from quprop.collective.hypothesis.protocol import require_held
 from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS
-from quprop.collective.protocol import Engine
+from quprop.collective.protocol import CopyEngine
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients.sweeps.backprop_sweep import BackpropSweep
@@ -250,7 +250,7 @@ class QuantumBackpropPlan(Plan):
             low, high = (low, middle) if copies(2**middle) <= total else (middle, high)
         return replace(base, eps=2**high)
 
-    def _engine(self, terms: int) -> tuple[Engine, str]:
+    def _engine(self, terms: int) -> tuple[CopyEngine, str]:
         d, width = self.design, self.circuit.simulated_qubits(terms)
         assert d is not None
         chosen = self.method.engine

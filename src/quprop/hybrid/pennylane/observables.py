@@ -131,7 +131,7 @@ class FixedObservable(Operator):
 FIXED_FROM = 16  # terms
 
 
-class _Known:
+class _KnownObservable:
     """What is remembered of an observable, for as long as it lives and its numbers stay the same."""
 
     def __init__(self, obs: Operator) -> None:
@@ -149,17 +149,17 @@ class _Known:
         return self.reference() is obs and self._numbers == _content(self.numbers(obs))
 
 
-_known: dict[int, _Known] = {}
+_known: dict[int, _KnownObservable] = {}
 
 
 def _drop(key: int, _: weakref.ref) -> None:
     _known.pop(key, None)
 
 
-def _know(obs: Operator) -> _Known:
+def _know(obs: Operator) -> _KnownObservable:
     found = _known.get(id(obs))
     if found is None or not found.is_of(obs):
-        found = _known[id(obs)] = _Known(obs)
+        found = _known[id(obs)] = _KnownObservable(obs)
     return found
 
 
