@@ -8,6 +8,7 @@ from dense import pauli_matrix
 from scipy import linalg, optimize, stats
 
 from quprop import PauliString, QupropError
+from quprop.collective import engines
 from quprop.collective.check import KINDS, Check, gentleness, trigger_probability
 from quprop.collective.engines import COPY_ENGINES, auto, symmetric
 from quprop.collective.engines.bosonic import BosonicEngine
@@ -455,6 +456,10 @@ def test_strings_that_are_given_are_counted():
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
+
+
+def test_the_earlier_name_of_the_dictionary_is_the_dictionary():
+    assert engines.ENGINES is COPY_ENGINES
 
 
 @pytest.mark.parametrize("name", [name for name in COPY_ENGINES if name not in READERS])

@@ -439,6 +439,16 @@ def test_design_numbers_are_the_stated_formulas():
     assert 2 * 4096 * beyond < 0.01
 
 
+def test_a_plan_names_the_gates_of_a_check():
+    """2 k answers are added, by a carry ladder as long as the counter is then, and taken away again."""
+    plan = QuantumBackprop(shots=3000).compile(CASES["qaoa"].model)
+    k = plan.design.k
+    lengths = sum(j.bit_length() for j in range(1, k + 1))
+    values = 2 ** k.bit_length()
+    said = f"{4 * (lengths - k):,} Toffolis and {2 * lengths + values:,} CNOTs on {2 * k.bit_length()} qubits"
+    assert plan.info["check"].startswith(said)
+
+
 def test_budgets_say_the_same_in_three_ways():
     model, _ = near_identity(3, 4, 0)
     plan = quick(0.2).compile(model)

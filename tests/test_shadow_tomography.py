@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.linalg import expm, logm
 
 import quprop as qpr
-from quprop.collective import reduction, search, sweep
+from quprop.collective import reduction, rivals, search, sweep
 from quprop.collective.check import Check
 from quprop.collective.engines.commuting import CommutingEngine
 from quprop.collective.event import Event
@@ -317,6 +318,17 @@ def test_dense_events_have_the_rivals_that_take_them():
     assert rows["shadow tomography"].note.startswith("damage ")
     short = compare(psi, events, eps=0.2, rng=rng, most_copies=10)
     assert [r.error is None for r in short] == [False, False, True, True] and "not run" in str(short[2])
+
+
+@pytest.mark.parametrize("mean", [0.6, -0.6, 0.0])
+def test_votes_move_the_copies_by_the_root_of_what_they_err(mean):
+    psi = np.sqrt([(1 + mean) / 2, (1 - mean) / 2])
+    votes = rivals.voters(1, 0.6, 0.005)
+    tail = stats.binom.cdf if mean >= 0 else stats.binom.sf
+    wrong = tail((votes + 1) // 2 - 1, votes, (1 + mean) / 2)
+    row = {r.name: r for r in compare(psi, [Z0], eps=0.3, rng=1)}["Bell sampling"]
+    damage = math.sqrt(wrong) if mean else 0.0  # a string that is small is not voted on
+    assert row.note == rivals.shown(damage)
 
 
 # -- Theorem 12 ------------------------------------------------------------------------------------------------------
