@@ -24,26 +24,27 @@ jnp = jax.numpy
 
 
 def function(
-    model: Model | Composite, *, precision: str | None = None, threads: int | None = None
+    model: Model | Composite, *, precision: str | None = None, threads: int | None = None, engine: Any = None
 ) -> Callable[..., Array]:
     """f(theta, x) -> (..., K), the expectation values of all observables; theta (..., P), x (..., D), leading axes
     broadcast. A model without inputs: f(theta). The plan of a cut circuit (`qpr.cut`) is taken like a model.
 
     Derivatives by theta and x are exact, of first and second order, in any mix of forward and reverse mode; a third
     order is refused. The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is
-    simulated in single precision unless precision="double". threads: of the engine; None: all cores.
+    simulated in single precision unless precision="double". threads: of the engine; None: all cores. engine: as in
+    `quprop.expectation`.
 
     The simulation runs on the CPU, also for arrays on other devices, which JAX copies there and back. Values that are
     not finite are refused; inside a compiled program JAX raises its own JaxRuntimeError, which ends in the sentence.
     """
     check_model("function", model)
-    if precision is not None or threads is not None:
-        get_engine("native", precision or "double", threads)  # refuses what it does not know
+    if precision is not None or threads is not None or engine is not None:
+        get_engine(engine, precision or "double", threads)  # refuses what it does not know
 
     def f(theta: Array, x: Array | None = None) -> Array:
         """The expectation values (..., K) at theta (..., P) and x (..., D)."""
         theta, x = _checked(model, theta, x)
-        node = Node(model, precision or PRECISION_OF[str(theta.dtype)], threads)
+        node = Node(model, precision or PRECISION_OF[str(theta.dtype)], threads, engine)
         return value_p.bind(theta, x, node=node, keep=False)[0]
 
     f.model = model  # type: ignore[attr-defined]

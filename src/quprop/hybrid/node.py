@@ -35,20 +35,22 @@ THIRD_ORDER = (
 
 
 class Node:
-    """The exact node: adjoint differentiation, and Hessian-vector products by the same sweeps.
+    """The node of an engine: adjoint differentiation, and Hessian-vector products by the same sweeps.
 
     Equal nodes compute the same, so a node may be a static argument. Copies are the node itself: it never changes.
     """
 
     draws = False  # whether the pull back is a random estimate
 
-    def __init__(self, model: Model | Composite, precision: str = "double", threads: int | None = None) -> None:
-        self.model, self.precision, self.threads = model, precision, threads
-        self._options: dict[str, Any] = {"precision": precision, "threads": threads}
+    def __init__(
+        self, model: Model | Composite, precision: str = "double", threads: int | None = None, engine: Any = None
+    ) -> None:
+        self.model, self.precision, self.threads, self.engine = model, precision, threads, engine
+        self._options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return type(self), self.model, self.precision, self.threads
+        return type(self), self.model, self.precision, self.threads, self.engine
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -42,7 +42,7 @@ class QuantumLayer(torch.nn.Module):
         drawn. A second layer, or a replica of data-parallel training, wants another seed.
     dtype: torch.float64, or torch.float32, whose simulation is in single precision too (`precision="double"` keeps the
         simulation in double). Default: torch's default dtype. Half-precision inputs are taken as the layer's dtype.
-    threads: of the engine; None: all cores. Use 1 in the workers of a DataLoader.
+    threads: of the engine; None: all cores. Use 1 in the workers of a DataLoader. engine: as in `quprop.expectation`.
 
     The simulation runs on the CPU: inputs on another device are copied there and outputs back, with one warning. Under
     `torch.compile` the layer is a graph break. `torch.func` transforms work, vmap in one batched call; under shots
@@ -62,14 +62,16 @@ class QuantumLayer(torch.nn.Module):
         dtype: torch.dtype | None = None,
         precision: str | None = None,
         threads: int | None = None,
+        engine: Any = None,
     ) -> None:
         super().__init__()
         self.model = check_model("QuantumLayer", model)
         generator = generator_of(rng)
         self.seed = int(rng) if isinstance(rng, int | np.integer) else int(generator.integers(2**63))
-        self.method, self.forward_shots, self.precision, self.threads = method, forward_shots, precision, threads
+        self.method, self.forward_shots = method, forward_shots
+        self.precision, self.threads, self.engine = precision, threads, engine
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        _precision(dtype, precision, threads)
+        _precision(dtype, precision, threads, engine)
         self._estimated = None
         if method is not None or forward_shots is not None:
             self._estimated = Estimated(model, method, forward_shots, threads)
@@ -93,10 +95,10 @@ class QuantumLayer(torch.nn.Module):
 
     @torch.compiler.disable
     def forward(self, x: Tensor | None = None) -> Tensor:
-        precision = _precision(self.weights.dtype, self.precision, self.threads)
+        precision = _precision(self.weights.dtype, self.precision, self.threads, self.engine)
         x = _checked(self.model, self.weights, x, ("the layer's weights", "the input"))
         if self._estimated is None:
-            return _exact(Node(self.model, precision, self.threads), self.weights, x)
+            return _exact(Node(self.model, precision, self.threads, self.engine), self.weights, x)
         return Sampled.apply(self._estimated, Draw(self.seed, self.draws), self.meter, self.weights, x)
 
     def extra_repr(self) -> str:
@@ -114,16 +116,17 @@ def expectation(
     *,
     precision: str | None = None,
     threads: int | None = None,
+    engine: Any = None,
 ) -> Tensor:
     """<O_k> as `quprop.expectation`, of tensors theta (..., P) and x (..., D) to (..., K), twice differentiable.
 
     Leading axes broadcast. The dtype is that of theta; float32 is simulated in single precision unless `precision` says
-    "double".
+    "double". engine: as in `quprop.expectation`.
     """
     check_model("expectation", model)
     if not isinstance(theta, Tensor):
         raise QupropError(f"theta must be a torch.Tensor, got {type(theta).__name__}; pass torch.as_tensor(theta)")
-    node = Node(model, _precision(theta.dtype, precision, threads), threads)
+    node = Node(model, _precision(theta.dtype, precision, threads, engine), threads, engine)
     return _apart(node, theta, _checked(model, theta, x, ("theta", "x")))
 
 
@@ -137,13 +140,13 @@ def _exact(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
     return Value.apply(node, [] if wanted else None, theta, x)
 
 
-def _precision(dtype: torch.dtype, precision: str | None, threads: int | None) -> str:
+def _precision(dtype: torch.dtype, precision: str | None, threads: int | None, engine: Any) -> str:
     """That of the simulation, for tensors of a dtype; refuses what the engine does not know before anything runs."""
     name = str(dtype).removeprefix("torch.")
     if name not in PRECISION_OF:
         mend = "call .float() or .double()" if dtype.is_floating_point else "pass floating point numbers"
         raise QupropError(f"theta must be float32 or float64, got {name}; {mend}")
-    get_engine("native", precision or "double", threads)
+    get_engine(engine, precision or "double", threads)
     return precision or PRECISION_OF[name]
 
 

@@ -82,7 +82,8 @@ class QupropDevice(Device):
     wires: how many, or their labels; None: whatever a circuit uses.
     shots: as for any PennyLane device; None is exact.
     seed: of finite shots, an integer or a numpy Generator; None takes fresh entropy. NumPy's global state is not used.
-    precision: "double" or "single". threads: at most so many (None: all cores).
+    precision: "double" or "single". threads: at most so many (None: all cores). engine: as in `quprop.expectation`; of
+    expectation values and their gradients, everything else needs the state.
     """
 
     def __init__(
@@ -93,11 +94,12 @@ class QupropDevice(Device):
         seed: Any = None,
         precision: str = "double",
         threads: int | None = None,
+        engine: Any = None,
     ) -> None:
         super().__init__(wires=wires, shots=shots)
-        get_engine(None, precision, threads)  # speaks up now about what it cannot do
+        get_engine(engine, precision, threads)  # speaks up now about what it cannot do
         self._rng = np.random.default_rng() if seed is None else generator_of(seed)
-        self._options: dict[str, Any] = {"precision": precision, "threads": threads}
+        self._options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
         self._reader = TapeReader(None if self.wires is None else self.wires.labels)
         self._kept: list[Forward] = []
         _devices.add(self)
