@@ -17,7 +17,7 @@ from quprop.carleman.transfer.copies import (
     support_copies,
 )
 from quprop.carleman.transfer.download import read_out
-from quprop.carleman.transfer.queries import Ledger, amplify, copies_ledger
+from quprop.carleman.transfer.queries import QueryLedger, amplify, copies_ledger
 from quprop.carleman.transfer.upload import upload, upload_bound, upload_entries, upload_tower
 from quprop.errors import QupropError
 from quprop.model.circuit import Circuit
@@ -326,22 +326,22 @@ def test_bad_readouts_get_one_sentence(options, word):
 
 
 def test_ledgers_add_up_and_repeat():
-    a = Ledger(queries=3, loads=2, copies=1, cnots=5, rotations=7, toffolis=1, classical_ops=11, qubits=4)
-    b = Ledger(queries=10, classical_steps=6, qubits=9)
+    a = QueryLedger(queries=3, loads=2, copies=1, cnots=5, rotations=7, toffolis=1, classical_ops=11, qubits=4)
+    b = QueryLedger(queries=10, classical_steps=6, qubits=9)
     assert sum([a, b]) == a + b == b + a
     assert (a + b).queries == 13 and (a + b).qubits == 9 and (a + b).classical_steps == 6
-    assert 3 * a == a + a + a and 0 * a == Ledger() and a + Ledger() == a
-    assert Ledger(queries=10**30).queries == 10**30
+    assert 3 * a == a + a + a and 0 * a == QueryLedger() and a + QueryLedger() == a
+    assert QueryLedger(queries=10**30).queries == 10**30
     assert "3 queries" in str(a) and "Toffoli" in str(a)
     for bad in ({"queries": -1}, {"copies": 0.5}, {"loads": True}):
         with pytest.raises(QupropError, match="whole numbers"):
-            Ledger(**bad)
+            QueryLedger(**bad)
     with pytest.raises(QupropError, match="repeated"):
         a * -1
 
 
 def test_a_ledger_becomes_a_cost_once_a_query_has_a_price():
-    a = Ledger(queries=3, loads=2, copies=5, rotations=7, toffolis=1, classical_ops=11, qubits=4)
+    a = QueryLedger(queries=3, loads=2, copies=5, rotations=7, toffolis=1, classical_ops=11, qubits=4)
     cost = a.cost(rotations_per_query=100, rotations_per_load=10)
     assert cost == qpr.Cost(copies=2, measurements=5, rotations=300 + 20 + 7 + 7, qubits=4, classical_ops=11)
     assert a.cost(rotations_per_query=1) + a.cost(rotations_per_query=1) == (a + a).cost(rotations_per_query=1)
@@ -374,7 +374,7 @@ def test_copies_are_charged_with_their_runs_and_loads():
     assert total.queries == math.ceil(1000 * runs * 50)
     assert total.loads == math.ceil(1000 * runs * 2)
     assert total.cnots == total.loads * load.cnots
-    assert copies_ledger(0, queries=5) == Ledger()
+    assert copies_ledger(0, queries=5) == QueryLedger()
     with pytest.raises(QupropError, match="success"):
         copies_ledger(1, queries=1, success=0.0)
     with pytest.raises(QupropError, match="one load"):
