@@ -19,6 +19,7 @@ from quprop.carleman.block_cost import (
 )
 from quprop.carleman.block_cost import total as block_total
 from quprop.carleman.break_even import BreakEven
+from quprop.carleman.loop import TrainedNetwork
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import descend
@@ -28,7 +29,6 @@ from quprop.carleman.spectra.dissipation import Dissipation, analyse
 from quprop.carleman.spectra.hessian import split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.system.linear_system import check_precision
-from quprop.carleman.train import TrainedNetwork
 from quprop.cost import hardware, human_seconds
 from quprop.errors import QupropError, generator_of
 
