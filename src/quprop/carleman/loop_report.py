@@ -118,6 +118,7 @@ def analysis_report(
     radius = analysis.pop("radius") or {"exists": False if growth >= 1 else None, "why": _no_radius(growth, n)}
     price = _price(assumptions, kept, n, made)
     return {
+        "format": "quprop-carleman_analysis",  # "kind" says how dissipative the descent is
         **analysis,
         "network": network.name,
         "data": data.name,
