@@ -18,8 +18,8 @@ from quprop.cli.options import Machine, Plot, Quiet
 from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs, make_folder
-from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
+from quprop.runs.progress import STEPS, Progress
 
 carleman_app = typer.Typer(
     name="carleman",
@@ -106,7 +106,7 @@ def analyse_command(
     large = made.n_parameters >= LARGE
     from quprop.carleman.loop_report import analysis_report
 
-    with StepProgress(console, "analysis") as bar:
+    with Progress(console, STEPS) as bar:
         report = analysis_report(
             made,
             loaded,
@@ -222,7 +222,7 @@ def train_command(
         lanczos_steps=16 if large else 24,
     )
     try:
-        with StepProgress(console, "training") as bar:
+        with Progress(console, STEPS) as bar:
             result = train(
                 made,
                 loaded,
@@ -291,7 +291,7 @@ def experiment_command(
     run = spectra_at_full_size(folder) if full_size else experiment.run
     start = time.perf_counter()
     try:
-        with StepProgress(console, name) as bar:
+        with Progress(console, STEPS) as bar:
             result = run(quick, seed, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was written") from None

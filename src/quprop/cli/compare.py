@@ -23,9 +23,9 @@ from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
 from quprop.problems.config import override, read_toml
 from quprop.problems.run import configure, find
 from quprop.problems.table import PROBLEMS
-from quprop.report.task_progress import TaskProgress
 from quprop.runs import write_atomically, write_json
 from quprop.runs.executor import open_executor
+from quprop.runs.progress import TASKS, Progress
 
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)} (at their start parameters, with the first training sample),
 a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
@@ -75,7 +75,7 @@ def compare_command(
     model, point = load(what, set_ or [], seed)
     console = console_for(quiet)
     try:
-        with open_executor(workers) as executor, TaskProgress(console, "methods") as progress:
+        with open_executor(workers) as executor, Progress(console, TASKS, "methods") as progress:
             found = compare(
                 model,
                 precision=precision,

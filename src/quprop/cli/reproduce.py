@@ -21,9 +21,9 @@ from quprop.experiments.claims import CLAIMS, experiments
 from quprop.experiments.claims.claim import HOLDS, IN_PART
 from quprop.experiments.claims.table import Row, rows
 from quprop.files import FileError, check_outputs, make_folder, read_text
-from quprop.report.step_progress import StepProgress
 from quprop.runs import plain, versions, write_atomically, write_json
 from quprop.runs.executor import TaskFailed
+from quprop.runs.progress import STEPS, Progress
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -96,7 +96,7 @@ def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict
         _line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
     start = time.perf_counter()
     try:
-        with StepProgress(console, name) as bar:
+        with Progress(console, STEPS) as bar:
             result = experiment.run(quick, seed, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"nothing was written of {name}") from None

@@ -18,9 +18,9 @@ from quprop.files import check_outputs
 from quprop.planning.measured.families import FAMILIES
 from quprop.planning.measured.figure2 import Constants, table
 from quprop.planning.measured.sweep import Fit, fits, tasks
-from quprop.report.task_progress import TaskProgress
 from quprop.runs import versions, write_atomically, write_json
 from quprop.runs.executor import Row, TaskFailed, open_executor, run_tasks
+from quprop.runs.progress import TASKS, Progress
 
 EPILOG = """[bold]Families[/bold]: {}
 
@@ -92,7 +92,7 @@ def scaling_command(
     if rows_file.exists() and rows_file.stat().st_size and not resume:
         raise QupropError(f"{rows_file} holds rows already: continue with --resume, or choose another --out")
     try:
-        with open_executor(workers, dask) as executor, TaskProgress(console) as progress:
+        with open_executor(workers, dask) as executor, Progress(console, TASKS, "rows") as progress:
             rows = run_tasks(todo, executor, out=rows_file, progress=progress)
     except KeyboardInterrupt:
         console.print(
