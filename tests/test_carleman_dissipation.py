@@ -444,8 +444,8 @@ def test_along_training_uploads_restore_sparsity_and_restart_the_proxy():
     torch = pytest.importorskip("torch")
     pytest.importorskip("curvlinops")
     torch.set_num_threads(1)
+    from quprop.carleman.networks import data as datasets
     from quprop.carleman.networks import networks
-    from quprop.carleman.networks.networks import data as datasets
     from quprop.carleman.spectra.along import follow
 
     data = datasets.load("digits").first(train=256, test=64)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 import quprop as qpr
 from quprop.cost import PRESETS, Cost, HardwareModel
 from quprop.errors import QupropError
-from quprop.gradients import FORMULAS, METHODS
+from quprop.gradients import COSTED, FORMULAS, METHODS
+from quprop.gradients.facts import ModelFacts
+from quprop.gradients.method import GradientMethod
 from quprop.model import ansatz
 from quprop.planning import classical, plan_training, presets
 from quprop.planning.check import check
-from quprop.planning.compare import build
-from quprop.planning.costs import COSTS, cost_of
+from quprop.planning.costs import cost_of
 from quprop.planning.measured.families import find
 from quprop.planning.named import (
     commuting_blocks,
@@ -45,8 +46,9 @@ def assert_same_cost(formula, claimed, what, within=0.02):
         assert abs(a - b) <= max(1, within * a), f"{what}: {name} is {a:.6g}, the formula says {b:.6g}"
 
 
-def test_every_method_has_a_formula():
-    assert set(COSTS) == {*METHODS, *FORMULAS}
+def test_every_method_has_a_formula_of_its_own():
+    assert set(COSTED) == {*METHODS, *FORMULAS}
+    assert all(kind.formula.__func__ is not GradientMethod.formula.__func__ for kind in COSTED.values())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -68,11 +70,10 @@ def test_formula_of_a_model_equals_the_cost_its_plan_claims(case, kind, value):
     weights, at = rng.uniform(0.5, 1.5, model.n_observables), (rng.uniform(-3, 3, model.n_params), np.zeros(0))
     shape, wanted = shape_of(model, weights, at=at), Wanted(kind, value)
     P = model.n_params
-    budgets = {"kind": kind, "precision": wanted.precision(P), "max_error": wanted.max_error(P), "failure": 0.01}
     served = 0
-    for name in COSTS:
+    for name in COSTED:
         try:
-            claimed = build(name, budgets).compile(model, weights, at=at).cost
+            claimed = COSTED[name].wanting(wanted, P).compile(model, weights, at=at).cost
         except QupropError as error:
             # engines refuse more copies than they can simulate; formulas do not
             if "no engine simulates" not in str(error):
@@ -118,7 +119,7 @@ def test_closed_shape_equals_the_shape_of_the_circuit(name, sizes):
 def test_beyond_where_commuting_is_looked_for_the_worst_is_assumed(monkeypatch):
     model = ising(5, 3)
     full = shape_of(model)
-    monkeypatch.setattr("quprop.planning.structure.MOST_ROTATIONS", 10)
+    monkeypatch.setattr(ModelFacts, "most_rotations", 10)
     bounded = shape_of(model)
     assert bounded.bounds == {"pair_state", "classical_shadows"} and "commuting_blocks" in bounded.missing
     for method, load in full.loads.items():
@@ -168,7 +169,7 @@ def test_rotations_grow_with_the_exponent_of_the_theorem(name, exponent):
 
 
 @given(
-    name=st.sampled_from(sorted(COSTS)),
+    name=st.sampled_from(sorted(COSTED)),
     m=st.integers(2, 10**9),
     precision=st.floats(1e-6, 1.0),
     kind=st.sampled_from(["precision", "max_error"]),

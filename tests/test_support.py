@@ -1,5 +1,5 @@
-"""The support engine (simulate/state_vector/support.py, native/state_vector/support.hpp): the same numbers as the reference on models that reach
-few basis states, and no attempt at others."""
+"""The support engine (support.py and support.hpp of the state vector): the same numbers as the reference on models that
+reach few basis states, and no attempt at others."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ from quprop.cli.options import Json, Machine, MaxError, Plot, Precision, Quiet, 
 from quprop.cost import PRESETS, hardware, human_seconds, short, short_bytes
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
-from quprop.gradients import FORMULAS
+from quprop.gradients import COSTED
 from quprop.model import Model
 from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
 from quprop.problems.config import override, read_toml
@@ -183,9 +183,7 @@ def _costs(found: Comparison) -> Table:
 
 def _in_order(found: Comparison) -> list[MethodRow]:
     """What a simulator alone can do first, then the cheapest in rotations first, formulas last."""
-    formulas = [r for r in found.rows if r.name in FORMULAS]
-    others = [r for r in found.rows if r.name not in FORMULAS]
-    return sorted(others, key=lambda r: (not r.simulated, r.cost.rotations)) + formulas
+    return sorted(found.rows, key=lambda r: (COSTED[r.name].costed_only, not r.simulated, r.cost.rotations))
 
 
 def _counts(cost: Any) -> tuple[str, ...]:

@@ -15,9 +15,8 @@ from quprop.cli.compare import console_for
 from quprop.cli.errors import reported
 from quprop.cli.options import Quiet
 from quprop.files import check_outputs
-from quprop.gradients import FORMULAS, METHODS
+from quprop.gradients import COSTED
 from quprop.runs import write_json
-from quprop.sampling.budget import Budget
 
 EPILOG = """Each is a class of that name in CamelCase, as in qpr.gradient(model, theta, method=qpr.ParameterShift(...)).
 
@@ -56,11 +55,9 @@ def listing() -> list[dict[str, Any]]:
     """name, class, copies at once, bias (exact, unbiased, biased; formula: costed only) and the docstring's first
     sentence of each method."""
     out = []
-    kinds: dict[str, Any] = {**METHODS, **FORMULAS}
-    for name, kind in kinds.items():
-        exact = kind.copies == 0 and not issubclass(kind, Budget)
-        bias = "exact" if exact else "unbiased" if getattr(kind, "unbiased", True) else "biased"
-        bias = "formula" if name in FORMULAS else bias
+    for name, kind in COSTED.items():
+        bias = "exact" if kind.exact else "unbiased" if kind.unbiased else "biased"
+        bias = "formula" if kind.costed_only else bias
         out.append(
             {
                 "name": name,

@@ -1,7 +1,9 @@
 """Ways to estimate a gradient, one file each. `METHODS` lists them all by name."""
 
+from collections import ChainMap
 from typing import Any
 
+from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.amplitude_estimation import AmplitudeEstimation
 from quprop.gradients.bell_sampling import BellSampling, pauli_list_model
@@ -10,7 +12,7 @@ from quprop.gradients.commuting_blocks import CommutingBlocks
 from quprop.gradients.finite_difference import FiniteDifference
 from quprop.gradients.forward_gradient import ForwardGradient
 from quprop.gradients.hadamard_test import HadamardTest
-from quprop.gradients.method import Method, gradient
+from quprop.gradients.method import GradientMethod, Method
 from quprop.gradients.pair_state import PairState
 from quprop.gradients.parameter_shift import ParameterShift
 from quprop.gradients.random_components import RandomComponents
@@ -19,7 +21,9 @@ from quprop.gradients.spsa import SPSA
 from quprop.gradients.sweeps.fully_gentle import FullyGentle
 from quprop.gradients.sweeps.gentle_sweep import GentleSweep
 from quprop.gradients.sweeps.quantum_backprop import QuantumBackprop
+from quprop.model import Model
 from quprop.sampling.estimate import Estimate
+from quprop.simulate import Call
 
 METHODS: dict[str, Any] = {
     "adjoint": Adjoint,
@@ -42,9 +46,34 @@ METHODS: dict[str, Any] = {
 # Methods of which only the cost is known here: `compile(model).cost` works, `estimate` refuses.
 FORMULAS: dict[str, Any] = {"amplitude_estimation": AmplitudeEstimation}
 
+COSTED: ChainMap[str, Any] = ChainMap(FORMULAS, METHODS)
+
+PLAIN = ParameterShift.name  # the method that everybody has, and others are compared with
+
+
+def gradient(
+    model: Model, theta: Any, x: Any = None, method: Method | None = None, *, weights: Any = None, rng: Any = None
+) -> Estimate:
+    """dF/dtheta of F = weights . <O> by a method, compiled for these weights at these points.
+
+    theta (..., P) and x (..., D) of leading axes that broadcast, weights (K,) or with the same axes (..., K); the
+    estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
+    rng: a seed or a numpy Generator, needed by every method that draws shots.
+    """
+    if method is None:
+        method = Adjoint()
+    if not hasattr(method, "compile"):
+        raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")
+    call = Call(model, theta, x, None, "double", None, "values")
+    at = (call.theta, call.x) if call.shape else (call.theta[0], call.x[0])
+    return method.compile(model, weights, at=at).estimate(theta, x, rng, weights=weights)
+
+
 __all__ = [
+    "COSTED",
     "FORMULAS",
     "METHODS",
+    "PLAIN",
     "SPSA",
     "Adjoint",
     "AmplitudeEstimation",
@@ -56,6 +85,7 @@ __all__ = [
     "ForwardGradient",
     "FullyGentle",
     "GentleSweep",
+    "GradientMethod",
     "HadamardTest",
     "Method",
     "PairState",

@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quprop.cost import Cost
+from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.sampling.estimate import Estimate
+from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
 from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import get_engine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adjoint:
+class Adjoint(GradientMethod):
     """dF/da_m = Im <lambda_m| P_m |psi_m>: one forward and one backward sweep, three state vectors, no error.
 
     Source: Jones, Gacon, arXiv:2009.02823. Needs the amplitudes, so no hardware can run it: its rotations are classical
@@ -24,11 +27,24 @@ class Adjoint:
 
     name: ClassVar[str] = "adjoint"
     copies: ClassVar[int] = 0
+    unbiased: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
     precision: str = "double"
     threads: int | None = None
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> AdjointPlan:
         return AdjointPlan(model, settle(model, weights), self)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """Three sweeps of M rotations over 2^n amplitudes, three states held; exact, whatever is wanted."""
+        size = amplitudes(shape)
+        return Cost(
+            depth=shape.rotations,
+            qubits=shape.qubits,
+            classical_ops=12 * shape.rotations * size,
+            classical_bytes=3 * AMPLITUDE_BYTES * size,
+        )
 
 
 class AdjointPlan(Plan):

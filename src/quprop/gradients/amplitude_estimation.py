@@ -10,11 +10,13 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven
 from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.shape import Shape, Wanted
 
 
 def calls(components: int, eps: float, failure: float = 0.01) -> int:
@@ -27,7 +29,7 @@ def calls(components: int, eps: float, failure: float = 0.01) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmplitudeEstimation:
+class AmplitudeEstimation(GradientMethod):
     """Formula, not run: all M components with O~(sqrt(M)/max_error) coherent calls of the circuit, which is
     M^1.5/max_error rotations, one after another.
 
@@ -39,6 +41,8 @@ class AmplitudeEstimation:
 
     name: ClassVar[str] = "amplitude_estimation"
     copies: ClassVar[int] = 1
+    unbiased: ClassVar[bool] = False
+    costed_only: ClassVar[bool] = True
     max_error: float
     failure: float = 0.01
 
@@ -49,6 +53,18 @@ class AmplitudeEstimation:
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> AmplitudeEstimationPlan:
         return AmplitudeEstimationPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        relative = min(1.0, wanted.max_error(shape.parameters) / (shape.norm * shape.reach))
+        count = calls(shape.trained, relative, wanted.failure)
+        return Cost(
+            copies=count,
+            rotations=count * shape.rotations,
+            measurements=1,
+            depth=count * shape.rotations,
+            qubits=shape.qubits + shape.trained + math.ceil(math.log2(1 / relative) + 1),
+        )
 
 
 class AmplitudeEstimationPlan(Plan):

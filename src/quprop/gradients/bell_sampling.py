@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.model import Model
 from quprop.model.angle import params
@@ -21,15 +23,23 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.copies import Copies, pairs_for, spent, squares
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.linear import jacobian, points, slope_bounds
+from quprop.sampling.loads import Described
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import absorbed, free, read_by_programs
-from quprop.sampling.signs import ROUTES
+from quprop.sampling.shape import Load, Shape, Wanted
+from quprop.sampling.signs import ROUTES, voters
 from quprop.simulate.memory import require
 from quprop.simulate.vectors import prefix_states
 
+if TYPE_CHECKING:
+    from quprop.gradients.facts import ModelFacts
+
+
+_ONE_STATE = "bell_sampling needs every component to be a Pauli string on one state"
+
 
 @dataclass(frozen=True, kw_only=True)
-class BellSampling(Budget):
+class BellSampling(GradientMethod, Budget):
     """Magnitudes of K Pauli expectations from Bell measurements of pairs, then their signs.
 
     Stage 1: a Bell measurement of two copies has all P (x) P as eigenvalues, with means <P>^2. N1 = 2 (16/5)^2
@@ -53,6 +63,7 @@ class BellSampling(Budget):
     name: ClassVar[str] = "bell_sampling"
     copies: ClassVar[int] = 2
     unbiased: ClassVar[bool] = False
+    exponents: ClassVar[Mapping[str, float | str]] = {"pauli_list": 1.0}
     signs: Literal["majority", "colouring", "mimicking"] = "majority"
     frames: Literal["one", "each"] = "one"
 
@@ -69,6 +80,45 @@ class BellSampling(Budget):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> BellPlan:
         return BellPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def load(cls, facts: ModelFacts) -> Load | None:
+        if facts.strings[0]:
+            return None
+        if facts.one_state_looked:
+            raise QupropError(f"{_ONE_STATE}, and here rotations anticommute at angles that are no multiples of pi/2")
+        raise QupropError(
+            f"whether all components are Pauli strings on one state is not looked for beyond {facts.most_pairs:,} "
+            "rotations times terms; BellSampling(...).compile(model) says so"
+        )
+
+    @classmethod
+    def described_load(cls, circuit: Described) -> Load | None:
+        if not circuit.one_state:
+            raise QupropError(f"{_ONE_STATE}, which is not known of this model; pauli_list:n,M is of that kind")
+        return None
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """2 N1 copies for the magnitudes of K strings, and N2 held together for the signs."""
+        if not shape.strings:
+            raise QupropError(f"{_ONE_STATE}, and here they are not")
+        eps = min(1.0, wanted.max_error(shape.parameters) / shape.string_scale)
+        pairs = pairs_for(shape.strings, eps, wanted.failure)
+        votes = voters(shape.strings, eps, wanted.failure / 2)
+        return Cost(
+            copies=2 * pairs + votes,
+            rotations=(2 * pairs + votes) * shape.rotations,
+            measurements=pairs + votes,
+            depth=shape.rotations,
+            qubits=max(2, votes) * shape.qubits,
+            classical_ops=shape.strings * pairs,
+        )
+
+    @classmethod
+    def logarithm(cls, m: int) -> float:
+        """That of its own count of pairs: its errors are those of thresholds."""
+        return math.log(4 * m / cls.failure)
 
 
 class BellPlan(Plan):

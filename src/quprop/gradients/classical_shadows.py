@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import Frame, pair_program, undone
 from quprop.model import Model
 from quprop.model.pauli import PauliString
@@ -20,10 +21,15 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.copies import spent
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian, points, slope_bounds
+from quprop.sampling.loads import MOST_LETTERS, Described, cost_of_load
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import read_by_programs
+from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.simulate.vectors import apply_gates, clifford_gates, prefix_states
 from quprop.structure.commutation import after, anticommutation, bits, generators
+
+if TYPE_CHECKING:
+    from quprop.gradients.facts import ModelFacts
 
 _MOST_DENSE = 6  # qubits of the pair state for dense observables: 6^6 snapshots, 46,656 rows
 _ROUNDING = 1e-12  # relative; a spread below is one
@@ -31,7 +37,7 @@ _AT_ONCE = 1 << 21  # amplitudes of snapshots made at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassicalShadows(Budget):
+class ClassicalShadows(GradientMethod, Budget):
     """dF/da_m = -<Y_anc P_m> on the pair state (`PairState`), from random measurements that no component is named in.
 
     ensemble: "pauli", every qubit in X, Y or Z; a string of weight w has squared shadow norm 3^w. "clifford", a random
@@ -56,6 +62,7 @@ class ClassicalShadows(Budget):
 
     name: ClassVar[str] = "classical_shadows"
     copies: ClassVar[int] = 1
+    checked_at: ClassVar[float] = 0.8
     ensemble: Literal["pauli", "clifford"] = "pauli"
     frames: Literal["each", "last"] = "each"
     groups: int | None = None
@@ -86,6 +93,30 @@ class ClassicalShadows(Budget):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> ShadowPlan:
         return ShadowPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def load(cls, facts: ModelFacts) -> Load:
+        n = facts.model.n_qubits
+        ancilla = PauliString(1 << n, 1 << n)
+        strings = np.array(generators(facts.model))[facts.trained]
+        norms = [shadow.pauli_norm(ancilla * p, "pauli", n + 1) for p in strings]
+        frames = shadow_frames(facts.model) if facts.looked else facts.alone
+        return facts.in_frames(frames, np.sqrt(norms))
+
+    @classmethod
+    def described_load(cls, circuit: Described) -> Load:
+        w = circuit.letters
+        if w > MOST_LETTERS:
+            raise QupropError(f"classical_shadows would take 3^{w:,} runs for strings of {w:,} letters")
+        return circuit.shadow_sets.load(circuit.rotations, circuit.terms, circuit.norm)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """max_error: 2 ln(2P/failure) groups of 34 norm^2/eps^2 copies, rounded up."""
+        load = shape.loads[cls.name]
+        if wanted.kind == "precision":
+            return cost_of_load(shape, load, wanted.value**2, 1)
+        return cost_of_load(shape, load, wanted.value**2 / 34, 1, math.ceil(wanted.union(shape.parameters)))
 
 
 class ShadowPlan(Plan):

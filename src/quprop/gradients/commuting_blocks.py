@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
+from quprop.cost import Cost
 from quprop.errors import QupropError
+from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.model.pauli import PauliString
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan
+from quprop.sampling.loads import Described, cost_of_load, gathered, needed
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import absorbed
 from quprop.sampling.sampler import Runs
+from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.structure.blocks import find_blocks
+from quprop.structure.commutation import after, bits
 from quprop.structure.readout import Program, term_programs
+
+if TYPE_CHECKING:
+    from quprop.gradients.facts import ModelFacts
 
 _SHOWN = 16  # blocks that a printed plan lists
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommutingBlocks(Budget):
+class CommutingBlocks(GradientMethod, Budget):
     """dF/da_j = sum_t u_t <factor * Q_jt>: for each term and block one circuit, on which the strings Q_j of all members
     of the block commute, so that every shot reads them all.
 
@@ -40,6 +50,7 @@ class CommutingBlocks(Budget):
     name: ClassVar[str] = "commuting_blocks"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    exponents: ClassVar[Mapping[str, float | str]] = {"commuting_generator": 1.0, "commuting_blocks": 1.0}
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
         w = settle(model, weights)
@@ -59,6 +70,55 @@ class CommutingBlocks(Budget):
             "observable": f"{len(terms.strings)} terms, up to {count} circuits each",
         }
         return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+
+    @classmethod
+    def load(cls, facts: ModelFacts) -> Load:
+        """The programs of `structure/readout.py` without their circuits: rotations in the cone of a term that meet
+        everything after them alike."""
+        if not facts.looked:
+            raise QupropError(
+                f"which rotations commute is not looked for beyond {facts.most_rotations:,} of them; describe the "
+                "circuit by its sizes, as in commuting_blocks:n,M,B"
+            )
+        blocks = find_blocks(facts.model)
+        if blocks.why_not:
+            raise QupropError(
+                "its rotations do not fall into commuting blocks of two or more; pair_state serves any model"
+            )
+        parts: list[tuple[float, int, list[int]]] = []
+        for coefficient, term in zip(np.abs(facts.u), facts.terms.strings, strict=True):
+            cone = blocks.cone(term)
+            together: dict[int, list[int]] = {}
+            for j in bits(cone & blocks.trained):
+                together.setdefault(after(blocks.rows[j], j) & cone, []).append(j)
+            parts += [(float(coefficient), cone.bit_count(), members) for members in together.values()]
+        if not parts:
+            return Load(0, 0.0, 0.0, 0, 0.0)
+        together_read = gathered([members for _, _, members in parts], facts.model.n_rotations)
+        shots = needed(sp.diags_array([c for c, _, _ in parts]).tocsr() @ together_read @ facts.slopes)
+        lengths = np.array([length for _, length, _ in parts])
+        reads = np.array([len(members) for _, _, members in parts])
+        return Load(
+            len(parts),
+            float(shots.sum()),
+            float(shots @ lengths),
+            float(lengths.max()),
+            float(shots @ reads),
+            in_sets=True,
+        )
+
+    @classmethod
+    def described_load(cls, circuit: Described) -> Load:
+        if not circuit.blocks:
+            raise QupropError("no commuting blocks are known of this model; give their number, or take pair_state")
+        M, shots = circuit.rotations, circuit.norm**2 * circuit.blocks
+        return Load(circuit.blocks * circuit.terms, shots, shots * M, M, circuit.norm**2 * M, in_sets=True)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        load = shape.loads[cls.name]
+        # One commuting block that ends the circuit is read without an ancilla.
+        return cost_of_load(shape, load, wanted.variance(shape.parameters), int(load.circuits > shape.terms))
 
 
 @dataclass(frozen=True, eq=False)

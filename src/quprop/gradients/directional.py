@@ -14,38 +14,44 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
+from quprop.gradients.method import PREDICTED, GradientMethod
 from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import active
+from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import free, read_by_programs
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Runs, Sampler
+from quprop.sampling.shape import Shape, Wanted
 
 _DIRECTIONS = 10  # if only the shots of a circuit are given
 _AT_ONCE = 1 << 20  # numbers held for the angles of directions treated together
+_MOST_SHARED = 1 << 40  # shots of a direction that a formula looks at
 SPARE = 0.05  # of the variance may be due to the number of directions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Directional(Budget):
+class Directional(GradientMethod, Budget):
     """Settings that methods of random directions share.
 
     directions: how many; by default 10 if `shots` (of each circuit) are given, otherwise as many as the budget wants.
     support: nonzero entries of a direction. total_shots is an upper limit: what is short of one more direction stays.
     """
 
+    coarser: ClassVar[float] = 3.0  # shots grow like M / error^3 and M^2 / error^2
+    exponents: ClassVar[Mapping[str, float | str]] = {"hardware_efficient": PREDICTED}
     directions: int | None = None
     support: int | None = None
     grouping: Literal["auto", "qubit_wise", "commuting", "sampled"] = "auto"
@@ -56,6 +62,33 @@ class Directional(Budget):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1):
                 raise QupropError(f"{name} must be a whole number, 1 or more, got {value!r}")
+
+
+def directional_cost(
+    shape: Shape,
+    wanted: Wanted,
+    error: float,
+    *,
+    evaluations: int,
+    spread: float,
+    noise: Callable[[Sequence[float]], float],
+    largest: float,
+) -> Cost:
+    """Of the directions that keep `error`, the part of what is wanted that a bias leaves.
+
+    spread: the largest variance that directions have; noise(shots of each group): that of the shots of one direction;
+    largest: what one direction counts at most. The fewest directions whose own spread is `SPARE` of the shot noise.
+    """
+    G = len(shape.ranges)
+    enough = max(G, int(SPARE * noise([1.0] * G) / max(spread, 1e-300) / G) * G)
+    shots = [int(s) for s in share(min(enough, _MOST_SHARED), np.asarray(shape.ranges, float))]
+    variance, union = spread + noise(shots), wanted.union(shape.active)
+    if wanted.kind == "precision":
+        directions = max(2, math.ceil(variance / error**2))
+    else:
+        directions = max(2, math.ceil(union * (variance + 2 * largest * error / 3) / error**2))
+    read = sum(s * r for s, r in zip(shots, shape.reads, strict=True)) / sum(shots)
+    return own_runs(shape, directions * evaluations * sum(shots), read)
 
 
 class DirectionalPlan(Plan):

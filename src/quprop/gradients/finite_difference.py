@@ -10,22 +10,26 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from quprop.cost import Cost
 from quprop.errors import QupropError
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.step_bounds import reaches, third_derivative
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, active
+from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import free
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Runs
+from quprop.sampling.shape import Shape, Wanted
 
 _FARTHEST = 1e50  # of steps of parameters that turn next to nothing: its powers are within double precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class FiniteDifference(Budget):
+class FiniteDifference(GradientMethod, Budget):
     """dF/dtheta_i ~ (F(theta + h e_i) - F(theta - h e_i)) / (2 h).
 
     Biased by at most h^2/6 T_i, T_i bounding |d^3F/dtheta_i^3| (`gradients/step_bounds.py`: B W_i^3 for linear angles);
@@ -53,6 +57,26 @@ class FiniteDifference(Budget):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> FiniteDifferencePlan:
         return FiniteDifferencePlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """h_i = sqrt(6 s e / (B W_i^3)), pi/(2 W_i) at most, s = 1/sqrt(3) of a precision and 1/3 of a largest error;
+        then 2 b_g B / (2 h^2 v) shots for each parameter and group, v what the bias leaves."""
+        e, precision = wanted.value, wanted.kind == "precision"
+        part = 1 / math.sqrt(3) if precision else 1 / 3
+        steps = [
+            (min(math.sqrt(6 * part * e / (shape.bound * w**3)), math.pi / 2 / w), w, count)
+            for w, count in shape.reaches
+        ]
+        bias = max(h * h / 6 * shape.bound * w**3 for h, w, _ in steps)
+        left = e * e - bias * bias if precision else (e - bias) ** 2 / wanted.union(shape.parameters)
+        shots = ops = 0.0
+        for b, reads in zip(shape.ranges, shape.reads, strict=True):
+            for h, _, count in steps:
+                each = max(1, math.ceil(b * shape.bound / (2 * h * h * left) * (1 - 1e-12)))
+                shots += 2 * count * each
+                ops += 2 * count * each * reads
+        return own_runs(shape, max(1, round(shots)), ops / shots)
 
 
 class FiniteDifferencePlan(LinearPlan):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from quprop.gradients.directional import Directional, DirectionalPlan
+from quprop.cost import Cost
+from quprop.gradients.directional import Directional, DirectionalPlan, directional_cost
 from quprop.model import Model
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import settle
+from quprop.sampling.shape import Shape, Wanted
 
 _SINGLE = 4 * np.pi  # a rotation's period
 
@@ -46,9 +48,29 @@ class ForwardGradient(Directional):
     name: ClassVar[str] = "forward_gradient"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    checked_at: ClassVar[float] = 2.0  # each of many shots is a circuit of its own
+    swept_to: ClassVar[Mapping[str, int]] = {"hardware_efficient": 64}
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> ForwardGradientPlan:
         return ForwardGradientPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """Directions of ±1 in all parameters, each read by shots that count up to (sum_i W_i) B."""
+        total = shape.power(1)
+
+        def noise(shots: Sequence[float]) -> float:
+            return total * total * sum(b * b / s for b, s in zip(shape.ranges, shots, strict=True))
+
+        return directional_cost(
+            shape,
+            wanted,
+            wanted.value,
+            evaluations=1,
+            spread=shape.bound**2 * shape.power(2),
+            noise=noise,
+            largest=shape.bound * total,
+        )
 
 
 def predicted_variance(

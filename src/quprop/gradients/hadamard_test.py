@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.model import Model
 from quprop.model.angle import params
@@ -15,16 +18,21 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.loads import Described, cost_of_load
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import blank
 from quprop.sampling.sampler import Runs
+from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.structure.commutation import after, anticommutation, bits, generators
+
+if TYPE_CHECKING:
+    from quprop.gradients.facts import ModelFacts
 
 MODES = ("direct", "reversed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class HadamardTest(Budget):
+class HadamardTest(GradientMethod, Budget):
     """dF/da_m from one circuit of its own, with an ancilla in |+>; unbiased, each outcome is an eigenvalue.
 
     mode="direct": the ancilla controls P_m right after rotation m, and the circuit runs to its end:
@@ -46,6 +54,7 @@ class HadamardTest(Budget):
     name: ClassVar[str] = "hadamard_test"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    exponents: ClassVar[Mapping[str, float | str]] = {"hardware_efficient": 2.0}
     mode: Literal["direct", "reversed"] = "direct"
     grouping: Literal["auto", "qubit_wise", "commuting", "sampled"] = "auto"
 
@@ -53,6 +62,20 @@ class HadamardTest(Budget):
         super().__post_init__()
         if self.mode not in MODES:
             raise QupropError(f"mode is direct or reversed, got {self.mode!r}; {nearest(str(self.mode), MODES)}")
+
+    @classmethod
+    def load(cls, facts: ModelFacts) -> Load:
+        weighed = facts.slopes[facts.trained].multiply(facts.reach[None, :]).tocsr()
+        needs = float(np.asarray(weighed.max(axis=1).todense()).sum()) if len(facts.trained) else 0.0
+        return facts.own_circuits(len(facts.trained), needs)
+
+    @classmethod
+    def described_load(cls, circuit: Described) -> Load:
+        return circuit.own_circuits(circuit.rotations)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        return cost_of_load(shape, shape.loads[cls.name], wanted.variance(shape.parameters), ancillas=1)
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
         w = settle(model, weights)

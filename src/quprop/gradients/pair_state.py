@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from quprop.cost import Cost
+from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.loads import Described, cost_of_load
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import absorbed, blank, controlled
 from quprop.sampling.rows import Prefixes
 from quprop.sampling.sampler import Runs
+from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.structure.commutation import after, anticommutation, bits, generators
+
+if TYPE_CHECKING:
+    from quprop.gradients.facts import ModelFacts
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairState(Budget):
+class PairState(GradientMethod, Budget):
     """dF/da_m = -<Phi_m| Y_anc P_m |Phi_m>,   |Phi_m> = (|0> U_m|phi> + |1> W_m† O U|phi>) / sqrt(2).
 
     U_m are the rotations up to m and W_m those after it, so that U = W_m U_m. The state is prepared with O controlled
@@ -77,6 +84,18 @@ class PairState(Budget):
             "frame, as if the term were drawn or block-encoded",
         }
         return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+
+    @classmethod
+    def load(cls, facts: ModelFacts) -> Load:
+        return facts.in_frames(facts.frames, np.ones(len(facts.trained)))
+
+    @classmethod
+    def described_load(cls, circuit: Described) -> Load:
+        return circuit.sets.load(circuit.rotations, circuit.terms, circuit.norm)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        return cost_of_load(shape, shape.loads[cls.name], wanted.variance(shape.parameters), ancillas=1)
 
 
 @dataclass(frozen=True)

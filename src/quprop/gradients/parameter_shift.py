@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import scipy.sparse as sp
 
+from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.adaptive import AdaptivePlan
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.shift_rules import Rule, Shift, shifts_of
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import Grouping, group
 from quprop.sampling.linear import LinearPlan, driven
+from quprop.sampling.loads import Described, cost_of_load, gathered, needed
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import free
 from quprop.sampling.rows import Shifted
 from quprop.sampling.sampler import Runs
+from quprop.sampling.shape import Load, Shape, Wanted
+
+if TYPE_CHECKING:
+    from quprop.gradients.facts import ModelFacts
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParameterShift(Budget):
+class ParameterShift(GradientMethod, Budget):
     """dF/da_m = (F(a_m + pi/2) - F(a_m - pi/2)) / 2 for every rotation; for rotations that one parameter turns
     together, the general rule where it needs fewer runs (`gradients/shift_rules.py`).
 
@@ -43,6 +52,13 @@ class ParameterShift(Budget):
     name: ClassVar[str] = "parameter_shift"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    exponents: ClassVar[Mapping[str, float | str]] = {
+        "hardware_efficient": 2.0,
+        "random_pauli": 2.0,
+        "commuting_generator": 2.0,
+        "pauli_list": 2.0,
+    }
+    swept_to: ClassVar[Mapping[str, int]] = {"commuting_generator": 256, "pauli_list": 1024}
     grouping: Literal["auto", "qubit_wise", "commuting", "sampled"] = "auto"
     rule: Rule = "auto"
     adaptive: bool = False
@@ -70,6 +86,23 @@ class ParameterShift(Budget):
         if self.adaptive:
             return AdaptivePlan(model, terms, self, runs, **given, pilot=float(self.pilot))
         return LinearPlan(model, terms, self, runs, **given)
+
+    @classmethod
+    def load(cls, facts: ModelFacts) -> Load:
+        M = facts.model.n_rotations
+        shifts = [s for s in shifts_of(facts.model, facts.trained.tolist()) if len(s.shifts)]
+        sizes = [float(np.abs(s.coefficients).sum()) for s in shifts]
+        moved = gathered([[s.rotations[0]] for s in shifts], M) if shifts else None
+        needs = 0.0 if moved is None else float(needed(sp.diags_array(sizes).tocsr() @ moved @ facts.slopes).sum())
+        return facts.own_circuits(sum(len(s.shifts) for s in shifts), needs)
+
+    @classmethod
+    def described_load(cls, circuit: Described) -> Load:
+        return circuit.own_circuits(2 * circuit.rotations)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        return cost_of_load(shape, shape.loads[cls.name], wanted.variance(shape.parameters))
 
 
 def shifted_runs(model: Model, terms: Terms, groups: Grouping, shifts: list[Shift]) -> list[Runs]:

@@ -11,22 +11,25 @@ import scipy.sparse as sp
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.parameter_shift import shifted_runs
+from quprop.gradients.method import GradientMethod
+from quprop.gradients.parameter_shift import ParameterShift, shifted_runs
 from quprop.gradients.shift_rules import Rule, shifts_of
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate, of_the_unseen
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, driven, over_identity, slope_bounds
+from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.sampler import Sampler
+from quprop.sampling.shape import Shape, Wanted
 
 _ROUNDING = 1e-9  # relative; what is left of a moment by rounding
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomComponents(Budget):
+class RandomComponents(GradientMethod, Budget):
     """Parameter shift with its runs drawn: each of N shots takes run r with probability p_r and counts y_r / p_r.
 
     Unbiased, since sum_r p_r E[y_r] / p_r is the parameter-shift gradient; works with any number of shots, also fewer
@@ -52,6 +55,21 @@ class RandomComponents(Budget):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> RandomComponentsPlan:
         return RandomComponentsPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """Parameter shift's load for the variance; Bernstein's inequality for the largest error, a shot counting up to
+        load/(B min W)."""
+        load = shape.loads[ParameterShift.name]
+        if not load.shots:
+            return Cost()
+        if wanted.kind == "precision":
+            total = max(1, math.ceil(load.shots / wanted.value**2 * (1 - 1e-12)))
+        else:
+            e = wanted.value
+            largest = load.shots / (shape.bound * min(w for w, _ in shape.reaches))
+            total = math.ceil(wanted.union(shape.parameters) * (load.shots + 2 * largest * e / 3) / e**2)
+        return own_runs(shape, total, max(shape.reads))
 
 
 class RandomComponentsPlan(LinearPlan):

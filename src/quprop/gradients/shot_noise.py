@@ -10,21 +10,24 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.adjoint import Adjoint
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.parameter_shift import ParameterShift
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import LinearPlan, points
+from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
 from quprop.sampling.plan import Plan, settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.sampler import Runs, eigenvalues
+from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import get_engine
 
 _CHUNK_AMPLITUDES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShotNoise(Budget):
+class ShotNoise(GradientMethod, Budget):
     """grad F + noise: Gaussian, with the covariance that `protocol`'s shots have at this theta, from exact moments.
 
     ShotNoise(protocol=ParameterShift(shots=1000)); ShotNoise(shots=1000) means the same. For protocols that add up what
@@ -69,6 +72,17 @@ class ShotNoise(Budget):
         if protocol is None:
             protocol = ParameterShift(**{f.name: getattr(self, f.name) for f in fields(Budget)})
         return ShotNoisePlan(model, settle(model, weights), self, protocol, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """Exact moments of parameter shift's circuits."""
+        size = amplitudes(shape)
+        return Cost(
+            depth=shape.rotations,
+            qubits=shape.qubits,
+            classical_ops=round(shape.loads[ParameterShift.name].circuits) * shape.rotations * 4 * size,
+            classical_bytes=3 * AMPLITUDE_BYTES * size,
+        )
 
 
 class ShotNoisePlan(Plan):

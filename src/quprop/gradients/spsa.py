@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.directional import Directional, DirectionalPlan
+from quprop.gradients.directional import Directional, DirectionalPlan, directional_cost
 from quprop.gradients.finite_difference import check_step
 from quprop.gradients.step_bounds import is_affine, reaches
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.plan import settle
+from quprop.sampling.shape import Shape, Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class SPSA(Directional):
     name: ClassVar[str] = "spsa"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = False
+    checked_at: ClassVar[float] = 1.0
+    swept_to: ClassVar[Mapping[str, int]] = {"hardware_efficient": 128}
     step: float | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +60,30 @@ class SPSA(Directional):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> SPSAPlan:
         return SPSAPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """Step c with bias c^2 B (W^3/6 + W (sum_k W_k^2 - W^2)/2), and directions of two evaluations."""
+        if not shape.affine:
+            raise QupropError("SPSA knows its bias only where angles are affine in theta; use parameter_shift")
+        B, squares, e = shape.bound, shape.power(2), wanted.value
+        worst = max(B * (w**3 / 6 + w * max(0.0, squares - w * w) / 2) for w, _ in shape.reaches)
+        precision = wanted.kind == "precision"
+        step = min(math.sqrt(e * (1 / math.sqrt(3) if precision else 1 / 3) / worst), math.pi / 2 / shape.reach)
+        bias = step * step * worst
+
+        def noise(shots: Sequence[float]) -> float:
+            return sum(b * b / s for b, s in zip(shape.ranges, shots, strict=True)) / (2 * step * step)
+
+        return directional_cost(
+            shape,
+            wanted,
+            math.sqrt(e * e - bias * bias) if precision else e - bias,
+            evaluations=2,
+            spread=B * B * squares,
+            noise=noise,
+            largest=B / step,
+        )
 
 
 def predicted_variance(

@@ -1,9 +1,8 @@
 """Plans: what training would cost at any size, by formulas that equal counted runs at small size.
 
-shape.py        the numbers of a model that costs depend on, and what a gradient is to be good for
 structure.py    the shape of a model that exists
 named.py        shapes of circuits that are described by their sizes
-costs.py        one gradient of a shape by every method
+costs.py        one gradient of a shape (sampling/shape.py), by the formula that each method has
 check.py        the formulas against counted runs
 training.py     steps, machines, people's units, advice
 classical.py    networks: plain descent and the Carleman loop

@@ -33,16 +33,16 @@ from quprop.arrays import checked
 from quprop.cost import Cost, HardwareModel, human_seconds
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
-from quprop.gradients import FORMULAS, METHODS
+from quprop.gradients import COSTED, PLAIN, Adjoint
 from quprop.model import Model
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import shown
 from quprop.sampling.grouping import group
 from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.shape import Wanted
 from quprop.simulate.measure import measure_omega
 
-KINDS: dict[str, Any] = {**METHODS, **FORMULAS}  # formulas are costed, and never run
 RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
 _EVER = 1e18  # seconds, the age of the universe
 _UPDATES_A_SECOND = 5e8  # amplitudes that a simulated rotation changes; deliberately slow
@@ -217,29 +217,30 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
     model = Model.from_text(settings["model"])
     theta, x, w = (np.asarray(settings[k], float) for k in ("theta", "x", "weights"))
     at = (theta, x)
+    kind = COSTED[settings["method"]]
     try:
-        method = build(settings["method"], settings)
+        wanted = Wanted(settings["kind"], settings[settings["kind"]], settings["failure"])
+        method = kind.wanting(wanted, model.n_params)
         plan = method.compile(model, w, at=at)
         planned = simulation_seconds(plan)
     except Exception as error:  # one method that fails is a line in the table, and the others are still compared
         return {"refused": _why(error)}
-    kind = KINDS[settings["method"]]
     out: dict[str, Any] = {
         "cost": plan.cost.as_dict(),
         "copies_at_once": str(kind.copies),
-        "unbiased": bool(getattr(plan, "unbiased", getattr(kind, "unbiased", True))),
-        "exact": kind.copies == 0 and not issubclass(kind, Budget),
+        "unbiased": bool(getattr(plan, "unbiased", kind.unbiased)),
+        "exact": kind.exact,
         "simulated": kind.copies == 0,
         "info": {k: str(v) for k, v in plan.info.items()},
     }
-    if settings["method"] in FORMULAS:
+    if kind.costed_only:
         out["not_run"] = "not run: a formula for its cost is all there is"
         return out
     if planned > settings["run_seconds"]:
         took = f"about {human_seconds(planned)}" if planned < _EVER else "longer than anything lasts"
         out["not_run"] = f"not run: its simulation would take {took}"
         return out
-    exact = METHODS["adjoint"]().compile(model, w).estimate(theta, x).value
+    exact = Adjoint().compile(model, w).estimate(theta, x).value
     try:
         start = time.perf_counter()
         estimate = plan.estimate(theta, x, np.random.default_rng(seed))
@@ -258,22 +259,6 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
     if out["exact"]:
         out |= measure_omega(model, theta, x[None] if len(x) else None)
     return out
-
-
-def build(name: str, budgets: dict[str, Any]) -> Any:
-    """Method `name` with the budget of `budgets` (precision, max_error, failure) in the form that it takes."""
-    kind = KINDS[name]
-    if kind.copies == 0 and not issubclass(kind, Budget):
-        return kind()
-    takes = {f.name for f in fields(kind)}
-    asked = budgets["kind"] if budgets["kind"] in takes else "max_error"
-    try:
-        return kind(**{asked: budgets[asked]}, **({"failure": budgets["failure"]} if "failure" in takes else {}))
-    except QupropError:
-        other = "max_error" if asked == "precision" else "precision"
-        if other not in takes:
-            raise
-        return kind(**{other: budgets[other]}, **({"failure": budgets["failure"]} if "failure" in takes else {}))
 
 
 def simulation_seconds(plan: Plan) -> float:
@@ -309,8 +294,8 @@ def median_of_max(stderr: np.ndarray) -> float:
 def advise(found: Comparison) -> str:
     """One sentence: what to use here, and what on hardware."""
     here = [r for r in found.rows if r.exact]
-    there = [r for r in found.rows if not r.simulated and r.cost.measurements and r.name not in FORMULAS]
-    there.sort(key=lambda r: (float(f"{r.seconds:.1e}"), r.name != "parameter_shift"))
+    there = [r for r in found.rows if not r.simulated and r.cost.measurements and not COSTED[r.name].costed_only]
+    there.sort(key=lambda r: (float(f"{r.seconds:.1e}"), r.name != PLAIN))
     parts = []
     if here:
         best = min(here, key=lambda r: r.seconds)
@@ -319,10 +304,10 @@ def advise(found: Comparison) -> str:
     fitting = [r for r in there if not r.too_large]
     if fitting:
         best = fitting[0]
-        shift = next((r for r in there if r.name == "parameter_shift" and r is not best), None)
+        shift = next((r for r in there if r.name == PLAIN and r is not best), None)
         less = ""
         if shift is not None and best.seconds > 0 and shift.seconds > 1.05 * best.seconds:
-            less = f", {shift.seconds / best.seconds:.3g} times less than parameter_shift"
+            less = f", {shift.seconds / best.seconds:.3g} times less than {PLAIN}"
         took = human_seconds(best.seconds)
         parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}")
     elif there:
@@ -364,27 +349,27 @@ def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> M
 
 
 def _budgets(precision: float | None, max_error: float | None, failure: float, components: int) -> dict[str, Any]:
-    asked = Budget(precision=precision, max_error=max_error, failure=failure)  # checks them
-    factor = math.sqrt(2 * math.log(2 * max(components, 1) / failure))
-    if precision is not None:
-        return {"kind": "precision", "precision": precision, "max_error": precision * factor, "failure": failure}
+    Budget(precision=precision, max_error=max_error, failure=failure)  # checks them
+    kind, value = ("precision", precision) if precision is not None else ("max_error", max_error)
+    assert value is not None
+    wanted = Wanted(kind, value, failure)
     return {
-        "kind": "max_error",
-        "precision": math.sqrt(asked.variance_wanted(components)),
-        "max_error": max_error,
+        "kind": wanted.kind,
+        "precision": wanted.precision(components) if precision is None else precision,
+        "max_error": wanted.max_error(components) if max_error is None else max_error,
         "failure": failure,
     }
 
 
 def _names(methods: Iterable[str] | None) -> list[str]:
     if methods is None:
-        return list(KINDS)
+        return list(COSTED)
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     for name in names:
-        if name not in KINDS:
-            raise QupropError(f"unknown method {name!r}: {nearest(str(name), KINDS)}")
+        if name not in COSTED:
+            raise QupropError(f"unknown method {name!r}: {nearest(str(name), COSTED)}")
     if not names:
-        raise QupropError(f"methods must name one method at least, got none; known names are {', '.join(KINDS)}")
+        raise QupropError(f"methods must name one method at least, got none; known names are {', '.join(COSTED)}")
     return names
 
 

@@ -6,7 +6,7 @@ import io
 import math
 from typing import Any
 
-from quprop.gradients import FORMULAS, METHODS
+from quprop.gradients import COSTED, PLAIN
 from quprop.planning.classical import NetworkPlan
 from quprop.planning.training import MOST_PARAMETERS, TrainingPlan, gradient_seconds, tidy
 
@@ -35,7 +35,7 @@ def draw_plan(plan: TrainingPlan) -> bytes:
     shown: list[float] = []
     colours = _colours()
     lines: dict[str, list[tuple[int, float]]] = {}
-    for name in sorted(names, key=lambda n: (n in FORMULAS, n)):
+    for name in sorted(names, key=lambda n: (COSTED[n].costed_only, n)):
         times = [(m, gradient_seconds(name, s, plan.wanted, plan.hardware, plan.flops)) for m, s in shapes]
         if line := [(m, t) for m, t in times if t is not None and 0 < t < math.inf]:
             lines[name] = line
@@ -43,9 +43,9 @@ def draw_plan(plan: TrainingPlan) -> bytes:
     top_time = max(_YEARS, 1e6 * min(ends, default=0.0))
     lines = {name: line for name, line in lines.items() if line[0][1] < top_time}
     for place, (name, line) in enumerate(lines.items()):
-        style = ":" if name in FORMULAS else "--" if _simulated(name) else "-"
+        style = ":" if COSTED[name].costed_only else "--" if _simulated(name) else "-"
         # Methods that cost the same lie on one another: parameter shift, which everybody knows, on top.
-        order = 3 if name == "parameter_shift" else 2
+        order = 3 if name == PLAIN else 2
         colour = colours(place % 20)
         axes.plot(*zip(*line, strict=True), style, color=colour, linewidth=1.5, label=_plain(name), zorder=order)
         shown += [t for _, t in line]
@@ -121,7 +121,7 @@ def _times(axes: Any, low: float, high: float, left: float) -> None:
 
 
 def _simulated(name: str) -> bool:
-    return name in METHODS and METHODS[name].copies == 0
+    return COSTED[name].copies == 0
 
 
 def _colours() -> Any:

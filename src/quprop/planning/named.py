@@ -17,14 +17,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from quprop.errors import QupropError, nearest
-from quprop.sampling.shape import Load, Shape
-
-_NO_BLOCKS = "no commuting blocks are known of this model; give their number, or take pair_state"
-_NO_STATE = (
-    "bell_sampling needs every component to be a Pauli string on one state, which is not known of this model; "
-    "pauli_list:n,M is of that kind"
-)
-_LARGEST_WEIGHT = 600  # 3^w beyond is no floating-point number
+from quprop.planning.structure import loads_of
+from quprop.sampling.loads import MOST_LETTERS, Described, Set, Sets
+from quprop.sampling.shape import Shape
 
 
 def summary(
@@ -34,6 +29,8 @@ def summary(
     sets: int | Callable[[int], int] | None = None,
     shadow_sets: Callable[[int], int] | None = None,
     shadow_between: bool = False,
+    sets_bound: bool = False,
+    shadow_bound: bool = False,
     blocks: int = 0,
     terms: int = 1,
     norm: float | None = None,
@@ -45,10 +42,11 @@ def summary(
 
     sets: commuting rotations, one after another, that are read together, or their number as a function of M; by default
     M of them (nothing commutes, the worst case). shadow_sets: likewise for shadows, which need not commute with one
-    another; as `sets` if left out; shadow_between: they are taken between two sets that they serve. blocks: commuting
-    blocks that pass any later rotation alike, 0 if there are none. terms: T strings of the observable, drawn by weight.
-    norm: sum |u_t|, T if left out. weight: letters of the longest string of a rotation with the ancilla, n + 1 if left
-    out. one_state: all components are strings on one state.
+    another; as `sets` if left out; shadow_between: they are taken between two sets that they serve. sets_bound,
+    shadow_bound: there may be fewer of them, of shorter strings. blocks: commuting blocks that pass any later rotation
+    alike, 0 if there are none. terms: T strings of the observable, drawn by weight. norm: sum |u_t|, T if left out.
+    weight: letters of the longest string of a rotation with the ancilla, n + 1 if left out. one_state: all components
+    are strings on one state.
     """
     for label, value in (("qubits", qubits), ("parameters", parameters), ("terms", terms)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -64,22 +62,23 @@ def summary(
     count = sets(M) if callable(sets) else M if sets is None else sets
     if not 1 <= count <= M:
         raise QupropError(f"sets is a number of commuting sets, from 1 to M = {M:,}, got {count!r}")
-    squared = 3.0**w if w <= _LARGEST_WEIGHT else math.inf
-    loads = {
-        "parameter_shift": Load(2 * M, size**2 * M, size**2 * M * M, M, size**2 * M),
-        "hadamard_test": Load(M, size**2 * M, size**2 * M * M, M, size**2 * M),
-        "pair_state": _in_sets(M, count, terms, size**2),
-        "classical_shadows": _in_sets(
-            M, shadow_sets(M) if shadow_sets else count, terms, size**2 * squared, shadow_between
-        ),
-    }
-    missing = {} if one_state else {"bell_sampling": _NO_STATE}
-    if blocks:
-        loads["commuting_blocks"] = Load(blocks * terms, size**2 * blocks, size**2 * blocks * M, M, size**2 * M)
-    else:
-        missing["commuting_blocks"] = _NO_BLOCKS
-    if squared == math.inf:
-        missing["classical_shadows"] = f"classical_shadows would take 3^{w:,} runs for strings of {w:,} letters"
+    shadow_count = shadow_sets(M) if shadow_sets else count
+    between = M / shadow_count / 2 if shadow_between else 0.0
+    circuit = Described(
+        qubits=qubits,
+        rotations=M,
+        terms=terms,
+        norm=size,
+        ranges=(size,),
+        reads=(1.0,),
+        needs=float(M),
+        sets=Sets(count, (Set(M / count, 1.0, 0.0),), sets_bound),
+        shadow_sets=Sets(shadow_count, (Set(M / shadow_count, 3.0 ** min(w, MOST_LETTERS), between),), shadow_bound),
+        letters=w,
+        blocks=blocks,
+        one_state=one_state,
+    )
+    loads, missing = loads_of(lambda kind: kind.described_load(circuit))
     per_set = sets if callable(sets) else None if sets is None else _in_proportion(count, M)
     return Shape(
         name=name or f"{qubits:,} qubits, {M:,} rotations with a parameter each",
@@ -95,6 +94,7 @@ def summary(
         loads=loads,
         strings=M * terms if one_state else 0,
         string_scale=size,
+        one_set=one_state or count == 1,
         missing=missing,
         assumed="" if name else _assumed(M, count, blocks, terms, size, w, weight is None),
         grown=lambda m: summary(
@@ -103,6 +103,8 @@ def summary(
             sets=per_set,
             shadow_sets=shadow_sets,
             shadow_between=shadow_between,
+            sets_bound=sets_bound,
+            shadow_bound=shadow_bound,
             blocks=blocks and max(1, min(m, blocks)),
             terms=terms,
             norm=norm,
@@ -115,15 +117,6 @@ def summary(
 
 def _in_proportion(count: int, M: int) -> Callable[[int], int]:
     return lambda m: 1 if count == 1 else max(1, min(m, round(m * count / M)))
-
-
-def _in_sets(M: int, sets: int, terms: int, shots: float, between: bool = False) -> Load:
-    """A state for each term and set; sets of s = M/sets rotations one after another are read at M, M - s, ...: runs of
-    M, M + s, ..., 2 M - s rotations; `between`: read in the middle of each, s/2 more."""
-    each = M / sets
-    total = shots * sets
-    more = each / 2 if between else 0.0
-    return Load(sets * terms, total, total * (1.5 * M - each / 2 + more), 2 * M - each + more, total * each)
 
 
 def _assumed(M: int, sets: int, blocks: int, terms: int, norm: float, weight: int, worst: bool) -> str:
@@ -140,21 +133,14 @@ def _assumed(M: int, sets: int, blocks: int, terms: int, norm: float, weight: in
 def hardware_efficient(n: int, layers: int) -> Shape:
     """`ansatz.hardware_efficient` with an observable of one string: RY and RZ of a layer are a commuting set each, and
     a shadow between two layers' rings serves both."""
-    shape = summary(
+    return summary(
         n,
         2 * n * layers,
         sets=lambda m: max(1, m // n),
         shadow_sets=lambda m: max(1, m // (2 * n)),
+        shadow_bound=True,
         name=f"hardware_efficient:{n},{layers}",
     )
-    return _bounded(shape, "classical_shadows")
-
-
-def _bounded(shape: Shape, *methods: str) -> Shape:
-    """With loads that are upper bounds, at every size."""
-    grown = shape.grown
-    assert grown is not None
-    return replace(shape, bounds=frozenset(methods), grown=lambda m: _bounded(grown(m), *methods))
 
 
 def commuting_generator(n: int, m: int) -> Shape:
@@ -176,8 +162,7 @@ def commuting_blocks(n: int, m: int, blocks: int = 4) -> Shape:
 
 def pauli_list(n: int, m: int) -> Shape:
     """`pauli_list_model`, one qubit more than the state has; the state's own preparation is taken for free."""
-    shape = summary(n + 1, m, one_state=True, name=f"pauli_list:{n},{m}")
-    return _bounded(shape, "pair_state", "classical_shadows")
+    return summary(n + 1, m, one_state=True, sets_bound=True, shadow_bound=True, name=f"pauli_list:{n},{m}")
 
 
 def tfim_variational(n: int, layers: int) -> Shape:
@@ -186,15 +171,21 @@ def tfim_variational(n: int, layers: int) -> Shape:
         raise QupropError(f"a chain has 2 qubits or more, got {n}")
     M, T, P = layers * (2 * n - 1), 2 * n - 1, 2 * layers
     bonds, fields = float(n - 1), float(n)
-    squares = layers * (bonds**2 + fields**2)
-    norm = float(T)
-    own = norm * squares * (bonds * bonds + fields * fields)  # strings that are read
-    largest = max(27 * bonds**2, 9 * fields**2)
-    # Undoing starts at the fields of the last layer: runs of M, M + n, M + (2n - 1), ...
-    spread = M + T * (layers - 1) / 2
-    lengths = layers * (fields**2 * spread + bonds**2 * (spread + n))
-    pair = norm**2 * squares
-    shadow = norm**2 * layers * largest
+    # Undoing starts at the fields of the last layer. A shadow between them and the bonds serves both.
+    sets = (Set(fields, fields**2, 0.0), Set(bonds, bonds**2, fields))
+    circuit = Described(
+        qubits=n,
+        rotations=M,
+        terms=T,
+        norm=float(T),
+        ranges=(bonds, fields),
+        reads=(bonds, fields),
+        needs=layers * (bonds**2 + fields**2),
+        sets=Sets(layers, sets),
+        shadow_sets=Sets(layers, (Set(T, max(27 * bonds**2, 9 * fields**2), fields),)),
+        letters=3,
+    )
+    loads, missing = loads_of(lambda kind: kind.described_load(circuit))
     return Shape(
         name=f"tfim_variational:{n},{layers}",
         qubits=n,
@@ -205,18 +196,9 @@ def tfim_variational(n: int, layers: int) -> Shape:
         ranges=(bonds, fields),
         reads=(bonds, fields),
         terms=T,
-        norm=norm,
-        loads={
-            "parameter_shift": Load(4 * M, pair, pair * M, M, own),
-            "hadamard_test": Load(2 * M, pair, pair * M, M, own),
-            "pair_state": Load(
-                P * T, pair, norm**2 * lengths, 2 * M - bonds, norm**2 * layers * (bonds**3 + fields**3)
-            ),
-            "classical_shadows": Load(
-                layers * T, shadow, shadow * (1.5 * M + 0.5), 2 * M - bonds, shadow * (2 * n - 1)
-            ),
-        },
-        missing={"bell_sampling": _NO_STATE, "commuting_blocks": _NO_BLOCKS},
+        norm=float(T),
+        loads=loads,
+        missing=missing,
         grown=lambda p: replace(
             tfim_variational(n, max(1, round(p / 2))),
             name=f"tfim_variational with {max(2, 2 * round(p / 2)):,} parameters",

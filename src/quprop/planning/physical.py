@@ -17,7 +17,7 @@ from typing import Any
 
 from quprop.cost import Cost, short
 from quprop.errors import QupropError, nearest
-from quprop.gradients import FORMULAS, METHODS
+from quprop.gradients import COSTED
 from quprop.planning.training import TrainingPlan, people, tidy
 from quprop.sampling.shape import Shape
 
@@ -81,7 +81,7 @@ class FaultTolerant:
     @property
     def sentence(self) -> str:
         """The method that is done first, and the one that needs the fewest qubits; formulas nothing runs left out."""
-        able = [r for r in self.rows if not r.note and r.name not in FORMULAS]
+        able = [r for r in self.rows if not r.note and not COSTED[r.name].costed_only]
         if not able:
             return "The estimator answers for none of these methods."
         fast, small = min(able, key=lambda r: r.seconds), min(able, key=lambda r: (r.physical_qubits, r.seconds))
@@ -131,12 +131,12 @@ def estimate(plan: TrainingPlan, *, qubit: str = USUAL, budget: float | None = N
 
 def logical_run(name: str, cost: Cost, shape: Shape) -> tuple[dict[str, int], int]:
     """The logical counts of one run of a gradient by method `name`, and the runs there are."""
-    kind: Any = METHODS.get(name) or FORMULAS[name]
+    kind = COSTED[name]
     together = 1
     if kind.copies in (2, "many"):
         width = shape.qubits + (kind.copies == "many")
         together = max(1, cost.qubits // width)
-    runs = max(1, -(-cost.copies // together)) if name not in FORMULAS else 1
+    runs = max(1, -(-cost.copies // together)) if not kind.costed_only else 1
     counts = {
         "numQubits": cost.qubits,
         "rotationCount": cost.depth * together,

@@ -18,11 +18,10 @@ from typing import Any
 from quprop.cost import PRESETS, Cost, HardwareModel, human_seconds, short, short_bytes
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
-from quprop.gradients import FORMULAS, METHODS
-from quprop.planning.costs import COSTS, cost_of
+from quprop.gradients import COSTED, PLAIN
+from quprop.planning.costs import cost_of
 from quprop.sampling.shape import Shape, Wanted
 
-PLAIN = "parameter_shift"  # the method that everybody has
 MARGIN = 0.05  # what another must be cheaper by to be recommended instead
 FLOPS = 2e10  # multiply-adds a second of the classical side: two cores of a laptop
 MOST_PARAMETERS = 10**15  # up to which a change of the advice is looked for
@@ -156,7 +155,7 @@ def plan_training(
             refused[name] = str(error)
             continue
         rows.append(_row(name, cost, machine, flops, repeats, shape.bounds))
-    rows.sort(key=lambda r: (not r.simulated, r.name in FORMULAS, r.too_large != "", *_order(r.name, r.gradient)))
+    rows.sort(key=_order)
     known = PRESETS if machine.name in PRESETS else {**PRESETS, machine.name: machine}
     machines: dict[str, dict[str, float | None]] = {
         m.name: {
@@ -195,7 +194,7 @@ def changes_of(
     shape: Shape, wanted: Wanted, machine: HardwareModel, names: Iterable[str], flops: float = FLOPS
 ) -> list[Change]:
     """The cheapest method that the machine can run, from the smallest number of parameters to `MOST_PARAMETERS`."""
-    able = [n for n in names if n in METHODS and METHODS[n].copies != 0]
+    able = [n for n in names if COSTED[n].copies != 0 and not COSTED[n].costed_only]
     if not shape.trained:
         return []
 
@@ -237,13 +236,13 @@ def choose(times: Mapping[str, float], usual: str = PLAIN) -> str | None:
 def advise(plan: TrainingPlan) -> str:
     """One sentence: the method to use, and at which M that changes."""
     parts = []
-    here = [r for r in plan.rows if r.name == "adjoint" and r.cost.classical_bytes <= LARGEST_MEMORY]
+    here = [r for r in plan.rows if COSTED[r.name].exact and r.cost.classical_bytes <= LARGEST_MEMORY]
     if here:
         parts.append(
-            f"simulated, adjoint is exact and takes {people(here[0].training)} and "
+            f"simulated, {here[0].name} is exact and takes {people(here[0].training)} and "
             f"{short_bytes(here[0].cost.classical_bytes)} for the training"
         )
-    there = [r for r in plan.rows if not r.simulated and r.name not in FORMULAS and r.cost.measurements]
+    there = [r for r in plan.rows if not r.simulated and not COSTED[r.name].costed_only and r.cost.measurements]
     fitting = [r for r in there if not r.too_large]
     if fitting:
         chosen = choose({r.name: r.gradient for r in fitting})
@@ -266,7 +265,7 @@ def _when_that_changes(plan: TrainingPlan, name: str) -> str:
     if not later:
         return tidy(f", and no M up to {MOST_PARAMETERS:.0e} changes that")
     change = later[0]
-    held = f", holding {short(change.holds)} qubits" if METHODS[change.method].copies == "many" else ""
+    held = f", holding {short(change.holds)} qubits" if COSTED[change.method].copies == "many" else ""
     return tidy(f", and from M = {change.parameters:.2g} {change.method}{held}")
 
 
@@ -283,21 +282,22 @@ def tidy(text: str) -> str:
 def _row(
     name: str, cost: Cost, machine: HardwareModel, flops: float, repeats: int, bounds: Iterable[str] = ()
 ) -> MethodCost:
-    kind: Any = METHODS.get(name)
-    simulated = kind is not None and kind.copies == 0
+    kind = COSTED[name]
+    simulated = kind.copies == 0
     try:
         seconds = 0.0 if simulated else machine.seconds(cost)
         classical = cost.classical_ops / flops
     except OverflowError:
         seconds = classical = math.inf
-    basis = "formula" if name in FORMULAS else "bound" if name in ("quantum_backprop", *bounds) else "counted"
+    basis = "formula" if kind.costed_only else "bound" if kind.worst_case or name in bounds else "counted"
     too_large = "" if simulated else _too_large(cost, machine)
     return MethodCost(name, cost, simulated, seconds, classical, (seconds + classical) * repeats, basis, too_large)
 
 
-def _order(name: str, seconds: float) -> tuple[float, bool]:
-    """The cheapest first; ties go to the method that everybody has."""
-    return float(f"{seconds:.1e}"), name != PLAIN
+def _order(row: MethodCost) -> tuple[Any, ...]:
+    """The cheapest first, simulators before and formulas after; ties go to the method that everybody has."""
+    formula = COSTED[row.name].costed_only
+    return not row.simulated, formula, row.too_large != "", float(f"{row.gradient:.1e}"), row.name != PLAIN
 
 
 def _too_large(cost: Cost, machine: HardwareModel) -> str:
@@ -308,15 +308,15 @@ def _too_large(cost: Cost, machine: HardwareModel) -> str:
 
 def _names(methods: Iterable[str] | None) -> list[str]:
     if methods is None:
-        return list(COSTS)
+        return list(COSTED)
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     for name in names:
         if name == "carleman":
             raise QupropError("carleman trains classical networks; plan one by its name, as in quprop plan mlp")
-        if name not in COSTS:
-            raise QupropError(f"unknown method {name!r}: {nearest(str(name), COSTS)}")
+        if name not in COSTED:
+            raise QupropError(f"unknown method {name!r}: {nearest(str(name), COSTED)}")
     if not names:
-        raise QupropError(f"methods must name one method at least, got none; known names are {', '.join(COSTS)}")
+        raise QupropError(f"methods must name one method at least, got none; known names are {', '.join(COSTED)}")
     return names
 
 

@@ -5,7 +5,7 @@ driven by P parameters; W_i = sum_m |da_m/dtheta_i| is the reach of parameter i.
 outcomes within ±b_g, B = sum_g b_g.
 
 A method that averages shots of fixed circuits needs shots = load / v for a variance v of every component in the worst
-case (`gradients/budget.py`); its `Load` is that number and what its shots execute.
+case (`budget.py`); its `Load` is that number and what its shots execute (`loads.py`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,27 @@ from quprop.errors import QupropError
 
 class Load(NamedTuple):
     """circuits: shots there are at least; shots, rotations, ops: all of them times the variance wanted (ops: strings
-    that are read); depth: rotations of the longest run."""
+    that are read); depth: rotations of the longest run. bound: these are upper bounds. in_sets: a circuit serves all
+    rotations that commute and follow one another."""
 
     circuits: float
     shots: float
     rotations: float
     depth: float
     ops: float
+    bound: bool = False
+    in_sets: bool = False
+
+    def repeated(self, times: float, one_set: bool) -> Load:
+        """Of the model so many times one after another; one_set: all rotations of the model commute."""
+        more = 1.0 if one_set and self.in_sets else times
+        return self._replace(
+            circuits=self.circuits * more,
+            shots=self.shots * more,
+            rotations=self.rotations * more * times,
+            depth=self.depth * times,
+            ops=self.ops * times,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +50,8 @@ class Shape:
 
     ranges, reads: b_g of each group and the strings that a shot of it reads; terms T; norm Lambda.
     loads: by method. strings: K different Pauli strings that all components are on the circuit's own state, 0 where
-    they are not, and string_scale: what an error of theirs is multiplied by, at worst. missing: by method, one sentence
-    why it does not serve; bounds: methods whose load is an upper bound.
+    they are not, and string_scale: what an error of theirs is multiplied by, at worst. one_set: whether all trained
+    rotations commute. missing: by method, one sentence why it does not serve.
     affine: whether angles are affine in theta. assumed: what in it is assumed, in words ("" for a model that was read).
     grown: the shape of the same kind with another number of parameters.
     """
@@ -56,8 +70,8 @@ class Shape:
     loads: Mapping[str, Load] = field(default_factory=dict)
     strings: int = 0
     string_scale: float = 1.0
+    one_set: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
-    bounds: frozenset[str] = frozenset()
     affine: bool = True
     assumed: str = ""
     grown: Callable[[int], Shape] | None = None
@@ -66,6 +80,11 @@ class Shape:
     def bound(self) -> float:
         """B: |F - constant| is at most this."""
         return float(sum(self.ranges))
+
+    @property
+    def bounds(self) -> frozenset[str]:
+        """Methods whose load is an upper bound."""
+        return frozenset(name for name, load in self.loads.items() if load.bound)
 
     @property
     def active(self) -> float:
@@ -105,12 +124,6 @@ def deeper(shape: Shape, parameters: int) -> Shape:
         raise QupropError(f"a model without trained rotations does not grow with its parameters, got {shape.name}")
     f = parameters / shape.parameters
     rotations = max(1, round(shape.rotations * f))
-    one_set = shape.strings > 0 or _is_one_set(shape)
-
-    def longer(name: str, load: Load) -> Load:
-        more = 1.0 if one_set and name in ("pair_state", "commuting_blocks", "classical_shadows") else f
-        return Load(load.circuits * more, load.shots * more, load.rotations * more * f, load.depth * f, load.ops * f)
-
     return replace(
         shape,
         name=f"{shape.name}, repeated {f:.3g} times",
@@ -118,14 +131,9 @@ def deeper(shape: Shape, parameters: int) -> Shape:
         trained=min(rotations, max(1, round(shape.trained * f))),
         parameters=parameters,
         reaches=tuple((w, count * f) for w, count in shape.reaches),
-        loads={name: longer(name, load) for name, load in shape.loads.items()},
+        loads={name: load.repeated(f, shape.one_set) for name, load in shape.loads.items()},
         strings=math.ceil(shape.strings * f),
     )
-
-
-def _is_one_set(shape: Shape) -> bool:
-    load = shape.loads.get("pair_state")
-    return load is not None and load.circuits <= shape.terms
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class FullyGentle(GentleBudget):
     name: ClassVar[str] = "fully_gentle"
     copies: ClassVar[str] = "many"
     unbiased: ClassVar[bool] = False
+    checked_at: ClassVar[float] = 1.0
     batches: int = 1
     engine: Any = "auto"
 

@@ -13,12 +13,14 @@ from quprop.collective.event import Event
 from quprop.collective.ledger import Ledger
 from quprop.cost import Cost, short
 from quprop.errors import QupropError
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.model import Model
 from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import memory
 
 _NO_READINGS = ("null", "product_sum")  # engines whose readings leave copies as they were, or that have none
@@ -35,7 +37,7 @@ class Readings(NamedTuple):
     bias: float
 
 
-class GentleBudget(Budget):
+class GentleBudget(GradientMethod, Budget):
     """What both gentle methods share. A subclass says how k and the pointer's noise follow from an accuracy."""
 
     engine: Any
@@ -58,6 +60,22 @@ class GentleBudget(Budget):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> GentlePlan:
         return GentlePlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """k copies read D times by Gaussian pointers, each undone rotation by rotation."""
+        method = cls.wanting(wanted, shape.parameters)
+        r = method.readings(shape.trained, shape.norm * shape.reach)
+        copies = max(r.copies, method.batches)
+        largest = -(-copies // method.batches)
+        length = 2 * shape.rotations - 1 - shape.first
+        return Cost(
+            copies=copies,
+            rotations=copies * length,
+            measurements=method.batches * shape.trained,
+            depth=length,
+            qubits=largest * (shape.qubits + 1) + math.ceil(math.log2(largest + 8 * r.noise + 1)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

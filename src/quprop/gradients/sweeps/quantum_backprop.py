@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -19,14 +20,17 @@ from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS
 from quprop.collective.protocol import Engine
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
+from quprop.gradients.method import GradientMethod
 from quprop.gradients.sweeps.backprop_sweep import Sweep
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
-from quprop.gradients.sweeps.sweep_design import COARSEST, MOST_COPIES, SweepDesign, eps_of_batch
+from quprop.gradients.sweeps.sweep_design import COARSEST, MOST_COPIES, SweepDesign, eps_of_batch, held_qubits
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
+from quprop.sampling.loads import AMPLITUDE_BYTES, LARGEST_STATE
 from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import memory
 
 _DENSE_UP_TO = 10  # qubits of a copy: an update then takes seconds
@@ -37,7 +41,7 @@ _FOLLOWED = 1 << 18  # components squared times amplitudes up to which engines t
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantumBackprop(Budget):
+class QuantumBackprop(GradientMethod, Budget):
     """The whole gradient from batches of k copies of the pair state, swept once from the last rotation to the first.
 
     A classical hypothesis sigma of the pair state (n + 1 qubits) starts as the mixed state. At every rotation m that
@@ -75,6 +79,8 @@ class QuantumBackprop(Budget):
     name: ClassVar[str] = "quantum_backprop"
     copies: ClassVar[str] = "many"
     unbiased: ClassVar[bool] = False
+    worst_case: ClassVar[bool] = True
+    checked_at: ClassVar[float] = 0.1
     slack: float = 0.25
     c: float = 0.5
     verify: float = 0.125
@@ -123,6 +129,72 @@ class QuantumBackprop(Budget):
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> QuantumBackpropPlan:
         return QuantumBackpropPlan(model, settle(model, weights), self, at)
+
+    @classmethod
+    def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
+        """The worst case of Theorem 9's sweep: R triggers, R the mistake bound of the hypothesis."""
+        return _swept(shape, _designed(shape, wanted))
+
+    @classmethod
+    def checked(cls, wanted: Wanted, components: int) -> Self:
+        return replace(cls.wanting(wanted, components), explain=True)
+
+    @classmethod
+    def formula_of_run(cls, shape: Shape, wanted: Wanted, estimate: Estimate) -> Cost:
+        """The triggers that the run had in the place of the bound."""
+        triggered = [j for j, layer in enumerate(estimate.info["sweep"].layers) if layer.triggered]
+        return _swept(shape, _designed(shape, wanted), triggered)
+
+    @classmethod
+    def logarithm(cls, m: int) -> float:
+        return math.log(8 * m) ** 2
+
+
+def _designed(shape: Shape, wanted: Wanted) -> SweepDesign:
+    """With the method's own settings and a dense hypothesis, for which the bound R is proved."""
+    m = QuantumBackprop(max_error=1.0)
+    base = SweepDesign(COARSEST, shape.trained, shape.qubits + 1, m.c, m.slack, m.verify, wanted.failure, True)
+    hard = base.reach / base.eps
+    eps = min(COARSEST, wanted.max_error(shape.parameters) / (2 * shape.norm * shape.reach * hard))
+    return replace(base, eps=eps)
+
+
+def _swept(shape: Shape, design: SweepDesign, triggered: Sequence[int] | None = None) -> Cost:
+    """A sweep over D evenly spaced components. triggered: which of them trigger, counted in the order of the sweep from
+    0 (the last rotation) to D - 1; by default as many as the bound allows, at the longest runs: `SweepDesign.cost`
+    without a list of all components.
+
+    A copy for component j, rotation m_j = M - 1 - j (M - 1 - first)/(D - 1), takes 2 M - 1 - m_j rotations. A batch is
+    prepared at the end of the circuit and is taken along; after a trigger a new one is at the next component.
+    """
+    M, D, k, fresh = shape.rotations, shape.trained, design.k, design.fresh
+    longest = 2 * M - 1 - shape.first
+    step = (M - 1 - shape.first) / max(1, D - 1)
+    if triggered is None:
+        T = design.triggers
+        again = min(T, D - 1)
+        batches, spent = (count * longest - step * count * (count - 1) / 2 for count in (again, T))
+    else:
+        T, again = len(triggered), sum(j < D - 1 for j in triggered)
+        spent = sum(M + j * step for j in triggered)
+        batches = sum(M + (j + 1) * step for j in triggered if j < D - 1)
+    q = design.qubits
+    if q > LARGEST_STATE:
+        raise QupropError(
+            f"the hypothesis of quantum_backprop would be 4^{q:,} numbers; no machine holds them (its quantum part "
+            f"alone would be {k * (1 + again) + fresh * T:.3g} copies)"
+        )
+    updates = min(design.triggers * QuantumBackprop.updates_per_layer, math.floor(design.bound))
+    size = 4**q
+    return Cost(
+        copies=k * (1 + again) + fresh * T,
+        rotations=round(k * (longest + batches) + fresh * spent),
+        measurements=2 * D + fresh * T,
+        depth=longest,
+        qubits=held_qubits(k, q),
+        classical_ops=fresh * T + COMBINE_OPS * size * M + INNER_OPS * size * (D + updates) + 26 * 8**q * updates,
+        classical_bytes=6 * AMPLITUDE_BYTES * size,
+    )
 
 
 class QuantumBackpropPlan(Plan):

@@ -6,9 +6,9 @@ rows of a family and method (`fit.py`), twice: as it is, and with the rotations 
 normals)^2, the factor ~ 2 ln 2M that the max norm itself costs when M components err independently; for Bell sampling,
 whose errors are those of thresholds, the ln(4M/failure) of its own count of pairs.
 
-Theory's exponent for the latter is in `THEORY`; for random directions it is what `plan.predicted_variance` gives for
-the exact gradient: the shots at which the root of its mean over the components, times E max of M normals, is
-`max_error`, computed beforehand and fitted in the same way.
+Theory's exponent for the latter is the method's own (`GradientMethod.exponents`); for random directions it is what
+`plan.predicted_variance` gives for the exact gradient: the shots at which the root of its mean over the components,
+times E max of M normals, is `max_error`, computed beforehand and fitted in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
-from quprop.gradients import METHODS
+from quprop.gradients import METHODS, Adjoint
+from quprop.gradients.method import PREDICTED
 from quprop.planning.measured.families import FAMILIES, Built, find
 from quprop.planning.measured.fit import Exponent, fit_exponent
 from quprop.planning.measured.level import describe, largest_of_normals, shots_at_error
@@ -32,31 +33,7 @@ from quprop.sampling.budget import Budget
 START_SHOTS = 64  # of each circuit, at the first level
 MOST_SHOTS = 10**12
 
-PREDICTED = "predicted"
-# Which methods are swept on which family if nothing is asked for, and the exponent of rotations against M that theory
-# gives once the logarithm of the max norm is divided out.
-THEORY: dict[str, dict[str, float | str]] = {
-    "hardware_efficient": {
-        "parameter_shift": 2.0,
-        "hadamard_test": 2.0,
-        "spsa": PREDICTED,
-        "forward_gradient": PREDICTED,
-    },
-    "random_pauli": {"parameter_shift": 2.0},
-    "commuting_generator": {"commuting_blocks": 1.0, "parameter_shift": 2.0},
-    "commuting_blocks": {"commuting_blocks": 1.0},
-    "pauli_list": {"bell_sampling": 1.0, "parameter_shift": 2.0},
-}
-# Where simulating the method at full size would take hours, the sweep of that method stops earlier (unless it is
-# named), and random directions, whose shots grow like M / error^3 and M^2 / error^2, are measured at a larger error.
-TOP: dict[tuple[str, str], int] = {
-    ("hardware_efficient", "spsa"): 128,
-    ("hardware_efficient", "forward_gradient"): 64,
-    ("commuting_generator", "parameter_shift"): 256,
-    ("pauli_list", "parameter_shift"): 1024,
-}
-BELOW = 4  # such a sweep starts that many sizes lower, at 16 or more
-COARSER: dict[str, float] = {"spsa": 3.0, "forward_gradient": 3.0}
+BELOW = 4  # a sweep that stops earlier starts that many sizes lower, at 16 or more
 
 
 @dataclass(frozen=True)
@@ -118,8 +95,8 @@ def tasks(
 ) -> list[Task]:
     """The rows of a sweep, the costly ones first, so that workers end together.
 
-    methods None: those of `THEORY` for each family, as far as they are registered. A method that is named is run on
-    every family that is named (or on those where `THEORY` has it).
+    methods None: those that have an exponent on each family. A method that is named is run on every family that is
+    named (or on those where it has one).
     """
     if not 16 <= m_min <= m_max:
         raise QupropError(f"m_max must be at least m_min and m_min at least 16, got {m_max} and {m_min}")
@@ -131,31 +108,32 @@ def tasks(
     for name in named or ():
         if name not in METHODS:
             raise QupropError(f"unknown method {name!r}: {nearest(name, METHODS)}")
-        if _kind(name).copies == 0:
+        if METHODS[name].copies == 0:
             raise QupropError(
                 f"{name} measures nothing, so it has no shots to count; choose a method that runs circuits"
             )
     found = []
     for family in chosen:
-        usual = [m for m in THEORY[family.name] if m in METHODS]
+        usual = [name for name, kind in METHODS.items() if family.name in kind.exponents]
         if named is None:
             swept = usual
         else:
             swept = named if families is not None else [m for m in named if m in usual]
         for method in swept:
-            top = min(m_max, TOP.get((family.name, method), m_max)) if named is None else m_max
+            kind = METHODS[method]
+            top = min(m_max, kind.swept_to.get(family.name, m_max)) if named is None else m_max
             low = m_min if top == m_max else min(m_min, max(16, top >> BELOW))
             for m in family.sizes(top):
                 if m < low:
                     continue
                 # Few sizes and random directions: more points where they cost little, for a narrower interval.
-                for instance in range(instances * (4 if method in COARSER and m < top else 1)):
+                for instance in range(instances * (4 if kind.coarser > 1 and m < top else 1)):
                     settings = {
                         "family": family.name,
                         "method": method,
                         "m": m,
                         "instance": instance,
-                        "max_error": float(f"{max_error * COARSER.get(method, 1.0):.12g}"),
+                        "max_error": float(f"{max_error * kind.coarser:.12g}"),
                         "repeats": family.patience * repeats(m),
                     }
                     found.append(Task(sweep_one, settings, seed, "quprop.scaling.sweep.sweep_one"))
@@ -172,10 +150,10 @@ def repeats(m: int) -> int:
 def sweep_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, Any]:
     """One row: a task of `run_tasks`. What `plan` depends on beside the shots is compiled anew for every level."""
     problems = find(settings["family"]).build(settings["m"], settings["instance"])
-    wanted, kind = settings["max_error"], _kind(settings["method"])
+    wanted, kind = settings["max_error"], METHODS[settings["method"]]
     rng = np.random.default_rng(seed)
     none = np.zeros(0)
-    exact = [METHODS["adjoint"]().compile(model).estimate(theta).value for model, theta in problems]
+    exact = [Adjoint().compile(model).estimate(theta).value for model, theta in problems]
     if kind.copies == "many":
         return _on_many_copies(settings, kind, problems, exact, rng)
     try:
@@ -273,11 +251,8 @@ def _on_many_copies(
 
 def logarithm(method: str, m: int) -> float:
     """The factor that is divided out of the rotations of a method with M parameters."""
-    if method == "quantum_backprop":
-        return math.log(8 * m) ** 2
-    if method == "bell_sampling":
-        return math.log(4 * m / Budget.failure)
-    return largest_of_normals(m) ** 2
+    own = METHODS[method].logarithm(m)
+    return largest_of_normals(m) ** 2 if own is None else own
 
 
 def fits(rows: Sequence[Row], confidence: float = 0.95) -> list[Fit]:
@@ -296,7 +271,7 @@ def fits(rows: Sequence[Row], confidence: float = 0.95) -> list[Fit]:
                 continue
             rotations = np.array([r["result"]["rotations"] for r in mine])
             log = np.array([logarithm(method, int(k)) for k in m])
-            theory: float | str | None = THEORY[family].get(method)
+            theory: float | str | None = METHODS[method].exponents.get(family)
             formula = ""
             if isinstance(theory, float):
                 formula = "M" if theory == 1 else f"M^{theory:g}"
@@ -317,7 +292,3 @@ def fits(rows: Sequence[Row], confidence: float = 0.95) -> list[Fit]:
                 )
             )
     return out
-
-
-def _kind(method: str) -> Any:
-    return METHODS[method]

@@ -9,8 +9,9 @@ angle, looked up by the parities of their z masks (the pattern). Diagonal rotati
 The low `lane_bits` address bits are the lanes of a vector and never count: x modulo the lanes is what must be spanned.
 In a batch plan the lanes are samples, and `lane_bits` is 0.
 
-The plan is flat arrays for the kernels (native/state_vector/plan.hpp, struct Description, gives their meaning). The rules above are
-carried out by native/state_vector/planner.cpp, in time linear in the rotations: it looks 192 of them ahead.
+The plan is flat arrays for the kernels (native/state_vector/plan.hpp, struct Description, gives their meaning). The
+rules above are carried out by native/state_vector/planner.cpp, in time linear in the rotations: it looks 192 of them
+ahead.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The fast CPU engine: the plans of blocks.py and support.py run by compiled kernels (native/state_vector/), one module for each
-instruction set."""
+"""The fast CPU engine: the plans of blocks.py and support.py run by compiled kernels (native/state_vector/), one module
+for each instruction set."""
 
 from __future__ import annotations
 
