@@ -58,7 +58,7 @@ def test_help_names_commands_options_and_networks(quprop):
 
 def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tmp_path):
     listed = quprop("experiment")[0]
-    for name in ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling"):
+    for name in ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"):
         assert f"{name}: " in listed
     out = quprop("experiment", "euler", "--quick", "--out", "found")[0]
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -68,9 +68,20 @@ def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tm
     assert (tmp_path / "found/euler.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_two_doors_to_an_experiment_give_the_same_result(quprop, tmp_path):
+    quprop("experiment", "kappa", "--quick", "--seed", 3, "--out", "one", "--json", "kappa.json", "--quiet")
+    done = CliRunner().invoke(app, ["reproduce", "carleman_kappa", "--quick", "--seed", "3", "--out", "two"])
+    assert done.exit_code == 0, done.output
+    one, two = (json.loads((tmp_path / f).read_text()) for f in ("one/kappa.json", "two/carleman_kappa.json"))
+    assert one == json.loads((tmp_path / "kappa.json").read_text()) and one["kind"] == "experiment"
+    assert (one.pop("experiment"), two.pop("experiment")) == ("kappa", "carleman_kappa")
+    assert one | {"seconds": 0} == two | {"seconds": 0}
+
+
 def test_unknown_experiments_and_misplaced_options_are_refused(quprop):
     assert "did you mean 'kappa'" in refused(quprop, "experiment", "kapa")
     assert "spectra" in refused(quprop, "experiment", "kappa", "--full-size")
+    assert "--full-size only" in refused(quprop, "experiment", "spectra", "--folder", "data")
 
 
 def test_analyse_and_train_write_what_they_print(quprop, tmp_path):

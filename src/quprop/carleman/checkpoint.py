@@ -15,7 +15,7 @@ from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import loss_at
 from quprop.carleman.networks.torch_extra import load_torch
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, plain, versions
 
@@ -43,7 +43,7 @@ class State:
     dense_accuracy: float = 0.0
     kept: np.ndarray | None = None
     blocks: list[Block] = field(default_factory=list)
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: QueryLedger = field(default_factory=QueryLedger)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -148,7 +148,7 @@ def restore(
             dense_accuracy=float(meta["dense_accuracy"]),
             kept=kept,
             blocks=[_block(table, arrays[f"update/{i}"], block_of) for i, table in enumerate(meta["blocks"])],
-            ledger=Ledger(**meta["ledger"]),
+            ledger=QueryLedger(**meta["ledger"]),
             warnings=[str(text) for text in meta["warnings"]],
         )
         rng.bit_generator.state = meta["rng"]
@@ -193,5 +193,5 @@ def _table(block: Block) -> dict[str, Any]:
 
 def _block(table: dict[str, Any], update: np.ndarray, block_of: Callable[..., Block]) -> Block:
     run = BlockRun(update=update, **table["run"])
-    cost = BlockCost(**{**table["cost"], "ledger": Ledger(**table["cost"]["ledger"])})
+    cost = BlockCost(**{**table["cost"], "ledger": QueryLedger(**table["cost"]["ledger"])})
     return block_of(**{**table, "run": run, "cost": cost})

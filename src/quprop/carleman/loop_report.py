@@ -28,7 +28,7 @@ from quprop.carleman.spectra.dissipation import Dissipation, analyse
 from quprop.carleman.spectra.hessian import split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.system.linear_system import check_precision
-from quprop.carleman.train import Trained
+from quprop.carleman.train import TrainedNetwork
 from quprop.cost import hardware, human_seconds
 from quprop.errors import QupropError, generator_of
 
@@ -187,7 +187,7 @@ def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any
     return text + " (by formula)."
 
 
-def training_report(result: Trained, data: Dataset) -> dict[str, Any]:
+def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
     """The JSON of `quprop carleman train`."""
     ledger, blocks = result.ledger, result.blocks
     last, rows = blocks[-1], [b.to_json() for b in blocks]

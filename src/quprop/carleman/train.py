@@ -37,7 +37,7 @@ from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder
 
@@ -146,7 +146,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedNetwork:
     """``theta``: the last good parameters; ``warnings``: what was said before and during the run, in order."""
 
     settings: Loop
@@ -159,7 +159,7 @@ class Trained:
     twin_accuracy: float
     plain_accuracy: float
     dense_accuracy: float
-    ledger: Ledger
+    ledger: QueryLedger
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -170,6 +170,9 @@ class Trained:
     @property
     def diverged(self) -> str | None:
         return self.blocks[-1].diverged if self.blocks else None
+
+
+Trained = TrainedNetwork
 
 
 def train(
@@ -184,7 +187,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 2.0,
-) -> Trained:
+) -> TrainedNetwork:
     """Run the loop from the network's present parameters; at the end `network` holds the result.
 
     ``out``, ``resume``  the run folder (:mod:`quprop.runs`), refused if it exists, or continued if `resume`: with a
@@ -241,7 +244,7 @@ def train(
     mask = Mask(state.kept, mask_at(network, state.theta, settings.sparsity).layers)
     accuracies = [accuracy_at(network, p, test) for p in (state.twin, state.plain, state.theta)]
     network.set_parameters(state.theta.copy())
-    return Trained(
+    return TrainedNetwork(
         settings,
         network.name,
         network.n_parameters,
@@ -279,7 +282,7 @@ def _loop(
         state.theta = _finite(descend(network, state.theta, take(count), count, rate), "plain training", rate)
         state.twin = state.plain = state.theta
         state.warmed += count
-        state.ledger = state.ledger + Ledger(classical_steps=count)
+        state.ledger = state.ledger + QueryLedger(classical_steps=count)
         keep(now=False)
     if not blocks:
         state.dense_accuracy = accuracy_at(network, state.theta, test)
@@ -364,7 +367,7 @@ def _loop(
             )
             if np.isfinite(dense).all():
                 state.theta = dense
-                state.ledger = state.ledger + Ledger(classical_steps=settings.dense_steps)
+                state.ledger = state.ledger + QueryLedger(classical_steps=settings.dense_steps)
             else:
                 why = f"the dense steps after it did at learning rate {rate:g}"
                 blocks[-1] = replace(blocks[-1], diverged=why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -272,9 +272,10 @@ def experiment_command(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment: its measured numbers, a figure, and what was found, in words."""
+    """`quprop reproduce carleman_NAME`, into NAME.png and NAME.json: measured numbers, a figure, what was found."""
     console = console_for(quiet)
     check_outputs(json=json_file, out=out if name else None)
+    from quprop.cli.reproduce import measure, tell
     from quprop.experiments.networks import EXPERIMENTS, spectra_at_full_size
 
     if name is None:
@@ -287,26 +288,12 @@ def experiment_command(
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
     if (full_size or folder is not None) and name != "spectra":
         raise QupropError(f"--full-size and --folder belong to the experiment 'spectra', got {name!r}; leave them out")
+    if folder is not None and not full_size:
+        raise QupropError("--folder is read by --full-size only; add it, or leave --folder out")
     experiment = EXPERIMENTS[name]
-    run = spectra_at_full_size(folder) if full_size else experiment.run
-    start = time.perf_counter()
-    try:
-        with Progress(console, STEPS) as bar:
-            result = run(quick, seed, bar)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was written") from None
-    picture = experiment.draw(result)
-    result |= {"experiment": name, "claim": experiment.claim, "source": experiment.source, "quick": quick, "seed": seed}
-    result |= {"seconds": round(time.perf_counter() - start, 1), "versions": versions()}
-    make_folder(out)
-    write_atomically(out / f"{name}.png", picture)
-    write_json(out / f"{name}.json", result)
-    if json_file is not None:
-        write_json(json_file, result)
-    _line(console, f"{name}: {experiment.claim}")
-    for finding in result["findings"]:
-        _line(console, f"- {finding}", hanging="  ")
-    _line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+    if full_size:
+        experiment = replace(experiment, run=spectra_at_full_size(folder))
+    tell(console, name, measure(console, experiment, name, out, quick, seed), out, json_file)
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:

@@ -14,7 +14,7 @@ from rich.console import Console
 from quprop.cli.compare import console_for, load, split
 from quprop.cli.errors import reported
 from quprop.cli.options import Json, Machine, MaxError, Precision, Quiet, Set
-from quprop.cli.plan_tables import show_check, show_figure2, show_network, show_plan, show_talk
+from quprop.cli.plan_tables import show_check, show_network, show_plan, show_talk
 from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
@@ -255,26 +255,23 @@ def _preset(
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
-    from quprop.planning import presets
-
     if name not in PRESET_NAMES:
         raise QupropError(f"unknown preset {name!r}: {nearest(name, PRESET_NAMES)}")
     if name == "talk":
-        found = presets.talk()
         if plot is not None:
             raise QupropError("the preset talk is a table without a figure; leave --plot out")
-        show_talk(console, found)
-    else:
-        found = presets.figure2(qubits or 100, 0.1 if max_error is None else max_error, failure)
-        if plot is not None:
-            from quprop.planning.measured.figure import draw_figure2
-            from quprop.planning.measured.figure2 import Constants
+        from quprop.planning import presets
 
-            constants = found["with_constants"]
-            write_atomically(plot, draw_figure2(Constants(constants["qubits"], constants["max_error"], failure)))
-        show_figure2(console, found)
-    if json_file is not None:
-        write_json(json_file, found)
+        found = presets.talk()
+        show_talk(console, found)
+        if json_file is not None:
+            write_json(json_file, found)
+        return
+    from quprop.cli.figure2 import figure2
+    from quprop.planning.measured.figure2 import Constants
+
+    error = 0.1 if max_error is None else max_error
+    figure2(console, Constants(100 if qubits is None else qubits, error, failure), json_file, plot)
 
 
 def _check(console: Console, methods: list[str] | None, json_file: Path | None, plot: Path | None, seed: int) -> None:

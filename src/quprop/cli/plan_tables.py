@@ -147,38 +147,6 @@ def show_network(console: Console, plan: NetworkPlan) -> None:
     _line(console, plan.advice)
 
 
-def show_figure2(console: Console, found: dict[str, Any]) -> None:
-    _line(console, found["source"])
-    for text in found["assumptions"]:
-        _line(console, f"  {text}", "    ")
-    console.print()
-    console.print("[bold]parameters of a gradient that takes (formula)[/bold]")
-    table = narrow_table("", *found["laws"])
-    for time, row in found["parameters"].items():
-        table.add_row(time, *(_compact(row[law]) for law in found["laws"]))
-    console.print(table)
-    shift = found["ten_thousand_parameters"]["M²"]
-    console.print()
-    _line(console, f"10,000 parameters by parameter shift: {people(shift)}, the paper's day.")
-    c = found["with_constants"]
-    console.print()
-    names = list(c["parameters"]["1 s"])
-    title = f"the same with constants, n = {c['qubits']}, error {c['max_error']:g}, failure {c['failure']:g}"
-    console.print(f"[bold]{title}[/bold]", highlight=False)
-    honest = narrow_table("", *names)
-    for time, row in c["parameters"].items():
-        honest.add_row(time, *(_compact(row[law]) if row[law] else "none" for law in names))
-    console.print(honest)
-    console.print()
-    own = c["break_even_of_quprop"]
-    _line(
-        console,
-        f"With constants quantum backpropagation is the faster from M = {_compact(c['break_even'])}"
-        + (f", and by quprop's own counts, hard error bars included, from {_compact(own)}" if own else "")
-        + "; its classical hypothesis of 4^(n+1) numbers is left out of both.",
-    )
-
-
 def show_talk(console: Console, found: dict[str, Any]) -> None:
     """Times and the assumptions behind them."""
     _line(console, found["source"])

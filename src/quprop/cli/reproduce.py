@@ -77,23 +77,13 @@ def reproduce_command(
     if experiment not in experiments():
         raise QupropError(f"unknown claim or experiment {name!r}: {nearest(name, [*CLAIMS, *experiments()])}")
     result = _run(console, experiment, out, quick, seed)
-    if json_file is not None:
-        write_json(json_file, result)
-    e = experiments()[experiment]
-    _line(console, f"{experiment}: {e.claim}")
-    _line(console, e.source)
-    for finding in result["findings"]:
-        _line(console, f"- {finding}", hanging="  ")
-    _line(console, f"{experiment}.png and {experiment}.json in {out}, {result['seconds']:.1f} s")
+    tell(console, experiment, result, out, json_file)
     for row in rows(out, [experiment]):
         _show(console, row)
 
 
-def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
-    """Measure, draw, write NAME.json and NAME.png."""
-    experiment = experiments()[name]
-    if not quick and experiment.minutes >= 1:
-        _line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
+def measure(console: Console, experiment: Experiment, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
+    """Run it, draw it, write NAME.png and NAME.json; the result as the file has it."""
     start = time.perf_counter()
     try:
         with Progress(console, STEPS) as bar:
@@ -101,15 +91,8 @@ def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"nothing was written of {name}") from None
     picture = experiment.draw(result)
-    result |= _about(experiment, name, quick, seed) | {"seconds": round(time.perf_counter() - start, 1)}
-    make_folder(out)
-    write_atomically(out / f"{name}.png", picture)
-    write_json(out / f"{name}.json", result)  # last: what says that it is done
-    return json.loads(json.dumps(plain(result)))
-
-
-def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[str, Any]:
-    return {
+    result |= {
+        "kind": "experiment",
         "experiment": name,
         "claim": experiment.claim,
         "source": experiment.source,
@@ -117,7 +100,30 @@ def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[st
         "seed": seed,
         "date": datetime.date.today().isoformat(),
         "versions": versions(),
+        "seconds": round(time.perf_counter() - start, 1),
     }
+    make_folder(out)
+    write_atomically(out / f"{name}.png", picture)
+    write_json(out / f"{name}.json", result)  # last: what says that it is done
+    return json.loads(json.dumps(plain(result)))
+
+
+def tell(console: Console, name: str, result: dict[str, Any], out: Path, json_file: Path | None) -> None:
+    """What was claimed and found, and where it lies."""
+    if json_file is not None:
+        write_json(json_file, result)
+    _line(console, f"{name}: {result['claim']}")
+    _line(console, result["source"])
+    for finding in result["findings"]:
+        _line(console, f"- {finding}", hanging="  ")
+    _line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+
+
+def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
+    experiment = experiments()[name]
+    if not quick and experiment.minutes >= 1:
+        _line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
+    return measure(console, experiment, name, out, quick, seed)
 
 
 def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:

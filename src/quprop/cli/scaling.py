@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,11 +12,9 @@ from rich.table import Table
 from quprop.cli.compare import console_for, split
 from quprop.cli.errors import INTERRUPTED, reported
 from quprop.cli.options import Json, Plot, Quiet, Workers
-from quprop.cost import short
 from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.planning.measured.families import FAMILIES
-from quprop.planning.measured.figure2 import Constants, table
 from quprop.planning.measured.sweep import Fit, fits, tasks
 from quprop.runs import versions, write_atomically, write_json
 from quprop.runs.executor import Row, TaskFailed, open_executor, run_tasks
@@ -76,7 +74,10 @@ def scaling_command(
     check_outputs(json=json_file, plot=plot, out=None if figure2 else out)
     console = console_for(quiet)
     if figure2:
-        _figure2(console, Constants() if constants else None, json_file, plot)
+        from quprop.cli.figure2 import figure2 as show_figure2
+        from quprop.planning.measured.figure2 import Constants
+
+        show_figure2(console, Constants() if constants else None, json_file, plot)
         return
     if constants:
         raise QupropError("--constants belongs to --figure2; add it, or leave --constants out")
@@ -172,43 +173,3 @@ def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> Non
     line("no log: rotations divided by (E max of M normals)^2, about 2 ln 2M, which")
     line("the largest of M independent errors costs; for Bell sampling by ln(4M/failure).")
     line(f"rows.jsonl, summary.json, scaling.png in {out}")
-
-
-def _figure2(console: Console, constants: Constants | None, json_file: Path | None, plot: Path | None) -> None:
-    found = table(constants)
-    result: dict[str, Any] = {"seconds_per_primitive": 1e-3, "parameters": found}
-    if constants is not None:
-        result |= {"constants": vars(constants), "break_even": constants.break_even()}
-    if json_file is not None:
-        write_json(json_file, result)
-    if plot is not None:
-        from quprop.planning.measured.figure import draw_figure2
-
-        write_atomically(plot, draw_figure2(constants))
-    view = Table(
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        title="[bold]parameters reachable in a time, at 1 ms a rotation (formulas)[/bold]",
-        title_justify="left",
-        title_style="",
-    )
-    view.add_column("one gradient", no_wrap=True)
-    names = list(next(iter(found.values())))
-    heads = {"parameter shift, with constants": "M² full", "quantum backpropagation, with constants": "qbp full"}
-    for name in names:
-        view.add_column(heads.get(name, name), justify="right", no_wrap=True)
-    for time, row in found.items():
-        view.add_row(time, *(_two(row[name]) for name in names))
-    console.print(view)
-    if constants is not None:
-        console.print(
-            f"\nfull: with constants, n = {constants.qubits}, error {constants.error:g}, failure "
-            f"{constants.failure:g}; 0: not even one.\nQuantum backpropagation is the cheaper of the two from "
-            f"M = {constants.break_even():.2g} on.",
-            highlight=False,
-        )
-
-
-def _two(m: float) -> str:
-    return "0" if m == 0 else f"{m:.0f}" if m < 99.5 else f"{m:.1e}".replace("e+0", "e") if m >= 1e4 else short(m)

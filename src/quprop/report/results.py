@@ -32,7 +32,7 @@ def experiment(source: Source) -> Section:
         made.blocks.append(Picture("Picture", png, alt, str(source.path.with_suffix(".png"))))
     elif problem:
         made.notes.append(problem)
-    known = ["findings", "claim", "source", "experiment", "versions", "quick", "seconds"]
+    known = ["kind", "findings", "claim", "source", "experiment", "versions", "quick", "seconds"]
     if r.has("seconds_per_primitive") and r.has("parameters"):
         made.blocks += figure2_blocks(r)
         known += ["seconds_per_primitive", "parameters", "constants", "break_even"]

@@ -66,6 +66,9 @@ def recognise(data: Any) -> str | None:
         return "plan"  # --check
     if not isinstance(data, dict):
         return None
+    named = data.get("kind")
+    if isinstance(named, str) and named in KINDS:
+        return named
     return next((kind for kind, fits in KINDS.items() if fits(data)), None)
 
 

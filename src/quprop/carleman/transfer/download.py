@@ -13,7 +13,7 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.carleman.transfer.copies import L2_BOUND, LINF_BOUND, l2_copies, linf_copies, support_copies
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.model.input_state import normalised
 
@@ -21,7 +21,7 @@ _MOST_COPIES = 2**62  # counts are 64-bit numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Readout:
+class VectorReadout:
     """A vector as it was read.
 
     indices, values   the entries that were seen, in order of index, and what they are taken for; the rest are 0
@@ -46,12 +46,15 @@ class Readout:
         out[self.indices] = self.values
         return out
 
-    def ledger(self) -> Ledger:
-        return Ledger(copies=self.copies)
+    def ledger(self) -> QueryLedger:
+        return QueryLedger(copies=self.copies)
 
     def __str__(self) -> str:
         within = f" within {self.bound:.3g} ({self.kind})" if math.isfinite(self.bound) else ""
         return f"{len(self.indices)} of {self.size} entries{within} from {self.copies:.4g} copies"
+
+
+Readout = VectorReadout
 
 
 def read_out(
@@ -66,7 +69,7 @@ def read_out(
     scale: float | None = None,
     anchor: tuple[int, float] | None = None,
     rng: Any,
-) -> Readout:
+) -> VectorReadout:
     """Read a real vector, given as the amplitudes (n,) of its state; it is normalised here.
 
     1. Support: computational-basis outcomes, `support_copies` of them; what is never seen is taken for 0.
@@ -134,7 +137,7 @@ def read_out(
             bound = math.hypot(L2_BOUND * precision, math.sqrt(missed) * least)
         else:
             bound = max(LINF_BOUND * precision, least if missed else 0.0)
-    return Readout(
+    return VectorReadout(
         indices=indices,
         values=length * values,
         size=len(x),
