@@ -99,6 +99,7 @@ def run(
             folder.close()
     model = problem.model
     summary: dict[str, Any] = {
+        "kind": "summary",
         "problem": config["problem"]["name"],
         "status": trained.status,
         "loss": trained.loss,
