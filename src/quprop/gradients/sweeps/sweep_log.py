@@ -53,7 +53,7 @@ class SweepLog:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
-        return {"eps": self.eps, "layers": [asdict(row) for row in self.layers]}
+        return {"kind": "sweep", "eps": self.eps, "layers": [asdict(row) for row in self.layers]}
 
     def __len__(self) -> int:
         return len(self.layers)
