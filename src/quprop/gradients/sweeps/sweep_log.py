@@ -1,4 +1,4 @@
-"""What happened in a sweep, layer by layer: to look at, and to plot (`quprop.report.sweep_figure`)."""
+"""What happened in a sweep, layer by layer: to look at, and for `quprop report` to show."""
 
 from __future__ import annotations
 
