@@ -40,8 +40,9 @@ class GradientMethod:
     """Base of the methods in `METHODS`: what `compare`, `plan`, `scaling` and `methods` know of one, told by its own
     class. A method of one's own that only estimates needs none of it (`Method`).
 
-    To be declared: name; copies, of the state at once, 0 for a simulator; unbiased (bool).
-    exact: no shots, no error, no budget. costed_only: its cost is known and it cannot be run. worst_case: `formula` is an upper bound on what runs count.
+    To be declared: name; copies, of the state at once, 0 for a simulator; unbiased (bool). exact: no shots, no error,
+    no budget. costed_only: its cost is known and it cannot be run. worst_case: `formula` is an upper bound on what runs
+    count.
     checked_at: the precision at which `quprop plan --check` counts runs.
 
     scaling sweeps a method on the families in `exponents`: exponent of rotations against M at one error, the logarithm

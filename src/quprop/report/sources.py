@@ -36,8 +36,8 @@ class Source:
         return str(self.path / file) if self.path.is_dir() else str(self.path)
 
 
-# What the JSON of a command is: an object says it under "kind", a list or table of rows in every row; `Model.save`
-# writes a "format" instead. `page.SECTIONS` has a section for each.
+# What the JSON of a command is: an object says it under "kind", a list or table of rows in every row. Where
+# "kind" is taken it is "format", with "quprop-" before it. `page.SECTIONS` has a section for each.
 KINDS = {
     "model",
     "sweep",
@@ -56,16 +56,15 @@ KINDS = {
 
 
 def recognise(data: Any) -> str | None:
-    named = _named(data)
-    return named if named in KINDS else _guess(data)
+    return next((name for name in _names(data) if name in KINDS), None) or _guess(data)
 
 
-def _named(data: Any) -> str:
-    if isinstance(data, dict) and ("kind" in data or "format" in data):
-        return str(data.get("kind") or str(data["format"]).removeprefix("quprop-"))
+def _names(data: Any) -> list[str]:
+    """What a result calls itself, or all of its rows alike."""
+    own = [data.get("kind"), str(data.get("format")).removeprefix("quprop-")] if isinstance(data, dict) else []
     rows = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
     kinds = {str(row.get("kind")) if isinstance(row, dict) else "" for row in rows}
-    return kinds.pop() if len(kinds) == 1 else ""
+    return [str(name) for name in own] + (list(kinds) if len(kinds) == 1 else [])
 
 
 def _unnamed(data: Any, kind: str) -> Any:
