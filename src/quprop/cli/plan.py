@@ -31,7 +31,7 @@ from quprop.files import check_outputs
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, network_parameters, plan_network
-from quprop.planning.named import NAMED, SIZES, named_shape, summary
+from quprop.planning.named import forms, named_shape, summary
 from quprop.planning.structure import shape_of
 from quprop.planning.training import FLOPS, plan_training
 from quprop.problems.table import PROBLEMS
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 DENSITY, BLOCK_LENGTH = 0.1, 100
 PRESET_NAMES = ("figure2", "talk")
+_CIRCUITS = [f"{name}:{sizes}" for name, sizes in forms().items()]
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)}, a saved model, a TOML file; a circuit that is not built,
-{", ".join(f"{name}:{SIZES[name]}" for name in NAMED)}; a network trained by the Carleman loop,
+{", ".join(_CIRCUITS)}; a network trained by the Carleman loop,
 {", ".join(NETWORKS)}; or none, with --qubits and --parameters.
 
 [bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file.
@@ -281,7 +282,7 @@ def _shape(asked: Asked, count: int | None) -> Shape:
 
 def _built(what: str, changes: list[str], seed: int) -> Shape:
     if what not in PROBLEMS and not what.endswith(".toml") and not Path(what).is_file():
-        known = [*PROBLEMS, *NETWORKS, *(f"{name}:{SIZES[name]}" for name in NAMED)]
+        known = [*PROBLEMS, *NETWORKS, *_CIRCUITS]
         raise QupropError(f"unknown model {what!r}: {nearest(what, known)} (or give a file of Model.save)")
     model, point = load(what, changes, seed)
     at = (point["theta"], np.zeros(0) if point["x"] is None else point["x"]) if point else None
