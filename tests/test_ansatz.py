@@ -175,8 +175,8 @@ SIZES = {"n,layers": (4, 3), "n,layers,features": (2, 2, 5), "n,M": (4, 8), "n,M
 
 @pytest.mark.parametrize("name", [name for name, a in ansatz.ANSATZE.items() if a.sizes])
 def test_what_numbers_describe_is_what_is_built(name):
-    """For a plan and for Python: trained rotations (a list's state is for free), parameters, qubits; one that grows does
-    so with its second number."""
+    """For a plan and for Python: trained rotations (a list's state is for free), parameters, qubits; one that grows
+    does so with its second number."""
     found = ansatz.ANSATZE[name]
     sizes = SIZES[found.sizes]
     model = Model(found.circuit(*sizes), [qpr.PauliSum(found.observable(found.circuit(*sizes).n_qubits))])
