@@ -15,11 +15,12 @@ from quprop.gradients import BellSampling, gradient, pauli_list_model
 from quprop.gradients.bell_sampling import _physical, _prepare, pairs_for
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
 from quprop.model.pauli import PauliString
-from quprop.sampling.copies import Copies, bell_distribution, draw_bell, squares, walsh
+from quprop.sampling.copies import Copies, draw_bell, squares
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.signs import ROUTES, colours, mimicking, voters
+from quprop.simulate.vectors import walsh_hadamard
 
 ROUTE_NAMES = list(ROUTES)
 
@@ -41,6 +42,13 @@ def _bell_state(n, x, z):
     for q in reversed(range(n)):  # the highest qubit is the outermost axis
         tensor = np.multiply.outer(tensor, np.reshape(one[x >> q & 1, z >> q & 1], (2, 2)) / np.sqrt(2))
     return tensor.transpose([*range(0, 2 * n, 2), *range(1, 2 * n, 2)]).ravel()
+
+
+def bell_distribution(psi: np.ndarray, chi: np.ndarray) -> np.ndarray:
+    """The probabilities [x, z] of all 4^n outcomes (small n)."""
+    size = len(psi)
+    index = np.arange(size)
+    return abs(walsh_hadamard(psi * chi[index ^ index[:, None]])) ** 2 / size
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -85,9 +93,13 @@ def test_a_table_of_all_means_is_the_sums_one_by_one(monkeypatch):
 
 
 def test_the_transform_is_the_matrix_of_signs():
-    rows = np.random.default_rng(0).normal(size=(3, 8))
-    signs = [[(-1) ** (a & z).bit_count() for a in range(8)] for z in range(8)]
-    assert_close(walsh(rows), rows @ np.array(signs).T, 20)
+    rows = np.random.default_rng(0).normal(size=(3, 8, 2))
+    signs = np.array([[(-1) ** (a & z).bit_count() for a in range(8)] for z in range(8)])
+    assert_close(walsh_hadamard(rows, 1), np.einsum("za,iak->izk", signs, rows), 20)
+    assert_close(walsh_hadamard(rows[..., 0]), rows[..., 0] @ signs, 20)
+    counts = np.arange(24, dtype=np.int16).reshape(8, 3)
+    found = walsh_hadamard(counts, 0)
+    assert found.dtype == np.int16 and np.array_equal(found, signs @ counts)
 
 
 def _clifford_point(model, seed):

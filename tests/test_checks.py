@@ -10,7 +10,6 @@ from scipy import optimize, stats
 
 from quprop import PauliString, QupropError
 from quprop.collective import binomial
-from quprop.collective import event as events
 from quprop.collective.check import (
     KINDS,
     Check,
@@ -22,11 +21,14 @@ from quprop.collective.check import (
     trigger_probability,
     two_sided,
 )
-from quprop.collective.check_circuit import circuit_cost, count_gates, flag_angles
+from quprop.collective.check_circuit import circuit_cost
+from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.engines.null import NullEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
-from quprop.collective.majority import copies_for, reading, vote, vote_check, votes_failure
+from quprop.sampling.copies import Copies
+from quprop.sampling.signs import voters
+from quprop.simulate import vectors
 
 Z = Event(PauliString.parse("Z0"))
 
@@ -52,8 +54,8 @@ def test_a_pauli_on_vectors_is_its_matrix(n):
         matrix, a = pauli_matrix(p, n), rng.uniform(-4, 4)
         e = (np.eye(2**n) + matrix) / 2
         turn = math.cos(a / 2) * np.eye(2**n) - 1j * math.sin(a / 2) * matrix
-        np.testing.assert_allclose(events.apply_pauli(p, v), v @ matrix.T, atol=1e-14)
-        np.testing.assert_allclose(events.rotate(p, a, v), v @ turn.T, atol=1e-13)
+        np.testing.assert_allclose(vectors.apply(p, v), v @ matrix.T, atol=1e-14)
+        np.testing.assert_allclose(vectors.rotate(p, a, v), v @ turn.T, atol=1e-13)
         np.testing.assert_allclose(Event(p).apply(v), v @ e.T, atol=1e-13)
         unit = v / np.linalg.norm(v, axis=-1, keepdims=True)
         for event in (Event(p), Event.dense(e)):
@@ -75,8 +77,6 @@ def test_bad_events_and_checks_are_refused_with_the_mend():
         (lambda: design(0.1, 0), "counts twice"),
         (lambda: two_sided(Z, 0.5, -0.1, 1.0), "eps > 0"),
         (lambda: circuit_cost(0), "whole number"),
-        (lambda: vote(1.5, 10), "in \\[-1, 1\\]"),
-        (lambda: reading(0.5, 10, 0.0), "positive number of copies"),
     ]:
         with pytest.raises(QupropError, match=words):
             wrong()
@@ -254,6 +254,24 @@ def test_a_trigger_moves_a_batch_by_sigma_over_two_lambda_and_a_pass_by_its_prob
 # --- the circuit ------------------------------------------------------------------------------------------------------
 
 
+def count_gates(k):
+    """The count gate by gate: ("toffoli", (a, b, target)) and ("cnot", (control, target)).
+
+    Answers are qubits 0..k-1, the counter k..k+m-1 (lowest bit first), carries k+m..k+2m-2; undone in reverse.
+    """
+    m = k.bit_length()
+    for j in range(1, k + 1):
+        answer, length = j - 1, j.bit_length()
+        counter = [k + i for i in range(length)]
+        controls = [answer, *(k + m + i for i in range(length - 1))]  # carry into bit i
+        for i in range(length - 1):
+            yield "toffoli", (controls[i], counter[i], controls[i + 1])
+        for i in reversed(range(length)):
+            yield "cnot", (controls[i], counter[i])
+            if i:  # the carry is unmade while the bit below still has its old value
+                yield "toffoli", (controls[i - 1], counter[i - 1], controls[i])
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 8, 10])
 def test_the_counter_counts_and_costs_what_is_claimed(k):
     m, gates, cost = k.bit_length(), list(count_gates(k)), circuit_cost(k)
@@ -269,65 +287,61 @@ def test_the_counter_counts_and_costs_what_is_claimed(k):
     assert (cost.counter, cost.carries, cost.qubits) == (m, m - 1, 2 * m)
 
 
-def test_the_flag_turns_by_the_trigger_function():
-    check = Check(Z, 0.7, 3.0)
-    angles = flag_angles(check, 11)
-    assert len(angles) == circuit_cost(11).rotations
-    np.testing.assert_allclose(np.sin(angles[:12] / 2) ** 2, check.trigger(np.arange(12), 11), atol=1e-15)
-
-
 # --- votes and readings -----------------------------------------------------------------------------------------------
 
 
+def wrong_votes(mean, copies):
+    """Pr[fewer than half of the copies give the sign of the mean], by SciPy's tail."""
+    return stats.binom.cdf((copies + 1) // 2 - 1, copies, (1 + abs(mean)) / 2)
+
+
+def vote_check(event, copies):
+    """The projection on "at least half accept" as a check with hardly any noise; a trigger is a plus."""
+    return Check(event, ((copies + 1) // 2 - 0.25) / copies, 1e-9)
+
+
 def test_a_vote_is_right_as_often_as_the_binomial_says_and_within_hoeffding():
-    for mean, copies in [(0.3, 50), (-0.3, 50), (0.1, 401), (-0.05, 400), (0.0, 7)]:
-        v = vote(mean, copies)
-        s = np.arange(copies + 1)
-        plus = stats.binom.pmf(s, copies, (1 + mean) / 2) @ (2 * s - copies >= 0)
-        assert v.success == pytest.approx(plus if mean >= 0 else 1 - plus, abs=1e-12)
-        assert 1 - v.success <= v.bound
-        assert v.distance == pytest.approx(math.sqrt(v.infidelity))
+    for mean, copies in [(0.3, 51), (-0.3, 51), (0.1, 401), (-0.05, 401), (0.3, 50)]:
+        psi = np.sqrt([(1 + mean) / 2, (1 - mean) / 2]).astype(complex)
+        signs, tails = Copies(np.random.default_rng(0), psi, 0).votes([PauliString.parse("Z0")] * 4000, copies)
+        if copies % 2:
+            assert tails == pytest.approx(wrong_votes(mean, copies), abs=1e-12)
+        assert tails.max() <= math.exp(-copies * mean**2 / 2)
+        assert np.mean(signs * mean < 0) == pytest.approx(tails[0], abs=5 * math.sqrt(tails[0] / 4000))
 
 
 def test_a_vote_on_real_copies_damages_them_as_claimed():
-    """The projection as a check with no noise: success and fidelity in the exact symmetric space, three votes long."""
+    """Success and fidelity in the exact symmetric space, and the union bound of three votes on the same copies."""
     rng = np.random.default_rng(5)
-    psi, copies = random_state(4, rng), 40
+    psi, copies = random_state(4, rng), 41
     batch = SymmetricEngine().prepare(psi, copies)
     paulis = sorted((PauliString(x, z) for x in range(4) for z in range(4) if x | z), key=str)
     means = {p: 2 * batch.mean(Event(p)) - 1 for p in paulis}
     chosen = sorted(paulis, key=lambda p: -abs(means[p]))[:3]
-    first = chosen[0] if means[chosen[0]] < 0 else -chosen[0]  # a negative mean: the right answer is a pass
-    check, claimed = vote_check(Event(first), copies), vote(-abs(means[chosen[0]]), copies)
-    assert 1 - batch.probability(check) == pytest.approx(claimed.success, abs=1e-12)
-    batch.survive(check)
-    assert 1 - batch.fidelity() == pytest.approx(claimed.infidelity, abs=1e-12)
-    wrong = 1 - claimed.success
-    for p in chosen[1:]:
-        wrong += batch.survive(vote_check(Event(p if means[p] < 0 else -p), copies))
-    assert wrong <= votes_failure([-abs(means[p]) for p in chosen], copies)
+    first, *rest = [p if means[p] < 0 else -p for p in chosen]  # a negative mean: the right answer is a pass
+    claimed, wrong = wrong_votes(means[chosen[0]], copies), batch.survive(vote_check(Event(first), copies))
+    assert wrong == pytest.approx(claimed, abs=1e-12)
+    assert 1 - batch.fidelity() == pytest.approx(claimed, abs=1e-12)
+    wrong += sum(batch.survive(vote_check(Event(p), copies)) for p in rest)
+    assert wrong <= 4 * sum(wrong_votes(means[p], copies) for p in chosen)
 
 
 def test_enough_copies_for_many_votes():
-    n = copies_for(0.2, 1000, 0.01)
+    n = voters(1000, 0.4, 0.01)  # |<P>| >= 0.2
     assert n == math.ceil(2 * math.log(4e5) / 0.04)
-    assert votes_failure(np.full(1000, 0.2), n) <= 0.01
-    assert votes_failure(np.full(1000, -0.2), n) <= 0.01
+    assert 4 * 1000 * wrong_votes(0.2, n) <= 0.01
 
 
-def test_a_reading_dephases_counts():
+def test_a_reading_dephases_counts_by_little_less_than_its_ledger_says():
     k, p, s = 80, 0.3, 7.0
     counts = np.arange(k + 1)
     amplitude = np.sqrt(stats.binom.pmf(counts, k, p))
     y = np.linspace(-80, 160, 4001)
     kraus = np.exp(-((y[:, None] - counts) ** 2) / (4 * s**2)) / (2 * math.pi * s**2) ** 0.25
     average = ((kraus @ amplitude**2) ** 2).sum() * (y[1] - y[0])  # sum over outcomes of |<psi|K_y|psi>|^2
-    r = reading(p, k, s)
-    assert r.infidelity == pytest.approx(1 - average, rel=1e-6)
-    assert r.estimate == pytest.approx(r.infidelity, rel=0.02)
-    density = kraus**2 @ amplitude**2
-    moments = [np.sum(density * (y / k) ** m) * (y[1] - y[0]) for m in (1, 2)]
-    assert math.sqrt(moments[1] - moments[0] ** 2) == pytest.approx(r.deviation, rel=1e-6)
+    batch = MeanFieldEngine().prepare(np.sqrt([p, 1 - p]).astype(complex), k)
+    batch.read(Z, s, 0)
+    assert 0.85 * batch.ledger.trace_bound**2 < 1 - average < batch.ledger.trace_bound**2
 
 
 # --- the ledger of undisturbed batches --------------------------------------------------------------------------------

@@ -28,6 +28,15 @@ def bell_vector(code, n):
     return (phi @ string(code, n).matrix(n).T).ravel()  # index [second, first]
 
 
+def bell_probabilities(n: int, a: float, p: int) -> np.ndarray:
+    """Of the Bell labels Q = x | z << n on two copies of (1 +- a P) / 2^n, P = p likewise: (4^n,)."""
+    d = 1 << n
+    q = np.arange(d * d)
+    swapped, y = p >> n | (p & (d - 1)) << n, (p >> n & p).bit_count() & 1
+    sign = 1 - 2.0 * (np.bitwise_count(q & swapped) & 1)
+    return (1 + a**2 * (-sign if y else sign)) / 4**n
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_bell_outcomes_have_the_probabilities_of_dense_matrices(n):
     """<B_Q| rho x rho |B_Q>, for every Q, and both signs of rho; a flipped sign of strings with odd #Y is seen."""
@@ -39,9 +48,9 @@ def test_bell_outcomes_have_the_probabilities_of_dense_matrices(n):
         for s in (1, -1):
             pair = np.kron(rho(p, n, s), rho(p, n, s))
             dense = np.einsum("qi,ij,qj->q", vectors.conj(), pair, vectors).real
-            assert_close(hs.bell_probabilities(n, A, p), dense, 50)
+            assert_close(bell_probabilities(n, A, p), dense, 50)
     odd = (1 << n) | 1  # Y0
-    wrong = hs.bell_probabilities(n, A, odd) * -1 + 2 / 4**n
+    wrong = bell_probabilities(n, A, odd) * -1 + 2 / 4**n
     pair = np.kron(rho(odd, n), rho(odd, n))
     assert np.max(np.abs(wrong - np.einsum("qi,ij,qj->q", vectors.conj(), pair, vectors).real)) > 0.1 / 4**n
 
@@ -104,13 +113,6 @@ def test_stabiliser_outcomes_have_the_probabilities_of_dense_matrices(n, p):
         assert_close(dense.sum(), 1.0, 50)
         assert stats.chisquare(times, count * dense).pvalue > 1e-4
     assert met == {True, False}
-
-
-def test_hadamard_is_its_definition():
-    counts = np.random.default_rng(5).integers(0, 9, size=(16, 3))
-    i = np.arange(16)
-    signs = 1 - 2 * (np.bitwise_count(i[:, None] & i) & 1).astype(int)
-    assert np.array_equal(hs.hadamard(counts.copy()), signs @ counts)
 
 
 def distance(null, alternatives):
@@ -203,7 +205,7 @@ def test_outcomes_that_say_nothing_leave_the_ratio_at_one():
 def test_one_pair_has_the_ratio_of_the_mixed_distribution():
     """The mean of bell_probabilities over P against 4^-n, for each outcome there is."""
     n = 2
-    mean = np.mean([hs.bell_probabilities(n, A, p) for p in range(1, 4**n)], axis=0) * 4**n
+    mean = np.mean([bell_probabilities(n, A, p) for p in range(1, 4**n)], axis=0) * 4**n
     rng = np.random.default_rng(9)
     seen = {round(float(np.exp(hs.bell(n, A, 2, False, rng))), 10) for _ in range(300)}
     assert seen == set(np.round(mean, 10))

@@ -77,7 +77,7 @@ def test_every_component_is_an_expectation_on_the_copies_as_they_are_undone(name
         q = 2 * device._accepting(Event(circuit.read[m])) - 1
         assert q == pytest.approx(-exact[m], abs=1e-10), m
         assert abs(exact[m]) < 1e-3 or q != pytest.approx(exact[m], abs=1e-4)  # the sign is seen
-        device.undo([])
+        device.undo(None)
 
 
 def test_frequencies_of_fresh_copies_are_binomial():
@@ -436,6 +436,16 @@ def test_design_numbers_are_the_stated_formulas():
     # Beyond `reach` a check passes with the probability that was claimed, or less.
     beyond = 1 - trigger_probability(d.k, 0.5 + d.reach, 0.5 + d.eps, d.batch.noise)
     assert 2 * 4096 * beyond < 0.01
+
+
+def test_a_plan_names_the_gates_of_a_check():
+    """2 k answers are added, by a carry ladder as long as the counter is then, and taken away again."""
+    plan = QuantumBackprop(shots=3000).compile(CASES["qaoa"].model)
+    k = plan.design.k
+    lengths = sum(j.bit_length() for j in range(1, k + 1))
+    values = 2 ** k.bit_length()
+    said = f"{4 * (lengths - k):,} Toffolis and {2 * lengths + values:,} CNOTs on {2 * k.bit_length()} qubits"
+    assert plan.info["check"].startswith(said)
 
 
 def test_budgets_say_the_same_in_three_ways():

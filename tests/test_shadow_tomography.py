@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.linalg import expm, logm
 
 import quprop as qpr
-from quprop.collective import reduction, search, shadow_tomography
+from quprop.collective import reduction, rivals, search, sweep
 from quprop.collective.check import Check
 from quprop.collective.engines.commuting import CommutingEngine
 from quprop.collective.event import Event
@@ -16,7 +17,9 @@ from quprop.collective.rivals import compare
 from quprop.collective.shadow_tomography import ShadowTomography, Turn
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, Adjoint
+from quprop.gradients.sweeps.pair_copies import PairCircuit
 from quprop.model.pauli import PauliString
+from quprop.sampling.plan import Terms
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 Z0 = Event(PauliString.parse("Z0"))
@@ -188,6 +191,16 @@ def test_false_triggers_number_a_quarter_a_list_at_most():
     assert triggers == pytest.approx(lists * expected, abs=5 * math.sqrt(lists * expected))
 
 
+def test_what_was_predicted_rightly_is_not_corrected(monkeypatch):
+    """Every check triggers: a gap that fresh copies cannot tell from none teaches nothing, a larger one does."""
+    monkeypatch.setattr(sweep.Sweep, "_ask", lambda *_: (True, 1.0))
+    plus, tilted = np.array([1, 1]) / math.sqrt(2), np.array([math.cos(0.6), math.sin(0.6)])  # <Z> = 0 and 0.362
+    right = ShadowTomography(eps=0.1).run(plus, [Z0] * 20, 0)
+    assert (right.updates, right.false_triggers) == (0, 20)
+    wrong = ShadowTomography(eps=0.1).run(tilted, [Z0] * 20, 0)
+    assert wrong.updates == 1 and wrong.triggers[0].updated
+
+
 def test_what_is_wrong_by_eps_does_not_pass():
     for m, failure in ((1, 0.3), (100, 0.01), (10_000, 1e-4)):
         for eps in (0.02, 0.3):
@@ -205,11 +218,11 @@ def test_a_check_that_never_triggers_and_a_wrong_sign_are_seen(monkeypatch):
 
     assert error()[0] <= 0.1 and error()[1] <= 2
     with monkeypatch.context() as patch:
-        correct = shadow_tomography._Learner.correct
-        patch.setattr(shadow_tomography._Learner, "correct", lambda self, e, step: correct(self, e, -step))
+        correct = sweep.Learner.correct
+        patch.setattr(sweep.Learner, "correct", lambda self, e, step: correct(self, e, -step))
         assert error()[0] <= 0.1 and error()[1] >= 8  # answers are measured, and stay right; sigma never learns
     with monkeypatch.context() as patch:
-        patch.setattr(shadow_tomography._Laboratory, "agrees", lambda *_: True)
+        patch.setattr(sweep.Sweep, "_ask", lambda *_: (False, 0.0))
         assert error()[0] > 0.4
 
 
@@ -265,10 +278,6 @@ REFUSED = {
     ),
     "circuits": (lambda: reduction.gradient_model([], qpr.Circuit(2)), "one circuit at least"),
     "widths": (lambda: reduction.gradient_model([qpr.Circuit(3)], qpr.Circuit(2)), "on the 2 qubits of the state"),
-    "max_error": (
-        lambda: reduction.gradient_by_shadow_tomography(qpr.Model(qpr.Circuit(1), "Z0"), [], max_error=0, rng=0),
-        "`max_error` must be a positive number",
-    ),
     "items": (lambda: search.search(1, 10, 0.1), "`items` must be a whole number, 2 or more"),
     "window": (lambda: search.search(10, 10, 0.5), "`eps`, the window of the test"),
     "success": (lambda: search.copies_needed(64, 0.1, 0.9), "`success` must lie between"),
@@ -309,6 +318,17 @@ def test_dense_events_have_the_rivals_that_take_them():
     assert rows["shadow tomography"].note.startswith("damage ")
     short = compare(psi, events, eps=0.2, rng=rng, most_copies=10)
     assert [r.error is None for r in short] == [False, False, True, True] and "not run" in str(short[2])
+
+
+@pytest.mark.parametrize("mean", [0.6, -0.6, 0.0])
+def test_votes_move_the_copies_by_the_root_of_what_they_err(mean):
+    psi = np.sqrt([(1 + mean) / 2, (1 - mean) / 2])
+    votes = rivals.voters(1, 0.6, 0.005)
+    tail = stats.binom.cdf if mean >= 0 else stats.binom.sf
+    wrong = tail((votes + 1) // 2 - 1, votes, (1 + mean) / 2)
+    row = {r.name: r for r in compare(psi, [Z0], eps=0.3, rng=1)}["Bell sampling"]
+    damage = math.sqrt(wrong) if mean else 0.0  # a string that is small is not voted on
+    assert row.note == rivals.shown(damage)
 
 
 # -- Theorem 12 ------------------------------------------------------------------------------------------------------
@@ -356,7 +376,7 @@ def test_an_exact_gradient_is_shadow_tomography(events):
     np.testing.assert_allclose((f[0] - f[1]) / (2 * step), 2.0 * (1 - 2 * truth), atol=1e-8)
 
 
-@pytest.mark.parametrize("method", ["parameter_shift", "pair_state", "hadamard_test"])
+@pytest.mark.parametrize("method", ["parameter_shift", "pair_state", "hadamard_test", "quantum_backprop"])
 def test_any_gradient_method_is_a_shadow_tomography(events, method):
     circuits, state, truth = events
     found, gradient = reduction.shadow_tomography_by_gradient(circuits, state, METHODS[method](max_error=0.2), 1)
@@ -365,13 +385,20 @@ def test_any_gradient_method_is_a_shadow_tomography(events, method):
 
 def test_the_events_of_the_theorem_are_these_projectors(events):
     circuits, state, truth = events
-    n = 3
-    turned = [reduction.events_of([c], n)[0] for c in circuits]
-    assert [e.pauli is None for e in turned] == [i % 2 == 1 for i in range(5)]  # Cliffords give Pauli events
     amplitudes = state_of(state)
-    np.testing.assert_allclose([float(e.mean(amplitudes)) for e in turned], truth, atol=1e-12)
-    found = ShadowTomography(eps=0.1).run(amplitudes, turned, 3)
-    assert np.abs(found.estimates - truth).max() <= 0.1
+    accepted = [np.linalg.qr(unitary_of(c).conj().T[:, 1::2])[0] for c in circuits]  # stim's matrices are single
+    projectors = [Event.dense(v @ v.conj().T) for v in accepted]
+    found = ShadowTomography(eps=0.1).run(amplitudes, projectors, 3)
+    assert np.abs(found.estimates - truth).max() <= 0.1 < np.ptp(truth)
+
+
+def unitary_of(circuit):
+    """Column j is the state from |j>, up to a phase for all of them: rotations one after another, then the Clifford."""
+    model = qpr.Model(circuit, "I")
+    u = np.eye(2**circuit.n_qubits)
+    for r in model.rotations:
+        u = expm(-0.5j * r.angle.constant * PauliString(r.x, r.z).matrix(circuit.n_qubits)) @ u
+    return model.clifford.to_unitary_matrix(endian="little") @ u
 
 
 def state_of(circuit):
@@ -395,19 +422,26 @@ def small_model(n, layers, rng, observable):
     return qpr.Model(circuit, observable), rng.uniform(-1, 1, m)
 
 
+def pair_of(model, theta):
+    """The pair state with a register of terms, the norm of the observable, and the stream of Theorem 9."""
+    terms = Terms.of(model)
+    u, angles = terms.coefficients(np.ones(1)), model.angle_table.evaluate(theta[None], np.zeros((1, 0)))[0]
+    circuit, stream = PairCircuit(model, terms), []
+    for m in reversed(range(model.n_rotations)):
+        stream += [Event(circuit.read[m]), Turn(circuit.undo[m], -float(angles[m]))]
+    return circuit.states(u, angles, np.zeros(0)), np.abs(u).sum(), stream
+
+
 @pytest.mark.parametrize("observable", ["Z0", {"Z0 Z1": 0.6, "X1": -0.4, "Y2": 0.3}])
 def test_shadow_tomography_is_a_gradient(observable):
     rng = np.random.default_rng(31)
     model, theta = small_model(3, 6, rng, observable)
     exact = qpr.value_and_grad(model, theta)[1]
-    found = reduction.gradient_by_shadow_tomography(model, theta, max_error=0.2, rng=rng)
-    assert np.abs(found.value - exact).max() <= 0.2 < np.abs(exact).max()
-    sweeps = found.info["sweeps"]
-    assert found.info["damage"] == max(s.damage for s in sweeps) and "damage" in str(found)
-    assert len(sweeps) == (1 if observable == "Z0" else 3) and sum(s.updates for s in sweeps) > 0
-    assert found.cost.copies == sum(s.copies for s in sweeps) <= found.info["bound on copies"]
-    assert found.cost.rotations == found.cost.copies * 18 + sum(s.turns for s in sweeps)
-    assert found.cost.qubits > max(s.held for s in sweeps) * 4
+    state, norm, stream = pair_of(model, theta)
+    found = ShadowTomography(eps=0.1 / norm).run(state, stream, rng)
+    g = norm * (1 - 2 * found.estimates[::-1])
+    assert np.abs(g - exact).max() <= 0.2 < np.abs(exact).max()
+    assert 0 < found.updates <= found.budget.updates and found.copies <= found.budget.copies
 
 
 def test_a_gradient_of_three_hundred_components_costs_what_the_formulas_say():
@@ -416,33 +450,20 @@ def test_a_gradient_of_three_hundred_components_costs_what_the_formulas_say():
     rng = np.random.default_rng(33)
     model, theta = small_model(4, 75, rng, "Z0 Z1")
     exact = qpr.value_and_grad(model, theta)[1]
-    found = reduction.gradient_by_shadow_tomography(model, theta, max_error=0.3, rng=rng)
-    (sweep,) = found.info["sweeps"]
-    assert (sweep.held, sweep.budget.updates) == (12_198, 1_232)
-    assert 20 <= sweep.updates <= 142 and 0.6e6 <= found.cost.copies <= 2.6e6
-    assert np.abs(found.value - exact).max() <= 0.3 and np.mean(np.abs(exact) > 0.15) > 0.2
-
-
-def test_shared_and_fixed_angles_are_pulled_back():
-    theta, x = qpr.params("theta", 2), qpr.inputs("x", 1)
-    circuit = qpr.Circuit(2, params=theta, inputs=x)
-    circuit.ry(x[0], 0).ry(2 * theta[0] + 0.3, 0).cx(0, 1).rx(theta[1], 1).rz(theta[0] * x[0], 0).rx(0.4, 0)
-    model = qpr.Model(circuit, "X0 Z1")
-    point, data = np.array([0.4, -0.7]), np.array([0.9])
-    exact = qpr.value_and_grad(model, point, data)[1]
-    found = reduction.gradient_by_shadow_tomography(model, point, data, max_error=0.02, rng=2)
-    assert np.all(np.abs(found.value - exact) <= found.stderr)
-    np.testing.assert_allclose(found.stderr, [0.02 * 2.9, 0.02])
+    state, _, stream = pair_of(model, theta)
+    found = ShadowTomography(eps=0.15).run(state, stream, rng)
+    assert (found.held, found.budget.updates) == (12_198, 1_232)
+    assert 20 <= found.updates <= 142 and 0.6e6 <= found.copies <= 2.6e6
+    assert np.abs(1 - 2 * found.estimates[::-1] - exact).max() <= 0.3 and np.mean(np.abs(exact) > 0.15) > 0.2
 
 
 def test_the_pair_state_has_minus_half_of_the_derivative_on_every_layer():
     """12 random layers on 3 qubits, rotations exp(-i theta P): dF/dtheta = -2.000 <Y_anc P>."""
     rng = np.random.default_rng(32)
     model, theta = small_model(3, 4, rng, "Z0 X2")
-    angles = model.angle_table.evaluate(theta[None], np.zeros((1, 0)))[0]
-    state = reduction.pair_state(model, PauliString.parse("Z0 X2"), angles, np.zeros(0))
+    state, _, stream = pair_of(model, theta)
     read = []
-    for item in reduction.undoing(model, angles):
+    for item in stream:
         if isinstance(item, Turn):
             state = expm(-0.5j * item.angle * item.pauli.matrix(4)) @ state
         else:
@@ -454,12 +475,17 @@ def test_the_pair_state_has_minus_half_of_the_derivative_on_every_layer():
     assert np.abs(slopes).max() > 0.5
 
 
-def test_both_directions_compose(events):
-    """Shadow tomography by a gradient by shadow tomography."""
-    circuits, state, truth = events
-    model = reduction.gradient_model(circuits, state)
-    found = reduction.gradient_by_shadow_tomography(model, np.zeros(5), max_error=0.2, rng=4)
-    assert np.abs((1 - found.value) / 2 - truth).max() <= 0.1
+def test_both_loops_are_one(monkeypatch):
+    """Steps of the wrong sign are steps of the wrong sign in quantum backpropagation too."""
+    model, theta = small_model(3, 8, np.random.default_rng(34), "Z0 Z1")
+    plan = METHODS["quantum_backprop"](max_error=0.2).compile(model)
+
+    def triggers():
+        return plan.estimate(theta, rng=1).info["triggers"]
+
+    before, correct = triggers(), sweep.Learner.correct
+    monkeypatch.setattr(sweep.Learner, "correct", lambda self, e, step: correct(self, e, -step))
+    assert triggers() > before
 
 
 # -- Theorem 13 ------------------------------------------------------------------------------------------------------

@@ -1,20 +1,18 @@
-"""Two-outcome events on one copy, and Pauli strings on state vectors.
+"""Two-outcome events on one copy.
 
 Vectors are complex arrays (..., 2^n), bit q of the last index being qubit q; any number of leading axes.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
+from quprop.simulate.vectors import apply, expectation
 
 _PROJECTOR_TOLERANCE = 1e-9  # ||E^2 - E|| that rounding of a user's own matrix products may leave
 
@@ -83,7 +81,7 @@ class Event:
         if self.matrix is not None:
             return vectors @ self.matrix.T
         assert self.pauli is not None
-        out = apply_pauli(self.pauli, vectors)
+        out = apply(self.pauli, vectors)
         out += vectors
         out *= 0.5
         return out
@@ -113,59 +111,3 @@ def hermitian(pauli: PauliString, n: int) -> PauliString:
     if pauli.n_qubits > n:
         raise QupropError(f"the copies have {n} qubits, but {pauli} acts on qubit {pauli.n_qubits - 1}")
     return pauli
-
-
-def apply_pauli(pauli: PauliString, vectors: np.ndarray) -> np.ndarray:
-    """P v for every vector (..., 2^n), as a new array: (P v)[j] = i^phase (-1)^{|z & (j ^ x)|} v[j ^ x]."""
-    out = np.array(flipped(vectors, pauli.x), dtype=np.result_type(vectors, np.complex64))
-    factor = 1j ** ((pauli.phase + 2 * (pauli.z & pauli.x).bit_count()) & 3)  # |z & (j ^ x)| = |z & j| + |z & x|
-    if pauli.z:
-        out *= factor * signs(out.shape[-1], pauli.z)
-    elif factor != 1:
-        out *= factor
-    return out
-
-
-def flipped(vectors: np.ndarray, x: int) -> np.ndarray:
-    """v[..., j ^ x]. A run of ones in x reverses the axis made of these bits, so that no index array is needed."""
-    d = vectors.shape[-1]
-    if not x:
-        return vectors
-    sizes: list[int] = []
-    turned: list[Any] = []
-    rest, left = x, d.bit_length() - 1
-    while left:
-        run = min(left, ((rest ^ -(rest & 1)) & -(rest ^ -(rest & 1))).bit_length() - 1 if rest else left)
-        sizes.append(1 << run)
-        turned.append(slice(None, None, -1) if rest & 1 else slice(None))
-        rest >>= run
-        left -= run
-    grid = vectors.reshape(*vectors.shape[:-1], *sizes[::-1])
-    places: tuple[Any, ...] = (..., *turned[::-1])
-    return grid[places].reshape(vectors.shape)
-
-
-def signs(d: int, z: int) -> np.ndarray:
-    """(-1)^{|z & j|} for j = 0..d-1, float64 (d,)."""
-    low = 1 << ((d.bit_length() - 1) // 2)
-    return np.multiply.outer(_short_signs(d // low, z // low), _short_signs(low, z % low)).ravel()
-
-
-@lru_cache(maxsize=4096)
-def _short_signs(d: int, z: int) -> np.ndarray:
-    return 1.0 - 2.0 * (np.bitwise_count(np.arange(d) & z) & 1)
-
-
-def expectation(pauli: PauliString, vectors: np.ndarray) -> np.ndarray:
-    """<v|P|v> for every vector (..., 2^n): real (...)."""
-    if not pauli.x:
-        return pauli.sign * ((vectors.real**2 + vectors.imag**2) @ signs(vectors.shape[-1], pauli.z))
-    return np.sum((vectors.conj() * apply_pauli(pauli, vectors)).real, axis=-1)
-
-
-def rotate(pauli: PauliString, angle: float, vectors: np.ndarray) -> np.ndarray:
-    """exp(-i angle P/2) v = cos(angle/2) v - i sin(angle/2) P v for every vector (..., 2^n), as a new array."""
-    out = apply_pauli(pauli, vectors)
-    out *= -1j * math.sin(angle / 2)
-    out += math.cos(angle / 2) * vectors
-    return out

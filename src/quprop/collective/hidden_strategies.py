@@ -29,6 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from quprop.simulate.vectors import walsh_hadamard
+
 Ratio = Callable[[int, float, int, bool, np.random.Generator], float]
 
 
@@ -51,7 +53,7 @@ def mub(n: int, a: float, copies: int, tilted: bool, rng: np.random.Generator) -
         mine = basis == row
         outcome[mine] = _tilt(outcome[mine], q, rng.choice([-a, a]), rng)
     counts = np.bincount(outcome * (d + 1) + basis, minlength=d * (d + 1)).reshape(d, d + 1)
-    sums = hadamard(counts.astype(_small(copies)))[1:]  # (q, basis), the identity left out
+    sums = walsh_hadamard(counts.astype(_small(copies)), 0)[1:]  # (q, basis), the identity left out
     parts = [_log_total(sums[:, sizes == m], int(m), a, signed=False) for m in np.unique(sizes)]
     return float(logsumexp(parts)) - np.log(4.0**n - 1)
 
@@ -110,7 +112,7 @@ def bell(n: int, a: float, copies: int, tilted: bool, rng: np.random.Generator) 
         swapped, y = p >> n | (p & (d - 1)) << n, (p >> n & p).bit_count() & 1
         label = _tilt(label, swapped, -(a**2) if y else a**2, rng)  # <P, Q> = parity(swapped P & Q)
     counts: np.ndarray = np.bincount(label, minlength=d * d).reshape(d, d).astype(_small(pairs))
-    sums: np.ndarray = hadamard(np.ascontiguousarray(hadamard(counts).T))  # (x, z) of P, as <P, Q> pairs x with z
+    sums = walsh_hadamard(walsh_hadamard(counts, 0), 1)  # (x, z) of P, as <P, Q> pairs x with z
     mask = np.arange(d)
     for row in range(d):  # times (-1)^{#Y(P)}
         np.negative(sums[row], out=sums[row], where=(np.bitwise_count(mask & row) & 1).astype(bool))
@@ -121,15 +123,6 @@ STRATEGIES: dict[str, Ratio] = {"mub": mub, "clifford": clifford, "pauli": pauli
 
 
 # -- distributions and draws ------------------------------------------------------------------------------------------
-
-
-def bell_probabilities(n: int, a: float, p: int) -> np.ndarray:
-    """Of the Bell labels Q = x | z << n on two copies of (1 +- a P) / 2^n, P = p likewise: (4^n,)."""
-    d = 1 << n
-    q = np.arange(d * d)
-    swapped, y = p >> n | (p & (d - 1)) << n, (p >> n & p).bit_count() & 1
-    sign = 1 - 2.0 * (np.bitwise_count(q & swapped) & 1)
-    return (1 + a**2 * (-sign if y else sign)) / 4**n
 
 
 @dataclass(frozen=True)
@@ -189,19 +182,6 @@ def measure(groups: Groups, p: int, bias: float, rng: np.random.Generator) -> np
         found = (np.bitwise_count(b[row] & c) & 1) ^ groups.minus[row, c]
         b[row] ^= np.where(found != wanted, c & -c, 0)
     return 1 - 2 * ((np.bitwise_count(b[:, None] & np.arange(d)) & 1) ^ groups.minus)
-
-
-def hadamard(counts: np.ndarray) -> np.ndarray:
-    """sum_i (-1)^{|q & i|} counts[i] along the first axis, in place."""
-    size, h = len(counts), 1
-    while h < size:
-        pairs = counts.reshape(size // (2 * h), 2, -1)
-        low, high = pairs[:, 0], pairs[:, 1]  # views
-        difference = np.subtract(low, high)
-        np.add(low, high, out=low)
-        np.copyto(high, difference)
-        h *= 2
-    return counts
 
 
 def _tilt(values: np.ndarray, mask: int, bias: float, rng: np.random.Generator) -> np.ndarray:

@@ -58,7 +58,7 @@ class CopiesNeeded:
 
 
 @dataclass(frozen=True)
-class Fit:
+class CopiesFit:
     """A slope with its 95 % interval, of ``what``, by least squares over the rows of one strategy."""
 
     strategy: str
@@ -72,11 +72,11 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Table:
+class CopiesTable:
     """What :func:`experiment` measured; prints as lines."""
 
     rows: tuple[CopiesNeeded, ...]
-    fits: tuple[Fit, ...]
+    fits: tuple[CopiesFit, ...]
 
     def __str__(self) -> str:
         return "\n".join(map(str, (*self.rows, *self.fits)))
@@ -160,7 +160,7 @@ def experiment(
     strategies: Sequence[str] = ("mub", "bell"),
     rng: Any,
     trials: int = 100,
-) -> Table:
+) -> CopiesTable:
     """Copies needed for every strategy, n and eps (n beyond a strategy's memory left out), and fitted exponents:
 
     * log2 copies against n, for single copies: at least 1 by proposition 3. The strategies here test 2 (4^n - 1)
@@ -182,7 +182,7 @@ def experiment(
         for n in ns
         if n <= MOST_QUBITS[strategy]
     ]
-    fits: list[Fit] = []
+    fits: list[CopiesFit] = []
     for strategy in strategies:
         mine = [row for row in rows if row.strategy == strategy]
         for e in levels:
@@ -201,10 +201,10 @@ def experiment(
         x = np.array([-math.log(row.eps) for row in mine if row.n == largest])
         y = np.array([math.log(row.copies) for row in mine if row.n == largest])
         fits += _fit(strategy, f"log copies against log 1/eps at n = {largest}", x, y)
-    return Table(tuple(rows), tuple(fits))
+    return CopiesTable(tuple(rows), tuple(fits))
 
 
-def draw(table: Table) -> bytes:
+def draw(table: CopiesTable) -> bytes:
     """PNG of copies against n: measured points with 95 % intervals, and :func:`formula` as dashed lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -246,7 +246,7 @@ def _crossing(x: np.ndarray, y: np.ndarray, w: np.ndarray, centre: float) -> flo
     return centre + float(np.clip(move, -1.6 * math.log(STEP), 1.6 * math.log(STEP)))
 
 
-def _fit(strategy: str, what: str, x: np.ndarray, y: np.ndarray) -> list[Fit]:
+def _fit(strategy: str, what: str, x: np.ndarray, y: np.ndarray) -> list[CopiesFit]:
     """One line, its interval from the scatter about it (Student's t); none for fewer than three different x."""
     if len(np.unique(x)) < 3:
         return []
@@ -254,7 +254,7 @@ def _fit(strategy: str, what: str, x: np.ndarray, y: np.ndarray) -> list[Fit]:
     slope = float(away @ y / (away @ away))
     rest = y - y.mean() - slope * away
     half = float(stdtrit(len(x) - 2, 0.975) * np.sqrt(rest @ rest / (len(x) - 2) / (away @ away)))
-    return [Fit(strategy, what, slope, slope - half, slope + half)]
+    return [CopiesFit(strategy, what, slope, slope - half, slope + half)]
 
 
 def _check(n: Any, eps: float, strategy: str, trials: Any, *, most: bool = True) -> None:

@@ -27,7 +27,7 @@ class EngineError(QupropError):
     """An engine estimates that it is less accurate than its tolerance."""
 
 
-class Copies(Protocol):
+class HeldCopies(Protocol):
     """k copies of one state, held coherently and changed in place."""
 
     n: int
@@ -67,7 +67,7 @@ class Copies(Protocol):
         ...
 
 
-class Engine(Protocol):
+class CopyEngine(Protocol):
     """A way to simulate a batch: a frozen dataclass of settings."""
 
     @property
@@ -76,7 +76,7 @@ class Engine(Protocol):
     @property
     def exact_for(self) -> str: ...
 
-    def prepare(self, state: np.ndarray, k: int) -> Copies:
+    def prepare(self, state: np.ndarray, k: int) -> HeldCopies:
         """k copies of the normalised pure state (2^n,)."""
         ...
 

@@ -9,33 +9,24 @@ C_i† exp(-i theta_i Z_0 Z_anc / 2) C_i, observable Y_anc and theta = 0 has
 so that all M probabilities cost one gradient, and a gradient at the price of polylog(M) values, classical work
 included, would be the efficient shadow tomography that nobody knows. (The fact's exp(-i theta P) has twice that.)
 
-Backwards: shadow tomography is a gradient algorithm. On the pair state of a Pauli term O the derivative by angle m is
-1 - 2 <E_m>, E_m = (1 + Y_anc P_m)/2 in the frame right after rotation m, and the stream of events and inverse gates
-from the last to the first rotation is read by online shadow tomography: Theorem 9.
+Backwards: shadow tomography is a gradient algorithm, Theorem 9, which is :class:`quprop.gradients.QuantumBackprop`; the
+same loop (`sweep.py`) reads its stream of events.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quprop.collective.event import Event, apply_pauli, rotate
-from quprop.collective.shadow_tomography import ShadowResult, ShadowTomography, Turn
-from quprop.cost import Cost
-from quprop.errors import QupropError, generator_of
+from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
-from quprop.sampling.linear import driven, jacobian
-from quprop.sampling.plan import Terms, settle
-from quprop.simulate import Call
-from quprop.structure.commutation import generators
 
 if TYPE_CHECKING:
     from quprop.gradients.method import Method
@@ -76,116 +67,6 @@ def shadow_tomography_by_gradient(
         np.zeros(model.n_params), rng=rng
     )
     return (1 - found.value) / 2, found
-
-
-def events_of(circuits: Sequence[Circuit], n: int) -> list[Event]:
-    """The same events for :class:`ShadowTomography`: Pauli ones where C_i is a Clifford, else dense (2^n, 2^n)."""
-    found = []
-    for given in circuits:
-        layer = Model(_fixed(given, "circuits", n), ["Z0"])
-        ((string, sign),) = layer.observables[0].terms
-        string = string if sign > 0 else -string
-        if not layer.rotations:
-            found.append(Event(-string))
-            continue
-        rows = Event(-string).apply(_turned(layer, np.eye(2**n, dtype=complex)))  # row j: E C|j>
-        back = [(PauliString(r.x, r.z), -r.angle.constant) for r in reversed(layer.rotations)]
-        for pauli, turn in back:
-            rows = rotate(pauli, turn, rows)
-        matrix = rows.T
-        found.append(Event.dense((matrix + matrix.conj().T) / 2))
-    return found
-
-
-def gradient_by_shadow_tomography(
-    model: Model,
-    theta: Any,
-    x: Any = None,
-    *,
-    max_error: float,
-    failure: float = 0.01,
-    weights: Any = None,
-    rng: Any,
-    **settings: Any,
-) -> Estimate:
-    """dF/dtheta of F = weights . <O> by online shadow tomography of the pair state, undone gate by gate.
-
-    Every derivative by an angle is within max_error, except with probability `failure` (and as far as batches are
-    undisturbed, `ShadowResult.damage`); those by parameters follow by da/dtheta. A sum of terms O = sum_t u_t O_t takes
-    a sweep for each, of accuracy max_error / (2 sum |u_t|) in <E>. `settings` go to :class:`ShadowTomography`.
-
-    The estimate's cost: copies, and M rotations to prepare each besides those of the sweep; its stderr is the accuracy
-    promised, not a deviation. info["sweeps"] has the `ShadowResult` of every term, info["damage"] the largest damage.
-    """
-    if not (math.isfinite(max_error) and max_error > 0):
-        raise QupropError(f"`max_error` must be a positive number, got {max_error}")
-    w, terms = settle(model, weights, rows=False), Terms.of(model)
-    call = Call(model, theta, x, None, "double", None, "values")
-    if call.shape:
-        raise QupropError(f"gradient_by_shadow_tomography takes one theta and one x, got a batch of {call.batch}")
-    point, data = call.theta.reshape(-1), call.x.reshape(-1)
-    u = terms.coefficients(w)
-    used = np.flatnonzero(u)
-    components = driven(model)
-    angles = model.angle_table.evaluate(point[None], data[None])[0]
-    slopes = jacobian(model.angle_table, point, data)
-    g, cost, sweeps = np.zeros(model.n_rotations), Cost(), []
-    generator = generator_of(rng)
-    for t in used if len(components) else ():
-        eps = min(0.5, max_error / (2 * float(np.abs(u).sum())))
-        tomography = ShadowTomography(eps=eps, failure=failure / len(used), **settings)
-        state = pair_state(model, terms.strings[t], angles, data)
-        found = tomography.run(state, undoing(model, angles), generator, events=len(components))
-        g[components[::-1]] += u[t] * (1 - 2 * found.estimates)
-        sweeps.append(found)
-        cost += _cost(found, model)
-    error = np.where(np.isin(np.arange(model.n_rotations), components), max_error, 0.0)
-    info = {
-        "sweeps": sweeps,
-        "terms": len(used),
-        "bound on copies": sum(s.budget.copies for s in sweeps),
-        "damage": max((s.damage for s in sweeps), default=0.0),
-    }
-    return Estimate(slopes.T @ g, abs(slopes).T @ error, cost, info)
-
-
-def pair_state(model: Model, term: PauliString, angles: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(|0> U|phi> + |1> O U|phi>)/sqrt(2), complex (2^(n+1),), the ancilla being the last qubit."""
-    psi = np.asarray(model.state.vector(model.n_qubits, x)).reshape(-1).astype(complex)
-    for pauli, angle in zip(generators(model), angles, strict=True):
-        psi = rotate(pauli, float(angle), psi)
-    return np.concatenate([psi, apply_pauli(term, psi)]) / math.sqrt(2)
-
-
-def undoing(model: Model, angles: np.ndarray) -> Iterator[Event | Turn]:
-    """From the last rotation to the first: its event (1 + Y_anc P_m)/2 where theta drives it, then its inverse."""
-    strings = generators(model)
-    ancilla = PauliString(1 << model.n_qubits, 1 << model.n_qubits)
-    asked = set(driven(model).tolist())
-    for m in reversed(range(model.n_rotations)):
-        if m in asked:
-            yield Event(ancilla * strings[m])
-        yield Turn(strings[m], -float(angles[m]))
-
-
-def _cost(found: ShadowResult, model: Model) -> Cost:
-    counter = found.held.bit_length()
-    checks = 2 * len(found.estimates) + len(found.triggers) * found.budget.fresh
-    return Cost(
-        copies=found.copies,
-        rotations=found.copies * model.n_rotations + found.turns,
-        measurements=checks,
-        depth=2 * model.n_rotations,
-        qubits=found.held * (model.n_qubits + 1) + counter + 1,
-        classical_ops=found.hypothesis.classical_ops,
-        classical_bytes=found.hypothesis.classical_bytes,
-    )
-
-
-def _turned(layer: Model, vectors: np.ndarray) -> np.ndarray:
-    for r in layer.rotations:
-        vectors = rotate(PauliString(r.x, r.z), r.angle.constant, vectors)
-    return vectors
 
 
 def _fixed(circuit: Any, name: str, n: int | None = None) -> Circuit:

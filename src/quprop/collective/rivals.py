@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from quprop.collective import binomial
 from quprop.collective.event import Event
-from quprop.collective.majority import vote
 from quprop.collective.protocol import copy_state
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.cost import short
@@ -150,10 +150,16 @@ def _bell(
     large = np.flatnonzero(size >= 0.75 * e)
     votes = voters(len(paulis), e, failure / 2)
     value = np.zeros(len(paulis))
-    for i in large.tolist():
-        up = rng.binomial(votes, float(Event(paulis[i]).mean(state))) >= (votes + 1) // 2
-        value[i] = size[i] if up else -size[i]
+    means = {i: float(Event(paulis[i]).mean(state)) for i in large.tolist()}
+    for i, mean in means.items():
+        value[i] = size[i] if rng.binomial(votes, mean) >= (votes + 1) // 2 else -size[i]
     held = max(2, votes if len(large) else 0)
-    damage = sum(vote(2 * float(Event(paulis[i]).mean(state)) - 1, votes).distance for i in large.tolist())
+    damage = sum(_moved(2 * mean - 1, votes) for mean in means.values())
     copies = 2 * pairs + (votes if len(large) else 0)
     return Rival("Bell sampling", copies, held, worst((1 + value) / 2), shown(damage))
+
+
+def _moved(mean: float, votes: int) -> float:
+    """The trace distance sqrt(Pr[wrong]) by which a right vote on the sign of <P> moves the copies, a projection."""
+    law = binomial.cdf if mean >= 0 else binomial.above
+    return math.sqrt(float(law(np.array((votes + 1) // 2 - 1.0), votes, (1 + mean) / 2)))

@@ -9,39 +9,33 @@ a new batch prepared. Triggers are bounded by what sigma can have had wrong, wha
     copies  =  O(n log(m)^2 / eps^4).
 
 Between events the frame may turn, all copies and sigma alike. Turned back layer by layer through a circuit, with the
-events Y_anc P_m on the pair state, this is quantum backpropagation (Abbas et al., arXiv:2305.13362, Theorem 9); see
-:func:`quprop.collective.reduction.gradient_by_shadow_tomography`.
+events Y_anc P_m on the pair state, this is quantum backpropagation (Abbas et al., arXiv:2305.13362, Theorem 9), whose
+method :class:`quprop.gradients.QuantumBackprop` goes through its stream with the same loop (`sweep.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.collective.check import design, first_order_distance, two_sided
-from quprop.collective.engines import ENGINES, auto
-from quprop.collective.event import Event, rotate
-from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis, mistake_bound
-from quprop.collective.protocol import Copies, Engine, copy_state
+from quprop.collective.check import design, first_order_distance
+from quprop.collective.engines import COPY_ENGINES, auto
+from quprop.collective.event import Event
+from quprop.collective.hypothesis import HYPOTHESES, Hypothesis, mistake_bound
+from quprop.collective.protocol import CopyEngine, HeldCopies, copy_state
+from quprop.collective.sweep import Learner, Sweep, SweepRule, Turn
 from quprop.errors import QupropError, generator_of, nearest
-from quprop.model.pauli import PauliString
 from quprop.sampling.estimate import shown
+from quprop.simulate.vectors import rotate
 
 _FALSE = 0.25  # expected false triggers of a whole list
 
 
-class Turn(NamedTuple):
-    """Between events of a stream: exp(-i angle P/2) on every copy, and on the hypothesis."""
-
-    pauli: PauliString
-    angle: float
-
-
-class Budget(NamedTuple):
+class ShadowBudget(NamedTuple):
     """What a list of m events needs, known before anything is measured.
 
     k        copies of a batch: false triggers of the whole list number 1/4 on average, and a check whose truth is
@@ -83,7 +77,7 @@ class ShadowResult:
     """
 
     estimates: np.ndarray
-    budget: Budget
+    budget: ShadowBudget
     copies: int
     batches: int
     triggers: tuple[Trigger, ...]
@@ -125,7 +119,7 @@ class ShadowTomography:
     says how far from that the worst batch was.
 
     c           lambda/sqrt(k); smaller takes fewer copies and disturbs them more
-    engine      a name from ENGINES, "auto", or an Engine. "null" simulates undisturbed copies at any size
+    engine      a name from COPY_ENGINES, "auto", or a CopyEngine. "null" simulates undisturbed copies at any size
     hypothesis  a name from HYPOTHESES or an instance to go on with (it is copied). The bound on corrections is a
                 theorem for "dense" only, and only that one takes events that are no Pauli strings
     """
@@ -133,7 +127,7 @@ class ShadowTomography:
     eps: float
     failure: float = 0.01
     c: float = 0.5
-    engine: str | Engine = "null"
+    engine: str | CopyEngine = "null"
     hypothesis: str | Hypothesis = "dense"
 
     def __post_init__(self) -> None:
@@ -141,12 +135,12 @@ class ShadowTomography:
             raise QupropError(f"`eps` is an accuracy of probabilities in (0, 1/2], got {self.eps}")
         if not 0 < self.failure < 1:
             raise QupropError(f"`failure` must be a probability between 0 and 1, got {self.failure}")
-        if isinstance(self.engine, str) and self.engine not in (known := ["auto", *ENGINES]):
+        if isinstance(self.engine, str) and self.engine not in (known := ["auto", *COPY_ENGINES]):
             raise QupropError(f"unknown engine {self.engine!r}: {nearest(self.engine, known)}")
         if isinstance(self.hypothesis, str) and self.hypothesis not in HYPOTHESES:
             raise QupropError(f"unknown hypothesis {self.hypothesis!r}: {nearest(self.hypothesis, HYPOTHESES)}")
 
-    def budget(self, n: int, events: int) -> Budget:
+    def budget(self, n: int, events: int) -> ShadowBudget:
         """The copies for `events` events on n qubits, worst case included."""
         found = design(self.eps / 2, 2 * events, self.c, _FALSE)  # slack eps/4
         false = 1  # Pr[F false triggers] <= mean^F / F! for independent ones
@@ -157,7 +151,7 @@ class ShadowTomography:
         k = max(found.k, math.ceil(8 * math.log(2 * events / self.failure) / self.eps**2))
         fresh = math.ceil(32 * math.log(8 * (updates + false) / self.failure) / self.eps**2)
         total = (updates + false + 1) * k + (updates + false) * fresh
-        return Budget(k, self.c * math.sqrt(k), fresh, updates, false, total)
+        return ShadowBudget(k, self.c * math.sqrt(k), fresh, updates, false, total)
 
     def run(
         self, state: np.ndarray, stream: Iterable[Event | Turn], rng: Any, *, events: int | None = None
@@ -176,129 +170,88 @@ class ShadowTomography:
         if isinstance(events, bool) or not isinstance(events, int | np.integer) or events < 1:
             raise QupropError(f"`events` must be a whole number, 1 or more, got {events!r}")
         budget = self.budget(n, int(events))
-        learner = _Learner(self.hypothesis, n)
         lab = _Laboratory(vector, budget, *self._engine(n, budget.k), generator)
+        rule = SweepRule(0.75 * self.eps, budget.noise, self.eps / 8, 0.375 * self.eps, highest=1.0)
+        sweep = Sweep(lab, Learner(self._start(n)), rule, generator)
         estimates: list[float] = []
         triggers: list[Trigger] = []
-        for item in stream:
-            if isinstance(item, Turn):
-                lab.turn(item)
-                learner.state.rotate(*item)
-                continue
-            if not isinstance(item, Event):
-                raise QupropError(f"a stream is made of Events and Turns, got {item!r}; write Event(pauli)")
-            if len(estimates) == events:
-                raise QupropError(f"the stream has more than the {events} events announced; pass a larger events=")
-            item.check_fits(n)
-            guess = learner.predict(item)
-            if lab.agrees(item, guess, 0.75 * self.eps):
-                estimates.append(guess)
-                continue
-            seen = lab.measure(item)
-            gap = abs(seen - guess) - self.eps / 8
-            if wrong := gap >= self.eps / 4:
-                learner.correct(item, math.copysign(4 * gap, seen - guess))
-            triggers.append(Trigger(len(estimates), guess, seen, wrong))
-            estimates.append(seen)
-        lab.close()
+        for found in sweep.answers(_fitting(stream, n, int(events))):
+            if found.measured is not None:
+                triggers.append(Trigger(len(estimates), found.predicted, found.measured, bool(found.updates)))
+            estimates.append(found.predicted if found.measured is None else found.measured)
         return ShadowResult(
             estimates=np.array(estimates),
             budget=budget,
             copies=lab.copies,
-            batches=lab.batches,
+            batches=sweep.batches,
             triggers=tuple(triggers),
-            damage=lab.damage,
-            error=lab.error,
+            damage=max(sweep.damage, default=0.0),
+            error=sweep.error,
             turns=lab.turns,
-            engine=", ".join(lab.used),
+            engine=", ".join(sweep.used),
             why=lab.why,
-            hypothesis=learner.state,
+            hypothesis=sweep.learner.state,
         )
 
-    def _engine(self, n: int, k: int) -> tuple[Engine, str]:
+    def _start(self, n: int) -> Hypothesis:
+        h = self.hypothesis
+        state: Hypothesis = HYPOTHESES[h](n) if isinstance(h, str) else h.copy()
+        if state.n != n:
+            raise QupropError(f"the hypothesis has {state.n} qubits, and the state {n}; make one of {n}")
+        return state
+
+    def _engine(self, n: int, k: int) -> tuple[CopyEngine, str]:
         if self.engine == "auto":
             # A batch sees false triggers with a total probability of 1/4.
             return auto(n, k, _FALSE * first_order_distance(self.c))
         if isinstance(self.engine, str):
-            engine = ENGINES[self.engine]()
+            engine = COPY_ENGINES[self.engine]()
         else:
             engine = self.engine
         return engine, engine.exact_for
 
 
-class _Learner:
-    """The hypothesis, and nothing of the truth."""
-
-    def __init__(self, kind: str | Hypothesis, n: int) -> None:
-        self.state: Hypothesis = HYPOTHESES[kind](n) if isinstance(kind, str) else kind.copy()
-        if self.state.n != n:
-            raise QupropError(f"the hypothesis has {self.state.n} qubits, and the state {n}; make one of {n}")
-
-    def predict(self, event: Event) -> float:
-        if event.pauli is not None:
-            return (1 + self.state.predict(event.pauli)) / 2
-        return min(1.0, max(0.0, self._dense().predict_matrix(event.matrix)))  # type: ignore[arg-type]
-
-    def correct(self, event: Event, step: float) -> None:
-        if event.pauli is not None:
-            self.state.update(event.pauli, step)
-        else:
-            self._dense().update_matrix(event.matrix, step)  # type: ignore[arg-type]
-
-    def _dense(self) -> DenseHypothesis:
-        if not isinstance(self.state, DenseHypothesis):
-            raise QupropError(
-                f"a {type(self.state).__name__} takes Pauli events, got a dense one; use hypothesis='dense'"
-            )
-        return self.state
+def _fitting(stream: Iterable[Event | Turn], n: int, most: int) -> Iterator[Event | Turn]:
+    """The stream, every item looked at as it comes."""
+    count = 0
+    for item in stream:
+        if isinstance(item, Event):
+            if count == most:
+                raise QupropError(f"the stream has more than the {most} events announced; pass a larger events=")
+            item.check_fits(n)
+            count += 1
+        elif not isinstance(item, Turn):
+            raise QupropError(f"a stream is made of Events and Turns, got {item!r}; write Event(pauli)")
+        yield item
 
 
 class _Laboratory:
-    """The copies: answers bits and frequencies, counts what it uses. Only this class knows the state."""
+    """Copies of one state vector."""
 
-    def __init__(self, vector: np.ndarray, budget: Budget, engine: Engine, why: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self, vector: np.ndarray, budget: ShadowBudget, engine: CopyEngine, why: str, rng: np.random.Generator
+    ) -> None:
         self._vector, self._rng, self._budget = vector, rng, budget
         self.engine, self.why = engine, why
-        self.copies = self.batches = self.turns = self._turned = 0
-        self.damage = self.error = 0.0
-        self.used = [engine.name]
-        self._batch: Copies | None = None
+        self.copies = self.turns = self._turned = 0
 
-    def turn(self, turn: Turn) -> None:
+    def prepare(self) -> HeldCopies:
+        self.copies += self._budget.k
+        self.turns += self._budget.k * self._turned
+        return self.engine.prepare(self._vector, self._budget.k)
+
+    def turn(self, turn: Turn, batch: HeldCopies | None) -> None:
         self._vector = rotate(turn.pauli, turn.angle, self._vector)
         self._turned += 1
-        if self._batch is not None:
-            self._batch.rotate(turn.pauli, turn.angle)
+        if batch is not None:
+            batch.rotate(turn.pauli, turn.angle)
             self.turns += self._budget.k
 
-    def agrees(self, event: Event, guess: float, distance: float) -> bool:
-        """Whether both checks pass. A threshold beyond 1 cannot be exceeded and is not asked about."""
-        batch = self._ready()
-        for check in two_sided(event, guess, distance, self._budget.noise):
-            if check.threshold < 1 and batch.check(check, self._rng):
-                self.close()
-                return False
-        return True
+    def answered(self) -> None:
+        """Checks are not counted."""
 
     def measure(self, event: Event) -> float:
-        """The frequency with which fresh copies, in today's frame, accept."""
         count = self._budget.fresh
         self.copies += count
         self.turns += count * self._turned
         return float(self._rng.binomial(count, float(event.mean(self._vector)))) / count
-
-    def close(self) -> None:
-        if self._batch is not None:
-            self.damage = max(self.damage, self._batch.ledger.trace_bound)
-            self.error = max(self.error, self._batch.ledger.error)
-            if self._batch.name not in self.used:
-                self.used.append(self._batch.name)
-            self._batch = None
-
-    def _ready(self) -> Copies:
-        if self._batch is None:
-            self._batch = self.engine.prepare(self._vector, self._budget.k)
-            self.batches += 1
-            self.copies += self._budget.k
-            self.turns += self._budget.k * self._turned
-        return self._batch

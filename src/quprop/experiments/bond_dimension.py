@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.collective.hypothesis import DenseHypothesis, MatrixProductHypothesis
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
 from quprop.plots import panels, picture
+from quprop.simulate.vectors import rotate
 
 EPS = 0.1
 PASSES = 2  # times the list is asked: a hypothesis that has learnt is silent the second time

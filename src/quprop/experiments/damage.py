@@ -22,7 +22,7 @@ from quprop.collective.engines.null import NullEngine
 from quprop.collective.engines.product_sum import ProductSumEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
-from quprop.collective.protocol import Engine
+from quprop.collective.protocol import CopyEngine
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
@@ -30,7 +30,7 @@ from quprop.plots import panels, picture
 
 EXACT = "symmetric"
 COMPARED = ("null", "product_sum", "bosonic")
-FOLLOWED: dict[str, Engine] = {  # however large their errors
+FOLLOWED: dict[str, CopyEngine] = {  # however large their errors
     EXACT: SymmetricEngine(),
     "null": NullEngine(),
     "product_sum": ProductSumEngine(tolerance=math.inf),

@@ -59,7 +59,7 @@ def draw(result: Result) -> bytes:
     rows = tuple(
         hard_family.CopiesNeeded(**{**r, "tried": tuple(tuple(t) for t in r["tried"])}) for r in result["rows"]
     )
-    return hard_family.draw(hard_family.Table(rows, ()))
+    return hard_family.draw(hard_family.CopiesTable(rows, ()))
 
 
 EXPERIMENT = Experiment(

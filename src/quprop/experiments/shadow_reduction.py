@@ -46,7 +46,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         progress(2 * done + 1, 2 * len(sizes), f"gradient on {n} qubits by shadow tomography")
         model = reduction.gradient_model(circuits[:4], state)
         at = generator.normal(size=model.n_params) * 0.5
-        tomography = reduction.gradient_by_shadow_tomography(model, at, max_error=0.5, rng=generator)
+        tomography = METHODS["quantum_backprop"](max_error=0.5).compile(model).estimate(at, rng=generator)
         gradient = simulate.value_and_grad(model, at)[1]
         rows.append(
             {

@@ -21,7 +21,7 @@ from quprop.structure.commutation import after, anticommutation, bits, generator
 _TOLERANCE = 1e-9  # an angle this close to a multiple of pi/2 is one
 
 
-class Read(NamedTuple):
+class Summand(NamedTuple):
     """dF/da_target has the summand factor * u_term <pauli>."""
 
     pauli: PauliString  # with a plus sign
@@ -39,7 +39,7 @@ class Fixed(NamedTuple):
 
     term: int | None
     place: int
-    reads: tuple[Read, ...]
+    reads: tuple[Summand, ...]
 
 
 def quarter_turns(angles: np.ndarray | None, count: int) -> list[int | None]:
@@ -59,7 +59,7 @@ def quarter_turns(angles: np.ndarray | None, count: int) -> list[int | None]:
 def output_state(model: Model, terms: Terms, turns: Sequence[int | None]) -> Fixed | int:
     """All components on U|phi>: dF/da_m = sum_t u_t <i P'_m O_t> over the terms that anticommute with P'_m = W_m P_m
     W_m†. Or the first rotation, as an index, that keeps a component from getting there."""
-    reads: list[Read] = []
+    reads: list[Summand] = []
     for m, pauli, place in _pushed(model, turns):
         if place < model.n_rotations:
             return place
@@ -128,5 +128,5 @@ def _times_i(pauli: PauliString) -> PauliString:
     return PauliString(pauli.x, pauli.z, pauli.phase + 1)
 
 
-def _read(pauli: PauliString, target: int, term: int) -> Read:
-    return Read(PauliString(pauli.x, pauli.z), target, float(pauli.sign), term)
+def _read(pauli: PauliString, target: int, term: int) -> Summand:
+    return Summand(PauliString(pauli.x, pauli.z), target, float(pauli.sign), term)

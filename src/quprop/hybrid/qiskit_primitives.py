@@ -299,7 +299,7 @@ def _noisy(
     return evs, stds, shots
 
 
-class _Reader(NamedTuple):
+class _GroupReader(NamedTuple):
     """A group of terms that one shot reads: the program turned to where they are diagonal, and each term there."""
 
     program: Model
@@ -316,14 +316,14 @@ class _Reader(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _readers(model: Model, observable: PauliSum) -> tuple[tuple[_Reader, ...], float]:
+def _readers(model: Model, observable: PauliSum) -> tuple[tuple[_GroupReader, ...], float]:
     """How one of the model's observables is read; kept, so that the engine plans each program once."""
     grouping = group(observable, "qubit_wise", model.clifford)
     readers = []
     for terms in grouping.groups:
         tableau, masks, signs = diagonalise([p for p, _ in terms], model.n_qubits)
         signed = signs * np.array([c for _, c in terms])
-        readers.append(_Reader(model._replace(clifford=tableau, observables=()), masks, signed))
+        readers.append(_GroupReader(model._replace(clifford=tableau, observables=()), masks, signed))
     return tuple(readers), grouping.constant
 
 

@@ -44,12 +44,12 @@ def from_stim(circuit: Any, observables: Any = None) -> Any:
         raise QupropError(f"from_stim takes a stim.Circuit or its text, got {type(circuit).__name__}")
     if circuit.num_qubits == 0:
         raise QupropError("the stim.Circuit has no qubits; a circuit needs one at least")
-    reader = _Reader(circuit.num_qubits)
+    reader = _StimReader(circuit.num_qubits)
     reader.read(circuit, "")
     return reader.out if observables is None else Model(reader.out, observables)
 
 
-class _Reader:
+class _StimReader:
     def __init__(self, n: int) -> None:
         self.out = Circuit(n)
         self.measured: set[int] = set()

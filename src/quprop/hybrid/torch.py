@@ -16,7 +16,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.hybrid.estimated import Estimated
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
-from quprop.hybrid.torch_graph import Draw, Meter, Sampled, Tensor, Value, torch
+from quprop.hybrid.torch_graph import CostMeter, Draw, Sampled, Tensor, Value, torch
 from quprop.model import Model
 from quprop.simulate import Composite, get_engine
 
@@ -76,7 +76,7 @@ class QuantumLayer(torch.nn.Module):
         self.weights = torch.nn.Parameter(_initial(model, weights, generator, dtype))
         if self._estimated is not None:
             self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
-        self.meter = Meter()
+        self.meter = CostMeter()
 
     @property
     def in_features(self) -> int:

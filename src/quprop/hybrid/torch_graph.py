@@ -26,14 +26,14 @@ except ImportError:
     ) from None
 
 
-class Meter:
+class CostMeter:
     """Adds up the cost of a layer's backward passes; a copy of the layer begins at nothing."""
 
     def __init__(self) -> None:
         self.cost = Cost()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
-        return Meter()
+    def __deepcopy__(self, memo: dict[int, Any]) -> CostMeter:
+        return CostMeter()
 
 
 class Draw:
@@ -272,7 +272,7 @@ class Sampled(torch.autograd.Function):
     """Values, and a gradient that a method estimates with shots of its own."""
 
     @staticmethod
-    def forward(node: Estimated, draw: Draw, meter: Meter, theta: Tensor, x: Tensor | None) -> Tensor:
+    def forward(node: Estimated, draw: Draw, meter: CostMeter, theta: Tensor, x: Tensor | None) -> Tensor:
         rng = np.random.default_rng([*draw.taken(), 0])
         values = node.sampled_value(_array(theta), _array(x), rng)  # type: ignore[arg-type]
         return _tensor(values, theta)
@@ -301,7 +301,7 @@ class Sampled(torch.autograd.Function):
 class _Estimate(torch.autograd.Function):
     @staticmethod
     def forward(
-        node: Estimated, draw: tuple[int, int], meter: Meter, of_x: bool, theta: Tensor, x: Tensor | None, c: Tensor
+        node: Estimated, draw: tuple[int, int], meter: CostMeter, of_x: bool, theta: Tensor, x: Tensor | None, c: Tensor
     ) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([*draw, 1])
         (d_theta, d_x), cost = node.estimate(_array(theta), _array(x), _array(c), rng, of_x=of_x)  # type: ignore[arg-type]

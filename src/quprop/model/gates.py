@@ -21,14 +21,14 @@ class Clifford(NamedTuple):
     qubits: tuple[int, ...]
 
 
-class Turn(NamedTuple):
+class LocalRotation(NamedTuple):
     """exp(-i angle P / 2) with P written densely on the local qubits, local qubit 0 on the left."""
 
     pauli: str
     angle: Angle
 
 
-Steps = tuple[Clifford | Turn, ...]
+Steps = tuple[Clifford | LocalRotation, ...]
 
 
 class Gate(NamedTuple):
@@ -43,28 +43,28 @@ def _fixed(name: str, n_qubits: int = 1) -> Gate:
 
 
 def _turn(pauli: str) -> Gate:
-    return Gate(1, len(pauli), lambda a: (Turn(pauli, a),))
+    return Gate(1, len(pauli), lambda a: (LocalRotation(pauli, a),))
 
 
 def _constant(pauli: str, angle: float) -> Gate:
-    steps = (Turn(pauli, as_angle(angle)),)
+    steps = (LocalRotation(pauli, as_angle(angle)),)
     return Gate(0, len(pauli), lambda: steps)
 
 
 def _controlled(pauli: str) -> Gate:
     # exp(-i a/2 (1-Z)/2 P) = exp(-i a/4 P) exp(+i a/4 Z P)
-    return Gate(1, 2, lambda a: (Turn("I" + pauli, a / 2), Turn("Z" + pauli, a / -2)))
+    return Gate(1, 2, lambda a: (LocalRotation("I" + pauli, a / 2), LocalRotation("Z" + pauli, a / -2)))
 
 
 def _ecr() -> Steps:
     # (X0 - Y0 X1)/sqrt(2) = X0 exp(-i pi/4 Z0 X1)
-    return Turn("ZX", as_angle(math.pi / 2)), Clifford("X", (0,))
+    return LocalRotation("ZX", as_angle(math.pi / 2)), Clifford("X", (0,))
 
 
 def _doubly_controlled(last: str) -> Gate:
     # exp(i pi (1-Z0)(1-Z1)(1-P2)/8), multiplied out: odd products turn by pi/4, even ones by -pi/4
     strings = ["ZII", "IZI", "II" + last, "ZZI", "ZI" + last, "IZ" + last, "ZZ" + last]
-    steps = tuple(Turn(p, as_angle(math.pi / 4 * (1 if (3 - p.count("I")) % 2 else -1))) for p in strings)
+    steps = tuple(LocalRotation(p, as_angle(math.pi / 4 * (1 if (3 - p.count("I")) % 2 else -1))) for p in strings)
     return Gate(0, 3, lambda: steps)
 
 
@@ -89,7 +89,7 @@ GATES: dict[str, Gate] = {
     "ry": _turn("Y"),
     "rz": _turn("Z"),
     "p": _turn("Z"),  # diag(1, e^{i a}) is RZ up to a global phase
-    "u": Gate(3, 1, lambda a, phi, lam: (Turn("Z", lam), Turn("Y", a), Turn("Z", phi))),
+    "u": Gate(3, 1, lambda a, phi, lam: (LocalRotation("Z", lam), LocalRotation("Y", a), LocalRotation("Z", phi))),
     "rxx": _turn("XX"),
     "ryy": _turn("YY"),
     "rzz": _turn("ZZ"),
@@ -97,7 +97,7 @@ GATES: dict[str, Gate] = {
     "crx": _controlled("X"),
     "cry": _controlled("Y"),
     "crz": _controlled("Z"),
-    "cp": Gate(1, 2, lambda a: (Turn("ZI", a / 2), Turn("IZ", a / 2), Turn("ZZ", a / -2))),
+    "cp": Gate(1, 2, lambda a: (LocalRotation("ZI", a / 2), LocalRotation("IZ", a / 2), LocalRotation("ZZ", a / -2))),
     "ccx": _doubly_controlled("X"),
     "ccz": _doubly_controlled("Z"),
 }

@@ -17,7 +17,7 @@ from quprop.cost import Cost
 from quprop.model.pauli import PauliString
 from quprop.sampling.joint import diagonalise
 from quprop.sampling.sampler import draw_bits, eigenvalues
-from quprop.simulate.vectors import apply_clifford, expectation
+from quprop.simulate.vectors import apply_clifford, expectation, walsh_hadamard
 
 _DIRECT = 1 << 20  # pairs up to which two bit strings are drawn for each
 _TABLE = 1 << 24  # string-outcome products from which the whole table of 4^n means is made at once
@@ -94,7 +94,7 @@ def draw_bell(rng: np.random.Generator, psi: np.ndarray, chi: np.ndarray, pairs:
     if pairs <= _DIRECT:
         x, times = np.unique(_draw(rng, p, pairs) ^ _draw(rng, q, pairs), return_counts=True)
     else:
-        chances = walsh(walsh(p[None]) * walsh(q[None]))[0] / size
+        chances = walsh_hadamard(walsh_hadamard(p) * walsh_hadamard(q)) / size
         chances[chances < 1e-15] = 0.0  # rounding; such an x would have no z
         times = rng.multinomial(pairs, chances / chances.sum())
         x = np.flatnonzero(times)
@@ -103,20 +103,13 @@ def draw_bell(rng: np.random.Generator, psi: np.ndarray, chi: np.ndarray, pairs:
     step = max(1, _BATCH // size)
     for start in range(0, len(x), step):
         rows = x[start : start + step]
-        amplitudes = walsh(psi * chi[np.arange(size) ^ rows[:, None]])
+        amplitudes = walsh_hadamard(psi * chi[np.arange(size) ^ rows[:, None]])
         for row, u, count in zip(rows, amplitudes, times[start : start + step], strict=True):
             z, number = draw_bits(rng, u, int(count))
             zs.append(z)
             counts.append(number)
             xs.append(np.full(len(z), row))
     return np.concatenate(xs), np.concatenate(zs), np.concatenate(counts)
-
-
-def bell_distribution(psi: np.ndarray, chi: np.ndarray) -> np.ndarray:
-    """The probabilities [x, z] of all 4^n outcomes (small n)."""
-    size = len(psi)
-    index = np.arange(size)
-    return abs(walsh(psi * chi[index ^ index[:, None]])) ** 2 / size
 
 
 def squares(paulis: Sequence[PauliString], n: int, outcomes: Bell) -> np.ndarray:
@@ -131,7 +124,7 @@ def squares(paulis: Sequence[PauliString], n: int, outcomes: Bell) -> np.ndarray
     if len(paulis) * len(x) > _TABLE and n <= 13:
         table = np.zeros((1 << n, 1 << n))
         np.add.at(table, (x, z), counts)
-        table = walsh(walsh(table).T)  # [P.x, P.z]
+        table = walsh_hadamard(walsh_hadamard(table).T)  # [P.x, P.z]
         return odd * table[px, pz] / total
     out = np.empty(len(paulis))
     step = max(1, _TABLE // max(1, len(x)))
@@ -140,20 +133,6 @@ def squares(paulis: Sequence[PauliString], n: int, outcomes: Bell) -> np.ndarray
         parity = np.bitwise_count(px[part, None] & z) + np.bitwise_count(pz[part, None] & x) & 1
         out[part] = (1.0 - 2.0 * parity) @ counts / total
     return odd * out
-
-
-def walsh(rows: np.ndarray) -> np.ndarray:
-    """sum_a (-1)^{a.z} rows[:, a]: the Walsh-Hadamard transform of every row, not normalised."""
-    out = np.array(rows)
-    count, size = out.shape
-    half = 1
-    while half < size:
-        v = out.reshape(count, -1, 2, half)
-        low = v[:, :, 0].copy()
-        v[:, :, 0] += v[:, :, 1]
-        np.subtract(low, v[:, :, 1], out=v[:, :, 1])
-        half *= 2
-    return out
 
 
 def _draw(rng: np.random.Generator, p: np.ndarray, count: int) -> np.ndarray:

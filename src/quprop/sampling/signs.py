@@ -14,7 +14,7 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.model.pauli import PauliString
 from quprop.sampling.copies import Copies, spent, squares
-from quprop.simulate.vectors import apply
+from quprop.simulate.vectors import apply, signs
 
 _MOST_QUBITS = 10  # of a mimicking state, a dense 2^n x 2^n matrix
 
@@ -145,8 +145,7 @@ def _traces(paulis: Sequence[PauliString], columns: np.ndarray, chances: np.ndar
     index = np.arange(len(sigma))
     out = np.empty(len(paulis))
     for i, p in enumerate(paulis):
-        signs = 1.0 - 2.0 * (np.bitwise_count(index & p.z) & 1)
-        out[i] = (1j**p.phase * np.sum(signs * sigma[index, index ^ p.x])).real
+        out[i] = (1j**p.phase * np.sum(signs(len(sigma), p.z) * sigma[index, index ^ p.x])).real
     return out
 
 

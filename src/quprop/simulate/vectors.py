@@ -1,10 +1,12 @@
-"""State vectors by hand, where an engine would start anew: all prefixes of one circuit, Cliffords, single strings.
+"""State vectors by hand, where an engine would start anew: single strings, Cliffords, all prefixes of one circuit.
 
-States are complex (2^n,) arrays, bit q of an index being qubit q, as in `quprop.simulate.state_vector.reference`.
+States are complex arrays (..., 2^n), bit q of the last index being qubit q, as in
+`quprop.simulate.state_vector.reference`, which shares no code with this file.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -42,34 +44,83 @@ def _sweep(program: Model, turns: np.ndarray, start: np.ndarray, lengths: np.nda
         yield state
 
 
-@lru_cache(maxsize=4)
-def _index(size: int) -> np.ndarray:
-    return np.arange(size)
+_LOW_BITS = 9  # an index is (high, low): high bits move rows of amplitudes, low bits permute within a row
+
+Scratch = tuple[np.ndarray, np.ndarray, np.ndarray]  # two arrays like the states, and one of 2^n floats
 
 
-def apply(pauli: PauliString, state: np.ndarray) -> np.ndarray:
-    """P|psi> for the last axis: (P psi)[j] = i^phase (-1)^{|z & (j ^ x)|} psi[j ^ x]."""
-    index = _index(state.shape[-1])
-    source = index ^ pauli.x if pauli.x else index
-    out = state[..., source] if pauli.x else state.copy()
-    if pauli.z:
-        out *= 1.0 - 2.0 * (np.bitwise_count(source & pauli.z) & 1)
-    if pauli.phase:
-        out *= 1j**pauli.phase
-    return out
+@lru_cache(maxsize=1024)
+def _order(d: int, x: int) -> np.ndarray:
+    return np.arange(d) ^ x
 
 
-def rotate(pauli: PauliString, angle: float, state: np.ndarray) -> np.ndarray:
-    """exp(-i angle P / 2)|psi>."""
-    turned = apply(pauli, state)
-    turned *= -1j * np.sin(angle / 2)
-    turned += np.cos(angle / 2) * state
+@lru_cache(maxsize=1024)
+def _short_signs(d: int, z: int) -> np.ndarray:
+    return 1.0 - 2.0 * (np.bitwise_count(np.arange(d) & z) & 1)
+
+
+def _row(d: int) -> int:
+    return min(d, 1 << max(_LOW_BITS, d.bit_length() // 2))
+
+
+def signs(d: int, z: int, out: np.ndarray | None = None) -> np.ndarray:
+    """(-1)^{|z & j|} for j = 0..d-1, float64 (d,)."""
+    low = _row(d)
+    grid = None if out is None else out.reshape(d // low, low)
+    return np.multiply(_short_signs(d // low, z // low)[:, None], _short_signs(low, z % low), grid).reshape(d)
+
+
+def apply(pauli: PauliString, states: np.ndarray, scratch: Scratch | None = None) -> np.ndarray:
+    """P v for every vector (..., 2^n): (P v)[j] = i^phase (-1)^{|z & (j ^ x)|} v[j ^ x].
+
+    A new complex array; or, with `scratch`, its first, made without taking memory.
+    """
+    if states.dtype.kind != "c":
+        states = states.astype(complex)
+    d = states.shape[-1]
+    low = _row(d)
+    rows = states.reshape(-1, d // low, low)
+    out, spare, factors = (None, None, None) if scratch is None else scratch
+    for axis, size, x, into in ((1, d // low, pauli.x // low, out), (2, low, pauli.x % low, spare)):
+        if x:
+            rows = rows.take(_order(size, x), axis, None if into is None else into.reshape(rows.shape), mode="clip")
+    if out is None:
+        out = rows if pauli.x else np.empty_like(rows)
+    moved = np.multiply(rows.reshape(-1, d), signs(d, pauli.z, factors), out.reshape(-1, d))
+    factor = 1j ** ((pauli.phase + 2 * (pauli.z & pauli.x).bit_count()) & 3)  # |z & (j ^ x)| = |z & j| + |z & x|
+    if factor != 1:
+        moved *= factor
+    return moved.reshape(states.shape)
+
+
+def rotate(pauli: PauliString, angle: float, states: np.ndarray) -> np.ndarray:
+    """exp(-i angle P/2) v = cos(angle/2) v - i sin(angle/2) P v for every vector (..., 2^n), as a new array."""
+    turned = apply(pauli, states)
+    turned *= -1j * math.sin(angle / 2)
+    turned += math.cos(angle / 2) * states
     return turned
 
 
-def expectation(pauli: PauliString, state: np.ndarray) -> np.ndarray:
-    """<psi|P|psi> for each vector along the last axis."""
-    return np.einsum("...j,...j->...", state.conj(), apply(pauli, state)).real
+def expectation(pauli: PauliString, states: np.ndarray) -> np.ndarray:
+    """<v|P|v> for every vector (..., 2^n): real (...). P is Hermitian."""
+    if not pauli.x:
+        return pauli.sign * ((states.real**2 + states.imag**2) @ signs(states.shape[-1], pauli.z))
+    return np.sum((states.conj() * apply(pauli, states)).real, axis=-1)
+
+
+def walsh_hadamard(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """sum_j (-1)^{|j & z|} values[j] along an axis of length 2^k, for all z; a new array, not normalised."""
+    out = np.array(values, order="C")
+    inner = math.prod(out.shape[axis:]) // out.shape[axis]
+    step = inner
+    while step < inner * out.shape[axis]:
+        pairs = out.reshape(-1, 2, step)
+        low, high = pairs[:, 0], pairs[:, 1]
+        difference = low - high
+        low += high
+        high[:] = difference
+        step *= 2
+    return out
 
 
 def clifford_gates(tableau: stim.Tableau) -> list[tuple[str, int, int]]:
@@ -98,6 +149,7 @@ def apply_gates(gates: Sequence[tuple[str, int, int]], state: np.ndarray) -> np.
 
 
 def apply_clifford(tableau: stim.Tableau, state: np.ndarray) -> np.ndarray:
+    """C|psi> up to a global phase."""
     return apply_gates(clifford_gates(tableau), state)
 
 

@@ -14,13 +14,13 @@ from quprop.collective.engines.null import NullEngine
 from quprop.collective.engines.product_sum import ProductSumEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.engines.symmetric_space import dimension
-from quprop.collective.protocol import Engine
+from quprop.collective.protocol import CopyEngine
 from quprop.errors import QupropError
 from quprop.simulate import memory
 
-__all__ = ["ENGINES", "auto"]
+__all__ = ["COPY_ENGINES", "ENGINES", "auto"]
 
-ENGINES: dict[str, type[Engine]] = {
+COPY_ENGINES: dict[str, type[CopyEngine]] = {
     "null": NullEngine,
     "commuting": CommutingEngine,
     "symmetric": SymmetricEngine,
@@ -29,13 +29,14 @@ ENGINES: dict[str, type[Engine]] = {
     "gaussian": GaussianEngine,
     "mean_field": MeanFieldEngine,
 }
+ENGINES = COPY_ENGINES  # the name that programs written for earlier versions ask for
 
 _EXACT_UP_TO = 1 << 20  # amplitudes of the symmetric space with which a check takes under half a second
 _INVISIBLE = 0.01  # damage that no trajectory shows
 _EXPANDS = 0.3  # damage up to which second order in it is a small correction
 
 
-def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> tuple[Engine, str]:
+def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> tuple[CopyEngine, str]:
     """The engine for k copies of n qubits, and why: by size, then by damage.
 
     `expected_damage` is what a ledger's `trace_bound` will have reached before a batch is replaced; `kind` is the noise
@@ -53,7 +54,7 @@ def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> t
         return SymmetricEngine(), f"the symmetric space of {k:,} copies has {size:,} amplitudes: exact"
     if expected_damage <= _INVISIBLE:
         return NullEngine(), f"expected damage {expected_damage:.2g}, the most trajectories are off in total variation"
-    engines: list[Engine] = [NullEngine()]
+    engines: list[CopyEngine] = [NullEngine()]
     free = memory.available_bytes()
     why = f"only one vector of {n} qubits fits: expect errors up to the damage, {expected_damage:.2g}"
     if BosonicEngine().required_bytes(n, k) <= free:

@@ -11,13 +11,13 @@ import numpy as np
 import stim
 
 from quprop.collective.check import Check
-from quprop.collective.event import Event, hermitian, signs
+from quprop.collective.event import Event, hermitian
 from quprop.collective.protocol import Batch, copy_state
 from quprop.errors import QupropError, generator_of
 from quprop.model.absorption import conjugate
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
-from quprop.simulate.state_vector.reference import apply_clifford
+from quprop.simulate.vectors import apply_clifford, signs
 
 _CLIFFORD_TOLERANCE = 1e-12  # an angle this close to a multiple of pi/2 counts as one
 _WIDEST = 62  # qubits of a bit string in an int64
@@ -101,7 +101,7 @@ class CommutingCopies(Batch):
         self._strings = strings
         self._law: np.ndarray | None = None
         if state is not None:
-            turned = apply_clifford(basis, state[None])[0]
+            turned = apply_clifford(basis, state)
             self._law = turned.real**2 + turned.imag**2
             self._law /= self._law.sum()
 

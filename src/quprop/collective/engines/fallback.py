@@ -11,7 +11,7 @@ import numpy as np
 from quprop.collective.check import Check
 from quprop.collective.event import Event
 from quprop.collective.ledger import Ledger
-from quprop.collective.protocol import Copies, Engine, EngineError
+from quprop.collective.protocol import CopyEngine, EngineError, HeldCopies
 from quprop.errors import QupropError, generator_of
 from quprop.model.pauli import PauliString
 
@@ -26,7 +26,7 @@ class FallbackEngine:
     one, which then answers; nothing is drawn twice. A batch that was read cannot be done over.
     """
 
-    engines: tuple[Engine, ...]
+    engines: tuple[CopyEngine, ...]
 
     @property
     def name(self) -> str:
@@ -48,8 +48,8 @@ class FallbackEngine:
 class FallbackCopies:
     """What `FallbackEngine` prepares; `name` is that of the engine in use."""
 
-    def __init__(self, engines: tuple[Engine, ...], state: np.ndarray, k: int) -> None:
-        self._batch: Copies = engines[0].prepare(state, k)
+    def __init__(self, engines: tuple[CopyEngine, ...], state: np.ndarray, k: int) -> None:
+        self._batch: HeldCopies = engines[0].prepare(state, k)
         self._next, self._state = engines[1:], np.array(state)
         self._course: list[tuple[PauliString, float] | Check] = []
         self.n, self.k = self._batch.n, self._batch.k
@@ -90,7 +90,7 @@ class FallbackCopies:
         self._next = ()
         return value
 
-    def _answer(self, ask: Callable[[Copies], _Answer]) -> _Answer:
+    def _answer(self, ask: Callable[[HeldCopies], _Answer]) -> _Answer:
         while True:
             try:
                 return ask(self._batch)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quprop.collective.check import Check
-from quprop.collective.engines.frame import Frame
+from quprop.collective.engines.frame import RotatingStates
 from quprop.collective.event import Event
 from quprop.collective.protocol import Batch, copy_state
 from quprop.errors import QupropError, generator_of
@@ -56,7 +56,7 @@ class MeanFieldCopies(Batch):
 
     def __init__(self, state: np.ndarray, n: int, k: int) -> None:
         super().__init__(n, k)
-        self._frame = Frame(state[None])
+        self._frame = RotatingStates(state[None])
 
     @property
     def state(self) -> np.ndarray:

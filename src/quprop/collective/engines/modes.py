@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quprop.collective.engines.frame import Frame
+from quprop.collective.engines.frame import RotatingStates
 from quprop.collective.event import Event
 from quprop.model.pauli import PauliString
 
@@ -40,7 +40,7 @@ class Modes:
     """psi and the orthonormal u_1..u_r, all orthogonal to psi, in the frame of the copies."""
 
     def __init__(self, state: np.ndarray) -> None:
-        self._frame = Frame(state[None])  # (1 + r, 2^n), psi first
+        self._frame = RotatingStates(state[None])  # (1 + r, 2^n), psi first
         self._last: tuple[Event, Direction] | None = None
 
     @property

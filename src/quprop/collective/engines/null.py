@@ -9,11 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from quprop.collective.check import Check
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.collective.protocol import Batch, copy_state
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
+from quprop.simulate.vectors import rotate
 
 Means = Callable[[Event], float]
 

@@ -9,11 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from quprop.collective.check import Check, product_probability
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.collective.protocol import Batch, check_tolerance, copy_state
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
+from quprop.simulate.vectors import rotate
 
 _SECOND_FROM = 0.5  # sum of trigger probabilities from which second-order terms are made
 _AT_ONCE = 1 << 18  # amplitudes rotated at once: they stay in the cache

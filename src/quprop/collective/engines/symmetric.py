@@ -9,11 +9,12 @@ import numpy as np
 
 from quprop.collective.check import Check
 from quprop.collective.engines.symmetric_space import MOST_TABLES, dimension, space
-from quprop.collective.event import Event, rotate
+from quprop.collective.event import Event
 from quprop.collective.protocol import Batch, copy_state
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
+from quprop.simulate.vectors import rotate
 
 _FIDELITY_UP_TO = 1 << 20  # amplitudes up to which the ledger's infidelity is recomputed after every pass
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import copy as shallow_copy
 
 import numpy as np
@@ -127,9 +126,3 @@ class DenseHypothesis:
         if self._vectors is None:
             return np.eye(2**self.n, dtype=complex) / 2**self.n
         return (self._vectors * self._weights) @ self._vectors.conj().T
-
-    def log_matrix(self) -> np.ndarray:
-        """log sigma in the current frame, normalised, complex (2^n, 2^n)."""
-        if self._vectors is None:
-            return -self.n * math.log(2) * np.eye(2**self.n, dtype=complex)
-        return (self._vectors * (self._logs - math.log(np.exp(self._logs).sum()))) @ self._vectors.conj().T

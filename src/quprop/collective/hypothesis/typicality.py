@@ -23,7 +23,7 @@ from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 
 
-class Change(NamedTuple):
+class SigmaChange(NamedTuple):
     """What happened to sigma: a rotation by ``amount``, or an update H += amount * P."""
 
     is_update: bool
@@ -79,7 +79,7 @@ class TypicalityHypothesis:
         self.classical_ops = 0
         self.tolerance = tolerance
         self._exact = refresh == "exact"
-        self._history: list[Change] = []  # only with refresh="exact": since the first update
+        self._history: list[SigmaChange] = []  # only with refresh="exact": since the first update
         self._vectors = start_vectors(self.n, k, np.random.default_rng(rng)).astype(dtype)
         self._seeds = self._vectors.copy() if self._exact else None
         self._norm = norm_of(self._vectors)
@@ -111,7 +111,7 @@ class TypicalityHypothesis:
         if pauli.weight == 0:
             return
         if self._exact:
-            self._history.append(Change(True, pauli, half))
+            self._history.append(SigmaChange(True, pauli, half))
             self._refresh()
         else:
             self.classical_ops += boost(self._vectors, pauli, half, self._norm)
@@ -123,7 +123,7 @@ class TypicalityHypothesis:
         if not self.updates:
             return  # the vectors are as random in any frame
         if self._exact:
-            self._history.append(Change(False, pauli, angle))
+            self._history.append(SigmaChange(False, pauli, angle))
         self.classical_ops += rotate(self._vectors, pauli, angle)
 
     def copy(self) -> TypicalityHypothesis:

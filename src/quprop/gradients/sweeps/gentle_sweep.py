@@ -257,5 +257,5 @@ class GentlePlan(Plan):
                 q[m] = 2 * y / k - 1
                 device.answered(1)
             if m > first:
-                device.undo([batch])
+                device.undo(batch)
         return q, batch.ledger

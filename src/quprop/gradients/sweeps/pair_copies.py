@@ -13,16 +13,15 @@ Estimators get answers to checks, readings and frequencies. What the truth is st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import stim
 
-from quprop.collective.engines.frame import Frame
+from quprop.collective.engines.frame import RotatingStates
 from quprop.collective.engines.null import NullEngine
-from quprop.collective.event import Event, apply_pauli, expectation
-from quprop.collective.protocol import Copies, Engine
+from quprop.collective.event import Event
+from quprop.collective.protocol import CopyEngine, HeldCopies
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients.step_bounds import reaches
@@ -31,6 +30,7 @@ from quprop.model.pauli import PauliString
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
 from quprop.simulate import get_engine, memory
+from quprop.simulate.vectors import apply, expectation
 from quprop.structure.commutation import generators
 
 
@@ -71,7 +71,7 @@ class PairCircuit:
         for row, t in enumerate(used):
             size = np.sqrt(abs(u[t]) / norm / 2)
             out[row, 0] = size * psi
-            out[row, 1] = np.sign(u[t]) * size * apply_pauli(self.terms.strings[t], psi)
+            out[row, 1] = np.sign(u[t]) * size * apply(self.terms.strings[t], psi)
         return out.ravel() / np.linalg.norm(out)
 
 
@@ -85,12 +85,12 @@ class PairDevice:
         self, circuit: PairCircuit, u: np.ndarray, a: np.ndarray, x: np.ndarray, rng: np.random.Generator
     ) -> None:
         self._circuit, self._a, self._rng = circuit, a, rng
-        self._frame = Frame(circuit.states(u, a, x)[None])
+        self._frame = RotatingStates(circuit.states(u, a, x)[None])
         self._mean: tuple[int, int, float] | None = None
         self.place = circuit.model.n_rotations
         self.cost = Cost()
 
-    def prepare(self, engine: Engine, k: int, extra_qubits: int = 0) -> Copies:
+    def prepare(self, engine: CopyEngine, k: int, extra_qubits: int = 0) -> HeldCopies:
         """k fresh copies at the present place, held at once with `extra_qubits` besides."""
         length = 2 * self._circuit.model.n_rotations - self.place
         self.cost += Cost(
@@ -101,12 +101,12 @@ class PairDevice:
             return engine.prepare_means(self._accepting, n, k)
         return engine.prepare(self._frame.rows[0], k)
 
-    def undo(self, batches: Sequence[Copies]) -> None:
-        """One rotation back, on every copy of the batches."""
+    def undo(self, batch: HeldCopies | None) -> None:
+        """One rotation back, on every copy."""
         m = self.place - 1
         pauli, angle = self._circuit.undo[m], -float(self._a[m])
         length = 2 * self._circuit.model.n_rotations - m
-        for batch in batches:
+        if batch is not None:
             batch.rotate(pauli, angle)
             self.cost += Cost(rotations=batch.k, depth=length)
         self._frame.rotate(pauli, angle)

@@ -11,17 +11,18 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from quprop.collective.check import first_order_distance, two_sided
+from quprop.collective.check_circuit import circuit_cost
 from quprop.collective.engines import auto
 from quprop.collective.engines.null import NullEngine
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, Hypothesis
 from quprop.collective.hypothesis.protocol import require_held
 from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS
-from quprop.collective.protocol import Engine
+from quprop.collective.protocol import CopyEngine
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients.method import GradientMethod
-from quprop.gradients.sweeps.backprop_sweep import Sweep
+from quprop.gradients.sweeps.backprop_sweep import BackpropSweep
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.gradients.sweeps.sweep_design import COARSEST, MOST_COPIES, SweepDesign, eps_of_batch, held_qubits
 from quprop.model import Model
@@ -221,11 +222,12 @@ class QuantumBackpropPlan(Plan):
         needed = self._require_hypothesis()
         claim = self.design.cost(model.n_rotations, self.components)
         self.cost = claim + Cost(classical_ops=self._classical(), classical_bytes=needed)
-        d = self.design
+        d, check = self.design, circuit_cost(self.design.k)
         self.info |= {
             "circuits": len(self.components),
             "accuracy": self._accuracy(self.norm, self.slope),
             "batch": f"{d.k:,} copies, noise {d.batch.noise:.4g}; {d.fresh:,} fresh copies after a trigger",
+            "check": f"{check.toffolis:,} Toffolis and {check.cnots:,} CNOTs on {check.qubits} qubits beside the batch",
             "triggers": f"at most {d.triggers:,} of {len(self.components):,} components"
             + (f" (bound on updates: {d.bound:,.0f})" if d.proven else " (no bound is known for this hypothesis)"),
             "engine": f"{self.engine.name}: {self.reason}",
@@ -320,7 +322,7 @@ class QuantumBackpropPlan(Plan):
             low, high = (low, middle) if copies(2**middle) <= total else (middle, high)
         return replace(base, eps=2**high)
 
-    def _engine(self, terms: int) -> tuple[Engine, str]:
+    def _engine(self, terms: int) -> tuple[CopyEngine, str]:
         d, width = self.design, self.circuit.simulated_qubits(terms)
         assert d is not None
         chosen = self.method.engine
@@ -375,7 +377,7 @@ class QuantumBackpropPlan(Plan):
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
         sigma, ops = self._start(a)
         device = PairDevice(self.circuit, u, a, x, rng)
-        sweep = Sweep(
+        sweep = BackpropSweep(
             self.design,
             self.circuit,
             self.components.tolist(),

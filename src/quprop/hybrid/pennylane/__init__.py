@@ -55,7 +55,7 @@ from quprop.hybrid.pennylane.importer import from_pennylane
 from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import ADJOINT, JAX, SECOND_ORDER, check_rule, is_mapped, pipeline
 from quprop.hybrid.pennylane.state import measure_shots, measure_state
-from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, is_traced
+from quprop.hybrid.pennylane.translate import Reading, Structure, TapeReader, is_traced
 from quprop.simulate import get_engine
 
 __all__ = ["QupropDevice", "from_pennylane"]
@@ -71,7 +71,7 @@ def _forget() -> None:
     """Lets go of compiled plans while the kernels' module exists: QNodes often outlive the interpreter's modules."""
     for device in list(_devices):
         device._kept = []
-        device._reader = Reader(None)
+        device._reader = TapeReader(None)
 
 
 @simulator_tracking
@@ -98,7 +98,7 @@ class QupropDevice(Device):
         get_engine(None, precision, threads)  # speaks up now about what it cannot do
         self._rng = np.random.default_rng() if seed is None else generator_of(seed)
         self._options: dict[str, Any] = {"precision": precision, "threads": threads}
-        self._reader = Reader(None if self.wires is None else self.wires.labels)
+        self._reader = TapeReader(None if self.wires is None else self.wires.labels)
         self._kept: list[Forward] = []
         _devices.add(self)
 
@@ -320,7 +320,7 @@ class QupropDevice(Device):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._reader = Reader(None if self.wires is None else self.wires.labels)
+        self._reader = TapeReader(None if self.wires is None else self.wires.labels)
         _devices.add(self)
 
 

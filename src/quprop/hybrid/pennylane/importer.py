@@ -22,7 +22,7 @@ from pennylane.wires import Wires
 from quprop.errors import QupropError
 from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import pipeline
-from quprop.hybrid.pennylane.translate import Reader, Reading, Structure, in_order
+from quprop.hybrid.pennylane.translate import Reading, Structure, TapeReader, in_order
 from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, from_terms, inputs, params
 from quprop.model.angle_table import AngleTable
@@ -41,7 +41,7 @@ class _Tapes:
     """A circuit as a function from one flat array of all its arguments' entries to tapes of one structure."""
 
     def __init__(self, make: Callable[[np.ndarray], QuantumScript], wires: Sequence[Any] | None) -> None:
-        self._make, self._read = make, Reader(wires, in_order)
+        self._make, self._read = make, TapeReader(wires, in_order)
         self._pipeline = pipeline(ExecutionConfig(), None if wires is None else Wires(wires), "quprop")
         self.structure: Structure | None = None
 

@@ -21,6 +21,7 @@ from scipy.sparse import issparse
 
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.simulate.vectors import walsh_hadamard
 
 MATRIX_WIRES = 6  # observables without a Pauli form are expanded up to here: 4^6 strings
 DIAGONAL_WIRES = 10  # distributions and projectors: 2^10 strings
@@ -59,7 +60,7 @@ class Readout(NamedTuple):
             return v[:, 0]
         if self.kind == "var":
             return v[:, 0] - v[:, 1] ** 2
-        return np.maximum(walsh(v) / v.shape[1], 0.0)  # rounding may leave -1e-17
+        return np.maximum(walsh_hadamard(v) / v.shape[1], 0.0)  # rounding may leave -1e-17
 
     def pullback(self, v: np.ndarray, coefficients: np.ndarray | None, cotangent: np.ndarray) -> np.ndarray:
         """The cotangents (B, K) of the expectation values from those of the result."""
@@ -69,7 +70,7 @@ class Readout(NamedTuple):
             return cotangent[:, None]
         if self.kind == "var":
             return np.stack([cotangent, -2 * v[:, 1] * cotangent], axis=1)
-        return walsh(cotangent) / v.shape[1]
+        return walsh_hadamard(cotangent) / v.shape[1]
 
 
 def is_batch(m: mp.MeasurementProcess) -> bool:
@@ -81,19 +82,6 @@ def is_batch(m: mp.MeasurementProcess) -> bool:
             f"{short(m)} has numbers with a batch of values among others; call the circuit once for each of them"
         )
     return True
-
-
-def walsh(v: np.ndarray) -> np.ndarray:
-    """sum_j (-1)^|j & z| v_j along the last axis, of length 2^k."""
-    size = v.shape[-1]
-    out = np.array(v)
-    half = 1
-    while half < size:
-        pairs = out.reshape(*v.shape[:-1], size // (2 * half), 2, half)
-        out = np.stack([pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]], axis=-2)
-        out = out.reshape(v.shape)
-        half *= 2
-    return out
 
 
 def readout(m: mp.MeasurementProcess, place: Place, terms: Monomials | None = None) -> Readout | None:
@@ -143,7 +131,7 @@ class FixedObservable(Operator):
 FIXED_FROM = 16  # terms
 
 
-class _Known:
+class _KnownObservable:
     """What is remembered of an observable, for as long as it lives and its numbers stay the same."""
 
     def __init__(self, obs: Operator) -> None:
@@ -161,17 +149,17 @@ class _Known:
         return self.reference() is obs and self._numbers == _content(self.numbers(obs))
 
 
-_known: dict[int, _Known] = {}
+_known: dict[int, _KnownObservable] = {}
 
 
 def _drop(key: int, _: weakref.ref) -> None:
     _known.pop(key, None)
 
 
-def _know(obs: Operator) -> _Known:
+def _know(obs: Operator) -> _KnownObservable:
     found = _known.get(id(obs))
     if found is None or not found.is_of(obs):
-        found = _known[id(obs)] = _Known(obs)
+        found = _known[id(obs)] = _KnownObservable(obs)
     return found
 
 
@@ -341,7 +329,7 @@ def from_matrix(matrix: np.ndarray, wires: Sequence[Any], place: Place) -> Pauli
     masks, j = masks_of(wires, place), np.arange(size)
     terms = {}
     for x in range(size):
-        for z, c in enumerate(walsh(matrix[j ^ x, j][None])[0] / size):
+        for z, c in enumerate(walsh_hadamard(matrix[j ^ x, j]) / size):
             value = (c * (-1j) ** (x & z).bit_count()).real  # i^|x & z| X^x Z^z is the Hermitian string
             if abs(value) > 1e-15:
                 terms[PauliString(masks[x], masks[z])] = value
@@ -349,7 +337,7 @@ def from_matrix(matrix: np.ndarray, wires: Sequence[Any], place: Place) -> Pauli
 
 
 def _diagonal(values: np.ndarray, wires: Sequence[Any], place: Place) -> PauliSum:
-    coefficients = walsh(values[None])[0] / len(values)
+    coefficients = walsh_hadamard(values) / len(values)
     masks = masks_of(wires, place)
     return PauliSum({PauliString(0, z): c for z, c in zip(masks, coefficients, strict=True) if c != 0.0})
 

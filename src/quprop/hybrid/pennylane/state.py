@@ -33,7 +33,7 @@ from quprop.model.angle_table import AngleTable
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.simulate import state, vjp
+from quprop.simulate import state, vectors, vjp
 
 _LARGEST = math.pi / 2 * (1 - 4e-15)  # inside the range in which no engine splits off a quarter turn
 
@@ -82,7 +82,7 @@ class PhasedStates:
         states = state(self._model, rest, x, **options)
         phases = self._phases(theta, identities)
         for out, frame, phase in zip(states, frames, phases, strict=True):
-            out[:] = phase * _apply(frame, out)
+            out[:] = phase * vectors.apply(frame, out)
         return self.structure.final(states, x)
 
     def _phases(self, theta: np.ndarray, identities: np.ndarray) -> np.ndarray:
@@ -161,14 +161,6 @@ def _rotations(circuit: Circuit) -> tuple[list[tuple[PauliString, Angle]], float
                 else:
                     out.append((word(step.pauli, target), step.angle))
     return out, phase
-
-
-def _apply(p: PauliString, amplitudes: np.ndarray) -> np.ndarray:
-    """i^phase X^x Z^z on a state."""
-    if p.x == 0 and p.z == 0:
-        return amplitudes * 1j**p.phase
-    j = np.arange(len(amplitudes)) ^ p.x  # where amplitude i comes from
-    return 1j**p.phase * (1 - 2.0 * (np.bitwise_count(j & p.z) & 1)) * amplitudes[j]
 
 
 def measure_state(m: mp.MeasurementProcess, states: np.ndarray, n: int, batched: bool) -> Any:

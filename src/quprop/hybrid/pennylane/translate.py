@@ -161,7 +161,7 @@ def in_order(order: Sequence[Any]) -> dict[Any, int]:
     return {w: i for i, w in enumerate(order)}
 
 
-class Reader:
+class TapeReader:
     """Reads tapes for a device with these wires (None: whatever a tape uses), and remembers their structures."""
 
     def __init__(self, wires: Sequence[Any] | None, place: Callable[[Sequence[Any]], dict[Any, int]] = places) -> None:

@@ -34,7 +34,8 @@ def metric(
         G_ij = Re( <d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi> )
 
     theta: (n_params,). x: (n_inputs,) or (samples, n_inputs), over which G is averaged. The quantum Fisher information
-    is 4 G. Reference: Stokes et al., Quantum 4, 269 (2020), equation 6.
+    is 4 G. Where G is too large to hold, `metric_products` multiplies by it. Reference: Stokes et al., Quantum 4, 269
+    (2020), equation 6.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("t", 1)[0], 0), "Z0")
     >>> metric(model, [0.3])          # a rotation by an angle moves the state at speed 1/2

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,6 +111,72 @@ def _phases(x: int, z: np.ndarray) -> np.ndarray:
     return 1.0 - (np.bitwise_count(x & z) & 2)
 
 
+class _Move(NamedTuple):
+    """What a group of rotations of one driver does: pairs of positions a, b and the factor f of the angle for each."""
+
+    driver: int
+    kind: int
+    a: np.ndarray
+    b: np.ndarray
+    f: np.ndarray
+    near: np.ndarray  # f, rounded
+
+
+class _Walk:
+    """The basis states that groups of rotations reach, one group after another, and what each does between them."""
+
+    def __init__(self, model: Any, start: tuple[np.ndarray, np.ndarray], limit: int, room: int) -> None:
+        self.at = Positions(model.n_qubits, start[0])
+        self.turned = np.zeros(len(self.at.states), bool)  # the half of the bipartition
+        self.real = not np.any(start[1].imag)
+        self.moves: list[_Move] = []
+        self.longest = math.inf
+        self._drivers, self._limit, self.room = model.drivers, limit, room
+
+    def step(self, group: np.ndarray, x: int, z: np.ndarray) -> bool:
+        """Whether what is reached by a group of rotations with one x is still few."""
+        c = self._drivers.coefficient[group] * _phases(x, z)
+        f = c @ _signs(z, self.at.states)
+        norm = np.abs(c).sum()
+        step = 2.0**-BITS * norm
+        if not step:  # a driver that kernels flush to zero
+            return True
+        near = np.round(f / step) if len(c) > 1 else f
+        active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
+        which = int(self._drivers.driver[group[0]])
+        if len(c) > 1:
+            self.longest = min(self.longest, _longest(self._drivers, which, float(norm)))
+        if not x:
+            if len(active) and np.ptp(near):
+                self.moves.append(_Move(which, DIAGONAL, active, active, f[active], near[active]))
+                self.real = False
+                self.room -= len(active)
+        elif len(active):
+            imaginary = not np.bitwise_count(x & z[0]) & 1
+            to = self._partners(active, x, imaginary)
+            if to is None:
+                return False
+            once = active < to
+            a, b = active[once], to[once]
+            self.real = self.real and bool(np.all(self.turned[a] ^ self.turned[b] == imaginary))
+            self.moves.append(_Move(which, IMAGINARY if imaginary else REAL, a, b, f[a], near[a]))
+            self.room -= len(a)
+        return self.room >= 0
+
+    def _partners(self, active: np.ndarray, x: int, imaginary: bool) -> np.ndarray | None:
+        """The positions of j ^ x, states that are new taken up; None if they are too many."""
+        partner = self.at.states[active] ^ x
+        to = self.at.find(partner)
+        new = to < 0
+        if new.any():
+            to[new] = len(self.at.states) + np.arange(np.count_nonzero(new))
+            self.at.extend(partner[new])
+            if len(self.at.states) > self._limit:
+                return None
+            self.turned = np.concatenate([self.turned, self.turned[active[new]] ^ imaginary])
+        return to
+
+
 @paused()
 def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     """The plan of a model for native/state_vector/support.hpp, or None if its support is not small or does not pay.
@@ -133,74 +199,40 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
         return None
     masks = x_masks.astype(np.uint64), z_masks.astype(np.uint64)
     group_ptr, members = blocks.planner.groups(*masks, drivers.driver, LOOK_AHEAD)
-    at = Positions(n, start[0])
-    turned = np.zeros(len(at.states), bool)  # the half of the bipartition
-    real = not np.any(start[1].imag)
-    # driver, kind, a, b, f, f rounded
-    moves: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    longest = math.inf
     budget = math.inf if force else blocks_ns(model)
-    room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
+    walk = _Walk(model, start, limit, int(min(MAX_BYTES / 8, budget / PAIR_NS)))  # pairs or so
     for first, last in pairwise(group_ptr.tolist()):
         group = members[first:last]
-        x, z = int(x_masks[group[0]]), z_masks[group]
-        c = drivers.coefficient[group] * _phases(x, z)
-        f = c @ _signs(z, at.states)
-        norm = np.abs(c).sum()
-        step = 2.0**-BITS * norm
-        if not step:  # a driver that kernels flush to zero
-            continue
-        near = np.round(f / step) if len(c) > 1 else f
-        active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
-        which = int(drivers.driver[group[0]])
-        if len(c) > 1:
-            longest = min(longest, _longest(drivers, which, float(norm)))
-        if not x:
-            if len(active) and np.ptp(near):
-                moves.append((which, DIAGONAL, active, active, f[active], near[active]))
-                real = False
-                room -= len(active)
-        elif len(active):
-            imaginary = not np.bitwise_count(x & z[0]) & 1
-            partner = at.states[active] ^ x
-            to = at.find(partner)
-            new = to < 0
-            if new.any():
-                to[new] = len(at.states) + np.arange(np.count_nonzero(new))
-                at.extend(partner[new])
-                if len(at.states) > limit:
-                    return None
-                turned = np.concatenate([turned, turned[active[new]] ^ imaginary])
-            once = active < to
-            a, b = active[once], to[once]
-            real = real and bool(np.all(turned[a] ^ turned[b] == imaginary))
-            moves.append((which, IMAGINARY if imaginary else REAL, a, b, f[a], near[a]))
-            room -= len(a)
-        if room < 0:
+        if not walk.step(group, int(x_masks[group[0]]), z_masks[group]):
             return None
-    observables = _observables(model, at, turned if real else None, room)
+    return _written(model, walk, start, budget)
+
+
+def _written(model: Any, walk: _Walk, start: tuple[np.ndarray, np.ndarray], budget: float) -> dict[str, Any] | None:
+    """The arrays for the kernels, if they take less time than `budget`, in ns."""
+    observables = _observables(model, walk.at, walk.turned if walk.real else None, walk.room)
     if observables is None:
         return None
     # Positions by ascending basis state: neighbours in number are neighbours in memory.
-    order = np.argsort(at.states)
+    order = np.argsort(walk.at.states)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    steps, pairs = _steps(moves, rank, turned, real)
+    steps, pairs = _steps(walk.moves, rank, walk.turned, walk.real)
     entries = sum(len(rows) for rows, _, _ in observables)
     if support_ns(len(steps["step_f"]), len(pairs), entries) > budget:
         return None
     initial = np.zeros(len(order), complex)
     initial[rank[: len(start[0])]] = start[1]
-    if real:
+    if walk.real:
         initial = initial.real
     return {
         "n_states": len(order),
-        "real": real,
-        "longest": longest,
+        "real": walk.real,
+        "longest": walk.longest,
         "start": _numbers(initial),
         "n_params": model.n_params,
         "n_inputs": model.n_inputs,
-        **{k: getattr(drivers, k) for k in ("mono_ptr", "mono", "var_ptr", "var")},
+        **{k: getattr(model.drivers, k) for k in ("mono_ptr", "mono", "var_ptr", "var")},
         **steps,
         "pair": pairs,
         **_rows(observables, rank),
@@ -219,7 +251,7 @@ def _longest(drivers: Drivers, which: int, norm: float) -> float:
 
 
 def _steps(
-    moves: list[Any], rank: np.ndarray, turned: np.ndarray, real: bool
+    moves: list[_Move], rank: np.ndarray, turned: np.ndarray, real: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pairs (a, b) in steps of one driver, kind and f; kind REAL has f > 0, the order of the pair giving the sign."""
     step_driver, step_kind, step_f, step_ptr, pairs = [], [], [], [0], [np.empty((0, 2), np.int32)]
