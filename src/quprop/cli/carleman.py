@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.compare import console_for
-from quprop.cli.errors import reported
-from quprop.cli.options import Machine, Plot, Quiet
+from quprop.cli.common import Machine, Plot, Quiet, console_for, reported
+from quprop.cli.tables import line
 from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs, make_folder
-from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
+from quprop.runs.progress import STEPS, Progress
 
 carleman_app = typer.Typer(
     name="carleman",
@@ -106,7 +104,7 @@ def analyse_command(
     large = made.n_parameters >= LARGE
     from quprop.carleman.loop_report import analysis_report
 
-    with StepProgress(console, "analysis") as bar:
+    with Progress(console, STEPS) as bar:
         report = analysis_report(
             made,
             loaded,
@@ -146,7 +144,7 @@ def analyse_command(
         ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
     ]
     _pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
-    _line(console, report["verdict"])
+    line(console, report["verdict"])
 
 
 @carleman_app.command("train", epilog=EPILOG)
@@ -222,13 +220,13 @@ def train_command(
         lanczos_steps=16 if large else 24,
     )
     try:
-        with StepProgress(console, "training") as bar:
+        with Progress(console, STEPS) as bar:
             result = train(
                 made,
                 loaded,
                 settings,
                 seed,
-                say=lambda text: _line(console, text),
+                say=lambda text: line(console, text),
                 tick=lambda done, what: bar(done, blocks, what),
                 out=out,
                 resume=resume,
@@ -280,7 +278,7 @@ def experiment_command(
 
     if name is None:
         for e in EXPERIMENTS.values():
-            _line(console, f"{e.name}: {e.claim}")
+            line(console, f"{e.name}: {e.claim}")
         if json_file is not None:
             write_json(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
         return
@@ -385,25 +383,21 @@ def _show_training(console: Console, report: dict[str, Any]) -> None:
         cost = [f"{b['cost']['kappa']:.3g}", short(b["cost"]["queries"])]
         table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost)
     console.print(table)
-    _line(
+    line(
         console,
         f"accuracy {report['accuracy']:.4f}, plain descent {report['plain_accuracy']:.4f} (not pruned) and "
         f"{report['twin_accuracy']:.4f} (same loop); {report['reuploads']} re-uploads, {short(report['queries'])} "
         f"queries, {short(report['copies'])} copies",
     )
-    _line(console, "; ".join(report["emulation"]["blocks"]))
-    _line(console, report["break_even"]["sentence"])
+    line(console, "; ".join(report["emulation"]["blocks"]))
+    line(console, report["break_even"]["sentence"])
 
 
 def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    _line(console, title)
+    line(console, title)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
     for row in rows:
         table.add_row(*row)
     console.print(table, highlight=False)
-
-
-def _line(console: Console, text: str, hanging: str = "") -> None:
-    console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 from rich.console import Console
 
-from quprop.cli.narrow import narrow_table
+from quprop.cli.tables import line, narrow_table
 from quprop.cost import short
 from quprop.planning import presets
 from quprop.planning.measured.figure2 import Constants
@@ -27,9 +26,9 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
         from quprop.planning.measured.figure import draw_figure2
 
         write_atomically(plot, draw_figure2(constants))
-    _line(console, found["source"])
+    line(console, found["source"])
     for text in found["assumptions"]:
-        _line(console, f"  {text}", "    ")
+        line(console, f"  {text}", "    ")
     console.print()
     console.print("[bold]parameters of a gradient that takes (formula)[/bold]")
     table = narrow_table("", *found["laws"])
@@ -38,7 +37,7 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
     console.print(table)
     shift = found["ten_thousand_parameters"]["M²"]
     console.print()
-    _line(console, f"10,000 parameters by parameter shift: {people(shift)}, the paper's day.")
+    line(console, f"10,000 parameters by parameter shift: {people(shift)}, the paper's day.")
     if constants is None:
         return
     honest = found["with_constants"]
@@ -51,7 +50,7 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
     console.print(table)
     console.print()
     own = honest["break_even_of_quprop"]
-    _line(
+    line(
         console,
         f"With constants quantum backpropagation is the cheaper from M = {honest['break_even']:.2g} on"
         + (f", and by quprop's own counts, hard error bars included, from {own:.2g}" if own else "")
@@ -61,7 +60,3 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
 
 def _two(m: float) -> str:
     return f"{m:.0f}" if m < 99.5 else f"{m:.1e}".replace("e+0", "e") if m >= 1e4 else short(m)
-
-
-def _line(console: Console, text: str, indent: str = "") -> None:
-    console.print(textwrap.fill(text, 80, subsequent_indent=indent), markup=False, highlight=False, soft_wrap=True)

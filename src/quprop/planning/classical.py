@@ -84,6 +84,7 @@ class NetworkPlan:
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "kind": "plan",
             "network": self.name,
             "parameters": self.parameters,
             "steps": self.steps,

@@ -74,6 +74,7 @@ def talk() -> dict[str, Any]:
     M, forward = TALK_PARAMETERS, TALK_FORWARD
     shift, sweep = LAWS["M²"](M) * T_Q, LAWS["M ln² M"](M) * T_Q
     return {
+        "kind": "plan",
         "source": "talk on Abbas et al., arXiv:2305.13362: 10^9 parameters, 31 years against 5 minutes",
         "by": "formula",
         "rows": [

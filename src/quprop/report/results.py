@@ -32,7 +32,7 @@ def experiment(source: Source) -> Section:
         made.blocks.append(Picture("Picture", png, alt, str(source.path.with_suffix(".png"))))
     elif problem:
         made.notes.append(problem)
-    known = ["kind", "findings", "claim", "source", "experiment", "versions", "quick", "seconds"]
+    known = ["findings", "claim", "source", "experiment", "versions", "quick", "seconds"]
     if r.has("seconds_per_primitive") and r.has("parameters"):
         made.blocks += figure2_blocks(r)
         known += ["seconds_per_primitive", "parameters", "constants", "break_even"]
@@ -78,6 +78,14 @@ def claims(source: Source) -> Section:
     rest = {"claims", "versions"} if r.has("claims") else set(r.names)
     made.blocks += [t for t in tables(r, leave=rest) if t.rows] + versions(r)
     made.facts = {"claims": str(len(rows))}
+    return made
+
+
+def methods(source: Source) -> Section:
+    """`quprop methods --json`."""
+    r = Fields(str(source.path), source.data[source.path.name])
+    made = Section("Gradient methods", "methods", str(source.path), notes=list(source.notes))
+    made.blocks.append(table("Methods", [(e.text("name"), e) for e in r.entries]))
     return made
 
 

@@ -181,7 +181,7 @@ def figure2(source: Source) -> Section:
     """`quprop scaling --figure2 --json`, and `quprop plan --preset figure2 --json`."""
     r = Fields(str(source.path), source.data[source.path.name])
     made = Section("Figure 2: parameters within reach", "formulas", str(source.path), notes=list(source.notes))
-    shown = ("kind", "by", "parameters", "laws", "seconds_per_primitive", "constants", "break_even")
+    shown = ("by", "parameters", "laws", "seconds_per_primitive", "constants", "break_even")
     made.blocks = figure2_blocks(r) + tables(r, leave=shown)
     return made
 
