@@ -9,6 +9,8 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop import Model
 from quprop.model import ansatz
+from quprop.planning.named import named_shape
+from quprop.planning.structure import shape_of
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 ENGINE = ReferenceEngine()
@@ -166,3 +168,41 @@ def test_bad_requests_get_one_sentence(make, word):
 def test_every_ansatz_by_name_has_a_reference():
     for name, build in ansatz.ANSATZE.items():
         assert "Reference" in build.__doc__ and "Parameters" in build.__doc__, name
+
+
+SIZES = {"n,layers": (4, 3), "n,layers,features": (2, 2, 5), "n,M": (4, 8), "n,M or n,M,B": (4, 12)}
+
+
+@pytest.mark.parametrize("name", [name for name, a in ansatz.ANSATZE.items() if a.sizes])
+def test_what_numbers_describe_is_what_is_built(name):
+    """For a plan and for Python: trained rotations (a list's state is for free), parameters, qubits; one that grows
+    does so with its second number."""
+    found = ansatz.ANSATZE[name]
+    sizes = SIZES[found.sizes]
+    model = Model(found.circuit(*sizes), [qpr.PauliSum(found.observable(found.circuit(*sizes).n_qubits))])
+    shape = named_shape(f"{name}:{','.join(map(str, sizes))}")
+    assert (shape.trained, shape.parameters, shape.qubits) == (shape_of(model).trained, model.n_params, model.n_qubits)
+    assert len(sizes) in found.counts()
+    if found.grows:
+        more = [found.circuit(sizes[0], k).n_params for k in (1, 2, 3)]
+        assert more[2] - more[1] == more[1] - more[0] > 0
+        if "M" in found.sizes:
+            assert model.n_params == sizes[1]
+
+
+def test_blocks_commute_within_and_anticommute_with_their_neighbours():
+    strings = [op.target for op in ansatz.commuting_blocks(3, 10, 3).operations]
+    assert len(set(strings)) == 4 + 4  # the first and the third block are about the same strings
+    blocks = [strings[:4], strings[4:8], strings[8:]]
+    for i, block in enumerate(blocks):
+        assert all(p.commutes(q) for p in block for q in block)
+        assert all(p.commutes(q) == (i == 1) for p in block for q in blocks[1])
+        assert [p.commutes(qpr.PauliString.parse("Z0")) for p in block] == [i == 1] * len(block)
+    with pytest.raises(qpr.QupropError, match="take more qubits"):
+        ansatz.commuting_blocks(3, 16, 3)
+
+
+def test_a_circuit_that_needs_more_than_numbers_is_refused():
+    for name, word in (("uccsd:4,2", "needs more than numbers"), ("strongly_entangling:400,400", "no closed shape is")):
+        with pytest.raises(qpr.QupropError, match=word):
+            named_shape(name)

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quprop.cli import app
+from quprop.report.sources import recognise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
 ANALYSED = [
@@ -58,7 +59,7 @@ def test_help_names_commands_options_and_networks(quprop):
 
 def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tmp_path):
     listed = quprop("experiment")[0]
-    for name in ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling"):
+    for name in ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"):
         assert f"{name}: " in listed
     out = quprop("experiment", "euler", "--quick", "--out", "found")[0]
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -68,9 +69,20 @@ def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tm
     assert (tmp_path / "found/euler.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_two_doors_to_an_experiment_give_the_same_result(quprop, tmp_path):
+    quprop("experiment", "queries", "--quick", "--seed", 3, "--out", "one", "--json", "queries.json", "--quiet")
+    done = CliRunner().invoke(app, ["reproduce", "carleman_queries", "--quick", "--seed", "3", "--out", "two"])
+    assert done.exit_code == 0, done.output
+    one, two = (json.loads((tmp_path / f).read_text()) for f in ("one/queries.json", "two/carleman_queries.json"))
+    assert one == json.loads((tmp_path / "queries.json").read_text()) and one["kind"] == "experiment"
+    assert (one.pop("experiment"), two.pop("experiment")) == ("queries", "carleman_queries")
+    assert one | {"seconds": 0} == two | {"seconds": 0}
+
+
 def test_unknown_experiments_and_misplaced_options_are_refused(quprop):
     assert "did you mean 'kappa'" in refused(quprop, "experiment", "kapa")
     assert "spectra" in refused(quprop, "experiment", "kappa", "--full-size")
+    assert "--full-size only" in refused(quprop, "experiment", "spectra", "--folder", "data")
 
 
 def test_analyse_and_train_write_what_they_print(quprop, tmp_path):
@@ -81,12 +93,14 @@ def test_analyse_and_train_write_what_they_print(quprop, tmp_path):
     for key in ANALYSED:
         assert key in found, key
     assert " ".join(found["verdict"].split()) in " ".join(out.split())
+    assert recognise(found) == found["format"].removeprefix("quprop-") == "carleman_analysis"
     fast = ["--warm-up", 10, "--blocks", 2, "--block-length", 4, "--rate", 0.3, "--sparsity", 0.5]
     out = quprop("train", "mlp", *TINY, *fast, "--readout", "shots", "--precision", 0.1, "--out", "run")[0]
     assert all(len(line) <= 80 for line in out.splitlines()), out
     found = json.loads((tmp_path / "run/training.json").read_text())
     for key in ["accuracy", "plain_accuracy", "reuploads", "relative_error", "queries", "copies", "emulation"]:
         assert key in found, key
+    assert recognise(found) == found["kind"] == "carleman_training"
     assert found["reuploads"] == 1 and len(found["relative_error"]) == 2
     assert np.load(tmp_path / "run/parameters.npy").shape == (found["parameters"],)
     assert (tmp_path / "a.png").read_bytes()[:4] == (tmp_path / "run/training.png").read_bytes()[:4] == b"\x89PNG"

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from quprop.carleman.lyapunov import best_norm, gains_in, lyapunov_matrix, norm_of
+from quprop.carleman.maps.lyapunov import best_norm, gains_in, lyapunov_matrix, norm_of
 from quprop.carleman.maps.radius import (
     Radius,
     bound_block_length,

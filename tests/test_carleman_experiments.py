@@ -28,14 +28,14 @@ def measured():
 
 
 def test_every_experiment_has_a_file_a_claim_and_a_source():
-    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling"]
+    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"]
     assert list(EXPERIMENTS) == names
     for name, experiment in EXPERIMENTS.items():
         assert importlib.import_module(f"quprop.experiments.networks.{name}").EXPERIMENT is experiment
         assert experiment.claim.endswith(".") and experiment.source and experiment.minutes > 0
 
 
-@pytest.mark.parametrize("name", ["order", "euler", "kappa", "queries", "burgers", "scaling"])
+@pytest.mark.parametrize("name", ["order", "euler", "kappa", "queries", "burgers", "scaling", "momentum"])
 def test_results_are_drawn_and_put_into_words(measured, name):
     result = measured(name)
     assert EXPERIMENTS[name].draw(result).startswith(b"\x89PNG")
@@ -79,6 +79,28 @@ def test_counted_queries_are_the_formula_and_states_within_eps(measured):
         assert row["error"] <= row["asked"], row
         assert 0 <= row["queries"] - row["formula"] <= (2 * row["kappa"] if row["solver"] == "adiabatic" else 0), row
     assert measured("queries")["exponents"]["optimal"] == pytest.approx(1, abs=0.02)
+
+
+def test_whole_circuits_query_as_often_as_the_emulated_solver(measured):
+    rows = measured("queries")["circuits"]
+    for row in (r for r in rows if r["circuit"] == "qsvt"):
+        assert row["queries"] == row["formula"] and row["error"] <= row["asked"]
+    hhl = [r for r in rows if r["circuit"] == "hhl"]
+    assert [r["queries"] for r in hhl] == [2 * (2 ** r["clock"] - 1) for r in hhl]  # sum of 2^j uses, and undone
+    assert hhl[-1]["error"] < 0.1 * hhl[0]["error"]
+    assert "in 3 of 3" in measured("queries")["findings"][-1]
+
+
+def test_momentum_is_bounded_in_a_lyapunov_norm_where_the_usual_one_proves_nothing(measured):
+    calm, pushed = measured("momentum")["rows"]
+    assert calm["R"] is not None and calm["linear"] < 1 < pushed["linear"] and pushed["R"] is None
+    for row in (calm, pushed):
+        assert row["spectral_radius"] < 1 and row["best_R"] < 1
+        assert np.all(np.array(row["error"]) <= row["bound"]) and np.all(np.diff(row["error"]) < 0)
+    # heavy ball on a mode of curvature h: z^2 - (1 + b - eta h) z + b = 0, here for eta = 0.1, b = 0.5
+    roots = [np.abs(np.roots([1, -(1.5 - 0.1 * h), 0.5])).max() for h in (0.5, 1.0, 2.0)]
+    assert pushed["spectral_radius"] == pytest.approx(max(roots))
+    assert "infinite in the usual norm" in " ".join(measured("momentum")["findings"])
 
 
 def test_the_exponents_of_the_three_protocols(measured):

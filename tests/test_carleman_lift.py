@@ -11,7 +11,7 @@ from tolerances import assert_close
 from quprop.carleman import ENGINES, Dynamics, Momentum, choose_engine, from_tensors, lift, march, success_probability
 from quprop.carleman.engines.jets import jet_train, norms_from_gram
 from quprop.carleman.engines.kronecker import kronecker_matrix
-from quprop.carleman.engines.monomials import Monomials, SymmetricOperator, symmetric_matrix
+from quprop.carleman.engines.monomials import MonomialTables, SymmetricOperator, symmetric_matrix
 from quprop.carleman.engines.tensor_train import full
 from quprop.carleman.maps.burgers import burgers
 from quprop.carleman.maps.convergence import error_against_order, logistic_run, toy
@@ -135,7 +135,7 @@ def test_sparse_tensors_and_dense_ones_are_the_same_map():
 @pytest.mark.parametrize("order", ORDERS)
 def test_matrix_free_tower_is_its_matrix_and_its_adjoint(order):
     step = cubic(True)[0]
-    tables = Monomials(3, order)
+    tables = MonomialTables(3, order)
     operator = SymmetricOperator(tables, step.parts)
     matrix = symmetric_matrix(tables, step.constant(), step.parts).toarray()
     rng = np.random.default_rng(order)
@@ -145,7 +145,7 @@ def test_matrix_free_tower_is_its_matrix_and_its_adjoint(order):
 
 
 def test_monomials_are_numbered_without_gaps_and_weighted_to_norm():
-    tables = Monomials(4, 5)
+    tables = MonomialTables(4, 5)
     u = np.random.default_rng(0).normal(size=4)
     moments, weights = tables.lift(u), tables.weights()
     for j in range(6):

@@ -7,12 +7,12 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 
-from quprop.carleman.qsp_phases import qsp_phases, qsp_response
-from quprop.carleman.solver_circuits import hhl_circuit, qsvt_circuit
 from quprop.carleman.system.adiabatic import CONSTANTS, schedule, walk
+from quprop.carleman.system.circuits import hhl_circuit, qsvt_circuit
 from quprop.carleman.system.inverse_polynomial import InversePolynomial, cks_inverse, cks_sizes, optimal_inverse
 from quprop.carleman.system.kernel_filter import apply_filter, filter_terms, filter_value
 from quprop.carleman.system.linear_system import relative_error
+from quprop.carleman.system.qsp_phases import qsp_phases, qsp_response
 from quprop.carleman.system.solver import (
     SOLVERS,
     ChildsKothariSomma,

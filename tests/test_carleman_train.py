@@ -17,7 +17,8 @@ torch.set_num_threads(1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
 
-from quprop.carleman import from_torch  # noqa: E402
+from quprop.carleman import Dynamics, from_tensors, from_torch  # noqa: E402
+from quprop.carleman.block import run_block  # noqa: E402
 from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # noqa: E402
 from quprop.carleman.break_even import BreakEven  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
@@ -25,8 +26,10 @@ from quprop.carleman.maps.subspace import Restricted  # noqa: E402
 from quprop.carleman.networks import networks  # noqa: E402
 from quprop.carleman.networks.data import Dataset, load  # noqa: E402
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at  # noqa: E402
+from quprop.carleman.system.linear_system import LinearSystem  # noqa: E402
 from quprop.carleman.system.solver import SOLVERS, OptimalInverse  # noqa: E402
 from quprop.carleman.train import Loop, train  # noqa: E402
+from quprop.runs import RunFolder  # noqa: E402
 
 ANALYSED = [
     *("parameters", "spectrum", "proxy", "radius", "block_length"),
@@ -386,3 +389,44 @@ def test_a_run_is_resumed_only_as_it_was_started(iris, tmp_path):
     (tmp_path / "a" / "checkpoint.npz").write_bytes(content)
     with pytest.raises(QupropError, match="checkpoint"):
         kept_run(iris, tmp_path / "a", resume=True)
+
+
+def test_the_success_of_a_solved_block_is_the_solvers_times_that_of_the_last_time():
+    """Order 1, u' = G u + c from u = 0: the state of T steps and T idle copies holds (u(0), ..., u(T), ..., u(T))."""
+    turn, force, steps = np.array([[0.8, 0.1, 0.0], [0.1, 0.7, 0.05], [0.0, 0.05, 0.6]]), np.array([0.1, -0.2, 0.3]), 4
+    dynamics = Dynamics(from_tensors([force, turn - np.eye(3)]))
+    settings = Loop(order=1, block_length=steps, blocks=1)
+    run, cost = run_block(
+        dynamics, np.arange(3), 3, steps, settings, np.random.default_rng(0), growth=0.9, say=lambda text: None
+    )
+    course = [np.zeros(3)]
+    for _ in range(steps):
+        course.append(turn @ course[-1] + force)
+    system = np.eye(3 * (2 * steps + 1))
+    rhs = np.zeros(len(system))
+    for t in range(1, 2 * steps + 1):
+        here, before = slice(3 * t, 3 * t + 3), slice(3 * t - 3, 3 * t)
+        system[here, before] = -(turn if t <= steps else np.eye(3))
+        rhs[here] = force if t <= steps else 0
+    solved = SOLVERS[settings.solver]().solve(LinearSystem.from_matrix(system, rhs), settings.eps)
+    last = (steps + 1) * np.sum(course[-1] ** 2)
+    share = last / (last + sum(np.sum(u**2) for u in course[:-1]))
+    assert cost.success == pytest.approx(solved.success * share, rel=2e-3) and cost.queries_per_run == solved.queries
+    assert np.allclose(run.update, course[-1], rtol=5 * settings.eps) and run.length == steps
+
+
+@pytest.mark.parametrize("warm_up", [0, 20, 45])
+def test_the_warm_up_is_plain_descent_of_so_many_steps(iris, warm_up):
+    net, twin = small(iris), small(iris)
+    result = train(net, iris, Loop(**FAST | {"warm_up": warm_up, "blocks": 1}), 0)
+    before = descend(twin, twin.parameters(), [iris.train()] * max(warm_up, 1), warm_up, 0.3)
+    assert result.ledger.classical_steps == warm_up
+    assert result.dense_accuracy == accuracy_at(twin, before, iris.test())
+    after = descend(twin, before, [iris.train()] * 6, 6, 0.3)
+    assert result.plain_accuracy == accuracy_at(twin, after, iris.test())
+
+
+def test_the_folder_of_another_kind_of_run_is_not_continued(iris, tmp_path):
+    RunFolder.create(tmp_path / "run", {"train": {"seed": 0}}).close()
+    with pytest.raises(QupropError, match="none of the Carleman loop"):
+        train(small(iris), iris, Loop(**FAST), 0, out=tmp_path / "run", resume=True)

@@ -228,7 +228,7 @@ def test_a_saved_model_and_a_toml_file_are_compared(quprop, tmp_path, model):
 
 def test_a_loss_is_differentiated_where_training_starts(monkeypatch):
     """digits: ten observables and a head; the weights are the loss's derivative for the first sample."""
-    from quprop.cli import compare as command
+    from quprop.cli import models as command
     from quprop.problems.run import configure
     from quprop.training.objective import Objective
 

@@ -1,6 +1,8 @@
 """The experiments of `quprop reproduce`: what each claims, at its quick size; the command."""
 
 import json
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,13 @@ def test_every_experiment_of_the_papers_is_there():
     ]
     for name, e in EXPERIMENTS.items():
         assert e.name == name and e.claim and ("arXiv:" in e.source or "forum" in e.source) and e.minutes > 0
+
+
+@pytest.mark.parametrize("package", ["quprop.experiments", "quprop.experiments.networks"])
+def test_every_file_with_an_experiment_is_a_line_of_its_table(package):
+    package = import_module(package)
+    files = [p for p in Path(package.__file__).parent.glob("*.py") if "\nEXPERIMENT = " in p.read_text()]
+    assert {e.run.__module__.rsplit(".", 1)[-1] for e in package.EXPERIMENTS.values()} == {p.stem for p in files}
 
 
 def test_figure_2_has_the_break_even_points():

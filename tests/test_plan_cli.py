@@ -11,6 +11,7 @@ import pytest
 import quprop as qpr
 from quprop.gradients import METHODS
 from quprop.model import ansatz
+from quprop.report.sources import recognise
 
 MODELS = {
     "named problem": ["tfim", "--set", "n=4", "--precision", "0.05", "--steps", "200", "--hardware", "superconducting"],
@@ -70,6 +71,25 @@ def test_the_figure_is_a_png(quprop, tmp_path, what):
 def test_figure_2_is_drawn(quprop, tmp_path):
     quprop("plan", "--preset", "figure2", "--figure", "figure2.png", "--quiet")
     assert (tmp_path / "figure2.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_three_doors_to_figure_2_hold_the_same_numbers(quprop, tmp_path):
+    """And the report knows each, and those that do not name their kind, for what it is."""
+    quprop("plan", "--preset", "figure2", "--json", "plan.json", "--plot", "plan.png", "--quiet")
+    quprop("scaling", "--figure2", "--constants", "--json", "scaling.json", "--plot", "scaling.png", "--quiet")
+    quprop("reproduce", "figure2", "--out", ".", "--quiet")
+    plan, scaling, claim = (json.loads((tmp_path / f"{f}.json").read_text()) for f in ("plan", "scaling", "figure2"))
+    assert plan == scaling and plan == {k: claim[k] for k in plan} | {k: plan[k] for k in ("kind", "source")}
+    pictures = {(tmp_path / f"{f}.png").read_bytes() for f in ("plan", "scaling", "figure2")}
+    assert len(pictures) == 1
+    for found, kind in ((plan, "figure2"), (claim, "experiment")):
+        assert recognise(found) == found["kind"] == kind
+    bare = {k: plan[k] for k in ("seconds_per_primitive", "parameters", "constants", "break_even")}
+    assert recognise(bare) == "figure2" and recognise({k: v for k, v in plan.items() if k != "kind"}) == "plan"
+
+
+def test_qubits_of_figure_2_are_refused_where_there_are_none(quprop):
+    assert "constants need qubits >= 1" in quprop("plan", "--preset", "figure2", "--qubits", "0", status=2)[1]
 
 
 def test_check_shows_counted_over_formula(quprop_in_80_columns, tmp_path):

@@ -5,9 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from quprop.report.step_progress import StepProgress
-from quprop.report.task_progress import TaskProgress
-from quprop.runs.progress import TrainingProgress
+from quprop.runs.progress import STEPS, TASKS, TRAINING, Progress
+from quprop.training.job import numbers
 
 
 def terminal():
@@ -17,7 +16,7 @@ def terminal():
 @pytest.mark.parametrize("step", [(0, 7, "something long"), (2, 7, "something long")])
 def test_steps(step):
     console = terminal()
-    with StepProgress(console, "a name") as bar:
+    with Progress(console, STEPS) as bar:
         bar._bar.refresh()
         bar(*step)
         bar._bar.refresh()
@@ -26,7 +25,7 @@ def test_steps(step):
 
 def test_tasks():
     console = terminal()
-    with TaskProgress(console, "methods") as bar:
+    with Progress(console, TASKS, "methods") as bar:
         bar._bar.refresh()
         bar(0, 5, None)
         bar(3, 5, {"settings": {"method": "spsa", "m": 8}})
@@ -36,9 +35,10 @@ def test_tasks():
 
 def test_training():
     console = terminal()
-    with TrainingProgress(20, console=console) as bar:
+    with Progress(console, TRAINING, "step") as bar:
         bar._bar.refresh()
-        bar.update(4, 0.25, {"test_accuracy": 0.5})
+        bar(0, 20, None)
+        bar(4, 20, numbers(0.25, {"test_accuracy": 0.5}))
         bar._bar.refresh()
     assert "4/20" in console.file.getvalue() and "test accuracy 0.5000" in console.file.getvalue()
 

@@ -21,7 +21,7 @@ import report_samples as samples
 
 import quprop as qpr
 from quprop.errors import QupropError
-from quprop.report import check_out, collect, render, write
+from quprop.report import check_out, collect, render, sources, write
 from quprop.report.drawing import circuit_svg, model_svg
 from quprop.report.figure import Curve, Figure
 from quprop.report.models import blocks
@@ -43,6 +43,34 @@ def text(results):
 @pytest.fixture(scope="module")
 def page(text):
     return samples.Page(text)
+
+
+NAMED = {
+    "train tfim --set n=3 --set layers=1 --set steps=2 --out run": "summary",
+    "compare tfim --set n=3 --set layers=1 --precision 1 --methods adjoint,spsa": "comparison",
+    "plan tfim --precision 0.1": "plan",
+    "plan mlp --precision 0.1": "plan",
+    "plan --preset talk": "plan",
+    "plan --preset figure2": "figure2",
+    "plan --check --methods adjoint": "check",
+    "methods": "method",
+    "scaling --m-min 16 --m-max 16 --methods parameter_shift --family random_pauli --out sweep": "scaling",
+    "reproduce": "claim",
+    "reproduce shifted_circuits --quick --out done": "experiment",
+}
+
+
+@pytest.mark.parametrize("command", NAMED)
+def test_what_a_command_writes_names_its_kind_and_the_report_shows_it(command, quprop, monkeypatch, tmp_path):
+    """Not guessed by its keys; and the kind itself is no number of the result."""
+    quprop(*command.split(), "--json", "result.json", "--quiet")
+    monkeypatch.setattr(sources, "_guess", lambda data: None)
+    data = json.loads((tmp_path / "result.json").read_text())
+    rows = data if isinstance(data, list) else [data] if "kind" in data else list(data.values())
+    assert {row["kind"] for row in rows} == {NAMED[command]} and sources.recognise(data) == NAMED[command]
+    report = collect([tmp_path / "result.json"])
+    assert len(report.sections) == 1 and report.sections[0].blocks and not render(report).count(">kind<")
+    assert not [n for n in report.all_notes() if "cannot be shown" in n]
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ INTERRUPTED = 130
 def main() -> None:
     for number in (_signal.SIGINT, _signal.SIGTERM):
         if _signal.getsignal(number) != _signal.SIG_IGN:
-            _signal.signal(number, _leave)  # commands put their own in its place while they run (quprop.cli.errors)
+            _signal.signal(number, _leave)  # commands put their own in its place while they run (quprop.runs.interrupt)
     from quprop.cli import main as program
 
     program()

@@ -6,7 +6,7 @@ system for a quantum computer (Liu et al. 2024, doi 10.1038/s41467-023-43957-x).
 
 from functools import partial
 
-from quprop.carleman.engines import ENGINES, LiftedState
+from quprop.carleman.engines import ENGINES, TOWERS, LiftedState
 from quprop.carleman.engines.lift import Record, choose_engine, lift, march, success_probability
 from quprop.carleman.maps.convergence import error_against_order
 from quprop.carleman.maps.dynamics import Dynamics, Momentum, Polynomial, PolynomialMap, from_tensors
@@ -16,6 +16,7 @@ from quprop.lazy import submodule
 
 __all__ = [
     "ENGINES",
+    "TOWERS",
     "Dynamics",
     "HistorySystem",
     "LiftedState",

@@ -86,65 +86,90 @@ def run_block(
     """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
     free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
     is called with the step and ``most``."""
-    r = len(kept)
     marched = _march(dynamics, most, settings, say, tick)
-    update, length = marched.update, marched.length
+    solved = _solved(dynamics, len(kept), marched, settings, growth)
+    update, readout_error = solved.update, None
+    copies = block_cost.readout_copies(len(kept), settings.precision)
+    size = float(np.linalg.norm(update))
+    if settings.readout == "shots" and size > 0 and np.isfinite(size):
+        read = read_out(update, precision=settings.precision, kind="l2", entries=len(kept), scale=size, rng=rng)
+        readout_error = float(np.linalg.norm(read.vector - update)) / size
+        update, copies = read.vector, read.copies
+    force = np.zeros(n)
+    force[kept] = dynamics[0].constant()
+    load, upload_by = block_cost.upload_cost(force, settings.order, solved.scale)
+    cost = block_cost.total(
+        copies,
+        kappa=solved.kappa,
+        kappa_by=solved.kappa_by,
+        queries=solved.queries,
+        loads=solved.loads,
+        success=solved.success,
+        upload=load,
+        upload_by=upload_by,
+        steps=marched.length,
+    )
+    run = BlockRun(
+        update,
+        marched.length,
+        marched.engine,
+        marched.exact,
+        solved.emulation,
+        marched.gap,
+        marched.tail,
+        solved.error,
+        readout_error,
+        marched.diverged,
+    )
+    return run, cost
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """The update as the solver's state has it, and what a run of the solver takes."""
+
+    update: np.ndarray
+    scale: float
+    kappa: float
+    kappa_by: str
+    queries: int
+    loads: int
+    success: float
+    emulation: str
+    error: float | None
+
+
+def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, growth: float) -> _Solved:
+    """The solver's own polynomial applied where the history system is small enough; elsewhere the march, and formulas
+    for what the solver takes."""
+    length, order = marched.length, settings.order
     solver = block_cost.solver_of(settings.solver)
     rho = float(np.max(marched.norms[:, 0], initial=0.0))
     scale = 1.3 * rho or 1.0
-    kappa, kappa_by = block_cost.kappa_formula(growth, settings.order, length), "formula"
-    loads = success = queries = None
-    emulation, solver_error = MARCHED, None
-    if marched.diverged is None and rho > 0 and block_cost.fits(r, settings.order, length):
-        history = HistorySystem(dynamics, np.zeros(r), settings.order, length)
+    kappa, kappa_by = block_cost.kappa_formula(growth, order, length), "formula"
+    if marched.diverged is None and rho > 0 and block_cost.fits(r, order, length):
+        history = HistorySystem(dynamics, np.zeros(r), order, length)
         condition = history.condition()
         kappa, kappa_by = condition.kappa, condition.method
         if block_cost.emulates(solver, history.shape[0], kappa):
             solution = solver.solve(history.linear_system(), settings.eps)
             found = history.estimate(solution.vector)
-            solver_error = float(np.linalg.norm(found - update) / np.linalg.norm(update))
-            update, emulation, scale = found, SOLVED, history.scale
-            queries, loads = solution.queries, solution.loads
-            success = solution.success * history.success_probability(solution.vector)
+            return _Solved(
+                found,
+                history.scale,
+                min(max(kappa, 1.0), 1e15),
+                kappa_by,
+                solution.queries,
+                solution.loads,
+                solution.success * history.success_probability(solution.vector),
+                SOLVED,
+                float(np.linalg.norm(found - marched.update) / np.linalg.norm(marched.update)),
+            )
     kappa = min(max(kappa, 1.0), 1e15)
-    if queries is None or loads is None or success is None:
-        queries = solver.queries(kappa, settings.eps)
-        loads = block_cost.formula_loads(solver, queries)
-        level = success_probability(marched.norms, length, scale)
-        success = level * block_cost.formula_success(solver, kappa)
-    copies, readout_error = block_cost.readout_copies(r, settings.precision), None
-    size = float(np.linalg.norm(update))
-    if settings.readout == "shots" and size > 0 and np.isfinite(size):
-        read = read_out(update, precision=settings.precision, kind="l2", entries=r, scale=size, rng=rng)
-        readout_error = float(np.linalg.norm(read.vector - update)) / size
-        update, copies = read.vector, read.copies
-    force = np.zeros(n)
-    force[kept] = dynamics[0].constant()
-    load, upload_by = block_cost.upload_cost(force, settings.order, scale)
-    cost = block_cost.total(
-        copies,
-        kappa=kappa,
-        kappa_by=kappa_by,
-        queries=queries,
-        loads=loads,
-        success=success,
-        upload=load,
-        upload_by=upload_by,
-        steps=length,
-    )
-    run = BlockRun(
-        update,
-        length,
-        marched.engine,
-        marched.exact,
-        emulation,
-        marched.gap,
-        marched.tail,
-        solver_error,
-        readout_error,
-        marched.diverged,
-    )
-    return run, cost
+    queries = solver.queries(kappa, settings.eps)
+    loads = block_cost.formula_loads(solver, queries)
+    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(solver, kappa)
+    return _Solved(marched.update, scale, kappa, kappa_by, queries, loads, success, MARCHED, None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from quprop.carleman.system.adiabatic import DiscreteAdiabatic
 from quprop.carleman.system.solution import Solver
 from quprop.carleman.system.solver import SOLVERS, ChildsKothariSomma, OptimalInverse
 from quprop.carleman.transfer.copies import l2_copies, support_copies
-from quprop.carleman.transfer.queries import Ledger, copies_ledger
+from quprop.carleman.transfer.queries import QueryLedger, copies_ledger
 from quprop.carleman.transfer.upload import upload_bound, upload_tower
 from quprop.errors import QupropError, nearest
 
@@ -38,7 +38,7 @@ class BlockCost:
     upload_by           "circuit" (made, its gates counted) or "bound"
     """
 
-    ledger: Ledger
+    ledger: QueryLedger
     kappa: float
     kappa_by: str
     queries_per_run: int
@@ -101,7 +101,7 @@ def emulates(solver: Solver, unknowns: int, kappa: float) -> bool:
     return unknowns <= HISTORY_BELOW and kappa <= KAPPA_BELOW
 
 
-def upload_cost(vector: np.ndarray, order: int, scale: float) -> tuple[Ledger, str]:
+def upload_cost(vector: np.ndarray, order: int, scale: float) -> tuple[QueryLedger, str]:
     """One load of the tower of a sparse vector (n,): its circuit's gates, or an upper bound on its CNOTs."""
     entries = int(np.count_nonzero(vector))
     if entries and entries <= CIRCUIT_BELOW:
@@ -109,11 +109,13 @@ def upload_cost(vector: np.ndarray, order: int, scale: float) -> tuple[Ledger, s
     return upload_formula(max(1, entries), len(vector), order), "bound"
 
 
-def upload_formula(entries: int, dimension: int, order: int) -> Ledger:
+def upload_formula(entries: int, dimension: int, order: int) -> QueryLedger:
     """N loaders by `upload_bound`; at most one rotation for each merge of each register, and N - 1 for the levels."""
     bits = max(1, (dimension - 1).bit_length())
     cnots = order * upload_bound(entries, bits, clean=True)
-    return Ledger(loads=1, cnots=cnots, rotations=order * (entries - 1) + order - 1, qubits=order - 1 + order * bits)
+    return QueryLedger(
+        loads=1, cnots=cnots, rotations=order * (entries - 1) + order - 1, qubits=order - 1 + order * bits
+    )
 
 
 def total(
@@ -124,7 +126,7 @@ def total(
     queries: int,
     loads: int,
     success: float,
-    upload: Ledger,
+    upload: QueryLedger,
     upload_by: str,
     steps: int,
 ) -> BlockCost:

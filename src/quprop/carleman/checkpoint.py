@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from quprop.carleman.block import BlockRun
 from quprop.carleman.block_cost import BlockCost
+from quprop.carleman.loop import Block, Loop
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import loss_at
 from quprop.carleman.networks.torch_extra import load_torch
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, plain, versions
-
-if TYPE_CHECKING:
-    from quprop.carleman.train import Block, Loop
 
 BESIDE = ("analysis.json", "analysis.png")  # what `quprop carleman analyse` may have put into the folder
 PROBE = 64  # training samples whose loss tells a network and its data from others
@@ -43,7 +40,7 @@ class State:
     dense_accuracy: float = 0.0
     kept: np.ndarray | None = None
     blocks: list[Block] = field(default_factory=list)
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: QueryLedger = field(default_factory=QueryLedger)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -75,8 +72,8 @@ def open_folder(
     if not resume:
         return RunFolder.create(out, definition, beside=BESIDE)
     folder = RunFolder.open(out)
-    then = folder.definition.get("carleman")
-    if not isinstance(then, dict):
+    then = folder.section("carleman")
+    if not then:
         raise QupropError(f"the run in {folder.path} is none of the Carleman loop: choose another --out")
     now = definition["carleman"]
     for key in sorted({*then, *now}):
@@ -120,7 +117,6 @@ def restore(
     data: tuple[Any, Any],
     rng: np.random.Generator,
     source: Any,
-    block_of: Callable[..., Block],
 ) -> State | None:
     """The state of the last checkpoint, with `rng`, `source` and the network's buffers as they were; None for a new
     run."""
@@ -147,8 +143,8 @@ def restore(
             done=meta["done"],
             dense_accuracy=float(meta["dense_accuracy"]),
             kept=kept,
-            blocks=[_block(table, arrays[f"update/{i}"], block_of) for i, table in enumerate(meta["blocks"])],
-            ledger=Ledger(**meta["ledger"]),
+            blocks=[_block(table, arrays[f"update/{i}"]) for i, table in enumerate(meta["blocks"])],
+            ledger=QueryLedger(**meta["ledger"]),
             warnings=[str(text) for text in meta["warnings"]],
         )
         rng.bit_generator.state = meta["rng"]
@@ -191,7 +187,7 @@ def _table(block: Block) -> dict[str, Any]:
     return table
 
 
-def _block(table: dict[str, Any], update: np.ndarray, block_of: Callable[..., Block]) -> Block:
+def _block(table: dict[str, Any], update: np.ndarray) -> Block:
     run = BlockRun(update=update, **table["run"])
-    cost = BlockCost(**{**table["cost"], "ledger": Ledger(**table["cost"]["ledger"])})
-    return block_of(**{**table, "run": run, "cost": cost})
+    cost = BlockCost(**{**table["cost"], "ledger": QueryLedger(**table["cost"]["ledger"])})
+    return Block(**{**table, "run": run, "cost": cost})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice, repeat
 from typing import Any
 
@@ -19,6 +19,7 @@ from quprop.carleman.block_cost import (
 )
 from quprop.carleman.block_cost import total as block_total
 from quprop.carleman.break_even import BreakEven
+from quprop.carleman.loop import TrainedNetwork
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import descend
@@ -28,8 +29,7 @@ from quprop.carleman.spectra.dissipation import Dissipation, analyse
 from quprop.carleman.spectra.hessian import split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.system.linear_system import check_precision
-from quprop.carleman.train import Trained
-from quprop.cost import hardware, human_seconds
+from quprop.cost import HardwareModel, hardware, human_seconds
 from quprop.errors import QupropError, generator_of
 
 NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
@@ -77,21 +77,15 @@ def analysis_report(
     ``machine``       of `quprop.cost`, for seconds; a query is taken as N 10 log2 n rotations
     """
     rng = generator_of(rng)
-    x, y = data.train(network.precision)
     if not 0 <= sparsity < 1 or not 0 < precision < 1:
         raise QupropError(f"sparsity in [0, 1) and precision in (0, 1) were expected, got {sparsity} and {precision}")
-    chosen, made, descent = solver_of(solver), hardware(machine), Descent(learning_rate)
+    solver_of(solver)
+    made = hardware(machine)
     check_precision(1.0, eps)
+    descent, (x, y) = Descent(learning_rate), data.train(network.precision)
     source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
-    for done in range(0, warm_up, 20):
-        if progress is not None:
-            progress(done, warm_up, "plain steps before the analysis")
-        chosen_batches = list(islice(source, min(20, warm_up - done)))
-        theta = descend(network, network.parameters(), chosen_batches, len(chosen_batches), learning_rate)
-        if not np.isfinite(theta).all():
-            raise QupropError(f"plain training diverged at learning rate {learning_rate:g}; lower it")
-    kept = prune(network.module, sparsity).n_kept
-    n = network.n_parameters
+    _warm_up(network, source, warm_up, learning_rate, progress)
+    kept, n = prune(network.module, sparsity).n_kept, network.n_parameters
     found = analyse(
         network,
         split_batches(x[:samples], y[:samples], 64),
@@ -109,9 +103,6 @@ def analysis_report(
     )
     length = block_length or max(1, min(found.block_length, longest))
     growth = proxies.growth(found.spectrum, descent)
-    kappa = min(1e15, kappa_formula(growth, order, length))
-    queries = chosen.queries(kappa, eps)
-    copies = readout_copies(kept, precision)
     assumptions = BreakEven(
         steps=length,
         order=order,
@@ -123,26 +114,11 @@ def analysis_report(
         solver=solver,
         rotation_seconds=made.rotation_seconds,
     )
-    cost = block_total(
-        copies,
-        kappa=kappa,
-        kappa_by="formula",
-        queries=queries,
-        loads=formula_loads(chosen, queries),
-        success=assumptions.success * formula_success(chosen, kappa),
-        upload=upload_formula(kept, n, order),
-        upload_by="bound",
-        steps=length,
-    )
-    rotations = math.ceil(order * assumptions.row_entries * math.log2(max(2, n)))
-    seconds = made.seconds(cost.ledger.cost(rotations_per_query=rotations))
     analysis = found.to_json()
-    even = assumptions.to_json(n)
-    radius = analysis.pop("radius") or {
-        "exists": False if growth >= 1 else None,
-        "why": _no_radius(growth, n),
-    }
+    radius = analysis.pop("radius") or {"exists": False if growth >= 1 else None, "why": _no_radius(growth, n)}
+    price = _price(assumptions, kept, n, made)
     return {
+        "format": "quprop-carleman_analysis",  # "kind" says how dissipative the descent is
         **analysis,
         "network": network.name,
         "data": data.name,
@@ -152,17 +128,56 @@ def analysis_report(
         "radius": radius,
         "proxy_block_length": found.block_length,
         "block_length": length,
+        **price,
+        "verdict": verdict(found, length, price["seconds"], price["break_even"], made.name),
+    }
+
+
+def _warm_up(
+    network: Network,
+    source: Iterator[Any],
+    steps: int,
+    rate: float,
+    progress: Callable[[int, int, str], None] | None,
+) -> None:
+    for done in range(0, steps, 20):
+        if progress is not None:
+            progress(done, steps, "plain steps before the analysis")
+        chosen = list(islice(source, min(20, steps - done)))
+        theta = descend(network, network.parameters(), chosen, len(chosen), rate)
+        if not np.isfinite(theta).all():
+            raise QupropError(f"plain training diverged at learning rate {rate:g}; lower it")
+
+
+def _price(assumed: BreakEven, kept: int, n: int, made: HardwareModel) -> dict[str, Any]:
+    """What a block of the kept ones of n parameters would take, by formula."""
+    chosen = solver_of(assumed.solver)
+    kappa = min(1e15, kappa_formula(assumed.growth, assumed.order, assumed.steps))
+    queries = chosen.queries(kappa, assumed.eps)
+    copies = readout_copies(kept, assumed.precision)
+    cost = block_total(
+        copies,
+        kappa=kappa,
+        kappa_by="formula",
+        queries=queries,
+        loads=formula_loads(chosen, queries),
+        success=assumed.success * formula_success(chosen, kappa),
+        upload=upload_formula(kept, n, assumed.order),
+        upload_by="bound",
+        steps=assumed.steps,
+    )
+    rotations = math.ceil(assumed.order * assumed.row_entries * math.log2(max(2, n)))
+    return {
         "condition_number": kappa,
         "queries_per_run": queries,
         "queries": cost.ledger.queries,
         "copies": copies,
         "cost": cost.to_json(),
         "hardware": made.name,
-        "seconds": seconds,
-        "break_even": even,
+        "seconds": made.seconds(cost.ledger.cost(rotations_per_query=rotations)),
+        "break_even": assumed.to_json(n),
         "emulated": "nothing is emulated: the spectrum is measured, the rest is formula (kappa with blocks off the "
-        f"diagonal left out, P = {assumptions.success:g} of level 1 assumed, {rotations} rotations a query assumed)",
-        "verdict": verdict(found, length, seconds, even, made.name),
+        f"diagonal left out, P = {assumed.success:g} of level 1 assumed, {rotations} rotations a query assumed)",
     }
 
 
@@ -187,7 +202,7 @@ def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any
     return text + " (by formula)."
 
 
-def training_report(result: Trained, data: Dataset) -> dict[str, Any]:
+def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
     """The JSON of `quprop carleman train`."""
     ledger, blocks = result.ledger, result.blocks
     last, rows = blocks[-1], [b.to_json() for b in blocks]
@@ -205,6 +220,7 @@ def training_report(result: Trained, data: Dataset) -> dict[str, Any]:
         else "kernel_reflection",
     )
     return {
+        "kind": "carleman_training",
         "network": result.network,
         "data": data.name,
         "parameters": result.parameters,

@@ -17,15 +17,16 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from quprop.carleman.block import BlockRun, run_block
-from quprop.carleman.block_cost import BlockCost, solver_of
+from quprop.carleman.block_cost import BlockCost
 from quprop.carleman.checkpoint import State, open_folder, restore, save
+from quprop.carleman.loop import Block, Loop, Trained, TrainedNetwork
 from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.maps.subspace import Restricted
 from quprop.carleman.maps.torch_map import from_torch
@@ -37,139 +38,14 @@ from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder
 
-READOUTS = ("exact", "shots")
+__all__ = ["Block", "Loop", "Trained", "TrainedNetwork", "block_dynamics", "block_spectrum", "mask_at", "train"]
+
 WORSE = 1.5  # a block whose loss grew by this factor and by SLACK has diverged
 SLACK = 0.05
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Settings of the loop.
-
-    ``learning_rate``  eta of every step; descent has no momentum
-    ``order``          N, at which the tower is truncated
-    ``blocks``         uploads; ``steps``, if given, ends the run after so many linearised steps
-    ``block_length``   T, or None: each block runs until its truncation error (`tolerance`) or the error proxy says stop
-    ``longest``        of such a block
-    ``tolerance``      of the difference between orders N and N - 1, relative to the update, where T is None
-    ``warm_up``        plain dense steps before the first pruning
-    ``sparsity``       share of prunable weights removed at every upload
-    ``dense_steps``    plain steps of all parameters between a download and the next upload (needs quantum memory)
-    ``readout``        "exact": the update as the state holds it; "shots": read from `precision`'s copies
-    ``precision``      delta of the l2 readout, relative to the update: error <= sqrt(7) delta
-    ``solver``, ``eps``  of the linear system, see `solver.SOLVERS`
-    ``batch_size``     None: the whole training set in every step; else mini-batches, a step map each
-    ``hessian_samples``, ``lanczos_steps``  of the survivors' Hessian, which is measured at every upload by twice as
-                       many products
-    """
-
-    learning_rate: float = 0.5
-    order: int = 3
-    blocks: int = 8
-    steps: int | None = None
-    block_length: int | None = None
-    longest: int = 100
-    tolerance: float = 0.05
-    warm_up: int = 100
-    sparsity: float = 0.9
-    dense_steps: int = 0
-    readout: str = "exact"
-    precision: float = 0.01
-    solver: str = "kernel_reflection"
-    eps: float = 1e-3
-    engine: str = "auto"
-    batch_size: int | None = None
-    hessian_samples: int = 512
-    lanczos_steps: int = 24
-
-    def __post_init__(self) -> None:
-        Descent(self.learning_rate)
-        for name in ("order", "blocks", "longest", "hessian_samples", "lanczos_steps", "warm_up", "dense_steps"):
-            least = 0 if name in ("warm_up", "dense_steps") else 1
-            if getattr(self, name) < least:
-                raise QupropError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("steps", "block_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise QupropError(f"{name} must be at least 1, got {value}")
-        if not 0 <= self.sparsity < 1:
-            raise QupropError(f"sparsity is a share from 0 to below 1, got {self.sparsity}")
-        if self.readout not in READOUTS:
-            raise QupropError(f"readout is 'exact' or 'shots', got {self.readout!r}")
-        for name in ("precision", "eps", "tolerance"):
-            if not 0 < getattr(self, name) < 1:
-                raise QupropError(f"{name} is between 0 and 1, got {getattr(self, name)}")
-        solver_of(self.solver)
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """One upload, its steps, one download.
-
-    ``relative_error``  ||theta - theta_plain|| / ||theta_plain||, theta_plain: plain descent from the block's start
-    ``update_error``    the same of what moved: ||u - u_plain|| / ||u_plain||
-    ``drift``           distance of the loop's parameters from the twin's, over the twin's
-    ``loss``, ``accuracy``        after the download; ``pruned_accuracy`` after the pruning before the upload
-    ``kept``            parameters that survived, r; ``overlap`` of the prunable ones with those of the block before
-    ``growth``          max |1 - a|: above 1 errors grow, and no convergence radius exists
-    """
-
-    step: int
-    run: BlockRun
-    cost: BlockCost
-    kept: int
-    overlap: float
-    growth: float
-    proxy: float
-    relative_error: float
-    update_error: float
-    drift: float
-    loss: float
-    loss_before: float
-    pruned_accuracy: float
-    accuracy: float
-    twin_accuracy: float
-    plain_accuracy: float
-    diverged: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        names = (
-            "step kept overlap growth proxy relative_error update_error drift loss_before loss pruned_accuracy "
-            "accuracy twin_accuracy plain_accuracy diverged"
-        )
-        out = {name: _number(getattr(self, name)) for name in names.split()}
-        return out | {"block_length": self.run.length, **self.run.to_json(), "cost": self.cost.to_json()}
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """``theta``: the last good parameters; ``warnings``: what was said before and during the run, in order."""
-
-    settings: Loop
-    network: str
-    parameters: int
-    theta: np.ndarray
-    mask: Mask
-    blocks: tuple[Block, ...]
-    accuracy: float
-    twin_accuracy: float
-    plain_accuracy: float
-    dense_accuracy: float
-    ledger: Ledger
-    warnings: tuple[str, ...] = field(default=())
-
-    @property
-    def reuploads(self) -> int:
-        """Uploads after the first."""
-        return max(0, len(self.blocks) - 1)
-
-    @property
-    def diverged(self) -> str | None:
-        return self.blocks[-1].diverged if self.blocks else None
 
 
 def train(
@@ -184,7 +60,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 2.0,
-) -> Trained:
+) -> TrainedNetwork:
     """Run the loop from the network's present parameters; at the end `network` holds the result.
 
     ``out``, ``resume``  the run folder (:mod:`quprop.runs`), refused if it exists, or continued if `resume`: with a
@@ -195,115 +71,112 @@ def train(
     ``tick``      called along the way with the number of blocks done and what goes on
     """
     seed = int(rng) if isinstance(rng, int | np.integer) else None
-    rng = generator_of(rng)
-    x, y = data.train(network.precision)
-    test = data.test(network.precision)
-    if settings.batch_size is not None and not 1 <= settings.batch_size <= len(x):
-        raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {settings.batch_size}")
-    source = None if settings.batch_size is None else batches(x, y, settings.batch_size, rng)
-    theta = network.parameters().astype(float)
-    state = State(theta, theta, theta)
-
-    def warn(text: str) -> None:
-        state.warnings.append(text)
-        if say is not None:
-            say(text)
-
-    def take(count: int) -> list[Any]:
-        return [(x, y)] if source is None else list(islice(source, count))
-
-    def at(what: str) -> None:
-        if tick is not None:
-            tick(len(state.blocks), what)
-
-    # a layer without second derivatives is found before any work is done
-    hessian_matvec(network, [(x[:2], y[:2])], operator="double-backward")(np.zeros(network.n_parameters))
+    run = _Run(network, data, settings, generator_of(rng), say, progress, tick)
+    run.check_layers()
     folder = open_folder(out, resume, network, data, settings, seed)
-    saved = time.monotonic()
-
-    def keep(*, now: bool) -> None:
-        nonlocal saved
-        if folder is not None and (now or time.monotonic() - saved >= checkpoint_seconds):
-            save(folder, state, network, (x, y), rng, source)
-            saved = time.monotonic()
-
     try:
         if folder is not None:
-            found = restore(folder, network, (x, y), rng, source, Block)
-            state = state if found is None else found
-            if found is None:
-                keep(now=True)
-        _loop(network, (x, y), test, settings, rng, state, take, at, warn, keep, progress, folder)
+            run.keep_in(folder, checkpoint_seconds)
+        run.warm_up()
+        while run.goes_on():
+            run.block()
+            if settings.dense_steps and run.goes_on():
+                run.dense_steps()
+            run.record()
     finally:
         if folder is not None:
             folder.close()
-    assert state.kept is not None
-    mask = Mask(state.kept, mask_at(network, state.theta, settings.sparsity).layers)
-    accuracies = [accuracy_at(network, p, test) for p in (state.twin, state.plain, state.theta)]
-    network.set_parameters(state.theta.copy())
-    return Trained(
-        settings,
-        network.name,
-        network.n_parameters,
-        state.theta,
-        mask,
-        tuple(state.blocks),
-        accuracies[2],
-        accuracies[0],
-        accuracies[1],
-        state.dense_accuracy,
-        state.ledger,
-        tuple(state.warnings),
-    )
+    return run.result()
 
 
-def _loop(
-    network: Network,
-    data: tuple[Any, Any],
-    test: tuple[Any, Any],
-    settings: Loop,
-    rng: np.random.Generator,
-    state: State,
-    take: Callable[[int], list[Any]],
-    at: Callable[[str], None],
-    warn: Callable[[str], None],
-    keep: Callable[..., None],
-    progress: Callable[[Block], None] | None,
-    folder: RunFolder | None,
-) -> None:
-    """From where `state` is to the end."""
-    rate, blocks = settings.learning_rate, state.blocks
-    while state.warmed < settings.warm_up:
-        at(f"warm-up: step {state.warmed} of {settings.warm_up}")
-        count = min(20, settings.warm_up - state.warmed)
-        state.theta = _finite(descend(network, state.theta, take(count), count, rate), "plain training", rate)
-        state.twin = state.plain = state.theta
-        state.warmed += count
-        state.ledger = state.ledger + Ledger(classical_steps=count)
-        keep(now=False)
-    if not blocks:
-        state.dense_accuracy = accuracy_at(network, state.theta, test)
-    while len(blocks) < settings.blocks and (settings.steps is None or state.done < settings.steps):
-        if blocks and blocks[-1].diverged is not None:
-            break
-        mask = mask_at(network, state.theta, settings.sparsity)
-        before = None if state.kept is None else Mask(state.kept, mask.layers)
-        theta = state.theta * mask.kept
-        twin_mask = mask_at(network, state.twin, settings.sparsity)
-        twin = state.twin * twin_mask.kept
-        pruned_accuracy, loss_before = accuracy_at(network, theta, test), loss_at(network, theta, data)
+class _Start(NamedTuple):
+    """What a block begins with: the loop and its twin, each pruned, and what pruning left of the loop."""
+
+    mask: Mask
+    theta: np.ndarray
+    twin_mask: Mask
+    twin: np.ndarray
+    accuracy: float
+    loss: float
+
+
+class _Run:
+    """A loop under way: what it works on, where it is, where it is kept, whom it tells."""
+
+    def __init__(
+        self,
+        network: Network,
+        data: Dataset,
+        settings: Loop,
+        rng: np.random.Generator,
+        say: Callable[[str], None] | None,
+        progress: Callable[[Block], None] | None,
+        tick: Callable[[int, str], None] | None,
+    ) -> None:
+        self.network, self.settings, self.rng = network, settings, rng
+        self._say, self._progress, self._tick = say, progress, tick
+        self.data, self.test = data.train(network.precision), data.test(network.precision)
+        x, y = self.data
+        if settings.batch_size is not None and not 1 <= settings.batch_size <= len(x):
+            raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {settings.batch_size}")
+        self.source = None if settings.batch_size is None else batches(x, y, settings.batch_size, rng)
+        theta = network.parameters().astype(float)
+        self.state = State(theta, theta, theta)
+        self._folder: RunFolder | None = None
+        self._seconds, self._saved = 0.0, 0.0
+
+    def check_layers(self) -> None:
+        """A layer without second derivatives is found before any work is done."""
+        x, y = self.data
+        product = hessian_matvec(self.network, [(x[:2], y[:2])], operator="double-backward")
+        product(np.zeros(self.network.n_parameters))
+
+    def keep_in(self, folder: RunFolder, seconds: float) -> None:
+        """Begin the run of this folder, or go on where its checkpoint is."""
+        self._folder, self._seconds, self._saved = folder, seconds, time.monotonic()
+        found = restore(folder, self.network, self.data, self.rng, self.source)
+        if found is None:
+            self._checkpoint()
+        else:
+            self.state = found
+
+    def goes_on(self) -> bool:
+        """Whether a block is still to come."""
+        blocks, steps = self.state.blocks, self.settings.steps
+        if len(blocks) >= self.settings.blocks or (steps is not None and self.state.done >= steps):
+            return False
+        return not blocks or blocks[-1].diverged is None
+
+    def warm_up(self) -> None:
+        """Plain dense steps, the same for the loop and for what runs beside it."""
+        state, rate, count = self.state, self.settings.learning_rate, self.settings.warm_up
+        while state.warmed < count:
+            self._at(f"warm-up: step {state.warmed} of {count}")
+            piece = min(20, count - state.warmed)
+            found = descend(self.network, state.theta, self._take(piece), piece, rate)
+            state.theta = state.twin = state.plain = _finite(found, "plain training", rate)
+            state.warmed += piece
+            state.ledger = state.ledger + QueryLedger(classical_steps=piece)
+            if time.monotonic() - self._saved >= self._seconds:
+                self._checkpoint()
+        if not state.blocks:
+            state.dense_accuracy = accuracy_at(self.network, state.theta, self.test)
+
+    def block(self) -> None:
+        """Prune, upload, run the linear system, download; and the same steps of plain descent."""
+        state, settings, name = self.state, self.settings, f"block {len(self.state.blocks) + 1}"
+        start = self._pruned()
         most = settings.block_length or settings.longest
         if settings.steps is not None:
             most = min(most, settings.steps - state.done)
-        chosen = take(most)
-        dynamics, kept = block_dynamics(network, theta, mask, chosen, settings)
-        name = f"block {len(blocks) + 1}"
-        at(f"{name}: Hessian of {len(kept):,} parameters")
-        spectrum = block_spectrum(network, theta, mask, data, settings, seed=1)
-        descent = Descent(rate)
+        chosen = self._take(most)
+        dynamics, kept = block_dynamics(self.network, start.theta, start.mask, chosen, settings)
+        self._at(f"{name}: Hessian of {len(kept):,} parameters")
+        spectrum = block_spectrum(self.network, start.theta, start.mask, self.data, settings, seed=1)
+        descent = Descent(settings.learning_rate)
         growth = proxies.growth(spectrum, descent)
-        if not blocks and growth >= 1:
-            warn(
+        if not state.blocks and growth >= 1:
+            self._warn(
                 f"before the run: max |1 - a| = {growth:.4g} is not below 1, so no radius of convergence is proved and "
                 "the error of a block is bounded for a finite number of steps only"
             )
@@ -312,66 +185,136 @@ def _loop(
         run, cost = run_block(
             dynamics,
             kept,
-            len(theta),
+            len(start.theta),
             most,
             settings,
-            rng,
+            self.rng,
             growth=growth,
-            say=lambda text: warn(f"{name}: {text}"),
-            tick=lambda t, of: at(f"{name}: step {t} of at most {of}"),
+            say=lambda text: self._warn(f"{name}: {text}"),
+            tick=lambda t, of: self._at(f"{name}: step {t} of at most {of}"),
         )
-        at(f"{name}: plain descent beside it")
+        self._at(f"{name}: plain descent beside it")
         exact = deque(dynamics.trajectory(np.zeros(len(kept)), run.length), maxlen=1)[0]
-        moved = theta.copy()
+        proxy = float(proxies.frozen(spectrum, descent, [run.length]).values[0])
+        self._downloaded(start, run, cost, chosen, exact, growth, proxy)
+
+    def dense_steps(self) -> None:
+        """Plain steps of all parameters between a download and the next upload."""
+        state, count, rate = self.state, self.settings.dense_steps, self.settings.learning_rate
+        between = self._take(count)
+        dense, state.twin, state.plain = (
+            descend(self.network, p, between, count, rate) for p in (state.theta, state.twin, state.plain)
+        )
+        if np.isfinite(dense).all():
+            state.theta = dense
+            state.ledger = state.ledger + QueryLedger(classical_steps=count)
+            return
+        why = f"the dense steps after it did at learning rate {rate:g}"
+        state.blocks[-1] = replace(state.blocks[-1], diverged=why)
+        self._warn(f"block {len(state.blocks)} was the last ({why}); the run stops with what it downloaded")
+
+    def record(self) -> None:
+        """A line of the metrics for the last block, and a checkpoint."""
+        if self._folder is not None:
+            self._folder.append_metrics(self.state.blocks[-1].to_json())
+        self._checkpoint()
+
+    def result(self) -> TrainedNetwork:
+        network, state = self.network, self.state
+        assert state.kept is not None
+        mask = Mask(state.kept, mask_at(network, state.theta, self.settings.sparsity).layers)
+        twin, plain, accuracy = (accuracy_at(network, p, self.test) for p in (state.twin, state.plain, state.theta))
+        network.set_parameters(state.theta.copy())
+        return TrainedNetwork(
+            self.settings,
+            network.name,
+            network.n_parameters,
+            state.theta,
+            mask,
+            tuple(state.blocks),
+            accuracy,
+            twin,
+            plain,
+            state.dense_accuracy,
+            state.ledger,
+            tuple(state.warnings),
+        )
+
+    def _pruned(self) -> _Start:
+        network, state, sparsity = self.network, self.state, self.settings.sparsity
+        mask = mask_at(network, state.theta, sparsity)
+        theta = state.theta * mask.kept
+        twin_mask = mask_at(network, state.twin, sparsity)
+        twin = state.twin * twin_mask.kept
+        accuracy, loss = accuracy_at(network, theta, self.test), loss_at(network, theta, self.data)
+        return _Start(mask, theta, twin_mask, twin, accuracy, loss)
+
+    def _downloaded(
+        self,
+        start: _Start,
+        run: BlockRun,
+        cost: BlockCost,
+        chosen: Sequence[tuple[Any, Any]],
+        exact: np.ndarray,
+        growth: float,
+        proxy: float,
+    ) -> None:
+        """What the block came to, beside its `exact` update, the twin and plain descent; the state after it."""
+        network, state, test, rate = self.network, self.state, self.test, self.settings.learning_rate
+        kept = np.flatnonzero(start.mask.kept)
+        moved, target = start.theta.copy(), start.theta.copy()
         moved[kept] += run.update
-        target = theta.copy()
         target[kept] += exact
-        loss = loss_at(network, moved, data)
-        diverged = _verdict(run, loss, loss_before)
-        twin = descend(network, twin, chosen, run.length, rate, twin_mask.kept)
+        loss = loss_at(network, moved, self.data)
+        diverged = _verdict(run, loss, start.loss)
+        twin = descend(network, start.twin, chosen, run.length, rate, start.twin_mask.kept)
         plain = descend(network, state.plain, chosen, run.length, rate)
         block = Block(
             step=state.done,
             run=run,
             cost=cost,
             kept=len(kept),
-            overlap=1.0 if before is None else mask.overlap(before),
+            overlap=1.0 if state.kept is None else start.mask.overlap(Mask(state.kept, start.mask.layers)),
             growth=growth,
-            proxy=float(proxies.frozen(spectrum, descent, [run.length]).values[0]),
+            proxy=proxy,
             relative_error=_relative(moved, target),
             update_error=_relative(run.update, exact),
             drift=_relative(moved, twin),
             loss=loss,
-            loss_before=loss_before,
-            pruned_accuracy=pruned_accuracy,
+            loss_before=start.loss,
+            pruned_accuracy=start.accuracy,
             accuracy=accuracy_at(network, moved, test),
             twin_accuracy=accuracy_at(network, twin, test),
             plain_accuracy=accuracy_at(network, plain, test),
             diverged=diverged,
         )
-        blocks.append(block)
+        state.blocks.append(block)
         if diverged is not None:
-            warn(f"{name} diverged ({diverged}); the run stops with the parameters of its upload")
-        if progress is not None:
-            progress(block)
-        state.theta, state.twin, state.plain = theta if diverged is not None else moved, twin, plain
-        state.done, state.kept, state.ledger = state.done + run.length, mask.kept, state.ledger + cost.ledger
-        last = len(blocks) == settings.blocks or (settings.steps is not None and state.done >= settings.steps)
-        if settings.dense_steps and not last and diverged is None:
-            between = take(settings.dense_steps)
-            dense, state.twin, state.plain = (
-                descend(network, p, between, settings.dense_steps, rate) for p in (state.theta, twin, plain)
+            self._warn(
+                f"block {len(state.blocks)} diverged ({diverged}); the run stops with the parameters of its upload"
             )
-            if np.isfinite(dense).all():
-                state.theta = dense
-                state.ledger = state.ledger + Ledger(classical_steps=settings.dense_steps)
-            else:
-                why = f"the dense steps after it did at learning rate {rate:g}"
-                blocks[-1] = replace(blocks[-1], diverged=why)
-                warn(f"block {len(blocks)} was the last ({why}); the run stops with what it downloaded")
-        if folder is not None:
-            folder.append_metrics(blocks[-1].to_json())
-        keep(now=True)
+        if self._progress is not None:
+            self._progress(block)
+        state.theta, state.twin, state.plain = start.theta if diverged is not None else moved, twin, plain
+        state.done, state.kept, state.ledger = state.done + run.length, start.mask.kept, state.ledger + cost.ledger
+
+    def _take(self, count: int) -> list[Any]:
+        """The batches of so many steps; the whole training set serves any number."""
+        return [self.data] if self.source is None else list(islice(self.source, count))
+
+    def _warn(self, text: str) -> None:
+        self.state.warnings.append(text)
+        if self._say is not None:
+            self._say(text)
+
+    def _at(self, what: str) -> None:
+        if self._tick is not None:
+            self._tick(len(self.state.blocks), what)
+
+    def _checkpoint(self) -> None:
+        if self._folder is not None:
+            save(self._folder, self.state, self.network, self.data, self.rng, self.source)
+            self._saved = time.monotonic()
 
 
 def mask_at(network: Network, theta: np.ndarray, sparsity: float) -> Mask:
@@ -437,10 +380,6 @@ def _finite(theta: np.ndarray, what: str, rate: float) -> np.ndarray:
     if not np.isfinite(theta).all():
         raise QupropError(f"{what} diverged at learning rate {rate:g}; lower it")
     return theta
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _relative(found: np.ndarray, truth: np.ndarray) -> float:

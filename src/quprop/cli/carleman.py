@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import textwrap
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.compare import console_for
-from quprop.cli.errors import reported
-from quprop.cli.options import Machine, Plot, Quiet
+from quprop.cli.common import Machine, Plot, Quiet, console_for, reported
+from quprop.cli.tables import line
 from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs, make_folder
-from quprop.report.step_progress import StepProgress
 from quprop.runs import versions, write_atomically, write_json
+from quprop.runs.progress import STEPS, Progress
 
 carleman_app = typer.Typer(
     name="carleman",
@@ -106,7 +104,7 @@ def analyse_command(
     large = made.n_parameters >= LARGE
     from quprop.carleman.loop_report import analysis_report
 
-    with StepProgress(console, "analysis") as bar:
+    with Progress(console, STEPS) as bar:
         report = analysis_report(
             made,
             loaded,
@@ -146,7 +144,7 @@ def analyse_command(
         ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
     ]
     _pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
-    _line(console, report["verdict"])
+    line(console, report["verdict"])
 
 
 @carleman_app.command("train", epilog=EPILOG)
@@ -222,13 +220,13 @@ def train_command(
         lanczos_steps=16 if large else 24,
     )
     try:
-        with StepProgress(console, "training") as bar:
+        with Progress(console, STEPS) as bar:
             result = train(
                 made,
                 loaded,
                 settings,
                 seed,
-                say=lambda text: _line(console, text),
+                say=lambda text: line(console, text),
                 tick=lambda done, what: bar(done, blocks, what),
                 out=out,
                 resume=resume,
@@ -272,14 +270,15 @@ def experiment_command(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment: its measured numbers, a figure, and what was found, in words."""
+    """`quprop reproduce carleman_NAME`, into NAME.png and NAME.json: measured numbers, a figure, what was found."""
     console = console_for(quiet)
     check_outputs(json=json_file, out=out if name else None)
+    from quprop.cli.reproduce import measure, tell
     from quprop.experiments.networks import EXPERIMENTS, spectra_at_full_size
 
     if name is None:
         for e in EXPERIMENTS.values():
-            _line(console, f"{e.name}: {e.claim}")
+            line(console, f"{e.name}: {e.claim}")
         if json_file is not None:
             write_json(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
         return
@@ -287,26 +286,12 @@ def experiment_command(
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
     if (full_size or folder is not None) and name != "spectra":
         raise QupropError(f"--full-size and --folder belong to the experiment 'spectra', got {name!r}; leave them out")
+    if folder is not None and not full_size:
+        raise QupropError("--folder is read by --full-size only; add it, or leave --folder out")
     experiment = EXPERIMENTS[name]
-    run = spectra_at_full_size(folder) if full_size else experiment.run
-    start = time.perf_counter()
-    try:
-        with StepProgress(console, name) as bar:
-            result = run(quick, seed, bar)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was written") from None
-    picture = experiment.draw(result)
-    result |= {"experiment": name, "claim": experiment.claim, "source": experiment.source, "quick": quick, "seed": seed}
-    result |= {"seconds": round(time.perf_counter() - start, 1), "versions": versions()}
-    make_folder(out)
-    write_atomically(out / f"{name}.png", picture)
-    write_json(out / f"{name}.json", result)
-    if json_file is not None:
-        write_json(json_file, result)
-    _line(console, f"{name}: {experiment.claim}")
-    for finding in result["findings"]:
-        _line(console, f"- {finding}", hanging="  ")
-    _line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+    if full_size:
+        experiment = replace(experiment, run=spectra_at_full_size(folder))
+    tell(console, name, measure(console, experiment, name, out, quick, seed), out, json_file)
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
@@ -398,25 +383,21 @@ def _show_training(console: Console, report: dict[str, Any]) -> None:
         cost = [f"{b['cost']['kappa']:.3g}", short(b["cost"]["queries"])]
         table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost)
     console.print(table)
-    _line(
+    line(
         console,
         f"accuracy {report['accuracy']:.4f}, plain descent {report['plain_accuracy']:.4f} (not pruned) and "
         f"{report['twin_accuracy']:.4f} (same loop); {report['reuploads']} re-uploads, {short(report['queries'])} "
         f"queries, {short(report['copies'])} copies",
     )
-    _line(console, "; ".join(report["emulation"]["blocks"]))
-    _line(console, report["break_even"]["sentence"])
+    line(console, "; ".join(report["emulation"]["blocks"]))
+    line(console, report["break_even"]["sentence"])
 
 
 def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    _line(console, title)
+    line(console, title)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
     for row in rows:
         table.add_row(*row)
     console.print(table, highlight=False)
-
-
-def _line(console: Console, text: str, hanging: str = "") -> None:
-    console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)

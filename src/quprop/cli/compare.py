@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import textwrap
-from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.errors import reported
-from quprop.cli.narrow import narrow_table
-from quprop.cli.options import Json, Machine, MaxError, Plot, Precision, Quiet, Set, Workers
+from quprop.cli.common import (
+    Json,
+    Machine,
+    MaxError,
+    Plot,
+    Precision,
+    Quiet,
+    Set,
+    Workers,
+    check_error,
+    console_for,
+    reported,
+    split,
+)
+from quprop.cli.models import load
+from quprop.cli.tables import line, narrow_table
 from quprop.cost import PRESETS, hardware, human_seconds, short, short_bytes
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
-from quprop.model import Model
 from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
-from quprop.problems.config import override, read_toml
-from quprop.problems.run import configure, find
 from quprop.problems.table import PROBLEMS
-from quprop.report.task_progress import TaskProgress
 from quprop.runs import write_atomically, write_json
 from quprop.runs.executor import open_executor
+from quprop.runs.progress import TASKS, Progress
 
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)} (at their start parameters, with the first training sample),
 a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
@@ -66,8 +73,7 @@ def compare_command(
     omega is the cost of the gradient over the cost of the value F itself, to the same precision; backpropagation
     scaling means that it stays small however many parameters there are.
     """
-    if (precision is None) == (max_error is None):
-        raise QupropError("give one of --precision E and --max-error E")
+    check_error(precision, max_error)
     if not run_limit >= 0:
         raise QupropError(f"--run-limit must be 0 seconds or more, got {run_limit}")
     check_outputs(json=json_file, plot=plot)
@@ -75,7 +81,7 @@ def compare_command(
     model, point = load(what, set_ or [], seed)
     console = console_for(quiet)
     try:
-        with open_executor(workers) as executor, TaskProgress(console, "methods") as progress:
+        with open_executor(workers) as executor, Progress(console, TASKS, "methods") as progress:
             found = compare(
                 model,
                 precision=precision,
@@ -100,60 +106,12 @@ def compare_command(
     show(console, what, found)
 
 
-def load(what: str, changes: list[str], seed: int) -> tuple[Model, dict[str, Any]]:
-    """The model, and where its gradient is taken: theta, x and weights, as far as a problem says so."""
-    if what not in PROBLEMS and not what.endswith(".toml"):
-        if not Path(what).is_file():
-            raise QupropError(
-                f"unknown model {what!r}: {nearest(what, PROBLEMS)} (or give a file of Model.save, or one ending in "
-                ".toml)"
-            )
-        if changes:
-            raise QupropError("--set changes the settings of a problem, and a saved model has none; leave it out")
-        return Model.load(what), {}
-    given: dict[str, Any] = {}
-    name: Any = what
-    if what not in PROBLEMS:
-        given = read_toml(Path(what))
-        name = (given.get("problem") or {}).get("name")
-        if name is None:
-            raise QupropError(
-                f'{what} must name its problem: write [problem] and name = "...", one of {", ".join(PROBLEMS)}'
-            )
-    for text in changes:
-        override(given, text, find(name).schema)
-    problem = find(name).build(configure(name, given))
-    start = problem.start(np.random.default_rng(seed))
-    x, y = (None, None) if problem.data is None else (problem.data[0][0], problem.data[1])
-    return problem.model, {"theta": start["theta"], "x": x, "weights": _loss_weights(problem, start, x, y)}
-
-
-def _loss_weights(problem: Any, start: dict[str, Any], x: Any, y: Any) -> np.ndarray:
-    """The weights with which the loss of one sample depends on the observables, at the start: d loss / d <O_k>."""
-    from quprop import simulate
-
-    values = simulate.expectation(problem.model, start["theta"], x).reshape(1, -1)
-    scale = start.get("scale", np.ones(values.shape[1]))
-    _, cotangent = problem.loss(scale * values + start.get("bias", 0.0), None if y is None else y[:1])
-    return np.asarray((cotangent * scale)[0])
-
-
-def split(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def console_for(quiet: bool) -> Console:
-    return Console(quiet=quiet, width=None if Console().is_terminal else 80)
-
-
 def show(console: Console, what: str, found: Comparison) -> None:
-    def line(text: str) -> None:
-        console.print(textwrap.fill(text, 80), markup=False, highlight=False, soft_wrap=True)
-
-    line(f"{what}: {found.model.removeprefix('Model: ')}; largest component {found.true:.3g}")
+    line(console, f"{what}: {found.model.removeprefix('Model: ')}; largest component {found.true:.3g}")
     line(
+        console,
         f"Standard error {found.precision:.3g} of every component; all within {found.max_error:.3g} except with "
-        f"probability {found.failure:g}."
+        f"probability {found.failure:g}.",
     )
     console.print()
     console.print(_costs(found))
@@ -164,11 +122,9 @@ def show(console: Console, what: str, found: Comparison) -> None:
     if notes:
         console.print()
         for note in notes:
-            console.print(
-                textwrap.fill(note, 80, subsequent_indent="  "), markup=False, highlight=False, soft_wrap=True
-            )
+            line(console, note, "  ")
     console.print()
-    line(found.advice)
+    line(console, found.advice)
 
 
 def _costs(found: Comparison) -> Table:

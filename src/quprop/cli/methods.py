@@ -11,9 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from quprop.cli.compare import console_for
-from quprop.cli.errors import reported
-from quprop.cli.options import Quiet
+from quprop.cli.common import Quiet, console_for, reported
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
 from quprop.runs import write_json
@@ -60,6 +58,7 @@ def listing() -> list[dict[str, Any]]:
         bias = "formula" if kind.costed_only else bias
         out.append(
             {
+                "kind": "method",
                 "name": name,
                 "class": kind.__name__,
                 "copies": str(kind.copies),

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
-from quprop.cli.compare import console_for, load, split
-from quprop.cli.errors import reported
-from quprop.cli.options import Json, Machine, MaxError, Precision, Quiet, Set
-from quprop.cli.plan_tables import show_check, show_figure2, show_network, show_plan, show_talk
+from quprop.cli.common import (
+    Json,
+    Machine,
+    MaxError,
+    Precision,
+    Quiet,
+    Set,
+    check_error,
+    console_for,
+    reported,
+    split,
+    with_options,
+)
+from quprop.cli.models import load
+from quprop.cli.plan_tables import show_check, show_network, show_plan, show_talk
 from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
-from quprop.planning.classical import NETWORKS, NetworkPlan, network_parameters, plan_network
-from quprop.planning.named import NAMED, SIZES, named_shape, summary
+from quprop.planning.classical import NETWORKS, network_parameters, plan_network
+from quprop.planning.named import forms, named_shape, summary
 from quprop.planning.structure import shape_of
-from quprop.planning.training import FLOPS, TrainingPlan, plan_training
+from quprop.planning.training import FLOPS, plan_training
 from quprop.problems.table import PROBLEMS
 from quprop.runs import write_atomically, write_json
 from quprop.sampling.shape import Shape
 
+if TYPE_CHECKING:
+    from quprop.planning.check import Checked
+
 DENSITY, BLOCK_LENGTH = 0.1, 100
 PRESET_NAMES = ("figure2", "talk")
+_CIRCUITS = [f"{name}:{sizes}" for name, sizes in forms().items()]
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)}, a saved model, a TOML file; a circuit that is not built,
-{", ".join(f"{name}:{SIZES[name]}" for name in NAMED)}; a network trained by the Carleman loop,
+{", ".join(_CIRCUITS)}; a network trained by the Carleman loop,
 {", ".join(NETWORKS)}; or none, with --qubits and --parameters.
 
 [bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file.
@@ -51,167 +65,229 @@ quprop plan mlp --parameters 1e9 --precision 0.01 --steps 10000
 quprop plan --preset figure2"""
 
 
-@reported
-def plan_command(
+@dataclass(frozen=True)
+class PlanRequest:
+    """What the command line says."""
+
     what: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="A model, a circuit by its sizes, or a network.")
-    ] = None,
-    precision: Precision = None,
-    max_error: MaxError = None,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Gradients of the training.")] = 1,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples of a step, each with a gradient.")] = 1,
-    machine: Machine = "figure2",
-    methods: Annotated[
-        str | None, typer.Option("--method", "--methods", metavar="A,B", help="Only these methods.")
-    ] = None,
+    ] = None
+    precision: Precision = None
+    max_error: MaxError = None
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Gradients of the training.")] = 1
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples of a step, each with a gradient.")] = 1
+    machine: Machine = "figure2"
+    methods: Annotated[str | None, typer.Option("--method", "--methods", metavar="A,B", help="Only these methods.")] = (
+        None
+    )
     failure: Annotated[
         float, typer.Option("--failure", metavar="D", help="Chance that a gradient exceeds the largest error.")
-    ] = 0.01,
-    qubits: Annotated[int | None, typer.Option("--qubits", metavar="n", help="Without MODEL: qubits.")] = None,
+    ] = 0.01
+    qubits: Annotated[int | None, typer.Option("--qubits", metavar="n", help="Without MODEL: qubits.")] = None
     parameters: Annotated[
         str | None, typer.Option("--parameters", metavar="M", help="Parameters; with MODEL: it grows to so many.")
-    ] = None,
-    terms: Annotated[int, typer.Option("--terms", metavar="T", help="Without MODEL: strings of O.")] = 1,
+    ] = None
+    terms: Annotated[int, typer.Option("--terms", metavar="T", help="Without MODEL: strings of O.")] = 1
     norm: Annotated[
         float | None, typer.Option("--norm", metavar="L", help="Without MODEL: sum of |coefficients| of O.")
-    ] = None,
+    ] = None
     sets: Annotated[
         int | None, typer.Option("--sets", metavar="K", help="Without MODEL: commuting sets of rotations.")
-    ] = None,
-    blocks: Annotated[int, typer.Option("--blocks", metavar="B", help="Without MODEL: commuting blocks.")] = 0,
-    set_: Set = None,
+    ] = None
+    blocks: Annotated[int, typer.Option("--blocks", metavar="B", help="Without MODEL: commuting blocks.")] = 0
+    set_: Set = None
     flops: Annotated[
         float | None,
         typer.Option("--flops", help="Classical multiply-adds a second (networks: operations); inf: for free."),
-    ] = None,
-    density: Annotated[float, typer.Option("--density", help="Networks: share of weights that is kept.")] = DENSITY,
+    ] = None
+    density: Annotated[float, typer.Option("--density", help="Networks: share of weights that is kept.")] = DENSITY
     entries: Annotated[
         int | None, typer.Option("--entries", metavar="R", min=1, help="Networks: weights kept, whatever the size.")
-    ] = None,
+    ] = None
     block_length: Annotated[
         int, typer.Option("--block-length", metavar="T", min=1, help="Networks: steps of a block.")
-    ] = BLOCK_LENGTH,
+    ] = BLOCK_LENGTH
     qubit_model: Annotated[
         str | None, typer.Option("--physical", metavar="QUBIT", help="Physical qubits too, of such qubits.")
-    ] = None,
+    ] = None
     error_budget: Annotated[
         float | None, typer.Option("--error-budget", metavar="D", help="With --physical: chance that a run fails.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option("--preset", metavar="figure2|talk", help="A published plan.")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")
-    ] = False,
-    json_file: Json = None,
+    ] = None
+    preset: Annotated[str | None, typer.Option("--preset", metavar="figure2|talk", help="A published plan.")] = None
+    check: Annotated[bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")] = (
+        False
+    )
+    json_file: Json = None
     plot: Annotated[
         Path | None, typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against M into a PNG file.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the runs of --check, and of parameters.")] = 0,
-    quiet: Quiet = False,
-) -> None:
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the runs of --check, and of parameters.")] = 0
+    quiet: Quiet = False
+
+
+@reported
+@with_options
+def plan_command(asked: PlanRequest) -> None:
     """Say what training would cost by every method, on real and future machines, at any size.
 
     Costs are formulas, which equal what runs count at small size (--check shows it); nothing is simulated.
     """
-    check_outputs(json=json_file, plot=plot)
-    console = console_for(quiet)
-    if preset is not None or check:
-        if what is not None or (preset is not None and check):
-            raise QupropError("--preset and --check stand alone; leave MODEL and the other of them out")
-        if precision is not None or (check and max_error is not None):
-            raise QupropError(
-                "--precision has no part in --preset and --check; leave it out (figure2 takes --max-error and --qubits)"
-            )
-        if preset is not None:
-            _preset(console, preset, qubits, max_error, failure, json_file, plot)
-        else:
-            _check(console, split(methods), json_file, plot, seed)
+    check_outputs(json=asked.json_file, plot=asked.plot)
+    if asked.preset is not None or asked.check:
+        _alone(asked)
         return
-    if (precision is None) == (max_error is None):
-        raise QupropError("give one of --precision E and --max-error E")
-    hardware(machine)
-    count = _count(parameters)
-    if what in NETWORKS:
-        if precision is None:
-            raise QupropError("a network is planned with --precision E, the relative error of a readout")
-        if methods is not None or set_ or qubits is not None or batch != 1 or qubit_model or error_budget is not None:
-            raise QupropError(
-                "--method, --set, --qubits, --batch, --physical and --error-budget belong to quantum models, and "
-                f"{what} is a network; leave them out"
-            )
-        network = plan_network(
-            what,
-            network_parameters(what) if count is None else count,
-            precision=precision,
-            steps=steps,
-            hardware=machine,
-            density=density,
-            entries=entries,
-            block_length=block_length,
-            flops=NETWORK_FLOPS if flops is None else flops,
+    check_error(asked.precision, asked.max_error)
+    hardware(asked.machine)  # refused before the work
+    count = _count(asked.parameters)
+    if asked.what in NETWORKS:
+        _network(asked, asked.what, count)
+    else:
+        _model(asked, count)
+
+
+def _alone(asked: PlanRequest) -> None:
+    """Presets and checks, which take no model."""
+    if asked.what is not None or (asked.preset is not None and asked.check):
+        raise QupropError("--preset and --check stand alone; leave MODEL and the other of them out")
+    if asked.precision is not None or (asked.check and asked.max_error is not None):
+        raise QupropError(
+            "--precision has no part in --preset and --check; leave it out (figure2 takes --max-error and --qubits)"
         )
-        _finish(console, network, None, json_file, plot)
-        return
-    if entries is not None or density != DENSITY or block_length != BLOCK_LENGTH:
+    if asked.check:
+        _check(asked)
+    elif asked.preset == "talk":
+        _talk(asked)
+    elif asked.preset == "figure2":
+        from quprop.cli.figure2 import figure2
+        from quprop.planning.measured.figure2 import Constants
+
+        qubits = 100 if asked.qubits is None else asked.qubits
+        error = 0.1 if asked.max_error is None else asked.max_error
+        figure2(console_for(asked.quiet), Constants(qubits, error, asked.failure), asked.json_file, asked.plot)
+    else:
+        raise QupropError(f"unknown preset {asked.preset!r}: {nearest(str(asked.preset), PRESET_NAMES)}")
+
+
+def _check(asked: PlanRequest) -> None:
+    from quprop.planning.check import SIZES as CHECKED
+    from quprop.planning.check import check
+
+    if asked.plot is not None:
+        raise QupropError("--check is a table without a figure; leave --plot out")
+    rows = check(split(asked.methods), seed=asked.seed)
+    show_check(console_for(asked.quiet), rows, CHECKED)
+    if asked.json_file is not None:
+        write_json(asked.json_file, [_checked(row) for row in rows])
+
+
+def _checked(row: Checked) -> dict[str, Any]:
+    found = {k: getattr(row, k) for k in ("method", "family", "parameters", "ratio")}
+    return {"kind": "check", **found, "formula": row.formula.as_dict(), "counted": row.counted.as_dict()}
+
+
+def _talk(asked: PlanRequest) -> None:
+    from quprop.planning.presets import talk
+
+    if asked.plot is not None:
+        raise QupropError("the preset talk is a table without a figure; leave --plot out")
+    found = talk()
+    show_talk(console_for(asked.quiet), found)
+    if asked.json_file is not None:
+        write_json(asked.json_file, found)
+
+
+def _network(asked: PlanRequest, name: str, count: int | None) -> None:
+    """A classical network, trained by the Carleman loop."""
+    if asked.precision is None:
+        raise QupropError("a network is planned with --precision E, the relative error of a readout")
+    quantum = (asked.methods, asked.qubits, asked.error_budget)
+    if any(given is not None for given in quantum) or asked.set_ or asked.batch != 1 or asked.qubit_model:
+        raise QupropError(
+            "--method, --set, --qubits, --batch, --physical and --error-budget belong to quantum models, and "
+            f"{name} is a network; leave them out"
+        )
+    found = plan_network(
+        name,
+        network_parameters(name) if count is None else count,
+        precision=asked.precision,
+        steps=asked.steps,
+        hardware=asked.machine,
+        density=asked.density,
+        entries=asked.entries,
+        block_length=asked.block_length,
+        flops=NETWORK_FLOPS if asked.flops is None else asked.flops,
+    )
+    if asked.json_file is not None:
+        write_json(asked.json_file, found.as_dict())
+    if asked.plot is not None:
+        from quprop.planning.figure import draw_network
+
+        write_atomically(asked.plot, draw_network(found))
+    show_network(console_for(asked.quiet), found)
+
+
+def _model(asked: PlanRequest, count: int | None) -> None:
+    """A quantum model, built or described."""
+    if asked.entries is not None or asked.density != DENSITY or asked.block_length != BLOCK_LENGTH:
         raise QupropError(
             f"--density, --entries and --block-length belong to networks ({', '.join(NETWORKS)}); leave them out"
         )
-    shape = _shape(what, set_ or [], qubits, count, terms, norm, sets, blocks, seed)
     found = plan_training(
-        shape,
-        precision=precision,
-        max_error=max_error,
-        failure=failure,
-        steps=steps,
-        samples=batch,
-        hardware=machine,
-        methods=split(methods),
-        flops=FLOPS if flops is None else flops,
+        _shape(asked, count),
+        precision=asked.precision,
+        max_error=asked.max_error,
+        failure=asked.failure,
+        steps=asked.steps,
+        samples=asked.batch,
+        hardware=asked.machine,
+        methods=split(asked.methods),
+        flops=FLOPS if asked.flops is None else asked.flops,
     )
     estimated = None
-    if qubit_model is not None or error_budget is not None:
-        estimated = physical.estimate(found, qubit=qubit_model or physical.USUAL, budget=error_budget)
-    elif machine == "fault_tolerant" and physical.available():
+    if asked.qubit_model is not None or asked.error_budget is not None:
+        estimated = physical.estimate(found, qubit=asked.qubit_model or physical.USUAL, budget=asked.error_budget)
+    elif asked.machine == "fault_tolerant" and physical.available():
         estimated = physical.estimate(found)
-    _finish(console, found, estimated, json_file, plot)
+    if asked.json_file is not None:
+        more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
+        write_json(asked.json_file, found.as_dict() | more)
+    if asked.plot is not None:
+        from quprop.planning.figure import draw_plan
+
+        write_atomically(asked.plot, draw_plan(found))
+    show_plan(console_for(asked.quiet), found, estimated)
 
 
-def _shape(
-    what: str | None,
-    changes: list[str],
-    qubits: int | None,
-    parameters: int | None,
-    terms: int,
-    norm: float | None,
-    sets: int | None,
-    blocks: int,
-    seed: int,
-) -> Shape:
-    if what is None:
-        if changes:
+def _shape(asked: PlanRequest, count: int | None) -> Shape:
+    """Of numbers, of a circuit by its sizes, or of a model that is built; grown to `count` parameters."""
+    if asked.what is None:
+        if asked.set_:
             raise QupropError("--set changes the settings of a problem; name one as MODEL, or leave it out")
-        if qubits is None or parameters is None:
+        if asked.qubits is None or count is None:
             raise QupropError("give a MODEL, or both of --qubits n and --parameters M")
-        return summary(qubits, parameters, terms=terms, norm=norm, sets=sets, blocks=blocks)
-    if qubits is not None or terms != 1 or norm is not None or sets is not None or blocks:
+        return summary(asked.qubits, count, terms=asked.terms, norm=asked.norm, sets=asked.sets, blocks=asked.blocks)
+    numbers = (asked.qubits, asked.norm, asked.sets)
+    if any(given is not None for given in numbers) or asked.terms != 1 or asked.blocks:
         raise QupropError(
             "--qubits, --terms, --norm, --sets and --blocks describe a model that has no name; leave MODEL out, or them"
         )
-    if ":" in what and not Path(what).is_file():
-        if changes:
+    if ":" in asked.what and not Path(asked.what).is_file():
+        if asked.set_:
             raise QupropError("--set changes the settings of a problem, and this circuit has none; leave it out")
-        shape = named_shape(what)
+        shape = named_shape(asked.what)
     else:
-        if what not in PROBLEMS and not what.endswith(".toml") and not Path(what).is_file():
-            known = [*PROBLEMS, *NETWORKS, *(f"{name}:{SIZES[name]}" for name in NAMED)]
-            raise QupropError(f"unknown model {what!r}: {nearest(what, known)} (or give a file of Model.save)")
-        model, point = load(what, changes, seed)
-        at = None
-        if point:
-            at = (point["theta"], np.zeros(0) if point["x"] is None else point["x"])
-        weights = point.get("weights", np.ones(model.n_observables))
-        shape = shape_of(model, weights, at=at)
-        shape = replace(shape, name=f"{what}: {shape.name}")
-    return shape if parameters is None else shape.at(parameters)
+        shape = _built(asked.what, asked.set_ or [], asked.seed)
+    return shape if count is None else shape.at(count)
+
+
+def _built(what: str, changes: list[str], seed: int) -> Shape:
+    if what not in PROBLEMS and not what.endswith(".toml") and not Path(what).is_file():
+        known = [*PROBLEMS, *NETWORKS, *_CIRCUITS]
+        raise QupropError(f"unknown model {what!r}: {nearest(what, known)} (or give a file of Model.save)")
+    model, point = load(what, changes, seed)
+    at = (point["theta"], np.zeros(0) if point["x"] is None else point["x"]) if point else None
+    shape = shape_of(model, point.get("weights", np.ones(model.n_observables)), at=at)
+    return replace(shape, name=f"{what}: {shape.name}")
 
 
 def _count(text: str | None) -> int | None:
@@ -225,78 +301,3 @@ def _count(text: str | None) -> int | None:
     if not (1 <= number < 1e300 and number == int(number)):
         raise QupropError(f"--parameters must be a whole number, 1 or more, such as 1e9, got {text!r}")
     return int(number)
-
-
-def _finish(
-    console: Console,
-    found: TrainingPlan | NetworkPlan,
-    estimated: physical.FaultTolerant | None,
-    json_file: Path | None,
-    plot: Path | None,
-) -> None:
-    if json_file is not None:
-        write_json(json_file, found.as_dict() | ({} if estimated is None else {"fault_tolerant": estimated.as_dict()}))
-    if plot is not None:
-        from quprop.planning.figure import draw_network, draw_plan
-
-        write_atomically(plot, draw_plan(found) if isinstance(found, TrainingPlan) else draw_network(found))
-    if isinstance(found, NetworkPlan):
-        show_network(console, found)
-    else:
-        show_plan(console, found, estimated)
-
-
-def _preset(
-    console: Console,
-    name: str,
-    qubits: int | None,
-    max_error: float | None,
-    failure: float,
-    json_file: Path | None,
-    plot: Path | None,
-) -> None:
-    from quprop.planning import presets
-
-    if name not in PRESET_NAMES:
-        raise QupropError(f"unknown preset {name!r}: {nearest(name, PRESET_NAMES)}")
-    if name == "talk":
-        found = presets.talk()
-        if plot is not None:
-            raise QupropError("the preset talk is a table without a figure; leave --plot out")
-        show_talk(console, found)
-    else:
-        found = presets.figure2(qubits or 100, 0.1 if max_error is None else max_error, failure)
-        if plot is not None:
-            from quprop.planning.measured.figure import draw_figure2
-            from quprop.planning.measured.figure2 import Constants
-
-            constants = found["with_constants"]
-            write_atomically(plot, draw_figure2(Constants(constants["qubits"], constants["max_error"], failure)))
-        show_figure2(console, found)
-    if json_file is not None:
-        write_json(json_file, found)
-
-
-def _check(console: Console, methods: list[str] | None, json_file: Path | None, plot: Path | None, seed: int) -> None:
-    from quprop.planning.check import SIZES as CHECKED
-    from quprop.planning.check import check
-
-    if plot is not None:
-        raise QupropError("--check is a table without a figure; leave --plot out")
-    rows = check(methods, seed=seed)
-    show_check(console, rows, CHECKED)
-    if json_file is not None:
-        write_json(
-            json_file,
-            [
-                {
-                    "method": r.method,
-                    "family": r.family,
-                    "parameters": r.parameters,
-                    "ratio": r.ratio,
-                    "formula": r.formula.as_dict(),
-                    "counted": r.counted.as_dict(),
-                }
-                for r in rows
-            ],
-        )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.narrow import narrow_table
+from quprop.cli.tables import line, narrow_table
 from quprop.cost import short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
@@ -17,24 +16,20 @@ from quprop.planning.classical import NetworkPlan, describe
 from quprop.planning.training import BASES, TrainingPlan, people, tidy
 
 
-def _line(console: Console, text: str, indent: str = "") -> None:
-    console.print(textwrap.fill(text, 80, subsequent_indent=indent), markup=False, highlight=False, soft_wrap=True)
-
-
 def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTolerant | None) -> None:
     shape, components = found.shape, found.shape.parameters
     sizes = (
         "" if " qubits" in shape.name else f": {_compact(shape.qubits)} qubits, {_compact(shape.rotations)} rotations"
     )
-    _line(console, shape.name + sizes)
-    _line(
+    line(console, shape.name + sizes)
+    line(
         console,
         f"Standard error {found.wanted.precision(components):.3g} of every component; all within "
         f"{found.wanted.max_error(components):.3g} except with probability {found.wanted.failure:g}; "
         f"{found.steps:,} steps of {found.samples:,} sample{'s' * (found.samples > 1)}.",
     )
     if shape.assumed:
-        _line(console, f"Assumed: {shape.assumed}.")
+        line(console, f"Assumed: {shape.assumed}.")
     console.print()
     console.print(_counts(found))
     console.print()
@@ -44,28 +39,26 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
     if estimated is not None:
         console.print()
         console.print(_physical(estimated))
-        _line(console, estimated.sentence)
-        _line(console, f"Assumed: {estimated.assumptions}.")
+        line(console, estimated.sentence)
+        line(console, f"Assumed: {estimated.assumptions}.")
         for note in dict.fromkeys(r.note for r in estimated.rows if r.note):
             names = ", ".join(r.name for r in estimated.rows if r.note == note)
-            _line(console, f"-: {note}: {names}.", "  ")
+            line(console, f"-: {note}: {names}.", "  ")
     elif found.hardware.name == "fault_tolerant":
         console.print()
-        _line(console, "For physical qubits: pip install 'quprop[plan]' (Microsoft's estimator, offline).")
+        line(console, "For physical qubits: pip install 'quprop[plan]' (Microsoft's estimator, offline).")
     console.print()
-    _line(console, tidy(f"Classical work is done at {found.flops:.2g} multiply-adds a second (--flops)."))
+    line(console, tidy(f"Classical work is done at {found.flops:.2g} multiply-adds a second (--flops)."))
     used = {r.basis for r in found.rows}
     for basis, meaning in BASES.items():
         if basis in used:
-            _line(console, f"{basis}: {meaning}.", "  ")
+            line(console, f"{basis}: {meaning}.", "  ")
     if any(r.too_large for r in found.rows):
-        _line(
-            console, f"!: more qubits than the {found.hardware.qubits} of {found.hardware.name} (- for each machine)."
-        )
+        line(console, f"!: more qubits than the {found.hardware.qubits} of {found.hardware.name} (- for each machine).")
     for name, why in found.refused.items():
-        _line(console, f"{name} does not apply: {why}.", "  ")
+        line(console, f"{name} does not apply: {why}.", "  ")
     console.print()
-    _line(console, found.advice)
+    line(console, found.advice)
 
 
 def _counts(found: TrainingPlan) -> Table:
@@ -126,12 +119,12 @@ def _physical(found: physical.FaultTolerant) -> Table:
 
 
 def show_network(console: Console, plan: NetworkPlan) -> None:
-    _line(
+    line(
         console,
         f"{plan.name}: n = {_compact(plan.parameters)}, {plan.steps:,} steps in {plan.blocks:,} blocks",
     )
     for text in describe(plan):
-        _line(console, f"  {text}", "    ")
+        line(console, f"  {text}", "    ")
     console.print()
     c = plan.ledger
     table = narrow_table("one block", "copies", "queries", "loads", "CNOTs", "qubits")
@@ -144,44 +137,12 @@ def show_network(console: Console, plan: NetworkPlan) -> None:
     times.add_row("descent", people(plan.descent_seconds / plan.blocks), people(plan.descent_seconds), "formula")
     console.print(times)
     console.print()
-    _line(console, plan.advice)
-
-
-def show_figure2(console: Console, found: dict[str, Any]) -> None:
-    _line(console, found["source"])
-    for text in found["assumptions"]:
-        _line(console, f"  {text}", "    ")
-    console.print()
-    console.print("[bold]parameters of a gradient that takes (formula)[/bold]")
-    table = narrow_table("", *found["laws"])
-    for time, row in found["parameters"].items():
-        table.add_row(time, *(_compact(row[law]) for law in found["laws"]))
-    console.print(table)
-    shift = found["ten_thousand_parameters"]["M²"]
-    console.print()
-    _line(console, f"10,000 parameters by parameter shift: {people(shift)}, the paper's day.")
-    c = found["with_constants"]
-    console.print()
-    names = list(c["parameters"]["1 s"])
-    title = f"the same with constants, n = {c['qubits']}, error {c['max_error']:g}, failure {c['failure']:g}"
-    console.print(f"[bold]{title}[/bold]", highlight=False)
-    honest = narrow_table("", *names)
-    for time, row in c["parameters"].items():
-        honest.add_row(time, *(_compact(row[law]) if row[law] else "none" for law in names))
-    console.print(honest)
-    console.print()
-    own = c["break_even_of_quprop"]
-    _line(
-        console,
-        f"With constants quantum backpropagation is the faster from M = {_compact(c['break_even'])}"
-        + (f", and by quprop's own counts, hard error bars included, from {_compact(own)}" if own else "")
-        + "; its classical hypothesis of 4^(n+1) numbers is left out of both.",
-    )
+    line(console, plan.advice)
 
 
 def show_talk(console: Console, found: dict[str, Any]) -> None:
     """Times and the assumptions behind them."""
-    _line(console, found["source"])
+    line(console, found["source"])
     console.print()
     table = narrow_table("10^9 parameters, one gradient (formula)", "time")
     for row in found["rows"]:
@@ -189,7 +150,7 @@ def show_talk(console: Console, found: dict[str, Any]) -> None:
     console.print(table)
     console.print()
     for row in found["rows"]:
-        _line(console, f"{row['what']}: {row['assumption']}.", "  ")
+        line(console, f"{row['what']}: {row['assumption']}.", "  ")
 
 
 def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) -> None:
@@ -200,7 +161,7 @@ def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) ->
         table.add_row(method, *(f"{mine[m]:.4f}" if m in mine else "-" for m in sizes), family)
     console.print(table)
     for name in FORMULAS:
-        _line(console, f"{name} is a formula; nothing runs it.")
+        line(console, f"{name} is a formula; nothing runs it.")
 
 
 def _compact(count: float) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from quprop.cli.compare import console_for
-from quprop.cli.errors import reported
-from quprop.cli.options import Quiet
+from quprop.cli.common import Quiet, console_for, reported
+from quprop.cli.tables import line
 from quprop.cost import short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
@@ -63,23 +60,19 @@ def report_command(
     check_outputs(json=json_file)
     console = console_for(quiet)
     if watch:
-        report, size = watch_runs(runs, out, every=every, say=lambda text: _line(console, text))
+        report, size = watch_runs(runs, out, every=every, say=lambda text: line(console, text))
     else:
         report = collect(runs)
         size = write(report, out)
     if json_file is not None:
         write_json(json_file, {"report": out, "bytes": size, **_contents(report)})
     for note in report.all_notes():
-        _line(console, f"- {note}", hanging="  ")
+        line(console, f"- {note}", hanging="  ")
     count = len(report.sections)
     what = report.sections[0].title if count == 1 else f"{count} results"
-    _line(console, f"{what}: {out}, {short_bytes(size)}; open it in a browser")
+    line(console, f"{what}: {out}, {short_bytes(size)}; open it in a browser")
 
 
 def _contents(report: Report) -> dict[str, Any]:
     sections = [{"title": s.title, "kind": s.label, "from": s.source, "notes": s.notes} for s in report.sections]
     return {"sections": sections, "notes": report.notes}
-
-
-def _line(console: Console, text: str, hanging: str = "") -> None:
-    console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import textwrap
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,18 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from quprop.cli.compare import console_for
-from quprop.cli.errors import reported
-from quprop.cli.options import Json, Quiet
+from quprop.cli.common import Json, Quiet, console_for, reported
+from quprop.cli.tables import line
 from quprop.errors import QupropError, nearest
 from quprop.experiments import Experiment
 from quprop.experiments.claims import CLAIMS, experiments
 from quprop.experiments.claims.claim import HOLDS, IN_PART
 from quprop.experiments.claims.table import Row, rows
 from quprop.files import FileError, check_outputs, make_folder, read_text
-from quprop.report.step_progress import StepProgress
 from quprop.runs import plain, versions, write_atomically, write_json
 from quprop.runs.executor import TaskFailed
+from quprop.runs.progress import STEPS, Progress
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -67,9 +65,9 @@ def reproduce_command(
         table = rows(out)
         for row in table:
             _show(console, row)
-        _line(console, _summary(table))
+        line(console, _summary(table))
         if json_file is not None:
-            write_json(json_file, {row.claim.name: row.plain() for row in table})
+            write_json(json_file, {row.claim.name: {"kind": "claim", **row.plain()} for row in table})
         if failed:
             raise TaskFailed(f"{', '.join(failed)} failed; the results of all others are in {out}")
         return
@@ -77,39 +75,22 @@ def reproduce_command(
     if experiment not in experiments():
         raise QupropError(f"unknown claim or experiment {name!r}: {nearest(name, [*CLAIMS, *experiments()])}")
     result = _run(console, experiment, out, quick, seed)
-    if json_file is not None:
-        write_json(json_file, result)
-    e = experiments()[experiment]
-    _line(console, f"{experiment}: {e.claim}")
-    _line(console, e.source)
-    for finding in result["findings"]:
-        _line(console, f"- {finding}", hanging="  ")
-    _line(console, f"{experiment}.png and {experiment}.json in {out}, {result['seconds']:.1f} s")
+    tell(console, experiment, result, out, json_file)
     for row in rows(out, [experiment]):
         _show(console, row)
 
 
-def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
-    """Measure, draw, write NAME.json and NAME.png."""
-    experiment = experiments()[name]
-    if not quick and experiment.minutes >= 1:
-        _line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
+def measure(console: Console, experiment: Experiment, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
+    """Run it, draw it, write NAME.png and NAME.json; the result as the file has it."""
     start = time.perf_counter()
     try:
-        with StepProgress(console, name) as bar:
+        with Progress(console, STEPS) as bar:
             result = experiment.run(quick, seed, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"nothing was written of {name}") from None
     picture = experiment.draw(result)
-    result |= _about(experiment, name, quick, seed) | {"seconds": round(time.perf_counter() - start, 1)}
-    make_folder(out)
-    write_atomically(out / f"{name}.png", picture)
-    write_json(out / f"{name}.json", result)  # last: what says that it is done
-    return json.loads(json.dumps(plain(result)))
-
-
-def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[str, Any]:
-    return {
+    result |= {
+        "kind": "experiment",
         "experiment": name,
         "claim": experiment.claim,
         "source": experiment.source,
@@ -117,7 +98,30 @@ def _about(experiment: Experiment, name: str, quick: bool, seed: int) -> dict[st
         "seed": seed,
         "date": datetime.date.today().isoformat(),
         "versions": versions(),
+        "seconds": round(time.perf_counter() - start, 1),
     }
+    make_folder(out)
+    write_atomically(out / f"{name}.png", picture)
+    write_json(out / f"{name}.json", result)  # last: what says that it is done
+    return json.loads(json.dumps(plain(result)))
+
+
+def tell(console: Console, name: str, result: dict[str, Any], out: Path, json_file: Path | None) -> None:
+    """What was claimed and found, and where it lies."""
+    if json_file is not None:
+        write_json(json_file, result)
+    line(console, f"{name}: {result['claim']}")
+    line(console, result["source"])
+    for finding in result["findings"]:
+        line(console, f"- {finding}", hanging="  ")
+    line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+
+
+def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
+    experiment = experiments()[name]
+    if not quick and experiment.minutes >= 1:
+        line(console, f"{name} takes about {experiment.minutes:g} minutes; --quick within one.")
+    return measure(console, experiment, name, out, quick, seed)
 
 
 def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:
@@ -126,20 +130,20 @@ def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:
     failed = []
     for name in experiments():
         if _done(out / f"{name}.json", quick, seed):
-            _line(console, f"{name}: in {out} already")
+            line(console, f"{name}: in {out} already")
             continue
         try:
             result = _run(console, name, out, quick, seed)
         except FileError:
             raise
         except QupropError as error:  # an extra that is not installed: the others go on
-            _line(console, f"{name}: left out, {error}")
+            line(console, f"{name}: left out, {error}")
             continue
         except Exception as error:
             failed.append(name)
-            _line(console, f"{name}: failed, {type(error).__name__}: {error}")
+            line(console, f"{name}: failed, {type(error).__name__}: {error}")
             continue
-        _line(console, f"{name}: {result['seconds']:.1f} s; {result['findings'][0]}", hanging="  ")
+        line(console, f"{name}: {result['seconds']:.1f} s; {result['findings'][0]}", hanging="  ")
     return failed
 
 
@@ -160,21 +164,17 @@ def _show(console: Console, row: Row) -> None:
     verdict = row.found.verdict if row.found else "not measured"
     console.print(f"{row.claim.name}  ", style="bold", end="", highlight=False)
     console.print(verdict, style=COLOURS.get(verdict, "red"), highlight=False)
-    _line(console, f"  {row.claim.statement} ({row.claim.source})", hanging="  ")
-    _line(console, f"  expected: {row.claim.expected}", hanging="    ")
+    line(console, f"  {row.claim.statement} ({row.claim.source})", hanging="  ")
+    line(console, f"  expected: {row.claim.expected}", hanging="    ")
     if row.found:
         size = "" if not row.run else f" ({'quick, ' if row.run.get('quick') else ''}{row.run.get('date', 'undated')})"
-        _line(console, f"  measured: {row.found.measured}{size}", hanging="    ")
+        line(console, f"  measured: {row.found.measured}{size}", hanging="    ")
         if row.found.why:
-            _line(console, f"  {'note' if verdict == HOLDS else 'but'}: {row.found.why}", hanging="    ")
-    _line(console, f"  {row.command}")
+            line(console, f"  {'note' if verdict == HOLDS else 'but'}: {row.found.why}", hanging="    ")
+    line(console, f"  {row.command}")
 
 
 def _summary(table: list[Row]) -> str:
     verdicts = [row.found.verdict if row.found else "not measured" for row in table]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
     return f"{len(table)} claims: {counts}. quprop reproduce --all --quick measures them again, on small cases."
-
-
-def _line(console: Console, text: str, hanging: str = "") -> None:
-    console.print(textwrap.fill(text, 80, subsequent_indent=hanging), markup=False, highlight=False, soft_wrap=True)

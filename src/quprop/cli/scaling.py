@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from quprop.cli.compare import console_for, split
-from quprop.cli.errors import INTERRUPTED, reported
-from quprop.cli.options import Json, Plot, Quiet, Workers
-from quprop.cost import short
+from quprop.cli.common import INTERRUPTED, Json, Plot, Quiet, Workers, console_for, reported, split, with_options
+from quprop.cli.tables import as_it_is, narrow_table
 from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.planning.measured.families import FAMILIES
-from quprop.planning.measured.figure2 import Constants, table
 from quprop.planning.measured.sweep import Fit, fits, tasks
-from quprop.report.task_progress import TaskProgress
 from quprop.runs import versions, write_atomically, write_json
-from quprop.runs.executor import Row, TaskFailed, open_executor, run_tasks
+from quprop.runs.executor import Row, Task, TaskFailed, open_executor, run_tasks
+from quprop.runs.progress import TASKS, Progress
 
 EPILOG = """[bold]Families[/bold]: {}
 
@@ -38,126 +35,130 @@ with --resume computes only what is missing.""".format(", ".join(FAMILIES))
 NO_FIT = "there is no exponent to draw: a fit needs three sizes, so widen --m-min and --m-max"
 
 
-@reported
-def scaling_command(
+@dataclass(frozen=True)
+class ScalingRequest:
+    """What the command line says."""
+
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="A,B", help="Only these. Default: those with a known exponent.")
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option("--family", metavar="A,B", help="Only these families of models.")
-    ] = None,
-    m_max: Annotated[int, typer.Option("--m-max", min=16, help="The largest number of parameters.")] = 4096,
-    m_min: Annotated[int, typer.Option("--m-min", min=16, help="The smallest.")] = 64,
+    ] = None
+    family: Annotated[str | None, typer.Option("--family", metavar="A,B", help="Only these families of models.")] = None
+    m_max: Annotated[int, typer.Option("--m-max", min=16, help="The largest number of parameters.")] = 4096
+    m_min: Annotated[int, typer.Option("--m-min", min=16, help="The smallest.")] = 64
     max_error: Annotated[
         float, typer.Option("--max-error", metavar="E", help="Mean largest error of a component, for all alike.")
-    ] = 0.1,
-    instances: Annotated[int, typer.Option("--instances", min=1, help="Random points for each M.")] = 2,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the rows.")] = Path("runs/scaling"),
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are in the folder.")] = False,
-    workers: Workers = None,
+    ] = 0.1
+    instances: Annotated[int, typer.Option("--instances", min=1, help="Random points for each M.")] = 2
+    out: Annotated[Path, typer.Option("--out", help="Folder of the rows.")] = Path("runs/scaling")
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are in the folder.")] = False
+    workers: Workers = None
     dask: Annotated[
         str | None, typer.Option("--dask", metavar="local|ADDRESS", help="A dask cluster: local, or tcp://host:port.")
-    ] = None,
+    ] = None
     figure2: Annotated[
         bool, typer.Option("--figure2", help="Figure 2 of Abbas et al. from its formulas; nothing is measured.")
-    ] = False,
+    ] = False
     constants: Annotated[
         bool, typer.Option("--constants", help="With --figure2: constants and powers of the error too.")
-    ] = False,
-    json_file: Json = None,
-    plot: Plot = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the shots.")] = 0,
-    quiet: Quiet = False,
-) -> None:
+    ] = False
+    json_file: Json = None
+    plot: Plot = None
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the shots.")] = 0
+    quiet: Quiet = False
+
+
+@reported
+@with_options
+def scaling_command(asked: ScalingRequest) -> None:
     """Measure how the rotations of one gradient grow with M, at equal measured error, and fit the exponent.
 
     Backpropagation scaling is an exponent of 1 up to logarithms; one by one estimation of the components has 2.
     """
-    check_outputs(json=json_file, plot=plot, out=None if figure2 else out)
-    console = console_for(quiet)
-    if figure2:
-        _figure2(console, Constants() if constants else None, json_file, plot)
+    check_outputs(json=asked.json_file, plot=asked.plot, out=None if asked.figure2 else asked.out)
+    console = console_for(asked.quiet)
+    if asked.figure2:
+        from quprop.cli.figure2 import figure2
+        from quprop.planning.measured.figure2 import Constants
+
+        figure2(console, Constants() if asked.constants else None, asked.json_file, asked.plot)
         return
-    if constants:
+    if asked.constants:
         raise QupropError("--constants belongs to --figure2; add it, or leave --constants out")
-    todo = tasks(
-        split(family), split(methods), m_max=m_max, m_min=m_min, max_error=max_error, instances=instances, seed=seed
-    )
-    sizes: dict[tuple[str, str], set[int]] = {}
-    for task in todo:
-        sizes.setdefault((task.settings["family"], task.settings["method"]), set()).add(task.settings["m"])
-    if plot is not None and max(map(len, sizes.values())) < 3:
-        raise QupropError(NO_FIT)
-    rows_file = out / "rows.jsonl"
-    if rows_file.exists() and rows_file.stat().st_size and not resume:
-        raise QupropError(f"{rows_file} holds rows already: continue with --resume, or choose another --out")
-    try:
-        with open_executor(workers, dask) as executor, TaskProgress(console) as progress:
-            rows = run_tasks(todo, executor, out=rows_file, progress=progress)
-    except KeyboardInterrupt:
-        console.print(
-            f"Stopped; the finished rows are in {rows_file}. Continue with the same command and --resume.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    rows = _measured(asked, console)
     found = fits(rows)
     result = {
-        "max_error": max_error,
-        "seed": seed,
+        "kind": "scaling",
+        "max_error": asked.max_error,
+        "seed": asked.seed,
         "fits": [f.as_dict() for f in found],
         "rows": rows,
         "versions": versions(),
     }
-    write_json(out / "summary.json", result)
-    if json_file is not None:
-        write_json(json_file, result)
+    write_json(asked.out / "summary.json", result)
+    if asked.json_file is not None:
+        write_json(asked.json_file, result)
     if found:
         from quprop.planning.measured.figure import draw_scaling
 
-        picture = draw_scaling(found, max_error)
-        write_atomically(out / "scaling.png", picture)
-        if plot is not None:
-            write_atomically(plot, picture)
-    elif plot is not None:
+        picture = draw_scaling(found, asked.max_error)
+        write_atomically(asked.out / "scaling.png", picture)
+        if asked.plot is not None:
+            write_atomically(asked.plot, picture)
+    elif asked.plot is not None:
         raise TaskFailed(NO_FIT)
-    _show(console, rows, found, out)
+    _show(console, rows, found, asked.out)
+
+
+def _measured(asked: ScalingRequest, console: Console) -> list[Row]:
+    """The rows of the sweep, those that the folder holds among them."""
+    todo = _tasks(asked)
+    file = asked.out / "rows.jsonl"
+    if file.exists() and file.stat().st_size and not asked.resume:
+        raise QupropError(f"{file} holds rows already: continue with --resume, or choose another --out")
+    try:
+        with open_executor(asked.workers, asked.dask) as executor, Progress(console, TASKS, "rows") as progress:
+            return run_tasks(todo, executor, out=file, progress=progress)
+    except KeyboardInterrupt:
+        as_it_is(console, f"Stopped; the finished rows are in {file}. Continue with the same command and --resume.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _tasks(asked: ScalingRequest) -> list[Task]:
+    """Those of the sweep, refused where they could not make the figure that is asked for."""
+    todo = tasks(
+        split(asked.family),
+        split(asked.methods),
+        m_max=asked.m_max,
+        m_min=asked.m_min,
+        max_error=asked.max_error,
+        instances=asked.instances,
+        seed=asked.seed,
+    )
+    sizes: dict[tuple[str, str], set[int]] = {}
+    for task in todo:
+        sizes.setdefault((task.settings["family"], task.settings["method"]), set()).add(task.settings["m"])
+    if asked.plot is not None and max(map(len, sizes.values())) < 3:
+        raise QupropError(NO_FIT)
+    return todo
 
 
 def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> None:
-    def line(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     for note in dict.fromkeys(
         f"{r['settings']['method']} on {r['settings']['family']}: {r['result']['refused']}"
         for r in rows
         if "refused" in r["result"]
     ):
-        line(note)
+        as_it_is(console, note)
     missed = [r for r in rows if not r["result"].get("reached", True)]
     if missed:
-        line(f"{len(missed)} rows did not reach the error and take no part; their trails are in rows.jsonl")
+        as_it_is(
+            console, f"{len(missed)} rows did not reach the error and take no part; their trails are in rows.jsonl"
+        )
     if not found:
-        line("no fit: an exponent needs three sizes")
+        as_it_is(console, "no fit: an exponent needs three sizes")
         return
-    view = Table(
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        title="[bold]rotations ~ M^a at equal max-norm error, 95 % intervals[/bold]",
-        title_justify="left",
-        title_style="",
-    )
-    for name, justify in (
-        ("family, method", "left"),
-        ("error", "right"),
-        ("a", "right"),
-        ("a, no log", "right"),
-        ("theory", "right"),
-        ("", "left"),
-    ):
-        view.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    title = "rotations ~ M^a at equal max-norm error, 95 % intervals"
+    view = narrow_table(title, "error", "a", "a, no log", "theory", ("", "left"), first="family, method")
     family = ""
     for fit in found:
         if fit.family != family:
@@ -169,46 +170,6 @@ def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> Non
         )
     console.print(view)
     console.print()
-    line("no log: rotations divided by (E max of M normals)^2, about 2 ln 2M, which")
-    line("the largest of M independent errors costs; for Bell sampling by ln(4M/failure).")
-    line(f"rows.jsonl, summary.json, scaling.png in {out}")
-
-
-def _figure2(console: Console, constants: Constants | None, json_file: Path | None, plot: Path | None) -> None:
-    found = table(constants)
-    result: dict[str, Any] = {"seconds_per_primitive": 1e-3, "parameters": found}
-    if constants is not None:
-        result |= {"constants": vars(constants), "break_even": constants.break_even()}
-    if json_file is not None:
-        write_json(json_file, result)
-    if plot is not None:
-        from quprop.planning.measured.figure import draw_figure2
-
-        write_atomically(plot, draw_figure2(constants))
-    view = Table(
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        title="[bold]parameters reachable in a time, at 1 ms a rotation (formulas)[/bold]",
-        title_justify="left",
-        title_style="",
-    )
-    view.add_column("one gradient", no_wrap=True)
-    names = list(next(iter(found.values())))
-    heads = {"parameter shift, with constants": "M² full", "quantum backpropagation, with constants": "qbp full"}
-    for name in names:
-        view.add_column(heads.get(name, name), justify="right", no_wrap=True)
-    for time, row in found.items():
-        view.add_row(time, *(_two(row[name]) for name in names))
-    console.print(view)
-    if constants is not None:
-        console.print(
-            f"\nfull: with constants, n = {constants.qubits}, error {constants.error:g}, failure "
-            f"{constants.failure:g}; 0: not even one.\nQuantum backpropagation is the cheaper of the two from "
-            f"M = {constants.break_even():.2g} on.",
-            highlight=False,
-        )
-
-
-def _two(m: float) -> str:
-    return "0" if m == 0 else f"{m:.0f}" if m < 99.5 else f"{m:.1e}".replace("e+0", "e") if m >= 1e4 else short(m)
+    as_it_is(console, "no log: rotations divided by (E max of M normals)^2, about 2 ln 2M, which")
+    as_it_is(console, "the largest of M independent errors costs; for Bell sampling by ln(4M/failure).")
+    as_it_is(console, f"rows.jsonl, summary.json, scaling.png in {out}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from quprop.cli.errors import INTERRUPTED, reported
-from quprop.cli.options import Json, Quiet
-from quprop.cli.tables import show_result, show_start
+from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported
+from quprop.cli.models import named
+from quprop.cli.tables import as_it_is
 from quprop.errors import QupropError, nearest
 from quprop.files import FileError, check_outputs
-from quprop.problems.config import Config, override, read_toml, settle
+from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, refuse_existing, write_json
@@ -62,14 +65,15 @@ def train_command(
     Shows its progress, and at the end how good the model is and what each gradient cost. Ctrl-C leaves a run that
     --resume continues.
     """
-    console = Console(quiet=quiet, width=None if Console().is_terminal else 80)
-    name, given = _given(what)
-    schema = find(name).schema
+    console = console_for(quiet)
+    if what not in PROBLEMS and not what.endswith(".toml") and not Path(what).is_file():
+        raise QupropError(f"unknown problem {what!r}: {nearest(what, PROBLEMS)} (or give a file ending in .toml)")
+    name, given = named(what)
     if settings:
         _show_settings(console, name)
         return
     for text in set_ or []:
-        override(given, text, schema)
+        override(given, text, find(name).schema)
     if seed is not None:
         given.setdefault("train", {})["seed"] = seed
     default = Path("runs") / (name if what == name else Path(what).stem)
@@ -78,11 +82,24 @@ def train_command(
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
-    show_start(console, config, out, resume)
+    _show_start(console, config, out, resume)
     place = "" if out == default else f" --out {out}"
     again = f"quprop train {what}{place} --resume"
-    try:
+    with _told(out, again):
         summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads)
+    if summary["status"] == "interrupted":
+        as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
+        raise typer.Exit(INTERRUPTED)
+    if json_file is not None:
+        write_json(json_file, summary)
+    _show_result(console, summary, out)
+
+
+@contextmanager
+def _told(out: Path, again: str) -> Iterator[None]:
+    """What ends a run before its end says how it is continued."""
+    try:
+        yield
     except KeyboardInterrupt:
         begun = (out / "run.toml").exists()
         raise KeyboardInterrupt(f"continue with: {again}" if begun else "nothing was written") from None
@@ -90,33 +107,6 @@ def train_command(
         if not (out / "checkpoint.npz").exists():
             raise
         raise FileError(f"{error}; the last checkpoint stands: {again}") from None
-    if summary["status"] == "interrupted":
-        console.print(
-            f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise typer.Exit(INTERRUPTED)
-    if json_file is not None:
-        write_json(json_file, summary)
-    show_result(console, summary, out)
-
-
-def _given(what: str) -> tuple[str, Config]:
-    """The problem's name and what the file says beside it."""
-    if what in PROBLEMS:
-        return what, {}
-    if not what.endswith(".toml") and not Path(what).is_file():
-        raise QupropError(f"unknown problem {what!r}: {nearest(what, PROBLEMS)} (or give a file ending in .toml)")
-    given = read_toml(Path(what))
-    problem = given.get("problem")
-    if not isinstance(problem, dict) or "name" not in problem:
-        raise QupropError(
-            f'{what} must name its problem: write [problem] and name = "...", one of {", ".join(PROBLEMS)}'
-        )
-    find(problem["name"])
-    return problem["name"], given
 
 
 def _resumed(out: Path, name: str, given: Config) -> Config:
@@ -144,14 +134,107 @@ def _resumed(out: Path, name: str, given: Config) -> Config:
 def _show_settings(console: Console, name: str) -> None:
     schema: dict[str, dict[str, Any]] = find(name).schema
     for section, values in settle(schema, {"problem": {"name": name}}).items():
-        console.print(f"[{section}]", markup=False, highlight=False)
+        as_it_is(console, f"[{section}]")
         for key, value in values.items():
             setting = schema[section][key]
             choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
-            console.print(
-                f"{key} = {_toml(value)}  # {setting.help}{choices}", markup=False, highlight=False, soft_wrap=True
-            )
+            as_it_is(console, f"{key} = {_toml(value)}  # {setting.help}{choices}")
 
 
 def _toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+
+
+def _show_start(console: Console, config: Config, out: Path, resume: bool) -> None:
+    name = config["problem"]["name"]
+    console.print(f"[bold]{name}[/bold]: {escape(PROBLEMS[name].title)}", highlight=False)
+    as_it_is(console, f"{'resuming' if resume else 'writing to'} {out}")
+
+
+def _show_result(console: Console, summary: dict[str, Any], out: Path) -> None:
+    console.print()
+    for line in _verdict(summary):
+        as_it_is(console, line)
+    console.print()
+    console.print(_cost_table(summary))
+    as_it_is(console, f"summary.json, metrics.jsonl, curves.png in {out}")
+
+
+def _verdict(summary: dict[str, Any]) -> list[str]:
+    """How good the model is, against the known best."""
+    lines = []
+    if "test_accuracy" in summary:
+        lines.append(
+            f"test accuracy {summary['test_accuracy']:.4f}    {summary['reference_name']} "
+            f"{summary['reference_accuracy']:.4f}"
+        )
+    if "energy" in summary:
+        unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
+        lines.append(f"energy         {summary['energy']:.8f}{unit}")
+        if "reference_energy" in summary:
+            lines.append(f"exact          {summary['reference_energy']:.8f}{unit}")
+            lines.append(f"error          {summary['energy_error']:.3e}{unit}{_accuracy(summary)}")
+        else:
+            lines.append(f"known best     {summary['reference_name']}")
+    if "expected_cut" in summary:
+        best = f", largest possible {summary['best_cut']:g}" if "best_cut" in summary else ""
+        lines.append(
+            f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
+        )
+    lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
+    return lines
+
+
+def _accuracy(summary: dict[str, Any]) -> str:
+    if "chemical_accuracy" not in summary:
+        return ""
+    return (
+        " (chemical accuracy reached)" if summary["chemical_accuracy"] else " (chemical accuracy, 1.6e-3, not reached)"
+    )
+
+
+def _cost_table(summary: dict[str, Any]) -> Table:
+    """Rotations executed, omega as measured, and what parameter shift would have executed."""
+    table = Table(title="what the gradients cost", title_justify="left", width=80)
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("exact gradient", justify="right")
+    table.add_column("ratio", justify="right")
+    omega = "ω in {}"
+    batch = summary["batch"]
+    table.add_row(
+        omega.format("time") + (f" (batch of {batch})" if batch > 1 else ""),
+        _seconds(summary["value_seconds"]),
+        _seconds(summary["gradient_seconds"]),
+        f"{summary['omega_time']:.2f}",
+    )
+    table.add_row(
+        omega.format("memory"),
+        _bytes(summary["value_bytes"]),
+        _bytes(summary["gradient_bytes"]),
+        f"{summary['omega_memory']:.2f}",
+    )
+    table.add_row(
+        "evaluations (samples)", f"{summary['value_evaluations']:,}", f"{summary['gradient_evaluations']:,}", ""
+    )
+    m = summary["n_rotations"]
+    table.add_row("rotations each", f"{m:,}", f"{3 * m:,}", "3.00" if m else "")
+    table.add_section()
+    done, shift = summary["rotations"], summary["parameter_shift_rotations"]
+    table.add_row("rotations executed", "", f"{done:,}", "")
+    table.add_row("by parameter shift", "", f"{shift:,}", f"{shift / done:,.1f}x" if done else "")
+    return table
+
+
+def _seconds(value: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-6:.3g} µs"
+
+
+def _bytes(value: float) -> str:
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.0f} B"

@@ -1,55 +1,33 @@
-"""The experiments of `quprop reproduce`, one file each. `EXPERIMENTS` lists them all by name."""
+"""The experiments of `quprop reproduce`, one file and one line each. `EXPERIMENTS` lists them all by name."""
 
 from functools import partial
 
-from quprop.experiments import (
-    bars_and_dots,
-    bond_dimension,
-    copies,
-    cutting,
-    damage,
-    figure2,
-    gentle_search,
-    gentleness,
-    hard_family,
-    markov,
-    modules,
-    omega,
-    pauli_list,
-    shadow_reduction,
-    shadow_rivals,
-    shifted_circuits,
-    total_gates,
-    training,
-    triggers,
-)
-from quprop.experiments.experiment import Experiment
+from quprop.experiments.experiment import Experiment, table_of
 from quprop.lazy import submodule
 
-EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e
-    for e in (
-        total_gates.EXPERIMENT,
-        copies.EXPERIMENT,
-        triggers.EXPERIMENT,
-        damage.EXPERIMENT,
-        figure2.EXPERIMENT,
-        bond_dimension.EXPERIMENT,
-        hard_family.EXPERIMENT,
-        training.EXPERIMENT,
-        gentle_search.EXPERIMENT,
-        shadow_rivals.EXPERIMENT,
-        omega.EXPERIMENT,
-        gentleness.EXPERIMENT,
-        markov.EXPERIMENT,
-        pauli_list.EXPERIMENT,
-        shadow_reduction.EXPERIMENT,
-        bars_and_dots.EXPERIMENT,
-        shifted_circuits.EXPERIMENT,
-        modules.EXPERIMENT,
-        cutting.EXPERIMENT,
-    )
-}
+_FILES = (
+    "total_gates",
+    "copies",
+    "triggers",
+    "damage",
+    "figure2",
+    "bond_dimension",
+    "hard_family",
+    "training",
+    "gentle_search",
+    "shadow_rivals",
+    "omega",
+    "gentleness",
+    "markov",
+    "pauli_list",
+    "shadow_reduction",
+    "bars_and_dots",
+    "shifted_circuits",
+    "modules",
+    "cutting",
+)
+
+EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
 
 __all__ = ["EXPERIMENTS", "Experiment"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -31,6 +32,12 @@ class Experiment:
     minutes: float
     run: Callable[[bool, Any, Progress], Result]
     draw: Callable[[Result], bytes]
+
+
+def table_of(package: str, files: Iterable[str]) -> dict[str, Experiment]:
+    """The `EXPERIMENT` of each of these files of a package, by its name."""
+    found = (import_module(f"{package}.{file}").EXPERIMENT for file in files)
+    return {e.name: e for e in found}
 
 
 def silent(done: int, total: int, what: str) -> None:

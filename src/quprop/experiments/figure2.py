@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.planning.measured.figure2 import Constants, table
+from quprop.planning.measured.figure2 import Constants
+from quprop.planning.presets import figure2
 
 CASES = ((20, 0.2), (20, 0.1), (100, 0.1))  # qubits, error of a component
 
@@ -16,8 +17,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     cases = [{"qubits": n, "error": e, "break_even": Constants(n, e).break_even()} for n, e in CASES]
     progress(1, 1, "")
     return {
-        "seconds_per_primitive": 1e-3,
-        "parameters": table(Constants()),
+        **figure2(),
         "cases": cases,
         "findings": [
             f"n = {c['qubits']}, error {c['error']:g}: parameter shift is cheaper below M = {c['break_even']:.2g}"

@@ -15,9 +15,8 @@ from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quart
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.model import Model
-from quprop.model.angle import params
+from quprop.model.ansatz import pauli_list
 from quprop.model.circuit import Circuit
-from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.copies import Copies, pairs_for, spent, squares
@@ -261,20 +260,8 @@ def pauli_list_model(state: Circuit, paulis: Sequence[PauliString | str]) -> Mod
     is Proposition 7 of Abbas et al., arXiv:2305.13362, as the derivative of a cost. `state` has no parameters or inputs
     left; M can be 4^n.
     """
-    if not isinstance(state, Circuit) or state.n_params or state.n_inputs:
-        raise QupropError("pauli_list_model takes a Circuit without parameters or inputs; put numbers for its angles")
-    strings = [PauliString.parse(p) if isinstance(p, str) else p for p in paulis]
-    n = state.n_qubits
-    for p in strings:
-        if not isinstance(p, PauliString) or not p.is_hermitian or p.n_qubits > n:
-            raise QupropError(f"the strings of the list must be Hermitian and fit the {n} qubits of the state, got {p}")
-    if not isinstance(state.state, InputState) or state.state != InputState():
-        raise QupropError("pauli_list_model takes a circuit that starts from |0...0>; write the state's gates instead")
-    theta = params("theta", len(strings))
-    circuit = Circuit(n + 1, params=theta).h(n).append(state)
-    for angle, p in zip(theta, strings, strict=True):
-        circuit.rotation(p * PauliString(0, 1 << n), angle)
-    return Model(circuit, [PauliSum(PauliString(1 << n, 1 << n))])
+    n = state.n_qubits if isinstance(state, Circuit) else 0
+    return Model(pauli_list(state, paulis), [PauliSum(PauliString(1 << n, 1 << n))])
 
 
 def _distinct(f: Fixed) -> list[PauliString]:

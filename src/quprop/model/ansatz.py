@@ -1,6 +1,7 @@
 """Named circuits, each with its reference. Every function returns a `Circuit`; its parameters have a stated order.
 
-`ANSATZE` lists them by name; `by_name("qaoa", ...)` calls one.
+`ANSATZE` is the one table of their names, from which `quprop train`, `plan` and `scaling` take them too;
+`by_name("qaoa", ...)` calls one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from quprop.errors import QupropError, nearest
 from quprop.model.angle import inputs, params
 from quprop.model.ansatz_stabiliser import stabilizer_logical_product
 from quprop.model.circuit import Circuit
+from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 
 _TURNS = ("rx", "ry", "rz")
@@ -135,10 +138,7 @@ def tfim_variational(n: int, layers: int, field: float = 1.0, ring: bool = False
     Reference: Wierichs, Gogolin, Kastoryano, Phys. Rev. Research 2, 043246 (2020), arXiv:2004.14666.
     """
     n = _whole("n", n, 2)
-    bonds = n if ring and n > 2 else n - 1
-    zz = PauliSum({PauliString(0, 1 << q | 1 << (q + 1) % n): -1.0 for q in range(bonds)})
-    x = PauliSum({PauliString(1 << q, 0): -float(field) for q in range(n)})
-    return hamiltonian_variational([zz, x], layers, n, _plus(n))
+    return hamiltonian_variational(_ising_chain(n, field, ring), layers, n, _plus(n))
 
 
 def uccsd(n_qubits: int, n_electrons: int, layers: int = 1) -> Circuit:
@@ -235,25 +235,146 @@ def random_pauli_rotations(n: int, m: int, rng: int | np.random.Generator, state
     return circuit
 
 
-ANSATZE: dict[str, Callable[..., Circuit]] = {
-    "hardware_efficient": hardware_efficient,
-    "strongly_entangling": strongly_entangling,
-    "qaoa": qaoa,
-    "hamiltonian_variational": hamiltonian_variational,
-    "tfim_variational": tfim_variational,
-    "uccsd": uccsd,
-    "data_reuploading": data_reuploading,
-    "commuting_generator": commuting_generator,
-    "random_pauli_rotations": random_pauli_rotations,
-    "stabilizer_logical_product": stabilizer_logical_product,
+def commuting_blocks(n: int, m: int, blocks: int = 4, state: Any = None) -> Circuit:
+    """Blocks of m / blocks rotations about X_0 S, Z_0 S, X_0 S, ..., the last about X_0 S, with S the first products of
+    X on the other qubits: strings of a block commute, those of neighbouring blocks anticommute.
+
+    A stabiliser-logical product ansatz with one logical qubit; Z_0 anticommutes with the last block. m is at most
+    blocks 2^(n-1). Parameters: theta[block, S] flattened.
+
+    Reference: Chinzei et al., npj Quantum Information 11, 79 (2025), arXiv:2406.18316.
+    """
+    n, m, blocks = _whole("n", n, 1), _whole("m", m, 0), _whole("blocks", blocks, 1)
+    each = math.ceil(m / blocks)
+    subsets = _x_products(n, each)
+    theta = params("theta", m)
+    circuit = Circuit(n, state, params=theta)
+    for k, angle in enumerate(theta):
+        block, place = divmod(k, each)
+        last = (blocks - 1 - block) % 2 == 0
+        circuit.rotation(subsets[place] * PauliString(int(last), int(not last)), angle)
+    return circuit
+
+
+def pauli_list(state: Circuit, paulis: Sequence[PauliString | str]) -> Circuit:
+    """Of a state, the circuit whose gradient at theta = 0 is the list of <P_k>, if the observable is Y_n: one more
+    qubit n in |+>, the state's gates, rotations about Z_n P_k.
+
+    state: a circuit on n qubits from |0...0>, without parameters or inputs left. Parameters: theta[string].
+
+    Reference: Abbas et al., NeurIPS 2023, arXiv:2305.13362, Proposition 7, as the derivative of a cost.
+    """
+    if not isinstance(state, Circuit) or state.n_params or state.n_inputs:
+        raise QupropError("pauli_list takes a Circuit without parameters or inputs; put numbers for its angles")
+    strings = [PauliString.parse(p) if isinstance(p, str) else p for p in paulis]
+    n = state.n_qubits
+    for p in strings:
+        if not isinstance(p, PauliString) or not p.is_hermitian or p.n_qubits > n:
+            raise QupropError(f"the strings of the list must be Hermitian and fit the {n} qubits of the state, got {p}")
+    if not isinstance(state.state, InputState) or state.state != InputState():
+        raise QupropError("pauli_list takes a circuit that starts from |0...0>; write the state's gates instead")
+    theta = params("theta", len(strings))
+    circuit = Circuit(n + 1, params=theta).h(n).append(state)
+    for angle, p in zip(theta, strings, strict=True):
+        circuit.rotation(p * PauliString(0, 1 << n), angle)
+    return circuit
+
+
+# -- all of them by name, and as sizes describe them -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ansatz:
+    """A named circuit: `build(...)` makes it, as its docstring says.
+
+    sizes: the numbers that are enough to describe it, as in `quprop plan NAME:4,2`; "" if it needs more than numbers.
+    Those of "n,layers" and "n,M" grow with the second one, which `quprop scaling` and `quprop train` (by `layers`) set.
+    of_sizes: the circuit of these numbers, where that is not `build` of them. observable: of the model that numbers
+    describe, by its qubits. trained: further options of `build` in `quprop train`.
+    """
+
+    build: Callable[..., Circuit]
+    sizes: str = ""
+    of_sizes: Callable[..., Circuit] | None = None
+    observable: Callable[[int], Any] = lambda n: "Z0 Z1" if n > 1 else "Z0"
+    trained: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.__dict__.update(__doc__=self.build.__doc__, __wrapped__=self.build)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Circuit:
+        return self.build(*arguments, **options)
+
+    @property
+    def grows(self) -> bool:
+        return self.sizes.split(" or ")[0] in ("n,layers", "n,M")
+
+    def counts(self) -> set[int]:
+        """How many numbers may be given."""
+        return {len(form.split(",")) for form in self.sizes.split(" or ")} if self.sizes else set()
+
+    def circuit(self, *sizes: int, training: bool = False) -> Circuit:
+        if self.of_sizes is not None:
+            return self.of_sizes(*sizes)
+        return self.build(*sizes, **(self.trained if training else {}))
+
+
+def _ring(n: int) -> list[tuple[int, int]]:
+    return [(q, (q + 1) % n) for q in range(n if n > 2 else n - 1)]
+
+
+def _ising(n: int) -> PauliSum:
+    zz, x = _ising_chain(n, 1.0, False)
+    return PauliSum(dict(zz.items()) | dict(x.items()))
+
+
+def _on_diagonal_spins(n: int, m: int) -> Circuit:
+    """`pauli_list` of the first m strings on spins along (1, 1, 1)."""
+    state = Circuit(n)
+    for q in range(n):
+        state.ry(math.acos(3**-0.5), q).rz(math.pi / 4, q)
+    return pauli_list(state, [PauliString(k & (1 << n) - 1, k >> n) for k in range(1, m + 1)])
+
+
+ANSATZE: dict[str, Ansatz] = {
+    "hardware_efficient": Ansatz(hardware_efficient, "n,layers", trained={"final": ("ry",)}),
+    "strongly_entangling": Ansatz(strongly_entangling, "n,layers"),
+    "qaoa": Ansatz(
+        qaoa,
+        "n,layers",
+        of_sizes=lambda n, layers: qaoa(n, _ring(n), layers),
+        observable=lambda n: PauliSum({PauliString(0, 1 << a | 1 << b): 0.5 for a, b in _ring(n)}),
+    ),
+    "hamiltonian_variational": Ansatz(hamiltonian_variational),
+    "tfim_variational": Ansatz(tfim_variational, "n,layers", observable=_ising),
+    "uccsd": Ansatz(uccsd),
+    "data_reuploading": Ansatz(data_reuploading, "n,layers,features"),
+    "commuting_generator": Ansatz(
+        commuting_generator,
+        "n,M",
+        of_sizes=lambda n, m: commuting_generator(n, [p * PauliString(1, 0) for p in _x_products(n, m)]),
+        observable=lambda n: "Z0",
+    ),
+    "commuting_blocks": Ansatz(commuting_blocks, "n,M or n,M,B", observable=lambda n: "Z0"),
+    "random_pauli_rotations": Ansatz(
+        random_pauli_rotations, "n,M", of_sizes=lambda n, m: random_pauli_rotations(n, m, 0)
+    ),
+    "pauli_list": Ansatz(
+        pauli_list, "n,M", of_sizes=_on_diagonal_spins, observable=lambda n: PauliString(1 << n - 1, 1 << n - 1)
+    ),
+    "stabilizer_logical_product": Ansatz(stabilizer_logical_product),
 }
 
 
 def by_name(name: str, *arguments: Any, **options: Any) -> Circuit:
     """The circuit `ANSATZE[name](*arguments, **options)`."""
+    return find(name)(*arguments, **options)
+
+
+def find(name: str) -> Ansatz:
     if name not in ANSATZE:
         raise QupropError(f"there is no ansatz {name!r}; {nearest(str(name), ANSATZE)}")
-    return ANSATZE[name](*arguments, **options)
+    return ANSATZE[name]
 
 
 def commuting_groups(hamiltonian: PauliSum) -> list[PauliSum]:
@@ -306,6 +427,20 @@ def _multiply(a: dict[PauliString, complex], b: dict[PauliString, complex]) -> d
         phase = 1j ** ((string.phase - positive.phase) & 3)
         out[positive] = out.get(positive, 0.0) + phase * c * d
     return out
+
+
+def _ising_chain(n: int, field: float, ring: bool) -> tuple[PauliSum, PauliSum]:
+    """Bonds and fields of -sum Z Z - field sum X."""
+    bonds = n if ring and n > 2 else n - 1
+    zz = PauliSum({PauliString(0, 1 << q | 1 << (q + 1) % n): -1.0 for q in range(bonds)})
+    return zz, PauliSum({PauliString(1 << q, 0): -float(field) for q in range(n)})
+
+
+def _x_products(n: int, count: int) -> list[PauliString]:
+    """The first `count` products of X on the qubits from 1 on, the identity first."""
+    if count > 1 << n - 1:
+        raise QupropError(f"{n} qubits have {1 << n - 1} products of X beside qubit 0, got {count}: take more qubits")
+    return [PauliString(subset << 1, 0) for subset in range(count)]
 
 
 def _entangle(circuit: Circuit, name: str, ring: bool) -> None:

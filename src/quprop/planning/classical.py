@@ -13,7 +13,7 @@ from typing import Any
 
 from quprop.carleman.block_cost import formula_loads, formula_success, readout_copies, solver_of, total, upload_formula
 from quprop.carleman.break_even import BreakEven
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.cost import HardwareModel, short
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
@@ -45,7 +45,7 @@ class NetworkPlan:
     entries: int
     kappa: float
     queries_a_run: int
-    ledger: Ledger
+    ledger: QueryLedger
     copies: int
 
     @property
@@ -84,6 +84,7 @@ class NetworkPlan:
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "kind": "plan",
             "network": self.name,
             "parameters": self.parameters,
             "steps": self.steps,

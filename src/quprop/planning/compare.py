@@ -77,6 +77,7 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it."""
         return {
+            "kind": "comparison",
             **{k: getattr(self, k) for k in ("model", "parameters", "precision", "max_error", "failure", "true")},
             "hardware": asdict(self.hardware),
             "value": self.value.as_dict(),

@@ -7,7 +7,8 @@
     pauli_list:n,M                  the expectations of M Pauli strings on one state of n qubits, as a gradient at 0
     summary(...)                    numbers of your own
 
-All but the second: a parameter for each rotation, every reach 1, and an observable of one string.
+Other circuits of `model.ansatz.ANSATZE` that numbers describe are built. All above but the second: a parameter for each
+rotation, every reach 1, and an observable of one string.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from quprop.errors import QupropError, nearest
-from quprop.planning.structure import loads_of
+from quprop.model import Model
+from quprop.model.ansatz import ANSATZE
+from quprop.model.pauli import PauliSum
+from quprop.planning.structure import loads_of, shape_of
 from quprop.sampling.loads import MOST_LETTERS, Described, Set, Sets
 from quprop.sampling.shape import Shape
 
@@ -206,33 +210,52 @@ def tfim_variational(n: int, layers: int) -> Shape:
     )
 
 
-NAMED: dict[str, Callable[..., Shape]] = {
+# Of an ansatz that is not here the circuit is built.
+CLOSED: dict[str, Callable[..., Shape]] = {
     "hardware_efficient": hardware_efficient,
     "tfim_variational": tfim_variational,
     "commuting_generator": commuting_generator,
     "commuting_blocks": commuting_blocks,
     "pauli_list": pauli_list,
 }
-SIZES = {
-    "hardware_efficient": "n,layers",
-    "tfim_variational": "n,layers",
-    "commuting_generator": "n,M",
-    "commuting_blocks": "n,M or n,M,B",
-    "pauli_list": "n,M",
-}
+MOST_BUILT = 100_000  # product of the sizes of a circuit that is built
+
+
+def forms() -> dict[str, str]:
+    """What follows the name of each circuit that numbers describe."""
+    return {name: ansatz.sizes for name, ansatz in ANSATZE.items() if ansatz.sizes}
 
 
 def named_shape(text: str) -> Shape:
     """The shape that a text such as "hardware_efficient:100,50" describes."""
     name, _, sizes = text.partition(":")
-    if name not in NAMED:
-        raise QupropError(f"unknown circuit {name!r}: {nearest(name, NAMED)}")
+    known = forms()
+    if name in ANSATZE and name not in known:
+        raise QupropError(
+            f"{name} needs more than numbers (a molecule, a Hamiltonian): build it in Python, and plan the file that "
+            "Model.save writes"
+        )
+    if name not in known:
+        raise QupropError(f"unknown circuit {name!r}: {nearest(name, known)}")
     try:
         numbers = [int(float(part)) if "e" in part.lower() else int(part) for part in sizes.replace("_", "").split(",")]
     except ValueError:
         numbers = []
-    wanted = (2, 3) if name == "commuting_blocks" else (2,)
-    if len(numbers) not in wanted or min(numbers) < 1:
-        example = f"{name}:10,{64 if 'M' in SIZES[name] else 4}"
-        raise QupropError(f"{name} is followed by {SIZES[name]}, whole numbers from 1, as in {example}; got {text!r}")
-    return NAMED[name](*numbers)
+    if len(numbers) not in ANSATZE[name].counts() or min(numbers) < 1:
+        example = f"{name}:10,{64 if 'M' in known[name] else 4}"
+        raise QupropError(f"{name} is followed by {known[name]}, whole numbers from 1, as in {example}; got {text!r}")
+    return CLOSED[name](*numbers) if name in CLOSED else _built(name, *numbers)
+
+
+def _built(name: str, *sizes: int) -> Shape:
+    """Read off the circuit, at random angles."""
+    if math.prod(sizes) > MOST_BUILT:
+        raise QupropError(
+            f"no closed shape is known of {name}, which is built to be planned, up to sizes whose product is "
+            f"{MOST_BUILT:,}, got {','.join(map(str, sizes))}: give smaller ones, and --parameters M to let it grow"
+        )
+    ansatz = ANSATZE[name]
+    circuit = ansatz.circuit(*sizes)
+    model = Model(circuit, [PauliSum(ansatz.observable(circuit.n_qubits))])
+    shape = shape_of(model)
+    return replace(shape, name=f"{name}:{','.join(map(str, sizes))}: {shape.name}")

@@ -93,6 +93,7 @@ class TrainingPlan:
         """All of it as JSON knows it."""
         components = self.shape.parameters
         return {
+            "kind": "plan",
             "shape": self.shape.as_dict(),
             "precision": self.wanted.precision(components),
             "max_error": self.wanted.max_error(components),

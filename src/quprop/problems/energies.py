@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.model.ansatz import hardware_efficient, strongly_entangling
+from quprop.model.ansatz import ANSATZE
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliSum
 from quprop.problems.config import LARGEST, Config, Setting
@@ -23,25 +23,22 @@ EXACT_QUBITS = 14  # exact diagonalisation up to here: seconds and some hundred 
 
 
 def model_settings(ansatz: str, layers: int) -> dict[str, Setting]:
+    general = [name for name, a in ANSATZE.items() if a.grows]
     return {
-        "ansatz": Setting(ansatz, "the circuit", choices=(ansatz, *(a for a in ANSATZE if a != ansatz))),
+        "ansatz": Setting(ansatz, "the circuit", choices=(ansatz, *(a for a in general if a != ansatz))),
         "layers": Setting(layers, "layers of the ansatz", least=0, most=LARGEST),
         "gates": Setting([], 'the circuit gate by gate instead, such as ["h(0)", "cx(0, 1)", "ry(theta[0], 1)"]'),
     }
 
 
-ANSATZE: dict[str, Callable[[int, int], Circuit]] = {
-    "hardware_efficient": lambda n, layers: hardware_efficient(n, layers, final=("ry",)),
-    "strongly_entangling": strongly_entangling,
-}
-
-
 def circuit(config: Config, n: int, own: dict[str, Callable[[int, int], Circuit]]) -> Circuit:
-    """The circuit that [model] asks for: a list of gates, the problem's own ansatz, or a general one."""
+    """The circuit that [model] asks for: a list of gates, the problem's own ansatz, or a general one that grows."""
     settings = config["model"]
     if settings["gates"]:
         return circuit_from_gates(n, settings["gates"])
-    return (own | ANSATZE)[settings["ansatz"]](n, settings["layers"])
+    if settings["ansatz"] in own:
+        return own[settings["ansatz"]](n, settings["layers"])
+    return ANSATZE[settings["ansatz"]].circuit(n, settings["layers"], training=True)
 
 
 def sparse_matrix(hamiltonian: PauliSum, n: int) -> scipy.sparse.csr_matrix:

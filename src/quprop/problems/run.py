@@ -18,7 +18,7 @@ from quprop.simulate.measure import measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.objective import require_memory
 from quprop.training.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
-from quprop.training.train import train
+from quprop.training.train import Trained, train
 
 METRIC_SAMPLES = 8  # of the training data, over which the natural gradient's metric is averaged
 
@@ -97,28 +97,10 @@ def run(
     finally:
         if folder is not None:
             folder.close()
-    model = problem.model
-    summary: dict[str, Any] = {
-        "problem": config["problem"]["name"],
-        "status": trained.status,
-        "loss": trained.loss,
-        **trained.metrics,
-        "steps": trained.steps,
-        "seconds": trained.seconds,
-        "n_qubits": model.n_qubits,
-        "n_params": sum(value.size for value in trained.params.values()),
-        "n_rotations": model.n_rotations,
-        "batch": batch,
-    }
+    summary = _outcome(config, problem, trained, batch)
     if trained.status == "interrupted":
         return plain(summary)
-    if problem.judge is not None:
-        summary |= problem.judge(trained.params, trained.loss, trained.metrics)
-    summary |= problem.reference
-    summary |= rotation_counts(model, trained.values, trained.gradients)
-    x = None if problem.data is None else problem.data[0][:batch]
-    summary |= measure_omega(model, trained.params["theta"], x, **options)
-    summary |= {"config": config, "versions": versions()}
+    summary |= _judged(config, problem, trained, batch, options)
     if folder is not None:
         from quprop.training.curves import draw_curves
 
@@ -127,6 +109,36 @@ def run(
             folder.path / "curves.png", draw_curves(trained.history, config["problem"]["name"], problem.reference)
         )
     return plain(summary)
+
+
+def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> dict[str, Any]:
+    """How the training ended."""
+    return {
+        "kind": "summary",
+        "problem": config["problem"]["name"],
+        "status": trained.status,
+        "loss": trained.loss,
+        **trained.metrics,
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+        "n_qubits": problem.model.n_qubits,
+        "n_params": sum(value.size for value in trained.params.values()),
+        "n_rotations": problem.model.n_rotations,
+        "batch": batch,
+    }
+
+
+def _judged(config: Config, problem: Problem, trained: Trained, batch: int, options: dict[str, Any]) -> dict[str, Any]:
+    """How good it is, and what it cost."""
+    model = problem.model
+    found: dict[str, Any] = {}
+    if problem.judge is not None:
+        found |= problem.judge(trained.params, trained.loss, trained.metrics)
+    found |= problem.reference
+    found |= rotation_counts(model, trained.values, trained.gradients)
+    x = None if problem.data is None else problem.data[0][:batch]
+    found |= measure_omega(model, trained.params["theta"], x, **options)
+    return found | {"config": config, "versions": versions()}
 
 
 def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Problem) -> RunFolder:

@@ -21,10 +21,6 @@ def section(source: Source) -> Section:
     what = r.text("shape", "name") or r.text("network") or r.text("what") or source.path.stem
     made = Section(f"Plan: {what.split(':')[0][:80]}", "plan", str(source.path), notes=list(source.notes))
     made.quprop = r.text("versions", "quprop")
-    if isinstance(r.data, list):
-        made.blocks.append(words("Formulas beside counted runs at small size.", strong=True))
-        made.blocks.append(table("Formula and count", [(e.text("method"), e) for e in r.entries]))
-        return made
     said = [k for k in _SENTENCES if isinstance(r.at(k).data, str)]
     made.blocks += [words(r.value(k), strong=k == "advice") for k in said]
     if what != made.title:
@@ -50,6 +46,15 @@ def section(source: Source) -> Section:
             made.blocks.append(pairs("The model" if key == "shape" else f"Machine: {machine}", r.at(key), folded=True))
     made.blocks += versions(r)
     made.facts = {k: c for k in ("precision", "steps") if isinstance(c := r.value(k), Value)}
+    return made
+
+
+def check(source: Source) -> Section:
+    """`quprop plan --check --json`."""
+    r = Fields(str(source.path), source.data[source.path.name])
+    made = Section(f"Plan: {source.path.stem}", "plan", str(source.path), notes=list(source.notes))
+    made.blocks.append(words("Formulas beside counted runs at small size.", strong=True))
+    made.blocks.append(table("Formula and count", [(e.text("method"), e) for e in r.entries]))
     return made
 
 

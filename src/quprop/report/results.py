@@ -81,6 +81,14 @@ def claims(source: Source) -> Section:
     return made
 
 
+def methods(source: Source) -> Section:
+    """`quprop methods --json`."""
+    r = Fields(str(source.path), source.data[source.path.name])
+    made = Section("Gradient methods", "methods", str(source.path), notes=list(source.notes))
+    made.blocks.append(table("Methods", [(e.text("name"), e) for e in r.entries]))
+    return made
+
+
 def summary(source: Source) -> Section:
     """`quprop train --json` without its folder: the numbers, no curves."""
     r = Fields(str(source.path), source.data[source.path.name])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quprop.report.figure import Curve, Figure
-from quprop.report.generic import pairs, versions
+from quprop.report.generic import pairs, tables, versions
 from quprop.report.parts import ABSENT, Cell, Fields, Heading, Items, Section, Table, Value, words
 from quprop.report.sources import Source
 
@@ -178,9 +178,11 @@ def _said(rows: list[dict[str, Any]]) -> list[Any]:
 
 
 def figure2(source: Source) -> Section:
-    """`quprop scaling --figure2 --json`."""
+    """`quprop scaling --figure2 --json`, and `quprop plan --preset figure2 --json`."""
+    r = Fields(str(source.path), source.data[source.path.name])
     made = Section("Figure 2: parameters within reach", "formulas", str(source.path), notes=list(source.notes))
-    made.blocks = figure2_blocks(Fields(str(source.path), source.data[source.path.name]))
+    shown = ("by", "parameters", "laws", "seconds_per_primitive", "constants", "break_even")
+    made.blocks = figure2_blocks(r) + tables(r, leave=shown)
     return made
 
 

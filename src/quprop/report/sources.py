@@ -36,37 +36,74 @@ class Source:
         return str(self.path / file) if self.path.is_dir() else str(self.path)
 
 
-def _has(*keys: str) -> Any:
-    return lambda d: all(k in d for k in keys)
-
-
-def _all_have(key: str) -> Any:
-    return lambda d: bool(d) and all(isinstance(v, dict) and key in v for v in d.values())
-
-
-# What a JSON object is, by its keys; the first that fits. `quprop ... --json` writes all of them but "sweep", which is
-# `SweepLog.as_dict()`, and "model", which is `Model.save`'s.
-KINDS: dict[str, Any] = {
-    "model": lambda d: d.get("format") == "quprop-model",
-    "sweep": _has("eps", "layers"),
-    "plan": lambda d: ("methods" in d and "steps" in d and "value" not in d) or d.get("by") == "formula",
-    "comparison": _has("methods", "value", "precision"),
-    "scaling": _has("fits", "rows"),
-    "experiment": _has("experiment", "findings"),
-    "figure2": _has("seconds_per_primitive", "parameters"),
-    "carleman_analysis": _has("spectrum", "verdict"),
-    "carleman_training": _has("blocks", "reuploads"),
-    "summary": _has("problem", "status", "loss"),
-    "claims": lambda d: _all_have("claim")(d) or _all_have("statement")(d) or isinstance(d.get("claims"), list),
+# What the JSON of a command is: an object says it under "kind", a list or table of rows in every row. Where
+# "kind" is taken it is "format", with "quprop-" before it. `page.SECTIONS` has a section for each.
+KINDS = {
+    "model",
+    "sweep",
+    "plan",
+    "check",
+    "method",
+    "comparison",
+    "scaling",
+    "experiment",
+    "figure2",
+    "carleman_analysis",
+    "carleman_training",
+    "summary",
+    "claim",
 }
 
 
 def recognise(data: Any) -> str | None:
-    if isinstance(data, list) and data and all(isinstance(e, dict) and {"formula", "counted"} <= set(e) for e in data):
-        return "plan"  # --check
+    return next((name for name in _names(data) if name in KINDS), None) or _guess(data)
+
+
+def _names(data: Any) -> list[str]:
+    """What a result calls itself, or all of its rows alike."""
+    own = [data.get("kind"), str(data.get("format")).removeprefix("quprop-")] if isinstance(data, dict) else []
+    rows = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
+    kinds = {str(row.get("kind")) if isinstance(row, dict) else "" for row in rows}
+    return [str(name) for name in own] + (list(kinds) if len(kinds) == 1 else [])
+
+
+def _unnamed(data: Any, kind: str) -> Any:
+    """The result as it is shown, without its kind or that of its rows."""
+    if isinstance(data, list):
+        return [_unnamed(row, kind) for row in data]
+    if not isinstance(data, dict):
+        return data
+    if data.get("kind") == kind:
+        return {k: v for k, v in data.items() if k != "kind"}
+    return {k: _unnamed(v, kind) for k, v in data.items()} if kind == "claim" else data
+
+
+def _guess(data: Any) -> str | None:
+    """The kind of what was written before results named it, by its keys."""
+
+    def has(*keys: str) -> bool:
+        return all(k in data for k in keys)
+
+    if isinstance(data, list):
+        counted = bool(data) and all(isinstance(e, dict) and {"formula", "counted"} <= e.keys() for e in data)
+        return "check" if counted else None
     if not isinstance(data, dict):
         return None
-    return next((kind for kind, fits in KINDS.items() if fits(data)), None)
+    rows = list(data.values()) if data and all(isinstance(v, dict) for v in data.values()) else []
+    fits = {
+        "sweep": has("eps", "layers"),
+        "plan": (has("methods", "steps") and "value" not in data) or data.get("by") == "formula",
+        "comparison": has("methods", "value", "precision"),
+        "scaling": has("fits", "rows"),
+        "experiment": has("experiment", "findings"),
+        "figure2": has("seconds_per_primitive", "parameters"),
+        "carleman_analysis": has("spectrum", "verdict"),
+        "carleman_training": has("blocks", "reuploads"),
+        "summary": has("problem", "status", "loss"),
+        "claim": any(rows and all(key in row for row in rows) for key in ("claim", "statement"))
+        or isinstance(data.get("claims"), list),
+    }
+    return next((kind for kind, fit in fits.items() if fit), None)
 
 
 def find(path: Path) -> tuple[list[Source], list[str]]:
@@ -136,7 +173,7 @@ def _file(path: Path, foreign_too: bool = True) -> tuple[list[Source], list[str]
             "folder holds"
         )
         return [], [said] if foreign_too else []
-    return [Source(path, kind, {path.name: data})], []
+    return [Source(path, kind, {path.name: _unnamed(data, kind)})], []
 
 
 def read_json(path: Path) -> tuple[Any, str]:
@@ -205,7 +242,7 @@ def training(path: Path) -> Source:
     if (path / "summary.json").exists():
         data, problem = read_json(path / "summary.json")
         if isinstance(data, dict):
-            source.data["summary.json"] = data
+            source.data["summary.json"] = _unnamed(data, "summary")
         else:
             source.notes.append(problem or f"{path / 'summary.json'} is no summary of a run: left out")
     meta, problem = _checkpoint(path / "checkpoint.npz")
@@ -240,7 +277,7 @@ def scaling(path: Path) -> Source:
     if (path / "summary.json").exists():
         data, problem = read_json(path / "summary.json")
         if recognise(data) == "scaling":
-            source.data["summary.json"] = data
+            source.data["summary.json"] = _unnamed(data, "scaling")
         else:
             source.notes.append(problem or f"{path / 'summary.json'} is no summary of a sweep: left out")
     source.going = _going(path, "rows.jsonl", "summary.json")

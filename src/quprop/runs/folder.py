@@ -221,12 +221,6 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
 
-    def read_summary(self) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
-
 
 def refuse_existing(path: str | os.PathLike[str], beside: tuple[str, ...] = ()) -> None:
     """Refuse a place that already holds something other than the files ``beside``; an empty folder, or one a killed

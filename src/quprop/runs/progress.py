@@ -1,75 +1,94 @@
-"""The progress line of a training run: a bar with loss, metric and time left in a terminal, a line now and then in a
-log file."""
+"""How far long work is: a bar in a terminal, a line now and then in a log file."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # rich is imported when a bar is shown, not with quprop
     from rich.console import Console
-    from rich.progress import Progress
 
 
-class TrainingProgress:
-    """Shows where a run of ``total`` steps is. Does nothing if not ``enabled``."""
+class Style(NamedTuple):
+    """What a log file gets: a line for each tenth of the work, or every so many seconds, and what was done before.
+    last: nothing follows that tells the end, so a bar stays; it counts the time that is left."""
 
-    def __init__(
-        self, total: int, *, done: int = 0, enabled: bool = True, console: Console | None = None, unit: str = "step"
-    ):
-        self.total, self.unit, self.enabled = total, unit, enabled
-        self.console = console
-        self._bar: Progress | None = None
-        self._next_line = done + max(total // 10, 1)
-        self._start = time.monotonic()
-        self._first = done
+    line: str
+    seconds: float | None = None
+    resumed: str = ""
+    last: bool = False
 
-    def __enter__(self) -> TrainingProgress:
-        if not self.enabled:
-            return self
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.console = self.console or Console()
-        if self.console.is_terminal:
-            self._bar = Progress(  # within 80 columns
-                BarColumn(bar_width=12),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[numbers]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
+TASKS = Style("{done}/{total} {unit}  {spent:.0f} s  {words}", resumed="{done} of {total} {unit} are there already")
+STEPS = Style("{done}/{total}  {words}", seconds=10.0)
+TRAINING = Style("{unit} {done}/{total}  {words}  {left:.0f} s left", last=True)
+
+
+class Progress:
+    """Called with how much of the work is done, how much there is, and words on what is done: a text, a row of
+    `run_tasks`, or None for work that begins, some of it done before. Fits 80 columns; nothing if the console is quiet,
+    or None."""
+
+    def __init__(self, console: Console | None, style: Style, unit: str = "") -> None:
+        self.console, self._style, self._unit = console, style, unit
+        self._bar: Any = None
+        self._start, self._first, self._next = time.monotonic(), 0, 0.0
+        self._total: int | None = None
+
+    def __enter__(self) -> Progress:
+        if self.console is not None and self.console.is_terminal and not self.console.quiet:
+            from rich import progress
+
+            words = progress.TextColumn("{task.fields[words]}")
+            self._bar = progress.Progress(
+                progress.BarColumn(bar_width=12 if self._style.last else 20),
+                progress.MofNCompleteColumn(),
+                *([progress.TextColumn(self._unit)] if self._unit else []),
+                *(
+                    (words, progress.TimeRemainingColumn(compact=True), progress.TextColumn("left"))
+                    if self._style.last
+                    else (progress.TimeElapsedColumn(), words)
+                ),
                 console=self.console,
                 refresh_per_second=4,
+                transient=not self._style.last,
             )
-            self._task = self._bar.add_task(self.unit, total=self.total, completed=self._first, numbers="")
+            self._task = self._bar.add_task("", total=self._total, completed=self._first, words="")
             self._bar.start()
         return self
 
-    def update(self, done: int, loss: float, metrics: dict[str, float]) -> None:
-        if not self.enabled:
-            return
-        assert self.console is not None
+    def __call__(self, done: int, total: int, words: str | dict[str, Any] | None) -> None:
+        if isinstance(words, dict):
+            words = " ".join(str(words["settings"][k]) for k in ("method", "family", "m") if k in words["settings"])
+        if words is None:
+            self._first, self._total, self._next = done, total, done + max(total // 10, 1)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, numbers=_numbers(loss, metrics))
-        elif done >= self._next_line or done >= self.total:
-            self._next_line = done + max(self.total // 10, 1)
-            spent = time.monotonic() - self._start
-            left = spent / max(done - self._first, 1) * (self.total - done)
-            self.console.print(
-                f"{self.unit} {done}/{self.total}  {_numbers(loss, metrics)}  {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._bar.update(self._task, completed=done, total=total, words=(words or "")[:36])
+        elif words is None:
+            if done:
+                self._print(self._style.resumed, done, total, "")
+        elif self._due(done, total):
+            self._print(self._style.line, done, total, words)
+
+    def _due(self, done: int, total: int) -> bool:
+        now, following = time.monotonic() - self._start, float(done + max(total // 10, 1))
+        due = done >= self._next or done == total
+        if self._style.seconds is not None:
+            due, following = now >= self._next and done < total, now + self._style.seconds
+        if due:
+            self._next = following
+        return due
+
+    def _print(self, line: str, done: int, total: int, words: str) -> None:
+        spent = time.monotonic() - self._start
+        left = spent / max(done - self._first, 1) * (total - done)
+        if line and self.console is not None:
+            text = line.format(done=done, total=total, unit=self._unit, words=words, spent=spent, left=left)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-def _numbers(loss: float, metrics: dict[str, float]) -> str:
-    """The loss and the metric that matters most: the test data's, if there are any."""
-    named = {name: value for name, value in metrics.items() if not name.endswith("loss")}
-    best = next((name for name in named if name.startswith("test_")), next(iter(named), None))
-    return f"loss {loss:.8g}" if best is None else f"loss {loss:.4g}  {best.replace('_', ' ')} {named[best]:.4f}"

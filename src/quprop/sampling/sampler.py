@@ -7,9 +7,10 @@ are many runs of one program at different angles, each shot of a run reading a s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -128,6 +129,23 @@ class Drawn(NamedTuple):
     outcomes: list[tuple[np.ndarray, np.ndarray]] | None = None  # per run: distinct (D, L) outcomes and their counts
 
 
+class _Part(NamedTuple):
+    """Runs that are drawn together: `rows` of those from `start` on that are simulated together."""
+
+    runs: Runs
+    start: int
+    made: Callable[[], np.ndarray]  # angles of all runs simulated together, called where nothing is remembered of them
+    inputs: np.ndarray
+    rows: np.ndarray  # (r,)
+    weights: np.ndarray  # (r, L)
+    shots: np.ndarray  # (r,)
+    known: _Known
+
+    def angles(self) -> np.ndarray:
+        """(r, rotations of the program), 0 where a run has no such rotation."""
+        return np.nan_to_num(self.made()[self.rows - self.start])
+
+
 class Sampler:
     """Draws shots with one generator, and meters: `sampler.cost` is what has been executed so far."""
 
@@ -146,29 +164,25 @@ class Sampler:
         """
         weights = runs.weights(u)
         shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
-        mean, square = np.zeros(shape), np.zeros(shape)
-        outcomes: list[tuple[np.ndarray, np.ndarray]] | None = [] if keep else None
+        drawn = Drawn(np.zeros(shape), np.zeros(shape), [] if keep else None)
         step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
-        known = runs.known(a, x, shots > 0)
+        known, inputs = runs.known(a, x, shots > 0), self._inputs(runs.program, x)
         for start in range(0, len(runs), step):
-            rows = slice(start, min(start + step, len(runs)))
-            made = lru_cache(maxsize=1)(functools.partial(runs.rows.angles, a, rows.start, rows.stop))
+            stop = min(start + step, len(runs))
+            made = lru_cache(maxsize=1)(functools.partial(runs.rows.angles, a, start, stop))
             executed = known.once(("executed", start), lambda: np.count_nonzero(~np.isnan(made()), axis=1))
-            self._meter(runs, executed, shots[rows])
-            if runs.own is not None:
-                self._own(runs, made, x, weights, shots, rows, mean, square, outcomes, known)
+            self._meter(runs, executed, shots[start:stop])
+            rows = np.arange(start, stop)
+            if not keep:
+                rows = rows[shots[start:stop] > 0]
+            if not len(rows):
                 continue
-            live = np.arange(rows.start, rows.stop)
-            if not keep and not shots[rows].all():
-                live = live[shots[rows] > 0]
-                if not len(live):
-                    continue
-            angles = functools.partial(_of_live, made, live - rows.start)
-            if runs.joint or keep:
-                self._joint(runs, angles, x, weights, shots, live, mean, square, outcomes, known)
-            else:
-                self._single(runs, angles, x, weights[live], shots[live], live, mean, square, known)
-        return Drawn(mean, square, outcomes)
+            part = _Part(runs, start, made, inputs, rows, weights[rows], shots[rows], known)
+            found = self._bits(part, keep) if runs.joint or keep else self._strings(part)
+            drawn.mean[rows], drawn.square[rows] = found.mean, found.square
+            if drawn.outcomes is not None:
+                drawn.outcomes.extend(found.outcomes or ())
+        return drawn
 
     def _meter(self, runs: Runs, executed: np.ndarray, shots: np.ndarray) -> None:
         count = int(shots.sum())
@@ -183,35 +197,10 @@ class Sampler:
             classical_ops=count * (1 if runs.mixture else len(runs.paulis)),
         )
 
-    def _single(
-        self,
-        runs: Runs,
-        angles: Callable[[], np.ndarray],
-        x: np.ndarray,
-        weights: np.ndarray,
-        shots: np.ndarray,
-        rows: np.ndarray,
-        mean: np.ndarray,
-        square: np.ndarray,
-        known: _Known,
-    ) -> None:
+    def _strings(self, part: _Part) -> Drawn:
         """One string, or a mixture of them: binomial draws from the exact expectations."""
-        expected = known.once(
-            ("expected", rows[0]),
-            lambda: self.engine.values(runs.measured, angles(), self._inputs(runs.program, x)),
-        )  # (r, L)
-        self._count(runs, np.clip(expected, -1.0, 1.0), weights, shots, rows, mean, square)
-
-    def _count(
-        self,
-        runs: Runs,
-        expected: np.ndarray,
-        weights: np.ndarray,
-        shots: np.ndarray,
-        rows: slice | np.ndarray,
-        mean: np.ndarray,
-        square: np.ndarray,
-    ) -> None:
+        runs, weights, shots = part.runs, part.weights, part.shots
+        expected = np.clip(self._expected(part), -1.0, 1.0)
         sizes = np.abs(weights)
         total = sizes.sum(axis=1)
         if len(runs.paulis) == 1:
@@ -222,101 +211,65 @@ class Sampler:
             counts = self.rng.multinomial(shots, chances)
         ups = self.rng.binomial(counts, (1 + expected) / 2)
         y = (total[:, None] * np.sign(weights) * (2 * ups - counts)).sum(axis=1) / shots
-        mean[rows] = y[:, None] if runs.each else y
-        square[rows] = (total**2)[:, None] if runs.each else total**2
+        return Drawn(y[:, None], (total**2)[:, None]) if runs.each else Drawn(y, total**2)
 
-    def _joint(
-        self,
-        runs: Runs,
-        angles: Callable[[], np.ndarray],
-        x: np.ndarray,
-        weights: np.ndarray,
-        shots: np.ndarray,
-        rows: np.ndarray,
-        mean: np.ndarray,
-        square: np.ndarray,
-        kept: list[tuple[np.ndarray, np.ndarray]] | None,
-        known: _Known,
-    ) -> None:
-        """Commuting strings: the state is rotated to where they are all diagonal, and bit strings are drawn."""
-        basis, masks, signs = runs.diagonal
-        p = known.once(
-            ("p", rows[0]),
-            lambda: _probabilities(self.engine.states(basis, angles(), self._inputs(runs.program, x))),
+    def _expected(self, part: _Part) -> np.ndarray:
+        """<P_l> of each of the runs: (r, L)."""
+        runs, own, key = part.runs, part.runs.own, ("expected", part.start)
+        if own is None:
+            return part.known.once(key, lambda: self.engine.values(runs.measured, part.angles(), part.inputs))
+        of_all = part.known.once(
+            key, lambda: np.array([[vectors.expectation(p, s) for p in own[r]] for r, s in self._states(part)])
         )
-        if kept is None and p.shape[1] <= _FEW_AMPLITUDES:
-            counts = self.rng.multinomial(shots[rows], p / p.sum(axis=1, keepdims=True))  # (r, 2^n)
-            outcomes, n = eigenvalues(np.arange(p.shape[1]), masks, signs), shots[rows, None]  # (2^n, L), (r, 1)
-            if runs.each:
-                mean[rows], square[rows] = counts @ outcomes * weights[rows] / n, weights[rows] ** 2
-            else:
-                y = weights[rows] @ outcomes.T  # (r, 2^n)
-                mean[rows], square[rows] = (counts * y / n).sum(axis=1), (counts * y**2 / n).sum(axis=1)
-            return
-        for row, chances in zip(rows, p, strict=True):
-            self._read(runs, chances, masks, signs, weights, shots, row, mean, square, kept)
+        return of_all[part.rows - part.start]
 
-    def _own(
-        self,
-        runs: Runs,
-        made: Callable[[], np.ndarray],
-        x: np.ndarray,
-        weights: np.ndarray,
-        shots: np.ndarray,
-        rows: slice,
-        mean: np.ndarray,
-        square: np.ndarray,
-        kept: list[tuple[np.ndarray, np.ndarray]] | None,
-        known: _Known,
-    ) -> None:
-        """Runs with strings of their own: the same two ways, on the state vector of each run."""
-        assert runs.own is not None
-        own = runs.own
-
-        def states() -> Iterator[tuple[int, np.ndarray]]:
-            angles, inputs = made(), self._inputs(runs.program, x)
-            if isinstance(runs.rows, Prefixes) and len(angles) << runs.program.n_qubits > _SWEPT_AMPLITUDES:
-                return enumerate(vectors.prefix_states(runs.bare, angles, inputs), rows.start)
-            return enumerate(self.engine.states(runs.bare, np.nan_to_num(angles), inputs), rows.start)
-
-        if kept is None and (runs.mixture or len(runs.paulis) == 1):
-            expected = known.once(
-                ("expected", rows.start),
-                lambda: np.array([[vectors.expectation(p, s) for p in own[r]] for r, s in states()]),
+    def _bits(self, part: _Part, keep: bool) -> Drawn:
+        """Commuting strings: the state is rotated to where they are all diagonal, and bit strings are drawn."""
+        runs, key = part.runs, ("p", part.start)
+        bases: Iterable[tuple[np.ndarray, np.ndarray]]  # masks and signs
+        if runs.own is None:
+            turned, *basis = runs.diagonal
+            p = part.known.once(
+                key, lambda: _probabilities(self.engine.states(turned, part.angles(), part.inputs))
+            )  # (r, 2^n)
+            if not keep and p.shape[1] <= _FEW_AMPLITUDES:
+                return self._few_bits(part, p, *basis)
+            bases = repeat((basis[0], basis[1]))
+        else:
+            of_all = part.known.once(
+                key,
+                lambda: np.array(
+                    [_probabilities(vectors.apply_gates(runs.own_diagonal(r)[0], s)) for r, s in self._states(part)]
+                ),
             )
-            live = rows.start + np.flatnonzero(shots[rows])
-            expected = np.clip(expected[live - rows.start], -1.0, 1.0)
-            self._count(runs, expected, weights[live], shots[live], live, mean, square)
-            return
+            p = of_all if len(part.rows) == len(of_all) else of_all[part.rows - part.start]
+            bases = (runs.own_diagonal(r)[1:] for r in part.rows)
+        mean, square, kept = [], [], []
+        for chances, (masks, signs), weights, shots in zip(p, bases, part.weights, part.shots, strict=False):
+            index, counts = _draw(self.rng, chances, int(shots))
+            outcomes = eigenvalues(index, masks, signs)  # (D, L)
+            y = outcomes * weights if runs.each else outcomes @ weights
+            mean.append(counts @ y / shots)
+            square.append(counts @ (y * y) / shots)
+            if keep:
+                kept.append((outcomes, counts))
+        return Drawn(np.array(mean), np.array(square), kept if keep else None)
 
-        def chances() -> np.ndarray:
-            return np.array([_probabilities(vectors.apply_gates(runs.own_diagonal(r)[0], s)) for r, s in states()])
+    def _few_bits(self, part: _Part, p: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> Drawn:
+        """The same where there are few outcomes: all of them are counted, of all runs at once."""
+        counts = self.rng.multinomial(part.shots, p / p.sum(axis=1, keepdims=True))  # (r, 2^n)
+        outcomes, n = eigenvalues(np.arange(p.shape[1]), masks, signs), part.shots[:, None]  # (2^n, L), (r, 1)
+        if part.runs.each:
+            return Drawn(counts @ outcomes * part.weights / n, part.weights**2)
+        y = part.weights @ outcomes.T  # (r, 2^n)
+        return Drawn((counts * y / n).sum(axis=1), (counts * y**2 / n).sum(axis=1))
 
-        for r, p in enumerate(known.once(("p", rows.start), chances), rows.start):
-            if shots[r] or kept is not None:
-                _, masks, signs = runs.own_diagonal(r)
-                self._read(runs, p, masks, signs, weights, shots, r, mean, square, kept)
-
-    def _read(
-        self,
-        runs: Runs,
-        p: np.ndarray,
-        masks: np.ndarray,
-        signs: np.ndarray,
-        weights: np.ndarray,
-        shots: np.ndarray,
-        row: int,
-        mean: np.ndarray,
-        square: np.ndarray,
-        kept: list[tuple[np.ndarray, np.ndarray]] | None,
-    ) -> None:
-        index, counts = _draw(self.rng, p, int(shots[row]))
-        outcomes = eigenvalues(index, masks, signs)  # (D, L)
-        if kept is not None:
-            kept.append((outcomes, counts))
-        y = outcomes * weights[row] if runs.each else outcomes @ weights[row]
-        mean[row] = counts @ y / shots[row]
-        square[row] = counts @ (y * y) / shots[row]
+    def _states(self, part: _Part) -> Iterator[tuple[int, np.ndarray]]:
+        """Of all runs from `part.start` on that are simulated together, for strings of their own: run and state."""
+        runs, angles = part.runs, part.made()
+        if isinstance(runs.rows, Prefixes) and len(angles) << runs.program.n_qubits > _SWEPT_AMPLITUDES:
+            return enumerate(vectors.prefix_states(runs.bare, angles, part.inputs), part.start)
+        return enumerate(self.engine.states(runs.bare, np.nan_to_num(angles), part.inputs), part.start)
 
     def _inputs(self, program: Model, x: np.ndarray) -> np.ndarray:
         if not program.n_inputs:
@@ -339,10 +292,6 @@ class _Known(dict[Any, np.ndarray]):
                 self.size += found.size
                 self[key] = found
         return found
-
-
-def _of_live(made: Callable[[], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(made()[rows])
 
 
 def _probabilities(states: np.ndarray) -> np.ndarray:

@@ -22,6 +22,50 @@ class _Stopped(Exception):
     pass
 
 
+class _Loss:
+    """Loss and slope of a flat vector, as SciPy asks for them: from the record as long as it lasts, then computed and
+    recorded; and the best point so far."""
+
+    def __init__(
+        self,
+        loss_and_grad: Callable[[Params], tuple[float, Params]],
+        params: Params,
+        evaluations: list[Evaluation],
+        save: Callable[[Params, int, bool], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._loss_and_grad, self._evaluations, self._save, self._stop = loss_and_grad, evaluations, save, stop
+        self._keys, self._shapes = list(params), [value.shape for value in params.values()]
+        self._cuts = np.cumsum([value.size for value in params.values()])[:-1]
+        self._recorded, self._replay = len(evaluations), iter(evaluations[:])
+        self.point, self.loss, self.iteration = flatten(params, self._keys), np.inf, 0
+
+    def params(self, vector: np.ndarray) -> Params:
+        parts = zip(self._keys, np.split(vector, self._cuts), self._shapes, strict=True)
+        return {key: part.reshape(shape).copy() for key, part, shape in parts}
+
+    def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        known = next(self._replay, None) if self._recorded else None
+        if known is not None and np.array_equal(known[0], vector):
+            self._note(vector, float(known[1]))
+            return float(known[1]), known[2]
+        if known is not None:  # another SciPy or machine than before: from here on the record is of no use
+            del self._evaluations[len(self._evaluations) - self._recorded :]
+            self._recorded = 0
+        loss, slopes = self._loss_and_grad(self.params(vector))
+        slope = flatten(slopes, self._keys)
+        self._evaluations.append((vector.copy(), loss, slope))
+        self._note(vector, loss)
+        self._save(self.params(self.point), self.iteration, False)
+        if self._stop():
+            raise _Stopped
+        return loss, slope
+
+    def _note(self, vector: np.ndarray, loss: float) -> None:
+        if loss < self.loss:
+            self.point, self.loss = vector.copy(), loss
+
+
 def run_lbfgs(
     loss_and_grad: Callable[[Params], tuple[float, Params]],
     params: Params,
@@ -35,44 +79,15 @@ def run_lbfgs(
 ) -> tuple[Params, int, str]:
     """Minimise from ``params``; returns parameters, iterations and status. ``evaluations`` is replayed, then appended
     to."""
-    keys, shapes = list(params), {key: value.shape for key, value in params.items()}
-    cuts = np.cumsum([params[key].size for key in keys])[:-1]
-    recorded = len(evaluations)
-    replay = iter(evaluations[:])
-    best: dict[str, Any] = {"point": flatten(params, keys), "loss": np.inf, "iteration": 0}
-
-    def unflatten(vector: np.ndarray) -> Params:
-        return {key: part.reshape(shapes[key]).copy() for key, part in zip(keys, np.split(vector, cuts), strict=True)}
-
-    def note(vector: np.ndarray, loss: float) -> None:
-        if loss < best["loss"]:
-            best.update(point=vector.copy(), loss=loss)
-
-    def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal recorded
-        known = next(replay, None) if recorded else None
-        if known is not None and np.array_equal(known[0], vector):
-            note(vector, float(known[1]))
-            return float(known[1]), known[2]
-        if known is not None:  # another SciPy or machine than before: from here on the record is of no use
-            del evaluations[len(evaluations) - recorded :]
-            recorded = 0
-        loss, slopes = loss_and_grad(unflatten(vector))
-        slope = flatten(slopes, keys)
-        evaluations.append((vector.copy(), loss, slope))
-        note(vector, loss)
-        save(unflatten(best["point"]), best["iteration"], False)
-        if stop():
-            raise _Stopped
-        return loss, slope
-
-    def callback(intermediate_result: Any) -> None:
-        best["iteration"] += 1
-        line(best["iteration"], float(intermediate_result.fun), unflatten(intermediate_result.x))
-
     if iterations == 0:
         return params, 0, "finished"
     import scipy.optimize  # a tenth of a second and more, which who only wants a gradient need not wait for
+
+    loss = _Loss(loss_and_grad, params, evaluations, save, stop)
+
+    def callback(intermediate_result: Any) -> None:
+        loss.iteration += 1
+        line(loss.iteration, float(intermediate_result.fun), loss.params(intermediate_result.x))
 
     options = {
         "maxiter": iterations,
@@ -83,11 +98,11 @@ def run_lbfgs(
     }
     try:
         result = scipy.optimize.minimize(
-            function, best["point"], jac=True, method="L-BFGS-B", callback=callback, options=options
+            loss, loss.point, jac=True, method="L-BFGS-B", callback=callback, options=options
         )
     except _Stopped:
-        return unflatten(best["point"]), best["iteration"], "interrupted"
-    return unflatten(np.asarray(result.x)), best["iteration"], "converged" if result.success else "finished"
+        return loss.params(loss.point), loss.iteration, "interrupted"
+    return loss.params(np.asarray(result.x)), loss.iteration, "converged" if result.success else "finished"
 
 
 def flatten(params: Params, keys: list[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The engines behind one protocol, by name; `quprop.carleman.engines.lift` chooses among them.
+"""The engines behind one protocol, `TOWERS` by name; `quprop.carleman.engines.lift` chooses among them.
 
 Each follows the same truncated tower y_j ~ u⊗j, j = 1..N. They differ in what of it they hold.
 """
@@ -10,7 +10,7 @@ from quprop.carleman.engines.state import LiftedState
 from quprop.carleman.engines.symmetric import SymmetricTower
 from quprop.carleman.engines.tensor_train import TensorTrainTower
 
-ENGINES: dict[str, type[LiftedState]] = {
+TOWERS: dict[str, type[LiftedState]] = {
     "kronecker": KroneckerTower,
     "symmetric": SymmetricTower,
     "jets": JetTower,
@@ -18,4 +18,15 @@ ENGINES: dict[str, type[LiftedState]] = {
     "tensor_train": TensorTrainTower,
 }
 
-__all__ = ["ENGINES", "JetTower", "KroneckerTower", "LiftedState", "LowRankTower", "SymmetricTower", "TensorTrainTower"]
+ENGINES = TOWERS
+
+__all__ = [
+    "ENGINES",
+    "TOWERS",
+    "JetTower",
+    "KroneckerTower",
+    "LiftedState",
+    "LowRankTower",
+    "SymmetricTower",
+    "TensorTrainTower",
+]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.engines import ENGINES, LiftedState
+from quprop.carleman.engines import TOWERS, LiftedState
 from quprop.carleman.engines.monomials import n_moments
 from quprop.carleman.maps.dynamics import Dynamics, PolynomialMap, as_dynamics
 from quprop.errors import QupropError, nearest
@@ -43,15 +43,15 @@ def lift(
 ) -> LiftedState:
     """y_1..y_N at time 0 for u(0) = ``start`` (n,), in the named engine; ``settings`` are the engine's own.
 
-    Names are the keys of `ENGINES`; "auto" asks `choose_engine`. ``variant="euler"`` (engines "kronecker" and
+    Names are the keys of `TOWERS`; "auto" asks `choose_engine`. ``variant="euler"`` (engines "kronecker" and
     "symmetric") is the first-order operator I + eta A, whose error plateaus.
     """
     if settings.get("variant") == "euler" and engine == "auto":
         engine = "symmetric"
     name = choose_engine(dynamics, order)[0] if engine == "auto" else engine
-    if name not in ENGINES:
-        raise QupropError(f"unknown engine {name!r}: {nearest(name, [*ENGINES, 'auto'])}")
-    return ENGINES[name](dynamics, start, order, **settings)
+    if name not in TOWERS:
+        raise QupropError(f"unknown engine {name!r}: {nearest(name, [*TOWERS, 'auto'])}")
+    return TOWERS[name](dynamics, start, order, **settings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ def n_moments(n: int, order: int) -> int:
     return comb(n + order, order)
 
 
-class Monomials:
+class MonomialTables:
     """Tables for n variables up to degree N."""
 
     def __init__(self, n: int, order: int) -> None:
@@ -103,8 +103,8 @@ class Monomials:
 
 
 @cache
-def monomial_tables(n: int, order: int) -> Monomials:
-    return Monomials(n, order)
+def monomial_tables(n: int, order: int) -> MonomialTables:
+    return MonomialTables(n, order)
 
 
 class SymmetricOperator:
@@ -115,7 +115,7 @@ class SymmetricOperator:
         z_(i+1)[alpha + e_v; beta] = sum over k, kappa of C_k[v, kappa] z_i[alpha; beta + kappa].
     """
 
-    def __init__(self, tables: Monomials, parts: dict[int, tuple[np.ndarray, Any]]) -> None:
+    def __init__(self, tables: MonomialTables, parts: dict[int, tuple[np.ndarray, Any]]) -> None:
         self.tables = tables
         top = tables.order
         self.coefficients = {k: part[1] for k, part in parts.items() if k <= top}
@@ -195,7 +195,7 @@ def _pieces(rows: int, width: int) -> list[slice]:
     return [slice(low, min(rows, low + height)) for low in range(0, rows, height)]
 
 
-def _shifter(tables: Monomials, constant: np.ndarray, *, transposed: bool = False) -> Any:
+def _shifter(tables: MonomialTables, constant: np.ndarray, *, transposed: bool = False) -> Any:
     """The step x -> x + constant in the form that `_legs` wants."""
     one = np.arange(tables.n)[:, None]
 
@@ -214,7 +214,7 @@ def _shifter(tables: Monomials, constant: np.ndarray, *, transposed: bool = Fals
 _APPENDED: dict[tuple[int, int], np.ndarray] = {}
 
 
-def _appended(tables: Monomials, b: int, one: np.ndarray) -> np.ndarray:
+def _appended(tables: MonomialTables, b: int, one: np.ndarray) -> np.ndarray:
     """Ranks of x^beta x_v for all beta of level b and all v; the same for every order."""
     key = (tables.n, b)
     if key not in _APPENDED:
@@ -223,7 +223,7 @@ def _appended(tables: Monomials, b: int, one: np.ndarray) -> np.ndarray:
 
 
 def symmetric_matrix(
-    tables: Monomials, constant: np.ndarray, parts: dict[int, tuple[np.ndarray, Any]], variant: str = "discrete"
+    tables: MonomialTables, constant: np.ndarray, parts: dict[int, tuple[np.ndarray, Any]], variant: str = "discrete"
 ) -> sparse.csr_array:
     """The step on moments 0..N as a sparse matrix; row alpha + e_v is row alpha times S_v, cut at degree N.
 
@@ -246,7 +246,7 @@ def symmetric_matrix(
     return sparse.csr_array(sparse.vstack(levels, format="csr"))
 
 
-def _multiply_by(tables: Monomials, parts: dict[int, tuple[np.ndarray, Any]], v: int) -> sparse.csr_array:
+def _multiply_by(tables: MonomialTables, parts: dict[int, tuple[np.ndarray, Any]], v: int) -> sparse.csr_array:
     """(D + 1, D + 1): a polynomial's coefficients, as a row, times S_v and cut at degree N."""
     edges = tables.edges
     rows, columns, values = [], [], []
@@ -263,7 +263,7 @@ def _multiply_by(tables: Monomials, parts: dict[int, tuple[np.ndarray, Any]], v:
     return sparse.csr_array(joined, shape=(edges[-1], edges[-1]))
 
 
-def _euler_level(tables: Monomials, parts: dict[int, tuple[np.ndarray, Any]], j: int) -> sparse.csr_array:
+def _euler_level(tables: MonomialTables, parts: dict[int, tuple[np.ndarray, Any]], j: int) -> sparse.csr_array:
     edges, size = tables.edges, tables.sizes[j]
     total = sparse.csr_array(
         ((1.0 - j) * np.ones(size), (np.arange(size), np.arange(edges[j], edges[j + 1]))), shape=(size, edges[-1])

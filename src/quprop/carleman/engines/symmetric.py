@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from quprop.carleman.engines.kronecker import check_variant
-from quprop.carleman.engines.monomials import Monomials, SymmetricOperator, monomial_tables, symmetric_matrix
+from quprop.carleman.engines.monomials import MonomialTables, SymmetricOperator, monomial_tables, symmetric_matrix
 from quprop.carleman.engines.state import LiftedState
 from quprop.carleman.maps.dynamics import Dynamics, Polynomial, PolynomialMap, tabulate
 
@@ -79,7 +79,7 @@ class SymmetricTower(LiftedState):
         return int(self.moments.nbytes)
 
 
-def likely_entries(tables: Monomials, step: Polynomial) -> float:
+def likely_entries(tables: MonomialTables, step: Polynomial) -> float:
     """About how many entries the exact step's matrix has: rows of (sum_k s_k x^k)^j, at most all columns."""
     per_row = np.zeros(tables.order + 1)
     for k, (_, table) in step.parts.items():

@@ -56,7 +56,7 @@ def step_gains(
     ``progress`` called with contractions done and planned
     """
     if descent.momentum:
-        raise QupropError("gains are those of plain descent, got momentum; a norm for momentum is lyapunov.best_norm")
+        raise QupropError("gains are of plain descent, got momentum; a norm for momentum is maps.lyapunov.best_norm")
     if descent.weight_decay:
         raise QupropError("weight decay belongs to the network and its spectrum here: leave it out of Descent")
     if order < 1:

@@ -101,7 +101,7 @@ def normalisation(kind: str, channels: int) -> nn.Module:
     return GroupNorm(GROUPS, channels) if kind == "group" else nn.BatchNorm2d(channels)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """One residual block, basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 to four times the channels)."""
 
     def __init__(self, into: int, channels: int, stride: int, bottleneck: bool, activation: str, norm: str) -> None:
@@ -138,7 +138,7 @@ class ResNet(nn.Module):
         for stage, base in enumerate((16, 32, 64)):
             for block in range((depth - 2) // 6):
                 stride = 2 if stage and not block else 1
-                layers.append(Block(into, base * widen, stride, bottleneck, activation, norm))
+                layers.append(ResidualBlock(into, base * widen, stride, bottleneck, activation, norm))
                 into = base * widen * (4 if bottleneck else 1)
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(into, classes)

@@ -134,44 +134,39 @@ def follow(
     ``progress``      called with steps done and steps planned
     """
     rng = generator_of(rng)
-    if not len(measure) or measure[0] < 0 or np.any(np.diff(measure) <= 0):
-        raise QupropError(f"the steps to measure must ascend from 0 or later, got {list(measure)}")
-    if upload_every is not None and upload_every < 1:
-        raise QupropError(f"upload_every must be at least 1, got {upload_every}")
-    x, y = data.train(precision)
-    x_test, y_test = data.test(precision)
-    fixed = split_batches(x_test[:hessian_samples], y_test[:hessian_samples], 64)
-    source = batches(x, y, batch_size, rng)
+    _check_steps(measure, upload_every)
+    test = data.test(precision)
+    fixed = split_batches(test[0][:hessian_samples], test[1][:hessian_samples], 64)
+    source = batches(*data.train(precision), batch_size, rng)
     probe_seed = int(rng.integers(2**32))  # the same starts for every spectrum: differences are the network's
+    options: dict[str, Any] = {"steps": lanczos_steps, "probes": probes, "deflate": deflate, "precision": precision}
+
+    def measured() -> Spectrum:
+        return spectrum_of(hessian_matvec(network, fixed), network.n_parameters, generator_of(probe_seed), **options)
+
     descend(network, descent, source, warm_up)
-    uploads: list[int] = []
-    moments: list[Moment] = []
-    last_loss = float("nan")
+    uploads, moments, last_loss = list[int](), list[Moment](), float("nan")
     for step in range(measure[-1] + 1):
         if step == 0 or (upload_every and step % upload_every == 0):
-            if step and dense_steps:
+            if step:
                 descend(network, descent, source, dense_steps)
             if prune_ratio:
                 prune(network.module, prune_ratio)
             uploads.append(step)
         if step in measure:
-            spectrum = spectrum_of(
-                hessian_matvec(network, fixed),
-                network.n_parameters,
-                np.random.default_rng(probe_seed),
-                steps=lanczos_steps,
-                probes=probes,
-                deflate=deflate,
-                precision=precision,
-            )
+            spectrum = measured()
             if not moments and not np.isfinite(last_loss):
-                with_loss = network.loss(network.module(fixed[0][0]), fixed[0][1])
-                last_loss = float(with_loss.detach())
-            moments.append(
-                Moment(step, last_loss, accuracy(network, x_test, y_test), sparsity_of(network.module), spectrum)
-            )
+                last_loss = float(network.loss(network.module(fixed[0][0]), fixed[0][1]).detach())
+            moments.append(Moment(step, last_loss, accuracy(network, *test), sparsity_of(network.module), spectrum))
         if progress is not None:
             progress(step, measure[-1])
         if step < measure[-1]:
             last_loss = descend(network, descent, source, 1)[0]
     return Course(descent, tuple(uploads), tuple(moments))
+
+
+def _check_steps(measure: Sequence[int], upload_every: int | None) -> None:
+    if not len(measure) or measure[0] < 0 or np.any(np.diff(measure) <= 0):
+        raise QupropError(f"the steps to measure must ascend from 0 or later, got {list(measure)}")
+    if upload_every is not None and upload_every < 1:
+        raise QupropError(f"upload_every must be at least 1, got {upload_every}")

@@ -139,40 +139,23 @@ def analyse(
     ``lanczos_steps``, ``probes``, ``operator``, ``precision``  see spectrum_of and hessian_matvec
     ``progress``   called with what is done, what is planned, and of what
     """
-    if steps < 1 or order < 1:
-        raise QupropError(f"steps and order must be at least 1, got {steps} and {order}")
-    if descent.weight_decay:
-        raise QupropError("weight decay belongs to the network (its weight_decay is used): leave it out of Descent")
+    _check(steps, order, descent)
     rng = generator_of(rng)
-    spectrum = spectrum_of(
-        hessian_matvec(network, data, operator=operator),
-        network.n_parameters,
-        rng,
-        steps=lanczos_steps,
-        probes=probes,
-        precision=precision,
-        progress=None if progress is None else lambda done, of: progress(done, of, "Hessian-vector products"),
-    )
-    gains = radius = ratio = bound = length = None
+
+    def told(what: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, of: progress(done, of, what)
+
+    n, tell = network.n_parameters, told("Hessian-vector products")
+    product = hessian_matvec(network, data, operator=operator)
+    spectrum = spectrum_of(product, n, rng, steps=lanczos_steps, probes=probes, precision=precision, progress=tell)
+    gains = None
     if norms and not descent.momentum:
+        some, tell = data if n < MANY else data[:1], told("norms of the step matrices")
         gains = step_gains(
-            network,
-            data if network.n_parameters < MANY else data[:1],
-            spectrum,
-            descent,
-            rng,
-            order=order,
-            samples=samples,
-            precision=precision,
-            progress=None if progress is None else lambda done, of: progress(done, of, "norms of the step matrices"),
+            network, some, spectrum, descent, rng, order=order, samples=samples, precision=precision, progress=tell
         )
-        radius = convergence_radius(gains.upper)
-        ratio = least_ratio(gains.upper)
-        size = float(np.linalg.norm(network.parameters()))
-        bound = finite_time_bound(gains.upper, 0.0, order, steps) / size
-        length = bound_block_length(gains.upper, 0.0, order, tolerance * size, LIMIT)
     return Dissipation(
-        network.n_parameters,
+        n,
         descent,
         order,
         steps,
@@ -183,10 +166,28 @@ def analyse(
         proxies.lowest(spectrum, descent, LIMIT),
         proxies.block_length(spectrum, descent, tolerance, LIMIT),
         gains,
-        radius,
-        ratio,
-        bound,
-        length,
+        *_proved(gains, float(np.linalg.norm(network.parameters())), order, steps, tolerance),
+    )
+
+
+def _check(steps: int, order: int, descent: Descent) -> None:
+    if steps < 1 or order < 1:
+        raise QupropError(f"steps and order must be at least 1, got {steps} and {order}")
+    if descent.weight_decay:
+        raise QupropError("weight decay belongs to the network (its weight_decay is used): leave it out of Descent")
+
+
+def _proved(
+    gains: Gains | None, size: float, order: int, steps: int, tolerance: float
+) -> tuple[Radius | None, float | None, np.ndarray | None, int | None]:
+    """Radius, ratio, bound and its block length of `Dissipation`, for parameters of norm `size`; None without gains."""
+    if gains is None:
+        return None, None, None, None
+    return (
+        convergence_radius(gains.upper),
+        least_ratio(gains.upper),
+        finite_time_bound(gains.upper, 0.0, order, steps) / size,
+        bound_block_length(gains.upper, 0.0, order, tolerance * size, LIMIT),
     )
 
 

@@ -13,7 +13,7 @@ Vectors are re-orthogonalised in full, so no eigenvalue appears twice; memory is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -210,5 +210,4 @@ def spectrum_of(
         runs.append((run.nodes, run.weights * share))
         errors |= dict(zip(run.nodes, run.residuals, strict=True))
     result = Spectrum(dimension, fixed, tuple(runs), count)
-    edges = (errors[result.least], errors[result.greatest])
-    return Spectrum(dimension, fixed, tuple(runs), count, (float(edges[0]), float(edges[1])))
+    return replace(result, edge_errors=(float(errors[result.least]), float(errors[result.greatest])))

@@ -95,7 +95,7 @@ class HistorySystem:
     def _distinct(self) -> list[PolynomialMap]:
         return [self.dynamics[t] for t in range(min(self.steps, len(self.dynamics)))]
 
-    def _at(self, t: int) -> Step:
+    def _at(self, t: int) -> StepBlock:
         return self._steps[t % len(self._steps)]
 
     def rhs(self) -> np.ndarray:
@@ -219,7 +219,7 @@ class HistorySystem:
         return _bits(self.blocks) + _bits(self.order) + self.order * _bits(self.n)
 
 
-class Step:
+class StepBlock:
     """M of one map in the chosen basis and unit, stored or matrix-free, and its b."""
 
     def __init__(
@@ -260,9 +260,9 @@ class Step:
         return self._norm
 
 
-def _block(step: Polynomial, order: int, basis: str, variant: str, scale: float) -> Step:
+def _block(step: Polynomial, order: int, basis: str, variant: str, scale: float) -> StepBlock:
     if basis == "kronecker":
-        return Step(*kronecker_matrix(step, order, variant=variant, scale=scale))
+        return StepBlock(*kronecker_matrix(step, order, variant=variant, scale=scale))
     tables = monomial_tables(step.dimension, order)
     weights = tables.weights()
     degree = np.repeat(np.arange(order + 1), tables.sizes)
@@ -271,14 +271,14 @@ def _block(step: Polynomial, order: int, basis: str, variant: str, scale: float)
         # In units of `scale` a moment of degree j is scale^-j times itself.
         units = weights * scale ** (-degree.astype(float))
         matrix = sparse.csr_array(sparse.diags_array(units) @ matrix @ sparse.diags_array(1 / units))
-        return Step(sparse.csr_array(matrix[1:, 1:]), matrix[1:, [0]].toarray()[:, 0])
+        return StepBlock(sparse.csr_array(matrix[1:, 1:]), matrix[1:, [0]].toarray()[:, 0])
     parts = {k: (monomials, table * scale ** (k - 1)) for k, (monomials, table) in step.parts.items()}
     constant = step.constant() / scale
     operator = SymmetricOperator(tables, parts)
     one = np.zeros(int(tables.edges[-1]))
     one[0] = 1.0
     force = operator.forward(one, constant)[1:] * weights[1:]
-    return Step(None, force, operator, constant, weights[1:])
+    return StepBlock(None, force, operator, constant, weights[1:])
 
 
 def _largest(product: Any, size: int) -> float:

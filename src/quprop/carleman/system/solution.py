@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from quprop.carleman.system.linear_system import LinearSystem
-from quprop.carleman.transfer.queries import Amplification, Ledger, amplify, copies_ledger
+from quprop.carleman.transfer.queries import Amplification, QueryLedger, amplify, copies_ledger
 from quprop.cost import short
 from quprop.errors import QupropError
 
@@ -43,7 +43,7 @@ class Solution:
     def amplification(self) -> Amplification:
         return amplify(self.success)
 
-    def ledger(self, copies: int = 1, probability: float = 1.0, upload: Ledger | None = None) -> Ledger:
+    def ledger(self, copies: int = 1, probability: float = 1.0, upload: QueryLedger | None = None) -> QueryLedger:
         """What so many copies take, when a further projection (level and time registers) succeeds with `probability`.
 
         Both flags are amplified together, so a copy takes about 1.38/sqrt(success * probability) runs. `upload` is the

@@ -1,10 +1,8 @@
-"""How many copies of a state a readout needs: what is proved, and what repeats come out with."""
+"""How many copies of a state are proved to be enough for a readout."""
 
 from __future__ import annotations
 
 import math
-
-from scipy.stats import norm
 
 from quprop.errors import QupropError
 
@@ -40,53 +38,6 @@ def linf_copies(entries: int, delta: float) -> int:
     """
     _check(entries, delta)
     return math.ceil(36 * math.log(max(entries, 2)) / delta**2)
-
-
-def expected_l2(entries: int, copies: int) -> float:
-    """sqrt((r - 1)/(4 C)): the root mean square of ||x - x'||_2 when the r entries are each seen many times.
-
-    The square root of a frequency of p has variance (1 - p)/(4 C), whatever p; it falls sqrt(7 * 36 ln d * 4) = 32
-    sqrt(ln d) times below the proved bound.
-    """
-    _check(entries)
-    return math.sqrt((entries - 1) / (4 * copies))
-
-
-def expected_linf(entries: int, copies: int) -> float:
-    """The median of ||x - x'||_inf, that of the largest of r normal errors of standard deviation 1/(2 sqrt(C))."""
-    _check(entries)
-    return 0.0 if entries == 1 else _largest(entries) / (2 * math.sqrt(copies))
-
-
-def expected_copies(entries: int, error: float, kind: str = "linf") -> int:
-    """The copies with which a readout comes out at `error`, half of the time, by the two formulas above.
-
-    For each of magnitudes and signs; far fewer than are proved to be enough.
-    """
-    _check(entries, error)
-    if kind not in ("l2", "linf"):
-        raise QupropError(f"`kind` is 'l2' or 'linf', got {kind!r}")
-    if entries == 1:
-        return 1
-    size = (entries - 1) if kind == "l2" else _largest(entries) ** 2
-    return max(1, math.ceil(size / (4 * error**2)))
-
-
-def shadow_copies(observables: int, error: float, failure: float, trace_of_square: float = 1.0) -> int:
-    """Random-Clifford shadows: 2 ln(2 M/f) groups of 34 * 3 tr(O^2)/error^2 snapshots for M expectation values.
-
-    Huang, Kueng and Preskill, arXiv:2002.08953, theorem S1. Magnitudes are |i><i| (tr O^2 = 1), relative signs
-    |i><j| + |j><i| (tr O^2 = 2).
-    """
-    _check(observables, error)
-    if not 0 < failure < 1 or not trace_of_square > 0:
-        raise QupropError(f"`failure` is in (0, 1) and `trace_of_square` positive, got {failure} and {trace_of_square}")
-    return math.ceil(2 * math.log(2 * observables / failure)) * math.ceil(34 * 3 * trace_of_square / error**2)
-
-
-def _largest(entries: int) -> float:
-    """z with (Pr |g| <= z)^r = 1/2."""
-    return float(norm.isf(-math.expm1(-math.log(2) / entries) / 2))
 
 
 def _check(entries: int, delta: float = 0.5) -> None:

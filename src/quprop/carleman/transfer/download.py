@@ -13,7 +13,7 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.carleman.transfer.copies import L2_BOUND, LINF_BOUND, l2_copies, linf_copies, support_copies
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.model.input_state import normalised
 
@@ -21,7 +21,7 @@ _MOST_COPIES = 2**62  # counts are 64-bit numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Readout:
+class VectorReadout:
     """A vector as it was read.
 
     indices, values   the entries that were seen, in order of index, and what they are taken for; the rest are 0
@@ -46,12 +46,15 @@ class Readout:
         out[self.indices] = self.values
         return out
 
-    def ledger(self) -> Ledger:
-        return Ledger(copies=self.copies)
+    def ledger(self) -> QueryLedger:
+        return QueryLedger(copies=self.copies)
 
     def __str__(self) -> str:
         within = f" within {self.bound:.3g} ({self.kind})" if math.isfinite(self.bound) else ""
         return f"{len(self.indices)} of {self.size} entries{within} from {self.copies:.4g} copies"
+
+
+Readout = VectorReadout
 
 
 def read_out(
@@ -66,7 +69,7 @@ def read_out(
     scale: float | None = None,
     anchor: tuple[int, float] | None = None,
     rng: Any,
-) -> Readout:
+) -> VectorReadout:
     """Read a real vector, given as the amplitudes (n,) of its state; it is normalised here.
 
     1. Support: computational-basis outcomes, `support_copies` of them; what is never seen is taken for 0.
@@ -89,6 +92,36 @@ def read_out(
     """
     x = _checked(state)
     generator = generator_of(rng)
+    _check_options(precision, kind, copies, scale, anchor)
+    present = np.flatnonzero(x)
+    amplitude = x[present]
+    probability = amplitude**2
+    probability /= probability.sum()
+    most = len(present) if entries is None else entries
+    if most < len(present):
+        raise QupropError(f"`entries` must be at least the {len(present)} that are not zero, got {entries}")
+
+    least = 1.0 if threshold is None else threshold
+    if threshold is None and precision is not None:
+        least = min(1.0, precision / (math.sqrt(most) if kind == "l2" else 1.0))
+    each = for_support = _count(support_copies(most, least, failure) if copies is None else copies)
+    seen = generator.multinomial(for_support, probability) > 0
+    if precision is not None:
+        each = _count((l2_copies if kind == "l2" else linf_copies)(int(seen.sum()), precision))
+    drawn = generator.multinomial(each, probability) / each
+    magnitude = np.sqrt(drawn[seen])
+    values, indices = _signs(amplitude[seen], magnitude, each, generator) * magnitude, present[seen]
+    length = _length(indices, values, anchor) if anchor is not None else 1.0 if scale is None else float(scale)
+    bound = math.inf
+    if precision is not None and anchor is None:
+        bound = length * _bound(kind, precision, most - len(indices), least)
+    info = {"support": for_support, "magnitudes": each, "signs": each}
+    return VectorReadout(indices, length * values, len(x), sum(info.values()), kind, bound, info)
+
+
+def _check_options(
+    precision: float | None, kind: str, copies: int | None, scale: float | None, anchor: tuple[int, float] | None
+) -> None:
     if kind not in ("l2", "linf"):
         raise QupropError(f"`kind` is 'l2' or 'linf', got {kind!r}")
     if (precision is None) == (copies is None):
@@ -99,50 +132,13 @@ def read_out(
         raise QupropError(f"`scale` is the length of the vector, a positive number, got {scale}")
     if scale is not None and anchor is not None:
         raise QupropError("a readout takes `scale` or `anchor`, not both, as each fixes the length")
-    present = np.flatnonzero(x)
-    amplitude = x[present]
-    probability = amplitude**2
-    probability /= probability.sum()
-    bound_on_entries = len(present) if entries is None else entries
-    if bound_on_entries < len(present):
-        raise QupropError(f"`entries` must be at least the {len(present)} that are not zero, got {entries}")
 
-    least = 1.0 if threshold is None else threshold
-    if copies is None:
-        assert precision is not None
-        if threshold is None:
-            least = min(1.0, precision / (math.sqrt(bound_on_entries) if kind == "l2" else 1.0))
-        for_support = support_copies(bound_on_entries, least, failure)
-    else:
-        for_support = _count(copies)
-    seen = generator.multinomial(_count(for_support), probability) > 0
-    if precision is not None:
-        each = (l2_copies if kind == "l2" else linf_copies)(int(seen.sum()), precision)
-    else:
-        each = for_support
-    drawn = generator.multinomial(_count(each), probability) / each
-    magnitude = np.sqrt(drawn[seen])
-    signs = _signs(amplitude[seen], magnitude, each, generator)
-    values, indices = signs * magnitude, present[seen]
-    length = 1.0 if scale is None else float(scale)
-    if anchor is not None:
-        length = _length(indices, values, anchor)
-    bound = math.inf
-    if precision is not None and anchor is None:
-        missed = bound_on_entries - len(indices)
-        if kind == "l2":
-            bound = math.hypot(L2_BOUND * precision, math.sqrt(missed) * least)
-        else:
-            bound = max(LINF_BOUND * precision, least if missed else 0.0)
-    return Readout(
-        indices=indices,
-        values=length * values,
-        size=len(x),
-        copies=for_support + 2 * each,
-        kind=kind,
-        bound=length * bound if math.isfinite(bound) else bound,
-        info={"support": for_support, "magnitudes": each, "signs": each},
-    )
+
+def _bound(kind: str, precision: float, missed: int, least: float) -> float:
+    """Of the error of a vector of length 1, `missed` of whose entries, smaller than `least`, were not seen."""
+    if kind == "l2":
+        return math.hypot(L2_BOUND * precision, math.sqrt(missed) * least)
+    return max(LINF_BOUND * precision, least if missed else 0.0)
 
 
 def _signs(amplitude: np.ndarray, magnitude: np.ndarray, copies: int, generator: np.random.Generator) -> np.ndarray:

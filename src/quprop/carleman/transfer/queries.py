@@ -11,8 +11,8 @@ from quprop.errors import QupropError
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """Counts of what was (or would be) used; they add up, repeat, and have a zero, `Ledger()`.
+class QueryLedger:
+    """Counts of what was (or would be) used; they add up, repeat, and have a zero, `QueryLedger()`.
 
     queries          uses of the block encoding of the linear system's matrix, or of its inverse
     loads            uses of the circuit that prepares the right-hand side, or of its inverse
@@ -46,20 +46,20 @@ class Ledger:
                 raise QupropError(f"a ledger counts `{f.name}` in whole numbers from 0, got {value!r}")
             object.__setattr__(self, f.name, int(value))
 
-    def __add__(self, other: Ledger) -> Ledger:
-        if not isinstance(other, Ledger):
+    def __add__(self, other: QueryLedger) -> QueryLedger:
+        if not isinstance(other, QueryLedger):
             return NotImplemented
         mine, theirs = self.as_dict(), other.as_dict()
-        return Ledger(**{n: max(v, theirs[n]) if n in self.HELD else v + theirs[n] for n, v in mine.items()})
+        return QueryLedger(**{n: max(v, theirs[n]) if n in self.HELD else v + theirs[n] for n, v in mine.items()})
 
-    def __radd__(self, other: Any) -> Ledger:
+    def __radd__(self, other: Any) -> QueryLedger:
         return self if other == 0 else NotImplemented  # so that sum(ledgers) works
 
-    def __mul__(self, times: int) -> Ledger:
+    def __mul__(self, times: int) -> QueryLedger:
         if isinstance(times, bool) or not isinstance(times, int) or times < 0:
             raise QupropError(f"a ledger is repeated a whole number of times, 0 or more, got {times!r}")
         if times == 0:
-            return Ledger()
+            return QueryLedger()
         return replace(self, **{n: times * v for n, v in self.as_dict().items() if n not in self.HELD})
 
     __rmul__ = __mul__
@@ -128,8 +128,8 @@ def amplify(probability: float) -> Amplification:
 
 
 def copies_ledger(
-    copies: int, *, queries: int, loads: int = 1, success: float = 1.0, upload: Ledger | None = None
-) -> Ledger:
+    copies: int, *, queries: int, loads: int = 1, success: float = 1.0, upload: QueryLedger | None = None
+) -> QueryLedger:
     """What it takes to hand over so many copies of a solution.
 
     A run has so many queries and loads and succeeds with probability `success`, further projections (onto the last
@@ -139,8 +139,8 @@ def copies_ledger(
     if isinstance(copies, bool) or int(copies) != copies or copies < 0:
         raise QupropError(f"`copies` is a whole number from 0, got {copies!r}")
     runs = amplify(success).runs
-    one = Ledger(loads=1) if upload is None else upload
+    one = QueryLedger(loads=1) if upload is None else upload
     if one.loads != 1:
         raise QupropError(f"`upload` is the ledger of one load, got one of {one.loads}")
-    spent = Ledger(queries=math.ceil(copies * runs * queries), copies=int(copies))
+    spent = QueryLedger(queries=math.ceil(copies * runs * queries), copies=int(copies))
     return spent + math.ceil(copies * runs * loads) * one

@@ -11,7 +11,7 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.carleman.transfer.controlled import GateCount, controlled_ry, count_gates
-from quprop.carleman.transfer.queries import Ledger
+from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError
 from quprop.model.circuit import Circuit
 
@@ -43,10 +43,10 @@ class Upload:
     def gates(self) -> GateCount:
         return count_gates(self.circuit)
 
-    def ledger(self, times: int = 1) -> Ledger:
+    def ledger(self, times: int = 1) -> QueryLedger:
         """The gates of so many loads."""
         gates = self.gates
-        once = Ledger(
+        once = QueryLedger(
             loads=1,
             cnots=gates.cnots,
             rotations=gates.rotations,

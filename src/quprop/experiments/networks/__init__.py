@@ -1,22 +1,11 @@
-"""The experiments of the Carleman system, one file each: ``quprop carleman experiment NAME``. `EXPERIMENTS` lists them
-all by name."""
+"""The experiments of the Carleman system, one file and one line each: ``quprop reproduce carleman_NAME``, or ``quprop
+carleman experiment NAME``. `EXPERIMENTS` lists them all by name."""
 
-from quprop.experiments.experiment import Experiment
-from quprop.experiments.networks import burgers, euler, kappa, order, queries, scaling, spectra, training
+from quprop.experiments.experiment import Experiment, table_of
 from quprop.experiments.networks.spectra import at_full_size as spectra_at_full_size
 
-EXPERIMENTS: dict[str, Experiment] = {
-    e.name: e
-    for e in (
-        order.EXPERIMENT,
-        euler.EXPERIMENT,
-        kappa.EXPERIMENT,
-        queries.EXPERIMENT,
-        burgers.EXPERIMENT,
-        spectra.EXPERIMENT,
-        training.EXPERIMENT,
-        scaling.EXPERIMENT,
-    )
-}
+_FILES = ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum")
+
+EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
 
 __all__ = ["EXPERIMENTS", "Experiment", "spectra_at_full_size"]

@@ -1,7 +1,9 @@
 """Queries of the linear-system solvers against kappa and eps: by formula, and counted while the polynomial is applied.
 
 Counted on random systems of 24 unknowns with singular values spread geometrically over kappa, up to kappa = 1,000,
-where the state is compared with the exact one; and on small history systems of the lift.
+where the state is compared with the exact one; and on small history systems of the lift. On symmetric systems of four
+unknowns whole circuits run on the state-vector engine: the optimal inverse by singular-value transformation, and HHL,
+whose error falls as 1/queries only.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.maps.convergence import toy
+from quprop.carleman.system.circuits import SolverCircuit, hhl_circuit, qsvt_circuit
 from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.kernel_reflection import KernelReflection
 from quprop.carleman.system.linear_system import LinearSystem
@@ -20,6 +23,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, drawn, e
 
 EPS, KAPPA, UNKNOWNS = 1e-4, 100.0, 24
 KNOWN = "kernel_reflection, known norm"
+CIRCUIT_KAPPA, CLOCKS = 10.0, (4, 6, 8, 10)
 
 
 def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
@@ -42,6 +46,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         for name in made:
             row = _emulated(name, history.linear_system(), history.solve(), EPS)
             rows.append(row | {"system": f"history, T = {steps}"})
+    circuits = run_circuits((1e-1, 1e-2, 1e-3) if quick else (1e-1, 1e-2, 1e-3, 1e-4, 1e-5), generator)
     by_kappa: list[Any] = []
     by_eps: list[Any] = []
     slopes = {}
@@ -57,12 +62,15 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
         slopes[name] = exponent(kappas[7:], formula[7:])["slope"]
     return {
         "rows": rows,
+        "circuits": circuits,
         "exponents": slopes,
         "panels": [
             {"x": "kappa", "y": f"queries at eps = {EPS:g}", "log": "xy", "curves": by_kappa},
             {"x": "eps", "y": f"queries at kappa = {KAPPA:g}", "log": "x", "curves": by_eps},
+            {"x": "queries of the circuit", "y": "error of the state", "log": "xy", "curves": _curves(circuits)}
+            | {"title": f"whole circuits, 4 unknowns, kappa = {CIRCUIT_KAPPA:g}"},
         ],
-        "findings": _findings(rows, slopes),
+        "findings": _findings(rows, slopes) + _findings_of_circuits(circuits),
     }
 
 
@@ -86,6 +94,48 @@ def _emulated(name: str, system: LinearSystem, truth: np.ndarray, eps: float) ->
         "formula": solver.queries(system.kappa, eps),
         "error": float(np.linalg.norm(solution.state - truth / size)),
     }
+
+
+def run_circuits(tolerances: tuple[float, ...], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Both circuits for one symmetric indefinite matrix: uses of it, and the distance of the state from A^-1 b."""
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    matrix = turn * (np.geomspace(1 / CIRCUIT_KAPPA, 1, 4) * np.array([1, -1, 1, -1])) @ turn.T
+    rhs = rng.normal(size=4)
+    truth = np.linalg.solve(matrix, rhs)
+
+    def row(name: str, made: SolverCircuit, **more: Any) -> dict[str, Any]:
+        outcome = made.run()
+        error = float(np.linalg.norm(outcome.state - truth / np.linalg.norm(truth)))
+        return {"circuit": name, "queries": made.queries, "error": error, "success": outcome.success, **more}
+
+    optimal = SOLVERS["optimal"]()
+    found = [
+        row("qsvt", qsvt_circuit(matrix, rhs, eps), asked=eps, formula=optimal.queries(CIRCUIT_KAPPA, eps))
+        for eps in tolerances
+    ]
+    return found + [row("hhl", hhl_circuit(matrix, rhs, clock=clock), clock=clock) for clock in CLOCKS]
+
+
+def _curves(circuits: list[dict[str, Any]]) -> list[Any]:
+    return [
+        (label, [r["queries"] for r in circuits if r["circuit"] == name], _errors(circuits, name), style)
+        for name, label, style in (("qsvt", "singular-value transformation", "C0o-"), ("hhl", "HHL", "C1s-"))
+    ]
+
+
+def _errors(circuits: list[dict[str, Any]], name: str) -> list[float]:
+    return [r["error"] for r in circuits if r["circuit"] == name]
+
+
+def _findings_of_circuits(circuits: list[dict[str, Any]]) -> list[str]:
+    qsvt, hhl = ([r for r in circuits if r["circuit"] == name] for name in ("qsvt", "hhl"))
+    exact = sum(r["queries"] == r["formula"] for r in qsvt)
+    worst = max(r["error"] / r["asked"] for r in qsvt)
+    return [
+        f"circuits on the engine, kappa {CIRCUIT_KAPPA:g}: singular-value transformation uses the matrix as often as "
+        f"the formula of optimal says in {exact} of {len(qsvt)}, state error at most {worst:.2g} eps; HHL has error "
+        f"{hhl[0]['error']:.2g} after {hhl[0]['queries']} uses, {hhl[-1]['error']:.2g} after {hhl[-1]['queries']:,}"
+    ]
 
 
 def _findings(rows: list[dict[str, Any]], slopes: dict[str, float]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What happened in a sweep, layer by layer: to look at, and to plot (`quprop.report.sweep_figure`)."""
+"""What happened in a sweep, layer by layer: to look at, and for `quprop report` to show."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SweepLog:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
-        return {"eps": self.eps, "layers": [asdict(row) for row in self.layers]}
+        return {"kind": "sweep", "eps": self.eps, "layers": [asdict(row) for row in self.layers]}
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -13,8 +13,14 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.model import Model
-from quprop.model.angle import params
-from quprop.model.ansatz import commuting_generator, hardware_efficient, random_pauli_rotations
+from quprop.model.ansatz import (
+    ANSATZE,
+    Ansatz,
+    commuting_blocks,
+    commuting_generator,
+    hardware_efficient,
+    random_pauli_rotations,
+)
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString
 
@@ -26,7 +32,7 @@ _TILT = 0.45  # RY angle away from |+>: <X> = cos 0.45 = 0.90 on the qubits that
 
 @dataclass(frozen=True)
 class Family:
-    """name, what it is in a line, the M it has from `least` to `most`, its builder.
+    """name, what it is in a line, the M it has from `least` to `most` in steps, its builder.
 
     draws: the random models that one instance averages over (many where single ones differ much); patience: repeats, in
     units of those of the others (errors read from the same shots are correlated: their largest fluctuates more)."""
@@ -38,11 +44,14 @@ class Family:
     make: Callable[[int, np.random.Generator], Built]
     draws: int = 1
     patience: int = 1
+    step: int = 1
 
     def sizes(self, m_max: int) -> list[int]:
-        """Powers of two from `least` to m_max; the largest is cut to what the family has."""
+        """Powers of two from `least` to m_max, as near as a whole number of steps is; the largest is cut to what the
+        family has."""
         top = min(m_max, self.most)
-        found = [m for k in range(3, 40) if self.least <= (m := 1 << k) <= top]
+        near = [round((1 << k) / self.step) * self.step for k in range(3, 40)]
+        found = [m for m in near if self.least <= m <= top]
         if found and top < m_max and top not in found and found[-1] * 2 <= m_max:
             found.append(top)
         return found
@@ -57,6 +66,8 @@ class Family:
 
 
 def find(name: str) -> Family:
+    """By its name, or by its ansatz's."""
+    name = ALIASES.get(name, name)
     if name not in FAMILIES:
         raise QupropError(f"unknown family {name!r}: {nearest(str(name), FAMILIES)}")
     return FAMILIES[name]
@@ -91,12 +102,7 @@ def _commuting_blocks(m: int, rng: np.random.Generator) -> Built:
     This is a stabiliser-logical product ansatz (Chinzei et al., arXiv:2406.18316) with one logical qubit."""
     each = m // BLOCKS
     steering = each.bit_length() - 1
-    theta = params("theta", m)
-    circuit = Circuit(1 + steering, _steered(steering), params=theta)
-    for k, angle in enumerate(theta):
-        block, subset = divmod(k, each)
-        last = (BLOCKS - 1 - block) % 2 == 0
-        circuit.rotation(PauliString(int(last) | subset << 1, int(not last)), angle)
+    circuit = commuting_blocks(1 + steering, m, BLOCKS, _steered(steering))
     return Model(circuit, "Z0"), np.concatenate([_summing(0.6, each, rng) for _ in range(BLOCKS)])
 
 
@@ -129,6 +135,17 @@ def _steered(count: int) -> np.ndarray:
     return np.concatenate([[[1.0, 0.0]], np.tile(near, (count, 1))])
 
 
+def _of_ansatz(name: str, ansatz: Ansatz) -> Family:
+    """An ansatz that nothing else is known of, on QUBITS qubits, from random angles."""
+    step = ansatz.circuit(QUBITS, 2).n_params - ansatz.circuit(QUBITS, 1).n_params
+
+    def make(m: int, rng: np.random.Generator) -> Built:
+        return Model(ansatz.circuit(QUBITS, m // step), "Z0 Z1"), rng.uniform(-np.pi, np.pi, m)
+
+    return Family(name, f"{name.replace('_', ' ')} on {QUBITS} qubits, growing depth", 16, 1 << 16, make, step=step)
+
+
+ALIASES = {"random_pauli_rotations": "random_pauli"}  # rows in files, and their seeds, have the latter
 FAMILIES: dict[str, Family] = {
     f.name: f
     for f in (
@@ -163,4 +180,9 @@ FAMILIES: dict[str, Family] = {
             draws=12,
         ),
     )
+}
+FAMILIES |= {
+    name: _of_ansatz(name, ansatz)
+    for name, ansatz in ANSATZE.items()
+    if ansatz.grows and ALIASES.get(name, name) not in FAMILIES
 }

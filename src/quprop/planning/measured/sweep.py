@@ -138,7 +138,10 @@ def tasks(
                     }
                     found.append(Task(sweep_one, settings, seed, "quprop.scaling.sweep.sweep_one"))
     if not found:
-        raise QupropError("nothing to sweep: none of these families is measured by these methods up to this m_max")
+        raise QupropError(
+            "nothing to sweep: none of these families is measured by these methods up to this m_max (of a family whose "
+            "exponents are not known, name methods)"
+        )
     return sorted(found, key=lambda t: -t.settings["m"])
 
 

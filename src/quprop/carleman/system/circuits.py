@@ -13,10 +13,10 @@ import numpy as np
 
 from quprop import simulate
 from quprop.arrays import checked
-from quprop.carleman.qsp_phases import qsp_phases
-from quprop.carleman.small_matrices import append_chosen, append_orthogonal, proper
 from quprop.carleman.system.inverse_polynomial import optimal_inverse
 from quprop.carleman.system.linear_system import check_rhs, relative_error
+from quprop.carleman.system.qsp_phases import qsp_phases
+from quprop.carleman.system.small_matrices import append_chosen, append_orthogonal, proper
 from quprop.carleman.transfer.upload import upload
 from quprop.errors import QupropError
 from quprop.model import Model

@@ -1,0 +1,62 @@
+"""Figure 2 of Abbas et al. on the command line: `quprop scaling --figure2` and `quprop plan --preset figure2`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from quprop.cli.tables import line, narrow_table
+from quprop.cost import short
+from quprop.planning import presets
+from quprop.planning.measured.figure2 import Constants
+from quprop.planning.training import people
+from quprop.runs import write_atomically, write_json
+
+
+def figure2(console: Console, constants: Constants | None, json_file: Path | None, plot: Path | None) -> None:
+    """`presets.figure2` as a file, as a figure and in words."""
+    if constants is None:
+        found = presets.figure2(with_constants=False)
+    else:
+        found = presets.figure2(constants.qubits, constants.error, constants.failure)
+    if json_file is not None:
+        write_json(json_file, found)
+    if plot is not None:
+        from quprop.planning.measured.figure import draw_figure2
+
+        write_atomically(plot, draw_figure2(constants))
+    line(console, found["source"])
+    for text in found["assumptions"]:
+        line(console, f"  {text}", "    ")
+    console.print()
+    console.print("[bold]parameters of a gradient that takes (formula)[/bold]")
+    table = narrow_table("", *found["laws"])
+    for time, row in found["parameters"].items():
+        table.add_row(time, *(_two(row[law]) for law in found["laws"]))
+    console.print(table)
+    shift = found["ten_thousand_parameters"]["M²"]
+    console.print()
+    line(console, f"10,000 parameters by parameter shift: {people(shift)}, the paper's day.")
+    if constants is None:
+        return
+    honest = found["with_constants"]
+    console.print()
+    title = f"the same with constants, n = {constants.qubits}, error {constants.error:g}, failure {constants.failure:g}"
+    console.print(f"[bold]{title}[/bold]", highlight=False)
+    table = narrow_table("", *constants.laws)
+    for time, row in honest["parameters"].items():
+        table.add_row(time, *(_two(row[law]) if row[law] else "none" for law in constants.laws))
+    console.print(table)
+    console.print()
+    own = honest["break_even_of_quprop"]
+    line(
+        console,
+        f"With constants quantum backpropagation is the cheaper from M = {honest['break_even']:.2g} on"
+        + (f", and by quprop's own counts, hard error bars included, from {own:.2g}" if own else "")
+        + "; its classical hypothesis of 4^(n+1) numbers is left out of both.",
+    )
+
+
+def _two(m: float) -> str:
+    return f"{m:.0f}" if m < 99.5 else f"{m:.1e}".replace("e+0", "e") if m >= 1e4 else short(m)

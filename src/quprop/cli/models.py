@@ -1,0 +1,58 @@
+"""The models that commands are given: a problem by name or by a TOML file, or a file of Model.save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quprop import simulate
+from quprop.errors import QupropError, nearest
+from quprop.model import Model
+from quprop.problems.config import Config, override, read_toml
+from quprop.problems.run import configure, find
+from quprop.problems.spec import Problem
+from quprop.problems.table import PROBLEMS
+
+
+def load(what: str, changes: list[str], seed: int) -> tuple[Model, dict[str, Any]]:
+    """The model, and where its gradient is taken: theta, x and weights, as far as a problem says so."""
+    if what not in PROBLEMS and not what.endswith(".toml"):
+        if not Path(what).is_file():
+            raise QupropError(
+                f"unknown model {what!r}: {nearest(what, PROBLEMS)} (or give a file of Model.save, or one ending in "
+                ".toml)"
+            )
+        if changes:
+            raise QupropError("--set changes the settings of a problem, and a saved model has none; leave it out")
+        return Model.load(what), {}
+    name, given = named(what)
+    for text in changes:
+        override(given, text, find(name).schema)
+    problem = find(name).build(configure(name, given))
+    start = problem.start(np.random.default_rng(seed))
+    x, y = (None, None) if problem.data is None else (problem.data[0][0], problem.data[1])
+    return problem.model, {"theta": start["theta"], "x": x, "weights": _loss_weights(problem, start, x, y)}
+
+
+def _loss_weights(problem: Problem, start: dict[str, Any], x: Any, y: Any) -> np.ndarray:
+    """The weights with which the loss of one sample depends on the observables, at the start: d loss / d <O_k>."""
+    values = simulate.expectation(problem.model, start["theta"], x).reshape(1, -1)
+    scale = start.get("scale", np.ones(values.shape[1]))
+    _, cotangent = problem.loss(scale * values + start.get("bias", 0.0), None if y is None else y[:1])
+    return np.asarray((cotangent * scale)[0])
+
+
+def named(what: str) -> tuple[str, Config]:
+    """A problem's name, and what the TOML file says beside it if it is given by one."""
+    if what in PROBLEMS:
+        return what, {}
+    given = read_toml(Path(what))
+    problem = given.get("problem")
+    if not isinstance(problem, dict) or "name" not in problem:
+        raise QupropError(
+            f'{what} must name its problem: write [problem] and name = "...", one of {", ".join(PROBLEMS)}'
+        )
+    find(problem["name"])
+    return problem["name"], given

@@ -1,0 +1,401 @@
+"""A run of training: the loop, what it is at a moment, and the folder that keeps it.
+
+Everything random comes from one generator whose state is in the checkpoint, and everything a step depends on is in the
+checkpoint too, so where a run was cut does not show in its parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.errors import QupropError, shown
+from quprop.runs import RunFolder, versions
+from quprop.runs.interrupt import Interrupt
+from quprop.runs.progress import TRAINING, Progress
+from quprop.training.lbfgs import Evaluation, run_lbfgs
+from quprop.training.objective import Data, Objective, Params
+from quprop.training.optimise import LBFGS, apply_updates, tree_fill, tree_leaves
+
+_NOT_SHOWN = ("step", "epoch", "seconds", "loss", "copies", "rotations")  # of a history line, in the progress bar
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on although its input was in order: the loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain) or
+    "interrupted"."""
+
+    params: Params
+    loss: float
+    metrics: dict[str, float]
+    steps: int
+    status: str
+    seconds: float
+    values: int  # model values asked for, one a sample
+    gradients: int  # gradients asked for, one a sample; exact ones unless `method` was given
+    history: list[dict[str, Any]] = field(repr=False)
+    cost: Cost = field(default_factory=Cost)  # what the gradient method executed; nothing for exact gradients
+
+    @property
+    def theta(self) -> np.ndarray:
+        return self.params["theta"]
+
+
+@dataclass
+class _Moment:
+    """Where (init, update) pairs are: parameters, the optimiser's state, the order of the samples in this epoch, steps
+    done, and the sums over this epoch's samples so far."""
+
+    params: Params
+    state: Any
+    order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    step: int = 0
+    loss_sum: float = 0.0
+    metric_sum: float = 0.0
+    seen: int = 0
+
+
+@dataclass
+class Job:
+    """One call of ``train``: the loop and what it writes."""
+
+    objective: Objective
+    optimiser: Any
+    data: Data | None
+    test: Data | None
+    batch: int
+    total: int
+    rng: np.random.Generator
+    checkpoint_seconds: float
+    progress: bool
+    folder: RunFolder | None = None
+
+    def __post_init__(self) -> None:
+        self.per_epoch = 1 if self.data is None else -(-len(self.data[0]) // self.batch)
+        self.history: list[dict[str, Any]] = []
+        self.spent, self._start, self._saved = 0.0, time.monotonic(), time.monotonic()
+
+    def run(self, params: Params) -> Trained:
+        try:
+            with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
+                lbfgs = isinstance(self.optimiser, LBFGS)
+                return self._lbfgs(params, interrupt) if lbfgs else self._pairs(params, interrupt)
+        finally:
+            if self.folder is not None:
+                self.folder.close()
+
+    def seconds(self) -> float:
+        return self.spent + time.monotonic() - self._start
+
+    # -- the folder ---------------------------------------------------------------------------------------------------
+
+    def open(self, out: str | os.PathLike[str] | RunFolder | None, resume: bool, params: Params, seed: Any) -> None:
+        """Make the run folder, or find that of the same run."""
+        if out is None:
+            if resume:
+                raise QupropError("`resume` needs the run folder: pass out=...")
+            return
+        if isinstance(out, RunFolder):
+            self.folder = out
+            return
+        text = self.objective.model.to_text()
+        definition = self._definition(text, params, seed)
+        if not resume:
+            self.folder = RunFolder.create(out, definition, model_text=text)
+            return
+        folder = RunFolder.open(out)
+        _refuse_another(folder, definition)
+        self.folder = folder
+
+    def _definition(self, text: str, params: Params, seed: Any) -> dict[str, Any]:
+        objective, model = self.objective, self.objective.model
+        return {
+            "model": {
+                "sha256": hashlib.sha256(text.encode()).hexdigest(),
+                "n_qubits": model.n_qubits,
+                "n_params": model.n_params,
+            },
+            "train": {
+                "loss": type(objective.loss).__name__,
+                "head": objective.head,
+                "optimiser": type(self.optimiser).__name__,
+                "total_steps": self.total,
+                "batch_size": self.batch,
+                "seed": seed,
+                "parameters": {k: list(v.shape) for k, v in params.items()},
+                "precision": objective.precision,
+                **({} if objective.method is None else {"method": repr(objective.method)}),
+            },
+            "versions": versions(),
+        }
+
+    def restore(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Open the folder at its checkpoint; None for a new run."""
+        if self.folder is None:
+            return None
+        self.folder.lock()  # nobody moves the checkpoint while it is read
+        found = self.folder.read_checkpoint()
+        if found is None:
+            self.folder.start_metrics(0)
+            return None
+        meta = found[1]
+        try:
+            self.rng.bit_generator.state = meta["rng"]
+            self.spent, values, gradients = float(meta["seconds"]), meta["values"], meta["gradients"]
+            cost = Cost(**meta.get("cost", {}))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            raise self.folder.damaged() from None
+        counts = (values, gradients, meta.get("step"), *cost.as_dict().values())
+        if not all(type(n) is int and n >= 0 for n in counts) or not 0 <= self.spent < math.inf:
+            raise self.folder.damaged()
+        self.objective.values, self.objective.gradients, self.objective.cost = values, gradients, cost
+        self.history = self.folder.start_metrics(meta["metrics_bytes"], meta.get("metrics_sha256"))
+        if not all(type(line.get("step")) is int and isinstance(line.get("loss"), float) for line in self.history):
+            raise QupropError(
+                f"{self.folder.path / 'metrics.jsonl'} has a line without step and loss: it was changed since; start a "
+                "new run in another folder"
+            )
+        return found
+
+    def save(self, params: Params, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, now: bool = False) -> None:
+        if self.folder is None or not (now or time.monotonic() - self._saved >= self.checkpoint_seconds):
+            return
+        common = {
+            "rng": _plain_state(self.rng.bit_generator.state),
+            "seconds": self.seconds(),
+            "values": self.objective.values,
+            "gradients": self.objective.gradients,
+            "cost": self.objective.cost.as_dict(),
+        }
+        self.folder.write_checkpoint({**{f"params/{k}": v for k, v in params.items()}, **arrays}, {**common, **meta})
+        self._saved = time.monotonic()
+
+    def record(self, line: dict[str, Any]) -> None:
+        _refuse_no_number(line["loss"], line["step"])
+        self.history.append(line)
+        if self.folder is not None:
+            self.folder.append_metrics(line)
+
+    # -- (init, update) pairs -----------------------------------------------------------------------------------------
+
+    def _pairs(self, params: Params, interrupt: Interrupt) -> Trained:
+        now = _Moment(params, self.optimiser.init(params))
+        found = self.restore()
+        if found is None:
+            self._keep(now, at_once=True)
+        else:
+            self._go_back_to(now, *found)
+        status = "finished"
+        with self._bar(now.step) as bar:
+            while now.step < self.total and status == "finished":
+                loss = self._step(now)
+                bar(now.step, self.total, numbers(loss, self.history[-1] if self.history else {}))
+                if interrupt.hit and now.step < self.total:
+                    status = "interrupted"
+                else:
+                    self._keep(now)
+        self._keep(now, at_once=True)
+        return self._result(now.params, now.step, status)
+
+    def _step(self, now: _Moment) -> float:
+        """One step; its loss, or where it ends an epoch the epoch's."""
+        x, y = self._samples(now)
+        loss, gradients, outputs = self.objective.loss_and_grad(now.params, x, y, self.rng)
+        updates, now.state = self.optimiser.update(gradients, now.state, now.params)
+        now.params = apply_updates(now.params, updates)
+        size, metric = len(outputs), self.objective.loss.metric(outputs, y)
+        now.loss_sum, now.metric_sum = now.loss_sum + loss * size, now.metric_sum + (metric or 0.0) * size
+        now.seen += size
+        now.step += 1
+        _refuse_no_number(loss, now.step)
+        if now.step % self.per_epoch == 0 or now.step == self.total:
+            loss = now.loss_sum / now.seen
+            self._epoch(now.step, loss, None if metric is None else now.metric_sum / now.seen, now.params)
+            now.loss_sum, now.metric_sum, now.seen = 0.0, 0.0, 0
+        return loss
+
+    def _samples(self, now: _Moment) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Inputs and targets of the next step; at the start of an epoch their order is drawn."""
+        if self.data is None:
+            return None, None
+        x, y = self.data
+        if self.batch == len(x):
+            return x, y
+        position = now.step % self.per_epoch
+        if position == 0:
+            now.order = self.rng.permutation(len(x))
+        chosen = now.order[position * self.batch : (position + 1) * self.batch]
+        return x[chosen], None if y is None else y[chosen]
+
+    def _keep(self, now: _Moment, at_once: bool = False) -> None:
+        leaves = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(tree_leaves(now.state))}
+        running = [now.loss_sum, now.metric_sum, now.seen]
+        self.save(now.params, {**leaves, "order": now.order}, {"step": now.step, "running": running}, now=at_once)
+
+    def _go_back_to(self, now: _Moment, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Make a run that begins the one of the checkpoint."""
+        try:
+            now.params = {key: _same(arrays[f"params/{key}"], value) for key, value in now.params.items()}
+            leaves = [_same(arrays[f"state/{i}"], leaf) for i, leaf in enumerate(tree_leaves(now.state))]
+            now.order, now.step, (loss_sum, metric_sum, now.seen) = arrays["order"], meta["step"], meta["running"]
+            now.loss_sum, now.metric_sum = float(loss_sum), float(metric_sum)
+            everyone = np.arange(0 if self.data is None else len(self.data[0]))
+            known = not now.order.size or np.array_equal(np.sort(now.order), everyone)
+            finite = all(np.isfinite(value).all() for value in now.params.values())
+            if now.step > self.total or not finite or type(now.seen) is not int:
+                raise ValueError
+            if now.order.dtype != np.int64 or not known:
+                raise ValueError
+        except (KeyError, ValueError, TypeError):
+            assert self.folder is not None
+            raise self.folder.damaged() from None
+        now.state = tree_fill(now.state, leaves)
+
+    # -- L-BFGS -------------------------------------------------------------------------------------------------------
+
+    def _lbfgs(self, params: Params, interrupt: Interrupt) -> Trained:
+        evaluations, logged = self._evaluations(params)
+
+        def save(params: Params, step: int, now: bool) -> None:
+            points, losses, slopes = zip(*evaluations, strict=True) if evaluations else ((), (), ())
+            arrays = {"points": np.array(points), "losses": np.array(losses), "slopes": np.array(slopes)}
+            self.save(params, arrays, {"step": max(step, logged)}, now=now)
+
+        def line(step: int, loss: float, params: Params) -> None:
+            if step > logged:  # a resumed run goes through its recorded steps again and must not write them twice
+                self._epoch(step, loss, None, params)
+            bar(step, self.total, numbers(loss, {}))
+
+        with self._bar(0) as bar:
+            params, steps, status = run_lbfgs(
+                lambda p: self.objective.loss_and_grad(p, *(self.data or (None, None)))[:2],
+                params,
+                self.optimiser,
+                self.total,
+                evaluations=evaluations,
+                save=save,
+                line=line,
+                stop=lambda: interrupt.hit,
+            )
+        save(params, steps, True)
+        return self._result(params, steps, status)
+
+    def _evaluations(self, params: Params) -> tuple[list[Evaluation], int]:
+        """Those of the checkpoint, and the step it had reached."""
+        found = self.restore()
+        if found is None:
+            return [], 0
+        arrays, meta = found
+        try:
+            points, losses, slopes = (arrays[key] for key in ("points", "losses", "slopes"))
+            size = sum(value.size for value in params.values())
+            shape = (losses.size, size) if losses.size else (0,)
+            if losses.ndim != 1 or not points.shape == slopes.shape == shape:
+                raise ValueError
+            if any(array.dtype != float for array in (points, losses, slopes)):
+                raise ValueError
+            return list(zip(points, losses, slopes, strict=True)), meta["step"]
+        except (KeyError, ValueError):
+            assert self.folder is not None
+            raise self.folder.damaged() from None
+
+    # -- both ---------------------------------------------------------------------------------------------------------
+
+    def _bar(self, done: int) -> Progress:
+        if not self.progress:
+            return Progress(None, TRAINING)
+        from rich.console import Console
+
+        bar = Progress(Console(), TRAINING, "step")
+        bar(done, self.total, None)
+        return bar
+
+    def _epoch(self, step: int, loss: float, metric: float | None, params: Params) -> dict[str, Any]:
+        line: dict[str, Any] = {"step": step, "epoch": -(-step // self.per_epoch), "loss": loss}
+        name = self.objective.loss.metric_name
+        if metric is not None and name:
+            line[f"train_{name}"] = metric
+        if self.test is not None:
+            line["test_loss"], test_metric = self.objective.evaluate(params, *self.test)
+            if test_metric is not None:
+                line[f"test_{name}"] = test_metric
+        if self.objective.method is not None:
+            line |= {"copies": self.objective.cost.copies, "rotations": self.objective.cost.rotations}
+            if self.objective.damage is not None:
+                line["damage"] = self.objective.damage
+        line["seconds"] = round(self.seconds(), 3)
+        self.record(line)
+        return line
+
+    def _result(self, params: Params, steps: int, status: str) -> Trained:
+        """The loss written down is the mean over an epoch's steps; the result says what the parameters now give."""
+        name, metrics, o = self.objective.loss.metric_name, {}, self.objective
+        loss, metric = o.evaluate(params, *(self.data or (None, None)))
+        if metric is not None:
+            metrics[f"train_{name}"] = metric
+        if self.test is not None:
+            metrics["test_loss"], test_metric = o.evaluate(params, *self.test)
+            if test_metric is not None:
+                metrics[f"test_{name}"] = test_metric
+        _refuse_no_number(loss, steps)
+        return Trained(
+            params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost
+        )
+
+
+def numbers(loss: float, line: dict[str, Any]) -> str:
+    """The loss, and of a line of the history the metric that matters most: the test data's, if there are any."""
+    named = {name: value for name, value in line.items() if name not in _NOT_SHOWN and not name.endswith("loss")}
+    best = next((name for name in named if name.startswith("test_")), next(iter(named), None))
+    return f"loss {loss:.8g}" if best is None else f"loss {loss:.4g}  {best.replace('_', ' ')} {named[best]:.4f}"
+
+
+def _refuse_no_number(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingFailed(f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs")
+
+
+def _refuse_another(folder: RunFolder, definition: dict[str, Any]) -> None:
+    """Refuse to resume what was started as another run."""
+    for section in ("model", "train"):
+        for key, value in json.loads(json.dumps(definition[section])).items():
+            kept = folder.section(section).get(key)
+            if value is not None and kept != value:
+                raise QupropError(
+                    f"the run in {folder.path} has {section}.{key} = {shown(kept)}, got {shown(value)}: resume with "
+                    "what it was started with"
+                )
+    method = folder.section("train").get("method")
+    if "method" not in definition["train"] and method is not None:
+        raise QupropError(
+            f"the run in {folder.path} has train.method = {shown(method)}, got exact gradients: resume with what it "
+            "was started with"
+        )
+
+
+def _same(saved: np.ndarray, like: Any) -> Any:
+    like_array = np.asarray(like)
+    if saved.shape != like_array.shape or saved.dtype != like_array.dtype:
+        raise ValueError
+    if isinstance(like, int | float) and not isinstance(like, np.generic):
+        return type(like)(saved.item())
+    # optax keeps JAX arrays, which round and promote in their own way: give back what it would have had.
+    return like.__array_namespace__().asarray(saved) if hasattr(like, "__array_namespace__") else saved
+
+
+def _plain_state(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _plain_state(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state

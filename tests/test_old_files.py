@@ -1,0 +1,117 @@
+"""Files that quprop 0.1 wrote (`old_files.py` says how) are read, say the same numbers, and go on to the same end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from old_files import COMMANDS, RUNS, SWEEP, models, numbers, shots_run
+
+import quprop as qpr
+from quprop.planning.measured.sweep import tasks
+
+SAMPLES = Path(__file__).parent / "samples"
+# Measured anew at every run, and what it was made with.
+ANEW = {"seconds", "value_seconds", "gradient_seconds", "omega_time", "versions", "date"}
+
+
+def read(name):
+    return json.loads((SAMPLES / name).read_text())
+
+
+def assert_said(old, new, where=""):
+    """All that the old result says, the new one says too."""
+    assert isinstance(new, type(old)) or {type(old), type(new)} == {int, float}, where
+    if isinstance(old, dict):
+        for key in old.keys() - ANEW:
+            assert_said(old[key], new[key], f"{where}/{key}")
+    elif isinstance(old, list):
+        assert len(old) == len(new), where
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            assert_said(a, b, f"{where}/{i}")
+    elif isinstance(old, float):
+        assert new == pytest.approx(old, rel=1e-7, abs=1e-12), where
+    else:
+        assert old == new, where
+
+
+@pytest.mark.parametrize("name", dict(models()))
+def test_a_saved_model_says_the_same_numbers_and_is_written_as_it_was(name):
+    loaded = qpr.Model.load(SAMPLES / "models" / f"{name}.json")
+    assert loaded == dict(models())[name]
+    assert loaded.to_text() == (SAMPLES / "models" / f"{name}.json").read_text()
+    assert_said(read("models/numbers.json")[name], numbers(loaded))
+
+
+def test_a_saved_module_is_what_it_was():
+    loaded = qpr.Module.load(SAMPLES / "models" / "module.json")
+    assert loaded.model == dict(models())["basis"] and loaded.name == "part" and loaded.frozen
+    assert loaded.theta.tolist() == [0, 1 / 7, 2 / 7]
+    assert loaded.to_text() == (SAMPLES / "models" / "module.json").read_text()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_still_says_all_that_it_said(name, quprop):
+    if name.startswith("carleman"):
+        pytest.importorskip("torch")
+    quprop(*COMMANDS[name].split(), "--json", "now.json", "--quiet")
+    old, new = read(f"results/{name}.json"), json.loads(Path("now.json").read_text())
+    if name == "compare":  # tells such times
+        assert old.pop("advice")[:20] == new.pop("advice")[:20]
+    assert_said(old, new)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "scaling"])
+def test_a_result_that_does_not_name_its_kind_is_shown(name):
+    pytest.importorskip("jinja2")
+    from quprop.report import collect
+    from quprop.report.sources import recognise
+
+    report = collect([SAMPLES / "results" / f"{name}.json"])
+    assert len(report.sections) == 1 and report.sections[0].blocks
+    assert not [note for note in report.all_notes() if "cannot be shown" in note]
+    kinds = {"reproduce": "claim", "reproduce_one": "experiment", "train": "summary", "compare": "comparison"}
+    kinds |= {"carleman_analyse": "carleman_analysis", "scaling_figure2": "figure2", "plan_check": "check"}
+    assert recognise(read(f"results/{name}.json")) == kinds.get(name, name.split("_")[0])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_was_cut_goes_on_to_the_end_of_one_that_was_not(name, quprop):
+    if name == "carleman":
+        pytest.importorskip("torch")
+    folder = Path("run")
+    shutil.copytree(SAMPLES / "runs" / name, folder)
+    before = (folder / "metrics.jsonl").read_bytes()
+    command, lines = RUNS[name]
+    assert before.count(b"\n") >= lines
+    quprop(*command.split(), "--out", folder, "--resume", "--json", "now.json", "--quiet")
+    assert (folder / "metrics.jsonl").read_bytes().startswith(before)
+    old, new = read(f"runs/{name}.json"), json.loads(Path("now.json").read_text())
+    assert_said(old, new)
+
+
+def test_a_run_by_shots_that_was_cut_draws_the_shots_of_one_that_was_not(tmp_path):
+    shutil.copytree(SAMPLES / "runs" / "shots", tmp_path / "run")
+    found = shots_run(tmp_path / "run", resume=True)
+    old = read("runs/shots.json")
+    assert found.steps == 24 and found.cost.as_dict() == old["cost"]
+    np.testing.assert_allclose(found.theta, old["theta"], rtol=1e-9)
+
+
+def test_a_sweep_that_was_cut_goes_on_with_the_same_seeds(quprop):
+    """Rows that were there are kept as they are; the others have the keys, and so the seeds, that they had."""
+    shutil.copytree(SAMPLES / "sweep", "sweep")
+    before = Path("sweep/rows.jsonl").read_bytes()
+    kept = before[: before.rindex(b"\n") + 1]
+    quprop(*SWEEP.split(), "sweep", "--resume", "--json", "now.json", "--quiet")
+    assert Path("sweep/rows.jsonl").read_bytes().startswith(kept) and len(kept) < len(before)
+    old, new = read("results/scaling.json"), json.loads(Path("now.json").read_text())
+    assert [row["key"] for row in new["rows"]] == [row["key"] for row in old["rows"]]
+    assert_said(old, new)
+
+
+def test_tasks_of_a_sweep_have_the_keys_they_had():
+    options = {"m_min": 16, "m_max": 64, "instances": 1, "max_error": 0.3}
+    found = tasks(["commuting_generator", "random_pauli"], ["commuting_blocks", "parameter_shift"], **options)
+    assert {task.key for task in found} == {row["key"] for row in read("results/scaling.json")["rows"]}
