@@ -1,5 +1,6 @@
 """Light cones: the numbers of the whole state, at any width; and the engine that is taken if none is named."""
 
+import json
 import time
 
 import free_fermions
@@ -154,6 +155,19 @@ def test_comparisons_and_plans_of_64_qubits_count_and_know_the_exact_gradient():
     assert 0 < shift.expected < found.max_error
     costs = {r.name: r.cost for r in plan_training(shape_of(model), precision=0.5).rows}
     assert costs["adjoint"] == adjoint.cost and costs["parameter_shift"] == shift.cost
+
+
+def test_lattices_of_any_size_are_trained_to_a_percent(quprop, tmp_path):
+    """Exactly, by light cones: 64 spins of a critical ring against free fermions, a small lattice against Lanczos."""
+    quprop("train", "tfim", "--set", "n=64,layers=3", "--set", "steps=40", "--out", "ring")
+    quprop("train", "ising-2d", "--set", "rows=3,columns=4", "--out", "square")
+    quprop("train", "kicked-ising", "--set", "layers=1,steps=5", "--out", "hex")
+    ring, square, hexagons = (
+        json.loads((tmp_path / name / "summary.json").read_text()) for name in ("ring", "square", "hex")
+    )
+    for found, within in ((ring, 0.015), (square, 0.01)):
+        assert 0 <= found["energy_error"] <= within * abs(found["reference_energy"])
+    assert (ring["n_qubits"], hexagons["n_qubits"]) == (64, 127) and hexagons["energy"] < -127 * 0.5
 
 
 @pytest.mark.parametrize(

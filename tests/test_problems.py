@@ -10,8 +10,10 @@ import scipy.sparse.linalg
 import quprop as qpr
 from quprop import problems
 from quprop.problems import chem, maxcut, tfim
+from quprop.problems.config import override
 from quprop.problems.energies import ground_energy, sparse_matrix
 from quprop.problems.gate_list import circuit_from_gates
+from quprop.problems.table import PROBLEMS
 
 
 def solve(name, out=None, **sections):
@@ -171,8 +173,20 @@ BAD_GRAPHS = {
     "empty": ("# nothing\n", "holds no edge"),
     "one long word": ("0" * 10**6, "line 1: an edge is .{0,40}, got '0{27}[.]{3}0{27}'$"),
     "long name": ("a" * 10**6 + " " + "a" * 10**6, "got 'a{27}[.]{3}a{27}' twice"),
-    "many vertices": ("\n".join(f"{i} {i + 1}" for i in range(10**5)), "more than any machine holds"),
+    "many vertices": ("\n".join(f"{i} {i + 1}" for i in range(10**5)), "from 0 to 9999 at most"),
 }
+
+
+def test_settings_come_one_by_one_or_with_commas_between():
+    schema = PROBLEMS["hamiltonian"].schema
+    for texts in (["n=3,layers=2", 'gates=["h(0)", "ry(theta[0], 1)"]'], ["problem.n=3", 'layers=2, gates=["h(0)"]']):
+        given = {}
+        for text in texts:
+            override(given, text, schema)
+        assert given["problem"]["n"] == 3 and given["model"]["layers"] == 2 and given["model"]["gates"][0] == "h(0)"
+    given = {}
+    override(given, "optimiser=adam,n=4", schema)
+    assert given == {"train": {"optimiser": "adam"}, "problem": {"n": 4}}
 
 
 @pytest.mark.parametrize("name", BAD_GRAPHS)
@@ -283,7 +297,10 @@ BAD_SETTINGS = {
     "choice": (lambda: problems.configure("tfim", {"train": {"optimiser": "adan"}}), "did you mean 'adam'"),
     "infinite": (lambda: problems.configure("tfim", {"problem": {"h": float("inf")}}), "finite"),
     "rate": (lambda: solve("tfim", train={"optimiser": "adam", "learning_rate": 0.0}), "positive"),
-    "too large": (lambda: solve("tfim", problem={"n": 200}), "more than any machine holds"),
+    "too large": (
+        lambda: solve("tfim", problem={"n": 200}, model={"ansatz": "strongly_entangling"}),
+        "a state of 200 qubits fits no machine, and a term has a light cone of more than 34 qubits",
+    ),
     "frustrated": (lambda: solve("tfim", problem={"n": 5, "J": -1.0}), "frustrated"),
     "no terms": (lambda: solve("hamiltonian"), r"\[problem.terms\]"),
     "Pauli": (lambda: solve("hamiltonian", problem={"terms": {"Q0": 1.0}}), "Pauli"),
@@ -326,4 +343,4 @@ def test_nothing_is_written_when_the_input_is_bad(tmp_path):
 
 def test_package_data_lies_beside_the_code():
     folder = Path(problems.__file__).parent / "data"
-    assert {p.name for p in folder.iterdir()} == {"h2.json", "lih.json", "florentine.txt"}
+    assert {p.name for p in folder.iterdir()} == {"h2.json", "lih.json", "florentine.txt", "heavy_hex_127.json"}

@@ -7,6 +7,7 @@ Every problem lists its keys with a default and a line of help; anything else is
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,14 @@ def settle(schema: dict[str, dict[str, Setting]], given: Config) -> Config:
 
 
 def override(given: Config, text: str, schema: dict[str, dict[str, Setting]]) -> None:
-    """Apply one ``--set`` text, ``section.key=value`` or ``key=value`` where only one section has that key."""
+    """Apply one ``--set`` text, ``section.key=value`` or ``key=value`` where only one section has that key; several of
+    them with commas between, where what follows a comma is a known key."""
+    known = "|".join({k for s in SECTIONS for k in schema[s]} | set(SECTIONS))
+    first, *others = re.split(rf",\s*(?=(?:{known})(?:\.\w+)?\s*=)", text)
+    if others and not _is_toml(text.partition("=")[2]):
+        for part in (first, *others):
+            override(given, part, schema)
+        return
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name:
@@ -104,6 +112,14 @@ def override(given: Config, text: str, schema: dict[str, dict[str, Setting]]) ->
     except (ValueError, RecursionError):
         parsed = value.strip()  # a bare word is a text
     given.setdefault(section, {})[key] = parsed
+
+
+def _is_toml(value: str) -> bool:
+    try:
+        tomllib.loads(f"v = {value}")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_toml(path: Path) -> Config:

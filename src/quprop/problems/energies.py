@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quprop.errors import QupropError
 from quprop.model.ansatz import ANSATZE
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliSum
@@ -81,10 +80,3 @@ def judge_energy(reference: dict[str, Any]) -> Callable[[Params, float, dict[str
         return {"energy": loss, "energy_error": None if exact is None else loss - exact}
 
     return judge
-
-
-def check_qubits(n: int) -> None:
-    if n > 40:  # beyond any machine; closer limits are the engine's, which knows the memory there is
-        raise QupropError(
-            f"a state of {n} qubits is 2^{n} amplitudes, more than any machine holds: choose fewer qubits"
-        )

@@ -8,7 +8,7 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.pauli import PauliSum
 from quprop.problems.config import LARGEST, Config, Setting
-from quprop.problems.energies import check_qubits, circuit, exact_reference, judge_energy, model_settings
+from quprop.problems.energies import circuit, exact_reference, judge_energy, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 from quprop.training.losses import Expectation
 
@@ -21,7 +21,6 @@ def build(config: Config) -> Problem:
         )
     total = PauliSum(terms)
     n = config["problem"]["n"] or total.n_qubits
-    check_qubits(n)
     if n < max(total.n_qubits, 1):
         raise QupropError(
             f"the Hamiltonian acts on {total.n_qubits} qubits, got problem.n = {n}: raise n or leave it out"

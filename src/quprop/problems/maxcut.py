@@ -17,7 +17,7 @@ from quprop.model import Model
 from quprop.model.ansatz import qaoa
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.problems.config import Config, Setting, shown
-from quprop.problems.energies import check_qubits, circuit, model_settings
+from quprop.problems.energies import circuit, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 from quprop.training.losses import Expectation
 
@@ -66,7 +66,6 @@ def read_edges(path: Path | None) -> tuple[list[str], Edges]:
                 f"{where}: the edge {shown(words[0])} {shown(words[1])} is listed twice: keep one line, with the sum "
                 "of the weights"
             )
-        check_qubits(len(names))
         edges[min(a, b), max(a, b)] = weight
     if not edges:
         raise QupropError(f"{source} holds no edge: give lines `u v [weight]`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quprop.problems import breast_cancer, digits, hamiltonian, maxcut, molecules, tfim
+from quprop.problems import breast_cancer, digits, hamiltonian, ising_2d, kicked_ising, maxcut, molecules, tfim
 from quprop.problems.spec import Spec
 
 PROBLEMS: dict[str, Spec] = {
@@ -12,6 +12,8 @@ PROBLEMS: dict[str, Spec] = {
     "lih": molecules.LIH,
     "h2o": molecules.H2O,
     "tfim": tfim.SPEC,
+    "ising-2d": ising_2d.SPEC,
+    "kicked-ising": kicked_ising.SPEC,
     "maxcut": maxcut.SPEC,
     "hamiltonian": hamiltonian.SPEC,
 }

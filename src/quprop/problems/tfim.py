@@ -12,7 +12,7 @@ from quprop.model import Model
 from quprop.model.ansatz import tfim_variational
 from quprop.model.pauli import PauliSum
 from quprop.problems.config import LARGEST, Config, Setting
-from quprop.problems.energies import check_qubits, circuit, judge_energy, model_settings
+from quprop.problems.energies import circuit, judge_energy, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 from quprop.training.losses import Expectation
 
@@ -44,7 +44,6 @@ def exact_energy(n: int, coupling: float, field: float, ring: bool) -> float:
 def build(config: Config) -> Problem:
     s = config["problem"]
     n, coupling, field, ring = s["n"], s["J"], s["h"], s["ring"]
-    check_qubits(n)
     reference = {
         "reference_energy": exact_energy(n, coupling, field, ring),
         "reference_name": "exact diagonalisation (free fermions)",
