@@ -101,13 +101,12 @@ class Graph {
  public:
   std::vector<Epoch> epochs;
   std::vector<double> overlap;  // of the last epoch's slots with the input state
-  std::vector<double> start;    // coefficients of the observable's slots
-  double constant = 0;          // of the identity
+  std::vector<std::uint32_t> start;  // where the observable's terms are in the first epoch; kNowhere: the identity
   int stages = 0;
   static constexpr std::uint32_t kWorthSharing = 4000;  // entries of a stage
 
   std::size_t bytes() const {
-    std::size_t total = (overlap.capacity() + start.capacity()) * 8;
+    std::size_t total = overlap.capacity() * 8 + start.capacity() * 4;
     for (const Epoch& e : epochs) {
       total += e.stages.capacity() * sizeof(Stage) + e.counts.capacity() * sizeof(Counts) + e.next.capacity() * 4;
       for (const Stream& s : e.streams)
@@ -148,13 +147,13 @@ class Graph {
     std::vector<Tally> tallies;
   };
 
-  // Value and, if asked for, d/da of all rotations, in the order of rotations, and the ledger (stages).
-  double replay(Work& w, const Factor* factor, double* gradient, Tally* ledger, double* posterior, int threads, const std::function<void()>& pause) const {
+  // coefficient: of the observable's terms.  Value and, if asked for, d/da of all rotations, in the order of rotations, and the ledger (stages).
+  double replay(Work& w, const double* coefficient, const Factor* factor, double* gradient, Tally* ledger, double* posterior, int threads, const std::function<void()>& pause) const {
     const FlushSubnormals flush;
     const Lease lease(threads);
     Pool* const pool = lease.pool();
     w.epochs.resize(epochs.size());
-    const double value = ledger ? forwards<true>(w, factor, gradient, ledger, pool, pause) : forwards<false>(w, factor, gradient, nullptr, pool, pause);
+    const double value = ledger ? forwards<true>(w, coefficient, factor, gradient, ledger, pool, pause) : forwards<false>(w, coefficient, factor, gradient, nullptr, pool, pause);
     if (gradient) {
       if (posterior) backwards<true>(w, factor, gradient, posterior, pool, pause);
       else backwards<false>(w, factor, gradient, nullptr, pool, pause);
@@ -187,14 +186,18 @@ class Graph {
 
  private:
 
-  template <bool T> double forwards(Work& w, const Factor* factor, bool keep, Tally* ledger, Pool* pool, const std::function<void()>& pause) const {
+  template <bool T> double forwards(Work& w, const double* coefficient, const Factor* factor, bool keep, Tally* ledger, Pool* pool, const std::function<void()>& pause) const {
+    double constant = 0;
     for (std::size_t k = 0; k < epochs.size(); ++k) {
       const Epoch& e = epochs[k];
       auto& we = w.epochs[k];
       const std::size_t n = e.offset.back();
       if (k == 0) {
         we.value.assign(n, 0.0);
-        std::copy(start.begin(), start.end(), we.value.begin());
+        for (std::size_t i = 0; i < start.size(); ++i) {
+          if (start[i] == kNowhere) constant += coefficient[i];
+          else we.value[start[i]] = coefficient[i];
+        }
         if constexpr (T) we.tangent.assign(n, 0.0f);
       } else {
         const Epoch& last = epochs[k - 1];

@@ -190,17 +190,19 @@ nb::object propagate(nb::handle ox, nb::handle oz, nb::handle coefficient, nb::h
   return nb::cast(run.release(), nb::rv_policy::take_ownership);
 }
 
-// Rows of factors: values (B), gradients (B, M), ledgers (B, stages, 4) and posteriors (B, M), each but the first may be None.
-void replay(Run& run, nb::handle factors, nb::handle values, nb::handle gradients, nb::handle ledgers, nb::handle posteriors, int threads) {
+// Rows of coefficients (B, terms) and factors (B, M, 2): values (B), gradients (B, M), ledgers (B, stages, 4) and posteriors
+// (B, M), each but the first may be None.
+void replay(Run& run, nb::handle coefficients, nb::handle factors, nb::handle values, nb::handle gradients, nb::handle ledgers, nb::handle posteriors, int threads) {
   const auto f = nb::cast<In<double>>(factors);
-  const std::size_t rows = f.shape(0), stages = f.shape(1);
+  const auto c = nb::cast<In<double>>(coefficients);
+  const std::size_t rows = f.shape(0), stages = f.shape(1), terms = c.shape(1);
   const auto* const factor = reinterpret_cast<const Factor*>(f.data());
   double *const v = pointer(values), *const g = pointer(gradients), *const l = pointer(ledgers), *const p = pointer(posteriors);
   const bool outer = threads > 1 && rows >= static_cast<std::size_t>(threads);
   unlocked([&] {
     const auto one = [&](std::size_t i, int inner, const std::function<void()>& pause) {
       auto w = run.works.take();
-      v[i] = run.graph->replay(*w, factor + i * stages, g ? g + i * stages : nullptr, l ? reinterpret_cast<Tally*>(l + 4 * i * stages) : nullptr,
+      v[i] = run.graph->replay(*w, c.data() + i * terms, factor + i * stages, g ? g + i * stages : nullptr, l ? reinterpret_cast<Tally*>(l + 4 * i * stages) : nullptr,
                                p ? p + i * stages : nullptr, inner, pause);
       run.works.give(std::move(w));
     };
@@ -233,7 +235,7 @@ NB_MODULE(QP_MODULE, m) {
       .def("strings", [](const Run& r, nb::handle x, nb::handle z, nb::handle value, nb::handle tangent) {
         r.strings(nb::cast<OutWords>(x).data(), nb::cast<OutWords>(z).data(), pointer(value), pointer(tangent));
       })
-      .def("replay", &replay, nb::arg("factors"), nb::arg("values"), nb::arg("gradients").none(), nb::arg("ledgers").none(), nb::arg("posteriors").none(), nb::arg("threads"))
+      .def("replay", &replay, nb::arg("coefficients"), nb::arg("factors"), nb::arg("values"), nb::arg("gradients").none(), nb::arg("ledgers").none(), nb::arg("posteriors").none(), nb::arg("threads"))
       .def_ro("terms", &Run::live).def_ro("peak", &Run::peak).def_ro("bytes", &Run::bytes).def_ro("peak_bytes", &Run::peak_bytes).def_ro("norm", &Run::norm)
       .def_prop_ro("graph_bytes", [](const Run& r) { return r.graph ? r.graph->bytes() : 0; })
       .def_prop_ro("graph_entries", [](const Run& r) { return nb::make_tuple(r.graph ? r.graph->entries(false) : 0, r.graph ? r.graph->entries(true) : 0); });

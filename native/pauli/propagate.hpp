@@ -73,13 +73,17 @@ template <int W, bool T> class Propagation {
       String<W> q;
       std::copy(ox + i * W, ox + (i + 1) * W, q.w);
       std::copy(oz + i * W, oz + (i + 1) * W, q.w + W);
-      if (q.weight() == 0) { constant += coefficient[i]; continue; }
-      zones_[zone_of(q, zones())]->insert(q, coefficient[i], 0);
+      if (q.weight() == 0) {
+        constant += coefficient[i];
+        if (record_) graph.start.push_back(kNowhere);
+        continue;
+      }
+      const std::uint32_t z = zone_of(q, zones());
+      const Slot slot = zones_[z]->insert(q, coefficient[i], 0);
+      if (record_) graph.start.push_back(z << 16 | slot);
     }
     if (record_) {
       graph.stages = stages;
-      graph.constant = constant;
-      for (const auto& z : zones_) start_.emplace_back(z->value(), z->value() + z->slots());
       begin_epoch(0);
     }
     ledger.assign(stages, {});
@@ -141,6 +145,15 @@ template <int W, bool T> class Propagation {
   Graph graph;
 
  private:
+  struct List {  // of slots of a zone, each at most once
+    std::unique_ptr<Slot[]> slots{new Slot[65536]};
+    std::uint32_t n = 0;
+    void clear() { n = 0; }
+    bool empty() const { return n == 0; }
+    QP_INLINE void push(Slot i) { slots[n++] = i; }
+    const Slot* begin() const { return slots.get(); }
+    const Slot* end() const { return slots.get() + n; }
+  };
   struct Result {
     Slot low, high;
     std::uint16_t flags;
@@ -148,11 +161,12 @@ template <int W, bool T> class Propagation {
     double fa, fb;        // what roulette multiplies by
   };
   struct Scratch {
-    std::vector<Slot> low[2], high[2];
+    List low[2], high[2];
     std::vector<Result> results;
     std::vector<Candidate> candidates;
     std::vector<std::uint8_t> seen;  // of slots: paired already
-    std::vector<Slot> scaled[2];
+    List lone_low, lone_high;  // whose branch is not followed, nor that of a partner if there is one
+    List scaled[2];
     std::vector<Weighed> weighed[2];
   };
 
@@ -208,7 +222,12 @@ template <int W, bool T> class Propagation {
       Zone<W>&low = *zones_[h.low(batch)], &high = *zones_[h.high(batch)];
       const int high_side = h.batches == 1 ? 0 : 1 - batch;
       w.results.clear();
+      const std::size_t before = stream ? stream->pairs.size() : 0;
       pair_up(g, low, high, w.low[batch], w.high[high_side], w);
+      if (rules_.least_branch > 0) {
+        for (const Slot i : w.lone_low) scale(g, low, i, true, w.scaled[batch], y, stream);
+        for (const Slot i : w.lone_high) scale(g, high, i, false, w.scaled[high_side], y, stream);
+      }
       compute(g, low, high, w, y, j);
       if (rules_.budget > 0) {
         double mine = batch + 1 < h.batches ? room / 2 : room;
@@ -216,13 +235,12 @@ template <int W, bool T> class Propagation {
         spend(w, mine);
         room += mine;
       }
-      const std::size_t before = stream ? stream->pairs.size() : 0;
       apply(g, low, high, w, y, stream, batch, high_side);
       if (counts) counts->pairs[batch] = static_cast<std::uint16_t>(stream->pairs.size() - before);
     }
     if (stream)
       for (int side = 0; side < h.batches; ++side) {
-        counts->scaled[side] = static_cast<std::uint16_t>(w.scaled[side].size());
+        counts->scaled[side] = static_cast<std::uint16_t>(w.scaled[side].n);
         counts->weighed[side] = static_cast<std::uint16_t>(w.weighed[side].size());
         stream->scaled.insert(stream->scaled.end(), w.scaled[side].begin(), w.scaled[side].end());
         stream->weighed.insert(stream->weighed.end(), w.weighed[side].begin(), w.weighed[side].end());
@@ -230,13 +248,14 @@ template <int W, bool T> class Propagation {
     return share - room;
   }
 
-  static bool gather(const Gate<W>& g, const Zone<W>& zone, std::vector<Slot>& low, std::vector<Slot>& high) {
+  static bool gather(const Gate<W>& g, const Zone<W>& zone, List& low, List& high) {
     low.clear();
     high.clear();
     for (std::uint32_t base = 0; base < zone.slots(); base += 64)
-      for (Word m = zone.anticommuting(g, base); m; m &= m - 1) {
-        const Slot i = static_cast<Slot>(base + std::countr_zero(m));
-        (zone.high(g, i) ? high : low).push_back(i);
+      if (const Word all = zone.anticommuting(g, base)) {
+        const Word up = zone.high(g, base);
+        for (Word m = all & ~up; m; m &= m - 1) low.push(static_cast<Slot>(base + std::countr_zero(m)));
+        for (Word m = all & up; m; m &= m - 1) high.push(static_cast<Slot>(base + std::countr_zero(m)));
       }
     return !low.empty() || !high.empty();
   }
@@ -244,7 +263,7 @@ template <int W, bool T> class Propagation {
   static constexpr Slot kNone = Zone<W>::kNone;
 
   // The pairs of a low and a high term, of which one may be missing (slot 0).
-  void pair_up(const Gate<W>& g, const Zone<W>& low, const Zone<W>& high, const std::vector<Slot>& lows, const std::vector<Slot>& highs, Scratch& w) {
+  void pair_up(const Gate<W>& g, const Zone<W>& low, const Zone<W>& high, const List& lows, const List& highs, Scratch& w) {
     if (w.seen.empty()) w.seen.assign(65536, 0);
     std::uint8_t* const seen = w.seen.data();
     constexpr std::uint8_t kLow = 1, kHigh = 2;  // is still without a partner
@@ -253,6 +272,8 @@ template <int W, bool T> class Propagation {
       w.results.push_back({i, k, static_cast<std::uint16_t>(flags), 0, 0, 0, 0, 1, 1});
     };
     const bool all = rules_.least_branch == 0;
+    w.lone_low.clear();
+    w.lone_high.clear();
     for (const Slot k : highs) seen[k] |= kHigh;
     for (const Slot i : lows) {
       if (!all && !follows(g, low.value()[i])) { seen[i] |= kLow; continue; }
@@ -263,7 +284,8 @@ template <int W, bool T> class Propagation {
     for (const Slot k : highs) {
       if (!(seen[k] & kHigh)) continue;
       seen[k] &= static_cast<std::uint8_t>(~kHigh);
-      const Slot i = !all && follows(g, high.value()[k]) ? low.find(high.string(k) ^ g.p) : kNone;
+      if (!all && !follows(g, high.value()[k])) { w.lone_high.push(k); continue; }
+      const Slot i = all ? kNone : low.find(high.string(k) ^ g.p);
       seen[i] &= static_cast<std::uint8_t>(~kLow);
       add(i, k);
     }
@@ -271,8 +293,30 @@ template <int W, bool T> class Propagation {
     for (const Slot i : lows)
       if (seen[i] & kLow) {
         seen[i] &= static_cast<std::uint8_t>(~kLow);
-        add(i, kNone);
+        w.lone_low.push(i);
       }
+  }
+
+  // A term whose branch is not followed.
+  void scale(const Gate<W>& g, Zone<W>& zone, Slot i, bool is_low, List& scaled, Tally& y, Stream* stream) {
+    const Factor f{g.c, g.s};
+    const double a = zone.value()[i], t = T ? zone.tangent()[i] : 0;
+    y.o += std::abs(a);
+    if constexpr (T) y.d += t;
+    drop_branch<T>(y, f, a, t);
+    const double o = f.c * a, to = T ? std::max(std::abs(f.c) * t, std::abs(f.s * a)) : 0, s = size(o, to);
+    if (rules_.keep_zeros || (s > 0 && s >= rules_.least)) {
+      zone.value()[i] = o;
+      if constexpr (T) zone.tangent()[i] = rounded_up(to);
+      if (stream) scaled.push(i);
+      return;
+    }
+    y.b += std::abs(o);
+    if constexpr (T) y.t += to;
+    zone.erase(i, zone.string(i));
+    if (!stream) return;
+    if (is_low) stream->pairs.push_back({i, kNone, kLowBefore});
+    else stream->pairs.push_back({kNone, i, kHighBefore});
   }
 
   // Rotates, and says who is kept by the rules that look at one term only.
@@ -370,8 +414,8 @@ template <int W, bool T> class Propagation {
         if constexpr (T) high.tangent()[r.high] = rounded_up(r.tb * r.fb);
       }
       if (!stream) continue;
-      if (bl && al && !bh && !ah) w.scaled[low_side].push_back(r.low);
-      else if (!bl && !al && bh && ah) w.scaled[high_side].push_back(r.high);
+      if (bl && al && !bh && !ah) w.scaled[low_side].push(r.low);
+      else if (!bl && !al && bh && ah) w.scaled[high_side].push(r.high);
       else stream->pairs.push_back({r.low, r.high, r.flags});
       if (al && r.fa != 1) w.weighed[low_side].push_back({r.low, r.fa});
       if (ah && r.fb != 1) w.weighed[high_side].push_back({r.high, r.fb});
@@ -470,12 +514,8 @@ template <int W, bool T> class Propagation {
     Epoch& e = graph.epochs.back();
     e.offset.assign(e.zones + 1, 0);
     for (std::uint32_t z = 0; z < e.zones; ++z) e.offset[z + 1] = e.offset[z] + zones_[z]->slots();
-    if (graph.epochs.size() == 1) {
-      graph.start.assign(e.offset.back(), 0.0);
-      for (std::uint32_t z = 0; z < e.zones; ++z) std::copy(start_[z].begin(), start_[z].end(), graph.start.begin() + static_cast<std::ptrdiff_t>(e.offset[z]));
-      return;
-    }
-    for (std::uint32_t& to : graph.epochs[graph.epochs.size() - 2].next)
+    const std::size_t k = graph.epochs.size();
+    for (std::uint32_t& to : k == 1 ? graph.start : graph.epochs[k - 2].next)
       if (to != kNowhere) to = static_cast<std::uint32_t>(e.offset[to >> 16] + (to & 0xffff));
   }
 
@@ -491,7 +531,6 @@ template <int W, bool T> class Propagation {
   Rules rules_;
   bool record_;
   std::vector<std::unique_ptr<Zone<W>>> zones_;
-  std::vector<std::vector<double>> start_;
   std::vector<Scratch> scratch_;
   std::vector<Tally> tallies_;
   std::vector<double> spent_of_;

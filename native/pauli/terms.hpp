@@ -179,7 +179,7 @@ template <int W> class Zone {
     for (const auto& b : g.bits) mask ^= bits_of(column(b.column) + base, b.shift);
     return mask;
   }
-  bool high(const Gate<W>& g, Slot i) const { return column(g.pivot_column)[i] >> g.pivot_shift & 1; }
+  Word high(const Gate<W>& g, std::uint32_t base) const { return bits_of(column(g.pivot_column) + base, g.pivot_shift); }
 
  private:
   static constexpr Slot kEmpty = 0xffff, kGone = 0xfffe;
