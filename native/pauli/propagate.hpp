@@ -483,7 +483,7 @@ template <int W, bool T> class Propagation {
       const std::uint32_t half = zones();
       std::vector<std::unique_ptr<Zone<W>>> old = std::move(zones_);
       zones_.clear();
-      for (std::uint32_t z = 0; z < 2 * half; ++z) zones_.push_back(std::make_unique<Zone<W>>(T));
+      for (std::uint32_t z = 0; z < 2 * half; ++z) zones_.push_back(std::make_unique<Zone<W>>(T, old[z % half]->live() / 2));
       Epoch* const e = record_ ? &graph.epochs.back() : nullptr;
       if (e) e->next.assign(e->offset.back(), kNowhere);
       for (std::uint32_t z = 0; z < half; ++z) {

@@ -6,6 +6,7 @@
 // to find who anticommutes with P, only the columns in which P has bits are read.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
@@ -105,9 +106,9 @@ template <int W> class Zone {
   static constexpr Slot kNone = 0;  // a slot that is never filled: its coefficient is zero for ever
   static constexpr std::uint32_t kMost = 32000;  // terms, so that a zone that takes in all of another still has slots for them
 
-  explicit Zone(bool tangents) : tangents_(tangents) {
-    grow(64);
-    index_again(64);
+  explicit Zone(bool tangents, std::size_t terms = 0) : tangents_(tangents) {
+    grow(static_cast<std::uint32_t>(terms / 64 + 1) * 64);
+    index_again(std::max<std::size_t>(64, terms * 3 / 2));
   }
   Zone(const Zone&) = delete;
   Zone& operator=(const Zone&) = delete;
@@ -144,7 +145,7 @@ template <int W> class Zone {
   Slot insert(const String<W>& q, double value, double tangent) {
     Slot i;
     if (free_.empty()) {
-      if (slots_ == capacity_) grow(capacity_ + (capacity_ / 8 + 63) / 64 * 64);
+      if (slots_ == capacity_) grow(capacity_ + (capacity_ / 32 + 63) / 64 * 64);
       i = static_cast<Slot>(slots_++);
     } else {
       i = free_.back();
@@ -154,8 +155,8 @@ template <int W> class Zone {
     value_[i] = value;
     if (tangents_) tangent_[i] = rounded_up(tangent);
     ++live_;
-    if (++used_ * 10 > table_.size() * 7) {
-      index_again(live_ * 10 > table_.size() * 5 ? table_.size() * 3 / 2 : table_.size());
+    if (++used_ * 100 > table_.size() * 73) {
+      index_again(live_ * 100 > table_.size() * 62 ? table_.size() * 5 / 4 : table_.size());
     } else {
       put(i, q);
     }
@@ -215,7 +216,7 @@ template <int W> class Zone {
     table_[at] = i;
   }
   void index_again(std::size_t size) {
-    table_.assign(size, kEmpty);
+    std::vector<Slot>(size, kEmpty).swap(table_);
     used_ = live_;
     for (std::uint32_t i = 1; i < slots_; ++i)
       if (alive(static_cast<Slot>(i))) put(static_cast<Slot>(i), string(static_cast<Slot>(i)));
