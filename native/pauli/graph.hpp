@@ -50,6 +50,7 @@ struct Epoch {  // stages with one division into zones
   std::vector<std::uint32_t> next;     // where a slot goes when the epoch ends; kNowhere: it is empty
 };
 constexpr std::uint32_t kNowhere = 0xffffffffu;
+constexpr std::size_t kBlock = 256;  // numbers are added up in blocks, so that roundings do not add up
 
 struct Factor { double c, s; };  // of a rotation, damping included
 struct Tally { double b = 0, t = 0, o = 0, d = 0; };  // dropped |O| and t; rotated |O| and t
@@ -236,7 +237,11 @@ class Graph {
     }
     const auto& we = w.epochs.back();
     double total = constant;
-    for (std::size_t i = 0; i < overlap.size(); ++i) total += we.value[i] * overlap[i];
+    for (std::size_t i = 0; i < overlap.size(); i += kBlock) {
+      double sum = 0;
+      for (std::size_t l = i; l < std::min(overlap.size(), i + kBlock); ++l) sum += we.value[l] * overlap[l];
+      total += sum;
+    }
     return total;
   }
 

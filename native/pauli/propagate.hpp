@@ -120,8 +120,9 @@ template <int W, bool T> class Propagation {
     const Lease lease(live_ > 4096 ? threads : 1);
     share(lease.pool(), zones(), [&](std::uint32_t z, int) {
       const Zone<W>& zone = *zones_[z];
-      double sum = 0;
+      double sum = 0, block = 0;
       for (std::uint32_t i = 1; i < zone.slots(); ++i) {
+        if (i % kBlock == 0) sum += std::exchange(block, 0.0);
         const Slot slot = static_cast<Slot>(i);
         Word none = 0;
         for (int k = 0; k < W; ++k) none |= zone.column(k)[i] & no_x.w[k];
@@ -135,9 +136,9 @@ template <int W, bool T> class Propagation {
           }
         }
         if (record_) graph.overlap[offset[z] + i] = o;
-        sum += o * zone.value()[i];
+        block += o * zone.value()[i];
       }
-      sums[z] = sum;
+      sums[z] = sum + block;
     });
     return std::accumulate(sums.begin(), sums.end(), constant);
   }

@@ -1,0 +1,184 @@
+"""One propagation, its graph of kept strings, and what is told of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.machine import available_bytes
+from quprop.simulate.memory import text as bytes_text
+from quprop.simulate.pauli.certificate import Bounds, bounds
+from quprop.simulate.pauli.packed import Packed, kernels
+from quprop.simulate.pauli.settings import PauliPropagation
+
+_FREE_SHARE = 0.8  # of the free memory, for one propagation that is not told how much it may take
+_BYTES_LEFT = 0.6  # of the terms that ended a propagation, for the one that says what could be reached
+
+
+class OutOfMemoryError(QupropError):
+    """A propagation that reached its limit of memory, with how many terms it had then."""
+
+    def __init__(self, sentence: str, terms: int) -> None:
+        super().__init__(sentence)
+        self.terms = terms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OutOfMemoryError, (str(self), self.terms)
+
+
+class Rows(NamedTuple):
+    """Of a batch: values (B,), derivatives by the angles (B, M), bounds of their errors, and the ledgers (B, M, 4)."""
+
+    values: np.ndarray
+    d_angles: np.ndarray
+    bounds: Bounds | None
+    ledger: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Strings kept at each rotation, as found at one set of angles: `at` evaluates the truncated sum, and differentiates
+    it with the same strings kept, at these or at other angles and coefficients."""
+
+    run: Any
+    packed: Packed
+    settings: PauliPropagation
+    threads: int
+    exponent: int  # the kernels' coefficients are 2^-exponent of the model's
+
+    @property
+    def terms(self) -> int:
+        """Strings that were left at the end."""
+        return int(self.run.terms)
+
+    @property
+    def peak(self) -> int:
+        return int(self.run.peak)
+
+    @property
+    def bytes(self) -> int:
+        """Of the most strings that there were at once; `graph_bytes` of what is kept to do it again."""
+        return int(self.run.peak_bytes)
+
+    @property
+    def graph_bytes(self) -> int:
+        return int(self.run.graph_bytes)
+
+    def at(self, coefficients: np.ndarray, factors: np.ndarray, *, bounded: bool, posterior: bool = False) -> Rows:
+        """coefficients (B, T) and factors (B, M, 2) of `quprop.simulate.pauli.packed`."""
+        batch, stages = len(factors), factors.shape[1]
+        scaled = np.ldexp(np.ascontiguousarray(coefficients), -self.exponent)
+        values, d_angles = np.empty(batch), np.zeros((batch, stages))
+        ledger = np.zeros((batch, stages, 4)) if bounded else None
+        after = np.zeros((batch, stages)) if posterior and bounded else None
+        self.run.replay(scaled, factors, values, d_angles, ledger, after, self.threads)
+        found = None
+        if ledger is not None:
+            ledger = np.ldexp(ledger[:, ::-1], self.exponent)  # by rotation: the last comes first in a propagation
+            after = None if after is None else np.ldexp(after, self.exponent)
+            found = bounds(ledger, after, np.abs(coefficients).sum(axis=1), self.peak)
+        return Rows(np.ldexp(values, self.exponent), np.ldexp(d_angles, self.exponent), found, ledger)
+
+
+def support(
+    packed: Packed,
+    coefficient: np.ndarray,
+    factor: np.ndarray,
+    settings: PauliPropagation,
+    threads: int,
+    *,
+    budget: float = -1.0,
+    seed: int = 0,
+    most_terms: int = 0,
+) -> Support:
+    """The propagation of the strings with `coefficient` (T,) through rotations of `factor` (M, 2), with its graph.
+
+    budget: how much may be dropped altogether, in sums of sizes; negative: the settings' other limits say what is.
+    """
+    run, exponent = _propagate(
+        packed, coefficient, factor, settings, threads, True, settings.bounds, budget, seed, most_terms
+    )
+    run.value(packed.bloch, threads, True)
+    return Support(run, packed, settings, threads, exponent)
+
+
+def value(
+    packed: Packed, coefficient: np.ndarray, factor: np.ndarray, settings: PauliPropagation, threads: int, budget: float
+) -> tuple[float, float]:
+    """The value alone, and the bound of its error (infinite if none is asked for); no string is kept."""
+    tangents = settings.by_tangent and settings.limit is None
+    run, exponent = _propagate(packed, coefficient, factor, settings, threads, False, tangents, budget, 0, 0)
+    found = float(run.value(packed.bloch, threads, False))
+    ledger = np.empty((len(factor), 4))
+    run.ledger(ledger)
+    norm = np.ldexp(np.abs(coefficient).sum(keepdims=True), -exponent)
+    error = bounds(ledger[None, ::-1], None, norm, int(run.peak)).value[0]
+    return math.ldexp(found, exponent), math.ldexp(error, exponent)
+
+
+def _propagate(
+    packed: Packed,
+    coefficient: np.ndarray,
+    factor: np.ndarray,
+    settings: PauliPropagation,
+    threads: int,
+    record: bool,
+    tangents: bool,
+    budget: float,
+    seed: int,
+    most_terms: int,
+) -> tuple[Any, int]:
+    s = settings
+    largest = float(np.abs(coefficient).max(initial=0.0))
+    exponent = math.frexp(largest)[1] if largest else 0
+    cutoff = math.ldexp(s.cutoff or 0.0, -exponent)
+    branch = s.rule == "branch"
+    terms = most_terms or s.max_terms or 0
+    if s.max_terms is not None and s.max_terms < len(coefficient):
+        raise QupropError(
+            f"the observables have {len(coefficient)} strings, so max_terms must be that or more, got {s.max_terms}"
+        )
+    allowed = s.memory if s.memory is not None else int(_FREE_SHARE * available_bytes())
+    row = 16 * packed.px.shape[1] + (16 if tangents else 12)
+    if terms and terms * row > allowed:
+        raise QupropError(
+            f"{terms} terms of {packed.px.shape[1] * 64} qubits need {bytes_text(terms * row)} and "
+            f"{bytes_text(allowed)} may be taken; lower max_terms or raise memory="
+        )
+    rules = {
+        "least": 0.0 if branch or s.stochastic else cutoff,
+        "by_tangent": tangents and s.by_tangent,
+        "least_branch": cutoff if branch else 0.0,
+        "keep_zeros": False,
+        "budget": math.ldexp(budget, -exponent) if budget >= 0 else -1.0,
+        "most_terms": terms,
+        "most_weight": s.max_weight or 0,
+        "keep_diagonal": s.keep_diagonal,
+        "roulette": cutoff if s.stochastic else 0.0,
+        "seed": seed,
+        "most_bytes": allowed,
+    }
+    made = kernels().propagate(
+        packed.ox,
+        packed.oz,
+        np.ldexp(np.ascontiguousarray(coefficient), -exponent),
+        packed.px,
+        packed.pz,
+        np.ascontiguousarray(factor),
+        rules,
+        tangents,
+        record,
+        threads,
+    )
+    if isinstance(made, tuple):
+        stage, terms, used = made
+        raise OutOfMemoryError(
+            f"after {stage + 1} of {len(factor)} rotations there are {terms} strings that take {bytes_text(used)}, and "
+            f"{bytes_text(allowed)} may be taken; raise tolerance= or memory=, or pass max_terms=",
+            int(_BYTES_LEFT * terms),
+        )
+    return made, exponent
