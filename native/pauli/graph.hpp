@@ -115,6 +115,13 @@ class Graph {
     }
     return total;
   }
+  // Of one replay with its gradient, when the last epoch has this many slots.
+  std::size_t work_bytes(std::size_t slots) const {
+    std::size_t total = 16 * entries(true) + 36 * slots;
+    for (const Epoch& e : epochs)
+      if (!e.offset.empty()) total += 36 * e.offset.back();
+    return total;
+  }
   std::size_t entries(bool pairs) const {
     std::size_t total = 0;
     for (const Epoch& e : epochs)

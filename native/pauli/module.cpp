@@ -164,7 +164,6 @@ Rules rules_of(const nb::dict& d) {
   r.by_tangent = nb::cast<bool>(d["by_tangent"]);
   r.least_branch = nb::cast<double>(d["least_branch"]);
   r.keep_zeros = nb::cast<bool>(d["keep_zeros"]);
-  r.budget = nb::cast<double>(d["budget"]);
   r.most_terms = nb::cast<std::size_t>(d["most_terms"]);
   r.most_weight = nb::cast<int>(d["most_weight"]);
   r.keep_diagonal = nb::cast<bool>(d["keep_diagonal"]);

@@ -20,7 +20,6 @@ struct Rules {
   bool by_tangent = false;  // smaller in |O| and in t, not in |O| alone
   double least_branch = 0;  // a branch of a smaller coefficient is not followed, unless that of its partner is
   bool keep_zeros = false;  // what was there stays, whatever its size
-  double budget = -1;       // of all sizes dropped, spent evenly over the stages; negative: nothing is dropped for it
   std::size_t most_terms = 0;
   int most_weight = 0;      // 0: any
   bool keep_diagonal = false;  // whatever their weight
@@ -30,27 +29,6 @@ struct Rules {
 };
 
 struct OutOfMemory { int stage; std::size_t terms, bytes; };
-
-struct Candidate { double size; std::uint32_t which; };
-
-// Moves the smallest candidates, as many as fit the room, to the front; their number.  Room is left over.
-inline std::size_t smallest(std::vector<Candidate>& v, double& room) {
-  std::size_t low = 0, high = v.size();
-  const auto below = [](const Candidate& a, const Candidate& b) { return a.size < b.size || (a.size == b.size && a.which < b.which); };
-  while (low < high) {
-    if (high - low <= 24) {
-      std::sort(v.begin() + low, v.begin() + high, below);
-      while (low < high && v[low].size <= room) room -= v[low++].size;
-      break;
-    }
-    const std::size_t mid = low + (high - low) / 2;
-    std::nth_element(v.begin() + low, v.begin() + mid, v.begin() + high, below);
-    double sum = 0;
-    for (std::size_t i = low; i < mid; ++i) sum += v[i].size;
-    if (sum <= room) { room -= sum; low = mid; } else { high = mid; }
-  }
-  return low;
-}
 
 template <int W, bool T> class Propagation {
  public:
@@ -87,7 +65,6 @@ template <int W, bool T> class Propagation {
       begin_epoch(0);
     }
     ledger.assign(stages, {});
-    stages_ = stages;
     scratch_.resize(pool_ ? pool_->size() : 1);
     count();
     for (int j = 0; j < stages; ++j) {
@@ -164,7 +141,6 @@ template <int W, bool T> class Propagation {
   struct Scratch {
     List low[2], high[2];
     std::vector<Result> results;
-    std::vector<Candidate> candidates;
     std::vector<std::uint8_t> seen;  // of slots: paired already
     List lone_low, lone_high;  // whose branch is not followed, nor that of a partner if there is one
     List scaled[2];
@@ -187,17 +163,11 @@ template <int W, bool T> class Propagation {
       e->counts.resize(at + tasks);
       counts = e->counts.data() + at;
     }
-    double room = 0;
-    if (rules_.budget > 0) room = std::max(0.0, (rules_.budget * (j + 1) / stages_ - spent_) / tasks);
-    spent_of_.assign(tasks, 0.0);
     share(live_ >= kWorthSharing ? pool_ : nullptr, tasks, [&](std::uint32_t task, int worker) {
       const Graph::Here h = Graph::here(other, task);
-      spent_of_[task] = rotate(g, h, scratch_[worker], tallies_[task], counts ? counts + task : nullptr, e ? &e->streams[h.zone[0]] : nullptr, room, j);
+      rotate(g, h, scratch_[worker], tallies_[task], counts ? counts + task : nullptr, e ? &e->streams[h.zone[0]] : nullptr, j);
     });
-    for (std::uint32_t t = 0; t < tasks; ++t) {
-      Graph::add(ledger[j], tallies_[t]);
-      spent_ += spent_of_[t];
-    }
+    for (std::uint32_t t = 0; t < tasks; ++t) Graph::add(ledger[j], tallies_[t]);
     count();
     if (rules_.most_terms && live_ > rules_.most_terms) keep_largest(other, tasks, counts, j);
     if (e) {
@@ -209,15 +179,14 @@ template <int W, bool T> class Propagation {
       if (!entries) e->counts.resize(at);
       e->stages.push_back({other, entries, entries ? static_cast<std::uint32_t>(at) : kNoCounts});
     }
-    if (rules_.most_bytes && bytes_ + (record_ && (j & 63) == 0 ? graph_bytes_ = graph.bytes() : graph_bytes_) > rules_.most_bytes)
+    if (rules_.most_bytes && bytes_ + (record_ && (j & 15) == 0 ? graph_bytes_ = graph.bytes() + graph.work_bytes(live_) : graph_bytes_) > rules_.most_bytes)
       throw OutOfMemory{j, live_, bytes_ + graph_bytes_};
   }
 
-  double rotate(const Gate<W>& g, const Graph::Here& h, Scratch& w, Tally& y, Counts* counts, Stream* stream, double room, int j) {
+  void rotate(const Gate<W>& g, const Graph::Here& h, Scratch& w, Tally& y, Counts* counts, Stream* stream, int j) {
     bool any = false;
     for (int side = 0; side < h.batches; ++side) any |= gather(g, *zones_[h.zone[side]], w.low[side], w.high[side]);
-    if (!any) return 0;
-    const double share = room;
+    if (!any) return;
     w.scaled[0].clear(); w.scaled[1].clear(); w.weighed[0].clear(); w.weighed[1].clear();
     for (int batch = 0; batch < h.batches; ++batch) {
       Zone<W>&low = *zones_[h.low(batch)], &high = *zones_[h.high(batch)];
@@ -230,12 +199,6 @@ template <int W, bool T> class Propagation {
         for (const Slot i : w.lone_high) scale(g, high, i, false, w.scaled[high_side], y, stream);
       }
       compute(g, low, high, w, y, j);
-      if (rules_.budget > 0) {
-        double mine = batch + 1 < h.batches ? room / 2 : room;
-        room -= mine;
-        spend(w, mine);
-        room += mine;
-      }
       apply(g, low, high, w, y, stream, batch, high_side);
       if (counts) counts->pairs[batch] = static_cast<std::uint16_t>(stream->pairs.size() - before);
     }
@@ -246,7 +209,6 @@ template <int W, bool T> class Propagation {
         stream->scaled.insert(stream->scaled.end(), w.scaled[side].begin(), w.scaled[side].end());
         stream->weighed.insert(stream->weighed.end(), w.weighed[side].begin(), w.weighed[side].end());
       }
-    return share - room;
   }
 
   static bool gather(const Gate<W>& g, const Zone<W>& zone, List& low, List& high) {
@@ -375,22 +337,6 @@ template <int W, bool T> class Propagation {
       e += std::popcount(x & z) - std::popcount((x ^ a.x) & (z ^ a.z)) + 2 * std::popcount(a.z & x);
     }
     return (e & 3) == 2;
-  }
-
-  // Drops the smallest of what this batch made, as the room allows.
-  void spend(Scratch& w, double& room) const {
-    w.candidates.clear();
-    for (std::uint32_t i = 0; i < w.results.size(); ++i) {
-      const Result& r = w.results[i];
-      const double a = size(r.a, r.ta), b = size(r.b, r.tb);
-      if ((r.flags & kLowAfter) && a <= room) w.candidates.push_back({a, 2 * i});
-      if ((r.flags & kHighAfter) && b <= room) w.candidates.push_back({b, 2 * i + 1});
-    }
-    const std::size_t n = smallest(w.candidates, room);
-    for (std::size_t i = 0; i < n; ++i) {
-      const Candidate& c = w.candidates[i];
-      w.results[c.which / 2].flags &= static_cast<std::uint16_t>(~(c.which & 1 ? kHighAfter : kLowAfter));
-    }
   }
 
   void apply(const Gate<W>& g, Zone<W>& low, Zone<W>& high, Scratch& w, Tally& y, Stream* stream, int low_side, int high_side) {
@@ -534,10 +480,7 @@ template <int W, bool T> class Propagation {
   std::vector<std::unique_ptr<Zone<W>>> zones_;
   std::vector<Scratch> scratch_;
   std::vector<Tally> tallies_;
-  std::vector<double> spent_of_;
-  double spent_ = 0;
   std::size_t live_ = 0, bytes_ = 0, graph_bytes_ = 0;
-  int stages_ = 0;
   Pool* pool_ = nullptr;
 };
 

@@ -156,7 +156,7 @@ template <int W> class Zone {
     if (tangents_) tangent_[i] = rounded_up(tangent);
     ++live_;
     if (++used_ * 100 > table_.size() * 73) {
-      index_again(live_ * 100 > table_.size() * 62 ? table_.size() * 5 / 4 : table_.size());
+      index_again(live_ * 100 > table_.size() * 62 ? table_.size() * 9 / 8 : table_.size());
     } else {
       put(i, q);
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,9 @@ from quprop.simulate.pauli.settings import PauliPropagation
 
 Arrays = tuple[np.ndarray, np.ndarray]
 CONFIDENCE = 0.95
-_SHARE = 0.25  # of a tolerance that is spent on strings that are to serve at other angles too
+_NOTHING = 1e-12  # of what is rotated: dropped by rounding alone
+_TRIES, _POWER, _CLOSE, _LARGEST_STEP, _COARSER = 60, 0.5, 0.8, 1 / 16, 64  # of the search for a cutoff
+_SHARE = 0.5  # of a tolerance that is spent on strings that are to serve at other angles too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +71,7 @@ class PauliEngine:
         self.settings = PauliPropagation() if settings is None else settings
         self.threads = threads or usable_processors()
         self._supports: WeakKeyDictionary[Model, Support] = WeakKeyDictionary()
+        self._cutoffs: WeakKeyDictionary[Model, float] = WeakKeyDictionary()  # that met the tolerance last
 
     # What engines do -------------------------------------------------------------------------------------------------
 
@@ -82,13 +86,11 @@ class PauliEngine:
             row = row[:, row[0] != 0]
             for i, f in enumerate(made):
                 if s.stochastic:
-                    out[i, k] = self._drawn(used, row[0], f, 0)[0].mean()
-                    continue
-                try:
-                    out[i, k], error = value(used, row[0], f, s, self.threads, -1.0 if s.limit is None else s.limit)
-                except OutOfMemoryError as ended:
-                    self._refuse(used, row[0], f, model, theta[min(i, len(theta) - 1)], x[min(i, len(x) - 1)], ended)
-                assert not s.limit or error <= s.limit * 1.01
+                    out[i, k] = self._drawn(used, row[0], f, s.repeats)[0].mean()
+                elif s.limit is None:
+                    out[i, k] = value(used, row[0], f, s, self.threads)[0]
+                else:
+                    out[i, k] = self._value(used, row[0], f, s.limit)
         return out
 
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
@@ -144,9 +146,7 @@ class PauliEngine:
         coefficients = packed.combined(weights)
         if s.stochastic:
             return self._told_stochastic(model, packed, coefficients[0], made[0], theta, x)
-        keep = self._support(model, packed, coefficients[0], made[0], theta, x, 1.0)
-        whole = s.bounds and s.max_terms is None
-        rows = keep.at(coefficients, made, bounded=s.bounds, posterior=whole)
+        keep, rows = self._support(model, packed, coefficients[0], made[0], theta, x, 1.0)
         gradient, d_x = table.pullback(rows.d_angles, theta, x)
         size = float(np.abs(coefficients).sum())
         ledger = np.full((model.n_rotations, 2), np.nan) if rows.ledger is None else rows.ledger[0, :, :2]
@@ -179,8 +179,7 @@ class PauliEngine:
         """The strings kept at theta (1, P), x (1, D), weights (1, K), to evaluate at other points."""
         packed = Packed.of_model(model)
         made = factors(model.angle_table.evaluate(theta, x))[0]
-        keep = self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE)
-        return Frozen(model, keep)
+        return Frozen(model, self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE)[0])
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -199,70 +198,58 @@ class PauliEngine:
         while len(left):
             if keep is not None:
                 tried = left if together else left[:1]
-                rows = keep.at(coefficients[tried], made[tried], bounded=s.limit is not None)
-                good = self._within(model, rows.bounds, thetas[tried], xs[tried])
+                rows = keep.at(coefficients[tried], made[tried], bounded=True, posterior=True)
+                good = self._within(model, rows, thetas[tried], xs[tried])
                 out.values[tried[good]], out.d_angles[tried[good]] = rows.values[good], rows.d_angles[good]
-                together = len(tried) == 1 or 2 * int(good.sum()) > len(tried)
+                together = 2 * int(good.sum()) > len(tried)
                 left = np.setdiff1d(left, tried[good])
-                if not len(left):
-                    break
-            i = left[0]
+                keep = None
+                continue
+            i = int(left[0])
             if s.stochastic:
                 values, gradients, _ = self._drawn(packed, coefficients[i], made[i], s.repeats)
                 out.values[i], out.d_angles[i] = values.mean(), gradients.mean(axis=0)
                 left = left[1:]
                 continue
-            keep = self._support(model, packed, coefficients[i], made[i], thetas[i : i + 1], xs[i : i + 1], _SHARE)
-            if s.limit is None:  # a truncation of its own for every sample
-                rows = keep.at(coefficients[i : i + 1], made[i : i + 1], bounded=False)
-                out.values[i], out.d_angles[i] = rows.values[0], rows.d_angles[0]
-                left, keep = left[1:], None
-            else:
-                self._supports[model] = keep
+            own, rows = self._support(model, packed, coefficients[i], made[i], thetas[i : i + 1], xs[i : i + 1], _SHARE)
+            out.values[i], out.d_angles[i] = rows.values[0], rows.d_angles[0]
+            left = left[1:]
+            if s.limit is not None:  # with other limits every sample has a truncation of its own
+                self._supports[model] = keep = own
         return out
 
-    def _within(self, model: Model, found: Bounds | None, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Which samples have all bounds within the tolerance (B,); with tolerance 0 only rounding is let through."""
-        if found is None:
-            return np.ones(len(theta), bool)
-        d_theta, d_x = _pulled_back(model, found.angles, theta, x)
-        largest = np.max([found.value, d_theta.max(axis=1, initial=0.0), d_x.max(axis=1, initial=0.0)], axis=0)
-        limit = self.settings.limit or 1e-10 * max(1.0, _slope(model, theta[:1], x[:1]))
-        return largest <= limit
+    def _within(self, model: Model, rows: Rows, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Which samples have all bounds within the tolerance (B,); with tolerance 0 nothing but rounding may be lost."""
+        assert rows.bounds is not None and rows.ledger is not None
+        if not self.settings.limit:
+            return rows.ledger[:, :, :2].sum(axis=(1, 2)) <= _NOTHING * rows.ledger[:, :, 2:].sum(axis=(1, 2))
+        return _largest(model, rows.bounds, theta, x) <= self.settings.limit
 
     def _support(
         self, model: Model, packed: Packed, c: np.ndarray, f: np.ndarray, theta: np.ndarray, x: np.ndarray, share: float
-    ) -> Support:
-        limit = self.settings.limit
-        if limit is None:
-            return support(packed, c, f, self.settings, self.threads)
-        try:
-            budget = share * limit / _slope(model, theta, x)
-            return support(packed, c, f, self.settings, self.threads, budget=budget)
-        except OutOfMemoryError as ended:
-            self._refuse(packed, c, f, model, theta, x, ended)
+    ) -> tuple[Support, Rows]:
+        """The strings to keep at one point, and what they give there. A tolerance may be spent up to `share`."""
+        s = self.settings
 
-    def _refuse(
-        self,
-        packed: Packed,
-        c: np.ndarray,
-        f: np.ndarray,
-        model: Model,
-        theta: np.ndarray,
-        x: np.ndarray,
-        ended: OutOfMemoryError,
-    ) -> NoReturn:
-        """A tolerance out of reach: what could be reached in this memory."""
-        s = replace(self.settings, tolerance=None, max_terms=max(ended.terms, packed.n_terms))
-        rows = support(packed, c, f, s, self.threads).at(c[None], f[None], bounded=True)
-        assert rows.bounds is not None
-        d_theta, d_x = _pulled_back(model, rows.bounds.angles, theta.reshape(1, -1), x.reshape(1, -1))
-        reached = max(float(rows.bounds.value[0]), d_theta.max(initial=0.0), d_x.max(initial=0.0))
-        raise QupropError(
-            f"a tolerance of {self.settings.limit:g} needs more memory than there is: with the {s.max_terms} largest "
-            f"strings the value is within {rows.bounds.value[0]:.1e} and all derivatives within {reached:.1e}; raise "
-            "tolerance= or memory=, or use stochastic=True"
-        )
+        def run(cutoff: float | None) -> tuple[tuple[Support, Rows], float]:
+            keep = support(packed, c, f, s, self.threads, cutoff=cutoff)
+            rows = keep.at(c[None], f[None], bounded=s.bounds, posterior=s.bounds and s.max_terms is None)
+            return (keep, rows), float(_largest(model, rows.bounds, theta, x)[0]) if rows.bounds else np.inf
+
+        if s.limit is None:
+            return run(None)[0]
+        if not s.limit:
+            return run(0.0)[0]
+        start = 1.5 * self._cutoffs[model] if model in self._cutoffs else s.limit / 4
+        found, self._cutoffs[model] = _search(run, share * s.limit, start, s.limit)
+        return found
+
+    def _value(self, packed: Packed, c: np.ndarray, f: np.ndarray, limit: float) -> float:
+        """The value alone, within the tolerance."""
+        if not limit:
+            return value(packed, c, f, self.settings, self.threads, 0.0)[0]
+        found, _ = _search(lambda cutoff: value(packed, c, f, self.settings, self.threads, cutoff), limit, limit)
+        return found
 
     def _drawn(self, packed: Packed, c: np.ndarray, f: np.ndarray, repeats: int) -> tuple[np.ndarray, np.ndarray, Support]:
         """Independent unbiased values (R,) and derivatives (R, M), and the strings of the last run."""
@@ -323,6 +310,48 @@ class Frozen:
         made = factors(np.broadcast_to(angles, (batch, angles.shape[1])))
         coefficients = self.support.packed.combined(np.broadcast_to(weights, (batch, weights.shape[1])))
         return self.support.at(coefficients, made, bounded=bounded)
+
+
+def _search(
+    run: Callable[[float], tuple[Any, float]], aim: float, start: float, limit: float | None = None
+) -> tuple[Any, float]:
+    """What run(cutoff) -> (result, bound) gives at a cutoff whose bound is within `aim`, or at last within `limit`; and
+    that cutoff. Coming from above, where a propagation costs little: the last costs about as much as all others."""
+    limit, cutoff, before, reached = limit or aim, start, (0.0, np.inf), np.inf
+    result: Any = None
+    try:
+        for _ in range(_TRIES):
+            result = None  # its memory is for the next
+            result, reached = run(cutoff)
+            if reached <= aim or (reached <= limit and cutoff == 0):
+                return result, cutoff
+            # the bound falls about as a power of the cutoff
+            slope = np.log(before[1] / reached) / np.log(before[0] / cutoff) if before[0] else _POWER
+            before = cutoff, reached
+            step = (_CLOSE * aim / reached) ** (1 / np.clip(slope, _POWER / 2, 1.0))
+            cutoff *= max(float(step), _LARGEST_STEP)
+            if cutoff < _NOTHING * start:
+                cutoff = 0.0
+    except OutOfMemoryError as ended:
+        result = None
+        while not np.isfinite(reached):
+            cutoff *= _COARSER
+            with suppress(OutOfMemoryError):
+                reached = run(cutoff)[1]
+        raise QupropError(
+            f"the value and all derivatives within {limit:g} would take more memory than there is: {ended}; "
+            f"what fits bounds them by {reached:.1e}; raise tolerance= or memory=, or use stochastic=True"
+        ) from None
+    raise QupropError(
+        f"rounding alone, times how fast the angles move with theta and x, bounds this gradient by {reached:.1e}, above "
+        f"the tolerance of {limit:g}; raise tolerance= or scale the circuit's angles"
+    )
+
+
+def _largest(model: Model, found: Bounds, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The largest bound of each sample (B,), of its value and of all its derivatives."""
+    d_theta, d_x = _pulled_back(model, found.angles, theta, x)
+    return np.max([found.value, d_theta.max(axis=1, initial=0.0), d_x.max(axis=1, initial=0.0)], axis=0)
 
 
 def _pulled_back(model: Model, angles: np.ndarray, theta: np.ndarray, x: np.ndarray) -> Arrays:

@@ -15,19 +15,11 @@ from quprop.simulate.pauli.certificate import Bounds, bounds
 from quprop.simulate.pauli.packed import Packed, kernels
 from quprop.simulate.pauli.settings import PauliPropagation
 
-_FREE_SHARE = 0.8  # of the free memory, for one propagation that is not told how much it may take
-_BYTES_LEFT = 0.6  # of the terms that ended a propagation, for the one that says what could be reached
+_FREE_SHARE = 0.5  # of the free memory, for one propagation that is not told how much it may take
 
 
 class OutOfMemoryError(QupropError):
-    """A propagation that reached its limit of memory, with how many terms it had then."""
-
-    def __init__(self, sentence: str, terms: int) -> None:
-        super().__init__(sentence)
-        self.terms = terms
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return OutOfMemoryError, (str(self), self.terms)
+    """A propagation that reached its limit of memory."""
 
 
 class Rows(NamedTuple):
@@ -75,7 +67,10 @@ class Support:
         values, d_angles = np.empty(batch), np.zeros((batch, stages))
         ledger = np.zeros((batch, stages, 4)) if bounded else None
         after = np.zeros((batch, stages)) if posterior and bounded else None
-        self.run.replay(scaled, factors, values, d_angles, ledger, after, self.threads)
+        try:
+            self.run.replay(scaled, factors, values, d_angles, ledger, after, self.threads)
+        except MemoryError:
+            raise OutOfMemoryError(f"there is no memory for the gradient of {self.peak} strings") from None
         found = None
         if ledger is not None:
             ledger = np.ldexp(ledger[:, ::-1], self.exponent)  # by rotation: the last comes first in a propagation
@@ -90,28 +85,29 @@ def support(
     factor: np.ndarray,
     settings: PauliPropagation,
     threads: int,
-    *,
-    budget: float = -1.0,
+    cutoff: float | None = None,
     seed: int = 0,
-    most_terms: int = 0,
 ) -> Support:
     """The propagation of the strings with `coefficient` (T,) through rotations of `factor` (M, 2), with its graph.
 
-    budget: how much may be dropped altogether, in sums of sizes; negative: the settings' other limits say what is.
+    cutoff: the one in force; None: the settings'.
     """
-    run, exponent = _propagate(
-        packed, coefficient, factor, settings, threads, True, settings.bounds, budget, seed, most_terms
-    )
+    run, exponent = _propagate(packed, coefficient, factor, settings, threads, True, settings.bounds, cutoff, seed)
     run.value(packed.bloch, threads, True)
     return Support(run, packed, settings, threads, exponent)
 
 
 def value(
-    packed: Packed, coefficient: np.ndarray, factor: np.ndarray, settings: PauliPropagation, threads: int, budget: float
+    packed: Packed,
+    coefficient: np.ndarray,
+    factor: np.ndarray,
+    settings: PauliPropagation,
+    threads: int,
+    cutoff: float | None = None,
 ) -> tuple[float, float]:
     """The value alone, and the bound of its error (infinite if none is asked for); no string is kept."""
     tangents = settings.by_tangent and settings.limit is None
-    run, exponent = _propagate(packed, coefficient, factor, settings, threads, False, tangents, budget, 0, 0)
+    run, exponent = _propagate(packed, coefficient, factor, settings, threads, False, tangents, cutoff, 0)
     found = float(run.value(packed.bloch, threads, False))
     ledger = np.empty((len(factor), 4))
     run.ledger(ledger)
@@ -128,16 +124,15 @@ def _propagate(
     threads: int,
     record: bool,
     tangents: bool,
-    budget: float,
+    cutoff: float | None,
     seed: int,
-    most_terms: int,
 ) -> tuple[Any, int]:
     s = settings
     largest = float(np.abs(coefficient).max(initial=0.0))
     exponent = math.frexp(largest)[1] if largest else 0
-    cutoff = math.ldexp(s.cutoff or 0.0, -exponent)
+    cutoff = math.ldexp((s.cutoff or 0.0) if cutoff is None else cutoff, -exponent)
     branch = s.rule == "branch"
-    terms = most_terms or s.max_terms or 0
+    terms = s.max_terms or 0
     if s.max_terms is not None and s.max_terms < len(coefficient):
         raise QupropError(
             f"the observables have {len(coefficient)} strings, so max_terms must be that or more, got {s.max_terms}"
@@ -154,7 +149,6 @@ def _propagate(
         "by_tangent": tangents and s.by_tangent,
         "least_branch": cutoff if branch else 0.0,
         "keep_zeros": False,
-        "budget": math.ldexp(budget, -exponent) if budget >= 0 else -1.0,
         "most_terms": terms,
         "most_weight": s.max_weight or 0,
         "keep_diagonal": s.keep_diagonal,
@@ -162,23 +156,16 @@ def _propagate(
         "seed": seed,
         "most_bytes": allowed,
     }
-    made = kernels().propagate(
-        packed.ox,
-        packed.oz,
-        np.ldexp(np.ascontiguousarray(coefficient), -exponent),
-        packed.px,
-        packed.pz,
-        np.ascontiguousarray(factor),
-        rules,
-        tangents,
-        record,
-        threads,
-    )
+    scaled, factor = np.ldexp(np.ascontiguousarray(coefficient), -exponent), np.ascontiguousarray(factor)
+    strings = (packed.ox, packed.oz, scaled, packed.px, packed.pz, factor)
+    try:
+        made = kernels().propagate(*strings, rules, tangents, record, threads)
+    except MemoryError:
+        raise OutOfMemoryError("a propagation found no memory for its strings") from None
     if isinstance(made, tuple):
         stage, terms, used = made
         raise OutOfMemoryError(
             f"after {stage + 1} of {len(factor)} rotations there are {terms} strings that take {bytes_text(used)}, and "
-            f"{bytes_text(allowed)} may be taken; raise tolerance= or memory=, or pass max_terms=",
-            int(_BYTES_LEFT * terms),
+            f"{bytes_text(allowed)} may be taken"
         )
     return made, exponent
