@@ -77,17 +77,24 @@ template <class F> void share(Pool* pool, std::uint32_t n, const F& f) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// The result of one rotation of a pair, with tangents if T.
+// sqrt(sum O(Q)^2) of an observable: no rotation enlarges it, nor does dropping, and no derivative by an angle is larger.
+inline double euclidean(const double* coefficient, std::size_t terms) {
+  double sum = 0;
+  for (std::size_t i = 0; i < terms; ++i) sum += coefficient[i] * coefficient[i];
+  return std::sqrt(sum) * (1 + 1e-9);
+}
+
+// The result of one rotation of a pair, with tangents if T, of which none is above `most`.
 template <bool T> struct Rotated {
   double low, high, t_low = 0, t_high = 0;
-  QP_INLINE Rotated(Factor f, std::uint16_t flags, double a, double b, double ta, double tb) {
+  QP_INLINE Rotated(Factor f, std::uint16_t flags, double a, double b, double ta, double tb, double most) {
     const double s = flags & kMinus ? -f.s : f.s, c = flags & kMinus ? -f.c : f.c;
     const double up = flags & kUp ? 1.0 : 0.0, down = flags & kDown ? 1.0 : 0.0;
     low = f.c * a - down * (s * b);
     high = f.c * b + up * (s * a);
     if constexpr (T) {
-      t_low = std::max(std::abs(f.c) * ta + down * (std::abs(f.s) * tb), std::abs(-f.s * a - down * (c * b)));
-      t_high = std::max(std::abs(f.c) * tb + up * (std::abs(f.s) * ta), std::abs(-f.s * b + up * (c * a)));
+      t_low = std::min(most, std::max(std::abs(f.c) * ta + down * (std::abs(f.s) * tb), std::abs(-f.s * a - down * (c * b))));
+      t_high = std::min(most, std::max(std::abs(f.c) * tb + up * (std::abs(f.s) * ta), std::abs(-f.s * b + up * (c * a))));
     }
   }
 };
@@ -195,6 +202,7 @@ class Graph {
  private:
 
   template <bool T> double forwards(Work& w, const double* coefficient, const Factor* factor, bool keep, Tally* ledger, Pool* pool, const std::function<void()>& pause) const {
+    const double most = T ? euclidean(coefficient, start.size()) : 0;
     double constant = 0;
     for (std::size_t k = 0; k < epochs.size(); ++k) {
       const Epoch& e = epochs[k];
@@ -234,7 +242,7 @@ class Graph {
           const Counts& n_of = e.counts[st.counts + task];
           w.tallies[task] = {};
           const Here h = here(st.other, task);
-          forward_task<T>(e, we, h, n_of, f, keep, w.tallies[task]);
+          forward_task<T>(e, we, h, n_of, f, keep, most, w.tallies[task]);
         };
         share(st.entries >= kWorthSharing ? pool : nullptr, n_tasks, job);
         if constexpr (T)
@@ -256,7 +264,7 @@ class Graph {
   static void add(Tally& to, const Tally& y) { to.b += y.b; to.t += y.t; to.o += y.o; to.d += y.d; }
 
  private:
-  template <bool T> static void forward_task(const Epoch& e, Work::OfEpoch& we, const Here& h, const Counts& n, Factor f, bool keep, Tally& y) {
+  template <bool T> static void forward_task(const Epoch& e, Work::OfEpoch& we, const Here& h, const Counts& n, Factor f, bool keep, double most, Tally& y) {
     const std::uint32_t first = h.zone[0];
     const Stream& s = e.streams[first];
     Work::Cursor& at = we.cursor[first];
@@ -290,7 +298,7 @@ class Graph {
         const double a = low[p.low], b = high[p.high];
         const double ta = T ? t_low[p.low] : 0, tb = T ? t_high[p.high] : 0;
         if (keep) before[i] = {a, b};
-        const Rotated<T> r(f, p.flags, a, b, ta, tb);
+        const Rotated<T> r(f, p.flags, a, b, ta, tb, most);
         const bool keep_low = p.flags & kLowAfter, keep_high = p.flags & kHighAfter;
         low[p.low] = keep_low ? r.low : 0.0;
         high[p.high] = keep_high ? r.high : 0.0;

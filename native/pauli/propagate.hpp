@@ -2,7 +2,7 @@
 //
 // For each string Q that anticommutes with P, with R = +-i P Q:  O(Q), O(R) <- c O(Q) -+ s O(R), c O(R) +- s O(Q).  Every
 // rotation merges first and truncates what it made afterwards.  A term may carry t(Q) >= max over m of |dO(Q)/da_m|,
-//     t(Q) <- max(|c| t(Q) + |s| t(R), |dO(Q)/da|),
+//     t(Q) <- max(|c| t(Q) + |s| t(R), |dO(Q)/da|),     sqrt(sum of O^2) at most,
 // and the ledger of a stage has the sums of |O| and of t of all that it dropped: these bound the errors of the value and of
 // each derivative.
 #pragma once
@@ -64,6 +64,7 @@ template <int W, bool T> class Propagation {
       graph.stages = stages;
       begin_epoch(0);
     }
+    most_ = euclidean(coefficient, terms);
     ledger.assign(stages, {});
     scratch_.resize(pool_ ? pool_->size() : 1);
     count();
@@ -296,7 +297,7 @@ template <int W, bool T> class Propagation {
         if (!pair && !follows(g, a)) { r.flags &= ~kUp; drop_branch<T>(y, f, a, ta); }
         if (!pair && !follows(g, b)) { r.flags &= ~kDown; drop_branch<T>(y, f, b, tb); }
       }
-      const Rotated<T> made(f, r.flags, a, b, ta, tb);
+      const Rotated<T> made(f, r.flags, a, b, ta, tb, most_);
       r.a = made.low; r.b = made.high; r.ta = made.t_low; r.tb = made.t_high;
       if (kept(r.a, r.ta, r.flags & kLowBefore, low, r.low, g, high, r.high, r.fa, j)) r.flags |= kLowAfter;
       if (kept(r.b, r.tb, r.flags & kHighBefore, high, r.high, g, low, r.low, r.fb, j)) r.flags |= kHighAfter;
@@ -480,6 +481,7 @@ template <int W, bool T> class Propagation {
   std::vector<std::unique_ptr<Zone<W>>> zones_;
   std::vector<Scratch> scratch_;
   std::vector<Tally> tallies_;
+  double most_ = 0;  // that a tangent can be
   std::size_t live_ = 0, bytes_ = 0, graph_bytes_ = 0;
   Pool* pool_ = nullptr;
 };

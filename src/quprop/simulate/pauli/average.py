@@ -38,7 +38,16 @@ def mean_squares(packed: Packed, i: int, s: PauliPropagation, seed: int) -> tupl
     """Means and sample variances over the paths of string i, (1 + M,): of the value and of each derivative."""
     sums = np.zeros((1 + len(packed.px), 2))
     kernels().random_paths(
-        packed.ox[i], packed.oz[i], packed.px, packed.pz, s.max_weight, s.keep_diagonal, packed.bloch, s.paths, seed, sums
+        packed.ox[i],
+        packed.oz[i],
+        packed.px,
+        packed.pz,
+        s.max_weight,
+        s.keep_diagonal,
+        packed.bloch,
+        s.paths,
+        seed,
+        sums,
     )
     mean = sums[:, 0] / s.paths
     return mean, np.maximum(sums[:, 1] / s.paths - mean**2, 0.0) * s.paths / (s.paths - 1)

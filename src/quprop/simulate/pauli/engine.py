@@ -31,9 +31,9 @@ _SHARE = 0.5  # of a tolerance that is spent on strings that are to serve at oth
 class Propagated:
     """value and gradient (P,) of the weighted sum of observables, d_x (D,), and how wrong they can be.
 
-    value_bound, gradient_bound and x_bound are what `note` says: bounds, half-widths of 95 % intervals, or bounds in the
-    mean square over the angles; infinite where none was asked for. terms: strings left at the end, peak: the most there
-    were. ledger (M, 2): what was dropped after each rotation, in sums of |O(Q)| and of t(Q).
+    value_bound, gradient_bound and x_bound are what `note` says: bounds, half-widths of 95 % intervals, or bounds in
+    the mean square over the angles; infinite where none was asked for. terms: strings left at the end, peak: the most
+    that there were. ledger (M, 2): what was dropped after each rotation, in sums of |O(Q)| and of t(Q).
     """
 
     value: float
@@ -211,7 +211,8 @@ class PauliEngine:
                 out.values[i], out.d_angles[i] = values.mean(), gradients.mean(axis=0)
                 left = left[1:]
                 continue
-            own, rows = self._support(model, packed, coefficients[i], made[i], thetas[i : i + 1], xs[i : i + 1], _SHARE)
+            point = thetas[i : i + 1], xs[i : i + 1]
+            own, rows = self._support(model, packed, coefficients[i], made[i], *point, _SHARE)
             out.values[i], out.d_angles[i] = rows.values[0], rows.d_angles[0]
             left = left[1:]
             if s.limit is not None:  # with other limits every sample has a truncation of its own
@@ -251,7 +252,9 @@ class PauliEngine:
         found, _ = _search(lambda cutoff: value(packed, c, f, self.settings, self.threads, cutoff), limit, limit)
         return found
 
-    def _drawn(self, packed: Packed, c: np.ndarray, f: np.ndarray, repeats: int) -> tuple[np.ndarray, np.ndarray, Support]:
+    def _drawn(
+        self, packed: Packed, c: np.ndarray, f: np.ndarray, repeats: int
+    ) -> tuple[np.ndarray, np.ndarray, Support]:
         """Independent unbiased values (R,) and derivatives (R, M), and the strings of the last run."""
         s = self.settings
         seeds = np.random.SeedSequence(s.seed).generate_state(repeats or s.repeats, np.uint64)
@@ -288,7 +291,7 @@ class PauliEngine:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """The strings that `PauliEngine.freeze` kept. Their function is differentiable and cheap, and bounded anew anywhere."""
+    """The strings that `PauliEngine.freeze` kept: a function that is cheap, and whose error is bounded anew anywhere."""
 
     model: Model
     support: Support
@@ -315,8 +318,8 @@ class Frozen:
 def _search(
     run: Callable[[float], tuple[Any, float]], aim: float, start: float, limit: float | None = None
 ) -> tuple[Any, float]:
-    """What run(cutoff) -> (result, bound) gives at a cutoff whose bound is within `aim`, or at last within `limit`; and
-    that cutoff. Coming from above, where a propagation costs little: the last costs about as much as all others."""
+    """What run(cutoff) -> (result, bound) gives at a cutoff whose bound is within `aim`, or at last within `limit`;
+    and that cutoff. Coming from above, where a propagation costs little, the last costs about what all others do."""
     limit, cutoff, before, reached = limit or aim, start, (0.0, np.inf), np.inf
     result: Any = None
     try:
@@ -371,8 +374,8 @@ def _note(s: PauliPropagation, found: Bounds | None, size: float) -> str:
         return f"value and all derivatives are within {s.limit:g}" if s.limit else "nothing was dropped"
     if found.value[0] > size or found.angles.max(initial=0.0) > size:
         return (
-            f"no useful bound: what was dropped could change values or derivatives by more than the observables' own size, "
-            f"{size:.3g}, as in deep random circuits; stochastic=True gives unbiased values and gradients with intervals, "
-            'angles="uniform" bounds in the mean square'
+            "no useful bound: what was dropped could change values or derivatives by more than the observables' own "
+            f"size, {size:.3g}, as in deep random circuits; stochastic=True gives unbiased values and gradients with "
+            'intervals, angles="uniform" bounds in the mean square'
         )
     return "bounds hold for what was dropped, at these angles"

@@ -1,4 +1,4 @@
-"""A model as the arrays the kernels read: masks in 64-bit words, the union of all observables' strings, the input state."""
+"""A model as the arrays the kernels read: masks in 64-bit words, the strings of all observables, the input state."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Packed(NamedTuple):
     def combined(self, weights: np.ndarray) -> np.ndarray:
         """Coefficients (B, T) of the sums of the observables with weights (B, K)."""
         out = np.zeros((len(weights), self.n_terms))
-        np.add.at(out, (slice(None), self.term), weights[:, self.of] * self.coefficient)
+        np.add.at(out.T, self.term, (weights[:, self.of] * self.coefficient).T)
         return out
 
     def only(self, terms: np.ndarray) -> Packed:

@@ -33,8 +33,8 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Strings kept at each rotation, as found at one set of angles: `at` evaluates the truncated sum, and differentiates
-    it with the same strings kept, at these or at other angles and coefficients."""
+    """Strings kept at each rotation, as found at one set of angles: `at` evaluates the truncated sum, and
+    differentiates it with the same strings kept, at these or at other angles and coefficients."""
 
     run: Any
     packed: Packed

@@ -32,8 +32,8 @@ class PauliPropagation:
         max_terms or max_weight).
     stochastic: what is smaller than `cutoff` survives with probability size/cutoff and is as much larger then, so that
         values and gradients are unbiased; `repeats` independent runs from `seed` give their 95 % intervals.
-    angles: "uniform": errors of a truncation by max_weight alone are bounded in the mean square over independent uniform
-        angles, by `paths` random paths from `seed`, with confidence 95 %.
+    angles: "uniform": errors of a truncation by max_weight alone are bounded in the mean square over independent
+        uniform angles, by `paths` random paths from `seed`, with confidence 95 %.
     memory: bytes that one propagation may take; None: four fifths of what is free.
     """
 
@@ -56,7 +56,14 @@ class PauliPropagation:
             number = getattr(self, name)
             if number is not None:
                 _require(_is_real(number) and math.isfinite(number) and number >= 0, name, "a number from 0", number)
-        for name, least in (("max_terms", 1), ("max_weight", 1), ("repeats", 2), ("seed", 0), ("paths", 2), ("memory", 1)):
+        for name, least in (
+            ("max_terms", 1),
+            ("max_weight", 1),
+            ("repeats", 2),
+            ("seed", 0),
+            ("paths", 2),
+            ("memory", 1),
+        ):
             number = getattr(self, name)
             if number is not None or name in ("repeats", "paths"):
                 _require(_is_whole(number) and number >= least, name, f"a whole number from {least}", number)
