@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import stats
 
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.machine import usable_processors
 from quprop.model import Model
@@ -50,6 +52,12 @@ class Propagated:
 
     def __str__(self) -> str:
         return f"{self.value:.8g} (+- {self.value_bound:.1e}), {self.terms} strings; {self.note}"
+
+
+@lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1
+def engine_of(settings: PauliPropagation, precision: str = "double", threads: int | None = None) -> PauliEngine:
+    """The one engine of these settings, which keeps strings from call to call."""
+    return PauliEngine(settings, precision, threads)
 
 
 class PauliEngine:
@@ -134,19 +142,19 @@ class PauliEngine:
 
     # More than engines do --------------------------------------------------------------------------------------------
 
-    def propagate(
-        self, model: Model, theta: np.ndarray, x: np.ndarray | None = None, weights: np.ndarray | None = None
-    ) -> Propagated:
+    def propagate(self, model: Model, theta: Any, x: Any = None, weights: Any = None) -> Propagated:
         """One point, theta (P,), x (D,), weights (K,): value, gradient, and bounds of their errors, told in full."""
         s = self.settings
-        theta, x = np.asarray(theta, float)[None], np.empty((1, 0)) if x is None else np.asarray(x, float)[None]
-        weights = np.ones((1, model.n_observables)) if weights is None else np.asarray(weights, float)[None]
+        theta = checked("theta", theta, (model.n_params,))[None]
+        x = checked("x", np.empty(0) if x is None else x, (model.n_inputs,))[None]
+        weights = np.ones(model.n_observables) if weights is None else weights
+        weights = checked("weights", weights, (model.n_observables,))[None]
         table, packed = model.angle_table, Packed.of_model(model)
         made = factors(table.evaluate(theta, x))
         coefficients = packed.combined(weights)
         if s.stochastic:
             return self._told_stochastic(model, packed, coefficients[0], made[0], theta, x)
-        keep, rows = self._support(model, packed, coefficients[0], made[0], theta, x, 1.0)
+        keep, rows = self._support(model, packed, coefficients[0], made[0], theta, x, 1.0, s.bounds)
         gradient, d_x = table.pullback(rows.d_angles, theta, x)
         size = float(np.abs(coefficients).sum())
         ledger = np.full((model.n_rotations, 2), np.nan) if rows.ledger is None else rows.ledger[0, :, :2]
@@ -179,7 +187,7 @@ class PauliEngine:
         """The strings kept at theta (1, P), x (1, D), weights (1, K), to evaluate at other points."""
         packed = Packed.of_model(model)
         made = factors(model.angle_table.evaluate(theta, x))[0]
-        return Frozen(model, self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE)[0])
+        return Frozen(model, self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE, True)[0])
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -212,7 +220,7 @@ class PauliEngine:
                 left = left[1:]
                 continue
             point = thetas[i : i + 1], xs[i : i + 1]
-            own, rows = self._support(model, packed, coefficients[i], made[i], *point, _SHARE)
+            own, rows = self._support(model, packed, coefficients[i], made[i], *point, _SHARE, s.limit is not None)
             out.values[i], out.d_angles[i] = rows.values[0], rows.d_angles[0]
             left = left[1:]
             if s.limit is not None:  # with other limits every sample has a truncation of its own
@@ -220,27 +228,33 @@ class PauliEngine:
         return out
 
     def _within(self, model: Model, rows: Rows, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Which samples have all bounds within the tolerance (B,); with tolerance 0 nothing but rounding may be lost."""
+        """Which samples have all bounds within the tolerance (B,); with 0 nothing but rounding may be lost."""
         assert rows.bounds is not None and rows.ledger is not None
         if not self.settings.limit:
             return rows.ledger[:, :, :2].sum(axis=(1, 2)) <= _NOTHING * rows.ledger[:, :, 2:].sum(axis=(1, 2))
         return _largest(model, rows.bounds, theta, x) <= self.settings.limit
 
     def _support(
-        self, model: Model, packed: Packed, c: np.ndarray, f: np.ndarray, theta: np.ndarray, x: np.ndarray, share: float
+        self,
+        model: Model,
+        packed: Packed,
+        c: np.ndarray,
+        f: np.ndarray,
+        theta: np.ndarray,
+        x: np.ndarray,
+        share: float,
+        bounded: bool,
     ) -> tuple[Support, Rows]:
         """The strings to keep at one point, and what they give there. A tolerance may be spent up to `share`."""
         s = self.settings
 
         def run(cutoff: float | None) -> tuple[tuple[Support, Rows], float]:
             keep = support(packed, c, f, s, self.threads, cutoff=cutoff)
-            rows = keep.at(c[None], f[None], bounded=s.bounds, posterior=s.bounds and s.max_terms is None)
+            rows = keep.at(c[None], f[None], bounded=bounded, posterior=s.max_terms is None)
             return (keep, rows), float(_largest(model, rows.bounds, theta, x)[0]) if rows.bounds else np.inf
 
-        if s.limit is None:
-            return run(None)[0]
         if not s.limit:
-            return run(0.0)[0]
+            return run(s.limit)[0]
         start = 1.5 * self._cutoffs[model] if model in self._cutoffs else s.limit / 4
         found, self._cutoffs[model] = _search(run, share * s.limit, start, s.limit)
         return found
@@ -291,7 +305,7 @@ class PauliEngine:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """The strings that `PauliEngine.freeze` kept: a function that is cheap, and whose error is bounded anew anywhere."""
+    """The strings that `PauliEngine.freeze` kept: a cheap function, whose error is bounded anew anywhere."""
 
     model: Model
     support: Support
@@ -346,8 +360,8 @@ def _search(
             f"what fits bounds them by {reached:.1e}; raise tolerance= or memory=, or use stochastic=True"
         ) from None
     raise QupropError(
-        f"rounding alone, times how fast the angles move with theta and x, bounds this gradient by {reached:.1e}, above "
-        f"the tolerance of {limit:g}; raise tolerance= or scale the circuit's angles"
+        f"rounding alone, times how fast the angles move with theta and x, bounds this gradient by {reached:.1e}, "
+        f"above the tolerance of {limit:g}; raise tolerance= or scale the circuit's angles"
     )
 
 

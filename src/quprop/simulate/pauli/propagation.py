@@ -92,7 +92,7 @@ def support(
 
     cutoff: the one in force; None: the settings'.
     """
-    run, exponent = _propagate(packed, coefficient, factor, settings, threads, True, settings.bounds, cutoff, seed)
+    run, exponent = _propagate(packed, coefficient, factor, settings, threads, True, cutoff, seed)
     run.value(packed.bloch, threads, True)
     return Support(run, packed, settings, threads, exponent)
 
@@ -106,8 +106,7 @@ def value(
     cutoff: float | None = None,
 ) -> tuple[float, float]:
     """The value alone, and the bound of its error (infinite if none is asked for); no string is kept."""
-    tangents = settings.by_tangent and settings.limit is None
-    run, exponent = _propagate(packed, coefficient, factor, settings, threads, False, tangents, cutoff, 0)
+    run, exponent = _propagate(packed, coefficient, factor, settings, threads, False, cutoff, 0)
     found = float(run.value(packed.bloch, threads, False))
     ledger = np.empty((len(factor), 4))
     run.ledger(ledger)
@@ -123,11 +122,11 @@ def _propagate(
     settings: PauliPropagation,
     threads: int,
     record: bool,
-    tangents: bool,
     cutoff: float | None,
     seed: int,
 ) -> tuple[Any, int]:
     s = settings
+    tangents = s.by_tangent and (record or s.limit is None)  # a value within a tolerance needs none
     largest = float(np.abs(coefficient).max(initial=0.0))
     exponent = math.frexp(largest)[1] if largest else 0
     cutoff = math.ldexp((s.cutoff or 0.0) if cutoff is None else cutoff, -exponent)
@@ -146,7 +145,7 @@ def _propagate(
         )
     rules = {
         "least": 0.0 if branch or s.stochastic else cutoff,
-        "by_tangent": tangents and s.by_tangent,
+        "by_tangent": tangents,
         "least_branch": cutoff if branch else 0.0,
         "keep_zeros": False,
         "most_terms": terms,

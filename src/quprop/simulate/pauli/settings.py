@@ -108,7 +108,7 @@ class PauliPropagation:
         """Whether t(Q) counts for a term's size."""
         if self.limit is not None or self.cutoff is not None:
             return self.rule == "size"
-        return self.bounds  # the largest of max_terms
+        return self.bounds and self.max_terms is not None
 
     def __str__(self) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
