@@ -11,7 +11,7 @@ import quprop as qpr
 from quprop.errors import QupropError
 from quprop.simulate.pauli.average import mean_squares
 from quprop.simulate.pauli.certificate import pulled_back
-from quprop.simulate.pauli.engine import PauliEngine
+from quprop.simulate.pauli.engine import PauliEngine, engine_of
 from quprop.simulate.pauli.packed import Packed, factors
 from quprop.simulate.pauli.propagation import support
 from quprop.simulate.pauli.settings import PauliPropagation
@@ -325,6 +325,29 @@ def test_a_shared_parameter_is_within_tolerance_as_a_whole():
         assert abs(result.gradient - truth[1]).max() <= result.gradient_bound.max() <= tolerance
 
 
+@pytest.mark.parametrize("n, spread", [(9, 1), (10, 9)])
+def test_long_strings(n, spread):
+    """Generators and observables on most qubits, side by side and over several words."""
+    rng = np.random.default_rng(n)
+    theta = qpr.params("theta", 14)
+    texts = ["".join(rng.choice(list("IXYZ"), n, p=[0.1, 0.3, 0.3, 0.3])) for _ in range(16)]
+    wide = lambda text: " ".join(f"{c}{spread * q}" for q, c in enumerate(text) if c != "I")  # noqa: E731
+    small, large = (
+        qpr.Model.from_rotations(
+            size,
+            [(name(p), theta[i]) for i, p in enumerate(texts[2:])],
+            {name(p): 0.5 for p in texts[:2]},
+            params=[theta],
+        )
+        for size, name in ((n, str), (spread * n, wide))
+    )
+    point = rng.normal(size=14)
+    truth = exact(small, point, engine=NativeEngine())
+    result = PauliEngine(PauliPropagation(0.0)).propagate(large, point)
+    assert result.value == pytest.approx(truth[0], abs=1e-12)
+    np.testing.assert_allclose(result.gradient, truth[1], atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [64, 65, 128, 129, 256, 257, 512, 513, 1024])
 def test_widths(n):
     """Five qubits spread over all words of n, against the same model on five."""
@@ -501,6 +524,14 @@ def test_errors_averaged_over_angles_are_those_of_sampled_angles():
 def test_settings_are_refused_in_a_sentence(arguments, said):
     with pytest.raises(QupropError, match=said):
         PauliPropagation(**arguments)
+
+
+def test_settings_take_numbers_of_numpy_and_make_one_engine():
+    settings = PauliPropagation(max_terms=np.int64(500), max_weight=np.int32(3), memory=np.int64(1 << 28))
+    model = ising(4, 1)
+    assert PauliEngine(settings).propagate(model, np.full(model.n_params, 0.3)).peak <= 500
+    assert engine_of(settings) is engine_of(PauliPropagation(max_terms=500, max_weight=3, memory=1 << 28))
+    assert engine_of(settings, threads=1) is not engine_of(settings, threads=2)
 
 
 def test_what_the_engine_cannot_do_is_refused_in_a_sentence():

@@ -230,7 +230,7 @@ NB_MODULE(QP_MODULE, m) {
         unlocked([&] { v = r.value(b.data(), static_cast<int>(b.shape(0)), threads, forget); });
         return v;
       })
-      .def("ledger", [](const Run& r, nb::handle out) { std::memcpy(pointer(out), r.ledger.data(), r.ledger.size() * sizeof(Tally)); })
+      .def("ledger", [](const Run& r, nb::handle out) { std::copy(r.ledger.begin(), r.ledger.end(), reinterpret_cast<Tally*>(pointer(out))); })
       .def("strings", [](const Run& r, nb::handle x, nb::handle z, nb::handle value, nb::handle tangent) {
         r.strings(nb::cast<OutWords>(x).data(), nb::cast<OutWords>(z).data(), pointer(value), pointer(tangent));
       })

@@ -38,6 +38,8 @@ template <int W> struct Gate {
   std::vector<Part> parts;
   struct Bit { int column, shift; };  // bits of a string whose parity says that it anticommutes with P
   std::vector<Bit> bits;
+  struct Column { int column; Word mask; };  // the same bits, word by word
+  std::vector<Column> columns;
   int pivot_column, pivot_shift;     // a bit that the rotation flips: where it is 0 the string is the low one of its pair
   int phase = 1;                     // of i P Q, the part that is the same for all Q
   double c, s;                       // of the rotation, damping included
@@ -49,6 +51,8 @@ template <int W> struct Gate {
       p[W + k] = z[k];
       if (x[k] | z[k]) parts.push_back({k, x[k], z[k]});
       phase += std::popcount(x[k] & z[k]);
+      if (z[k]) columns.push_back({k, z[k]});
+      if (x[k]) columns.push_back({W + k, x[k]});
       for (Word m = z[k]; m; m &= m - 1) bits.push_back({k, std::countr_zero(m)});
       for (Word m = x[k]; m; m &= m - 1) bits.push_back({W + k, std::countr_zero(m)});
       if (!found && (x[k] | z[k])) {
@@ -176,6 +180,7 @@ template <int W> class Zone {
 
   // Which of the 64 slots from `base` anticommute with the gate's generator.
   Word anticommuting(const Gate<W>& g, std::uint32_t base) const {
+    if (g.bits.size() > g.columns.size() + 6) return parities(g, base);
     Word mask = 0;
     for (const auto& b : g.bits) mask ^= bits_of(column(b.column) + base, b.shift);
     return mask;
@@ -184,6 +189,21 @@ template <int W> class Zone {
 
  private:
   static constexpr Slot kEmpty = 0xffff, kGone = 0xfffe;
+
+  // As `anticommuting`, of long generators.
+  Word parities(const Gate<W>& g, std::uint32_t base) const {
+    alignas(64) Word all[64] = {};
+    for (const auto& c : g.columns) {
+      const Word* const from = column(c.column) + base;
+      for (int v = 0; v < 64; ++v) all[v] ^= from[v] & c.mask;
+    }
+    for (int v = 0; v < 64; ++v) {
+      Word a = all[v];
+      a ^= a >> 32; a ^= a >> 16; a ^= a >> 8; a ^= a >> 4; a ^= a >> 2; a ^= a >> 1;
+      all[v] = a;
+    }
+    return bits_of(all, 0);
+  }
 
   static Word bits_of(const Word* from, int shift) {
     Word mask = 0;

@@ -42,10 +42,10 @@ def mean_squares(packed: Packed, i: int, s: PauliPropagation, seed: int) -> tupl
         packed.oz[i],
         packed.px,
         packed.pz,
-        s.max_weight,
+        int(s.max_weight or 0),
         s.keep_diagonal,
         packed.bloch,
-        s.paths,
+        int(s.paths),
         seed,
         sums,
     )

@@ -131,12 +131,12 @@ def _propagate(
     exponent = math.frexp(largest)[1] if largest else 0
     cutoff = math.ldexp((s.cutoff or 0.0) if cutoff is None else cutoff, -exponent)
     branch = s.rule == "branch"
-    terms = s.max_terms or 0
+    terms = int(s.max_terms or 0)
     if s.max_terms is not None and s.max_terms < len(coefficient):
         raise QupropError(
             f"the observables have {len(coefficient)} strings, so max_terms must be that or more, got {s.max_terms}"
         )
-    allowed = s.memory if s.memory is not None else int(_FREE_SHARE * available_bytes())
+    allowed = int(_FREE_SHARE * available_bytes() if s.memory is None else s.memory)
     row = 16 * packed.px.shape[1] + (16 if tangents else 12)
     if terms and terms * row > allowed:
         raise QupropError(
@@ -149,7 +149,7 @@ def _propagate(
         "least_branch": cutoff if branch else 0.0,
         "keep_zeros": False,
         "most_terms": terms,
-        "most_weight": s.max_weight or 0,
+        "most_weight": int(s.max_weight or 0),
         "keep_diagonal": s.keep_diagonal,
         "roulette": cutoff if s.stochastic else 0.0,
         "seed": seed,

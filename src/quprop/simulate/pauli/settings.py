@@ -21,12 +21,14 @@ class PauliPropagation:
     Say one of these, or none (then `tolerance=1e-3`):
 
     tolerance: the value and every derivative by a parameter or an input are within it, guaranteed, or a `QupropError`
-        says what could be reached; absolute, for the weighted sum that is differentiated; 0: nothing is dropped.
+        says what could be reached; absolute, for the weighted sum that is differentiated; 0: nothing is dropped. The
+        cutoff that meets it is searched from above.
     cutoff: what is smaller is dropped. `rule` says what is compared: "size", the larger of |O(Q)| and of t(Q), which
         bounds |dO(Q)/da_m| for all rotations m; "coefficient", |O(Q)| alone; "branch", a rotation's branch is not
         followed if sin times the coefficient is smaller, unless the partner's is (monoprop's rule).
-    max_terms: as many are kept after each rotation, the largest.
-    max_weight: strings that a rotation makes on more qubits are dropped; keep_diagonal: unless they have only Z.
+    max_terms: no more are kept after a rotation, the largest (where there are more, 31/32 of it).
+    max_weight: strings that a rotation makes on more qubits are dropped; keep_diagonal: unless they have only Z. Qubits
+        are counted in the canonical form, after the circuit's Clifford gates went into strings and observables.
 
     bounds: with False no t(Q) is carried and no errors are bounded (needs a cutoff by "coefficient" or "branch",
         max_terms or max_weight).
@@ -34,7 +36,7 @@ class PauliPropagation:
         values and gradients are unbiased; `repeats` independent runs from `seed` give their 95 % intervals.
     angles: "uniform": errors of a truncation by max_weight alone are bounded in the mean square over independent
         uniform angles, by `paths` random paths from `seed`, with confidence 95 %.
-    memory: bytes that one propagation may take; None: four fifths of what is free.
+    memory: bytes that one propagation may take; None: half of what is free.
     """
 
     tolerance: float | None = None
