@@ -310,6 +310,18 @@ def test_strings_serve_until_their_bound_is_broken():
     assert kept[0] is kept[1] is kept[2] and kept[2] is not kept[3] and kept[3] is kept[4]
 
 
+def test_a_pullback_is_within_tolerance_times_the_cotangent():
+    model, rng = chain(6, 2, ["Z2 Z3", "X1", {"Y4": 2.0, "Z0": 1.0}]), np.random.default_rng(8)
+    theta = rng.normal(size=(3, model.n_params)) * 0.5
+    for factor in (1.0, 1e4):
+        cotangent = rng.normal(size=(3, 3)) * factor
+        values, pull = PauliEngine(PauliPropagation(0.1)).vjp(model, theta, NONE)
+        truth, pull_truth = ReferenceEngine().vjp(model, theta, NONE)
+        assert np.abs(values - truth).max() <= 0.1
+        error = np.abs(pull(cotangent)[0] - pull_truth(cotangent)[0])
+        assert np.all(error.max(axis=1) <= 0.1 * np.abs(cotangent).sum(axis=1))
+
+
 def test_a_shared_parameter_is_within_tolerance_as_a_whole():
     theta = qpr.params("theta", 1)
     circuit = qpr.Circuit(6)

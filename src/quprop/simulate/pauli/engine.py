@@ -107,7 +107,10 @@ class PauliEngine:
         return rows.values, model.angle_table.pullback(rows.d_angles, theta, x)[0]
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
-        """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
+        """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D).
+
+        A tolerance is that of each value, and times the sum of |cotangent| that of what is pulled back.
+        """
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         table = model.angle_table
         one = self._rows(model, theta, x, np.ones((1, 1))) if model.n_observables == 1 else None
@@ -116,7 +119,9 @@ class PauliEngine:
             if one is not None:
                 d_angles = cotangent * one.d_angles
             else:
-                d_angles = self._rows(model, theta, x, cotangent).d_angles
+                size = np.abs(cotangent).sum(axis=1, keepdims=True)
+                size[size == 0] = 1.0
+                d_angles = size * self._rows(model, theta, x, cotangent / size).d_angles
             d_theta, d_x = table.pullback(d_angles, theta, x)
             return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
