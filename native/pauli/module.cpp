@@ -1,0 +1,253 @@
+// The Python module of one instruction set: thin bindings, no arithmetic.  Arguments are checked in Python.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "paths.hpp"
+#include "propagate.hpp"
+
+namespace nb = nanobind;
+
+namespace qp {
+
+Process& process() {
+  static Process* const one = new Process;  // outlives everything
+  return *one;
+}
+
+namespace {
+
+// Before and after a fork.  The pool's memory is not the child's to free: its threads' stacks lie in the parent.
+void before_fork() { process().lock.lock(); }
+void in_parent() { process().lock.unlock(); }
+void in_child() {
+  if (process().pool) process().pool->abandon();
+  process().pool = nullptr;
+  process().taken = false;
+  process().lock.unlock();
+}
+
+// Python ends a thread that asks for the GIL when Python itself is ending, before 3.14 by unwinding its stack (glibc), which
+// no noexcept function survives.  Such a thread waits for the end of the process instead, as it does from 3.14 on.
+template <class F> auto or_wait_for_the_end(F f) {
+  try {
+    return f();
+  } catch (...) {
+    for (;;) pause();
+  }
+}
+
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() { or_wait_for_the_end([this] { PyEval_RestoreThread(state_); }); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+struct Interrupted {};
+
+template <class F> void unlocked(F compute) {
+  try {
+    WithoutGil free;
+    compute();
+  } catch (const Interrupted&) {
+    throw nb::python_error();
+  }
+}
+
+// Lets Ctrl-C through during long propagations: asks Python at most twenty times a second.
+std::function<void()> signal_check() {
+  auto last = std::make_shared<std::chrono::steady_clock::time_point>(std::chrono::steady_clock::now());
+  return [last] {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - *last < std::chrono::milliseconds(50)) return;
+    *last = now;
+    const PyGILState_STATE state = or_wait_for_the_end([] { return PyGILState_Ensure(); });
+    const bool raised = PyErr_CheckSignals() != 0;
+    PyGILState_Release(state);
+    if (raised) throw Interrupted{};
+  };
+}
+
+template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+using Out = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
+using OutWords = nb::ndarray<Word, nb::c_contig, nb::device::cpu>;
+
+const double* data(nb::handle h) { return nb::cast<In<double>>(h).data(); }
+const Word* words(nb::handle h) { return nb::cast<In<Word>>(h).data(); }
+double* pointer(nb::handle h) { return h.is_none() ? nullptr : nb::cast<Out>(h).data(); }
+
+struct Observable { const Word *x, *z; const double* coefficient; std::size_t terms; };
+struct Rotations { const Word *x, *z; const Factor* factor; int stages; };
+
+class Run {
+ public:
+  virtual ~Run() = default;
+  virtual void propagate(const Observable& o, const Rotations& r, int threads, const std::function<void()>& pause) = 0;
+  virtual double value(const double* bloch, int n, int threads, bool forget) = 0;
+  virtual void strings(Word* x, Word* z, double* value, double* tangent) const = 0;
+
+  Graph* graph = nullptr;
+  Store<Graph::Work> works;
+  std::vector<Tally> ledger;
+  std::size_t live = 0, peak = 0, bytes = 0, peak_bytes = 0;
+  double norm = 0;
+};
+
+template <int W, bool T> class RunOf final : public Run {
+ public:
+  RunOf(const Rules& rules, bool record) : sum_(std::make_unique<Propagation<W, T>>(rules, record)), record_(record) {}
+  void propagate(const Observable& o, const Rotations& r, int threads, const std::function<void()>& pause) override {
+    sum_->run(o.x, o.z, o.coefficient, o.terms, r.x, r.z, r.factor, r.stages, threads, pause);
+    ledger = sum_->ledger;
+    live = sum_->live(); peak = sum_->peak; bytes = sum_->bytes(); peak_bytes = sum_->peak_bytes; norm = sum_->norm;
+  }
+  double value(const double* bloch, int n, int threads, bool forget) override {
+    const double v = sum_->value(bloch, n, threads);
+    if (record_ && forget) {
+      kept_ = std::move(sum_->graph);
+      sum_.reset();
+      kept_.seal();
+      graph = &kept_;
+    } else if (record_) {
+      graph = &sum_->graph;
+    }
+    return v;
+  }
+  void strings(Word* x, Word* z, double* value, double* tangent) const override {
+    if (!sum_) return;
+    std::size_t row = 0;
+    for (std::uint32_t k = 0; k < sum_->zones(); ++k) {
+      const Zone<W>& zone = sum_->zone(k);
+      for (std::uint32_t i = 1; i < zone.slots(); ++i) {
+        if (!zone.alive(static_cast<Slot>(i))) continue;
+        const String<W> q = zone.string(static_cast<Slot>(i));
+        std::copy(q.w, q.w + W, x + row * W);
+        std::copy(q.w + W, q.w + 2 * W, z + row * W);
+        value[row] = zone.value()[i];
+        tangent[row++] = T ? zone.tangent()[i] : 0;
+      }
+    }
+  }
+
+ private:
+  std::unique_ptr<Propagation<W, T>> sum_;
+  Graph kept_;
+  bool record_;
+};
+
+template <int W> std::unique_ptr<Run> made(const Rules& rules, bool tangents, bool record) {
+  if (tangents) return std::make_unique<RunOf<W, true>>(rules, record);
+  return std::make_unique<RunOf<W, false>>(rules, record);
+}
+
+template <class F> auto for_width(int w, F f) {
+  switch (w) {
+    case 1: return f(std::integral_constant<int, 1>{});
+    case 2: return f(std::integral_constant<int, 2>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    case 8: return f(std::integral_constant<int, 8>{});
+    default: return f(std::integral_constant<int, 16>{});
+  }
+}
+
+Rules rules_of(const nb::dict& d) {
+  Rules r;
+  r.least = nb::cast<double>(d["least"]);
+  r.by_tangent = nb::cast<bool>(d["by_tangent"]);
+  r.least_branch = nb::cast<double>(d["least_branch"]);
+  r.keep_zeros = nb::cast<bool>(d["keep_zeros"]);
+  r.most_terms = nb::cast<std::size_t>(d["most_terms"]);
+  r.most_weight = nb::cast<int>(d["most_weight"]);
+  r.keep_diagonal = nb::cast<bool>(d["keep_diagonal"]);
+  r.roulette = nb::cast<double>(d["roulette"]);
+  r.seed = nb::cast<std::uint64_t>(d["seed"]);
+  r.most_bytes = nb::cast<std::size_t>(d["most_bytes"]);
+  return r;
+}
+
+// A run, or (stage, terms, bytes) where memory ended it.
+nb::object propagate(nb::handle ox, nb::handle oz, nb::handle coefficient, nb::handle px, nb::handle pz, nb::handle factor, const nb::dict& rules, bool tangents,
+                     bool record, int threads) {
+  const auto c = nb::cast<In<double>>(coefficient);
+  const auto p = nb::cast<In<Word>>(px);
+  const Observable o{words(ox), words(oz), c.data(), c.size()};
+  const Rotations r{p.data(), words(pz), reinterpret_cast<const Factor*>(data(factor)), static_cast<int>(p.shape(0))};
+  std::unique_ptr<Run> run = for_width(static_cast<int>(p.shape(1)), [&](auto w) { return made<w.value>(rules_of(rules), tangents, record); });
+  try {
+    unlocked([&] { run->propagate(o, r, threads, signal_check()); });
+  } catch (const OutOfMemory& e) {
+    return nb::make_tuple(e.stage, e.terms, e.bytes);
+  }
+  return nb::cast(run.release(), nb::rv_policy::take_ownership);
+}
+
+// Rows of coefficients (B, terms) and factors (B, M, 2): values (B), gradients (B, M), ledgers (B, stages, 4) and posteriors
+// (B, M), each but the first may be None.
+void replay(Run& run, nb::handle coefficients, nb::handle factors, nb::handle values, nb::handle gradients, nb::handle ledgers, nb::handle posteriors, int threads) {
+  const auto f = nb::cast<In<double>>(factors);
+  const auto c = nb::cast<In<double>>(coefficients);
+  const std::size_t rows = f.shape(0), stages = f.shape(1), terms = c.shape(1);
+  const auto* const factor = reinterpret_cast<const Factor*>(f.data());
+  double *const v = pointer(values), *const g = pointer(gradients), *const l = pointer(ledgers), *const p = pointer(posteriors);
+  const bool outer = threads > 1 && rows >= static_cast<std::size_t>(threads);
+  unlocked([&] {
+    const auto one = [&](std::size_t i, int inner, const std::function<void()>& pause) {
+      auto w = run.works.take();
+      v[i] = run.graph->replay(*w, c.data() + i * terms, factor + i * stages, g ? g + i * stages : nullptr, l ? reinterpret_cast<Tally*>(l + 4 * i * stages) : nullptr,
+                               p ? p + i * stages : nullptr, inner, pause);
+      run.works.give(std::move(w));
+    };
+    if (outer) {
+      const Lease lease(threads);
+      share(lease.pool(), static_cast<std::uint32_t>(rows), [&](std::uint32_t i, int) { one(i, 1, nullptr); });
+    } else {
+      const auto pause = signal_check();
+      for (std::size_t i = 0; i < rows; ++i) one(i, threads, pause);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace qp
+
+NB_MODULE(QP_MODULE, m) {
+  using namespace qp;
+  nb::set_leak_warnings(false);
+  m.attr("vector_bytes") = QP_VECTOR_BYTES;
+  pthread_atfork(before_fork, in_parent, in_child);
+  nb::class_<Run>(m, "Run")
+      .def("value", [](Run& r, nb::handle bloch, int threads, bool forget) {
+        const auto b = nb::cast<In<double>>(bloch);
+        double v = 0;
+        unlocked([&] { v = r.value(b.data(), static_cast<int>(b.shape(0)), threads, forget); });
+        return v;
+      })
+      .def("ledger", [](const Run& r, nb::handle out) { std::copy(r.ledger.begin(), r.ledger.end(), reinterpret_cast<Tally*>(pointer(out))); })
+      .def("strings", [](const Run& r, nb::handle x, nb::handle z, nb::handle value, nb::handle tangent) {
+        r.strings(nb::cast<OutWords>(x).data(), nb::cast<OutWords>(z).data(), pointer(value), pointer(tangent));
+      })
+      .def("replay", &replay, nb::arg("coefficients"), nb::arg("factors"), nb::arg("values"), nb::arg("gradients").none(), nb::arg("ledgers").none(), nb::arg("posteriors").none(), nb::arg("threads"))
+      .def_ro("terms", &Run::live).def_ro("peak", &Run::peak).def_ro("bytes", &Run::bytes).def_ro("peak_bytes", &Run::peak_bytes).def_ro("norm", &Run::norm)
+      .def_prop_ro("graph_bytes", [](const Run& r) { return r.graph ? r.graph->bytes() : 0; })
+      .def_prop_ro("graph_entries", [](const Run& r) { return nb::make_tuple(r.graph ? r.graph->entries(false) : 0, r.graph ? r.graph->entries(true) : 0); });
+  m.def("propagate", &propagate);
+  m.def("random_paths", [](nb::handle ox, nb::handle oz, nb::handle px, nb::handle pz, int most_weight, bool keep_diagonal, nb::handle bloch, std::size_t paths,
+                           std::uint64_t seed, nb::handle sums) {
+    const auto p = nb::cast<In<Word>>(px);
+    const int stages = static_cast<int>(p.shape(0));
+    const Word *const a = words(ox), *const b = words(oz), *const c = words(pz);
+    const double* const r = data(bloch);
+    double* const out = pointer(sums);
+    unlocked([&] {
+      for_width(static_cast<int>(p.shape(1)), [&](auto w) { random_paths<w.value>(a, b, p.data(), c, stages, most_weight, keep_diagonal, r, paths, seed, out); });
+    });
+  });
+}

@@ -1,0 +1,12 @@
+"""Values and gradients at sizes where no state fits: observables propagated backwards as sums of Pauli strings.
+
+A rotation exp(-i a P/2) turns a string Q that anticommutes with P into cos(a) Q + sin(a) iPQ, so the sum grows; what
+is small is dropped, and what that can do to the value and to each derivative is bounded (`certificate.py`). The
+derivatives come from going back through the kept strings (`native/pauli/graph.hpp`).
+"""
+
+from functools import partial
+
+from quprop.lazy import submodule
+
+__getattr__ = partial(submodule, __name__)
