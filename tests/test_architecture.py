@@ -9,6 +9,8 @@ import pytest
 import rooms
 from rooms import OPTIONAL, ROOMS, ROOT, circles, edges, imports, modules, picture, room
 
+from quprop.gradients import COSTED
+
 LONGEST = 500  # lines of a file, unless it says why
 DESIGN = ROOT.parent.parent / "docs" / "design.md"
 
@@ -85,3 +87,29 @@ def test_a_circle_is_seen(monkeypatch):
     monkeypatch.setattr(rooms, "imports", lambda: (there, back))
     assert rooms.circles() == [["quprop.arrays", "quprop.errors"]]
     assert Path(modules()["quprop.arrays"]).name == "arrays.py"
+
+
+def _tree(path):
+    return ast.parse(path.read_text())
+
+
+def test_no_class_name_stands_in_two_files():
+    where = {}
+    for name, path in modules().items():
+        for node in _tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(name)
+    assert not {name: places for name, places in where.items() if len(places) > 1}
+
+
+def test_what_plans_and_compares_has_no_list_of_methods():
+    """A method's own file says what they know of it. What stands here by name is a circuit of that name, or a published
+    figure's two methods."""
+    named = {"quprop.planning.presets": {"parameter_shift", "quantum_backprop"}}
+    circuits = {"commuting_blocks"}
+    for name, path in modules().items():
+        if room(name) not in ("sampling", "planning", "report", "cli"):
+            continue
+        constants = [n.value for n in ast.walk(_tree(path)) if isinstance(n, ast.Constant)]
+        found = {value for value in constants if isinstance(value, str)}
+        assert not found & set(COSTED) - circuits - named.get(name, set()), name

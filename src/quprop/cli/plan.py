@@ -66,7 +66,7 @@ quprop plan --preset figure2"""
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanRequest:
     """What the command line says."""
 
     what: Annotated[
@@ -127,7 +127,7 @@ class Asked:
 
 @reported
 @with_options
-def plan_command(asked: Asked) -> None:
+def plan_command(asked: PlanRequest) -> None:
     """Say what training would cost by every method, on real and future machines, at any size.
 
     Costs are formulas, which equal what runs count at small size (--check shows it); nothing is simulated.
@@ -145,7 +145,7 @@ def plan_command(asked: Asked) -> None:
         _model(asked, count)
 
 
-def _alone(asked: Asked) -> None:
+def _alone(asked: PlanRequest) -> None:
     """Presets and checks, which take no model."""
     if asked.what is not None or (asked.preset is not None and asked.check):
         raise QupropError("--preset and --check stand alone; leave MODEL and the other of them out")
@@ -168,7 +168,7 @@ def _alone(asked: Asked) -> None:
         raise QupropError(f"unknown preset {asked.preset!r}: {nearest(str(asked.preset), PRESET_NAMES)}")
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: PlanRequest) -> None:
     from quprop.planning.check import SIZES as CHECKED
     from quprop.planning.check import check
 
@@ -185,7 +185,7 @@ def _checked(row: Checked) -> dict[str, Any]:
     return {"kind": "check", **found, "formula": row.formula.as_dict(), "counted": row.counted.as_dict()}
 
 
-def _talk(asked: Asked) -> None:
+def _talk(asked: PlanRequest) -> None:
     from quprop.planning.presets import talk
 
     if asked.plot is not None:
@@ -196,7 +196,7 @@ def _talk(asked: Asked) -> None:
         write_json(asked.json_file, found)
 
 
-def _network(asked: Asked, name: str, count: int | None) -> None:
+def _network(asked: PlanRequest, name: str, count: int | None) -> None:
     """A classical network, trained by the Carleman loop."""
     if asked.precision is None:
         raise QupropError("a network is planned with --precision E, the relative error of a readout")
@@ -226,7 +226,7 @@ def _network(asked: Asked, name: str, count: int | None) -> None:
     show_network(console_for(asked.quiet), found)
 
 
-def _model(asked: Asked, count: int | None) -> None:
+def _model(asked: PlanRequest, count: int | None) -> None:
     """A quantum model, built or described."""
     if asked.entries is not None or asked.density != DENSITY or asked.block_length != BLOCK_LENGTH:
         raise QupropError(
@@ -258,7 +258,7 @@ def _model(asked: Asked, count: int | None) -> None:
     show_plan(console_for(asked.quiet), found, estimated)
 
 
-def _shape(asked: Asked, count: int | None) -> Shape:
+def _shape(asked: PlanRequest, count: int | None) -> Shape:
     """Of numbers, of a circuit by its sizes, or of a model that is built; grown to `count` parameters."""
     if asked.what is None:
         if asked.set_:

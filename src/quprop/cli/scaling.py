@@ -36,7 +36,7 @@ NO_FIT = "there is no exponent to draw: a fit needs three sizes, so widen --m-mi
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScalingRequest:
     """What the command line says."""
 
     methods: Annotated[
@@ -69,7 +69,7 @@ class Asked:
 
 @reported
 @with_options
-def scaling_command(asked: Asked) -> None:
+def scaling_command(asked: ScalingRequest) -> None:
     """Measure how the rotations of one gradient grow with M, at equal measured error, and fit the exponent.
 
     Backpropagation scaling is an exponent of 1 up to logarithms; one by one estimation of the components has 2.
@@ -109,7 +109,7 @@ def scaling_command(asked: Asked) -> None:
     _show(console, rows, found, asked.out)
 
 
-def _measured(asked: Asked, console: Console) -> list[Row]:
+def _measured(asked: ScalingRequest, console: Console) -> list[Row]:
     """The rows of the sweep, those that the folder holds among them."""
     todo = _tasks(asked)
     file = asked.out / "rows.jsonl"
@@ -123,7 +123,7 @@ def _measured(asked: Asked, console: Console) -> list[Row]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _tasks(asked: Asked) -> list[Task]:
+def _tasks(asked: ScalingRequest) -> list[Task]:
     """Those of the sweep, refused where they could not make the figure that is asked for."""
     todo = tasks(
         split(asked.family),

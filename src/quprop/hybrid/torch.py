@@ -16,7 +16,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.hybrid.estimated import Estimated
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
-from quprop.hybrid.torch_graph import CostMeter, Draw, Sampled, Tensor, Value, torch
+from quprop.hybrid.torch_graph import CostMeter, Draw, Sampled, Tensor, ValueFunction, torch
 from quprop.model import Model
 from quprop.simulate import Composite, get_engine
 
@@ -134,7 +134,7 @@ def _apart(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
 
 def _exact(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
     wanted = torch.is_grad_enabled() and (theta.requires_grad or (x is not None and x.requires_grad))
-    return Value.apply(node, [] if wanted else None, theta, x)
+    return ValueFunction.apply(node, [] if wanted else None, theta, x)
 
 
 def _precision(dtype: torch.dtype, precision: str | None, threads: int | None) -> str:

@@ -114,7 +114,7 @@ class _Function(torch.autograd.Function):
         ctx.save_for_forward(*tensors)
 
 
-class Value(_Function):
+class ValueFunction(_Function):
     @staticmethod
     def forward(node: Node, slot: list[Any] | None, theta: Tensor, x: Tensor | None) -> Tensor:
         if slot is None:
@@ -141,7 +141,7 @@ class Value(_Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
-        return Value.apply(*_aligned(in_dims, arguments)), 0
+        return ValueFunction.apply(*_aligned(in_dims, arguments)), 0
 
 
 def _once(slot: list[Any] | None, theta: Tensor, c: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -222,7 +222,7 @@ class Push(_Function):
         theta, x, u_theta, u_x = ctx.saved_tensors
         w = _directions(theta, x, w_theta, w_x)
         along = Push.apply(ctx.node, theta, x, *_directions(theta, x, v_theta, v_x))
-        return Curve.apply(ctx.node, theta, x, u_theta, u_x, *w) + along
+        return CurveFunction.apply(ctx.node, theta, x, u_theta, u_x, *w) + along
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
@@ -258,14 +258,14 @@ class Hess(_Last):
         return Hess.apply(*_aligned(in_dims, arguments)), (0, 0)
 
 
-class Curve(_Last):
+class CurveFunction(_Last):
     @staticmethod
     def forward(node: Node, theta: Tensor, x: Tensor | None, *directions: Tensor | None) -> Tensor:
         return _tensor(node.curve(*map(_array, (theta, x, *directions))), theta)  # type: ignore[arg-type]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
-        return Curve.apply(*_aligned(in_dims, arguments)), 0
+        return CurveFunction.apply(*_aligned(in_dims, arguments)), 0
 
 
 class Sampled(torch.autograd.Function):

@@ -22,7 +22,7 @@ _DOTS["ccz"] = ("•", "•", "•")
 _CONTROLLED = {"crx": "RX", "cry": "RY", "crz": "RZ", "cp": "P"}
 
 
-class Gate(NamedTuple):
+class DrawnGate(NamedTuple):
     """Symbols by qubit ("•", "⊕", "×", or the letters of a box), what is written under the first, the full text."""
 
     symbols: tuple[tuple[int, str], ...]
@@ -58,13 +58,13 @@ def _ends(items: Sequence[Any]) -> list[Any]:
     return list(items) if len(items) <= MOST else [*items[: SHOWN // 2], *items[-(SHOWN // 2) :]]
 
 
-def _pauli(string: PauliString, under: str, full: str) -> Gate:
+def _pauli(string: PauliString, under: str, full: str) -> DrawnGate:
     support = [q for q in range(string.n_qubits) if (string.x | string.z) >> q & 1]
     letters = [(q, "IXZY"[(string.x >> q & 1) + 2 * (string.z >> q & 1)]) for q in support]
-    return Gate(tuple(letters) or ((0, "I"),), under, full)
+    return DrawnGate(tuple(letters) or ((0, "I"),), under, full)
 
 
-def _gate(op: Operation) -> Gate:
+def _gate(op: Operation) -> DrawnGate:
     angles = ", ".join(_short(a) for a in op.angles)
     if isinstance(op.target, PauliString):
         return _pauli(op.target, angles, f"{op.name}({', '.join(map(repr, op.angles))}) {op.target}")
@@ -73,7 +73,9 @@ def _gate(op: Operation) -> Gate:
         for string, _ in op.target.items():
             support |= string.x | string.z
         qubits = [q for q in range(support.bit_length()) if support >> q & 1]
-        return Gate(tuple((q, "exp") for q in qubits), angles, f"exp({', '.join(map(repr, op.angles))}) {op.target}")
+        return DrawnGate(
+            tuple((q, "exp") for q in qubits), angles, f"exp({', '.join(map(repr, op.angles))}) {op.target}"
+        )
     full = f"{op.name}({', '.join(map(repr, op.angles))})" if op.angles else op.name
     full += " " + " ".join(map(str, op.target))
     if op.name in _DOTS:
@@ -84,14 +86,14 @@ def _gate(op: Operation) -> Gate:
         symbols = op.name[1:].upper()
     else:
         symbols = [op.name.upper()] * len(op.target)
-    return Gate(tuple(zip(op.target, symbols, strict=True)), angles, full)
+    return DrawnGate(tuple(zip(op.target, symbols, strict=True)), angles, full)
 
 
 def _short(angle: Angle) -> str:
     return angle.text(lambda v: f"{v[2]}[{v[1]}]" if len(v) > 2 else f"{'x' if v[0] else 'theta'}[{v[1]}]", 4)
 
 
-def _columns(gates: Sequence[Gate]) -> list[int]:
+def _columns(gates: Sequence[DrawnGate]) -> list[int]:
     """Each gate in the first column in which all wires between its qubits are free."""
     free: dict[int, int] = {}
     places = []
@@ -105,7 +107,7 @@ def _columns(gates: Sequence[Gate]) -> list[int]:
     return places
 
 
-def _draw(gates: Sequence[Gate], n: int, total: int, start: str, label: str) -> str:
+def _draw(gates: Sequence[DrawnGate], n: int, total: int, start: str, label: str) -> str:
     left = len(gates) < total
     half = len(gates) // 2
     if left:  # the gap is a column of its own
@@ -145,7 +147,7 @@ def _at(place: int, n: int) -> tuple[float, float]:
     return _LEFT + place % ACROSS * _STEP + _STEP / 2, _TOP + place // ACROSS * (n * _GAP + 18)
 
 
-def _one(gate: Gate, x: float, top: float) -> list[str]:
+def _one(gate: DrawnGate, x: float, top: float) -> list[str]:
     ys = {q: top + q * _GAP + 20 for q, _ in gate.symbols}
     out = [f"<g><title>{escape(gate.full)}</title>"]
     if len(ys) > 1:
@@ -181,6 +183,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= 9 else text[:8] + "…"
 
 
-def _described(gates: Sequence[Gate], total: int) -> str:
+def _described(gates: Sequence[DrawnGate], total: int) -> str:
     first = "; ".join(g.full for g in gates[:8])
     return first + (f"; and {total - 8:,} more, listed in the table below" if total > 8 else "")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from quprop.errors import nearest
-from quprop.hybrid.qasm.parse import Source
+from quprop.hybrid.qasm.parse import ProgramText
 from quprop.hybrid.qasm.values import CONSTANTS, MAX_REGISTER, Bits, Calculator, Variable
 
 
@@ -18,7 +18,7 @@ class Qubits(NamedTuple):
 class Names:
     """The scopes of a program, the outermost first; each holds numbers, inputs, `Qubits` and `Variable`s."""
 
-    def __init__(self, source: Source, version: int, count: Callable[[Any, int], None]) -> None:
+    def __init__(self, source: ProgramText, version: int, count: Callable[[Any, int], None]) -> None:
         self.source, self.version = source, version
         self.constants = CONSTANTS[version]
         self.scopes: list[dict[str, Any]] = [dict(self.constants)]

@@ -28,7 +28,7 @@ class Parsed(NamedTuple):
     opaque: frozenset[str] = frozenset()  # gates of version 2 that are declared only
 
 
-class Source:
+class ProgramText:
     """The program's text, and where the nodes of its tree stand in it."""
 
     def __init__(self, text: str) -> None:
@@ -63,7 +63,7 @@ class Source:
         raise QupropError(f"line {line}, column {column}: {sentence}") from None
 
 
-def parse(text: Any) -> tuple[Parsed, Source]:
+def parse(text: Any) -> tuple[Parsed, ProgramText]:
     """The statements of a program and its version; 3 where the program does not say."""
     if not isinstance(text, str):
         raise QupropError(f"from_qasm takes the program's text, got {type(text).__name__}; read the file first")
@@ -113,7 +113,7 @@ def parse(text: Any) -> tuple[Parsed, Source]:
             return token
 
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    source = Source(text)
+    source = ProgramText(text)
     lexer = Lexer(InputStream(text))
     lexer.removeErrorListeners()
     lexer.addErrorListener(Listener())

@@ -25,7 +25,7 @@ from quprop.hybrid.qasm.library import (
     library,
 )
 from quprop.hybrid.qasm.names import Names, Qubits
-from quprop.hybrid.qasm.parse import Parsed, Source
+from quprop.hybrid.qasm.parse import Parsed, ProgramText
 from quprop.hybrid.qasm.values import MAX_REGISTER, Bits, Variable, Whole
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.model.circuit import Circuit
@@ -40,7 +40,7 @@ _MAX_DEPTH = 60  # gates that call gates
 class Reader(Names):
     """One program. `operations` grows to (gate name, angles, qubits) or ("rotation", (angle,), Pauli string)."""
 
-    def __init__(self, parsed: Parsed, source: Source, data: Sequence[str], max_gates: int) -> None:
+    def __init__(self, parsed: Parsed, source: ProgramText, data: Sequence[str], max_gates: int) -> None:
         self.statements, version, self.opaque = parsed
         super().__init__(source, version, self._count)
         self.data, self.max_gates = set(data), max_gates

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.errors import QupropError, nearest
-from quprop.hybrid.qasm.parse import Source
+from quprop.hybrid.qasm.parse import ProgramText
 from quprop.model.angle import Angle
 
 _MACHINE = 64  # bits of int, uint and angle that do not say
@@ -167,7 +167,7 @@ class Calculator:
 
     def __init__(
         self,
-        source: Source,
+        source: ProgramText,
         version: int,
         look_up: Callable[[Any, str], Any],
         count: Callable[[Any, int], None],
