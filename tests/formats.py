@@ -30,7 +30,7 @@ from faults import stopped
 from fuzzing import CORPUS, Format, Wrong, known, one_sentence
 
 import quprop as qpr
-from quprop.cli.train import _given
+from quprop.cli.models import named
 from quprop.cost import Cost, hardware
 from quprop.model.ansatz import data_reuploading
 from quprop.problems.run import configure, definition_of
@@ -208,7 +208,7 @@ def read_toml(data: bytes, folder: Path, dear: bool) -> bool:
     if b"rotation_seconds" in data:
         finite("a time", hardware(path).seconds(Cost(copies=3, rotations=100, measurements=7, depth=50, qubits=2)))
         return True
-    name, given = _given(str(path))
+    name, given = named(str(path))
     config = configure(name, given)
     sizes = (config["problem"].get("n") or 0, config["model"].get("layers", 0), len(config["model"].get("gates", ())))
     if dear and name in BUILT and max(sizes) <= SMALL and len(config["problem"].get("terms", "")) < 20:

@@ -43,6 +43,39 @@ def test_training():
     assert "4/20" in console.file.getvalue() and "test accuracy 0.5000" in console.file.getvalue()
 
 
+def test_a_log_file_gets_a_line_for_each_tenth_or_now_and_then():
+    console = Console(file=io.StringIO(), width=80)
+    with Progress(console, TASKS, "rows") as bar:
+        bar(4, 24, None)
+        for done in range(5, 25):
+            bar(done, 24, {"settings": {"method": "spsa", "m": done}})
+    found = console.file.getvalue().splitlines()
+    assert found[0] == "4 of 24 rows are there already" and found[-1] == "24/24 rows  0 s  spsa 24"
+    assert [int(line.split("/")[0]) for line in found[1:]] == [*range(6, 25, 2)]
+    console = Console(file=io.StringIO(), width=80)
+    with Progress(console, STEPS) as bar:
+        for done in range(6):
+            bar(done, 5, f"part {done}")
+    assert console.file.getvalue() == "0/5  part 0\n"
+    console = Console(file=io.StringIO(), width=80)
+    with Progress(console, TRAINING, "step") as bar:
+        bar(10, 20, None)
+        for done in range(11, 21):
+            bar(done, 20, numbers(0.5, {"loss": 1.0, "damage": 0.25}))
+    found = console.file.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in found] == [f"step {k}/20" for k in range(12, 21, 2)]
+    assert found[-1] == "step 20/20  loss 0.5  damage 0.2500  0 s left"
+
+
+def test_nothing_is_shown_where_nothing_is_wanted():
+    quiet = Console(file=io.StringIO(), quiet=True, force_terminal=True)
+    for console in (quiet, None):
+        with Progress(console, TASKS, "rows") as bar:
+            bar(1, 2, None)
+            bar(2, 2, "words")
+    assert not quiet.file.getvalue()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

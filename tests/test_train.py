@@ -17,6 +17,7 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop import runs
 from quprop.model.ansatz import data_reuploading, hardware_efficient
+from quprop.runs.interrupt import Interrupt
 from quprop.simulate.state_vector.metric import Overlap
 from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training.losses import LOSSES, CrossEntropy, Expectation, Fidelity, MeanSquare
@@ -422,6 +423,18 @@ def test_control_c_and_sigterm_finish_the_step_and_write_the_checkpoint(tmp_path
     process.stderr.close()
     again = KINDS["minibatch"](out=tmp_path / "run", resume=True)
     assert np.array_equal(again.theta, KINDS["minibatch"]().theta)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_is_ignored_stays_ignored(at_once):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupt(at_once) as interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interrupt.hit and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_control_c_gives_the_handler_back():
