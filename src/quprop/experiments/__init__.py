@@ -25,6 +25,7 @@ _FILES = (
     "shifted_circuits",
     "modules",
     "cutting",
+    "certified",
 )
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
