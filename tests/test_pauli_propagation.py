@@ -142,6 +142,17 @@ def test_a_bound_can_be_attained():
     assert abs(result.value - np.cos(point.sum())) == pytest.approx(np.sin(0.1), rel=1e-12)
 
 
+def test_a_derivative_lost_with_a_small_term_is_inside_its_bound():
+    """RX makes the derivative of Z + 0.01 Y by its angle Y, of size one; then RZ(pi/2) does not follow Y, which is small."""
+    theta = qpr.params("theta", 2)
+    plus = np.full((1, 2), np.sqrt(0.5))
+    model = qpr.Model(qpr.Circuit(1, plus).rz(theta[0], 0).rx(theta[1], 0), {"Z0": 1.0, "Y0": 0.01})
+    point = np.array([np.pi / 2, 0.01])
+    result = PauliEngine(PauliPropagation(cutoff=0.05, rule="branch")).propagate(model, point)
+    error = abs(result.gradient - exact(model, point)[1])
+    assert error[1] > 0.9 and np.all(error <= result.gradient_bound)
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6, 0.5])
 @pytest.mark.parametrize("letter, observable, slope", [("x", "Y0", -1.0), ("y", "X0", 1.0), ("x", "Z0", 0.0)])
 def test_the_derivative_at_angle_zero_is_right(tolerance, letter, observable, slope):
@@ -224,10 +235,21 @@ def test_kept_strings_at_the_same_angles_give_what_a_new_propagation_gives():
     assert np.all(gradient_bound[0] >= new.gradient_bound)  # which looks backwards too
 
 
-def test_kept_strings_elsewhere_are_differentiated_and_bounded():
-    model, rng = chain(6, 2), np.random.default_rng(1)
-    theta = rng.normal(size=(1, model.n_params)) * 0.3
-    kept = PauliEngine(PauliPropagation(cutoff=3e-2)).freeze(model, theta, NONE, ONE)
+@pytest.mark.parametrize(
+    "layers, scale, settings",
+    [
+        (2, 0.3, PauliPropagation(cutoff=3e-2)),
+        (4, 1.0, PauliPropagation(cutoff=0.1)),  # strings die, and others are born in their slots
+        (4, 1.0, PauliPropagation(cutoff=3e-2, rule="coefficient")),
+        (4, 1.0, PauliPropagation(cutoff=1e-2, rule="branch", max_weight=4)),
+        (3, 1.0, PauliPropagation(max_terms=60)),
+    ],
+)
+def test_kept_strings_elsewhere_are_differentiated_and_bounded(layers, scale, settings):
+    model, rng = chain(6, layers), np.random.default_rng(1)
+    theta = rng.normal(size=(1, model.n_params)) * scale
+    theta[0, ::7] = np.pi / 2
+    kept = PauliEngine(settings).freeze(model, theta, NONE, ONE)
     points = theta + rng.normal(size=(5, model.n_params)) * 0.1
     values, gradients = kept.value_and_grad(points, NONE, ONE)
     bounds = kept.bounds(points, NONE, ONE)
