@@ -143,14 +143,16 @@ def test_a_bound_can_be_attained():
 
 
 def test_a_derivative_lost_with_a_small_term_is_inside_its_bound():
-    """RX makes the derivative of Z + 0.01 Y by its angle Y, of size one; then RZ(pi/2) does not follow Y, which is small."""
+    """RX(a) makes Z + y Y have little Y but dY/da of size one; then RZ(pi/2) does not follow Y, which is small."""
     theta = qpr.params("theta", 2)
-    plus = np.full((1, 2), np.sqrt(0.5))
-    model = qpr.Model(qpr.Circuit(1, plus).rz(theta[0], 0).rx(theta[1], 0), {"Z0": 1.0, "Y0": 0.01})
-    point = np.array([np.pi / 2, 0.01])
-    result = PauliEngine(PauliPropagation(cutoff=0.05, rule="branch")).propagate(model, point)
-    error = abs(result.gradient - exact(model, point)[1])
-    assert error[1] > 0.9 and np.all(error <= result.gradient_bound)
+    circuit = qpr.Circuit(1, np.full((1, 2), np.sqrt(0.5))).rz(theta[0], 0).rx(theta[1], 0)
+    point, errors = np.array([np.pi / 2, 0.3]), []
+    for y in (np.tan(0.3) + 0.01, -np.tan(0.3) - 0.01):
+        model = qpr.Model(circuit, {"Z0": 1.0, "Y0": y})
+        result = PauliEngine(PauliPropagation(cutoff=0.05, rule="branch")).propagate(model, point)
+        errors.append(abs(result.gradient - exact(model, point)[1]))
+        assert np.all(errors[-1] <= result.gradient_bound)
+    assert np.max(errors) > 0.9
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6, 0.5])
