@@ -598,6 +598,13 @@ def test_memory_ends_a_propagation_with_what_could_be_reached():
         PauliEngine(PauliPropagation(max_terms=10**6, memory=2 << 20)).propagate(model, theta)
 
 
+def test_a_tolerance_below_rounding_is_refused():
+    theta = qpr.params("theta", 2)
+    model = qpr.Model(qpr.Circuit(1).rx(1e10 * theta[0], 0).ry(theta[1], 0), "Z0")
+    with pytest.raises(QupropError, match="rounding alone, times how fast the angles move"):
+        PauliEngine(PauliPropagation(1e-8)).propagate(model, np.ones(2))
+
+
 def test_where_no_bound_is_useful_the_result_says_so():
     model, rng = chain(8, 6), np.random.default_rng(3)
     theta = rng.uniform(0, 2 * np.pi, model.n_params)

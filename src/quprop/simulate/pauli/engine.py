@@ -347,6 +347,8 @@ def _search(
             result, reached = run(cutoff)
             if reached <= aim or (reached <= limit and cutoff == 0):
                 return result, cutoff
+            if cutoff == 0:
+                break
             # the bound falls about as a power of the cutoff
             slope = np.log(before[1] / reached) / np.log(before[0] / cutoff) if before[0] else _POWER
             before = cutoff, reached
