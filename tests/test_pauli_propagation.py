@@ -581,6 +581,9 @@ def test_what_the_engine_cannot_do_is_refused_in_a_sentence():
     wide = qpr.Model(qpr.Circuit(1025).rx(qpr.params("theta", 1)[0], 0), "Z0")
     with pytest.raises(QupropError, match="1024 qubits at most, got a model of 1025"):
         PauliEngine().values(wide, np.zeros((1, 1)), NONE)
+    with pytest.raises(QupropError, match="draws other strings at every point"):
+        drawing = PauliEngine(PauliPropagation(cutoff=0.1, stochastic=True, seed=0))
+        drawing.freeze(model, theta[None], NONE, ONE)
     for ask in ("states", "state_vjp", "hvp", "tangents"):
         with pytest.raises(QupropError, match="Pauli propagation"):
             getattr(PauliEngine(), ask)(model, theta[None], NONE)
