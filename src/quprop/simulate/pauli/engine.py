@@ -191,7 +191,7 @@ class PauliEngine:
         """The strings kept at theta (1, P), x (1, D), weights (1, K), to evaluate at other points."""
         if self.settings.stochastic:
             raise QupropError(
-                "stochastic=True draws other strings at every point; keep those of a cutoff or a tolerance"
+                "stochastic=True draws other strings at every point; keep those of a cutoff"
             )
         packed = Packed.of_model(model)
         made = factors(model.angle_table.evaluate(theta, x))[0]
