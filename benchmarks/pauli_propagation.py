@@ -10,7 +10,8 @@ w1c: the same with monoprop's cut of branches at 1e-4.
 w2: Z Z on a tilted 6 x 6 Ising grid, 14 Trotter steps, cut 2^-20: about a million strings.
 w3: Z on the 127-qubit kicked Ising model (Nature 618, 500), 20 steps, cut 1e-4, weight at most 8.
 Every answer is compared with the workload's first peer before its times count. Each row has a process of its own, and the
-libraries take turns, so that a busy machine is busy for all. `certified` rows of quprop carry the bounds of the errors.
+libraries take turns, so that a busy machine is busy for all. `certified` rows of quprop carry the bounds of the errors; "same
+strings" keeps strings that vanished, as monoprop does: the value is the same, and then the gradient is too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import numpy as np
 from environment import environment
 
 HERE = Path(__file__).resolve().parent
-LIBRARIES = {"monoprop": "monoprop", "tencirpauli": "tencirpauli", "pauli-prop": "pauli-prop", "quprop": "quprop", "quprop certified": "quprop"}
+LIBRARIES = {"monoprop": "monoprop", "tencirpauli": "tencirpauli", "pauli-prop": "pauli-prop", "quprop": "quprop", "quprop certified": "quprop", "quprop same strings": "quprop"}
 CLOSE = 1e-6  # of values and norms of gradients, absolute; a rule of truncation differs by more
 
 Gates = list[tuple[str, tuple[int, ...], float]]
@@ -145,7 +146,7 @@ def run_pauliprop(w: dict, repeats: int) -> dict:
     return {"value": value, "terms": len(out), "propagate_s": seconds, "rule": "terms are cut, not branches"}
 
 
-def run_quprop(w: dict, repeats: int, certified: bool = False) -> dict:
+def run_quprop(w: dict, repeats: int, certified: bool = False, keep_zeros: bool = False) -> dict:
     import quprop as qpr
     from quprop.machine import usable_processors
     from quprop.simulate.pauli.packed import Packed, factors
@@ -167,13 +168,13 @@ def run_quprop(w: dict, repeats: int, certified: bool = False) -> dict:
     def made() -> np.ndarray:
         return factors(model.angle_table.evaluate(angles, none))
 
-    if certified:
+    if certified or keep_zeros:
         row: dict = {}
     else:
         (found, _), seconds = timed(lambda: value(packed, coefficients[0], made()[0], settings, threads), repeats)
         row = {"value": found, "propagate_s": seconds}
-    if w["gradient"] or certified:
-        keep, row["graph_s"] = timed(lambda: support(packed, coefficients[0], made()[0], settings, threads), repeats)
+    if w["gradient"] or certified or keep_zeros:
+        keep, row["graph_s"] = timed(lambda: support(packed, coefficients[0], made()[0], settings, threads, keep_zeros=keep_zeros), repeats)
         ask = {"bounded": certified, "posterior": certified}
         keep.at(coefficients, made(), **ask)
         found, row["value_and_grad_s"] = timed(lambda: keep.at(coefficients, made(), **ask), 3 * repeats)
@@ -190,6 +191,7 @@ RUNS = {
     "pauli-prop": run_pauliprop,
     "quprop": run_quprop,
     "quprop certified": lambda w, r: run_quprop(w, r, certified=True),
+    "quprop same strings": lambda w, r: run_quprop(w, r, keep_zeros=True),
 }
 
 
@@ -198,7 +200,7 @@ def one(library: str, workload: str, repeats: int) -> dict:
     try:
         version = importlib.metadata.version(LIBRARIES[library])
     except importlib.metadata.PackageNotFoundError:
-        version = "not installed" if library not in ("quprop", "quprop certified") else "this checkout"
+        version = "not installed" if not library.startswith("quprop") else "this checkout"
     if version == "not installed":
         return {"status": version}
     row = RUNS[library](WORKLOADS[workload](), repeats)
@@ -235,7 +237,7 @@ def main() -> None:
     pythons = {"python": sys.executable, "python_peers": options.python_peers}
     rows = []
     for workload in options.only:
-        reference: dict = {}
+        reference: dict = {}  # the first answer: a peer's, where one is asked for
         for library in options.libraries:
             python = sys.executable if library.startswith("quprop") else options.python_peers
             command = [python, __file__, "--row", library, workload, "--repeats", str(options.repeats)]

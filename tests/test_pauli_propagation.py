@@ -142,6 +142,19 @@ def test_a_bound_can_be_attained():
     assert abs(result.value - np.cos(point.sum())) == pytest.approx(np.sin(0.1), rel=1e-12)
 
 
+def test_a_derivative_lost_with_a_small_term_is_inside_its_bound():
+    """RX(a) makes Z + y Y have little Y but dY/da of size one; then RZ(pi/2) does not follow Y, which is small."""
+    theta = qpr.params("theta", 2)
+    circuit = qpr.Circuit(1, np.full((1, 2), np.sqrt(0.5))).rz(theta[0], 0).rx(theta[1], 0)
+    point, errors = np.array([np.pi / 2, 0.3]), []
+    for y in (np.tan(0.3) + 0.01, -np.tan(0.3) - 0.01):
+        model = qpr.Model(circuit, {"Z0": 1.0, "Y0": y})
+        result = PauliEngine(PauliPropagation(cutoff=0.05, rule="branch")).propagate(model, point)
+        errors.append(abs(result.gradient - exact(model, point)[1]))
+        assert np.all(errors[-1] <= result.gradient_bound)
+    assert np.max(errors) > 0.9
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6, 0.5])
 @pytest.mark.parametrize("letter, observable, slope", [("x", "Y0", -1.0), ("y", "X0", 1.0), ("x", "Z0", 0.0)])
 def test_the_derivative_at_angle_zero_is_right(tolerance, letter, observable, slope):
@@ -164,7 +177,7 @@ def test_all_derivatives_at_the_identity_are_right():
 @pytest.mark.parametrize("angle", [np.pi / 2, -np.pi / 2, np.pi, 2 * np.pi])
 def test_clifford_angles_make_no_more_strings(angle):
     model = chain(6, 4)
-    result = PauliEngine(PauliPropagation(cutoff=1e-9, rule="coefficient", bounds=False)).propagate(
+    result = PauliEngine(PauliPropagation(cutoff=1e-30, rule="coefficient", bounds=False)).propagate(
         model, np.full(model.n_params, angle)
     )
     assert result.peak == 1
@@ -224,10 +237,21 @@ def test_kept_strings_at_the_same_angles_give_what_a_new_propagation_gives():
     assert np.all(gradient_bound[0] >= new.gradient_bound)  # which looks backwards too
 
 
-def test_kept_strings_elsewhere_are_differentiated_and_bounded():
-    model, rng = chain(6, 2), np.random.default_rng(1)
-    theta = rng.normal(size=(1, model.n_params)) * 0.3
-    kept = PauliEngine(PauliPropagation(cutoff=3e-2)).freeze(model, theta, NONE, ONE)
+@pytest.mark.parametrize(
+    "layers, scale, settings",
+    [
+        (2, 0.3, PauliPropagation(cutoff=3e-2)),
+        (4, 1.0, PauliPropagation(cutoff=0.1)),  # strings die, and others are born in their slots
+        (4, 1.0, PauliPropagation(cutoff=3e-2, rule="coefficient")),
+        (4, 1.0, PauliPropagation(cutoff=1e-2, rule="branch", max_weight=4)),
+        (3, 1.0, PauliPropagation(max_terms=60)),
+    ],
+)
+def test_kept_strings_elsewhere_are_differentiated_and_bounded(layers, scale, settings):
+    model, rng = chain(6, layers), np.random.default_rng(1)
+    theta = rng.normal(size=(1, model.n_params)) * scale
+    theta[0, ::7] = np.pi / 2
+    kept = PauliEngine(settings).freeze(model, theta, NONE, ONE)
     points = theta + rng.normal(size=(5, model.n_params)) * 0.1
     values, gradients = kept.value_and_grad(points, NONE, ONE)
     bounds = kept.bounds(points, NONE, ONE)
@@ -557,6 +581,9 @@ def test_what_the_engine_cannot_do_is_refused_in_a_sentence():
     wide = qpr.Model(qpr.Circuit(1025).rx(qpr.params("theta", 1)[0], 0), "Z0")
     with pytest.raises(QupropError, match="1024 qubits at most, got a model of 1025"):
         PauliEngine().values(wide, np.zeros((1, 1)), NONE)
+    with pytest.raises(QupropError, match="draws other strings at every point"):
+        drawing = PauliEngine(PauliPropagation(cutoff=0.1, stochastic=True, seed=0))
+        drawing.freeze(model, theta[None], NONE, ONE)
     for ask in ("states", "state_vjp", "hvp", "tangents"):
         with pytest.raises(QupropError, match="Pauli propagation"):
             getattr(PauliEngine(), ask)(model, theta[None], NONE)
@@ -572,6 +599,13 @@ def test_memory_ends_a_propagation_with_what_could_be_reached():
         PauliEngine(PauliPropagation(cutoff=1e-6, memory=2 << 20)).propagate(model, theta)
     with pytest.raises(QupropError, match="terms of 64 qubits need"):
         PauliEngine(PauliPropagation(max_terms=10**6, memory=2 << 20)).propagate(model, theta)
+
+
+def test_a_tolerance_below_rounding_is_refused():
+    theta = qpr.params("theta", 2)
+    model = qpr.Model(qpr.Circuit(1).rx(1e10 * theta[0], 0).ry(theta[1], 0), "Z0")
+    with pytest.raises(QupropError, match="rounding alone, times how fast the angles move"):
+        PauliEngine(PauliPropagation(1e-8)).propagate(model, np.ones(2))
 
 
 def test_where_no_bound_is_useful_the_result_says_so():

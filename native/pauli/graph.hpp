@@ -442,9 +442,10 @@ class Graph {
       scaled_sum += (sum[0] + sum[1]) + (sum[2] + sum[3]);
       if constexpr (B) {
         double *const value = we.value.data() + base, *const major = we.major.data() + base;
+        const double back = 1 / f.c;
         for (unsigned k = 0; k < n.scaled[side]; ++k) {
           const Slot q = list[k];
-          value[q] /= f.c;
+          value[q] *= back;
           major_sum += std::abs(value[q]) * (sine * major[q] + cosine);
           major[q] = std::min(1 + std::abs(dual[q]), cosine * major[q] + sine);
         }

@@ -78,7 +78,6 @@ std::function<void()> signal_check() {
 
 template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 using Out = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
-using OutWords = nb::ndarray<Word, nb::c_contig, nb::device::cpu>;
 
 const double* data(nb::handle h) { return nb::cast<In<double>>(h).data(); }
 const Word* words(nb::handle h) { return nb::cast<In<Word>>(h).data(); }
@@ -92,13 +91,11 @@ class Run {
   virtual ~Run() = default;
   virtual void propagate(const Observable& o, const Rotations& r, int threads, const std::function<void()>& pause) = 0;
   virtual double value(const double* bloch, int n, int threads, bool forget) = 0;
-  virtual void strings(Word* x, Word* z, double* value, double* tangent) const = 0;
 
   Graph* graph = nullptr;
   Store<Graph::Work> works;
   std::vector<Tally> ledger;
   std::size_t live = 0, peak = 0, bytes = 0, peak_bytes = 0;
-  double norm = 0;
 };
 
 template <int W, bool T> class RunOf final : public Run {
@@ -107,7 +104,7 @@ template <int W, bool T> class RunOf final : public Run {
   void propagate(const Observable& o, const Rotations& r, int threads, const std::function<void()>& pause) override {
     sum_->run(o.x, o.z, o.coefficient, o.terms, r.x, r.z, r.factor, r.stages, threads, pause);
     ledger = sum_->ledger;
-    live = sum_->live(); peak = sum_->peak; bytes = sum_->bytes(); peak_bytes = sum_->peak_bytes; norm = sum_->norm;
+    live = sum_->live(); peak = sum_->peak; bytes = sum_->bytes(); peak_bytes = sum_->peak_bytes;
   }
   double value(const double* bloch, int n, int threads, bool forget) override {
     const double v = sum_->value(bloch, n, threads);
@@ -120,21 +117,6 @@ template <int W, bool T> class RunOf final : public Run {
       graph = &sum_->graph;
     }
     return v;
-  }
-  void strings(Word* x, Word* z, double* value, double* tangent) const override {
-    if (!sum_) return;
-    std::size_t row = 0;
-    for (std::uint32_t k = 0; k < sum_->zones(); ++k) {
-      const Zone<W>& zone = sum_->zone(k);
-      for (std::uint32_t i = 1; i < zone.slots(); ++i) {
-        if (!zone.alive(static_cast<Slot>(i))) continue;
-        const String<W> q = zone.string(static_cast<Slot>(i));
-        std::copy(q.w, q.w + W, x + row * W);
-        std::copy(q.w + W, q.w + 2 * W, z + row * W);
-        value[row] = zone.value()[i];
-        tangent[row++] = T ? zone.tangent()[i] : 0;
-      }
-    }
   }
 
  private:
@@ -231,11 +213,8 @@ NB_MODULE(QP_MODULE, m) {
         return v;
       })
       .def("ledger", [](const Run& r, nb::handle out) { std::copy(r.ledger.begin(), r.ledger.end(), reinterpret_cast<Tally*>(pointer(out))); })
-      .def("strings", [](const Run& r, nb::handle x, nb::handle z, nb::handle value, nb::handle tangent) {
-        r.strings(nb::cast<OutWords>(x).data(), nb::cast<OutWords>(z).data(), pointer(value), pointer(tangent));
-      })
       .def("replay", &replay, nb::arg("coefficients"), nb::arg("factors"), nb::arg("values"), nb::arg("gradients").none(), nb::arg("ledgers").none(), nb::arg("posteriors").none(), nb::arg("threads"))
-      .def_ro("terms", &Run::live).def_ro("peak", &Run::peak).def_ro("bytes", &Run::bytes).def_ro("peak_bytes", &Run::peak_bytes).def_ro("norm", &Run::norm)
+      .def_ro("terms", &Run::live).def_ro("peak", &Run::peak).def_ro("bytes", &Run::bytes).def_ro("peak_bytes", &Run::peak_bytes)
       .def_prop_ro("graph_bytes", [](const Run& r) { return r.graph ? r.graph->bytes() : 0; })
       .def_prop_ro("graph_entries", [](const Run& r) { return nb::make_tuple(r.graph ? r.graph->entries(false) : 0, r.graph ? r.graph->entries(true) : 0); });
   m.def("propagate", &propagate);

@@ -37,7 +37,6 @@ template <int W, bool T> class Propagation {
   double constant = 0;  // of the identity
   std::vector<Tally> ledger;
   std::size_t peak = 0, peak_bytes = 0;
-  double norm = 0;  // the sum of |O| at the end
 
   void run(const Word* ox, const Word* oz, const double* coefficient, std::size_t terms, const Word* px, const Word* pz, const Factor* factor,
            int stages, int threads, const std::function<void()>& pause) {
@@ -75,8 +74,6 @@ template <int W, bool T> class Propagation {
       stage(g, j);
       if (pause && (j & 15) == 0) pause();
     }
-    for (const auto& z : zones_)
-      for (std::uint32_t i = 1; i < z->slots(); ++i) norm += std::abs(z->value()[i]);
     if (record_) end_epoch();
     pool_ = nullptr;
   }
@@ -84,7 +81,6 @@ template <int W, bool T> class Propagation {
   std::size_t live() const { return live_; }
   std::size_t bytes() const { return bytes_; }
   std::uint32_t zones() const { return static_cast<std::uint32_t>(zones_.size()); }
-  const Zone<W>& zone(std::uint32_t z) const { return *zones_[z]; }
 
   // The value in a product state of Bloch vectors (n, 3); with a graph, this is where its duals come from.
   double value(const double* bloch, int n, int threads) {
@@ -329,6 +325,7 @@ template <int W, bool T> class Propagation {
     return true;
   }
 
+  // Whether i P low = -high.
   static bool negative(const Gate<W>& g, const Zone<W>& low, const Zone<W>& high, const Result& r) {
     int e = g.phase;
     for (const auto& a : g.parts) {

@@ -41,7 +41,7 @@ template <int W> struct Gate {
   struct Column { int column; Word mask; };  // the same bits, word by word
   std::vector<Column> columns;
   int pivot_column, pivot_shift;     // a bit that the rotation flips: where it is 0 the string is the low one of its pair
-  int phase = 1;                     // of i P Q, the part that is the same for all Q
+  int phase = 1;                     // of i P Q, in quarter turns: the part that is the same for all Q
   double c, s;                       // of the rotation, damping included
 
   Gate(const Word* x, const Word* z, double cosine, double sine) : c(cosine), s(sine) {
@@ -61,16 +61,6 @@ template <int W> struct Gate {
         pivot_shift = std::countr_zero(x[k] ? x[k] : z[k]);
       }
     }
-  }
-
-  // i P Q = -R or +R for a Q that anticommutes with P.
-  bool negative(const Word* q) const {
-    int e = phase;
-    for (const Part& a : parts) {
-      const Word x = q[a.word], z = q[W + a.word];
-      e += std::popcount(x & z) - std::popcount((x ^ a.x) & (z ^ a.z)) + 2 * std::popcount(a.z & x);
-    }
-    return (e & 3) == 2;
   }
 };
 

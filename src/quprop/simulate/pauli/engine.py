@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import stats
 
 from quprop.arrays import checked
 from quprop.errors import QupropError
@@ -190,6 +189,10 @@ class PauliEngine:
 
     def freeze(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Frozen:
         """The strings kept at theta (1, P), x (1, D), weights (1, K), to evaluate at other points."""
+        if self.settings.stochastic:
+            raise QupropError(
+                "stochastic=True draws other strings at every point; keep those of a cutoff"
+            )
         packed = Packed.of_model(model)
         made = factors(model.angle_table.evaluate(theta, x))[0]
         return Frozen(model, self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE, True)[0])
@@ -286,12 +289,14 @@ class PauliEngine:
     def _told_stochastic(
         self, model: Model, packed: Packed, c: np.ndarray, f: np.ndarray, theta: np.ndarray, x: np.ndarray
     ) -> Propagated:
+        from scipy.special import stdtrit
+
         repeats = self.settings.repeats
         values, d_angles, keep = self._drawn(packed, c, f, repeats)
         gradients, d_x = model.angle_table.pullback(
             d_angles, np.broadcast_to(theta, (repeats, theta.shape[1])), np.broadcast_to(x, (repeats, x.shape[1]))
         )
-        width = stats.t.ppf(0.5 + CONFIDENCE / 2, repeats - 1) / np.sqrt(repeats)
+        width = stdtrit(repeats - 1, 0.5 + CONFIDENCE / 2) / np.sqrt(repeats)
         half = [width * a.std(axis=0, ddof=1) for a in (values, gradients, d_x)]
         return Propagated(
             value=float(values.mean()),
@@ -347,6 +352,8 @@ def _search(
             result, reached = run(cutoff)
             if reached <= aim or (reached <= limit and cutoff == 0):
                 return result, cutoff
+            if cutoff == 0:
+                break
             # the bound falls about as a power of the cutoff
             slope = np.log(before[1] / reached) / np.log(before[0] / cutoff) if before[0] else _POWER
             before = cutoff, reached

@@ -16,7 +16,7 @@ from quprop.model import Model
 from quprop.simulate.state_vector.native import load_kernels
 
 MAX_QUBITS = 1024
-_SNAP = 2.0**-52  # of a cosine or sine that is zero but for the rounding of pi/2
+_SNAP = 2.0**-52  # times the angle, to a full turn: of a cosine or sine that is zero but for the angle's rounding
 _kept: WeakKeyDictionary[Model, Packed] = WeakKeyDictionary()
 
 
@@ -100,9 +100,12 @@ def words(masks: Sequence[int], width: int) -> np.ndarray:
 def factors(angles: np.ndarray, damping: np.ndarray | None = None) -> np.ndarray:
     """(cos, sin) of the angles, (..., 2), exact at multiples of pi/2; times the rotations' damping, if any."""
     c, s = np.cos(angles), np.sin(angles)
-    c, s = np.where(np.abs(s) < _SNAP, np.sign(c), c), np.where(np.abs(c) < _SNAP, np.sign(s), s)
-    c, s = np.where(np.abs(c) < _SNAP, 0.0, c), np.where(np.abs(s) < _SNAP, 0.0, s)
-    out = np.stack([c, s], axis=-1)
+    near = _SNAP * np.clip(np.abs(angles), 1.0, 8.0)
+    no_c, no_s = np.abs(c) < near, np.abs(s) < near
+    out = np.stack(
+        [np.where(no_c, 0.0, np.where(no_s, np.sign(c), c)), np.where(no_s, 0.0, np.where(no_c, np.sign(s), s))],
+        axis=-1,
+    )
     return np.ascontiguousarray(out if damping is None else out * damping[:, None])
 
 

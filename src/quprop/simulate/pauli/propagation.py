@@ -87,12 +87,13 @@ def support(
     threads: int,
     cutoff: float | None = None,
     seed: int = 0,
+    keep_zeros: bool = False,
 ) -> Support:
     """The propagation of the strings with `coefficient` (T,) through rotations of `factor` (M, 2), with its graph.
 
-    cutoff: the one in force; None: the settings'.
+    cutoff: the one in force; None: the settings'. keep_zeros: strings that vanished stay among those of the graph.
     """
-    run, exponent = _propagate(packed, coefficient, factor, settings, threads, True, cutoff, seed)
+    run, exponent = _propagate(packed, coefficient, factor, settings, threads, True, cutoff, seed, keep_zeros)
     run.value(packed.bloch, threads, True)
     return Support(run, packed, settings, threads, exponent)
 
@@ -124,6 +125,7 @@ def _propagate(
     record: bool,
     cutoff: float | None,
     seed: int,
+    keep_zeros: bool = False,
 ) -> tuple[Any, int]:
     s = settings
     tangents = s.by_tangent and (record or s.limit is None)  # a value within a tolerance needs none
@@ -147,7 +149,7 @@ def _propagate(
         "least": 0.0 if branch or s.stochastic else cutoff,
         "by_tangent": tangents,
         "least_branch": cutoff if branch else 0.0,
-        "keep_zeros": False,
+        "keep_zeros": keep_zeros,
         "most_terms": terms,
         "most_weight": int(s.max_weight or 0),
         "keep_diagonal": s.keep_diagonal,
