@@ -38,7 +38,18 @@ from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.modules.compose import Module, compose, parallel
 from quprop.planning.compare import compare
-from quprop.simulate import expectation, hvp, probabilities, samples, state, value_and_grad, vjp
+from quprop.simulate import (
+    AutoEngine,
+    PauliPropagation,
+    expectation,
+    hvp,
+    probabilities,
+    propagate,
+    samples,
+    state,
+    value_and_grad,
+    vjp,
+)
 from quprop.simulate.state_vector.metric import geometric_tensor, metric
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
@@ -57,6 +68,7 @@ __all__ = [
     "AmplitudeEstimation",
     "Angle",
     "AngleVector",
+    "AutoEngine",
     "BellSampling",
     "Circuit",
     "ClassicalShadows",
@@ -80,6 +92,7 @@ __all__ = [
     "NativeEngine",
     "PairState",
     "ParameterShift",
+    "PauliPropagation",
     "PauliString",
     "PauliSum",
     "QuantumBackprop",
@@ -109,6 +122,7 @@ __all__ = [
     "params",
     "pauli_list_model",
     "probabilities",
+    "propagate",
     "samples",
     "sgd",
     "state",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,20 @@ from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
+from quprop.simulate.pauli.engine import Propagated, engine_of
+from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 __all__ = [
     "ENGINES",
     "MAX_QUBITS",
+    "AutoEngine",
     "Call",
     "Composite",
     "Engine",
+    "PauliPropagation",
+    "Propagated",
     "engine_for",
     "expectation",
     "get_engine",
@@ -31,6 +37,7 @@ __all__ = [
     "in_range",
     "is_model",
     "probabilities",
+    "propagate",
     "quiet",
     "samples",
     "state",
@@ -43,6 +50,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "auto": AutoEngine,
     "native": NativeEngine,
     "lightcone": LightConeEngine,
+    "pauli": partial(engine_of, PauliPropagation()),
     "reference": ReferenceEngine,
 }
 _RESULTS = {
@@ -56,13 +64,15 @@ _RESULTS = {
 
 
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by its name in `ENGINES`, or the one given."""
+    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`), or the one given."""
     if engine is None:
         engine = "auto"
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise QupropError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
         return made(ENGINES[engine], precision, threads)
+    if isinstance(engine, PauliPropagation):
+        return engine_of(engine, precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine
@@ -233,6 +243,30 @@ def value_and_grad(
     if not call.shape:
         return value[0], grad[0]
     return value.reshape(call.shape), grad.reshape(*call.shape, model.n_params)
+
+
+def propagate(
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    weights: Any = None,
+    engine: PauliPropagation | None = None,
+    threads: int | None = None,
+) -> Propagated:
+    """F = sum_k weights_k <O_k>, its gradient, and how wrong each number can be, by Pauli propagation at one point:
+    theta (P,), x (D,), weights (K,), all 1 if left out.
+
+    engine: what may be dropped; `PauliPropagation()` keeps the value and all derivatives within 1e-3. Bounds hold for
+    the strings that were dropped, at these angles, and count rounding.
+    """
+    call = Call(model, theta, x, engine or PauliPropagation(), "double", threads, "value_and_grad")
+    if not isinstance(model, Model) or call.shape:
+        raise QupropError(
+            f"propagate takes a Model and one point, theta ({model.n_params},), got {type(model).__name__} and theta "
+            f"{np.shape(theta)}"
+        )
+    return call.engine.propagate(model, call.theta[0], call.x[0], weights)
 
 
 def vjp(

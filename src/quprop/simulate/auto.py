@@ -1,4 +1,5 @@
-"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones."""
+"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones; Pauli propagation
+beyond if a tolerance is stated."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from quprop.model import Model
 from quprop.simulate import memory
 from quprop.simulate.engine import MAX_QUBITS, Arrays, made
 from quprop.simulate.lightcone import LightConeEngine
+from quprop.simulate.pauli.engine import engine_of
+from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
 
 ALWAYS_WHOLE = 20  # qubits: what is below is not looked at
@@ -26,12 +29,17 @@ class Choice(NamedTuple):
 
 
 class AutoEngine:
-    """The whole state where this machine holds it, else the light cones of the terms: exact either way, or refused."""
+    """The whole state where this machine holds it, else the light cones of the terms: exact either way. Where neither
+    fits it refuses, or takes Pauli propagation within `tolerance` (of the value and all derivatives) if one is given.
+    """
 
     name = "auto"
 
-    def __init__(self, precision: str = "double", threads: int | None = None) -> None:
-        self.precision = precision
+    def __init__(
+        self, precision: str = "double", threads: int | None = None, *, tolerance: float | None = None
+    ) -> None:
+        self.precision, self.tolerance = precision, tolerance
+        self._strings = None if tolerance is None else engine_of(PauliPropagation(tolerance), precision, threads)
         self._whole = made(NativeEngine, precision, threads)
         self._cones = made(LightConeEngine, precision, threads)
         self.threads = self._whole.threads
@@ -58,8 +66,11 @@ class AutoEngine:
             cones = self._cones.cones(model)
             memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
         except QupropError as error:
+            if self._strings is not None and what != "hvp":
+                return Choice(self._strings, f"Pauli strings within {self.tolerance:g}, since {whole}, and {error}")
             raise QupropError(
-                f"{whole}, and {error}; take fewer qubits, or fewer rotations that reach a term"
+                f"{whole}, and {error}; take fewer qubits, or engine=qpr.PauliPropagation(tolerance), which keeps what "
+                "it drops within a tolerance"
             ) from None
         found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
         return Choice(self._cones, f"{found}, since {whole}")

@@ -18,7 +18,7 @@ from quprop.model import Model
 from quprop.simulate.pauli.average import average_bounds
 from quprop.simulate.pauli.certificate import Bounds, pulled_back
 from quprop.simulate.pauli.packed import Packed, factors
-from quprop.simulate.pauli.propagation import OutOfMemoryError, Rows, Support, support, value
+from quprop.simulate.pauli.propagation import Evaluated, OutOfMemoryError, Support, support, value
 from quprop.simulate.pauli.settings import PauliPropagation
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -190,16 +190,14 @@ class PauliEngine:
     def freeze(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Frozen:
         """The strings kept at theta (1, P), x (1, D), weights (1, K), to evaluate at other points."""
         if self.settings.stochastic:
-            raise QupropError(
-                "stochastic=True draws other strings at every point; keep those of a cutoff"
-            )
+            raise QupropError("stochastic=True draws other strings at every point; keep those of a cutoff")
         packed = Packed.of_model(model)
         made = factors(model.angle_table.evaluate(theta, x))[0]
         return Frozen(model, self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE, True)[0])
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
-    def _rows(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Rows:
+    def _rows(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Evaluated:
         """Values and derivatives by the angles of the weighted sums, sample by sample."""
         s, packed, table = self.settings, Packed.of_model(model), model.angle_table
         angles = table.evaluate(theta, x)
@@ -207,7 +205,7 @@ class PauliEngine:
         made = factors(np.broadcast_to(angles, (batch, angles.shape[1])))
         coefficients = packed.combined(np.broadcast_to(weights, (batch, weights.shape[1])))
         thetas, xs = np.broadcast_to(theta, (batch, theta.shape[1])), np.broadcast_to(x, (batch, x.shape[1]))
-        out = Rows(np.empty(batch), np.empty((batch, angles.shape[1])), None, None)
+        out = Evaluated(np.empty(batch), np.empty((batch, angles.shape[1])), None, None)
         keep = self._supports.get(model) if s.limit is not None else None
         left = np.arange(batch)
         together = True  # whether one sample's strings are likely to serve others
@@ -235,7 +233,7 @@ class PauliEngine:
                 self._supports[model] = keep = own
         return out
 
-    def _within(self, model: Model, rows: Rows, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def _within(self, model: Model, rows: Evaluated, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Which samples have all bounds within the tolerance (B,); with 0 nothing but rounding may be lost."""
         assert rows.bounds is not None and rows.ledger is not None
         if not self.settings.limit:
@@ -252,11 +250,11 @@ class PauliEngine:
         x: np.ndarray,
         share: float,
         bounded: bool,
-    ) -> tuple[Support, Rows]:
+    ) -> tuple[Support, Evaluated]:
         """The strings to keep at one point, and what they give there. A tolerance may be spent up to `share`."""
         s = self.settings
 
-        def run(cutoff: float | None) -> tuple[tuple[Support, Rows], float]:
+        def run(cutoff: float | None) -> tuple[tuple[Support, Evaluated], float]:
             keep = support(packed, c, f, s, self.threads, cutoff=cutoff)
             rows = keep.at(c[None], f[None], bounded=bounded, posterior=s.max_terms is None)
             return (keep, rows), float(_largest(model, rows.bounds, theta, x)[0]) if rows.bounds else np.inf
@@ -331,7 +329,7 @@ class Frozen:
         assert found is not None
         return found.value, _pulled_back(self.model, found.angles, theta, x)[0]
 
-    def _at(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, bounded: bool) -> Rows:
+    def _at(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, bounded: bool) -> Evaluated:
         angles = self.model.angle_table.evaluate(theta, x)
         batch = max(len(angles), len(weights))
         made = factors(np.broadcast_to(angles, (batch, angles.shape[1])))

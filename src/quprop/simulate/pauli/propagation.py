@@ -22,7 +22,7 @@ class OutOfMemoryError(QupropError):
     """A propagation that reached its limit of memory."""
 
 
-class Rows(NamedTuple):
+class Evaluated(NamedTuple):
     """Of a batch: values (B,), derivatives by the angles (B, M), bounds of their errors, and the ledgers (B, M, 4)."""
 
     values: np.ndarray
@@ -60,7 +60,7 @@ class Support:
     def graph_bytes(self) -> int:
         return int(self.run.graph_bytes)
 
-    def at(self, coefficients: np.ndarray, factors: np.ndarray, *, bounded: bool, posterior: bool = False) -> Rows:
+    def at(self, coefficients: np.ndarray, factors: np.ndarray, *, bounded: bool, posterior: bool = False) -> Evaluated:
         """coefficients (B, T) and factors (B, M, 2) of `quprop.simulate.pauli.packed`."""
         batch, stages = len(factors), factors.shape[1]
         scaled = np.ldexp(np.ascontiguousarray(coefficients), -self.exponent)
@@ -76,7 +76,7 @@ class Support:
             ledger = np.ldexp(ledger[:, ::-1], self.exponent)  # by rotation: the last comes first in a propagation
             after = None if after is None else np.ldexp(after, self.exponent)
             found = bounds(ledger, after, np.abs(coefficients).sum(axis=1), self.peak)
-        return Rows(np.ldexp(values, self.exponent), np.ldexp(d_angles, self.exponent), found, ledger)
+        return Evaluated(np.ldexp(values, self.exponent), np.ldexp(d_angles, self.exponent), found, ledger)
 
 
 def support(
