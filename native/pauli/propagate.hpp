@@ -150,6 +150,7 @@ template <int W, bool T> class Propagation {
   void stage(const Gate<W>& g, int j) {
     String<W> p;
     std::copy(g.p, g.p + 2 * W, p.w);
+    if (rules_.most_bytes && 2 * (bytes_ + graph_bytes_) > rules_.most_bytes) require_room(g, j);
     const std::uint32_t other = zone_of(p, zones()), tasks = Graph::tasks(zones(), other);
     tallies_.assign(tasks, {});
     Counts* counts = nullptr;
@@ -178,6 +179,16 @@ template <int W, bool T> class Propagation {
     }
     if (rules_.most_bytes && bytes_ + (record_ && (j & 15) == 0 ? graph_bytes_ = graph.bytes() + graph.work_bytes(live_) : graph_bytes_) > rules_.most_bytes)
       throw OutOfMemory{j, live_, bytes_ + graph_bytes_};
+  }
+
+  // Before a rotation may double what there is: every string that anticommutes may make one.
+  void require_room(const Gate<W>& g, int j) {
+    std::size_t more = 0;
+    for (const auto& zone : zones_)
+      for (std::uint32_t base = 0; base < zone->slots(); base += 64) more += static_cast<std::size_t>(std::popcount(zone->anticommuting(g, base)));
+    if (record_) graph_bytes_ = graph.bytes() + graph.work_bytes(live_);
+    const std::size_t each = live_ ? bytes_ / live_ + 1 : 0, needed = bytes_ + graph_bytes_ + more * (each + (record_ ? 8 : 0));
+    if (needed > rules_.most_bytes) throw OutOfMemory{j, live_ + more, needed};
   }
 
   void rotate(const Gate<W>& g, const Graph::Here& h, Scratch& w, Tally& y, Counts* counts, Stream* stream, int j) {
