@@ -312,8 +312,8 @@ def test_memory_is_flat_over_ten_thousand_gradients():
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_a_model_that_is_gone_leaves_nothing():
-    """Plans and scratch go with the model; large states go back to the system after each call. In a fresh process, whose
-    heap no other test has left in pieces."""
+    """Plans and scratch go with the model; large states go back to the system after each call. In a process of its own,
+    whose heap no other test has left in pieces."""
     code = """
 import gc, os, cases, quprop as qpr
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
