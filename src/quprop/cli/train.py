@@ -172,7 +172,8 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
         lines.append(f"energy         {summary['energy']:.8f}{unit}")
         if "reference_energy" in summary:
-            lines.append(f"exact          {summary['reference_energy']:.8f}{unit}")
+            bound = f"{summary['reference_name']}, " if "bound" in summary["reference_name"] else ""
+            lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}")
             lines.append(f"error          {summary['energy_error']:.3e}{unit}{_accuracy(summary)}")
         else:
             lines.append(f"known best     {summary['reference_name']}")
@@ -181,6 +182,8 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
         )
+    if "engine" in summary:
+        lines.append(f"simulated by   {summary['engine']}")
     lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
     return lines
 

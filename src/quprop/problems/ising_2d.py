@@ -20,8 +20,8 @@ from quprop.training.losses import Expectation
 
 Edges = Sequence[tuple[int, int]]
 
-# By the density matrix renormalisation group; see the tutorial on many qubits for how far bond dimensions agree.
-KNOWN: dict[tuple[int, int, float, float], float] = {}
+# By TeNPy's two-site density matrix renormalisation group along a snake, bond dimension 32: an upper bound.
+KNOWN = {(8, 8, 1.0, 3.0): -202.447959}
 
 
 def square(rows: int, columns: int) -> Edges:
@@ -64,10 +64,7 @@ def build(config: Config) -> Problem:
     n, edges = rows * columns, square(rows, columns)
     known = KNOWN.get((min(rows, columns), max(rows, columns), s["J"], s["h"]))
     if known is not None:
-        reference: dict[str, Any] = {
-            "reference_energy": known,
-            "reference_name": "density matrix renormalisation group",
-        }
+        reference: dict[str, Any] = {"reference_energy": known, "reference_name": "DMRG, an upper bound"}
     else:
         bonds, spins = parts(n, edges, s["J"], s["h"])
         reference = exact_reference(PauliSum({**dict(bonds.items()), **dict(spins.items())}), n)

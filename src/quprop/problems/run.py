@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError, nearest
+from quprop.model import Model
 from quprop.problems.config import SECTIONS, Config, settle
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
+from quprop.simulate import AutoEngine, PauliPropagation, get_engine
 from quprop.simulate.measure import measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.objective import require_memory
@@ -72,6 +74,7 @@ def run(
     steps = settings["steps"] if "steps" in settings else settings["epochs"] * -(-data_size // batch)
     rng = np.random.default_rng(settings["seed"])
     options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
+    options["engine"] = _engine(settings, **options)
     optimiser = _optimiser(settings, problem, steps)
     require_memory(problem.model, batch, **options)
     params = problem.start(rng)
@@ -97,7 +100,7 @@ def run(
     finally:
         if folder is not None:
             folder.close()
-    summary = _outcome(config, problem, trained, batch)
+    summary = _outcome(config, problem, trained, batch) | {"engine": _why(problem.model, batch, options)}
     if trained.status == "interrupted":
         return plain(summary)
     summary |= _judged(config, problem, trained, batch, options)
@@ -109,6 +112,26 @@ def run(
             folder.path / "curves.png", draw_curves(trained.history, config["problem"]["name"], problem.reference)
         )
     return plain(summary)
+
+
+def _engine(settings: dict[str, Any], precision: str, threads: int | None) -> Any:
+    """What [train] asks for; runs of before it had an engine took the whole state."""
+    name, tolerance = settings.get("engine", "auto"), settings.get("tolerance", 0.0)
+    if name == "pauli":
+        return PauliPropagation(tolerance)
+    if tolerance and name != "auto":
+        raise QupropError(
+            f"train.tolerance is for what engine auto or pauli drops, and engine {name!r} drops nothing: leave it out"
+        )
+    return AutoEngine(precision, threads, tolerance=tolerance) if tolerance else name
+
+
+def _why(model: Model, batch: int, options: dict[str, Any]) -> str:
+    """What simulated, and why, in one line."""
+    engine = get_engine(**options)
+    if isinstance(engine, AutoEngine):
+        return engine.choose(model, batch, "vjp").why
+    return f"{engine.name}, as asked" + (f", within {options['engine'].tolerance:g}" if engine.name == "pauli" else "")
 
 
 def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> dict[str, Any]:

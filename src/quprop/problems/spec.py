@@ -12,6 +12,7 @@ import numpy as np
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.problems.config import Config, Setting
+from quprop.simulate import ENGINES
 from quprop.training.losses import Loss
 from quprop.training.optimise import OPTIMISERS
 
@@ -74,4 +75,8 @@ def train_settings(
         **length,
         "seed": Setting(0, "of initial parameters and batches", least=0, most=None),
         "precision": Setting("double", "of the simulation", choices=("double", "single")),
+        "engine": Setting("auto", "what simulates", choices=tuple(ENGINES)),
+        "tolerance": Setting(
+            0.0, "of the value and each derivative, where engine auto or pauli drops Pauli strings; 0: none", least=0.0
+        ),
     }

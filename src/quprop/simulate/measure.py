@@ -43,11 +43,12 @@ def measure_omega(
     theta: np.ndarray,
     x: np.ndarray | None = None,
     *,
+    engine: Any = None,
     precision: str = "double",
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Median seconds and bytes of a value and of a gradient at the same inputs, and their ratios."""
-    options: dict[str, Any] = {"precision": precision, "threads": threads}
+    options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
     cotangent = np.ones(model.n_observables)
 
     def value() -> None:
@@ -63,7 +64,7 @@ def measure_omega(
         "gradient_seconds": gradient_seconds,
         "omega_time": gradient_seconds / value_seconds,
     }
-    engine, batch = simulate.get_engine(None, precision, threads), 1 if x is None else len(x)
+    engine, batch = simulate.get_engine(engine, precision, threads), 1 if x is None else len(x)
     kind = "value_and_grad" if batch == model.n_observables == 1 else "vjp"  # one observable needs no pullback
     value_bytes, gradient_bytes = (int(engine.memory(model, batch, what)) for what in ("values", kind))
     found |= {

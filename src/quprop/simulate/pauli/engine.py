@@ -141,8 +141,11 @@ class PauliEngine:
     state_vjp = tangents = states
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes that are known beforehand: of max_terms. What else a propagation takes it watches itself."""
-        return (self.settings.max_terms or 0) * (16 * max(model.n_qubits // 64, 1) + 16)
+        """Bytes that are known beforehand: of max_terms, and of angles. What else a propagation takes it watches
+        itself."""
+        return (self.settings.max_terms or 0) * (
+            16 * max(model.n_qubits // 64, 1) + 16
+        ) + 64 * batch * model.n_rotations
 
     # More than engines do --------------------------------------------------------------------------------------------
 

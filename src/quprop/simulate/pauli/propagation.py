@@ -166,7 +166,7 @@ def _propagate(
     if isinstance(made, tuple):
         stage, terms, used = made
         raise OutOfMemoryError(
-            f"after {stage + 1} of {len(factor)} rotations there can be {terms:,} strings that take {bytes_text(used)}, and "
-            f"{bytes_text(allowed)} may be taken"
+            f"after {stage + 1} of {len(factor)} rotations there can be {terms:,} strings that take {bytes_text(used)}"
+            f", and {bytes_text(allowed)} may be taken"
         )
     return made, exponent
