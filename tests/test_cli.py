@@ -117,7 +117,8 @@ BAD = {
     "seed": (["train", "tfim", "--seed", "-1"], "train.seed must be at least 0"),
     "resume nothing": (["train", "tfim", "--resume"], "no run.toml"),
     "json": (["train", "tfim", "--json", "no/such/file.json"], "there is no folder"),
-    "too large": (["train", "tfim", "--set", "n=60"], "more than any machine holds"),
+    "too large": (["train", "tfim", "--set", "n=60,layers=30"], "fits no machine, and a term has a light cone of more"),
+    "tolerance": (["train", "tfim", "--set", "engine=native,tolerance=0.1"], "drops nothing: leave it out"),
     "too large here": (["train", "tfim", "--set", "n=40", "--set", "layers=30"], "TiB and this machine has"),
     "learning rate": (
         ["train", "tfim", "--set", "optimiser=adam", "--set", "learning_rate=0"],

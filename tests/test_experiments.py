@@ -48,6 +48,7 @@ def test_every_experiment_of_the_papers_is_there():
         "shifted_circuits",
         "modules",
         "cutting",
+        "certified",
     ]
     for name, e in EXPERIMENTS.items():
         assert e.name == name and e.claim and ("arXiv:" in e.source or "forum" in e.source) and e.minutes > 0

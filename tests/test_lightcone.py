@@ -186,3 +186,82 @@ def test_what_light_cones_cannot_do_is_refused_in_one_sentence(call, sentence):
     with pytest.raises(qpr.QupropError, match=sentence) as caught:
         call(qpr.Model(ansatz.hardware_efficient(50, 2), "X0"))
     assert "\n" not in str(caught.value)
+
+
+# -- other people's programs ------------------------------------------------------------------------------------------
+
+ENGINE = {"lightcone": "lightcone", "pauli": qpr.PauliPropagation(1e-6), "auto": qpr.AutoEngine(tolerance=1e-6)}
+
+
+def wide():
+    circuit, angles, _ = chain(50, 1, 3)
+    model = qpr.Model(circuit, ["X20", "Z7 Z8"])
+    return model, angles, qpr.expectation(model, angles), qpr.value_and_grad(model, angles, weights=[1.0, 2.0])[1]
+
+
+@pytest.mark.parametrize("engine", ENGINE)
+def test_every_function_takes_every_engine(engine):
+    model, angles, values, slope = wide()
+    given = {"engine": ENGINE[engine]}
+    np.testing.assert_allclose(qpr.expectation(model, angles, **given), values, atol=3e-6)
+    np.testing.assert_allclose(qpr.value_and_grad(model, angles, weights=[1.0, 2.0], **given)[1], slope, atol=3e-6)
+    np.testing.assert_allclose(qpr.vjp(model, angles, **given)[1]([1.0, 2.0])[0], slope, atol=9e-6)
+    trained = qpr.train(model.with_observables("X20"), steps=2, params=angles, optimiser=qpr.sgd(0.1), **given)
+    exact = qpr.train(model.with_observables("X20"), steps=2, params=angles, optimiser=qpr.sgd(0.1))
+    np.testing.assert_allclose(trained.theta, exact.theta, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINE)
+def test_a_torch_layer_takes_every_engine(engine):
+    torch = pytest.importorskip("torch")
+    model, angles, values, slope = wide()
+    layer = qpr.QuantumLayer(model, angles, dtype=torch.float64, engine=ENGINE[engine])
+    out = layer()
+    np.testing.assert_allclose(out.detach().numpy(), values, atol=3e-6)
+    (out @ torch.tensor([1.0, 2.0], dtype=torch.float64)).backward()
+    np.testing.assert_allclose(layer.weights.grad.numpy(), slope, atol=9e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINE)
+def test_a_jax_function_takes_every_engine(engine):
+    jax = pytest.importorskip("jax")
+    from quprop.hybrid.jax import function
+
+    model, angles, values, slope = wide()
+    f = function(model, precision="double", engine=ENGINE[engine])
+    np.testing.assert_allclose(f(jax.numpy.asarray(angles)), values, atol=1e-5)
+    gradient = jax.grad(lambda t: f(t) @ jax.numpy.array([1.0, 2.0]))(jax.numpy.asarray(angles))
+    np.testing.assert_allclose(gradient, slope, atol=2e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINE)
+def test_a_pennylane_device_takes_every_engine(engine):
+    qml = pytest.importorskip("pennylane")
+    from pennylane import numpy as pnp
+
+    @qml.qnode(qml.device("quprop", wires=50, engine=ENGINE[engine]))
+    def energy(t):
+        for q in range(50):
+            qml.RY(t[0] + 0.01 * q, wires=q)
+        for q in range(49):
+            qml.IsingZZ(t[1], wires=[q, q + 1])
+        return qml.expval(qml.Hamiltonian([1.0] * 49, [qml.X(q) @ qml.Z(q + 1) for q in range(49)]))
+
+    @qml.qnode(qml.device("default.qubit", wires=5))
+    def local(t, q):
+        for k in range(5):
+            qml.RY(t[0] + 0.01 * (q - 1 + k), wires=k)
+        for k in range(4):
+            if 0 <= q - 1 + k < 49:
+                qml.IsingZZ(t[1], wires=[k, k + 1])
+        return qml.expval(qml.X(1) @ qml.Z(2))
+
+    def whole(t):  # what X_q Z_q+1 sees lies within the qubits q - 1 to q + 3
+        total = 0.0
+        for q in range(49):
+            total = total + local(t, q)
+        return total
+
+    t = pnp.array([0.4, 0.3], requires_grad=True)
+    assert float(energy(t)) == pytest.approx(float(whole(t)), abs=1e-4)
+    np.testing.assert_allclose(qml.grad(energy)(t), qml.grad(whole)(t), atol=1e-3)

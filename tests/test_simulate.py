@@ -12,7 +12,7 @@ import quprop as qpr
 from quprop.simulate import ENGINES, memory
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
-WHOLE = [name for name in ENGINES if name != "lightcone"]  # those that have the state
+WHOLE = ["auto", "native", "reference"]  # those that have the state
 theta, x = qpr.params("theta", 3), qpr.inputs("x", 2)
 TWO = qpr.Model(
     qpr.Circuit(2).ry(theta[0] * x[0], 0).cx(0, 1).rx(theta[1], 1).rzz(theta[2] + x[1], 0, 1), ["Z0", "X1 - Z0 Z1"]
