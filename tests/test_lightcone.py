@@ -265,3 +265,25 @@ def test_a_pennylane_device_takes_every_engine(engine):
     t = pnp.array([0.4, 0.3], requires_grad=True)
     assert float(energy(t)) == pytest.approx(float(whole(t)), abs=1e-4)
     np.testing.assert_allclose(qml.grad(energy)(t), qml.grad(whole)(t), atol=1e-3)
+
+
+def test_a_qiskit_estimator_takes_wide_circuits():
+    qiskit = pytest.importorskip("qiskit")
+    from qiskit.quantum_info import SparsePauliOp
+
+    from quprop.hybrid.qiskit_primitives import QupropEstimator
+
+    def circuit(n):
+        made = qiskit.QuantumCircuit(n)
+        for q in range(n):
+            made.ry(0.1 + 0.01 * q, q)
+        for q in range(n - 1):
+            made.rzz(0.3, q, q + 1)
+        return made
+
+    read = SparsePauliOp.from_sparse_list([("XZ", [3, 4], 1.0)], num_qubits=60)
+    small = SparsePauliOp.from_sparse_list([("XZ", [3, 4], 1.0)], num_qubits=8)
+    exact = QupropEstimator().run([(circuit(8), small)]).result()[0].data.evs
+    for engine in (None, *ENGINE.values()):
+        found = QupropEstimator(engine=engine).run([(circuit(60), read)]).result()[0].data.evs
+        assert float(found) == pytest.approx(float(exact), abs=1e-6)
