@@ -13,7 +13,7 @@ import quprop as qpr
 from quprop.model import ansatz
 from quprop.model.commutation import Columns, generators, light_cone
 from quprop.planning import plan_training, shape_of
-from quprop.simulate import auto, get_engine
+from quprop.simulate import auto, get_engine, lightcone
 from quprop.simulate.lightcone import cones_of
 
 SERVED = [name for name, case in CASES.items() if case.model.state.kind in ("basis", "product")]
@@ -112,6 +112,40 @@ def test_a_thousand_qubits_in_two_layers_take_less_than_two_seconds():
     assert rise / 2e-5 == pytest.approx(np.linalg.norm(slope), rel=1e-7) and np.isfinite(value)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_qubits_that_stay_classical_make_a_mixture(monkeypatch, seed):
+    """CX ladders, whose strings are long and diagonal on most of it: from other states, and letters that are not Z."""
+    monkeypatch.setattr(lightcone, "NARROW", 1)
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(4, 9))
+    theta = qpr.params("theta", 6 * n)
+    circuit = qpr.Circuit(n, (None, 3, rng.normal(size=(n, 2, 2)) @ np.array([1, 1j]))[seed % 3], params=theta)
+    angle = iter(theta)
+    for layer in range(2):
+        for q in range(n):
+            circuit.ry(next(angle), q).rz(next(angle) * (0.5 if q % 2 else 1.0), q)
+        for q in range(n - 1):
+            circuit.cx(q, q + 1) if seed % 2 or layer else circuit.cz(q, q + 1)
+        if seed % 4 == 1:
+            circuit.h(int(rng.integers(n)))
+    model = qpr.Model(circuit, [f"Z{q} Z{q + 1}" for q in range(n - 1)] + [f"X{q}" for q in range(n)] + ["Y0 Z1 X2"])
+    assert seed % 2 == 0 or cones_of(model).mixtures.cones
+    assert_as_the_whole_state(model, seed)
+
+
+def test_a_thousand_qubits_under_cx_ladders_are_mixtures_of_small_cones():
+    n = 1000
+    energy = {f"Z{q} Z{q + 1}": -1.0 for q in range(n - 1)} | {f"X{q}": -0.7 for q in range(n)}
+    model = qpr.Model(ansatz.hardware_efficient(n, 2, ring=False), energy)
+    theta = np.random.default_rng(0).normal(size=model.n_params)
+    start = time.process_time()
+    value, slope = qpr.value_and_grad(model, theta)
+    assert time.process_time() - start < 6  # 2 on a quiet core
+    step = 1e-5 * slope / np.linalg.norm(slope)
+    rise = qpr.expectation(model, theta + step)[0] - qpr.expectation(model, theta - step)[0]
+    assert rise / 2e-5 == pytest.approx(np.linalg.norm(slope), rel=1e-7) and np.isfinite(value)
+
+
 def test_the_default_takes_the_whole_state_where_it_fits_and_light_cones_beyond(monkeypatch):
     engine = get_engine()
     small = qpr.Model(ansatz.hardware_efficient(6, 2), "Z0")
@@ -184,7 +218,7 @@ def test_lattices_of_any_size_are_trained_to_a_percent(quprop, tmp_path):
 )
 def test_what_light_cones_cannot_do_is_refused_in_one_sentence(call, sentence):
     with pytest.raises(qpr.QupropError, match=sentence) as caught:
-        call(qpr.Model(ansatz.hardware_efficient(50, 2), "X0"))
+        call(qpr.Model(ansatz.strongly_entangling(50, 3), "X0"))
     assert "\n" not in str(caught.value)
 
 

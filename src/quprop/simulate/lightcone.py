@@ -9,6 +9,7 @@ In coordinates c of the span the input is |0...0>, and a string is one on the pi
 
 Terms with equal cones share a small model, and cones that are the same in these coordinates (those of a chain, moved
 along it) are its batch. The angles are the small models' parameters, so that each is planned once for all of them.
+A cone that is too wide by qubits that stay classical is a mixture of small ones (`mixture.py`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from quprop.model.circuit import Circuit
 from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.pauli import PauliString
 from quprop.simulate.engine import Arrays, made
+from quprop.simulate.mixture import Mixtures
 from quprop.simulate.state_vector.native import NativeEngine
 
 MOST_QUBITS = 34  # of a cone: beyond, no machine holds its state
+NARROW = 10  # qubits of a cone that is cheap as it is
 
 
 class _TooWide(Exception):
@@ -57,6 +60,17 @@ class Span:
             if basis >> pivot & 1:
                 self._basis[other] = basis ^ mask
         self._basis[pivot] = mask
+
+    @classmethod
+    def of(cls, strings: Sequence[PauliString], most: int) -> Span | None:
+        """Of these strings' x masks; None if it is too wide."""
+        made = cls(most)
+        try:
+            for p in strings:
+                made.add(p.x)
+        except _TooWide:
+            return None
+        return made
 
     def _reduced(self, mask: int) -> int:
         for pivot, basis in self._basis.items():
@@ -83,13 +97,14 @@ class Span:
 class Part:
     """A small model of n qubits with a parameter for each of its m rotations and an observable for each of its S
     strings; G cones are like it. rotations (G, m): which of the model's they are; signs (G, m) of their angles; terms
-    (G, S) and term_signs (G, S)."""
+    (G, S) and term_signs (G, S); weight (G,): which weight of a mixture they have, 0 for 1."""
 
     model: Model
     rotations: np.ndarray
     signs: np.ndarray
     terms: np.ndarray
     term_signs: np.ndarray
+    weight: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,7 @@ class Cones:
     known: np.ndarray
     parts: tuple[Part, ...]
     fixed: np.ndarray
+    mixtures: Mixtures
 
     @cached_property
     def qubits(self) -> int:
@@ -117,8 +133,9 @@ class Cones:
         return sum(p.rotations.size << p.model.n_qubits for p in self.parts)
 
 
-def cones_of(model: Model, most: int = MOST_QUBITS) -> Cones:
-    """The light cones of all terms; QupropError if one needs more than `most` qubits."""
+def cones_of(model: Model, most: int = MOST_QUBITS, *, mixed: bool = True) -> Cones:
+    """The light cones of all terms; QupropError if one needs more than `most` qubits. mixed: whether cones of more than
+    `NARROW` qubits may become mixtures of smaller ones."""
     strings, start, fixed = _from_basis_state(model)
     columns = Columns(strings)
     rows: dict[int, int] = {}
@@ -127,36 +144,69 @@ def cones_of(model: Model, most: int = MOST_QUBITS) -> Cones:
     of, terms_of, values = zip(*entries, strict=True) if entries else ((), (), ())
     coefficients = sp.csr_array((np.array(values, float), (of, terms_of)), (model.n_observables, len(index)))
     known = np.zeros(len(index))
-    shared: dict[int, tuple[Span, list[tuple[PauliString, int]]]] = {}
-    for term, t in index.items():
-        span = Span(most)
+    shared: dict[Any, tuple[Span | None, list[tuple[PauliString, int]]]] = {}
+    mixtures = Mixtures(strings, start)
 
-        def row(m: int, span: Span = span) -> int:
+    def row_of(m: int) -> int:
+        if m not in rows:
+            rows[m] = columns.row(strings[m])
+        return rows[m]
+
+    for term, t in index.items():
+        own_span = Span(most)
+
+        def row(m: int, span: Span = own_span) -> int:
             span.add(strings[m].x)
-            if m not in rows:
-                rows[m] = columns.row(strings[m])
-            return rows[m]
+            return row_of(m)
 
         try:
             cone = light_cone(row, columns.row(term))
         except _TooWide:
-            raise QupropError(f"a term has a light cone of more than {most} qubits") from None
+            shared[t, term] = None, [(term, t)]
+            continue
         if cone:
-            shared.setdefault(cone, (span, []))[1].append((term, t))
+            shared.setdefault(cone, (own_span, []))[1].append((term, t))
         elif not term.x:
             known[t] = 1 - 2 * ((term.z & start).bit_count() & 1)
-    alike: dict[Any, list[tuple[list[int], ...]]] = {}
+    alike: dict[Any, list[tuple[Any, ...]]] = {}
+    span: Span | None
     for cone, (span, terms) in shared.items():
-        members = bits(cone)
-        turned = [span.coordinates(strings[m], start) for m in members]
-        read = sorted((*found, t) for p, t in terms if (found := span.coordinates(p, start)) is not None)
-        if read:  # the others are 0: they leave the states that are reached
-            key = len(span), tuple(r[:2] for r in turned if r), tuple(r[:2] for r in read)
-            alike.setdefault(key, []).append(
-                (members, [r[2] for r in turned if r], [r[3] for r in read], [r[2] for r in read])
-            )
+        members = [] if span is None else bits(cone)
+        own = [strings[m] for m in members]
+        outcomes: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+        groups: list[tuple[np.ndarray, int]] = []
+        if span is None or (mixed and len(span) > NARROW and len(terms) == 1):
+            reduced = narrow = None
+            if mixed:  # the first rotations of a qubit meet none that are not
+                late = light_cone(lambda m: row_of(m) & mixtures.late, columns.row(terms[0][0]) & mixtures.late)
+                reduced = mixtures.reduced(bits(late), terms[0][0])
+            if reduced is not None:
+                narrow = Span.of(reduced.strings[:-1], most)
+            if reduced is not None and narrow is not None and _spares(span, narrow, len(reduced.groups)):
+                members, groups, span = reduced.members, reduced.groups, narrow
+                own, terms = reduced.strings[:-1], [(reduced.strings[-1], terms[0][1])]
+                outcomes = mixtures.add([ids for ids, _ in groups])
+            elif span is None:
+                raise QupropError(f"a term has a light cone of more than {most} qubits")
+        turned = [span.coordinates(p, start) for p in own]
+        read = [(c, t, i) for i, (p, t) in enumerate(terms) if (c := span.coordinates(p, start)) is not None]
+        if not read:  # they leave the states that are reached
+            continue
+        read.sort()
+        key = max(len(span), 1), tuple(r[:2] for r in turned if r), tuple(r[0][:2] for r in read)
+        for weight, b in outcomes:
+            flips = 0
+            for (_, where), outcome in zip(groups, b, strict=True):
+                flips ^= where * outcome
+            signs = [r[2] * (1 - 2 * (flips >> i & 1)) for i, r in enumerate(turned) if r]
+            term_signs = [r[0][2] * (1 - 2 * (flips >> (len(members) + r[2]) & 1)) for r in read]
+            alike.setdefault(key, []).append((members, signs, [r[1] for r in read], term_signs, weight))
     parts = [Part(_small(*key), *map(np.array, zip(*cones, strict=True))) for key, cones in alike.items()]
-    return Cones(coefficients, known, tuple(parts), fixed)
+    return Cones(coefficients, known, tuple(parts), fixed, mixtures)
+
+
+def _spares(span: Span | None, narrow: Span, groups: int) -> bool:
+    return span is None or len(narrow) + groups < len(span)
 
 
 def supports(model: Model, strings: Sequence[PauliString]) -> list[int]:
@@ -211,27 +261,29 @@ class LightConeEngine:
         self.precision = precision
         self._inner = made(NativeEngine, precision, threads)
         self.threads = self._inner.threads
-        self._known: WeakKeyDictionary[Model, Cones] = WeakKeyDictionary()
+        self._known: dict[bool, WeakKeyDictionary[Model, Cones]] = {m: WeakKeyDictionary() for m in (True, False)}
 
     def __repr__(self) -> str:
         return f"LightConeEngine({self.precision!r}, threads={self.threads})"
 
-    def cones(self, model: Model) -> Cones:
-        found = self._known.get(model)
+    def cones(self, model: Model, mixed: bool = True) -> Cones:
+        """Those of values and gradients; without mixtures those of Hessian-vector products."""
+        found = self._known[mixed].get(model)
         if found is None:
-            found = self._known[model] = cones_of(model)
+            found = self._known[mixed][model] = cones_of(model, mixed=mixed)
         return found
 
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
         cones = self.cones(model)
         angles = self._angles(model, cones, theta, x)
-        strings = np.tile(cones.known, (len(angles), 1))
+        mixed = cones.mixtures.weights(angles)
+        strings = np.tile(cones.known, (len(angles), 1)).T
         for part in cones.parts:
             found = self._inner.values(part.model, *_of_cones(part, angles))
             found = found.reshape(len(part.terms), len(angles), -1) * part.term_signs[:, None, :]
-            strings[:, part.terms] = found.transpose(1, 0, 2)
-        return strings @ cones.coefficients.T
+            np.add.at(strings, part.terms, (found * mixed.T[part.weight][:, :, None]).transpose(0, 2, 1))
+        return strings.T @ cones.coefficients.T
 
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
         """weights . values (B,) and its gradient (B, P)."""
@@ -272,18 +324,23 @@ class LightConeEngine:
         self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, along: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """weights . values (B,), its derivatives by the angles (B, M), and those of these along `along` (B, M)."""
-        cones = self.cones(model)
+        cones = self.cones(model, mixed=along is None)
         angles = self._angles(model, cones, theta, x)
         batch, first = len(angles), len(cones.fixed)
         of_terms = np.broadcast_to(weights @ cones.coefficients, (batch, len(cones.known)))
         value = of_terms @ cones.known
         slopes = np.zeros((2, angles.shape[1], batch))
+        mixed = cones.mixtures.weights(angles)
+        d_mixed = np.zeros_like(mixed)
         for part in cones.parts:
             own, none = _of_cones(part, angles)
             w = (of_terms[:, part.terms] * part.term_signs).transpose(1, 0, 2).reshape(len(own), -1)
             if along is None:
                 found, *turned = self._inner.value_and_grad(part.model, own, none, w)
-                value += found.reshape(-1, batch).sum(axis=0)
+                found, weight = found.reshape(-1, batch), mixed.T[part.weight]
+                value += (found * weight).sum(axis=0)
+                np.add.at(d_mixed.T, part.weight, found)
+                turned = [turned[0] * weight.reshape(-1, 1)]
             else:
                 moved = np.hstack([np.zeros((len(along), first)), along])
                 v, v_none = _of_cones(part, np.broadcast_to(moved, angles.shape))
@@ -292,6 +349,8 @@ class LightConeEngine:
             for total, t in zip(slopes, turned, strict=False):
                 signed = t.reshape(len(part.rotations), batch, -1) * part.signs[:, None, :]
                 np.add.at(total, part.rotations, signed.transpose(0, 2, 1))
+        if cones.mixtures.cones:
+            slopes[0] += cones.mixtures.pullback(angles, d_mixed).T
         return value, slopes[0, first:].T, slopes[1, first:].T
 
     def _angles(self, model: Model, cones: Cones, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -317,7 +376,7 @@ class LightConeEngine:
         """Bytes needed for "values", "value_and_grad", "vjp" or "hvp" of a batch: the widest cone's, and the angles."""
         if what not in ("values", "value_and_grad", "vjp", "hvp"):
             self._refuse(model)
-        cones = self.cones(model)
+        cones = self.cones(model, mixed=what != "hvp")
         needed = [self._inner.memory(p.model, batch * len(p.rotations), what) for p in cones.parts]
         numbers = batch * (4 * (model.n_rotations + len(cones.fixed)) + 2 * len(cones.known))
         return (
