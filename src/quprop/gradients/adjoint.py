@@ -15,7 +15,6 @@ from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import get_engine
-from quprop.simulate.lightcone import LightConeEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +55,8 @@ class AdjointPlan(Plan):
         super().__init__(model, Terms.of(model), weights)
         self._engine = get_engine(None, method.precision, method.threads)
         chosen = self._engine.choose(model)
-        qubits, updates = model.n_qubits, model.n_rotations << model.n_qubits
-        if chosen.engine.name == LightConeEngine.name:
-            cones = chosen.engine.cones(model)
-            qubits, updates = cones.qubits, cones.updates
-        self.cost = _swept(model.n_rotations, qubits, updates, 16 if method.precision == "double" else 8)
+        amplitude = 16 if method.precision == "double" else 8
+        self.cost = _swept(model.n_rotations, chosen.qubits, chosen.updates, amplitude)
         self.info = {"exact": "no shots, no error", "engine": chosen.why}
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:

@@ -42,7 +42,6 @@ from quprop.sampling.grouping import group
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Wanted
 from quprop.simulate import get_engine
-from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.measure import measure_omega
 
 RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
@@ -287,11 +286,11 @@ def expected_of(method: Any, plan: Plan, theta: np.ndarray, x: np.ndarray, secon
     and has light cones, where that takes no longer than `seconds`."""
     circuits = plan.info.get("circuits")
     try:
-        engine = get_engine().choose(plan.model).engine
-        if engine.name != LightConeEngine.name or not isinstance(circuits, int | np.integer):
+        chosen = get_engine().choose(plan.model)
+        if chosen.qubits == plan.model.n_qubits or not isinstance(circuits, int | np.integer):
             return {}
         # Four strings for each: a product of two whose cones meet is read with the cones of both.
-        if 4 * circuits * engine.cones(plan.model).updates > seconds * _UPDATES_A_SECOND:
+        if 4 * circuits * chosen.updates > seconds * _UPDATES_A_SECOND:
             return {}
         noise = ShotNoise(protocol=method).compile(plan.model, plan.weights, at=(theta, x)).estimate(theta, x, 0)
     except QupropError:

@@ -100,7 +100,7 @@ def run(
     finally:
         if folder is not None:
             folder.close()
-    summary = _outcome(config, problem, trained, batch) | {"engine": _why(problem.model, batch, options)}
+    summary = _outcome(config, problem, trained, batch) | {"engine": _why(settings, problem.model, batch, options)}
     if trained.status == "interrupted":
         return plain(summary)
     summary |= _judged(config, problem, trained, batch, options)
@@ -126,12 +126,12 @@ def _engine(settings: dict[str, Any], precision: str, threads: int | None) -> An
     return AutoEngine(precision, threads, tolerance=tolerance) if tolerance else name
 
 
-def _why(model: Model, batch: int, options: dict[str, Any]) -> str:
+def _why(settings: dict[str, Any], model: Model, batch: int, options: dict[str, Any]) -> str:
     """What simulated, and why, in one line."""
-    engine = get_engine(**options)
-    if isinstance(engine, AutoEngine):
-        return engine.choose(model, batch, "vjp").why
-    return f"{engine.name}, as asked" + (f", within {options['engine'].tolerance:g}" if engine.name == "pauli" else "")
+    name, tolerance = settings.get("engine", "auto"), settings.get("tolerance", 0.0)
+    if name == "auto":
+        return get_engine(**options).choose(model, batch, "vjp").why
+    return f"{name}, as asked" + (f", within {tolerance:g}" if tolerance else "")
 
 
 def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> dict[str, Any]:

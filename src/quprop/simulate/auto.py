@@ -22,10 +22,13 @@ ALWAYS_WHOLE = 20  # qubits: what is below is not looked at
 
 
 class Choice(NamedTuple):
-    """An engine, and why it is taken, in one line."""
+    """An engine, and why it is taken, in one line. qubits: of the largest state it holds; updates: the amplitudes that
+    a sweep over all rotations turns; both 0 where there is no state."""
 
     engine: Any
     why: str
+    qubits: int = 0
+    updates: int = 0
 
 
 class AutoEngine:
@@ -52,11 +55,12 @@ class AutoEngine:
         why; one sentence where none serves."""
         n = model.n_qubits
         if n <= ALWAYS_WHOLE:
-            return Choice(self._whole, f"the whole state of {n} qubits")
+            return Choice(self._whole, f"the whole state of {n} qubits", n, model.n_rotations << n)
         needed = self._whole.memory(model, batch, what)
         free = available_bytes()
         if needed <= free or what not in ("values", "value_and_grad", "vjp", "hvp"):
-            return Choice(self._whole, f"the whole state of {n} qubits, in {memory.text(needed)}")
+            why = f"the whole state of {n} qubits, in {memory.text(needed)}"
+            return Choice(self._whole, why, n, model.n_rotations << n)
         whole = f"a state of {n:,} qubits " + (
             "fits no machine"
             if n > MAX_QUBITS and needed >= 1 << MAX_QUBITS
@@ -73,7 +77,7 @@ class AutoEngine:
                 "it drops within a tolerance"
             ) from None
         found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
-        return Choice(self._cones, f"{found}, since {whole}")
+        return Choice(self._cones, f"{found}, since {whole}", cones.qubits, cones.updates)
 
     def _for(self, model: Model, what: str, *rows: np.ndarray) -> Any:
         if model.n_qubits <= ALWAYS_WHOLE:
