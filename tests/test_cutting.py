@@ -306,7 +306,7 @@ def test_gates_that_a_term_never_meets_are_not_cut():
     circuit = qpr.Circuit(n, params=theta)
     for q in range(n):
         circuit.ry(theta[q], q)
-    for q in (*range(0, n - 1, 2), *range(1, n - 1, 2)):
+    for q in range(n - 1):  # one after another: by shared wires alone the cone would reach qubit 0
         circuit.rzz(theta[n + q], q, q + 1)
     values = np.random.default_rng(0).uniform(-1, 1, 2 * n - 1)
     plan = cut(circuit, "Z25 X26", max_qubits=8)
