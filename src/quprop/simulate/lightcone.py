@@ -277,7 +277,7 @@ class LightConeEngine:
         """<O_k>, (B, K)."""
         cones = self.cones(model)
         angles = self._angles(model, cones, theta, x)
-        mixed = cones.mixtures.weights(angles)
+        mixed = cones.mixtures.at(angles).weights
         strings = np.tile(cones.known, (len(angles), 1)).T
         for part in cones.parts:
             found = self._inner.values(part.model, *_of_cones(part, angles))
@@ -330,14 +330,14 @@ class LightConeEngine:
         of_terms = np.broadcast_to(weights @ cones.coefficients, (batch, len(cones.known)))
         value = of_terms @ cones.known
         slopes = np.zeros((2, angles.shape[1], batch))
-        mixed = cones.mixtures.weights(angles)
-        d_mixed = np.zeros_like(mixed)
+        mixed = cones.mixtures.at(angles)
+        d_mixed = np.zeros_like(mixed.weights)
         for part in cones.parts:
             own, none = _of_cones(part, angles)
             w = (of_terms[:, part.terms] * part.term_signs).transpose(1, 0, 2).reshape(len(own), -1)
             if along is None:
                 found, *turned = self._inner.value_and_grad(part.model, own, none, w)
-                found, weight = found.reshape(-1, batch), mixed.T[part.weight]
+                found, weight = found.reshape(-1, batch), mixed.weights.T[part.weight]
                 value += (found * weight).sum(axis=0)
                 np.add.at(d_mixed.T, part.weight, found)
                 turned = [turned[0] * weight.reshape(-1, 1)]
@@ -350,7 +350,7 @@ class LightConeEngine:
                 signed = t.reshape(len(part.rotations), batch, -1) * part.signs[:, None, :]
                 np.add.at(total, part.rotations, signed.transpose(0, 2, 1))
         if cones.mixtures.cones:
-            slopes[0] += cones.mixtures.pullback(angles, d_mixed).T
+            slopes[0] += cones.mixtures.pullback(mixed, angles, d_mixed).T
         return value, slopes[0, first:].T, slopes[1, first:].T
 
     def _angles(self, model: Model, cones: Cones, theta: np.ndarray, x: np.ndarray) -> np.ndarray:

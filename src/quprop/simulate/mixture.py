@@ -33,6 +33,16 @@ class Reduced(NamedTuple):
     groups: list[tuple[np.ndarray, int]]
 
 
+class Mixed(NamedTuple):
+    """Weights (B, count), means of the groups (groups, B) and factors (3 n, B), and the slopes of the factors that are
+    in a group."""
+
+    weights: np.ndarray
+    products: np.ndarray
+    means: np.ndarray
+    slopes: dict[int, list[np.ndarray]]
+
+
 class Mixtures:
     """All mixtures of a model, whose input is |start>. Factor 3 q + letter (0, 1, 2 for X, Y, Z) is the mean of that
     letter on qubit q after the qubit's first rotations. groups: the factors of each. cones: the groups of each. Weight
@@ -91,13 +101,9 @@ class Mixtures:
         self.count += len(outcomes)
         return list(zip(range(self.count - len(outcomes), self.count), outcomes, strict=True))
 
-    def weights(self, angles: np.ndarray) -> np.ndarray:
-        """(B, count), from all angles (B, M)."""
-        return self._evaluate(angles)[0]
-
-    def pullback(self, angles: np.ndarray, d_weights: np.ndarray) -> np.ndarray:
-        """Derivatives by the angles (B, M) from those by the weights (B, count)."""
-        _, products, means, slopes = self._evaluate(angles)
+    def pullback(self, mixed: Mixed, angles: np.ndarray, d_weights: np.ndarray) -> np.ndarray:
+        """Derivatives by the angles (B, M) from those by the weights (B, count); mixed: `at` the angles."""
+        _, products, means, slopes = mixed
         d_means = np.zeros_like(means)
         at = 1
         for cone in self.cones:
@@ -117,9 +123,8 @@ class Mixtures:
                 out[:, m] += d_means[factor] * slope
         return out
 
-    def _evaluate(self, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, list[np.ndarray]]]:
-        """Weights (B, count), means of the groups (groups, B) and factors (3 n, B), and the slopes of the factors that
-        are in a group."""
+    def at(self, angles: np.ndarray) -> Mixed:
+        """From all angles (B, M)."""
         batch = len(angles)
         used = np.unique(np.concatenate(self.groups)).tolist() if self.groups else []
         means, slopes = np.zeros((max(used, default=0) + 1, batch)), {}
@@ -135,7 +140,7 @@ class Mixtures:
             for b in itertools.product((0, 1), repeat=len(cone)):
                 weights[:, at] = np.prod([parts[g, b[g]] for g in range(len(cone))], axis=0)
                 at += 1
-        return weights, products, means, slopes
+        return Mixed(weights, products, means, slopes)
 
 
 def _halves(products: np.ndarray) -> np.ndarray:

@@ -388,12 +388,6 @@ def _pulled_back(model: Model, angles: np.ndarray, theta: np.ndarray, x: np.ndar
     return pulled_back(model.angle_table, angles, theta, x)
 
 
-def _slope(model: Model, theta: np.ndarray, x: np.ndarray) -> float:
-    """The largest sum over the rotations of |da_m/dv|, v a parameter or an input, and 1 at least."""
-    d_theta, d_x = _pulled_back(model, np.ones((1, model.n_rotations)), theta, x)
-    return float(max(1.0, d_theta.max(initial=0.0), d_x.max(initial=0.0)))
-
-
 def _note(s: PauliPropagation, found: Bounds | None, size: float) -> str:
     if found is None:
         return "no bound was asked for"
