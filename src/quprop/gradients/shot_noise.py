@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +17,6 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import LinearPlan, points
-from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
 from quprop.sampling.plan import Plan, settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.sampler import Runs, eigenvalues
@@ -77,14 +76,10 @@ class ShotNoise(GradientMethod, Budget):
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
-        """Exact moments of parameter shift's circuits."""
-        size = amplitudes(shape)
-        return Cost(
-            depth=shape.rotations,
-            qubits=shape.qubits,
-            classical_ops=round(shape.loads[ParameterShift.name].circuits) * shape.rotations * 4 * size,
-            classical_bytes=3 * AMPLITUDE_BYTES * size,
-        )
+        """Exact moments of parameter shift's circuits, one sweep of the three of an adjoint gradient each."""
+        sweeps = Adjoint.formula(shape, wanted)
+        circuits = round(shape.loads[ParameterShift.name].circuits)
+        return replace(sweeps, qubits=shape.qubits, classical_ops=circuits * sweeps.classical_ops // 3)
 
 
 class _Near(NamedTuple):
@@ -134,9 +129,7 @@ class ShotNoisePlan(Plan):
         self.cost = Cost(
             depth=model.n_rotations,
             qubits=model.n_qubits,
-            classical_ops=sweep
-            if method.variances == "held"
-            else circuits * model.n_rotations * 4 * (1 << model.n_qubits),
+            classical_ops=sweep if method.variances == "held" else circuits * sweep // 3,
             classical_bytes=self._exact.cost.classical_bytes,
         )
         self.info = {
