@@ -3,6 +3,7 @@
 import copy
 import importlib
 import multiprocessing
+import os
 import pickle
 import sys
 import warnings
@@ -323,10 +324,12 @@ def test_data_loader_workers_run_the_layer(start):
     assert_close(found.numpy(), expected.detach().numpy(), 400)
 
 
-def _replica(rank, model, x, target, port, results):
+def _replica(rank, model, x, target, folder):
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    # A file and the loopback device: a port found free may be taken by another test before it is used here.
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     network = torch.nn.Sequential(QuantumLayer(model, rng=rank + 1, dtype=torch.float64))
     parallel = torch.nn.parallel.DistributedDataParallel(network)
     optimiser = torch.optim.SGD(parallel.parameters(), 0.1)
@@ -335,28 +338,23 @@ def _replica(rank, model, x, target, port, results):
         optimiser.zero_grad()
         (parallel(x[mine]) - target[mine]).square().mean().backward()
         optimiser.step()
-    results.put((rank, network[0].weights.detach().numpy()))
+    np.save(folder / f"{rank}.npy", network[0].weights.detach().numpy())
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_data_parallel_training_on_two_processes_is_training_on_the_whole_batch():
-    import socket
-
+@pytest.mark.skipif(sys.platform != "linux", reason="names Linux's loopback device")
+def test_data_parallel_training_on_two_processes_is_training_on_the_whole_batch(tmp_path):
     model = reuploading()
     x = torch.tensor(values_for(model, 4, 1)[1])
     target = torch.tensor(np.random.default_rng(3).normal(size=(4, 3)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    workers = [context.Process(target=_replica, args=(r, model, x, target, port, results)) for r in range(2)]
+    workers = [context.Process(target=_replica, args=(r, model, x, target, tmp_path), daemon=True) for r in range(2)]
     for worker in workers:
         worker.start()
-    found = dict(results.get(timeout=120) for _ in workers)
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
+        assert worker.exitcode == 0
     layer = QuantumLayer(model, rng=1, dtype=torch.float64)  # rank 0's weights are everybody's
     optimiser = torch.optim.SGD(layer.parameters(), 0.1)
     for _ in range(3):
@@ -364,7 +362,7 @@ def test_data_parallel_training_on_two_processes_is_training_on_the_whole_batch(
         (layer(x) - target).square().mean().backward()
         optimiser.step()
     for rank in range(2):
-        np.testing.assert_allclose(found[rank], layer.weights.detach().numpy(), atol=1e-12)
+        np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npy"), layer.weights.detach().numpy(), atol=1e-12)
 
 
 # -- shots ------------------------------------------------------------------------------------------------------------
