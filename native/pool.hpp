@@ -16,7 +16,11 @@
 #include <immintrin.h>
 #endif
 
+#include "vec.hpp"
+
 namespace qp {
+
+struct Interrupted {};  // thrown in the middle of a sweep, after Ctrl-C
 
 QP_INLINE void relax() {
 #if defined(__x86_64__)

@@ -1,87 +1,13 @@
 // The Python module of one instruction set: thin bindings, no arithmetic.  Arguments are checked in Python.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <pthread.h>
-#include <unistd.h>
-
-#include <chrono>
-
+#include "../python.hpp"
 #include "paths.hpp"
 #include "propagate.hpp"
 
-namespace nb = nanobind;
-
 namespace qp {
-
-Process& process() {
-  static Process* const one = new Process;  // outlives everything
-  return *one;
-}
 
 namespace {
 
-// Before and after a fork.  The pool's memory is not the child's to free: its threads' stacks lie in the parent.
-void before_fork() { process().lock.lock(); }
-void in_parent() { process().lock.unlock(); }
-void in_child() {
-  if (process().pool) process().pool->abandon();
-  process().pool = nullptr;
-  process().taken = false;
-  process().lock.unlock();
-}
-
-// Python ends a thread that asks for the GIL when Python itself is ending, before 3.14 by unwinding its stack (glibc), which
-// no noexcept function survives.  Such a thread waits for the end of the process instead, as it does from 3.14 on.
-template <class F> auto or_wait_for_the_end(F f) {
-  try {
-    return f();
-  } catch (...) {
-    for (;;) pause();
-  }
-}
-
-class WithoutGil {
- public:
-  WithoutGil() : state_(PyEval_SaveThread()) {}
-  ~WithoutGil() { or_wait_for_the_end([this] { PyEval_RestoreThread(state_); }); }
-  WithoutGil(const WithoutGil&) = delete;
-  WithoutGil& operator=(const WithoutGil&) = delete;
-
- private:
-  PyThreadState* state_;
-};
-
-struct Interrupted {};
-
-template <class F> void unlocked(F compute) {
-  try {
-    WithoutGil free;
-    compute();
-  } catch (const Interrupted&) {
-    throw nb::python_error();
-  }
-}
-
-// Lets Ctrl-C through during long propagations: asks Python at most twenty times a second.
-std::function<void()> signal_check() {
-  auto last = std::make_shared<std::chrono::steady_clock::time_point>(std::chrono::steady_clock::now());
-  return [last] {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - *last < std::chrono::milliseconds(50)) return;
-    *last = now;
-    const PyGILState_STATE state = or_wait_for_the_end([] { return PyGILState_Ensure(); });
-    const bool raised = PyErr_CheckSignals() != 0;
-    PyGILState_Release(state);
-    if (raised) throw Interrupted{};
-  };
-}
-
-template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
-using Out = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
-
-const double* data(nb::handle h) { return nb::cast<In<double>>(h).data(); }
 const Word* words(nb::handle h) { return nb::cast<In<Word>>(h).data(); }
-double* pointer(nb::handle h) { return h.is_none() ? nullptr : nb::cast<Out>(h).data(); }
 
 struct Observable { const Word *x, *z; const double* coefficient; std::size_t terms; };
 struct Rotations { const Word *x, *z; const Factor* factor; int stages; };
@@ -204,7 +130,7 @@ NB_MODULE(QP_MODULE, m) {
   using namespace qp;
   nb::set_leak_warnings(false);
   m.attr("vector_bytes") = QP_VECTOR_BYTES;
-  pthread_atfork(before_fork, in_parent, in_child);
+  handle_forks();
   nb::class_<Run>(m, "Run")
       .def("value", [](Run& r, nb::handle bloch, int threads, bool forget) {
         const auto b = nb::cast<In<double>>(bloch);

@@ -1,64 +1,20 @@
 // The Python module of one instruction set: thin bindings, no arithmetic.  Arguments are checked in Python.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/shared_ptr.h>
-#include <pthread.h>
-#include <unistd.h>
 
+#include "../python.hpp"
 #include "support.hpp"
 #include "tangent.hpp"
 
-namespace nb = nanobind;
-
 namespace qp {
 
-Process& process() {
-  static Process* const one = new Process;  // outlives everything
-  return *one;
-}
-
 namespace {
-
-// Before and after a fork.  The pool's memory is not the child's to free: its threads' stacks lie in the parent.
-void before_fork() { process().lock.lock(); }
-void in_parent() { process().lock.unlock(); }
-void in_child() {
-  if (process().pool) process().pool->abandon();
-  process().pool = nullptr;
-  process().taken = false;
-  process().lock.unlock();
-}
 
 // What threads would otherwise make at first use, behind locks that a fork could leave held.
 template <class R> void make_statics() {
   permutations<R>();
   lane_signs<kWidth<R>>(0, 1);
 }
-
-// Python ends a thread that asks for the GIL when Python itself is ending, before 3.14 by unwinding its stack (glibc), which
-// no noexcept function survives.  Such a thread waits for the end of the process instead, as it does from 3.14 on.
-template <class F> auto or_wait_for_the_end(F f) {
-  try {
-    return f();
-  } catch (...) {
-    for (;;) pause();
-  }
-}
-
-class WithoutGil {
- public:
-  WithoutGil() : state_(PyEval_SaveThread()) {}
-  ~WithoutGil() { or_wait_for_the_end([this] { PyEval_RestoreThread(state_); }); }
-  WithoutGil(const WithoutGil&) = delete;
-  WithoutGil& operator=(const WithoutGil&) = delete;
-
- private:
-  PyThreadState* state_;
-};
-
-template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
-using Out = nb::ndarray<double, nb::c_contig, nb::device::cpu>;
 
 template <class T> List<T> list(const nb::dict& d, const char* key) {
   const auto a = nb::cast<In<T>>(d[key]);
@@ -105,20 +61,6 @@ SupportDescription support_description(const nb::dict& p) {
   return d;
 }
 
-// Lets Ctrl-C through during long sweeps: asks Python at most twenty times a second.
-std::function<void()> signal_check() {
-  auto last = std::make_shared<std::chrono::steady_clock::time_point>(std::chrono::steady_clock::now());
-  return [last] {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - *last < std::chrono::milliseconds(50)) return;
-    *last = now;
-    const PyGILState_STATE state = or_wait_for_the_end([] { return PyGILState_Ensure(); });
-    const bool raised = PyErr_CheckSignals() != 0;
-    PyGILState_Release(state);
-    if (raised) throw Interrupted{};
-  };
-}
-
 struct Args {
   Request req;
   Args(nb::handle theta, nb::handle x, nb::handle start, int n_qubits, std::size_t batch, int threads) {
@@ -141,17 +83,6 @@ struct Args {
     }
   }
 };
-
-double* pointer(nb::handle h) { return h.is_none() ? nullptr : nb::cast<Out>(h).data(); }
-
-template <class F> void unlocked(F compute) {
-  try {
-    WithoutGil free;
-    compute();
-  } catch (const Interrupted&) {
-    throw nb::python_error();
-  }
-}
 
 template <class E, class R> void run(E& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
   unlocked([&] { self.evaluate(req, out, keep, resume, signal_check()); });
@@ -255,7 +186,7 @@ NB_MODULE(QP_MODULE, m) {
   m.attr("vector_bytes") = QP_VECTOR_BYTES;
   qp::make_statics<double>();
   qp::make_statics<float>();
-  pthread_atfork(qp::before_fork, qp::in_parent, qp::in_child);
+  qp::handle_forks();
   qp::bind<double>(m, "Double", "KeptDouble");
   qp::bind<float>(m, "Single", "KeptSingle");
   qp::bind_support<double>(m, "SupportDouble");

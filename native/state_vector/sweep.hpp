@@ -10,8 +10,6 @@
 
 namespace qp {
 
-struct Interrupted {};
-
 // Calls job(chunk, worker) for every chunk; which worker takes which chunk does not matter to the result.
 class Crew {
  public:
