@@ -7,32 +7,25 @@ T(P) = C† P C. So one tableau T is kept; a new Clifford gate c turns T into T 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import stim
 
 from quprop.collector import paused
 from quprop.model.angle import Angle, Variable, quarter_turns
-from quprop.model.circuit import Circuit
+from quprop.model.circuit import Circuit, XBlock
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.x_rotations import Rotation, XRotations
 
 _CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
 
 
 Factors = tuple[int, ...]  # generators X_q (2q) and Z_q (2q + 1)
 Changes = tuple[tuple[int, Factors, int], ...]  # (generator, factors of its image, power of i)
-
-
-class Rotation(NamedTuple):
-    """R = exp(-i angle P / 2) with P = i^|x & z| X^x Z^z, the Hermitian string with a plus sign."""
-
-    x: int
-    z: int
-    angle: Angle
 
 
 class _Images:
@@ -85,14 +78,28 @@ class _Images:
 
 
 @paused()
-def absorb(circuit: Circuit, flat: Callable[[Variable], Variable]) -> tuple[tuple[Rotation, ...], stim.Tableau]:
+def absorb(
+    circuit: Circuit, flat: Callable[[Variable], Variable]
+) -> tuple[tuple[Rotation, ...] | XRotations, stim.Tableau]:
     """All rotations of the circuit, and the tableau of T(P) = C† P C for its whole Clifford part C.
 
-    flat(variable) gives a variable its place in the flat theta or x.
+    flat(variable) gives a variable its place in the flat theta or x. Arrays of rotations stay arrays where no other
+    rotation and no Clifford gate comes before or after them but Clifford gates at the end.
     """
-    images = _Images(circuit.n_qubits)
+    first, *rest = circuit.steps or [None]
+    if isinstance(first, XBlock) and not any(isinstance(step, XBlock) for step in rest):
+        tail, tableau = _absorbed(circuit.n_qubits, rest, flat)
+        if not tail:
+            return first.flattened(flat), tableau
+    return _absorbed(circuit.n_qubits, circuit.operations, flat)
+
+
+def _absorbed(
+    n: int, operations: Iterable[Any], flat: Callable[[Variable], Variable]
+) -> tuple[tuple[Rotation, ...], stim.Tableau]:
+    images = _Images(n)
     rotations: list[Rotation] = []
-    for x, z, angle, clifford in _steps(circuit):
+    for x, z, angle, clifford in _steps(operations):
         if clifford is not None:
             images.prepend(clifford)
             continue
@@ -133,10 +140,10 @@ def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
     return PauliSum(terms)
 
 
-def _steps(circuit: Circuit) -> Iterator[tuple[int, int, Angle, Changes | None]]:
-    """The circuit as rotations (x, z, angle, None) and Clifford gates c (0, 0, -, what c^-1 does to generators)."""
+def _steps(operations: Iterable[Any]) -> Iterator[tuple[int, int, Angle, Changes | None]]:
+    """A circuit as rotations (x, z, angle, None) and Clifford gates c (0, 0, -, what c^-1 does to generators)."""
     nothing = Angle()
-    for name, angles, target in circuit.operations:
+    for name, angles, target in operations:
         if isinstance(target, PauliString):
             yield target.x, target.z, angles[0], None
         elif isinstance(target, PauliSum):

@@ -16,18 +16,28 @@ from quprop.model.angle import Angle, Terms
 _TINY, _LARGE, _SUM = 2.0**-960, 2.0**500, 2.0**960
 
 
+Picked = np.ndarray | slice  # columns
+
+
+def picked(columns: np.ndarray) -> Picked:
+    """Columns as a slice where they follow one another: a view, and no copy."""
+    if len(columns) and columns[-1] - columns[0] == len(columns) - 1 and (np.diff(columns) == 1).all():
+        return slice(int(columns[0]), int(columns[-1]) + 1)
+    return columns
+
+
 class Scatter(NamedTuple):
     """Adds columns into columns, several of them possibly into the same one, in a fixed order."""
 
     order: np.ndarray | None  # None: all targets differ
     starts: np.ndarray
-    targets: np.ndarray
+    targets: Picked
 
     @classmethod
     def to(cls, targets: np.ndarray) -> Scatter:
         unique = np.unique(targets)
         if len(unique) == len(targets):
-            return cls(None, np.empty(0, np.int64), targets)
+            return cls(None, np.empty(0, np.int64), picked(targets))
         order = np.argsort(targets, kind="stable")
         return cls(order, np.searchsorted(targets[order], unique), unique)
 
@@ -40,9 +50,9 @@ class Scatter(NamedTuple):
 class Group(NamedTuple):
     """All monomials of one degree d: rotation of each, coefficient, and the d variables."""
 
-    rows: np.ndarray  # (k,)
+    rows: Picked  # (k,)
     coef: np.ndarray  # (k,)
-    var: np.ndarray  # (d, k)
+    var: tuple[Picked, ...]  # one (k,) per slot
     to_rows: Scatter
     to_var: tuple[Scatter, ...]  # one per slot
 
@@ -84,6 +94,14 @@ class AngleTable(NamedTuple):
         coefs = np.array(coef, float)
         groups = _by_degree(monos, slots, variables, coefs)
         return cls(constant, monos, coefs, slots, variables, n_params, n_inputs, groups)
+
+    @classmethod
+    def of_one(cls, coef: np.ndarray, param: np.ndarray, n_params: int, n_inputs: int) -> AngleTable:
+        """Every angle one number times one parameter."""
+        each = np.arange(len(coef) + 1)
+        var = param.astype(np.int64)
+        groups = _by_degree(each, each, var, coef) if len(coef) else ()
+        return cls(np.zeros(len(coef)), each, coef, each, var, n_params, n_inputs, groups)
 
     def check(self, theta: np.ndarray, x: np.ndarray) -> None:
         """Refuses numbers whose angles leave the range of double precision: above, or below on the way to what counts.
@@ -207,6 +225,19 @@ class Drivers(NamedTuple):
         return cls(drivers, np.array(coefficient, float), monos, np.array(mono, float), slots, variables)
 
 
+    @classmethod
+    def of_one(cls, coef: np.ndarray, param: np.ndarray) -> Drivers:
+        """Every angle one number times one parameter."""
+        used, first, driver = np.unique(param, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        each = np.arange(len(used) + 1, dtype=np.int32)
+        integers = (place[driver].astype(np.int32), each, each, used[order].astype(np.int32))
+        drivers, monos, slots, variables = integers
+        return cls(drivers, coef, monos, np.ones(len(used)), slots, variables)
+
+
 def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:
     """Variables of at most this size pass `AngleTable.check`; terms: (degree, |coefficient|) of all monomials.
 
@@ -238,5 +269,7 @@ def _by_degree(mono_ptr: np.ndarray, var_ptr: np.ndarray, var: np.ndarray, coef:
         members = np.flatnonzero(degree == d)
         slots = np.stack([var[var_ptr[members] + s] for s in range(d)])
         rows = row[members]
-        groups.append(Group(rows, coef[members], slots, Scatter.to(rows), tuple(map(Scatter.to, slots))))
+        groups.append(
+            Group(picked(rows), coef[members], tuple(map(picked, slots)), Scatter.to(rows), tuple(map(Scatter.to, slots)))
+        )
     return tuple(groups)

@@ -9,19 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import stim
 
 from quprop.errors import QupropError, shown
 from quprop.files import read_text
-from quprop.model.absorption import Rotation
 from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.model.input_state import InputState
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
+from quprop.model.x_rotations import Rotation, Subsets, XRotations
 
 if TYPE_CHECKING:
     from quprop.model.model import Model
 
-_FORMAT, _VERSION = "quprop-model", 1
+_FORMAT, _VERSION, _ARRAYS = "quprop-model", 1, 2  # version 2 has arrays of rotations about products of X
 _FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
 _IMAGE = re.compile(r"[+-][IXYZ_]*")
 
@@ -57,9 +58,10 @@ def dump(model: Model) -> str:
         # Exact and short; a text of floats would be neither much more readable nor portable in its last digit.
         state = base64.b64encode(state).decode()
     n = model.n_qubits
+    arrays = isinstance(model.rotations, XRotations)
     head = {
         "format": _FORMAT,
-        "version": _VERSION,
+        "version": _ARRAYS if arrays else _VERSION,
         "n_qubits": n,
         "params": list(zip(model.param_names, model.param_sizes, strict=True)),
         "inputs": list(zip(model.input_names, model.input_sizes, strict=True)),
@@ -68,21 +70,28 @@ def dump(model: Model) -> str:
         "clifford": [[str(f(q)) for q in range(n)] for f in (model.clifford.x_output, model.clifford.z_output)],
     }
     lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
+    if isinstance(model.rotations, XRotations):
+        r = model.rotations
+        columns = {"sizes": r.subsets.sizes, "qubits": r.subsets.qubits, "param": r.param, "coefficient": r.coefficient}
+        rows = [f'  "{k}": {json.dumps(v.tolist(), separators=(",", ":"))}' for k, v in columns.items()]
+        return "\n".join(["{", *lines, ' "x_rotations": {', ",\n".join(rows), " }", "}"]) + "\n"
     rows = [json.dumps([str(PauliString(x, z)), _angle_to_json(angle)]) for x, z, angle in model.rotations]
     return "\n".join(["{", *lines, ' "rotations": [', ",\n".join("  " + row for row in rows), " ]", "}"]) + "\n"
 
 
 def fields(text: str) -> dict[str, Any]:
     """What a `Model` is made of, from the text that `dump` wrote."""
-    data = versioned(text, "model", _FORMAT, _VERSION, "save the model again with this version")
+    data = versioned(text, "model", _FORMAT, (_VERSION, _ARRAYS), "save the model again with this version")
     try:
         return _build(data)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:
         raise QupropError(f"this quprop model is damaged ({broken!r}); save it again from its circuit") from None
 
 
-def versioned(text: str, what: str, form: str, version: int, mend: str | Callable[[Any], str]) -> dict[str, Any]:
-    """The JSON object of a file that names this format and version; `what` is saved by the class of that name.
+def versioned(
+    text: str, what: str, form: str, version: int | tuple[int, ...], mend: str | Callable[[Any], str]
+) -> dict[str, Any]:
+    """The JSON object of a file that names this format and a version; `what` is saved by the class of that name.
 
     mend: what to do about another format or version; a function gets the format that was found.
     """
@@ -94,9 +103,10 @@ def versioned(text: str, what: str, form: str, version: int, mend: str | Callabl
             f"this is not a quprop {what} (JSON with format and version expected); write one with "
             f"{what.capitalize()}.save"
         ) from None
-    if found != (form, version):
+    versions = (version,) if isinstance(version, int) else version
+    if found[0] != form or found[1] not in versions:
         raise QupropError(
-            f"this quprop reads {form!r} version {version}, got {found[0]!r} version {found[1]!r}; "
+            f"this quprop reads {form!r} version {' or '.join(map(str, versions))}, got {found[0]!r} version {found[1]!r}; "
             + (mend if isinstance(mend, str) else mend(found[0]))
         )
     return data
@@ -132,8 +142,9 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
     kind, content = data["state"]
     state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else content)
     state.check(n, totals[1])
+    arrays = data["version"] == _ARRAYS
     rotations = []
-    for text, terms in data["rotations"]:
+    for text, terms in [] if arrays else data["rotations"]:
         string = PauliString.parse(text)
         angle = _angle_from_json(terms, totals)
         if string.sign != 1 or not 0 < string.n_qubits <= n:
@@ -144,7 +155,7 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("observables do not fit the qubits")
     return {
         "n_qubits": n,
-        "rotations": tuple(rotations),
+        "rotations": _x_rotations(data["x_rotations"], n, totals[0]) if arrays else tuple(rotations),
         "observables": observables,
         "state": state,
         "clifford": _tableau(data["clifford"], n),
@@ -153,6 +164,25 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         "input_names": tuple(name for name, _ in sizes[1]),
         "input_sizes": tuple(size for _, size in sizes[1]),
     }
+
+
+def _x_rotations(columns: dict[str, list[Any]], n: int, n_params: int) -> XRotations:
+    whole = [np.array(columns[k], np.int64) for k in ("sizes", "qubits", "param")]
+    coefficient = np.array(columns["coefficient"], float)
+    if any(np.array(columns[k]).dtype.kind not in "iu" for k in ("sizes", "qubits", "param") if columns[k]):
+        raise ValueError("sizes, qubits and parameters are whole numbers")
+    sizes, qubits, param = whole
+    ptr = np.concatenate([[0], np.cumsum(sizes)])
+    fits = sizes.ndim == qubits.ndim == 1 and param.shape == coefficient.shape == sizes.shape
+    if not fits or (sizes < 1).any() or ptr[-1] != len(qubits) or not np.isfinite(coefficient).all():
+        raise ValueError("the arrays of rotations do not fit one another")
+    if len(qubits) and not (0 <= qubits.min() and qubits.max() < n and 0 <= param.min() and param.max() < n_params):
+        raise ValueError("a rotation beyond the qubits or parameters")
+    inner = np.ones(len(qubits), bool)
+    inner[ptr[:-1]] = False
+    if (np.diff(qubits, prepend=-1)[inner] <= 0).any() or not coefficient.all():
+        raise ValueError("the qubits of a rotation ascend, and its coefficient is not zero")
+    return XRotations(Subsets(ptr, qubits.astype(np.int32)), param.astype(np.int32), coefficient)
 
 
 def _tableau(generators: Any, n: int) -> stim.Tableau:
