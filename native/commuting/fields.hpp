@@ -30,6 +30,22 @@ struct Lists {
   const std::int32_t* of(int k) const { return item + ptr[k]; }
 };
 
+class OwnLists : public Lists {
+ public:
+  OwnLists() : Lists{nullptr, nullptr, 0} {}
+  OwnLists(const OwnLists&) = delete;
+  OwnLists& operator=(const Lists& other) {
+    ptrs_.assign(other.ptr, other.ptr + other.count + 1);
+    items_.assign(other.item, other.item + other.ptr[other.count]);
+    ptr = ptrs_.data(); item = items_.data(); count = other.count;
+    return *this;
+  }
+
+ private:
+  std::vector<std::int64_t> ptrs_;
+  std::vector<std::int32_t> items_;
+};
+
 // job(task, worker) for all tasks, on all threads; `check` is asked now and then on the calling thread.
 template <class Job> void share_tasks(int threads, int tasks, const std::function<void()>& check, const Job& job) {
   const Lease lease(threads);
@@ -60,7 +76,7 @@ template <class R> class Fields {
   static constexpr int kChunk = 128;  // samples of a task
 
   // pair: (n, n) symmetric, its diagonal zero, or null; single: (n); gates and their angles: all others; bits: (n, samples) of 0
-  // and 1, the sign being minus where the bit is 1.
+  // and 1, the sign being minus where the bit is 1; they must outlive `gradient`.
   void build(int n, const double* single, const double* pair, const Lists& gates, const double* angles, const std::uint8_t* bits, int samples, int threads,
              const std::function<void()>& check) {
     FlushSubnormals flush;
@@ -362,7 +378,7 @@ template <class R> class Fields {
   int n_ = 0, samples_ = 0, padded_ = 0, chunks_ = 0, stride_ = 0, threads_ = 1;
   bool has_pair_ = false;
   const std::uint8_t* bits_ = nullptr;
-  Lists gates_{}, obs_{};
+  OwnLists gates_, obs_;
   Array<R> h_, s_, w_, cos_, sin_, pair_;
   Patterns by_sample_, by_qubit_;
   std::vector<Array<Vec<R>>> scratch_;  // one a worker

@@ -67,6 +67,27 @@ template <bool Back> void pairs(nb::handle first, nb::handle second, nb::handle 
   }
 }
 
+// Means over data of (-1)^(sum of the bits in a subset): rows of words (n, words) hold one bit a sample, 0 beyond the last.
+void parities(nb::handle ptr, nb::handle item, nb::handle table, std::size_t samples, nb::handle means) {
+  const Lists subsets = lists(ptr, item);
+  const auto t = nb::cast<In<std::uint64_t>>(table);
+  const std::size_t words = t.shape(1);
+  double* const out = pointer(means);
+  unlocked([&] {
+    std::vector<std::uint64_t> sum(words);
+    for (int k = 0; k < subsets.count; ++k) {
+      std::fill(sum.begin(), sum.end(), 0);
+      for (int i = 0; i < subsets.size(k); ++i) {
+        const std::uint64_t* const row = t.data() + static_cast<std::size_t>(subsets.of(k)[i]) * words;
+        for (std::size_t w = 0; w < words; ++w) sum[w] ^= row[w];
+      }
+      std::size_t odd = 0;
+      for (std::size_t w = 0; w < words; ++w) odd += static_cast<std::size_t>(__builtin_popcountll(sum[w]));
+      out[k] = 1.0 - 2.0 * static_cast<double>(odd) / static_cast<double>(samples);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace qp
 
@@ -77,6 +98,7 @@ NB_MODULE(QP_MODULE, m) {
   handle_forks();
   bind<double>(m, "Double");
   bind<float>(m, "Single");
+  m.def("parities", &parities);
   m.def("spread", &pairs<false>);
   m.def("collect", &pairs<true>);
   const auto arguments = [&](auto name, auto f) {

@@ -40,6 +40,7 @@ from quprop.modules.compose import Module, compose, parallel
 from quprop.planning.compare import compare
 from quprop.simulate import (
     AutoEngine,
+    Commuting,
     PauliPropagation,
     expectation,
     hvp,
@@ -92,6 +93,7 @@ __all__ = [
     "NativeEngine",
     "PairState",
     "ParameterShift",
+    "Commuting",
     "PauliPropagation",
     "PauliString",
     "PauliSum",

@@ -14,6 +14,7 @@ from quprop.errors import QupropError, generator_of, nearest
 from quprop.model import Model
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
+from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.pauli.engine import Propagated, engine_of
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_QUBITS",
     "AutoEngine",
     "Call",
+    "Commuting",
     "Composite",
     "Engine",
     "PauliPropagation",
@@ -51,6 +53,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "native": NativeEngine,
     "lightcone": LightConeEngine,
     "pauli": partial(engine_of, PauliPropagation()),
+    "commuting": partial(commuting_engine, Commuting()),
     "reference": ReferenceEngine,
 }
 _RESULTS = {
@@ -64,7 +67,7 @@ _RESULTS = {
 
 
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`), or the one given."""
+    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`), or the one given."""
     if engine is None:
         engine = "auto"
     if isinstance(engine, str):
@@ -73,6 +76,8 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
         return made(ENGINES[engine], precision, threads)
     if isinstance(engine, PauliPropagation):
         return engine_of(engine, precision, threads)
+    if isinstance(engine, Commuting):
+        return commuting_engine(engine, precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine

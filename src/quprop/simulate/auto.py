@@ -1,5 +1,5 @@
-"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones; Pauli propagation
-beyond if a tolerance is stated."""
+"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones, or sums over signs
+for rotations that commute; Pauli propagation beyond if a tolerance is stated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.machine import available_bytes
 from quprop.model import Model
+from quprop.model.x_rotations import XRotations
 from quprop.simulate import memory
+from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, made
 from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.pauli.engine import engine_of
@@ -19,6 +21,7 @@ from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
 
 ALWAYS_WHOLE = 20  # qubits: what is below is not looked at
+_MANY = 8  # rotations a qubit of an IQP circuit, from where two Walsh-Hadamard transforms make its state sooner
 
 
 class Choice(NamedTuple):
@@ -32,8 +35,9 @@ class Choice(NamedTuple):
 
 
 class AutoEngine:
-    """The whole state where this machine holds it, else the light cones of the terms: exact either way. Where neither
-    fits it refuses, or takes Pauli propagation within `tolerance` (of the value and all derivatives) if one is given.
+    """The whole state where this machine holds it, else the light cones of the terms, else, for a commuting model, sums
+    over the signs that a term meets: exact each way. Where none fits it refuses, or takes Pauli propagation within
+    `tolerance` (of the value and all derivatives) if one is given.
     """
 
     name = "auto"
@@ -45,6 +49,7 @@ class AutoEngine:
         self._strings = None if tolerance is None else engine_of(PauliPropagation(tolerance), precision, threads)
         self._whole = made(NativeEngine, precision, threads)
         self._cones = made(LightConeEngine, precision, threads)
+        self._signs = commuting_engine(Commuting(), precision, threads)
         self.threads = self._whole.threads
 
     def __repr__(self) -> str:
@@ -67,9 +72,18 @@ class AutoEngine:
             else f"needs {memory.text(needed)} and this machine has {memory.text(free)} free"
         )
         try:
+            if isinstance(model.rotations, XRotations):  # made for sums over signs; looking for cones takes minutes
+                raise QupropError("light cones are not looked for among a million rotations that commute")
             cones = self._cones.cones(model)
             memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
         except QupropError as error:
+            try:
+                if what != "hvp":
+                    self._signs.plan(model)
+                    return Choice(self._signs, f"sums over the signs that each term meets, since {whole}")
+            except QupropError as other:
+                if isinstance(model.rotations, XRotations):
+                    error = other
             if self._strings is not None and what != "hvp":
                 return Choice(self._strings, f"Pauli strings within {self.tolerance:g}, since {whole}, and {error}")
             raise QupropError(
@@ -96,11 +110,16 @@ class AutoEngine:
     def hvp(self, model: Model, theta: np.ndarray, x: np.ndarray, *rest: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._for(model, "hvp", theta, x).hvp(model, theta, x, *rest)
 
+    def _stated(self, model: Model) -> Any:
+        """What makes the whole state: of many commuting rotations, two transforms."""
+        many = model.n_rotations > _MANY * model.n_qubits and self.precision == "double"
+        return self._signs if many and self._signs.has_states(model) else self._whole
+
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return self._whole.states(model, theta, x)
+        return self._stated(model).states(model, theta, x)
 
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
-        return self._whole.state_vjp(model, theta, x)
+        return self._stated(model).state_vjp(model, theta, x)
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
         return self._whole.tangents(model, theta, x, directions)
