@@ -50,9 +50,10 @@ class Scatter(NamedTuple):
 class Group(NamedTuple):
     """All monomials of one degree d: rotation of each, coefficient, and the d variables."""
 
-    rows: Picked  # (k,)
+    rows: np.ndarray  # (k,)
     coef: np.ndarray  # (k,)
-    var: tuple[Picked, ...]  # one (k,) per slot
+    var: np.ndarray  # (d, k)
+    picked: tuple[Picked, ...]  # the rows of var, and last the rotations
     to_rows: Scatter
     to_var: tuple[Scatter, ...]  # one per slot
 
@@ -142,7 +143,7 @@ class AngleTable(NamedTuple):
         out = np.zeros((max(len(v), len(dv)), len(self.constant)))
         for g in self.groups:
             for s in range(len(g.var)):
-                g.to_rows.add(out, g.coef * dv[:, g.var[s]] * _product(v, g, (s,)))
+                g.to_rows.add(out, g.coef * dv[:, g.picked[s]] * _product(v, g, (s,)))
         return out
 
     def pullback(self, d_angles: np.ndarray, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +151,7 @@ class AngleTable(NamedTuple):
         v = self._variables(theta, x)
         out = np.zeros((len(d_angles), self.n_params + self.n_inputs))
         for g in self.groups:
-            weight = g.coef * d_angles[:, g.rows]
+            weight = g.coef * d_angles[:, g.picked[-1]]
             for s in range(len(g.var)):
                 g.to_var[s].add(out, weight if len(g.var) == 1 else weight * _product(v, g, (s,)))
         return out[:, : self.n_params], out[:, self.n_params :]
@@ -164,11 +165,11 @@ class AngleTable(NamedTuple):
         if products:
             v, dv = self._variables(theta, x), self._variables(v_theta, v_x)
             for g in products:
-                weight = g.coef * d_angles[:, g.rows]
+                weight = g.coef * d_angles[:, g.picked[-1]]
                 for s in range(len(g.var)):
                     for r in range(len(g.var)):
                         if r != s:
-                            g.to_var[s].add(out, weight * dv[:, g.var[r]] * _product(v, g, (s, r)))
+                            g.to_var[s].add(out, weight * dv[:, g.picked[r]] * _product(v, g, (s, r)))
         return out[:, : self.n_params], out[:, self.n_params :]
 
     def _variables(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -257,7 +258,7 @@ def _product(v: np.ndarray, group: Group, skipped: tuple[int, ...]) -> np.ndarra
     out: np.ndarray | float = 1.0
     for s in range(len(group.var)):
         if s not in skipped:
-            out = out * v[:, group.var[s]]
+            out = out * v[:, group.picked[s]]
     return out
 
 
@@ -270,6 +271,13 @@ def _by_degree(mono_ptr: np.ndarray, var_ptr: np.ndarray, var: np.ndarray, coef:
         slots = np.stack([var[var_ptr[members] + s] for s in range(d)])
         rows = row[members]
         groups.append(
-            Group(picked(rows), coef[members], tuple(map(picked, slots)), Scatter.to(rows), tuple(map(Scatter.to, slots)))
+            Group(
+                rows,
+                coef[members],
+                slots,
+                tuple(map(picked, (*slots, rows))),
+                Scatter.to(rows),
+                tuple(map(Scatter.to, slots)),
+            )
         )
     return tuple(groups)

@@ -1,1 +1,8 @@
 """Models whose rotations commute: exact and sampled expectation values at any number of qubits."""
+
+from __future__ import annotations
+
+from quprop.simulate.commuting.engine import Commuting, CommutingEngine, Estimated, commuting_engine
+from quprop.simulate.commuting.form import CommutingForm
+
+__all__ = ["Commuting", "CommutingEngine", "CommutingForm", "Estimated", "commuting_engine"]
