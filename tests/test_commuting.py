@@ -13,7 +13,7 @@ from quprop.model import ansatz
 from quprop.model.ansatz_iqp import all_gates, covariance_gates, graph_gates
 from quprop.model.pauli import PauliString
 from quprop.model.x_rotations import Subsets
-from quprop.simulate.commuting.engine import Commuting, CommutingEngine
+from quprop.simulate.commuting.engine import Commuting, CommutingModelEngine
 from quprop.simulate.commuting.form import CommutingForm
 from quprop.simulate.commuting.gates import Gates
 
@@ -53,7 +53,7 @@ def random_commuting(n, m, rng):
 
 
 def agree(model, theta, rng, **options):
-    engine = CommutingEngine(Commuting(**options))
+    engine = CommutingModelEngine(Commuting(**options))
     weights = rng.normal(size=model.n_observables)
     np.testing.assert_allclose(
         qpr.expectation(model, theta, engine=engine), qpr.expectation(model, theta, engine="native"), atol=1e-12
@@ -100,7 +100,9 @@ def test_sampled_means_are_those_of_the_definition():
             g = Gates(CommutingForm(model), precision, 2)
             bits = g.bits(samples, rng)
             by_mean, by_square = rng.normal(size=(2, 50))
-            mean, square, d = g.sampled(2 * theta, subsets, bits, lambda part, m, q, a=by_mean, b=by_square: (a[part], b[part]))
+            mean, square, d = g.sampled(
+                2 * theta, subsets, bits, lambda part, m, q, a=by_mean, b=by_square: (a[part], b[part])
+            )
             signs = 1.0 - 2.0 * bits
             lists = g.form.gates
             chi = np.array([signs[lists.subset(k)].prod(axis=0) for k in range(len(lists))])
@@ -120,7 +122,7 @@ def test_sampled_values_scatter_around_the_exact_ones_as_their_errors_say():
     exact = qpr.expectation(model, theta, engine="native")
     z = []
     for seed in range(60):
-        engine = CommutingEngine(Commuting(samples=200, seed=seed, most=0))
+        engine = CommutingModelEngine(Commuting(samples=200, seed=seed, most=0))
         found = engine.estimate(model, theta)
         assert all(h == "200 samples" for h, e in zip(found.how, found.standard_errors, strict=True) if e)
         drawn = found.standard_errors > 0
@@ -132,7 +134,7 @@ def test_sampled_values_scatter_around_the_exact_ones_as_their_errors_say():
 
 def test_what_cannot_be_computed_is_refused_in_one_sentence():
     clash = qpr.Model(qpr.Circuit(2).rx(qpr.params("t", 1)[0], 0).rz(qpr.params("t", 1)[0], 0), "Z0")
-    with pytest.raises(QupropError, match="Z0 and X0 of its rotations anticommute|X0 and Z0 of its rotations anticommute"):
+    with pytest.raises(QupropError, match="of its rotations anticommute"):
         qpr.expectation(clash, [0.1], engine="commuting")
     tilted = qpr.Circuit(2, state=np.array([[0.6, 0.8], [1.0, 0.0]])).x_rotations([[0], [0, 1]], qpr.params("t", 2))
     with pytest.raises(QupropError, match="stabiliser state"):
@@ -174,7 +176,9 @@ def test_a_coin_makes_the_distribution_symmetric():
     observables = ["Z0", "Z0 Z1", "Z0 Z1 Z4", "Z0 Z1 Z2 Z3"]
     values = qpr.expectation(qpr.Model(flipped, observables), theta, engine="commuting")
     np.testing.assert_allclose(values[[0, 2]], 0, atol=0)
-    np.testing.assert_allclose(values[[1, 3]], qpr.expectation(qpr.Model(plain, observables), theta)[[1, 3]], atol=1e-13)
+    np.testing.assert_allclose(
+        values[[1, 3]], qpr.expectation(qpr.Model(plain, observables), theta)[[1, 3]], atol=1e-13
+    )
 
 
 def test_gates_are_all_subsets_of_a_kind():
@@ -183,7 +187,11 @@ def test_gates_are_all_subsets_of_a_kind():
 
     assert listed(all_gates(5, 3)) == [c for k in (1, 2, 3) for c in itertools.combinations(range(5), k)]
     ring = graph_gates(5, [(q, (q + 1) % 5) for q in range(5)], 3)
-    connected = [c for c in itertools.combinations(range(5), 3) if len({(b - a) % 5 in (1, 4) for a, b in itertools.combinations(c, 2)}) > 1]
+    connected = [
+        c
+        for c in itertools.combinations(range(5), 3)
+        if len({(b - a) % 5 in (1, 4) for a, b in itertools.combinations(c, 2)}) > 1
+    ]
     assert {c for c in listed(ring) if len(c) == 3} >= {(0, 1, 2), (0, 1, 4), (0, 3, 4)}
     assert len(ring) == 15
     assert connected
@@ -201,7 +209,9 @@ def test_rotations_as_arrays_are_the_rotations_they_stand_for():
     assert again == model and hash(again) == hash(model) and str(again) == str(model)
     gates = qpr.Circuit(6).x_rotations([[0]], qpr.params("t", 1))
     assert len(circuit) == model.n_rotations
-    one_by_one = qpr.Model(qpr.Circuit(6, params=qpr.params("theta", circuit.n_params)).append(_written_out(circuit)), ["Z0 Z1", "X2"])
+    one_by_one = qpr.Model(
+        qpr.Circuit(6, params=qpr.params("theta", circuit.n_params)).append(_written_out(circuit)), ["Z0 Z1", "X2"]
+    )
     assert one_by_one == model and model == one_by_one
     assert one_by_one.angle_limit == model.angle_limit
     for a, b in zip(one_by_one.drivers, model.drivers, strict=True):
@@ -226,7 +236,7 @@ def test_states_by_transforms_are_those_of_the_sweep(n):
     rng = np.random.default_rng(n)
     model = qpr.Model(qpr.Circuit(n, state="1" * n).append(ansatz.iqp(n, min(n, 3))), "Z0")
     theta, x = rng.normal(size=(2, model.n_params)), np.empty((1, 0))
-    engine, native = CommutingEngine(), qpr.NativeEngine()
+    engine, native = CommutingModelEngine(), qpr.NativeEngine()
     psi, pull = engine.state_vjp(model, theta, x)
     phi, expected = native.state_vjp(model, theta, x)
     phase = (phi.conj() * psi).sum(axis=1, keepdims=True)

@@ -177,7 +177,9 @@ def test_training_lowers_the_loss_and_resumes_to_the_same_bits(tmp_path):
     assert whole.metrics["test_mmd2"] < 0.5 * loss.over(model).evaluate(0 * start, test=True).value
     assert {"gradient_variance", "test_mmd2", "test_mmd2_error"} <= set(whole.history[9])
     qpr.train(model, loss, steps=40, out=tmp_path / "run", **options)
-    np.testing.assert_array_equal(qpr.train(model, loss, steps=40, out=tmp_path / "run", resume=True, **options).theta, whole.theta)
+    np.testing.assert_array_equal(
+        qpr.train(model, loss, steps=40, out=tmp_path / "run", resume=True, **options).theta, whole.theta
+    )
 
 
 def test_the_start_has_the_means_of_the_data():
@@ -203,7 +205,9 @@ def test_bad_input_gets_one_sentence():
         "7 bits a sample, but the model has 6 qubits": lambda: MMD(some_bits(9, 7), 1.0).over(model),
         "anticommute": lambda: MMD(some_bits(9, 30), 1.0).over(qpr.Model(ansatz.hardware_efficient(30, 1), "Z0")),
         "stops at a weight": lambda: MMD(some_bits(9, 30), 1.0, exact=True).over(qpr.Model(ansatz.iqp(30), "Z0")),
-        "2,000,000 at most": lambda: MMD(some_bits(9, 30), 1.0, exact=True, weight=9).over(qpr.Model(ansatz.iqp(30), "Z0")),
+        "2,000,000 at most": lambda: MMD(some_bits(9, 30), 1.0, exact=True, weight=9).over(
+            qpr.Model(ansatz.iqp(30), "Z0")
+        ),
         "one and two": lambda: MMD(some_bits(9, 30), 1.0, exact=True, weight=1).over(
             qpr.Model(ansatz.iqp(30, [[0, 1, 2]]), "Z0")
         ),

@@ -86,7 +86,7 @@ def absorb(
     flat(variable) gives a variable its place in the flat theta or x. Arrays of rotations stay arrays where no other
     rotation and no Clifford gate comes before or after them but Clifford gates at the end.
     """
-    first, *rest = circuit.steps or [None]
+    first, rest = (circuit.steps[0], circuit.steps[1:]) if circuit.steps else (None, [])
     if isinstance(first, XBlock) and not any(isinstance(step, XBlock) for step in rest):
         tail, tableau = _absorbed(circuit.n_qubits, rest, flat)
         if not tail:

@@ -225,7 +225,6 @@ class Drivers(NamedTuple):
         drivers, monos, slots, variables = integers
         return cls(drivers, np.array(coefficient, float), monos, np.array(mono, float), slots, variables)
 
-
     @classmethod
     def of_one(cls, coef: np.ndarray, param: np.ndarray) -> Drivers:
         """Every angle one number times one parameter."""

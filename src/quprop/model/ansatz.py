@@ -17,7 +17,9 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.model.angle import inputs, params
-from quprop.model.ansatz_iqp import covariance_gates, graph_gates, iqp
+from quprop.model.ansatz_iqp import covariance_gates as covariance_gates
+from quprop.model.ansatz_iqp import graph_gates as graph_gates
+from quprop.model.ansatz_iqp import iqp
 from quprop.model.ansatz_stabiliser import stabilizer_logical_product
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState

@@ -18,7 +18,9 @@ from quprop.model.x_rotations import Subsets
 _MOST_GATES = 10**8
 
 
-def iqp(n: int, gates: int | Sequence[Sequence[int]] | Subsets = 2, *, spin_flip: bool = False, hidden: int = 0) -> Circuit:
+def iqp(
+    n: int, gates: int | Sequence[Sequence[int]] | Subsets = 2, *, spin_flip: bool = False, hidden: int = 0
+) -> Circuit:
     """An IQP circuit: exp(-i theta_g X_g) for every subset g of qubits in `gates`, X_g the product of X over g.
 
     Its expectation values of Z_a = product of Z over a are <Z_a> = E_s cos(2 sum_{g: |g & a| odd} theta_g prod_{i in g}
@@ -76,7 +78,7 @@ def all_gates(n: int, weight: int) -> Subsets:
 
 
 def graph_gates(n: int, edges: Iterable[Sequence[int]], weight: int = 2) -> Subsets:
-    """All connected subsets of at most `weight` vertices of a graph on n qubits: its vertices, edges, paths of three, ..."""
+    """All connected subsets of at most `weight` vertices of a graph on n qubits: its vertices, its edges, and so on."""
     neighbours: list[set[int]] = [set() for _ in range(whole("n", n, 1))]
     pairs = Subsets.of([list(edge) for edge in edges], n, "edges")
     if len(pairs) and (pairs.sizes != 2).any():
@@ -84,7 +86,7 @@ def graph_gates(n: int, edges: Iterable[Sequence[int]], weight: int = 2) -> Subs
     for a, b in pairs.qubits.reshape(-1, 2).tolist():
         neighbours[a].add(b)
         neighbours[b].add(a)
-    level = {(q,) for q in range(n)}
+    level: set[tuple[int, ...]] = {(q,) for q in range(n)}
     found = sorted(level)
     for _ in range(1, whole("weight", weight, 1)):
         level = {tuple(sorted({*s, q})) for s in level for v in s for q in neighbours[v] if q not in s}

@@ -156,7 +156,9 @@ class Circuit:
         self.steps.append(Operation("exp", (self._angle(angle),), total))
         return self
 
-    def x_rotations(self, subsets: Sequence[Sequence[int]] | Subsets, theta: AngleVector, factor: float = 1.0) -> Circuit:
+    def x_rotations(
+        self, subsets: Sequence[Sequence[int]] | Subsets, theta: AngleVector, factor: float = 1.0
+    ) -> Circuit:
         """Append exp(-i factor theta_k X_k / 2), X_k the product of X over the qubits of subset k, for all k.
 
         They are kept as arrays, however many there are; a circuit of these and Clifford gates makes a small model.

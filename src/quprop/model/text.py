@@ -106,8 +106,8 @@ def versioned(
     versions = (version,) if isinstance(version, int) else version
     if found[0] != form or found[1] not in versions:
         raise QupropError(
-            f"this quprop reads {form!r} version {' or '.join(map(str, versions))}, got {found[0]!r} version {found[1]!r}; "
-            + (mend if isinstance(mend, str) else mend(found[0]))
+            f"this quprop reads {form!r} version {' or '.join(map(str, versions))}, got {found[0]!r} version "
+            f"{found[1]!r}; " + (mend if isinstance(mend, str) else mend(found[0]))
         )
     return data
 
@@ -176,7 +176,7 @@ def _x_rotations(columns: dict[str, list[Any]], n: int, n_params: int) -> XRotat
     fits = sizes.ndim == qubits.ndim == 1 and param.shape == coefficient.shape == sizes.shape
     if not fits or (sizes < 1).any() or ptr[-1] != len(qubits) or not np.isfinite(coefficient).all():
         raise ValueError("the arrays of rotations do not fit one another")
-    if len(qubits) and not (0 <= qubits.min() and qubits.max() < n and 0 <= param.min() and param.max() < n_params):
+    if len(qubits) and not (qubits.min() >= 0 and qubits.max() < n and param.min() >= 0 and param.max() < n_params):
         raise ValueError("a rotation beyond the qubits or parameters")
     inner = np.ones(len(qubits), bool)
     inner[ptr[:-1]] = False

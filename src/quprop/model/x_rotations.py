@@ -70,7 +70,7 @@ class Subsets(NamedTuple):
     def sizes(self) -> np.ndarray:
         return np.diff(self.ptr)
 
-    def subset(self, k: int) -> np.ndarray:
+    def subset(self, k: int | np.integer) -> np.ndarray:
         return self.qubits[self.ptr[k] : self.ptr[k + 1]]
 
     def take(self, chosen: np.ndarray) -> Subsets:

@@ -72,24 +72,28 @@ class AutoEngine:
             else f"needs {memory.text(needed)} and this machine has {memory.text(free)} free"
         )
         try:
-            if isinstance(model.rotations, XRotations):  # made for sums over signs; looking for cones takes minutes
-                raise QupropError("light cones are not looked for among a million rotations that commute")
-            cones = self._cones.cones(model)
-            memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
+            return self._beyond(model, batch, what, whole)
         except QupropError as error:
-            try:
-                if what != "hvp":
-                    self._signs.plan(model)
-                    return Choice(self._signs, f"sums over the signs that each term meets, since {whole}")
-            except QupropError as other:
-                if isinstance(model.rotations, XRotations):
-                    error = other
             if self._strings is not None and what != "hvp":
                 return Choice(self._strings, f"Pauli strings within {self.tolerance:g}, since {whole}, and {error}")
             raise QupropError(
                 f"{whole}, and {error}; take fewer qubits, or engine=qpr.PauliPropagation(tolerance), which keeps what "
                 "it drops within a tolerance"
             ) from None
+
+    def _beyond(self, model: Model, batch: int, what: str, whole: str) -> Choice:
+        """What is exact without the whole state."""
+        signs = f"sums over the signs that each term meets, since {whole}"
+        if isinstance(model.rotations, XRotations) and what != "hvp":  # among which cones are not looked for
+            self._signs.plan(model)
+            return Choice(self._signs, signs)
+        try:
+            cones = self._cones.cones(model)
+            memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
+        except QupropError:
+            if what != "hvp" and self._signs.serves(model):
+                return Choice(self._signs, signs)
+            raise
         found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
         return Choice(self._cones, f"{found}, since {whole}", cones.qubits, cones.updates)
 

@@ -33,7 +33,7 @@ _MOST_SUBSETS = 2_000_000  # of an exact loss that stops at a weight
 _REPEATS, _TEST_SEED = 16, 1  # independent estimates that a loss with an error bar is the mean of, and their seed
 
 
-class Estimate(NamedTuple):
+class MMDEstimate(NamedTuple):
     """A loss and its standard error, 0 where it is exact."""
 
     value: float
@@ -49,9 +49,9 @@ class MMD(Loss):
     operators, samples: products of Z, and signs for their expectation values, drawn anew in every step and for every
         width; the estimate of the loss is unbiased, in the data's place too (its diagonal is left out), and so is its
         gradient. A product is summed exactly where that is cheaper than its part of the samples.
-    exact: True: no sampling at all, so that L-BFGS works; from all probabilities up to 20 qubits, else over all products
-        of weight at most `weight`, which leaves out at most `tail(n)` of the loss. False: sampled. None: exact up to 20
-        qubits.
+    exact: True: no sampling at all, so that L-BFGS works; from all probabilities up to 20 qubits, else over all
+        products of weight at most `weight`, which leaves out at most `tail(n)` of the loss. False: sampled. None: exact
+        up to 20 qubits.
     test, test_sigma: data and widths that training does not see; the loss on them is looked at every `test_every`
         steps and in the end. By default the training widths.
 
@@ -198,8 +198,8 @@ class MMDOverModel:
             raise QupropError(f"MMD compares the samples of a Model without inputs with data, got {model!r}")
         if n > model.n_qubits:
             raise QupropError(
-                f"the data have {n} bits a sample, but the model has {model.n_qubits} qubits; give data of its measured "
-                "qubits, its first"
+                f"the data have {n} bits a sample, but the model has {model.n_qubits} qubits; give data of its first, "
+                "measured qubits"
             )
         self.loss, self.model, self.n = loss, model, n
         self.gradient_variance = math.nan
@@ -242,7 +242,9 @@ class MMDOverModel:
             self.how = f"{loss.operators:,} products of Z and {loss.samples:,} signs a step and width"
         samples = 0 if self.exact else loss.samples
         needed = 8 * (4 * form.n**2 * self._gates.matrix + 3 * form.n * samples + 6 * model.n_rotations)
-        memory.require(needed, f"the loss of {model.n_qubits} qubits and {model.n_rotations:,} gates", "take fewer gates")
+        memory.require(
+            needed, f"the loss of {model.n_qubits} qubits and {model.n_rotations:,} gates", "take fewer gates"
+        )
 
     @property
     def deterministic(self) -> bool:
@@ -356,15 +358,15 @@ class MMDOverModel:
             costate = apply_clifford(back, costate) / phase
         return value, pull(costate[None])[0][0]
 
-    def evaluate(self, theta: np.ndarray, test: bool = False) -> Estimate:
+    def evaluate(self, theta: np.ndarray, test: bool = False) -> MMDEstimate:
         """The loss on the training data, or on those for the test: with an error by fixed draws where it is sampled."""
         if self.whole:
             kernels_ = self._test if test else self._data
             assert kernels_ is not None
-            return Estimate(kernels_.mmd2(self.probabilities(theta))[0], 0.0)
+            return MMDEstimate(kernels_.mmd2(self.probabilities(theta))[0], 0.0)
         moments = self._test_moments if test else self._moments
         if self.exact and not test:
-            return Estimate(self._to_weight(theta, False)[0], self.loss.tail(self.n))
+            return MMDEstimate(self._to_weight(theta, False)[0], self.loss.tail(self.n))
         found, widths = [], self.loss.test_sigma if test else self.loss.sigma
         rng = np.random.default_rng(_TEST_SEED)
         for _ in range(_REPEATS):  # products share their signs, so only whole estimates are independent
@@ -373,7 +375,7 @@ class MMDOverModel:
                 for s in widths
             ]
             found.append(np.mean([self.estimate(theta, *d, moments=moments, gradient=False)[0] for d in draws]))
-        return Estimate(float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(_REPEATS)))
+        return MMDEstimate(float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(_REPEATS)))
 
     def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
         """What the history says of a step (None: of the end) beside the loss."""
@@ -430,7 +432,9 @@ def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
     return model._replace(clifford=stim.Tableau(model.n_qubits)), masks
 
 
-def initial_theta(model: Model, data: Any, rng: np.random.Generator, scale: float = 0.01, noise: float = 0.0) -> np.ndarray:
+def initial_theta(
+    model: Model, data: Any, rng: np.random.Generator, scale: float = 0.01, noise: float = 0.0
+) -> np.ndarray:
     """Parameters (P,) of an IQP circuit to begin training at: those of single qubits give the data's means,
     cos(2 theta_i) = <Z_i>; those of pairs are scale times the covariance of the two bits, divided by the largest
     covariance; all others, and normal noise of that size on all, 0.
@@ -455,4 +459,3 @@ def initial_theta(model: Model, data: Any, rng: np.random.Generator, scale: floa
     if model.n_params != len(theta):
         raise QupropError("initial_theta takes an IQP circuit with a parameter for each gate, as qpr.ansatz.iqp makes")
     return theta
-

@@ -67,8 +67,8 @@ class Objective:
         self.direct = loss.over(model, **self._options)
         if self.direct is not None and method is not None:
             raise QupropError(
-                f"gradient methods differentiate expectations of observables, got the {type(loss).__name__} loss; leave "
-                "out method="
+                f"gradient methods differentiate expectations of observables, got the {type(loss).__name__} loss; "
+                "leave out method="
             )
         self._overlap = None
         if isinstance(loss, Fidelity):

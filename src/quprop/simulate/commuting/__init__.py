@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quprop.simulate.commuting.engine import Commuting, CommutingEngine, Estimated, commuting_engine
+from quprop.simulate.commuting.engine import Commuting, CommutingModelEngine, SampledValues, commuting_engine
 from quprop.simulate.commuting.form import CommutingForm
 
-__all__ = ["Commuting", "CommutingEngine", "CommutingForm", "Estimated", "commuting_engine"]
+__all__ = ["Commuting", "CommutingForm", "CommutingModelEngine", "SampledValues", "commuting_engine"]

@@ -30,7 +30,7 @@ class Commuting:
 
     samples: signs drawn for what an exact sum would be dearer for; None: everything exactly, or refused. The same
         `seed` draws the same signs in every call, so that values and gradients are those of one smooth function of the
-        angles; `CommutingEngine.estimate` tells its distance from the model's.
+        angles; `CommutingModelEngine.estimate` tells its distance from the model's.
     most: operations that an exact sum for one string may take; with samples, no more than the samples would cost.
     """
 
@@ -48,7 +48,7 @@ class Commuting:
             raise QupropError(f"Commuting(most=) is a number of operations, 0 or more, got {shown(self.most)}")
 
 
-class Estimated(NamedTuple):
+class SampledValues(NamedTuple):
     """Values (K,), their standard errors (K,), 0 where exact and an upper bound for sums of strings that are sampled
     together, and how each was found."""
 
@@ -82,16 +82,16 @@ class _Plan(NamedTuple):
 @lru_cache(maxsize=32, typed=True)
 def commuting_engine(
     settings: Commuting, precision: str = "double", threads: int | None = None
-) -> CommutingEngine:
+) -> CommutingModelEngine:
     """The one engine of these settings."""
-    return CommutingEngine(settings, precision, threads)
+    return CommutingModelEngine(settings, precision, threads)
 
 
-class CommutingEngine:
+class CommutingModelEngine:
     """Values and gradients of a commuting model: exact where that is cheap, else over sampled signs (`Commuting`).
 
-    A string that meets w signs of gates about one and two is summed in 2^(w-1) n operations; gates about more are summed
-    where they share few signs (`enumeration.py`). Sampled strings share their signs and one product of matrices.
+    A string that meets w signs of gates about one and two is summed in 2^(w-1) n operations; gates about more are
+    summed where they share few signs (`enumeration.py`). Sampled strings share their signs and one product of matrices.
     """
 
     name = "commuting"
@@ -196,7 +196,9 @@ class CommutingEngine:
         return model.n_qubits <= MAX_QUBITS and model.state.kind == "basis" and x_only and model.clifford == ends
 
     def tangents(self, *_: Any) -> NoReturn:
-        raise QupropError("the engine of commuting models has no tangents of states; use the engine of the state vector")
+        raise QupropError(
+            "the engine of commuting models has no tangents of states; use the engine of the state vector"
+        )
 
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes that are known beforehand."""
@@ -209,7 +211,7 @@ class CommutingEngine:
 
     # More than engines do --------------------------------------------------------------------------------------------
 
-    def estimate(self, model: Model, theta: np.ndarray, x: np.ndarray | None = None) -> Estimated:
+    def estimate(self, model: Model, theta: np.ndarray, x: np.ndarray | None = None) -> SampledValues:
         """The values at one point theta (P,), x (D,), with their standard errors."""
         from quprop.arrays import checked
 
@@ -224,7 +226,7 @@ class CommutingEngine:
         drawn = np.zeros(K, bool)
         drawn[plan.of[np.isin(plan.term, np.concatenate([plan.sampled, plan.dressed]))]] = True
         how = tuple(f"{self.settings.samples:,} samples" if d else "exact" for d in drawn)
-        return Estimated(total, error, how)
+        return SampledValues(total, error, how)
 
     def plan(self, model: Model) -> _Plan:
         """How each string is found, once a model; refused if the rotations do not commute, or where nothing may be
@@ -233,6 +235,14 @@ class CommutingEngine:
         if found is None:
             found = self._plans[model] = self._made(model)
         return found
+
+    def serves(self, model: Model) -> bool:
+        """Whether `plan` has one for it."""
+        try:
+            self.plan(model)
+        except QupropError:
+            return False
+        return True
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
@@ -247,7 +257,9 @@ class CommutingEngine:
                 term.append(index.setdefault(string, len(index)))
                 coefficient.append(c)
         seen = tuple(form.seen(string) for string in index)
-        local, sampled, dressed = [], [], []
+        local: list[int] = []
+        sampled: list[int] = []
+        dressed: list[int] = []
         summed: dict[int, Enumeration] = {}
         free = not form.fixed.any()
         for i, s in enumerate(seen):
@@ -272,9 +284,7 @@ class CommutingEngine:
                     f"the string {list(index)[i]} shares too many signs among the gates that it meets for an exact sum "
                     f"(it meets {w} of {gates.n}); draw them, with engine=qpr.Commuting(samples=1000)"
                 )
-        flips = [
-            Subsets.of([seen[i].flip for i in chosen], gates.n, "the strings") for chosen in (local, sampled)
-        ]
+        flips = [Subsets.of([seen[i].flip for i in chosen], gates.n, "the strings") for chosen in (local, sampled)]
         arrays = np.array(of, np.int64), np.array(term, np.int64), np.array(coefficient, float)
         return _Plan(
             gates, *arrays, seen, np.array(local, np.int64), flips[0], summed, np.array(sampled, np.int64), flips[1],

@@ -80,13 +80,15 @@ class Enumeration(NamedTuple):
         for start in range(0, 1 << bits, _PATTERNS):
             patterns = np.arange(start, min(start + _PATTERNS, 1 << bits))
             minus = (patterns[:, None] >> np.arange(bits)) & 1
-            factors, moves, characters = [], [], []
+            factors: list[np.ndarray] = []
+            moves: list[np.ndarray] = []
+            characters: list[np.ndarray] = []
             for part in self.parts:
                 chi = 1.0 - 2.0 * (minus @ part.core.T.astype(np.int64) % 2)  # (patterns, gates)
                 e = np.exp(1j * ((chi * turns[part.gates]) @ part.inner.T)) * part.prefix
                 factors.append(e.mean(axis=1))
                 characters.append(chi)
-                moves.append(e @ part.inner / part.inner.shape[0] if slopes else None)
+                moves.append(e @ part.inner / part.inner.shape[0] if slopes else e[:0])
             common = self.phase * (1.0 - 2.0 * (minus @ self.core_prefix.astype(np.int64) % 2))
             before = [common]
             for f in factors:

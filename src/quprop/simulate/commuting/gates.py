@@ -73,7 +73,13 @@ class Gates:
         self._fields = None  # a second thread makes its own
         single, pair = self._spread(turns)
         fields.build(
-            single, pair, self._lists.ptr, self._lists.qubits, np.ascontiguousarray(turns[self._rest]), bits, self.threads
+            single,
+            pair,
+            self._lists.ptr,
+            self._lists.qubits,
+            np.ascontiguousarray(turns[self._rest]),
+            bits,
+            self.threads,
         )
         count = len(flips)
         mean, square = np.empty(count), np.empty(count)

@@ -18,8 +18,8 @@ from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.machine import usable_processors
 from quprop.model import Model
-from quprop.model.x_rotations import Rotation
 from quprop.model.angle import Angle
+from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.state_vector import blocks, support
 
