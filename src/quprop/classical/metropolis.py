@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.arrays import checked
-from quprop.errors import QupropError, generator_of
+from quprop.errors import QupropError, generator_of, whole
 
 
 def metropolis(
@@ -46,8 +46,7 @@ def metropolis(
         ("burn_in", burn_in, 0),
         ("chains", chains, 1),
     ):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
-            raise QupropError(f"{name} must be a whole number from {least}, got {number!r}")
+        whole(name, number, least)
     if not (isinstance(temperature, int | float | np.number) and math.isfinite(temperature) and temperature > 0):
         raise QupropError(f"temperature must be a positive number, got {temperature!r}")
     matrix, field = _read(couplings, bias)

@@ -36,7 +36,7 @@ import scipy.sparse as sp
 
 from quprop.arrays import bits
 from quprop.classical.metropolis import metropolis
-from quprop.errors import QupropError, nearest, shown
+from quprop.errors import QupropError, nearest, shown, whole
 from quprop.files import read_bytes, write_atomically
 from quprop.problems.datasets import TEST_FRACTION
 
@@ -68,18 +68,16 @@ def generative_data(name: str, *, seed: int | None = None, file: str | Path | No
         raise QupropError(f"{name} comes with the package; a file is kept for scale-free only, leave it out")
     if name in SHIPPED:
         return _shipped(name)
-    seed = 0 if seed is None else seed
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise QupropError(f"seed must be a whole number from 0, got {shown(seed)}")
+    seed = whole("seed", 0 if seed is None else seed, 0)
     if name == "digits-binary":
-        return _digits(int(seed))
+        return _digits(seed)
     if file is None:
-        return _scale_free(int(seed))
+        return _scale_free(seed)
     if Path(file).exists():
-        return _read(Path(file), int(seed))
-    data = _scale_free(int(seed))
+        return _read(Path(file), seed)
+    data = _scale_free(seed)
     packed = io.BytesIO()
-    np.savez(packed, seed=int(seed), train=np.packbits(data.train, axis=1), test=np.packbits(data.test, axis=1))
+    np.savez(packed, seed=seed, train=np.packbits(data.train, axis=1), test=np.packbits(data.test, axis=1))
     write_atomically(file, packed.getvalue())
     return data
 
