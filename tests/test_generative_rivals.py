@@ -8,11 +8,14 @@ import scipy.sparse as sp
 from scipy.stats import chisquare
 from tolerances import assert_close
 
+import quprop as qpr
 from quprop import QupropError
 from quprop.classical import bit_flip
 from quprop.classical.bit_flip import BitFlip
 from quprop.classical.boltzmann import boltzmann_machine
 from quprop.classical.strings import DataStrings, draw_strings, of_rows
+from quprop.model.ansatz_iqp import all_gates
+from quprop.model.x_rotations import Subsets
 from quprop.training.optimise import Optimiser, adam
 from quprop.training.validation import mmd2
 
@@ -38,18 +41,33 @@ def z(strings, states):
     return 1.0 - 2.0 * (np.asarray(strings, int) @ np.asarray(states, int).T % 2)
 
 
+def everything(n, weight):
+    return [subset for size in range(1, weight + 1) for subset in combinations(range(n), size)]
+
+
 def pairs(n):
-    return [(q,) for q in range(n)] + list(combinations(range(n), 2))
+    return everything(n, 2)
 
 
-CASES = [(6, MIXED, False), (6, MIXED, True), (8, None, False), (5, None, True), (1, None, False), (4, [(1, 3)], False)]
+CASES = [
+    (6, MIXED, False),
+    (6, MIXED, True),
+    (8, 2, False),
+    (5, 2, True),
+    (1, 2, False),
+    (5, 3, False),
+    (4, [(0, 1), (2, 0), (1, 0), (3,), (3,)], False),
+    (4, [(1, 3)], False),
+]
 
 
 @pytest.mark.parametrize("n, gates, spin_flip", CASES)
 def test_expectations_are_those_of_all_states(n, gates, spin_flip):
     model, states = BitFlip(n, gates, spin_flip), all_bits(n)
     theta = np.random.default_rng(n).uniform(-3, 3, model.n_params)
-    exact = z(states, states) @ distribution(n, gates or pairs(n), theta, spin_flip)
+    exact = z(states, states) @ distribution(
+        n, gates if isinstance(gates, list) else everything(n, gates), theta, spin_flip
+    )
     assert_close(model.expectations(theta, states), exact, 200)
     assert_close(model.expectations(theta, sp.csr_array(states)), exact, 200)
 
@@ -64,6 +82,14 @@ def test_the_vjp_is_the_slope_of_the_expectations(n, gates, spin_flip):
     central = [(8 * (f(theta + d) - f(theta - d)) - f(theta + 2 * d) + f(theta - 2 * d)) / 0.012 for d in moves]
     assert np.array_equal(values, model.expectations(theta, states))
     assert np.max(np.abs(slope - central)) < 1e-8 * max(1, np.max(np.abs(slope)))  # fourth-order differences
+
+
+def test_a_circuit_of_angles_without_interference_is_its_bit_flips():
+    """Gates that no string sees two of: the mean of one cosine."""
+    gates = [(0, 1), (2, 3), (4,)]
+    theta = np.array([0.3, 1.1, -0.7])
+    model = qpr.Model(qpr.ansatz.iqp(5, Subsets.of(gates, 5, "gates")), [f"Z{q}" for q in range(5)])
+    assert_close(BitFlip(5, gates).expectations(theta, np.eye(5)), qpr.expectation(model, theta), 50)
 
 
 def test_a_gate_of_cosine_zero_kills_the_value_and_not_its_slope():
@@ -167,11 +193,12 @@ def test_drawn_strings_make_the_kernel():
     "make, words",
     [
         (lambda: BitFlip(0), "n must"),
-        (lambda: BitFlip(3, []), "at least one gate"),
-        (lambda: BitFlip(3, [(0, 3)]), "from 0 to 2"),
-        (lambda: BitFlip(3, [(0, 0)]), "different bits"),
-        (lambda: BitFlip(3, [()]), "different bits"),
-        (lambda: BitFlip(3, [(0, 1), (1, 0)]), "twice"),
+        (lambda: BitFlip(3, []), "at least one"),
+        (lambda: BitFlip(3, 0), "gates"),
+        (lambda: BitFlip(3, [(0, 3)]), "qubits 0 to 2"),
+        (lambda: BitFlip(3, [(0, 0)]), "twice"),
+        (lambda: BitFlip(3, [()]), "at least one"),
+        (lambda: BitFlip(3, all_gates(4, 1)), "bits 0 to 2"),
         (lambda: BitFlip(3).expectations(np.zeros(5), np.eye(3)), "theta"),
         (lambda: BitFlip(3).expectations(np.zeros(6), np.eye(4)), "strings"),
         (lambda: BitFlip(3).expectations(np.zeros(6), 2 * np.eye(3)), "zeros and ones"),

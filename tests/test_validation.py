@@ -37,6 +37,14 @@ def test_mmd2_is_the_double_sum_over_different_samples(monkeypatch, sizes, rows)
     assert_close(float(mmd2(b.astype(bool), a, 1.3)), double_sum(a, b, 1.3), 100)
 
 
+def test_blocks_change_no_standard_error(monkeypatch):
+    rng = np.random.default_rng(2)
+    a, b = draw(23, 0.3, rng), draw(31, 0.4, rng)
+    whole = mmd2(a, b, 1.3).stderr
+    monkeypatch.setattr(validation, "ROWS", 7)
+    assert_close(mmd2(a, b, 1.3).stderr, whole, 100)
+
+
 @pytest.mark.parametrize("sizes", [(60, 60), (40, 150)])
 @pytest.mark.parametrize("p", [0.3, 0.35, 0.5])
 def test_the_standard_error_is_the_spread_over_repeats(p, sizes):

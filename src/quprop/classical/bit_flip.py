@@ -18,8 +18,7 @@ product of a vanishing <Z_a> and a diverging tangent is the derivative to full p
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -29,6 +28,8 @@ import scipy.sparse as sp
 from quprop.arrays import bits, checked
 from quprop.classical.strings import DataStrings, bandwidths, draw_strings, of_rows, strings
 from quprop.errors import QupropError, generator_of, shown, whole
+from quprop.model.ansatz_iqp import all_gates
+from quprop.model.x_rotations import Subsets
 
 BLOCK = 1 << 22  # entries of an array that grows with samples, strings or gates
 COIN = 0.1  # gates of a smaller probability are drawn where they act only
@@ -43,12 +44,13 @@ class BitFlipFit(NamedTuple):
 class BitFlip:
     """Coins that flip subsets of n bits; theta (G,) stays outside, in the order of the gates.
 
-    gates: subsets such as [(0,), (0, 3)]; None: all of one bit, then all pairs (0, 1), (0, 2), ..., (n - 2, n - 1).
+    gates: as in ``quprop.ansatz.iqp``: a weight w for all subsets of at most w bits, by size and then in order, or the
+        subsets, such as [(0,), (0, 3)].
     spin_flip: at the end all bits are flipped with probability 1/2, so that <Z_a> = 0 for odd |a|.
     """
 
     n: int
-    gates: Sequence[Sequence[int]] | None = None
+    gates: int | Sequence[Sequence[int]] | Subsets = 2
     spin_flip: bool = False
     _groups: dict[int, tuple[np.ndarray, np.ndarray]] = field(init=False, repr=False)
 
@@ -173,8 +175,9 @@ class BitFlip:
             if weight == 1:
                 total += rows[:, subsets[:, 0]] @ values[places]
             elif weight == 2:
-                matrix = np.zeros((self.n, self.n))
-                matrix[subsets[:, 0], subsets[:, 1]] = matrix[subsets[:, 1], subsets[:, 0]] = values[places]
+                flat = subsets @ [self.n, 1]
+                matrix = np.bincount(flat, values[places], minlength=self.n**2).reshape(self.n, self.n)
+                matrix += matrix.T  # each pair stands on one side only
                 for part in self._blocks(rows, self.n):
                     outside = 1 - rows[part].toarray()
                     total[part] += np.einsum("ki,ki->k", rows[part] @ matrix, outside)
@@ -212,27 +215,16 @@ def _odd(rows: sp.csr_array, subsets: np.ndarray) -> np.ndarray:
     return np.bitwise_xor.reduce([dense[:, column] for column in subsets.T]).astype(float)
 
 
-def _groups(n: int, gates: Sequence[Sequence[int]] | None) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _groups(n: int, gates: int | Sequence[Sequence[int]] | Subsets) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """By the number of bits: places of the gates among the parameters, (G_w,), and their bits, (G_w, w)."""
-    if gates is None:
-        singles, pairs = np.arange(n)[:, None], np.stack(np.triu_indices(n, 1), axis=1)
-        found = {1: (np.arange(n), singles), 2: (n + np.arange(len(pairs)), pairs)}
-        return {weight: group for weight, group in found.items() if len(group[0])}
-    subsets = []
-    for gate in gates:
-        subset = tuple(gate)
-        whole = all(isinstance(q, int | np.integer) and not isinstance(q, bool) for q in subset)
-        if not subset or not whole or len(set(subset)) < len(subset) or not all(0 <= q < n for q in subset):
-            raise QupropError(f"a gate is a list of different bits from 0 to {n - 1}, got {shown(gate)}")
-        subsets.append(tuple(sorted(int(q) for q in subset)))
-    if not subsets:
-        raise QupropError("a bit-flip model needs at least one gate, got none")
-    if len(set(subsets)) < len(subsets):
-        twice = next(s for s in subsets if subsets.count(s) > 1)
-        raise QupropError(f"gates must differ from one another, got {twice} twice; one angle flips as two do")
-    order = sorted(range(len(subsets)), key=lambda k: len(subsets[k]))
-    return {
-        weight: (np.array(places), np.array([subsets[k] for k in places]))
-        for weight, found in itertools.groupby(order, key=lambda k: len(subsets[k]))
-        for places in [list(found)]
-    }
+    if isinstance(gates, Subsets):
+        subsets = gates
+    elif isinstance(gates, Iterable):
+        subsets = Subsets.of(list(gates), n, "gates")
+    else:
+        subsets = all_gates(n, whole("gates", gates, 1))
+    if not len(subsets) or not subsets.sizes.all() or subsets.qubits.max() >= n:
+        raise QupropError(f"gates flip at least one of the bits 0 to {n - 1} each, got {shown(gates)}")
+    weights = np.unique(subsets.sizes).tolist()
+    places = {weight: np.flatnonzero(subsets.sizes == weight) for weight in weights}
+    return {w: (at, subsets.take(at).qubits.reshape(len(at), w).astype(np.intp)) for w, at in places.items()}
