@@ -1,7 +1,7 @@
 """The loss of a generative IQP circuit as published: one dense product over operators, gates and samples, in JAX.
 
-    python benchmarks/iqp_dense.py                                           # n = 64 and 128, all gates of 1 and 2 qubits
-    python benchmarks/iqp_dense.py --qubits 256 --repeats 3 --out FILE       # n_ops = n_samples = 1,000: about 3 GB
+    python benchmarks/iqp_dense.py                                        # n = 64 and 128, all gates of 1 and 2 qubits
+    python benchmarks/iqp_dense.py --qubits 256 --repeats 3 --out FILE    # n_ops = n_samples = 1,000: about 3 GB
 
 For operators a (K, n), gates g (G, n), both of zeros and ones, and signs s (S, n) in {-1, +1},
 

@@ -12,6 +12,7 @@ from quprop.arrays import bits
 from quprop.classical.metropolis import metropolis
 from quprop.problems import generative_data as module
 from quprop.problems.generative_data import generative_data, scale_free_couplings
+from quprop.training.validation import mmd2
 
 SIZES = {"blobs": (5000, 10000, 16), "ising-16": (5000, 50000, 16), "digits-binary": (1347, 450, 64)}
 DIGESTS = {  # sha256 of (train, test), one byte a bit; its first 16 digits
@@ -96,12 +97,22 @@ def test_digits_are_split_by_the_seed_without_loss():
 
 
 def test_scale_free_couplings_are_the_published_graph():
-    couplings, bias = scale_free_couplings(4)
+    couplings, bias = scale_free_couplings("scale-free", 4)
     assert couplings.shape == (1000, 1000) and couplings.nnz == 2 * 2991 and (couplings != couplings.T).nnz == 0
     assert couplings.data.min() > 0 and couplings.data.max() < 1
     assert abs(couplings.data.mean() - 0.5) < 4 / np.sqrt(12 * 2991)
     assert np.array_equal(bias, -0.01 * (couplings != 0).sum(axis=1))
-    assert not np.array_equal(couplings.data, scale_free_couplings(5)[0].data)
+    assert not np.array_equal(couplings.data, scale_free_couplings("scale-free", 5)[0].data)
+
+
+def test_the_sparse_graph_grows_by_two_edges_where_degrees_are_large():
+    couplings, bias = scale_free_couplings("scale-free-sparse", 4)
+    degree = np.diff(couplings.indptr)
+    assert couplings.nnz == 2 * (2 + 2 * 997) and degree[3:].min() == 2 and np.array_equal(bias, -0.01 * degree)
+    assert not np.array_equal(degree, np.diff(scale_free_couplings("scale-free-sparse", 5)[0].indptr))
+    degrees = np.concatenate([np.diff(scale_free_couplings("scale-free-sparse", k)[0].indptr) for k in range(10)])
+    for k in (2, 3, 4, 6):  # of large graphs: p(k) = 2 m (m + 1) / (k (k + 1) (k + 2))
+        assert np.mean(degrees == k) == pytest.approx(12 / (k * (k + 1) * (k + 2)), abs=0.02)
 
 
 def test_scale_free_data_are_kept_in_a_file_of_one_seed(tmp_path, monkeypatch):
@@ -115,8 +126,10 @@ def test_scale_free_data_are_kept_in_a_file_of_one_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "metropolis", None)
     read = generative_data("scale-free", seed=7, file=file)
     assert drawn.train.shape == (40, 1000) and all(np.array_equal(a, b) for a, b in zip(drawn, read, strict=True))
-    with pytest.raises(QupropError, match="seed 7, not 8"):
+    with pytest.raises(QupropError, match="seed 7, not scale-free of seed 8"):
         generative_data("scale-free", seed=8, file=file)
+    with pytest.raises(QupropError, match="not scale-free-sparse"):
+        generative_data("scale-free-sparse", seed=7, file=file)
     monkeypatch.setattr(module, "SAMPLES", 20)
     with pytest.raises(QupropError, match="must have shape"):
         generative_data("scale-free", seed=7, file=file)
@@ -124,14 +137,23 @@ def test_scale_free_data_are_kept_in_a_file_of_one_seed(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_scale_free_data_are_a_mixture_of_two_phases():
-    data = generative_data("scale-free")
+@pytest.mark.parametrize("name, share, size", [("scale-free", 2 / 8, 0.915), ("scale-free-sparse", 2 / 8, 0.744)])
+def test_scale_free_data_are_a_mixture_of_two_phases(name, share, size):
+    data = generative_data(name)
     magnetisation = 2 * np.concatenate(data).mean(axis=1) - 1
     up = magnetisation > 0
     assert data.train.shape == data.test.shape == (20_000, 1000)
-    assert up.mean() == 2 / 8  # whole chains
-    assert magnetisation[up].mean() == pytest.approx(0.905, abs=0.01)
-    assert magnetisation[~up].mean() == pytest.approx(-0.918, abs=0.01)
+    assert up.mean() == share  # whole chains
+    assert np.abs(magnetisation).mean() == pytest.approx(size, abs=0.01)
+
+
+@pytest.mark.slow
+def test_sparse_data_are_as_far_from_uniform_bits_as_the_published_ones():
+    """scale_free-mmd_loss.csv of the publication, `Random`; its data are of one graph, these of another one."""
+    data = generative_data("scale-free-sparse").test[:5000]
+    uniform = np.random.default_rng(0).integers(0, 2, (5000, 1000))
+    for sigma, published in ((11.16915, 0.158685), (7.08893, 0.077853), (5.45684, 0.021598), (3.82475, 0.000732)):
+        assert mmd2(uniform, data, sigma).value == pytest.approx(published, rel=0.1)
 
 
 @pytest.mark.parametrize(
