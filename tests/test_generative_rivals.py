@@ -239,7 +239,7 @@ def test_a_boltzmann_machine_learns_two_modes_that_independent_bits_cannot():
     assert found.shape == (1000, 8) and found.dtype == np.uint8
     assert np.array_equal(found, machine.samples(1000, 2, burn_in=200, chains=500))
     learnt, rival = mmd2(found, test, 1.5), mmd2(independent, test, 1.5)
-    assert rival.value > 0.09 and learnt.value + 4 * learnt.stderr < 0.6 * rival.value
+    assert rival.value > 0.09 and learnt.value + 4 * learnt.error < 0.6 * rival.value
 
 
 def test_samples_of_a_boltzmann_machine_have_its_probabilities():

@@ -17,24 +17,15 @@ from scipy.optimize import linprog
 from quprop.arrays import bits, checked
 from quprop.classical.strings import bandwidths
 from quprop.errors import QupropError
+from quprop.training.mmd import MMDEstimate
 
 ROWS = 1024  # of a block of kernel values, which is as wide
 NEWTON_STEPS = 200
 GRADIENT = 1e-9  # largest error of a moment, in its standard deviations
 
 
-class Discrepancy(NamedTuple):
-    """An estimate of MMD^2, below zero at times, and its standard error."""
-
-    value: float
-    stderr: float
-
-    def __float__(self) -> float:
-        return self.value
-
-
-def mmd2(samples_a: Any, samples_b: Any, sigma: Any) -> Discrepancy:
-    """Unbiased MMD^2 of two sets of bits (m, n) and (m', n), by all pairs of different samples:
+def mmd2(samples_a: Any, samples_b: Any, sigma: Any) -> MMDEstimate:
+    """Unbiased MMD^2 of two sets of bits (m, n) and (m', n) by all pairs of different samples, and its error:
 
         mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean_ij k(a_i, b_j)
 
@@ -62,7 +53,7 @@ def mmd2(samples_a: Any, samples_b: Any, sigma: Any) -> Discrepancy:
     left_ab = _left(ab.squares / (m_a * m_b), mean_ab, mean_ba)
     second = 2 * left_aa / m_a**2 + 2 * left_bb / m_b**2 + 4 * left_ab / (m_a * m_b)
     first = 4 * (mean_aa - mean_ab).var(ddof=1) / m_a + 4 * (mean_bb - mean_ba).var(ddof=1) / m_b
-    return Discrepancy(float(value), math.sqrt(max(first - second, second)))
+    return MMDEstimate(float(value), math.sqrt(max(first - second, second)))
 
 
 def kernel_means(samples: Any, witnesses: Any, sigma: Any) -> np.ndarray:
