@@ -13,9 +13,9 @@ from quprop import QupropError
 from quprop.classical import bit_flip
 from quprop.classical.bit_flip import BitFlip
 from quprop.classical.boltzmann import boltzmann_machine
-from quprop.classical.strings import DataStrings, draw_strings, of_rows
 from quprop.model.ansatz_iqp import all_gates
 from quprop.model.x_rotations import Subsets
+from quprop.simulate.commuting.strings import Moments, drawn_subsets
 from quprop.training.optimise import Optimiser, adam
 from quprop.training.validation import mmd2
 
@@ -131,9 +131,9 @@ def test_samples_have_the_probabilities_of_the_coins(monkeypatch, block, spin_fl
 def test_samples_of_a_thousand_bits_have_the_exact_expectations():
     model, rng = BitFlip(1000), np.random.default_rng(1)
     theta = rng.normal(size=model.n_params) * 0.01
-    rows = draw_strings(1000, 12.0, 50, rng)
-    found = DataStrings(model.samples(theta, 2000, 2)).means(rows)
-    exact = model.expectations(theta, rows)
+    subsets = drawn_subsets(1000, 12.0, 50, rng)
+    found = Moments(model.samples(theta, 2000, 2)).of(subsets)
+    exact = model.expectations(theta, subsets.rows(1000))
     assert np.max(np.abs(found - exact)) < 4.5 / np.sqrt(2000)
     assert np.array_equal(model.samples(theta, 20, 5), model.samples(theta, 20, 5))
 
@@ -176,12 +176,12 @@ def test_means_of_strings_in_data_are_parities():
     rng = np.random.default_rng(2)
     data, rows = rng.integers(0, 2, (77, 9)), rng.integers(0, 2, (40, 9))
     rows[0] = 0
-    assert_close(DataStrings(data).means(sp.csr_array(rows.astype(float))), z(rows, data).mean(axis=1), 10)
+    assert_close(Moments(data.astype(np.uint8)).of(Subsets.of_rows(rows)), z(rows, data).mean(axis=1), 10)
 
 
 def test_drawn_strings_make_the_kernel():
     rng, sigma = np.random.default_rng(0), 0.9
-    drawn = draw_strings(6, sigma, 20_000, rng).toarray()
+    drawn = drawn_subsets(6, sigma, 20_000, rng).rows(6).astype(int)
     x = rng.integers(0, 2, (5, 6))
     products = z(drawn, x)
     kernel = products.T @ products / len(drawn)
@@ -254,7 +254,3 @@ def test_samples_of_a_boltzmann_machine_have_its_probabilities():
     found = machine.samples(20_000, 3, chains=20_000, burn_in=30, thin=1)
     counts = np.bincount(found.astype(int) @ (1 << np.arange(4)), minlength=16)
     assert chisquare(counts, p / p.sum() * counts.sum()).pvalue > 1e-3
-
-
-def test_strings_from_lists_are_rows():
-    assert np.array_equal(of_rows(4, [[], [2], [0, 3]]).toarray(), [[0] * 4, [0, 0, 1, 0], [1, 0, 0, 1]])

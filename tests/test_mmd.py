@@ -10,7 +10,8 @@ from quprop.errors import QupropError
 from quprop.model import ansatz
 from quprop.model.ansatz_iqp import covariance_gates, graph_gates
 from quprop.model.x_rotations import Subsets
-from quprop.training.mmd import MMD, Moments, drawn_subsets, initial_theta, probability, subsets_to
+from quprop.simulate.commuting.strings import Moments, drawn_subsets, probability
+from quprop.training.mmd import MMD, initial_theta, subsets_to
 
 
 def some_bits(m, n, seed=0):
@@ -197,8 +198,8 @@ def test_bad_input_gets_one_sentence():
     bits = some_bits(20, 6)
     model = qpr.Model(ansatz.iqp(6), "Z0")
     for message, given in {
-        "must be bits, 0 or 1, got 0.5": lambda: MMD(bits / 2.0, 1.0),
-        "positive number": lambda: MMD(bits, [1.0, 0.0]),
+        "must be zeros and ones": lambda: MMD(bits / 2.0, 1.0),
+        "a positive number, or a list": lambda: MMD(bits, [1.0, 0.0]),
         "test must be|`test` must have": lambda: MMD(bits, 1.0, test=bits[:, :3]),
         "two samples at least": lambda: MMD(bits[:1], 1.0),
         "operators": lambda: MMD(bits, 1.0, operators=1),

@@ -26,10 +26,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.arrays import bits, checked
-from quprop.classical.strings import DataStrings, bandwidths, draw_strings, of_rows, strings
 from quprop.errors import QupropError, generator_of, shown, whole
 from quprop.model.ansatz_iqp import all_gates
 from quprop.model.x_rotations import Subsets
+from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets
 
 BLOCK = 1 << 22  # entries of an array that grows with samples, strings or gates
 COIN = 0.1  # gates of a smaller probability are drawn where they act only
@@ -64,11 +64,11 @@ class BitFlip:
 
     def expectations(self, theta: Any, given: Any) -> np.ndarray:
         """<Z_a>, (K,), of strings a: zeros and ones (K, n), dense or sparse."""
-        return self._expectations(self._theta(theta), strings(self.n, given))
+        return self._expectations(self._theta(theta), _strings(self.n, given))
 
     def vjp(self, theta: Any, given: Any, cotangent: Any) -> tuple[np.ndarray, np.ndarray]:
         """<Z_a> (K,), and sum_a cotangent_a d<Z_a>/d theta, (G,)."""
-        theta, rows = self._theta(theta), strings(self.n, given)
+        theta, rows = self._theta(theta), _strings(self.n, given)
         values = self._expectations(theta, rows)
         return values, self._pull(theta, rows, values * checked("cotangent", cotangent, values.shape))
 
@@ -106,15 +106,15 @@ class BitFlip:
     def start(self, data: Any, scale: float = 0.01) -> np.ndarray:
         """theta (G,) of independent bits with the means of data (m, n), and for gates of more bits `scale` times
         <Z_g> - prod_(i in g) <Z_i> of data: at theta_g = 0 they would have no slope."""
-        found = DataStrings(bits("data", data, ("samples", self.n)))
-        single = found.means(of_rows(self.n, [[q] for q in range(self.n)]))
+        found = Moments(bits("data", data, ("samples", self.n)))
+        single = found.of(all_gates(self.n, 1))
         theta = np.empty(self.n_params)
         for weight, (places, subsets) in self._groups.items():
             if weight == 1:
-                edge = 1 - 1 / found.samples
+                edge = 1 - 1 / found.count
                 theta[places] = np.arccos(np.clip(single[subsets[:, 0]], -edge, edge)) / 2
             else:
-                theta[places] = scale * (found.means(of_rows(self.n, list(subsets))) - single[subsets].prod(axis=1))
+                theta[places] = scale * (found.of(_subsets(subsets)) - single[subsets].prod(axis=1))
         return theta
 
     def fit(
@@ -141,12 +141,13 @@ class BitFlip:
         data = bits("data", data, ("samples", self.n))
         if len(data) < 2:
             raise QupropError("an unbiased estimate needs at least two samples of data, got one")
-        held, m = DataStrings(data), len(data)
+        held, m = Moments(data), len(data)
         theta = self.start(data) if theta is None else self._theta(theta).copy()
         state, losses = optimiser.init(theta), np.empty(steps)
         for step in range(steps):
-            rows = sp.csr_array(sp.vstack([draw_strings(self.n, s, operators, generator) for s in widths]))
-            values, target = self._expectations(theta, rows), held.means(rows)
+            drawn = [drawn_subsets(self.n, s, operators, generator) for s in widths]
+            rows = sp.csr_array(sp.vstack([_sparse(subsets, self.n) for subsets in drawn]))
+            values, target = self._expectations(theta, rows), np.concatenate([held.of(subsets) for subsets in drawn])
             losses[step] = np.mean(values**2 - 2 * values * target + (m * target**2 - 1) / (m - 1))
             slope = self._pull(theta, rows, 2 * (values - target) * values / len(values))
             updates, state = optimiser.update(slope, state, theta)
@@ -207,6 +208,27 @@ class BitFlip:
     def _blocks(self, rows: sp.csr_array, width: int) -> Iterator[slice]:
         step = max(1, BLOCK // width)
         return (slice(k, min(k + step, rows.shape[0])) for k in range(0, rows.shape[0], step))
+
+
+def _strings(n: int, given: Any) -> sp.csr_array:
+    """What a caller passes as strings on n bits, checked: (K, n) of zeros and ones, dense or sparse."""
+    if sp.issparse(given):
+        found = sp.csr_array(given, dtype=float)
+        found.sum_duplicates()
+        found.eliminate_zeros()
+        if found.shape[1:] != (n,) or not (found.data == 1).all():
+            raise QupropError(f"strings must be zeros and ones of shape (K, {n}), got {found.shape} or other numbers")
+        return found
+    return sp.csr_array(bits("strings", given, ("K", n)).astype(float))
+
+
+def _sparse(subsets: Subsets, n: int) -> sp.csr_array:
+    return sp.csr_array((np.ones(len(subsets.qubits)), subsets.qubits, subsets.ptr), (len(subsets), n))
+
+
+def _subsets(table: np.ndarray) -> Subsets:
+    """Rows (G, w) of different bits, in order."""
+    return Subsets(np.arange(len(table) + 1, dtype=np.int64) * table.shape[1], table.astype(np.int32).ravel())
 
 
 def _odd(rows: sp.csr_array, subsets: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError, shown
+from quprop.errors import QupropError, whole
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
 from quprop.model.x_rotations import Subsets
@@ -103,9 +103,3 @@ def covariance_gates(data: Any, pairs: int) -> Subsets:
     chosen = np.sort(np.argsort(-size, kind="stable")[: whole("pairs", pairs, 0)])
     edges = np.stack([first[chosen], second[chosen]], axis=1).tolist()
     return Subsets.of([[q] for q in range(n)] + edges, n, "data")
-
-
-def whole(what: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise QupropError(f"{what} must be a whole number, {least} or more, got {shown(value)}")
-    return int(value)

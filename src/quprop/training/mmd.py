@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import stim
 
-from quprop.arrays import checked
+from quprop.arrays import bits
 from quprop.errors import QupropError, shown
 from quprop.machine import usable_processors
 from quprop.model import Model
 from quprop.model.x_rotations import Subsets
 from quprop.simulate import get_engine, memory
 from quprop.simulate.commuting.form import CommutingForm, Measured
-from quprop.simulate.commuting.gates import Gates, kernels
+from quprop.simulate.commuting.gates import Gates
+from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
 from quprop.simulate.vectors import apply_clifford
 from quprop.training.losses import Loss
 
@@ -72,11 +73,11 @@ class MMD(Loss):
 
     def __post_init__(self) -> None:
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        set_("data", as_bits("`data`", self.data))
+        set_("data", _several("`data`", self.data))
         if self.test is not None:
-            set_("test", as_bits("`test`", self.test, self.data.shape[1]))
-        set_("sigma", _widths("sigma", self.sigma))
-        set_("test_sigma", self.sigma if self.test_sigma is None else _widths("test_sigma", self.test_sigma))
+            set_("test", _several("`test`", self.test, self.data.shape[1]))
+        set_("sigma", tuple(bandwidths(self.sigma).tolist()))
+        set_("test_sigma", self.sigma if self.test_sigma is None else tuple(bandwidths(self.test_sigma).tolist()))
         for name, least in (("operators", 2), ("samples", 2), ("test_every", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
@@ -104,70 +105,12 @@ class MMD(Loss):
         return float(np.mean([4 * binom.sf(self.weight, n, probability(s)) for s in self.sigma]))
 
 
-def probability(sigma: float) -> float:
-    """p of the Bernoulli bits of a."""
-    return -math.expm1(-0.5 / sigma**2) / 2
-
-
-def as_bits(name: str, given: Any, n: int | None = None) -> np.ndarray:
-    """A table (m, n) of 0 and 1 as uint8."""
-    table = checked(name, given, ("samples", "n" if n is None else n))
-    if len(table) < 2:
-        raise QupropError(f"{name} needs two samples at least, got {len(table)}")
-    bits = table.astype(np.uint8)
-    if (bits != table).any() or bits.max(initial=0) > 1:
-        wrong = table[(table != 0) & (table != 1)][0]
-        raise QupropError(f"{name} must be bits, 0 or 1, got {wrong:g}; binarise it first")
-    return bits
-
-
-def _widths(name: str, given: Any) -> tuple[float, ...]:
-    widths = checked(name, np.atleast_1d(np.asarray(given, float)), ("widths",))
-    if not len(widths) or (widths <= 0).any():
-        raise QupropError(f"MMD({name}=) is a positive number or several, got {shown(given)}")
-    return tuple(widths.tolist())
-
-
-class Moments:
-    """<Z_a> of data (m, n) for any subsets a, by parities of packed bits."""
-
-    def __init__(self, bits: np.ndarray) -> None:
-        self.count, self.n = bits.shape
-        packed = np.packbits(bits.T, axis=1, bitorder="little")
-        words = np.zeros((self.n, (packed.shape[1] + 7) // 8 * 8), np.uint8)
-        words[:, : packed.shape[1]] = packed
-        self._words = words.view(np.uint64)
-
-    def of(self, subsets: Subsets) -> np.ndarray:
-        out = np.empty(len(subsets))
-        kernels().parities(subsets.ptr, subsets.qubits, self._words, self.count, out)
-        return out
-
-    def squares(self, means: np.ndarray) -> np.ndarray:
-        """Unbiased estimates of the squares of what the means estimate."""
-        return (self.count * means**2 - 1) / (self.count - 1)
-
-
-def drawn_subsets(n: int, sigma: float, count: int, rng: np.random.Generator) -> Subsets:
-    """Subsets of n bits, each bit with probability p of sigma."""
-    sizes = rng.binomial(n, probability(sigma), size=count)
-    ptr = np.zeros(count + 1, np.int64)
-    np.cumsum(sizes, out=ptr[1:])
-    owner = np.repeat(np.arange(count), sizes)
-    qubits = np.empty(ptr[-1], np.int64)
-    small = sizes <= n // 4
-    left = small[owner]
-    while left.any():  # uniform lists without repetition: those that repeat are drawn anew as a whole
-        qubits[left] = rng.integers(0, n, size=int(left.sum()))
-        order = np.lexsort((qubits, owner))
-        qubits = qubits[order]
-        twice = (qubits[1:] == qubits[:-1]) & (owner[1:] == owner[:-1]) & left[1:]
-        again = np.zeros(count, bool)
-        again[owner[1:][twice]] = True
-        left = again[owner]
-    for k in np.flatnonzero(~small):
-        qubits[ptr[k] : ptr[k + 1]] = np.sort(rng.choice(n, sizes[k], replace=False))
-    return Subsets(ptr, qubits.astype(np.int32))
+def _several(name: str, given: Any, n: int | str = "n") -> np.ndarray:
+    """Bits (m, n) of two samples at least: unbiased estimates leave one out."""
+    found = bits(name, given, ("samples", n))
+    if len(found) < 2:
+        raise QupropError(f"{name} needs two samples at least, got {len(found)}")
+    return found
 
 
 def subsets_to(n: int, weight: int) -> Subsets:
@@ -443,17 +386,17 @@ def initial_theta(
     uniform angles (arXiv:2603.14576).
     """
     gates = CommutingForm(model).gates
-    bits = as_bits("`data`", data)
-    n = bits.shape[1]
-    mean = bits.mean(axis=0)
+    rows = _several("`data`", data)
+    n = rows.shape[1]
+    mean = rows.mean(axis=0)
     sizes, theta = gates.sizes, np.zeros(len(gates))
     inside = np.add.reduceat((gates.qubits >= n).astype(int), gates.ptr[:-1]) == 0
     ones, pairs = np.flatnonzero((sizes == 1) & inside), np.flatnonzero((sizes == 2) & inside)
     theta[ones] = np.arccos(np.clip(1 - 2 * mean[gates.qubits[gates.ptr[ones]]], -1, 1)) / 2
     if len(pairs):
         a, b = gates.qubits[gates.ptr[pairs]], gates.qubits[gates.ptr[pairs] + 1]
-        centred = (bits - mean).astype(np.float32)
-        covariance = (centred.T @ centred / len(bits))[a, b]
+        centred = (rows - mean).astype(np.float32)
+        covariance = (centred.T @ centred / len(rows))[a, b]
         theta[pairs] = scale * covariance / (np.abs(covariance).max() or 1.0)
     theta += noise * rng.normal(size=len(theta))
     if model.n_params != len(theta):

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.optimize import linprog
 
 from quprop.arrays import bits, checked
-from quprop.classical.strings import bandwidths
 from quprop.errors import QupropError
+from quprop.simulate.commuting.strings import bandwidths
 from quprop.training.mmd import MMDEstimate
 
 ROWS = 1024  # of a block of kernel values, which is as wide
