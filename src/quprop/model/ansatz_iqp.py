@@ -42,10 +42,10 @@ def iqp(
     total = n + hidden
     if isinstance(gates, Subsets):
         subsets = gates
-    elif np.ndim(gates) == 0 and not isinstance(gates, Iterable):
-        subsets = all_gates(total, whole("gates", gates, 1))
+    elif isinstance(gates, Iterable):
+        subsets = Subsets.of(list(gates), total, "gates")
     else:
-        subsets = Subsets.of(list(gates), total, "gates")  # type: ignore[arg-type]
+        subsets = all_gates(total, whole("gates", gates, 1))
     if len(subsets.qubits) and subsets.qubits.max() >= total:
         raise QupropError(f"gates name qubit {subsets.qubits.max()}, but there are qubits 0 to {total - 1}")
     theta = params("theta", len(subsets))
