@@ -101,7 +101,7 @@ def test_sampled_means_are_those_of_the_definition():
             bits = g.bits(samples, rng)
             by_mean, by_square = rng.normal(size=(2, 50))
             mean, square, d = g.sampled(
-                2 * theta, subsets, bits, lambda part, m, q, a=by_mean, b=by_square: (a[part], b[part])
+                g.turns(2 * theta), subsets, bits, lambda part, m, q, a=by_mean, b=by_square: (a[part], b[part])
             )
             signs = 1.0 - 2.0 * bits
             lists = g.form.gates
@@ -111,7 +111,7 @@ def test_sampled_means_are_those_of_the_definition():
             np.testing.assert_allclose(mean, np.cos(phi).mean(axis=1), atol=tolerance)
             np.testing.assert_allclose(square, (np.cos(phi) ** 2).mean(axis=1), atol=tolerance)
             slope = -np.sin(phi) * (by_mean[:, None] + 2 * by_square[:, None] * np.cos(phi)) / samples
-            np.testing.assert_allclose(d, ((odd.T @ slope) * chi).sum(axis=1), atol=10 * tolerance)
+            np.testing.assert_allclose(g.by_angles(d), ((odd.T @ slope) * chi).sum(axis=1), atol=10 * tolerance)
 
 
 def test_sampled_values_scatter_around_the_exact_ones_as_their_errors_say():

@@ -32,6 +32,7 @@ def circuits(n):
         "pairs": ansatz.iqp(n),
         "threes": ansatz.iqp(n, 3),
         "coin": ansatz.iqp(n, 2, spin_flip=True),
+        "trained coin": ansatz.iqp(n, 2, spin_flip="trained"),
         "hidden": ansatz.iqp(n, 2, hidden=2),
         "hidden and coin": ansatz.iqp(n, 2, hidden=1, spin_flip=True),
         "any circuit": general,
@@ -65,7 +66,7 @@ def test_exact_loss_is_the_kernel_mean_and_its_gradient_that_of_differences(name
         np.testing.assert_allclose(gradient[k], slope, atol=2e-10)
 
 
-@pytest.mark.parametrize("name", ["pairs", "coin", "hidden", "hidden and coin"])
+@pytest.mark.parametrize("name", ["pairs", "coin", "trained coin", "hidden", "hidden and coin"])
 def test_all_products_up_to_every_weight_are_the_whole_loss(name):
     n = 4
     model = qpr.Model(circuits(n)[name], "Z0")
@@ -113,7 +114,7 @@ def test_sampled_loss_is_the_dense_definition(n, gates):
     np.testing.assert_allclose(gradient, expected[1], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["pairs", "threes", "coin"])
+@pytest.mark.parametrize("name", ["pairs", "threes", "coin", "trained coin"])
 def test_sampled_losses_and_gradients_are_unbiased(name):
     n, sigma = 5, 0.9
     model = qpr.Model(circuits(n)[name], "Z0")
@@ -192,6 +193,18 @@ def test_the_start_has_the_means_of_the_data():
     theta = initial_theta(model, bits, np.random.default_rng(0), scale=0.3)
     pairs = covariance[np.triu_indices(6, 1)]
     np.testing.assert_allclose(theta[6:], 0.3 * pairs / np.abs(pairs).max(), atol=1e-6)
+
+
+def test_a_trained_coin_starts_as_the_data_fall_into_two_phases():
+    rng = np.random.default_rng(0)
+    p = np.array([0.1, 0.2, 0.15, 0.05, 0.1])
+    bits = (rng.random((4000, 5)) < p).astype(np.uint8)
+    bits[:1000] ^= 1
+    model = qpr.Model(ansatz.iqp(5, spin_flip="trained"), [f"Z{q}" for q in range(5)] + ["Z0 Z3"])
+    theta = initial_theta(model, bits, rng, scale=0.0)
+    values = qpr.expectation(model, theta, engine="commuting")
+    np.testing.assert_allclose(values[:5], 1 - 2 * bits.mean(axis=0), atol=0.03)
+    np.testing.assert_allclose(values[5], (1 - 2 * p[0]) * (1 - 2 * p[3]), atol=0.05)
 
 
 def test_bad_input_gets_one_sentence():

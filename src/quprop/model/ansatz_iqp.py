@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError, whole
+from quprop.errors import QupropError, shown, whole
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
 from quprop.model.x_rotations import Subsets
 
 _MOST_GATES = 10**8
+TRAINED = "trained"  # a coin whose probability is a parameter
 
 
 def iqp(
-    n: int, gates: int | Sequence[Sequence[int]] | Subsets = 2, *, spin_flip: bool = False, hidden: int = 0
+    n: int, gates: int | Sequence[Sequence[int]] | Subsets = 2, *, spin_flip: bool | str = False, hidden: int = 0
 ) -> Circuit:
     """An IQP circuit: exp(-i theta_g X_g) for every subset g of qubits in `gates`, X_g the product of X over g.
 
@@ -29,9 +30,11 @@ def iqp(
     n: qubits that are measured, 0 to n - 1. hidden: further qubits, n to n + hidden - 1, that gates act on too.
     gates: a weight w for all subsets of at most w qubits in order of size (2: n(n + 1)/2 parameters), or the subsets
         themselves, such as those of `graph_gates` and `covariance_gates`.
-    spin_flip: one more qubit, the last, is a coin that flips all measured bits, so that the distribution is that of the
-        circuit made symmetric: <Z_a> is 0 for odd |a|, and as before for even |a|.
-    Parameters: theta[gate].
+    spin_flip: one more qubit, the last, is a coin that flips all measured bits. True: a fair one, so that the
+        distribution is that of the circuit made symmetric, <Z_a> 0 for odd |a| and as before for even |a|. "trained":
+        it flips with probability sin^2(theta) of a last parameter, so that <Z_a> of odd |a| is times cos(2 theta): two
+        phases of opposite spins, of any weights.
+    Parameters: theta[gate], then the coin's if it is trained.
 
     >>> circuit = iqp(4, gates=2)
 
@@ -48,10 +51,15 @@ def iqp(
         subsets = all_gates(total, whole("gates", gates, 1))
     if len(subsets.qubits) and subsets.qubits.max() >= total:
         raise QupropError(f"gates name qubit {subsets.qubits.max()}, but there are qubits 0 to {total - 1}")
+    if spin_flip not in (False, True, TRAINED):
+        raise QupropError(f"spin_flip is True, False or {TRAINED!r}, got {shown(spin_flip)}")
+    if spin_flip == TRAINED:
+        subsets = Subsets(np.append(subsets.ptr, subsets.ptr[-1] + 1), np.append(subsets.qubits, np.int32(total)))
     theta = params("theta", len(subsets))
     circuit = Circuit(total + bool(spin_flip), params=theta).x_rotations(subsets, theta, 2.0)
     if spin_flip:
-        circuit.h(total)
+        if spin_flip is True:
+            circuit.h(total)
         for q in range(n):
             circuit.cx(total, q)
     return circuit

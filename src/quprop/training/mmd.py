@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import stim
+from scipy.sparse import eye_array
 
 from quprop.arrays import bits
 from quprop.errors import QupropError, shown
@@ -24,7 +25,7 @@ from quprop.model import Model
 from quprop.model.x_rotations import Subsets
 from quprop.simulate import get_engine, memory
 from quprop.simulate.commuting.form import CommutingForm, Measured
-from quprop.simulate.commuting.gates import Gates
+from quprop.simulate.commuting.gates import Gates, Turns
 from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
 from quprop.simulate.vectors import apply_clifford
 from quprop.training.losses import Loss
@@ -218,45 +219,46 @@ class MMDOverModel:
         *,
         moments: Moments | None = None,
         gradient: bool = True,
-        summed: bool | None = None,
+        summed: bool = True,
     ) -> tuple[float, np.ndarray]:
         """The estimate for given products of Z and signs, and its gradient (P,).
 
         mean_a [ (S e^2 - mean cos^2) / (S - 1) - 2 t e + (m t^2 - 1) / (m - 1) ], or e^2 where e is exact.
-        summed: whether a product may be summed exactly; None: where that is cheaper.
+        summed: whether products are summed exactly where that is cheaper.
         """
         moments = self._moments if moments is None else moments
         S, A = bits.shape[1], len(subsets)
         t = moments.of(subsets)
         flips, factor = self._measured.of(subsets)
-        angles = self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0]
+        turns = self._turns(theta)
         parts = moments.squares(t)
-        d_angles = np.zeros(len(angles))
-        w = flips.sizes
-        cheap = np.zeros(A, bool)
-        if summed is not False and self._gates.local:
-            limit = S * (self._gates.n**2 / A + w * w + w)
-            cheap = np.ldexp(float(self._gates.n), np.clip(w - 1, 0, 60)) <= (np.inf if summed else limit)
         seen = factor != 0
+        cheap = self._gates.cheaper_exactly(flips.sizes, A, S) & summed
         exact, drawn = np.flatnonzero(cheap & seen), np.flatnonzero(~cheap & seen)
         target = t * factor  # of the mean of cosines: factor is +-1
-        if len(exact):
-            slope = np.full(len(exact), 2.0 / A)
-            e, d = self._gates.exact(
-                angles, flips.take(exact), -slope * target[exact] if gradient else None, slope if gradient else None
-            )
-            parts[exact] += e**2 - 2 * target[exact] * e
-            d_angles += 0.0 if d is None else d
+        d: Turns | None = None
         if len(drawn):
 
             def slopes(part: slice, m: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 return (2 * S * m / (S - 1) - 2 * target[drawn[part]]) / A, np.full(len(m), -1 / (S - 1) / A)
 
-            e, q, d = self._gates.sampled(angles, flips.take(drawn), bits, slopes if gradient else None)
+            e, q, d = self._gates.sampled(turns, flips.take(drawn), bits, slopes if gradient else None)
             parts[drawn] += (S * e**2 - q) / (S - 1) - 2 * target[drawn] * e
-            d_angles += 0.0 if d is None else d
-        d_theta = self.model.angle_table.pullback(d_angles[None], theta[None], np.empty((1, 0)))[0][0]
-        return float(parts.mean()), d_theta
+        if len(exact):
+            slope = np.full(len(exact), 2.0 / A) if gradient else None
+            offset = None if slope is None else -slope * target[exact]
+            e, d = self._gates.exact(turns, flips.take(exact), offset, slope, d)
+            parts[exact] += e**2 - 2 * target[exact] * e
+        return float(parts.mean()), self._by_theta(d, theta)
+
+    def _turns(self, theta: np.ndarray) -> Turns:
+        return self._gates.turns(self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0])
+
+    def _by_theta(self, d: Turns | None, theta: np.ndarray) -> np.ndarray:
+        if d is None:
+            return np.zeros(self.model.n_params)
+        d_angles = self._gates.by_angles(d)[None]
+        return self.model.angle_table.pullback(d_angles, theta[None], np.empty((1, 0)))[0][0]
 
     def _to_weight(self, theta: np.ndarray, gradient: bool, moments: Moments | None = None) -> tuple[float, np.ndarray]:
         moments = self._moments if moments is None else moments
@@ -264,14 +266,11 @@ class MMDOverModel:
         flips, factor = self._measured.of(self._all)
         seen = np.flatnonzero(factor)
         share, target = self._share[seen], (t * factor)[seen]
-        angles = self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0]
         e, d = self._gates.exact(
-            angles, flips.take(seen), -2 * share * target if gradient else None, 2 * share if gradient else None
+            self._turns(theta), flips.take(seen), -2 * share * target if gradient else None, 2 * share
         )
         value = float(self._share @ moments.squares(t) + share @ (e**2 - 2 * target * e))
-        if d is None:
-            return value, np.empty(0)
-        return value, self.model.angle_table.pullback(d[None], theta[None], np.empty((1, 0)))[0][0]
+        return value, self._by_theta(d, theta)
 
     def probabilities(self, theta: np.ndarray) -> np.ndarray:
         """Of the measured bits (2^n,), qubit q being bit q of the index."""
@@ -369,9 +368,9 @@ def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
         measured = CommutingForm(model).measured(n)
     except QupropError:
         return model, []
-    if measured is None or (measured.signs < 0).any() or not np.array_equal(measured.flips, np.eye(n, model.n_qubits)):
+    if measured is None or (measured.signs < 0).any() or (measured.flips != eye_array(n, model.n_qubits)).nnz:
         return model, []
-    masks = [sum(1 << int(q) for q in np.flatnonzero(coin)) for coin in measured.coins.T if coin.any()]
+    masks = [sum(1 << int(q) for q in np.flatnonzero(coin)) for coin in measured.coins.toarray().T if coin.any()]
     return model._replace(clifford=stim.Tableau(model.n_qubits)), masks
 
 
@@ -379,15 +378,23 @@ def initial_theta(
     model: Model, data: Any, rng: np.random.Generator, scale: float = 0.01, noise: float = 0.0
 ) -> np.ndarray:
     """Parameters (P,) of an IQP circuit to begin training at: those of single qubits give the data's means,
-    cos(2 theta_i) = <Z_i>; those of pairs are scale times the covariance of the two bits, divided by the largest
-    covariance; all others, and normal noise of that size on all, 0.
+    cos(2 theta_i) = <Z_i>; a trained coin flips as many as there are samples on the rarer side of half ones, which are
+    flipped first; those of pairs are scale times the covariance of the two bits, divided by the largest covariance; all
+    others, and normal noise of that size on all, 0.
 
     As in Recio-Armengol et al., arXiv:2503.02934; the reason is that gradients do not vanish there as they do for
     uniform angles (arXiv:2603.14576).
     """
-    gates = CommutingForm(model).gates
-    rows = _several("`data`", data)
-    n = rows.shape[1]
+    form, rows = CommutingForm(model), _several("`data`", data)
+    gates, n = form.gates, rows.shape[1]
+    if model.n_params != len(gates):
+        raise QupropError("initial_theta takes an IQP circuit with a parameter for each gate, as qpr.ansatz.iqp makes")
+    coin = _trained_coin(form, n)
+    turned = 0.0
+    if coin is not None:  # two phases: that of the fewer samples is flipped onto the other
+        ones = rows.mean(axis=1) > 0.5
+        minority = ones if ones.mean() <= 0.5 else ~ones
+        turned, rows = float(minority.mean()), rows ^ minority[:, None].astype(np.uint8)
     mean = rows.mean(axis=0)
     sizes, theta = gates.sizes, np.zeros(len(gates))
     inside = np.add.reduceat((gates.qubits >= n).astype(int), gates.ptr[:-1]) == 0
@@ -398,7 +405,17 @@ def initial_theta(
         centred = (rows - mean).astype(np.float32)
         covariance = (centred.T @ centred / len(rows))[a, b]
         theta[pairs] = scale * covariance / (np.abs(covariance).max() or 1.0)
-    theta += noise * rng.normal(size=len(theta))
-    if model.n_params != len(theta):
-        raise QupropError("initial_theta takes an IQP circuit with a parameter for each gate, as qpr.ansatz.iqp makes")
-    return theta
+    if coin is not None:
+        theta[coin] = math.asin(math.sqrt(turned))
+    return theta + noise * rng.normal(size=len(theta))
+
+
+def _trained_coin(form: CommutingForm, n: int) -> int | None:
+    """The gate of a coin that all measured qubits see, if there is one."""
+    measured = form.measured(n)
+    if measured is None or measured.own:
+        return None
+    seen = np.flatnonzero((measured.flips.sum(axis=0) == n) & (np.arange(form.n) >= n))
+    sizes = form.gates.sizes
+    found = [g for g in np.flatnonzero(sizes == 1) if len(seen) and form.gates.subset(g)[0] == seen[0]]
+    return int(found[0]) if found else None

@@ -28,10 +28,10 @@ Arrays = tuple[np.ndarray, np.ndarray]
 class Commuting:
     """Settings of the engine for commuting models.
 
-    samples: signs drawn for what an exact sum would be dearer for; None: everything exactly, or refused. The same
+    samples: signs drawn for strings that an exact sum is dearer for; None: everything exactly, or refused. The same
         `seed` draws the same signs in every call, so that values and gradients are those of one smooth function of the
         angles; `CommutingModelEngine.estimate` tells its distance from the model's.
-    most: operations that an exact sum for one string may take; with samples, no more than the samples would cost.
+    most: operations that an exact sum for one string may take.
     """
 
     samples: int | None = None
@@ -261,23 +261,21 @@ class CommutingModelEngine:
         sampled: list[int] = []
         dressed: list[int] = []
         summed: dict[int, Enumeration] = {}
-        free = not form.fixed.any()
         for i, s in enumerate(seen):
             if not s.phase:
                 continue
             plain = not s.prefix and not s.phase.imag
             w = len(s.flip)
             # A sampled string costs its part of the one product, and the pairs that it contains.
-            most = self.settings.most
-            if self.settings.samples:
-                most = min(most, self.settings.samples * (gates.n**2 / max(len(seen), 1) + w * w + w))
-            if plain and free and gates.local and w < 60 and 2.0 ** max(w - 1, 0) * gates.n <= most:
+            samples, most = self.settings.samples, self.settings.most
+            cheap = samples is None or bool(gates.cheaper_exactly(np.array([w]), len(seen), samples)[0])
+            if plain and cheap and gates.local and w < 60 and 2.0 ** max(w - 1, 0) * gates.n <= most:
                 local.append(i)
                 continue
-            made = Enumeration.of(form, s, most)
+            made = None if plain and gates.local and not cheap else Enumeration.of(form, s, most)
             if isinstance(made, Enumeration):
                 summed[i] = made
-            elif made is None and self.settings.samples:
+            elif made is None and samples:
                 (sampled if plain else dressed).append(i)
             elif made is None:
                 raise QupropError(
@@ -305,13 +303,13 @@ class CommutingModelEngine:
         phase = np.array([s.phase.real for s in plan.seen])
         if len(plan.local):
             slope = None if cotangent is None else (cotangent * phase)[plan.local]
-            found, moved = plan.gates.exact(angles, plan.local_flips, slope)
+            found, moved = plan.gates.exact(plan.gates.turns(angles), plan.local_flips, slope)
             values[plan.local] = phase[plan.local] * found
-            d += 0.0 if moved is None else moved
+            d += 0.0 if moved is None else plan.gates.by_angles(moved)
         for i, sum_ in plan.summed.items():
-            values[i], moved = sum_.value(angles, cotangent is not None)
+            values[i], slopes_ = sum_.value(angles, cotangent is not None)
             if cotangent is not None:
-                d[sum_.gates] += cotangent[i] * moved
+                d[sum_.gates] += cotangent[i] * slopes_
         drawn = self.settings.samples
         if drawn and len(plan.sampled) + len(plan.dressed):
             bits = plan.gates.bits(drawn, np.random.default_rng(self.settings.seed))
@@ -320,10 +318,10 @@ class CommutingModelEngine:
                 if cotangent is not None:
                     c = (cotangent * phase)[plan.sampled]
                     slopes = lambda part, m, q: (c[part], np.zeros(len(m)))  # noqa: E731
-                mean, square, moved = plan.gates.sampled(angles, plan.sampled_flips, bits, slopes)
+                mean, square, moved = plan.gates.sampled(plan.gates.turns(angles), plan.sampled_flips, bits, slopes)
                 values[plan.sampled] = phase[plan.sampled] * mean
                 errors[plan.sampled] = np.sqrt(np.maximum(square - mean**2, 0.0) / (drawn - 1))
-                d += 0.0 if moved is None else moved
+                d += 0.0 if moved is None else plan.gates.by_angles(moved)
             for i in plan.dressed:
                 values[i], errors[i] = self._dressed(
                     plan, plan.seen[i], angles, bits, d, 0.0 if cotangent is None else cotangent[i]

@@ -182,8 +182,8 @@ class Measured(NamedTuple):
     """
 
     own: bool
-    flips: np.ndarray  # (n, signs) of 0 and 1
-    coins: np.ndarray
+    flips: csr_array  # (n, signs) of 0 and 1
+    coins: csr_array
     signs: np.ndarray  # (n,)
 
     def of(self, subsets: Subsets) -> tuple[Subsets, np.ndarray]:
@@ -195,8 +195,14 @@ class Measured(NamedTuple):
         rows = csr_array(
             (np.ones(len(subsets.qubits), np.int64), subsets.qubits, subsets.ptr), (len(subsets), len(self.signs))
         )
-        factor[((rows @ self.coins) % 2).any(axis=1)] = 0.0
-        return Subsets.of_rows(((rows @ self.flips) % 2).astype(np.uint8)), factor
+        odd = rows @ self.coins
+        odd.data %= 2
+        factor[odd.sum(axis=1) > 0] = 0.0
+        flips = rows @ self.flips
+        flips.data %= 2
+        flips.eliminate_zeros()
+        flips.sort_indices()
+        return Subsets(flips.indptr.astype(np.int64), flips.indices.astype(np.int32)), factor
 
 
 def _stabilisers(model: Model) -> list[tuple[PauliString, int]]:
@@ -222,11 +228,9 @@ def _stabilisers(model: Model) -> list[tuple[PauliString, int]]:
     )
 
 
-def _table(subsets: list[tuple[int, ...]], n: int) -> np.ndarray:
-    out = np.zeros((len(subsets), n), np.int64)
-    for row, subset in zip(out, subsets, strict=True):
-        row[list(subset)] = 1
-    return out
+def _table(subsets: list[tuple[int, ...]], n: int) -> csr_array:
+    lists = Subsets.of(subsets, n, "the strings")
+    return csr_array((np.ones(len(lists.qubits), np.int64), lists.qubits, lists.ptr), (len(subsets), n))
 
 
 def _product(strings: list[PauliString]) -> PauliString:
