@@ -26,6 +26,7 @@ _FILES = (
     "modules",
     "cutting",
     "certified",
+    "iqp",
 )
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
