@@ -14,6 +14,7 @@ from quprop.model import Model
 from quprop.simulate import memory
 from quprop.simulate.engine import MAX_QUBITS, Arrays, made
 from quprop.simulate.lightcone import LightConeEngine
+from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.pauli.engine import engine_of
 from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
@@ -34,6 +35,7 @@ class Choice(NamedTuple):
 class AutoEngine:
     """The whole state where this machine holds it, else the light cones of the terms: exact either way. Where neither
     fits it refuses, or takes Pauli propagation within `tolerance` (of the value and all derivatives) if one is given.
+    Models with noise: the whole mixed state.
     """
 
     name = "auto"
@@ -54,6 +56,14 @@ class AutoEngine:
         """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp" or "tangents" of a batch, and
         why; one sentence where none serves."""
         n = model.n_qubits
+        if model.channels:
+            density = self._density
+            memory.require(
+                density.memory(model, batch, what),
+                f"a mixed state of {n:,} qubits",
+                "take fewer qubits, a smaller batch, or model.noiseless()",
+            )
+            return Choice(density, f"the whole mixed state of {n} qubits", 2 * n, model.n_rotations << 2 * n)
         if n <= ALWAYS_WHOLE:
             return Choice(self._whole, f"the whole state of {n} qubits", n, model.n_rotations << n)
         needed = self._whole.memory(model, batch, what)
@@ -79,8 +89,12 @@ class AutoEngine:
         found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
         return Choice(self._cones, f"{found}, since {whole}", cones.qubits, cones.updates)
 
+    @property
+    def _density(self) -> Any:
+        return made(DensityEngine, self.precision, self.threads)
+
     def _for(self, model: Model, what: str, *rows: np.ndarray) -> Any:
-        if model.n_qubits <= ALWAYS_WHOLE:
+        if not model.channels and model.n_qubits <= ALWAYS_WHOLE:
             return self._whole
         return self.choose(model, max(map(len, rows)), what).engine
 
@@ -97,13 +111,19 @@ class AutoEngine:
         return self._for(model, "hvp", theta, x).hvp(model, theta, x, *rest)
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return self._whole.states(model, theta, x)
+        return self._stateful(model).states(model, theta, x)
 
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
-        return self._whole.state_vjp(model, theta, x)
+        return self._stateful(model).state_vjp(model, theta, x)
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
-        return self._whole.tangents(model, theta, x, directions)
+        return self._stateful(model).tangents(model, theta, x, directions)
+
+    def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return self._density.probabilities(model, theta, x)
+
+    def _stateful(self, model: Model) -> Any:
+        return self._density if model.channels else self._whole
 
     def memory(self, model: Model, batch: int, what: str) -> int:
         return self.choose(model, batch, what).engine.memory(model, batch, what)
