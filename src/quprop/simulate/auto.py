@@ -91,7 +91,7 @@ class AutoEngine:
 
     @property
     def _density(self) -> Any:
-        return made(DensityEngine, self.precision, self.threads)
+        return made(DensityEngine, "double", self.threads)  # which is no worse where "single" is asked for
 
     def _for(self, model: Model, what: str, *rows: np.ndarray) -> Any:
         if not model.channels and model.n_qubits <= ALWAYS_WHOLE:
