@@ -361,7 +361,7 @@ def _of_mixed(
 ) -> np.ndarray:
     call = Call(model, theta, x, engine, precision, threads, "probabilities")
     if not hasattr(call.engine, "probabilities"):
-        refuse_channels(model, f"the engine {call.engine!r}")
+        refuse_channels(model, f"the engine {getattr(call.engine, 'name', call.engine)!r}")
     return call.engine.probabilities(model, call.theta, call.x).reshape(*call.shape, 1 << model.n_qubits)
 
 
