@@ -54,6 +54,7 @@ KRAUS = {
     "phase_damping": lambda lam: _real((1.0, ZERO + np.sqrt(1 - lam) * ONE), (1.0, np.sqrt(lam) * ONE)),
     "thermal_relaxation": _relaxed,
     "reset": lambda p: _real((1 - p, np.eye(2)), (p, ZERO), (p, UP)),
+    "reset_error": lambda p0, p1: _real((1 - p0 - p1, np.eye(2)), (p0, ZERO), (p0, UP), (p1, ONE), (p1, UP.T)),
     "readout_error": lambda p10, p01: _real((1 - p10, ZERO), (p10, UP.T), (p01, UP), (1 - p01, ONE)),
 }
 

@@ -122,6 +122,11 @@ def _reset(p: Any) -> Law:
     return Law((1 - p, 1 - p, p), ((-one, -one, one),))
 
 
+def _reset_error(p0: Any, p1: Any) -> Law:
+    one = np.ones_like(p0)
+    return Law((1 - p0 - p1, 1 - p0 - p1, p0 - p1), ((-one, -one, one), (-one, -one, -one)))
+
+
 def _readout(p10: Any, p01: Any) -> Law:
     b = 1 - p10 - p01
     one = np.ones_like(b)
@@ -188,6 +193,18 @@ CHANNELS: dict[str, Noise] = {
         _reset,
         (_probability("probability"),),
         (1.0,),
+    ),
+    "reset_error": Noise(
+        "affine",
+        1,
+        ("p0", "p1"),
+        "the qubit is set to |0> with probability p0 and to |1> with probability p1: a = b = 1 - p0 - p1, c = p0 - p1",
+        _reset_error,
+        (
+            _probability("p0"),
+            _probability("p1", 1),
+            Limit("p0 + p1 of 1 at most", lambda *s: s[0] + s[1] <= 1 + _ROUNDING),
+        ),
     ),
     "readout_error": Noise(
         "affine",

@@ -30,7 +30,6 @@ from quprop.hybrid.pennylane.translate import Structure
 from quprop.model import Model
 from quprop.model.angle import PARAM, Angle, as_angle, inputs, params
 from quprop.model.angle_table import AngleTable
-from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
@@ -148,7 +147,6 @@ def _rotations(circuit: Circuit) -> tuple[list[tuple[PauliString, Angle]], float
     """The circuit as rotations only, Clifford gates included, and the phase that makes the latter exact."""
     out: list[tuple[PauliString, Angle]] = []
     phase = 0.0
-    refuse_channels(circuit, "the state of a device")
     for name, angles, target in circuit.operations:
         if isinstance(target, PauliString):
             out.append((target, angles[0]))
