@@ -15,6 +15,7 @@ from quprop.hybrid.qasm import to_qasm
 from quprop.model.channels import CHANNELS
 from quprop.model.gates import GATES
 from quprop.model.text import versioned
+from quprop.report.drawing import circuit_svg, model_svg
 from quprop.simulate import ENGINES
 from quprop.structure import dynamical_lie_algebra, find_blocks
 
@@ -461,6 +462,7 @@ REFUSING = {
     **{f"tensor of {e}": lambda e=e: qpr.geometric_tensor(MODEL, POINT, engine=e) for e in ENGINES},
     **{f"method {m}": lambda m=m: _method(m).compile(MODEL) for m in qpr.METHODS},
     **{f"cost of {m}": lambda m=m: qpr.FORMULAS[m](max_error=0.1).compile(MODEL) for m in qpr.FORMULAS},
+    "states that are reached": lambda: qpr.expectation(MODEL, POINT, engine=qpr.NativeEngine(support=True)),
     "gradient": lambda: qpr.gradient(MODEL, POINT),
     "propagate": lambda: qpr.propagate(MODEL, POINT),
     "compare": lambda: qpr.compare(MODEL, precision=0.1),
@@ -483,14 +485,30 @@ def test_what_takes_no_noise_refuses_it_in_one_sentence(what):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("to", ["to_qiskit", "layer"])
+@pytest.mark.parametrize("to", ["to_qiskit", "method", "forward_shots"])
 def test_libraries_that_are_given_noise_without_a_form_for_it_say_so(to):
-    pytest.importorskip({"to_qiskit": "qiskit", "layer": "torch"}[to])
+    pytest.importorskip("qiskit" if to == "to_qiskit" else "torch")
     with pytest.raises(qpr.QupropError, match="takes no noise"):
-        if to == "layer":
-            qpr.hybrid.QuantumLayer(MODEL, method=qpr.ParameterShift(shots=10))
+        if to == "to_qiskit":
+            qpr.to_qiskit(NOISY)
         else:
-            qpr.hybrid.to_qiskit(NOISY)
+            qpr.QuantumLayer(MODEL, **{to: qpr.ParameterShift(shots=10) if to == "method" else 10})
+
+
+def test_a_drawing_of_a_circuit_shows_its_noise_and_one_of_a_list_says_that_it_does_not():
+    circuit = NOISY.copy().pauli_channel({"XZ": 0.1, "IY": 0.2}, 0, 1)
+    drawn = circuit_svg(circuit)
+    for part in ("depolarising(0.1) 0", "amplitude_damping(0.2) 1", "pauli_channel(0.1, 0.2) X0 Z1, Y1"):
+        assert part in drawn
+    assert "3 channels of noise left out" in model_svg(qpr.Model(circuit, "Z0"))
+    assert "channels" not in model_svg(MODEL.noiseless())
+
+
+def test_a_training_run_of_a_noisy_model_descends():
+    t = qpr.params("t", 2)
+    model = qpr.Model(qpr.Circuit(2).ry(t[0], 0).cx(0, 1).depolarising(0.1, 1).ry(t[1], 1), "Z1")
+    found = qpr.train(model, optimiser=qpr.LBFGS(), steps=60, rng=0)
+    assert_close(found.loss, -(1 - 4 * 0.1 / 3), 1e8)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -14,7 +14,6 @@ import numpy as np
 import stim
 
 from quprop.model import Model
-from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString
 
 
@@ -23,7 +22,6 @@ def prefix_states(program: Model, angles: np.ndarray, x: np.ndarray) -> Iterator
 
     Neighbours that agree on the shorter prefix go on from one another, so that runs sorted by length cost one sweep.
     """
-    refuse_channels(program, "a run of part of a circuit")
     lengths = np.count_nonzero(~np.isnan(angles), axis=1)
     full = angles[int(np.argmax(lengths))] if len(angles) else np.zeros(0)
     turns = program.angle_table.evaluate(np.nan_to_num(full)[None], x)[0]

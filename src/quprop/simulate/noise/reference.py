@@ -59,7 +59,7 @@ class NoisyReference:
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes needed for "values", "value_and_grad", "vjp" or "probabilities" of a batch."""
         vectors = 5 if what in ("values", "probabilities") else 7 + len(model.channels)
-        return 8 * batch * vectors * 4**model.n_qubits + 64 * batch * model.n_rotations
+        return 8 * (batch * vectors + 10) * 4**model.n_qubits + 64 * batch * model.n_rotations
 
     def _forward(
         self, model: Model, theta: np.ndarray, x: np.ndarray
