@@ -46,7 +46,7 @@ def noisy(seed, n, gates=8, channels=5, state=None, trained=True):
     p = qpr.params("p", 6)
     point = rng.uniform(0.02, 0.3, 6)
     circuit = plain.copy()
-    circuit.operations = []
+    circuit.steps = []
     names = [c for c, noise in CHANNELS.items() if noise.n_qubits <= n and c != "readout_error"] + ["pauli_channel"]
 
     def strength(value):
@@ -69,10 +69,10 @@ def noisy(seed, n, gates=8, channels=5, state=None, trained=True):
         append(circuit, name, values, map(int, rng.permutation(n)[: CHANNELS[name].n_qubits]))
 
     places = np.sort(rng.integers(0, gates + 1, channels))
-    for k in range(len(plain.operations) + 1):
+    for k in range(len(plain.steps) + 1):
         for _ in range(np.count_nonzero(places == k)):
             add()
-        circuit.operations += plain.operations[k : k + 1]
+        circuit.steps += plain.steps[k : k + 1]
     for name, (kind, size) in (("p", (0, 6)),):
         circuit.vectors.setdefault(name, (kind, size))
     theta = np.concatenate([rng.uniform(-np.pi, np.pi, plain.n_params), point])
@@ -297,7 +297,7 @@ def test_a_noisy_model_survives_text_files_pickles_and_copies(seed, tmp_path):
 
 def test_a_reader_of_models_without_noise_refuses_noise():
     model = qpr.Model(qpr.Circuit(1).bit_flip(0.1, 0), "Z0")
-    with pytest.raises(qpr.QupropError, match="version 2"):
+    with pytest.raises(qpr.QupropError, match="version 3"):
         versioned(model.to_text(), "model", "quprop-model", 1, "save it again")
     assert json.loads(model.noiseless().to_text())["version"] == 1 and "channels" not in model.noiseless().to_text()
     assert b"channels" not in pickle.dumps(qpr.Model, 4) and b"_noisy" in pickle.dumps(model)
@@ -319,6 +319,7 @@ def _damaged(change):
     [
         lambda d: d.pop("channels"),
         lambda d: d.update(version=1),
+        lambda d: d.update(version=2),
         lambda d: d.update(channels=[]),
         lambda d: d["channels"].reverse() or d["channels"][0].__setitem__(0, 2),
         lambda d: d["channels"][0].__setitem__(0, -1),

@@ -41,6 +41,7 @@ from quprop.modules.compose import Module, compose, parallel
 from quprop.planning.compare import compare
 from quprop.simulate import (
     AutoEngine,
+    Commuting,
     PauliPropagation,
     expectation,
     hvp,
@@ -75,6 +76,7 @@ __all__ = [
     "BellSampling",
     "Circuit",
     "ClassicalShadows",
+    "Commuting",
     "CommutingBlocks",
     "Cost",
     "CrossEntropy",

@@ -64,6 +64,16 @@ def measured(name: str, value: Any, shape: Shape | None = None, dtype: Any = flo
     return array, size
 
 
+def bits(name: str, value: Any, shape: Shape = ("samples", "n")) -> np.ndarray:
+    """`value` as a contiguous uint8 array of zeros and ones of this shape, at least one along each axis."""
+    given = plain(name, value)
+    if not _fits(given.shape, shape) or not given.size:
+        raise QupropError(f"{name} must have shape ({', '.join(map(str, shape))}), none of them 0, got {given.shape}")
+    if given.dtype != bool and not ((given == 0) | (given == 1)).all():
+        raise QupropError(f"{name} must be zeros and ones, got other numbers; binarise them, spins s by (s + 1) / 2")
+    return np.ascontiguousarray(given, dtype=np.uint8)
+
+
 def all_finite(array: np.ndarray) -> bool:
     """Whether no entry is infinite or NaN."""
     return math.isfinite(square(array)) or bool(np.isfinite(array).all())

@@ -1,4 +1,4 @@
-"""What bad input gets: one sentence that says what was expected, what came, and the mend; and the check of seeds."""
+"""What bad input gets: one sentence that says what was expected, what came, the mend; checks of seeds and counts."""
 
 from __future__ import annotations
 
@@ -57,3 +57,10 @@ def generator_of(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     except (TypeError, ValueError):
         raise QupropError(f"rng is a seed (a whole number from 0) or a numpy Generator, got {rng!r}") from None
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """`value`, which must be a whole number from `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise QupropError(f"{name} must be a whole number from {least}, got {shown(value)}")
+    return int(value)

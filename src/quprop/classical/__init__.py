@@ -1,4 +1,5 @@
-"""Classical models whose gradient costs about as much as their value: Markov chains (`chain.py`), networks."""
+"""Classical models: Markov chains and networks, whose gradient costs about as much as their value (`chain.py`,
+`networks.py`), and the rivals of generative circuits (`bit_flip.py`, `boltzmann.py`)."""
 
 from functools import partial
 

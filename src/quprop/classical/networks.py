@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, generator_of
+from quprop.errors import QupropError, generator_of, whole
 
 Weights = list[tuple[np.ndarray, np.ndarray]]  # W_l (w_{l-1}, w_l) and b_l (w_l,)
 
@@ -130,8 +130,7 @@ def measure_mlp(
     """
     widths = _widths(widths)
     for name, number in (("batch", batch), ("repeats", repeats)):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-            raise QupropError(f"{name} must be a whole number from 1, got {number!r}")
+        whole(name, number, 1)
     generator = generator_of(rng)
     weights = start(widths, generator)
     x, labels = generator.normal(size=(batch, widths[0])), generator.integers(widths[-1], size=batch)

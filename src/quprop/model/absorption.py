@@ -8,9 +8,9 @@ circuit's length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import stim
@@ -18,23 +18,16 @@ import stim
 from quprop.collector import paused
 from quprop.model.angle import Angle, Variable, quarter_turns
 from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
-from quprop.model.circuit import Circuit, Operation
+from quprop.model.circuit import Circuit, Operation, XBlock
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.x_rotations import Rotation, XRotations
 
 _CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
 
 
 Factors = tuple[int, ...]  # generators X_q (2q) and Z_q (2q + 1)
 Changes = tuple[tuple[int, Factors, int], ...]  # (generator, factors of its image, power of i)
-
-
-class Rotation(NamedTuple):
-    """R = exp(-i angle P / 2) with P = i^|x & z| X^x Z^z, the Hermitian string with a plus sign."""
-
-    x: int
-    z: int
-    angle: Angle
 
 
 class _Images:
@@ -89,15 +82,27 @@ class _Images:
 @paused()
 def absorb(
     circuit: Circuit, flat: Callable[[Variable], Variable]
-) -> tuple[tuple[Rotation, ...], tuple[Channel, ...], stim.Tableau]:
+) -> tuple[tuple[Rotation, ...] | XRotations, tuple[Channel, ...], stim.Tableau]:
     """All rotations of the circuit, its channels, and the tableau of T(P) = C† P C for its whole Clifford part C.
 
-    flat(variable) gives a variable its place in the flat theta or x.
+    flat(variable) gives a variable its place in the flat theta or x. Arrays of rotations stay arrays where no other
+    rotation, no channel and no Clifford gate comes before or after them but Clifford gates at the end.
     """
-    images = _Images(circuit.n_qubits)
+    first, rest = (circuit.steps[0], circuit.steps[1:]) if circuit.steps else (None, [])
+    if isinstance(first, XBlock) and not any(isinstance(step, XBlock) for step in rest):
+        tail, channels, tableau = _absorbed(circuit.n_qubits, rest, flat)
+        if not tail and not channels:
+            return first.flattened(flat), (), tableau
+    return _absorbed(circuit.n_qubits, circuit.operations, flat)
+
+
+def _absorbed(
+    n: int, operations: Iterable[Any], flat: Callable[[Variable], Variable]
+) -> tuple[tuple[Rotation, ...], tuple[Channel, ...], stim.Tableau]:
+    images = _Images(n)
     rotations: list[Rotation] = []
     channels: list[Channel] = []
-    for x, z, angle, other in _steps(circuit):
+    for x, z, angle, other in _steps(operations):
         if other is not None:
             if isinstance(other, Channel):
                 channels.append(_moved(other, len(rotations), images, flat))
@@ -164,11 +169,11 @@ def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
     return PauliSum(terms)
 
 
-def _steps(circuit: Circuit) -> Iterator[tuple[int, int, Angle, Changes | Channel | None]]:
-    """The circuit as rotations (x, z, angle, None), Clifford gates c (0, 0, -, what c^-1 does to generators) and
-    channels (0, 0, -, channel)."""
+def _steps(operations: Iterable[Operation]) -> Iterator[tuple[int, int, Angle, Changes | Channel | None]]:
+    """A circuit as rotations (x, z, angle, None), Clifford gates c (0, 0, -, what c^-1 does to generators) and channels
+    (0, 0, -, channel)."""
     nothing = Angle()
-    for operation in circuit.operations:
+    for operation in operations:
         name, angles, target = operation
         if operation.is_channel:
             yield 0, 0, nothing, _channel(operation)

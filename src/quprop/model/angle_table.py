@@ -16,18 +16,28 @@ from quprop.model.angle import Angle, Terms
 _TINY, _LARGE, _SUM = 2.0**-960, 2.0**500, 2.0**960
 
 
+Picked = np.ndarray | slice  # columns
+
+
+def picked(columns: np.ndarray) -> Picked:
+    """Columns as a slice where they follow one another: a view, and no copy."""
+    if len(columns) and columns[-1] - columns[0] == len(columns) - 1 and (np.diff(columns) == 1).all():
+        return slice(int(columns[0]), int(columns[-1]) + 1)
+    return columns
+
+
 class Scatter(NamedTuple):
     """Adds columns into columns, several of them possibly into the same one, in a fixed order."""
 
     order: np.ndarray | None  # None: all targets differ
     starts: np.ndarray
-    targets: np.ndarray
+    targets: Picked
 
     @classmethod
     def to(cls, targets: np.ndarray) -> Scatter:
         unique = np.unique(targets)
         if len(unique) == len(targets):
-            return cls(None, np.empty(0, np.int64), targets)
+            return cls(None, np.empty(0, np.int64), picked(targets))
         order = np.argsort(targets, kind="stable")
         return cls(order, np.searchsorted(targets[order], unique), unique)
 
@@ -43,6 +53,7 @@ class Group(NamedTuple):
     rows: np.ndarray  # (k,)
     coef: np.ndarray  # (k,)
     var: np.ndarray  # (d, k)
+    picked: tuple[Picked, ...]  # the rows of var, and last the rotations
     to_rows: Scatter
     to_var: tuple[Scatter, ...]  # one per slot
 
@@ -85,6 +96,14 @@ class AngleTable(NamedTuple):
         groups = _by_degree(monos, slots, variables, coefs)
         return cls(constant, monos, coefs, slots, variables, n_params, n_inputs, groups)
 
+    @classmethod
+    def of_one(cls, coef: np.ndarray, param: np.ndarray, n_params: int, n_inputs: int) -> AngleTable:
+        """Every angle one number times one parameter."""
+        each = np.arange(len(coef) + 1)
+        var = param.astype(np.int64)
+        groups = _by_degree(each, each, var, coef) if len(coef) else ()
+        return cls(np.zeros(len(coef)), each, coef, each, var, n_params, n_inputs, groups)
+
     def check(self, theta: np.ndarray, x: np.ndarray) -> None:
         """Refuses numbers whose angles leave the range of double precision: above, or below on the way to what counts.
 
@@ -124,7 +143,7 @@ class AngleTable(NamedTuple):
         out = np.zeros((max(len(v), len(dv)), len(self.constant)))
         for g in self.groups:
             for s in range(len(g.var)):
-                g.to_rows.add(out, g.coef * dv[:, g.var[s]] * _product(v, g, (s,)))
+                g.to_rows.add(out, g.coef * dv[:, g.picked[s]] * _product(v, g, (s,)))
         return out
 
     def pullback(self, d_angles: np.ndarray, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +151,7 @@ class AngleTable(NamedTuple):
         v = self._variables(theta, x)
         out = np.zeros((len(d_angles), self.n_params + self.n_inputs))
         for g in self.groups:
-            weight = g.coef * d_angles[:, g.rows]
+            weight = g.coef * d_angles[:, g.picked[-1]]
             for s in range(len(g.var)):
                 g.to_var[s].add(out, weight if len(g.var) == 1 else weight * _product(v, g, (s,)))
         return out[:, : self.n_params], out[:, self.n_params :]
@@ -146,11 +165,11 @@ class AngleTable(NamedTuple):
         if products:
             v, dv = self._variables(theta, x), self._variables(v_theta, v_x)
             for g in products:
-                weight = g.coef * d_angles[:, g.rows]
+                weight = g.coef * d_angles[:, g.picked[-1]]
                 for s in range(len(g.var)):
                     for r in range(len(g.var)):
                         if r != s:
-                            g.to_var[s].add(out, weight * dv[:, g.var[r]] * _product(v, g, (s, r)))
+                            g.to_var[s].add(out, weight * dv[:, g.picked[r]] * _product(v, g, (s, r)))
         return out[:, : self.n_params], out[:, self.n_params :]
 
     def _variables(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -206,6 +225,18 @@ class Drivers(NamedTuple):
         drivers, monos, slots, variables = integers
         return cls(drivers, np.array(coefficient, float), monos, np.array(mono, float), slots, variables)
 
+    @classmethod
+    def of_one(cls, coef: np.ndarray, param: np.ndarray) -> Drivers:
+        """Every angle one number times one parameter."""
+        used, first, driver = np.unique(param, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        each = np.arange(len(used) + 1, dtype=np.int32)
+        integers = (place[driver].astype(np.int32), each, each, used[order].astype(np.int32))
+        drivers, monos, slots, variables = integers
+        return cls(drivers, coef, monos, np.ones(len(used)), slots, variables)
+
 
 def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:
     """Variables of at most this size pass `AngleTable.check`; terms: (degree, |coefficient|) of all monomials.
@@ -226,7 +257,7 @@ def _product(v: np.ndarray, group: Group, skipped: tuple[int, ...]) -> np.ndarra
     out: np.ndarray | float = 1.0
     for s in range(len(group.var)):
         if s not in skipped:
-            out = out * v[:, group.var[s]]
+            out = out * v[:, group.picked[s]]
     return out
 
 
@@ -238,5 +269,14 @@ def _by_degree(mono_ptr: np.ndarray, var_ptr: np.ndarray, var: np.ndarray, coef:
         members = np.flatnonzero(degree == d)
         slots = np.stack([var[var_ptr[members] + s] for s in range(d)])
         rows = row[members]
-        groups.append(Group(rows, coef[members], slots, Scatter.to(rows), tuple(map(Scatter.to, slots))))
+        groups.append(
+            Group(
+                rows,
+                coef[members],
+                slots,
+                tuple(map(picked, (*slots, rows))),
+                Scatter.to(rows),
+                tuple(map(Scatter.to, slots)),
+            )
+        )
     return tuple(groups)

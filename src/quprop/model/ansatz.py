@@ -17,6 +17,9 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.model.angle import inputs, params
+from quprop.model.ansatz_iqp import covariance_gates as covariance_gates
+from quprop.model.ansatz_iqp import graph_gates as graph_gates
+from quprop.model.ansatz_iqp import iqp
 from quprop.model.ansatz_stabiliser import stabilizer_logical_product
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
@@ -355,6 +358,7 @@ ANSATZE: dict[str, Ansatz] = {
         of_sizes=lambda n, m: commuting_generator(n, [p * PauliString(1, 0) for p in _x_products(n, m)]),
         observable=lambda n: "Z0",
     ),
+    "iqp": Ansatz(iqp, "n or n,weight", observable=lambda n: "Z0"),
     "commuting_blocks": Ansatz(commuting_blocks, "n,M or n,M,B", observable=lambda n: "Z0"),
     "random_pauli_rotations": Ansatz(
         random_pauli_rotations, "n,M", of_sizes=lambda n, m: random_pauli_rotations(n, m, 0)

@@ -6,9 +6,13 @@ Nothing is simulated here; `Model` turns a circuit into its canonical list of Pa
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
@@ -16,6 +20,7 @@ from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, c
 from quprop.model.gates import GATES
 from quprop.model.input_state import MAX_AMPLITUDE_QUBITS, InputState
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
+from quprop.model.x_rotations import Subsets, XRotations
 
 _OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless")  # methods that may be meant
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
@@ -32,6 +37,24 @@ class Operation(NamedTuple):
     @property
     def is_channel(self) -> bool:
         return self.name in CHANNELS or self.name == PAULI_CHANNEL
+
+
+class XBlock(NamedTuple):
+    """Rotations about products of X by factor times the entries of one vector, as arrays."""
+
+    subsets: Subsets
+    vector: AngleVector
+    factor: float
+
+    def operations(self) -> Iterator[Operation]:
+        for k, angle in enumerate(self.vector):
+            yield Operation("rotation", (self.factor * angle,), PauliString(self.subsets.mask(k), 0))
+
+    def flattened(self, flat: Callable[[Any], tuple[int, int]]) -> XRotations:
+        """As a model holds them, whose variables `flat` numbers."""
+        first = flat((PARAM, 0, self.vector.name))[1]
+        param = (first + np.array(self.vector.indices)).astype(np.int32)
+        return XRotations(self.subsets, param, np.full(len(self.subsets), self.factor))
 
 
 class Circuit:
@@ -51,7 +74,7 @@ class Circuit:
     """
 
     n_qubits: int
-    operations: list[Operation]
+    steps: list[Operation | XBlock]
     vectors: dict[str, tuple[int, int]]  # name -> (kind, size), in order of first use
     state: InputState | AngleVector
 
@@ -63,7 +86,7 @@ class Circuit:
                 f"a circuit has {MAX_QUBITS} qubits at most, got {shown(n_qubits)}; simulate fewer, or parts of it"
             )
         self.n_qubits = int(n_qubits)
-        self.operations = []
+        self.steps = []
         self.vectors = {}
         for kind, given in ((PARAM, params), (INPUT, inputs)):
             for vector in [given] if isinstance(given, AngleVector) else given:
@@ -78,6 +101,20 @@ class Circuit:
         else:
             self.state = InputState.make(self.n_qubits, state, self.n_inputs)
 
+    @property
+    def operations(self) -> list[Operation]:
+        """Every gate; what was appended as arrays becomes gates when it is asked for."""
+        if any(isinstance(step, XBlock) for step in self.steps):
+            self.steps[:] = self._each()
+        return self.steps  # type: ignore[return-value]
+
+    def _each(self) -> Iterator[Operation]:
+        for step in self.steps:
+            if isinstance(step, XBlock):
+                yield from step.operations()
+            else:
+                yield step
+
     def gate(self, name: str, *arguments: Any) -> Circuit:
         """Append the gate called `name`: its angles, then its qubits."""
         spec = GATES.get(name)
@@ -90,7 +127,7 @@ class Circuit:
                 f"got {_count(len(arguments), 'argument')}"
             )
         angles = tuple([self._angle(a) for a in arguments[:n_angles]])
-        self.operations.append(Operation(name, angles, self._qubits(arguments[n_angles:], name)))
+        self.steps.append(Operation(name, angles, self._qubits(arguments[n_angles:], name)))
         return self
 
     def channel(self, name: str, *arguments: Any, **options: Any) -> Circuit:
@@ -112,7 +149,7 @@ class Circuit:
         qubits = self._qubits(arguments[len(needed) : last], name)
         check_constants(name, tuple(noise.law(*strengths).values()) if noise.kind == "pauli" else strengths)
         self._declare_all(strengths)
-        self.operations.append(Operation(name, strengths, qubits))
+        self.steps.append(Operation(name, strengths, qubits))
         return self
 
     def pauli_channel(self, probabilities: Mapping[Any, Any], *qubits: int) -> Circuit:
@@ -138,18 +175,18 @@ class Circuit:
         strengths = tuple([self._strength(p, PAULI_CHANNEL) for p in probabilities.values()])
         check_constants(PAULI_CHANNEL, strengths)
         self._declare_all(strengths)
-        self.operations.append(Operation(PAULI_CHANNEL, strengths, strings))
+        self.steps.append(Operation(PAULI_CHANNEL, strengths, strings))
         return self
 
     @property
     def channels(self) -> list[Operation]:
         """Its channels, in order."""
-        return [op for op in self.operations if op.is_channel]
+        return [step for step in self.steps if isinstance(step, Operation) and step.is_channel]
 
     def noiseless(self) -> Circuit:
         """This circuit without its channels; theta and x are laid out as before."""
         twin = self.copy()
-        twin.operations = [op for op in self.operations if not op.is_channel]
+        twin.steps = [step for step in self.steps if not isinstance(step, Operation) or not step.is_channel]
         return twin
 
     def rotation(self, pauli: str | PauliString, angle: Any) -> Circuit:
@@ -163,7 +200,7 @@ class Circuit:
         angle = self._angle(angle)
         if string.sign < 0:
             string, angle = -string, -angle
-        self.operations.append(Operation("rotation", (angle,), string))
+        self.steps.append(Operation("rotation", (angle,), string))
         return self
 
     def exp(self, pauli_sum: PauliSum | Mapping[Any, float] | str, angle: Any) -> Circuit:
@@ -181,7 +218,26 @@ class Circuit:
                 f"exp takes a sum of commuting Pauli strings, got {clash[0]} and {clash[1]}, which anticommute; "
                 "split the sum into commuting groups"
             )
-        self.operations.append(Operation("exp", (self._angle(angle),), total))
+        self.steps.append(Operation("exp", (self._angle(angle),), total))
+        return self
+
+    def x_rotations(
+        self, subsets: Sequence[Sequence[int]] | Subsets, theta: AngleVector, factor: float = 1.0
+    ) -> Circuit:
+        """Append exp(-i factor theta_k X_k / 2), X_k the product of X over the qubits of subset k, for all k.
+
+        They are kept as arrays, however many there are; a circuit of these and Clifford gates makes a small model.
+        """
+        if not isinstance(subsets, Subsets):
+            subsets = Subsets.of(subsets, self.n_qubits, "the list of subsets")
+        if not isinstance(theta, AngleVector) or theta.kind != PARAM or len(theta) != len(subsets):
+            raise QupropError(f"{len(subsets)} subsets take params(name, {len(subsets)}) as angles, got {shown(theta)}")
+        if not subsets.sizes.all():
+            raise QupropError("a rotation about no qubit is a global phase; leave the empty subset out")
+        if isinstance(factor, bool) or not isinstance(factor, numbers.Real) or not math.isfinite(factor) or not factor:
+            raise QupropError(f"factor is a finite number that is not zero, got {shown(factor)}")
+        self._declare(theta.kind, theta.name, theta.size)
+        self.steps.append(XBlock(subsets, theta, float(factor)))
         return self
 
     def append(self, other: Circuit) -> Circuit:
@@ -194,7 +250,7 @@ class Circuit:
             raise QupropError("a circuit with an input state of its own can only come first; swap the two")
         for name, (kind, size) in other.vectors.items():
             self._declare(kind, name, size)
-        self.operations.extend(list(other.operations))
+        self.steps.extend(list(other.steps))
         return self
 
     def __add__(self, other: Circuit) -> Circuit:
@@ -202,7 +258,7 @@ class Circuit:
 
     def copy(self) -> Circuit:
         twin = copy.copy(self)
-        twin.operations = list(self.operations)
+        twin.steps = list(self.steps)
         twin.vectors = dict(self.vectors)
         return twin
 
@@ -232,7 +288,7 @@ class Circuit:
         return sum(size for _, size in self.layout(INPUT))
 
     def __len__(self) -> int:
-        return len(self.operations)
+        return sum(len(s.subsets) if isinstance(s, XBlock) else 1 for s in self.steps)
 
     def __bool__(self) -> bool:
         return True  # an empty circuit is still a circuit
@@ -244,7 +300,7 @@ class Circuit:
             self.n_qubits == other.n_qubits
             and list(self.vectors.items()) == list(other.vectors.items())
             and repr(self.state) == repr(other.state)
-            and self.operations == other.operations
+            and (self.steps is other.steps or self.operations == other.operations)
         )
 
     __hash__ = None  # type: ignore[assignment]  # circuits grow; models are the hashable thing
@@ -258,14 +314,14 @@ class Circuit:
         parts += [f"inputs {name}[{size}]" for name, size in self.layout(INPUT)]
         state = self.state
         start = state.text(self.n_qubits) if isinstance(state, InputState) else f"amplitudes {state!r}/norm"
-        lines = [f"  {_show(op)}" for op in self.operations[:_SHOWN]]
+        lines = [f"  {_show(op)}" for op in itertools.islice(self._each(), _SHOWN)]
         if len(self) > _SHOWN:
             lines.append(f"  ... {len(self) - _SHOWN} more")
         return "\n".join([f"Circuit: {', '.join(parts)}, from {start}", *lines])
 
     def __getattr__(self, name: str) -> Callable[..., Circuit]:
         # Reached only for names that are neither methods nor gates.
-        if name.startswith("_") or name in ("operations", "vectors", "n_qubits", "state"):
+        if name.startswith("_") or name in ("steps", "vectors", "n_qubits", "state"):
             raise AttributeError(name)
         raise UnknownGateError(
             f"a circuit has no gate or method {name!r}; {nearest(name, [*GATES, *CHANNELS, *_OTHERS])}"

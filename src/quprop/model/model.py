@@ -20,7 +20,7 @@ import stim
 
 from quprop.errors import QupropError
 from quprop.files import write_atomically
-from quprop.model.absorption import Rotation, absorb, conjugate_sum
+from quprop.model.absorption import absorb, conjugate_sum
 from quprop.model.angle import INPUT, PARAM, AngleVector, Variable
 from quprop.model.angle_table import AngleTable, Drivers, safe_size
 from quprop.model.channels import Channel, ChannelTable, check_readout
@@ -28,6 +28,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import describe, dump, fields, read
+from quprop.model.x_rotations import Rotation, XRotations
 
 __all__ = ["AngleTable", "InputState", "Model", "Rotation"]
 
@@ -40,14 +41,15 @@ class Model:
 
     observables: a `PauliSum`, a dictionary {"Z0 Z1": 1.0}, a text "Z0 Z1 + 0.7*X3", or a list of those.
 
-    Fields: n_qubits; rotations (tuple of `Rotation(x, z, angle)`, with flat variables (0, i) and (1, j) in the angles);
+    Fields: n_qubits; rotations (tuple of `Rotation(x, z, angle)`, with flat variables (0, i) and (1, j) in the angles,
+    or `XRotations`, the same as arrays);
     observables (after absorption, C† O C); state (`InputState`); clifford (`stim.Tableau`, C);
     n_params, n_inputs, and the names and sizes of the vectors theta and x are made of;
     channels (tuple of `Channel`, in circuit order): the noise, () of a model that has none.
     """
 
     n_qubits: int
-    rotations: tuple[Rotation, ...]
+    rotations: tuple[Rotation, ...] | XRotations
     observables: tuple[PauliSum, ...]
     state: InputState
     clifford: stim.Tableau
@@ -140,10 +142,14 @@ class Model:
 
     @cached_property
     def angle_table(self) -> AngleTable:
+        if isinstance(self.rotations, XRotations):
+            return self.rotations.table(self.n_params, self.n_inputs)
         return AngleTable.build([r.angle for r in self.rotations], self.n_params, self.n_inputs)
 
     @cached_property
     def drivers(self) -> Drivers:
+        if isinstance(self.rotations, XRotations):
+            return self.rotations.drivers()
         return Drivers.build([r.angle for r in self.rotations], self.n_params)
 
     @cached_property
@@ -153,7 +159,11 @@ class Model:
     @cached_property
     def angle_limit(self) -> float:
         """Up to this size of theta's and x's entries no angle leaves the range of double precision."""
-        return safe_size({(len(m), abs(c)) for r in self.rotations for m, c in r.angle.terms}, len(self.rotations))
+        if isinstance(self.rotations, XRotations):
+            terms = {(1, c) for c in np.unique(np.abs(self.rotations.coefficient)).tolist()}
+        else:
+            terms = {(len(m), abs(c)) for r in self.rotations for m, c in r.angle.terms}
+        return safe_size(terms, len(self.rotations))
 
     @cached_property
     def exponents(self) -> np.ndarray | None:

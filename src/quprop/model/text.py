@@ -9,21 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import stim
 
 from quprop.errors import QupropError, shown
 from quprop.files import read_text
-from quprop.model.absorption import Rotation
 from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
 from quprop.model.input_state import InputState
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
+from quprop.model.x_rotations import Rotation, Subsets, XRotations
 
 if TYPE_CHECKING:
     from quprop.model.model import Model
 
 _FORMAT, _VERSION = "quprop-model", 1
-_NOISY_VERSION = 2  # of models with channels, which readers of version 1 would leave out
+_ARRAYS, _NOISY = 2, 3  # versions with arrays of rotations about products of X, and with channels
 _FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
 _IMAGE = re.compile(r"[+-][IXYZ_]*")
 
@@ -78,9 +79,10 @@ def dump(model: Model) -> str:
         # Exact and short; a text of floats would be neither much more readable nor portable in its last digit.
         state = base64.b64encode(state).decode()
     n = model.n_qubits
+    arrays = isinstance(model.rotations, XRotations)
     head = {
         "format": _FORMAT,
-        "version": _NOISY_VERSION if model.channels else _VERSION,
+        "version": _NOISY if model.channels else _ARRAYS if arrays else _VERSION,
         "n_qubits": n,
         "params": list(zip(model.param_names, model.param_sizes, strict=True)),
         "inputs": list(zip(model.input_names, model.input_sizes, strict=True)),
@@ -92,13 +94,18 @@ def dump(model: Model) -> str:
     if model.channels:
         noise = ",\n".join("  " + json.dumps(_channel_to_json(channel)) for channel in model.channels)
         lines += [' "channels": [', noise, " ],"]
+    if isinstance(model.rotations, XRotations):
+        r = model.rotations
+        columns = {"sizes": r.subsets.sizes, "qubits": r.subsets.qubits, "param": r.param, "coefficient": r.coefficient}
+        rows = [f'  "{k}": {json.dumps(v.tolist(), separators=(",", ":"))}' for k, v in columns.items()]
+        return "\n".join(["{", *lines, ' "x_rotations": {', ",\n".join(rows), " }", "}"]) + "\n"
     rows = [json.dumps([str(PauliString(x, z)), _angle_to_json(angle)]) for x, z, angle in model.rotations]
     return "\n".join(["{", *lines, ' "rotations": [', ",\n".join("  " + row for row in rows), " ]", "}"]) + "\n"
 
 
 def fields(text: str) -> dict[str, Any]:
     """What a `Model` is made of, from the text that `dump` wrote."""
-    data = versioned(text, "model", _FORMAT, (_VERSION, _NOISY_VERSION), "save the model again with this version")
+    data = versioned(text, "model", _FORMAT, (_VERSION, _ARRAYS, _NOISY), "save the model again with this version")
     try:
         return _build(data)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:
@@ -108,8 +115,7 @@ def fields(text: str) -> dict[str, Any]:
 def versioned(
     text: str, what: str, form: str, version: int | tuple[int, ...], mend: str | Callable[[Any], str]
 ) -> dict[str, Any]:
-    """The JSON object of a file that names this format and version (or one of these); `what` is saved by the class of
-    that name.
+    """The JSON object of a file that names this format and a version; `what` is saved by the class of that name.
 
     mend: what to do about another format or version; a function gets the format that was found.
     """
@@ -121,10 +127,10 @@ def versioned(
             f"this is not a quprop {what} (JSON with format and version expected); write one with "
             f"{what.capitalize()}.save"
         ) from None
-    known = (version,) if isinstance(version, int) else version
-    if found not in [(form, v) for v in known]:
+    versions = (version,) if isinstance(version, int) else version
+    if found[0] != form or found[1] not in versions:
         raise QupropError(
-            f"this quprop reads {form!r} version {' and '.join(map(str, known))}, got {found[0]!r} version "
+            f"this quprop reads {form!r} version {' or '.join(map(str, versions))}, got {found[0]!r} version "
             f"{found[1]!r}; " + (mend if isinstance(mend, str) else mend(found[0]))
         )
     return data
@@ -160,14 +166,15 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
     kind, content = data["state"]
     state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else content)
     state.check(n, totals[1])
+    arrays = data["version"] == _ARRAYS
     rotations = []
-    for text, terms in data["rotations"]:
+    for text, terms in [] if arrays else data["rotations"]:
         string = PauliString.parse(text)
         angle = _angle_from_json(terms, totals)
         if string.sign != 1 or not 0 < string.n_qubits <= n:
             raise ValueError(f"rotation {text!r}")
         rotations.append(Rotation(string.x, string.z, angle))
-    noisy = data["version"] == _NOISY_VERSION
+    noisy = data["version"] == _NOISY
     if noisy != ("channels" in data):
         raise ValueError("channels")
     channels = tuple(_channel_from_json(row, n, totals) for row in data["channels"]) if noisy else ()
@@ -179,7 +186,7 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("observables do not fit the qubits")
     return {
         "n_qubits": n,
-        "rotations": tuple(rotations),
+        "rotations": _x_rotations(data["x_rotations"], n, totals[0]) if arrays else tuple(rotations),
         "observables": observables,
         "state": state,
         "clifford": _tableau(data["clifford"], n),
@@ -215,6 +222,25 @@ def _channel_from_json(row: Any, n: int, totals: list[int]) -> Channel:
     if not right:
         raise ValueError(f"channel {row!r}")
     return Channel(place, "pauli" if pauli else "affine", masks, sign, strengths, PAULI_CHANNEL if pauli else name)
+
+
+def _x_rotations(columns: dict[str, list[Any]], n: int, n_params: int) -> XRotations:
+    whole = [np.array(columns[k], np.int64) for k in ("sizes", "qubits", "param")]
+    coefficient = np.array(columns["coefficient"], float)
+    if any(np.array(columns[k]).dtype.kind not in "iu" for k in ("sizes", "qubits", "param") if columns[k]):
+        raise ValueError("sizes, qubits and parameters are whole numbers")
+    sizes, qubits, param = whole
+    ptr = np.concatenate([[0], np.cumsum(sizes)])
+    fits = sizes.ndim == qubits.ndim == 1 and param.shape == coefficient.shape == sizes.shape
+    if not fits or (sizes < 1).any() or ptr[-1] != len(qubits) or not np.isfinite(coefficient).all():
+        raise ValueError("the arrays of rotations do not fit one another")
+    if len(qubits) and not (qubits.min() >= 0 and qubits.max() < n and param.min() >= 0 and param.max() < n_params):
+        raise ValueError("a rotation beyond the qubits or parameters")
+    inner = np.ones(len(qubits), bool)
+    inner[ptr[:-1]] = False
+    if (np.diff(qubits, prepend=-1)[inner] <= 0).any() or not coefficient.all():
+        raise ValueError("the qubits of a rotation ascend, and its coefficient is not zero")
+    return XRotations(Subsets(ptr, qubits.astype(np.int32)), param.astype(np.int32), coefficient)
 
 
 def _tableau(generators: Any, n: int) -> stim.Tableau:

@@ -24,12 +24,13 @@ from quprop.arrays import checked
 from quprop.errors import QupropError, generator_of
 from quprop.files import write_atomically
 from quprop.model import Model, observables_of
-from quprop.model.absorption import Rotation, conjugate, conjugate_sum
+from quprop.model.absorption import conjugate, conjugate_sum
 from quprop.model.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.model.channels import refuse_channels
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import dump, read, versioned
+from quprop.model.x_rotations import Rotation
 
 _FORMAT, _VERSION = "quprop-module", 1
 

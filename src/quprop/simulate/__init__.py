@@ -15,6 +15,7 @@ from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
+from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.noise.density import DensityEngine
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_QUBITS",
     "AutoEngine",
     "Call",
+    "Commuting",
     "Composite",
     "Engine",
     "PauliPropagation",
@@ -54,6 +56,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "lightcone": LightConeEngine,
     "density": DensityEngine,
     "pauli": partial(engine_of, PauliPropagation()),
+    "commuting": partial(commuting_engine, Commuting()),
     "reference": ReferenceEngine,
 }
 _RESULTS = {
@@ -68,7 +71,7 @@ _RESULTS = {
 
 
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`), or the one given."""
+    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`), or the one given."""
     if engine is None:
         engine = "auto"
     if isinstance(engine, str):
@@ -77,6 +80,8 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
         return made(ENGINES[engine], precision, threads)
     if isinstance(engine, PauliPropagation):
         return engine_of(engine, precision, threads)
+    if isinstance(engine, Commuting):
+        return commuting_engine(engine, precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine

@@ -1,5 +1,5 @@
-"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones; Pauli propagation
-beyond if a tolerance is stated."""
+"""The engine that is taken if none is named: exact, the whole state where it fits, else light cones, or sums over signs
+for rotations that commute; Pauli propagation beyond if a tolerance is stated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.machine import available_bytes
 from quprop.model import Model
+from quprop.model.x_rotations import XRotations
 from quprop.simulate import memory
+from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, made
 from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.noise.density import DensityEngine
@@ -20,6 +22,7 @@ from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
 
 ALWAYS_WHOLE = 20  # qubits: what is below is not looked at
+_MANY = 8  # rotations a qubit of an IQP circuit, from where two Walsh-Hadamard transforms make its state sooner
 
 
 class Choice(NamedTuple):
@@ -33,9 +36,9 @@ class Choice(NamedTuple):
 
 
 class AutoEngine:
-    """The whole state where this machine holds it, else the light cones of the terms: exact either way. Where neither
-    fits it refuses, or takes Pauli propagation within `tolerance` (of the value and all derivatives) if one is given.
-    Models with noise: the whole mixed state.
+    """The whole state where this machine holds it, else the light cones of the terms, else, for a commuting model, sums
+    over the signs that a term meets: exact each way. Where none fits it refuses, or takes Pauli propagation within
+    `tolerance` (of the value and all derivatives) if one is given. Models with noise: the whole mixed state.
     """
 
     name = "auto"
@@ -47,6 +50,7 @@ class AutoEngine:
         self._strings = None if tolerance is None else engine_of(PauliPropagation(tolerance), precision, threads)
         self._whole = made(NativeEngine, precision, threads)
         self._cones = made(LightConeEngine, precision, threads)
+        self._signs = commuting_engine(Commuting(), precision, threads)
         self.threads = self._whole.threads
 
     def __repr__(self) -> str:
@@ -77,8 +81,7 @@ class AutoEngine:
             else f"needs {memory.text(needed)} and this machine has {memory.text(free)} free"
         )
         try:
-            cones = self._cones.cones(model)
-            memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
+            return self._beyond(model, batch, what, whole)
         except QupropError as error:
             if self._strings is not None and what != "hvp":
                 return Choice(self._strings, f"Pauli strings within {self.tolerance:g}, since {whole}, and {error}")
@@ -86,6 +89,20 @@ class AutoEngine:
                 f"{whole}, and {error}; take fewer qubits, or engine=qpr.PauliPropagation(tolerance), which keeps what "
                 "it drops within a tolerance"
             ) from None
+
+    def _beyond(self, model: Model, batch: int, what: str, whole: str) -> Choice:
+        """What is exact without the whole state."""
+        signs = f"sums over the signs that each term meets, since {whole}"
+        if isinstance(model.rotations, XRotations) and what != "hvp":  # among which cones are not looked for
+            self._signs.plan(model)
+            return Choice(self._signs, signs)
+        try:
+            cones = self._cones.cones(model)
+            memory.require(self._cones.memory(model, batch, what), f"the widest, of {cones.qubits} qubits,", "")
+        except QupropError:
+            if what != "hvp" and self._signs.serves(model):
+                return Choice(self._signs, signs)
+            raise
         found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
         return Choice(self._cones, f"{found}, since {whole}", cones.qubits, cones.updates)
 
@@ -110,20 +127,24 @@ class AutoEngine:
     def hvp(self, model: Model, theta: np.ndarray, x: np.ndarray, *rest: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._for(model, "hvp", theta, x).hvp(model, theta, x, *rest)
 
+    def _stated(self, model: Model) -> Any:
+        """What makes the whole state: of many commuting rotations, two transforms."""
+        if model.channels:
+            return self._density
+        many = model.n_rotations > _MANY * model.n_qubits and self.precision == "double"
+        return self._signs if many and self._signs.has_states(model) else self._whole
+
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return self._stateful(model).states(model, theta, x)
+        return self._stated(model).states(model, theta, x)
 
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
-        return self._stateful(model).state_vjp(model, theta, x)
+        return self._stated(model).state_vjp(model, theta, x)
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
-        return self._stateful(model).tangents(model, theta, x, directions)
+        return (self._density if model.channels else self._whole).tangents(model, theta, x, directions)
 
     def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         return self._density.probabilities(model, theta, x)
-
-    def _stateful(self, model: Model) -> Any:
-        return self._density if model.channels else self._whole
 
     def memory(self, model: Model, batch: int, what: str) -> int:
         return self.choose(model, batch, what).engine.memory(model, batch, what)

@@ -335,6 +335,8 @@ class Job:
             line |= {"copies": self.objective.cost.copies, "rotations": self.objective.cost.rotations}
             if self.objective.damage is not None:
                 line["damage"] = self.objective.damage
+        if self.objective.direct is not None:
+            line |= self.objective.direct.told(params["theta"], step)
         line["seconds"] = round(self.seconds(), 3)
         self.record(line)
         return line
@@ -349,6 +351,8 @@ class Job:
             metrics["test_loss"], test_metric = o.evaluate(params, *self.test)
             if test_metric is not None:
                 metrics[f"test_{name}"] = test_metric
+        if o.direct is not None:
+            metrics |= o.direct.told(params["theta"])
         _refuse_no_number(loss, steps)
         return Trained(
             params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost

@@ -64,6 +64,12 @@ class Objective:
         self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self._options = {"engine": engine, "precision": precision, "threads": threads}
+        self.direct = loss.over(model, **self._options)
+        if self.direct is not None and method is not None:
+            raise QupropError(
+                f"gradient methods differentiate expectations of observables, got the {type(loss).__name__} loss; "
+                "leave out method="
+            )
         self._overlap = None
         if isinstance(loss, Fidelity):
             if not isinstance(model, Model):
@@ -106,6 +112,10 @@ class Objective:
 
         rng: what a gradient method draws its shots with.
         """
+        if self.direct is not None:
+            self.gradients += 1
+            loss, d_theta = self.direct.loss_and_grad(params["theta"], rng)
+            return loss, {"theta": d_theta}, np.array([[loss]])
         if self.plan is not None:
             return self._estimated(params, x, y, rng)
         if self._overlap is not None:
@@ -170,6 +180,9 @@ class Objective:
         self, params: Params, x: np.ndarray | None = None, y: np.ndarray | None = None
     ) -> tuple[float, float | None]:
         """Loss and metric over all samples."""
+        if self.direct is not None:
+            self.values += 1
+            return self.direct.evaluate(params["theta"]).value, None
         outputs = self.outputs(params, x)
         return self.loss(outputs, y)[0], self.loss.metric(outputs, y)
 

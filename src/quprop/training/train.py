@@ -85,10 +85,11 @@ def train(
         raise QupropError(f"`batch_size` must be at least 1, got {batch_size}")
     batch = samples if batch_size is None else min(batch_size, samples)
     total = _length(epochs, steps, -(-samples // batch))
-    _check_optimiser(optimiser, batch, samples, method)
+    _check_optimiser(optimiser, batch, samples, method, objective)
     generator = np.random.default_rng(rng)
     start = objective.initial(params, generator)
-    require_memory(model, batch, **simulation)
+    if objective.direct is None:
+        require_memory(model, batch, **simulation)
     job = Job(objective, optimiser, data, test, batch, total, generator, checkpoint_seconds, progress)
     job.open(out, resume, start, rng if isinstance(rng, int | np.integer) else None)
     return job.run(start)
@@ -107,7 +108,7 @@ def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:
     return total
 
 
-def _check_optimiser(optimiser: Any, batch: int, samples: int, method: Any) -> None:
+def _check_optimiser(optimiser: Any, batch: int, samples: int, method: Any, objective: Objective) -> None:
     if not isinstance(optimiser, LBFGS):
         if not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
             raise QupropError(
@@ -118,6 +119,11 @@ def _check_optimiser(optimiser: Any, batch: int, samples: int, method: Any) -> N
     if batch < samples:
         raise QupropError(
             f"L-BFGS takes the full batch of {samples} samples, got batch_size={batch}: leave it out, or choose adam"
+        )
+    if objective.direct is not None and not objective.direct.deterministic:
+        raise QupropError(
+            f"L-BFGS compares neighbouring losses and needs exact ones, got {objective.loss!r}, which is sampled: pass "
+            "exact=True, or choose adam"
         )
     if method is not None:
         raise QupropError(

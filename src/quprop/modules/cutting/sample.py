@@ -36,8 +36,8 @@ from quprop import simulate
 from quprop.arrays import checked
 from quprop.errors import QupropError, generator_of
 from quprop.model import Model
-from quprop.model.absorption import Rotation
 from quprop.model.angle import PARAM, from_terms
+from quprop.model.x_rotations import Rotation
 from quprop.modules.cutting.fragments import Fragment
 from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate

@@ -18,9 +18,9 @@ from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.machine import usable_processors
 from quprop.model import Model
-from quprop.model.absorption import Rotation
 from quprop.model.angle import Angle
 from quprop.model.channels import refuse_channels
+from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.state_vector import blocks, support
 from quprop.simulate.state_vector.reference import STATE_VECTOR

@@ -1,0 +1,8 @@
+"""Models whose rotations commute: exact and sampled expectation values at any number of qubits."""
+
+from __future__ import annotations
+
+from quprop.simulate.commuting.engine import Commuting, CommutingModelEngine, SampledValues, commuting_engine
+from quprop.simulate.commuting.form import CommutingForm
+
+__all__ = ["Commuting", "CommutingForm", "CommutingModelEngine", "SampledValues", "commuting_engine"]

@@ -1,0 +1,404 @@
+"""The maximum mean discrepancy between a model's samples and data, minimised without drawing the model's samples.
+
+With the Gaussian kernel k(x, y) = exp(-|x - y|^2 / (2 sigma^2)) on bit strings,
+
+    MMD^2 = E_{a: bits Bernoulli(p)} (<Z_a>_model - <Z_a>_data)^2,   p = (1 - exp(-1 / (2 sigma^2))) / 2,
+
+a mean of expectation values of products of Z (Rudolph et al., npj Quantum Information 10, 64 (2024), arXiv:2305.02881),
+which a commuting model gives classically at any number of qubits (Recio-Armengol et al., arXiv:2503.02934).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import stim
+
+from quprop.arrays import bits
+from quprop.errors import QupropError, shown
+from quprop.machine import usable_processors
+from quprop.model import Model
+from quprop.model.x_rotations import Subsets
+from quprop.simulate import get_engine, memory
+from quprop.simulate.commuting.form import CommutingForm, Measured
+from quprop.simulate.commuting.gates import Gates
+from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
+from quprop.simulate.vectors import apply_clifford
+from quprop.training.losses import Loss
+
+EXACT_QUBITS = 20  # up to here the loss is computed from all probabilities, unless told otherwise
+_MOST_SUBSETS = 2_000_000  # of an exact loss that stops at a weight
+_REPEATS, _TEST_SEED = 16, 1  # independent estimates that a loss with an error bar is the mean of, and their seed
+
+
+class MMDEstimate(NamedTuple):
+    """A loss and its standard error, 0 where it is exact."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class MMD(Loss):
+    """MMD^2 between what a model's measurement gives and data, the mean over the kernel's widths.
+
+    data: bits (m, n), column q for qubit q; the model's first n qubits are compared.
+    sigma: the kernel's width, or several; they set the weights |a| ~ Binomial(n, p) of the products of Z compared.
+    operators, samples: products of Z, and signs for their expectation values, drawn anew in every step and for every
+        width; the estimate of the loss is unbiased, in the data's place too (its diagonal is left out), and so is its
+        gradient. A product is summed exactly where that is cheaper than its part of the samples.
+    exact: True: no sampling at all, so that L-BFGS works; from all probabilities up to 20 qubits, else over all
+        products of weight at most `weight`, which leaves out at most `tail(n)` of the loss. False: sampled. None: exact
+        up to 20 qubits.
+    test, test_sigma: data and widths that training does not see; the loss on them is looked at every `test_every`
+        steps and in the end. By default the training widths.
+
+    >>> loss = MMD(bits, sigma=[0.6, 1.3], test=more_bits)
+    """
+
+    data: Any = field(repr=False)
+    sigma: Any = 1.0
+    operators: int = 1000
+    samples: int = 1000
+    exact: bool | None = None
+    weight: int | None = None
+    test: Any = field(default=None, repr=False)
+    test_sigma: Any = None
+    test_every: int = 100
+    needs_targets = False
+    supports_head = False
+
+    def __post_init__(self) -> None:
+        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        set_("data", _several("`data`", self.data))
+        if self.test is not None:
+            set_("test", _several("`test`", self.test, self.data.shape[1]))
+        set_("sigma", tuple(bandwidths(self.sigma).tolist()))
+        set_("test_sigma", self.sigma if self.test_sigma is None else tuple(bandwidths(self.test_sigma).tolist()))
+        for name, least in (("operators", 2), ("samples", 2), ("test_every", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise QupropError(f"MMD({name}=) is a whole number from {least}, got {shown(value)}")
+        if self.exact not in (None, True, False):
+            raise QupropError(f"MMD(exact=) is True, False or None, got {shown(self.exact)}")
+        if self.weight is not None and (
+            isinstance(self.weight, bool) or not isinstance(self.weight, int | np.integer) or self.weight < 0
+        ):
+            raise QupropError(f"MMD(weight=) is the largest weight of an exact loss, got {shown(self.weight)}")
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        raise QupropError("MMD holds its data itself: leave out data= and test= of train, pass MMD(data, test=...)")
+
+    def over(self, model: Any, **options: Any) -> MMDOverModel:
+        """What computes this loss for a model, straight from its parameters."""
+        return MMDOverModel(self, model, **options)
+
+    def tail(self, n: int) -> float:
+        """What an exact loss that stops at `weight` may leave out: 4 P(|a| > weight), the mean over the widths."""
+        from scipy.stats import binom
+
+        if self.weight is None:
+            return 0.0
+        return float(np.mean([4 * binom.sf(self.weight, n, probability(s)) for s in self.sigma]))
+
+
+def _several(name: str, given: Any, n: int | str = "n") -> np.ndarray:
+    """Bits (m, n) of two samples at least: unbiased estimates leave one out."""
+    found = bits(name, given, ("samples", n))
+    if len(found) < 2:
+        raise QupropError(f"{name} needs two samples at least, got {len(found)}")
+    return found
+
+
+def subsets_to(n: int, weight: int) -> Subsets:
+    """All subsets of at most `weight` of n bits, the empty one first."""
+    from quprop.model.ansatz_iqp import all_gates
+
+    count = sum(math.comb(n, k) for k in range(min(weight, n) + 1))
+    if count > _MOST_SUBSETS:
+        raise QupropError(
+            f"there are {count:,} products of weight up to {weight} on {n} bits, and an exact loss takes "
+            f"{_MOST_SUBSETS:,} at most; lower MMD(weight=), or exact=False"
+        )
+    rest = all_gates(n, weight) if weight else Subsets(np.zeros(1, np.int64), np.empty(0, np.int32))
+    return Subsets(np.concatenate([[0], rest.ptr]), rest.qubits)
+
+
+class MMDOverModel:
+    """The loss of one model: `loss_and_grad(theta, rng)`, `evaluate(theta)`, `told(theta, step)`.
+
+    Three ways: from all probabilities, over all products up to a weight, or sampled.
+    """
+
+    def __init__(
+        self, loss: MMD, model: Any, *, engine: Any = None, precision: str = "double", threads: int | None = None
+    ) -> None:
+        n = loss.data.shape[1]
+        if not isinstance(model, Model) or model.n_inputs:
+            raise QupropError(f"MMD compares the samples of a Model without inputs with data, got {model!r}")
+        if n > model.n_qubits:
+            raise QupropError(
+                f"the data have {n} bits a sample, but the model has {model.n_qubits} qubits; give data of its first, "
+                "measured qubits"
+            )
+        self.loss, self.model, self.n = loss, model, n
+        self.gradient_variance = math.nan
+        self._moments = Moments(loss.data)
+        small = model.n_qubits <= EXACT_QUBITS
+        self.exact = small if loss.exact is None else loss.exact
+        self.whole = self.exact and small and loss.weight is None
+        if self.whole:
+            self._engine = get_engine(engine, precision, threads)
+            self._bare, self._coins = _without_coins(model, n)
+            self._identity = self._bare.clifford == stim.Tableau(model.n_qubits)
+            self._data = _Kernels(loss.data, loss.sigma)
+            self._test = None if loss.test is None else _Kernels(loss.test, loss.test_sigma)
+            self.how = f"all {1 << model.n_qubits:,} probabilities"
+            return
+        form = CommutingForm(model)
+        measured = form.measured(n)
+        if measured is None:
+            raise QupropError(
+                "MMD beyond the state vector takes IQP circuits, rotations about products of X on a basis state, "
+                "measured as they are or flipped by a coin, got other Clifford gates; use qpr.ansatz.iqp"
+            )
+        self._measured: Measured = measured
+        self._gates = Gates(form, precision, usable_processors() if threads is None else threads)
+        self._test_moments = None if loss.test is None else Moments(loss.test)
+        if self.exact:
+            if loss.weight is None:
+                raise QupropError(
+                    f"an exact loss of {model.n_qubits} qubits stops at a weight of products of Z: pass MMD(weight=2), "
+                    "or exact=False"
+                )
+            if not self._gates.local:
+                raise QupropError("an exact loss takes gates about one and two qubits; pass exact=False")
+            self._all = subsets_to(n, loss.weight)
+            sizes = self._all.sizes
+            p = np.array([probability(s) for s in loss.sigma])[:, None]
+            self._share = np.exp(sizes * np.log(p) + (n - sizes) * np.log1p(-p)).mean(axis=0)
+            self.how = f"all {len(sizes):,} products of weight up to {loss.weight}, but {loss.tail(n):.1e}"
+        else:
+            self.how = f"{loss.operators:,} products of Z and {loss.samples:,} signs a step and width"
+        samples = 0 if self.exact else loss.samples
+        needed = 8 * (4 * form.n**2 * self._gates.matrix + 3 * form.n * samples + 6 * model.n_rotations)
+        memory.require(
+            needed, f"the loss of {model.n_qubits} qubits and {model.n_rotations:,} gates", "take fewer gates"
+        )
+
+    @property
+    def deterministic(self) -> bool:
+        return self.exact
+
+    def loss_and_grad(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> tuple[float, np.ndarray]:
+        """The loss, or an unbiased estimate of it by draws from rng, and its gradient (P,)."""
+        if self.whole:
+            value, gradient = self._from_probabilities(theta, self._data)
+        elif self.exact:
+            value, gradient = self._to_weight(theta, True)
+        else:
+            assert rng is not None
+            value, gradient = 0.0, np.zeros(self.model.n_params)
+            for sigma in self.loss.sigma:
+                subsets = drawn_subsets(self.n, sigma, self.loss.operators, rng)
+                bits = self._gates.bits(self.loss.samples, rng)
+                one, d = self.estimate(theta, subsets, bits)
+                value, gradient = value + one / len(self.loss.sigma), gradient + d / len(self.loss.sigma)
+        self.gradient_variance = float(gradient.var())
+        return value, gradient
+
+    def estimate(
+        self,
+        theta: np.ndarray,
+        subsets: Subsets,
+        bits: np.ndarray,
+        *,
+        moments: Moments | None = None,
+        gradient: bool = True,
+        summed: bool | None = None,
+    ) -> tuple[float, np.ndarray]:
+        """The estimate for given products of Z and signs, and its gradient (P,).
+
+        mean_a [ (S e^2 - mean cos^2) / (S - 1) - 2 t e + (m t^2 - 1) / (m - 1) ], or e^2 where e is exact.
+        summed: whether a product may be summed exactly; None: where that is cheaper.
+        """
+        moments = self._moments if moments is None else moments
+        S, A = bits.shape[1], len(subsets)
+        t = moments.of(subsets)
+        flips, factor = self._measured.of(subsets)
+        angles = self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0]
+        parts = moments.squares(t)
+        d_angles = np.zeros(len(angles))
+        w = flips.sizes
+        cheap = np.zeros(A, bool)
+        if summed is not False and self._gates.local:
+            limit = S * (self._gates.n**2 / A + w * w + w)
+            cheap = np.ldexp(float(self._gates.n), np.clip(w - 1, 0, 60)) <= (np.inf if summed else limit)
+        seen = factor != 0
+        exact, drawn = np.flatnonzero(cheap & seen), np.flatnonzero(~cheap & seen)
+        target = t * factor  # of the mean of cosines: factor is +-1
+        if len(exact):
+            slope = np.full(len(exact), 2.0 / A)
+            e, d = self._gates.exact(
+                angles, flips.take(exact), -slope * target[exact] if gradient else None, slope if gradient else None
+            )
+            parts[exact] += e**2 - 2 * target[exact] * e
+            d_angles += 0.0 if d is None else d
+        if len(drawn):
+
+            def slopes(part: slice, m: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                return (2 * S * m / (S - 1) - 2 * target[drawn[part]]) / A, np.full(len(m), -1 / (S - 1) / A)
+
+            e, q, d = self._gates.sampled(angles, flips.take(drawn), bits, slopes if gradient else None)
+            parts[drawn] += (S * e**2 - q) / (S - 1) - 2 * target[drawn] * e
+            d_angles += 0.0 if d is None else d
+        d_theta = self.model.angle_table.pullback(d_angles[None], theta[None], np.empty((1, 0)))[0][0]
+        return float(parts.mean()), d_theta
+
+    def _to_weight(self, theta: np.ndarray, gradient: bool, moments: Moments | None = None) -> tuple[float, np.ndarray]:
+        moments = self._moments if moments is None else moments
+        t = moments.of(self._all)
+        flips, factor = self._measured.of(self._all)
+        seen = np.flatnonzero(factor)
+        share, target = self._share[seen], (t * factor)[seen]
+        angles = self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0]
+        e, d = self._gates.exact(
+            angles, flips.take(seen), -2 * share * target if gradient else None, 2 * share if gradient else None
+        )
+        value = float(self._share @ moments.squares(t) + share @ (e**2 - 2 * target * e))
+        if d is None:
+            return value, np.empty(0)
+        return value, self.model.angle_table.pullback(d[None], theta[None], np.empty((1, 0)))[0][0]
+
+    def probabilities(self, theta: np.ndarray) -> np.ndarray:
+        """Of the measured bits (2^n,), qubit q being bit q of the index."""
+        return self._forward(theta)[0]
+
+    def _forward(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+        psi, pull = self._engine.state_vjp(self._bare, theta[None], np.empty((1, 0)))
+        psi = psi[0]
+        final = psi if self._identity else apply_clifford(self._bare.clifford, psi)
+        p = (final.real**2 + final.imag**2).reshape(-1, 1 << self.n).sum(axis=0)
+        return self._tossed(p), final, psi, pull
+
+    def _tossed(self, v: np.ndarray) -> np.ndarray:
+        """The mean over what the coins flip."""
+        for mask in self._coins:
+            v = (v + v[np.arange(len(v)) ^ mask]) / 2
+        return v
+
+    def _from_probabilities(self, theta: np.ndarray, data: _Kernels) -> tuple[float, np.ndarray]:
+        p, final, psi, pull = self._forward(theta)
+        value, slope = data.mmd2(p)
+        costate = 2 * (final.reshape(-1, 1 << self.n) * self._tossed(slope)).ravel()
+        if not self._identity:
+            # Undone up to a phase, which the state itself tells.
+            back = self._bare.clifford.inverse()
+            phase = np.vdot(psi, apply_clifford(back, final))
+            costate = apply_clifford(back, costate) / phase
+        return value, pull(costate[None])[0][0]
+
+    def evaluate(self, theta: np.ndarray, test: bool = False) -> MMDEstimate:
+        """The loss on the training data, or on those for the test: with an error by fixed draws where it is sampled."""
+        if self.whole:
+            kernels_ = self._test if test else self._data
+            assert kernels_ is not None
+            return MMDEstimate(kernels_.mmd2(self.probabilities(theta))[0], 0.0)
+        moments = self._test_moments if test else self._moments
+        if self.exact and not test:
+            return MMDEstimate(self._to_weight(theta, False)[0], self.loss.tail(self.n))
+        found, widths = [], self.loss.test_sigma if test else self.loss.sigma
+        rng = np.random.default_rng(_TEST_SEED)
+        for _ in range(_REPEATS):  # products share their signs, so only whole estimates are independent
+            draws = [
+                (drawn_subsets(self.n, s, self.loss.operators, rng), self._gates.bits(self.loss.samples, rng))
+                for s in widths
+            ]
+            found.append(np.mean([self.estimate(theta, *d, moments=moments, gradient=False)[0] for d in draws]))
+        return MMDEstimate(float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(_REPEATS)))
+
+    def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
+        """What the history says of a step (None: of the end) beside the loss."""
+        line = {"gradient_variance": self.gradient_variance} if step is not None else {}
+        if self.loss.test is not None and (step is None or step % self.loss.test_every == 0):
+            found = self.evaluate(theta, test=True)
+            line |= {"test_mmd2": found.value, "test_mmd2_error": found.error}
+        return line
+
+
+class _Kernels:
+    """MMD^2 from probabilities: (p - q)^T K (p - q), the mean over the widths, q the data's frequencies.
+
+    Unbiased in the data: q^T K q loses its diagonal.
+    """
+
+    def __init__(self, bits: np.ndarray, sigma: tuple[float, ...]) -> None:
+        self.count, n = bits.shape
+        index = bits.astype(np.int64) @ (np.int64(1) << np.arange(n))
+        self.q = np.bincount(index, minlength=1 << n) / self.count
+        self._near = [math.exp(-0.5 / s**2) for s in sigma]
+        m, q = self.count, self.q
+        self._smooth = self.apply(q)
+        self._own = (m * float(q @ self._smooth) - 1) / (m - 1)
+
+    def apply(self, v: np.ndarray) -> np.ndarray:
+        """K v, bit by bit: K is the tensor product of [[1, k], [k, 1]], k = exp(-1 / (2 sigma^2))."""
+        total = np.zeros_like(v)
+        for near in self._near:
+            out, step = v.copy(), 1
+            while step < len(v):
+                pairs = out.reshape(-1, 2, step)
+                out = (pairs + near * pairs[:, ::-1]).ravel()
+                step *= 2
+            total += out / len(self._near)
+        return total
+
+    def mmd2(self, p: np.ndarray) -> tuple[float, np.ndarray]:
+        """MMD^2, and its derivative by p."""
+        smooth = self.apply(p)
+        return float(p @ smooth - 2 * p @ self._smooth + self._own), 2 * (smooth - self._smooth)
+
+
+def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
+    """An IQP circuit whose Clifford gates only let coins flip measured bits, without these, and the bits that each coin
+    flips; any other model as it is."""
+    try:
+        measured = CommutingForm(model).measured(n)
+    except QupropError:
+        return model, []
+    if measured is None or (measured.signs < 0).any() or not np.array_equal(measured.flips, np.eye(n, model.n_qubits)):
+        return model, []
+    masks = [sum(1 << int(q) for q in np.flatnonzero(coin)) for coin in measured.coins.T if coin.any()]
+    return model._replace(clifford=stim.Tableau(model.n_qubits)), masks
+
+
+def initial_theta(
+    model: Model, data: Any, rng: np.random.Generator, scale: float = 0.01, noise: float = 0.0
+) -> np.ndarray:
+    """Parameters (P,) of an IQP circuit to begin training at: those of single qubits give the data's means,
+    cos(2 theta_i) = <Z_i>; those of pairs are scale times the covariance of the two bits, divided by the largest
+    covariance; all others, and normal noise of that size on all, 0.
+
+    As in Recio-Armengol et al., arXiv:2503.02934; the reason is that gradients do not vanish there as they do for
+    uniform angles (arXiv:2603.14576).
+    """
+    gates = CommutingForm(model).gates
+    rows = _several("`data`", data)
+    n = rows.shape[1]
+    mean = rows.mean(axis=0)
+    sizes, theta = gates.sizes, np.zeros(len(gates))
+    inside = np.add.reduceat((gates.qubits >= n).astype(int), gates.ptr[:-1]) == 0
+    ones, pairs = np.flatnonzero((sizes == 1) & inside), np.flatnonzero((sizes == 2) & inside)
+    theta[ones] = np.arccos(np.clip(1 - 2 * mean[gates.qubits[gates.ptr[ones]]], -1, 1)) / 2
+    if len(pairs):
+        a, b = gates.qubits[gates.ptr[pairs]], gates.qubits[gates.ptr[pairs] + 1]
+        centred = (rows - mean).astype(np.float32)
+        covariance = (centred.T @ centred / len(rows))[a, b]
+        theta[pairs] = scale * covariance / (np.abs(covariance).max() or 1.0)
+    theta += noise * rng.normal(size=len(theta))
+    if model.n_params != len(theta):
+        raise QupropError("initial_theta takes an IQP circuit with a parameter for each gate, as qpr.ansatz.iqp makes")
+    return theta
