@@ -44,12 +44,17 @@ def mixed(weights, x):
     qml.StronglyEntanglingLayers(weights, wires=range(4))
 
 
+def is_noise(name):
+    kind = getattr(qml, name, None)
+    return name == "KnownChannel" or (isinstance(kind, type) and issubclass(kind, qml.operation.Channel))
+
+
 def energy(weights, x):
     mixed(weights, x)
     return qml.expval(0.5 * qml.Z(0) @ qml.X(1) + 0.3 * qml.Y(3) - qml.Z(2))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [name for name in RULES if not is_noise(name)])
 def test_every_gate_is_pennylanes_matrix_with_its_global_phase(name):
     rule, values = RULES[name], rng(1).uniform(-6, 6, RULES[name].n_angles)
     if name.startswith("Adjoint("):

@@ -329,16 +329,20 @@ NO_GATES = {
     "complex_parameter": (lambda: qml.evolve(clashing(), 0.3j), "not imaginary"),
     "exp_of_a_gate": (lambda: qml.exp(qml.RX(0.3, 0), 1j), "Hermitian generator"),
     "complex_angle": (lambda: qml.RX(0.3 + 0.1j, 0), "must be real"),
-    "depolarizing": (lambda: qml.DepolarizingChannel(0.1, 0), "operation 11, DepolarizingChannel.* the noisy device"),
-    "damping": (lambda: qml.AmplitudeDamping(0.1, 0), "noisy device"),
-    "kraus": (lambda: qml.QubitChannel([np.sqrt(0.5) * np.eye(2)] * 2, 0), "noisy device"),
+    "noise_inside": (lambda: qml.ctrl(qml.BitFlip(0.1, 0), 1), "operation 11, .* is noise that this device does not"),
+    "noise_undone": (lambda: qml.adjoint(qml.AmplitudeDamping(0.1, 0)), "noise that this device does not have"),
+    "kraus": (
+        lambda: qml.QubitChannel([np.sqrt(0.5) * np.eye(2), np.sqrt(0.5) * qml.Hadamard(0).matrix()], 0),
+        "neither a mixture of Pauli strings nor a damping",
+    ),
+    "wide_kraus": (lambda: qml.QubitChannel([np.eye(16)], [0, 1, 2, 3]), "on 4 wires"),
     "qutrit_gate": (lambda: qml.TRX(0.3, wires=0), "qutrits"),
     "qutrit_shift": (lambda: qml.TShift(0), "qutrits"),
 }
 
 
 @pytest.mark.parametrize("name", NO_GATES)
-def test_what_is_no_gate_of_a_pure_state_of_qubits_is_refused_by_its_name(name):
+def test_what_is_neither_a_gate_nor_known_noise_of_qubits_is_refused_by_its_name(name):
     gate, sentence = NO_GATES[name]
 
     def circuit():

@@ -33,6 +33,7 @@ from quprop.gradients import (
 from quprop.lazy import submodule
 from quprop.model import InputState, Model, Rotation, ansatz
 from quprop.model.angle import Angle, AngleVector, inputs, params
+from quprop.model.channels import CHANNELS
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
@@ -51,6 +52,7 @@ from quprop.simulate import (
     value_and_grad,
     vjp,
 )
+from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.state_vector.metric import geometric_tensor, metric
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
@@ -60,6 +62,7 @@ from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
 
 __all__ = [
+    "CHANNELS",
     "FORMULAS",
     "GATES",
     "LBFGS",
@@ -77,6 +80,7 @@ __all__ = [
     "CommutingBlocks",
     "Cost",
     "CrossEntropy",
+    "DensityEngine",
     "Estimate",
     "Expectation",
     "Fidelity",

@@ -23,6 +23,7 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle import params
+from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -72,6 +73,7 @@ def shadow_tomography_by_gradient(
 def _fixed(circuit: Any, name: str, n: int | None = None) -> Circuit:
     if not isinstance(circuit, Circuit) or circuit.n_params or circuit.n_inputs or circuit.state != InputState():
         raise QupropError(f"`{name}` takes Circuits from |0...0> without parameters or inputs; put numbers for angles")
+    refuse_channels(circuit, "a reduction to gradients")
     if n is not None and circuit.n_qubits != n:
         raise QupropError(f"`{name}` must be on the {n} qubits of the state, got one on {circuit.n_qubits}")
     return circuit

@@ -12,6 +12,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.hybrid.node import Node, Pair
 from quprop.model import Model, Rotation
+from quprop.model.channels import refuse_channels
 from quprop.sampling.grouping import group
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import free, read_by_programs
@@ -54,6 +55,7 @@ class Estimated(Node):
                 f"gradient methods and forward shots take a Model, got {type(model).__name__}; leave method= and "
                 "forward_shots= out for exact gradients (a cut plan's own shots are plan.gradient and plan.estimate)"
             )
+        refuse_channels(model, "a layer with a gradient method or forward shots")
         super().__init__(model, "double", threads)
         if method is not None and not hasattr(method, "compile"):
             raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")

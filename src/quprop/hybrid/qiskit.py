@@ -27,6 +27,7 @@ from quprop.files import write_atomically
 from quprop.hybrid.qasm.values import power, times
 from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
+from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES
 from quprop.model.input_state import InputState
@@ -335,6 +336,7 @@ def to_qiskit(circuit: Circuit) -> Any:
     """
     if not isinstance(circuit, Circuit):
         raise QupropError(f"to_qiskit takes a quprop Circuit, got {type(circuit).__name__}")
+    refuse_channels(circuit, "to_qiskit")
     out = QuantumCircuit(circuit.n_qubits)
     state = circuit.state
     if isinstance(state, AngleVector):

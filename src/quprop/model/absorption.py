@@ -1,8 +1,9 @@
-"""Circuit -> rotations: the Clifford gates are pushed to the end and into the observables.
+"""Circuit -> rotations and channels: the Clifford gates are pushed to the end and into the observables.
 
 With C the product of the Clifford gates so far, a rotation R = exp(-i a P / 2) after C is C exp(-i a T(P) / 2), where
 T(P) = C† P C. So one tableau T is kept; a new Clifford gate c turns T into T after (c† . c), that is, stim's
-`T.prepend(c^-1)`; each rotation is read through T once. The work is linear in the circuit's length.
+`T.prepend(c^-1)`; each rotation is read through T once, and so is each string of a channel. The work is linear in the
+circuit's length.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import stim
 
 from quprop.collector import paused
 from quprop.model.angle import Angle, Variable, quarter_turns
-from quprop.model.circuit import Circuit, XBlock
+from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
+from quprop.model.circuit import Circuit, Operation, XBlock
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.x_rotations import Rotation, XRotations
@@ -80,28 +82,32 @@ class _Images:
 @paused()
 def absorb(
     circuit: Circuit, flat: Callable[[Variable], Variable]
-) -> tuple[tuple[Rotation, ...] | XRotations, stim.Tableau]:
-    """All rotations of the circuit, and the tableau of T(P) = C† P C for its whole Clifford part C.
+) -> tuple[tuple[Rotation, ...] | XRotations, tuple[Channel, ...], stim.Tableau]:
+    """All rotations of the circuit, its channels, and the tableau of T(P) = C† P C for its whole Clifford part C.
 
     flat(variable) gives a variable its place in the flat theta or x. Arrays of rotations stay arrays where no other
-    rotation and no Clifford gate comes before or after them but Clifford gates at the end.
+    rotation, no channel and no Clifford gate comes before or after them but Clifford gates at the end.
     """
     first, rest = (circuit.steps[0], circuit.steps[1:]) if circuit.steps else (None, [])
     if isinstance(first, XBlock) and not any(isinstance(step, XBlock) for step in rest):
-        tail, tableau = _absorbed(circuit.n_qubits, rest, flat)
-        if not tail:
-            return first.flattened(flat), tableau
+        tail, channels, tableau = _absorbed(circuit.n_qubits, rest, flat)
+        if not tail and not channels:
+            return first.flattened(flat), (), tableau
     return _absorbed(circuit.n_qubits, circuit.operations, flat)
 
 
 def _absorbed(
     n: int, operations: Iterable[Any], flat: Callable[[Variable], Variable]
-) -> tuple[tuple[Rotation, ...], stim.Tableau]:
+) -> tuple[tuple[Rotation, ...], tuple[Channel, ...], stim.Tableau]:
     images = _Images(n)
     rotations: list[Rotation] = []
-    for x, z, angle, clifford in _steps(operations):
-        if clifford is not None:
-            images.prepend(clifford)
+    channels: list[Channel] = []
+    for x, z, angle, other in _steps(operations):
+        if other is not None:
+            if isinstance(other, Channel):
+                channels.append(_moved(other, len(rotations), images, flat))
+            else:
+                images.prepend(other)
             continue
         if x == 0 and z == 0:
             continue  # a global phase
@@ -113,7 +119,30 @@ def _absorbed(
                 continue
         x, z, sign = images.rotated(x, z)
         rotations.append(Rotation(x, z, angle.relabel(flat, sign)))
-    return tuple(rotations), images.tableau()
+    return tuple(rotations), tuple(channels), images.tableau()
+
+
+def _moved(channel: Channel, place: int, images: _Images, flat: Callable[[Variable], Variable]) -> Channel:
+    """The channel before the Clifford gates C so far, C† . C: of strings T(P)."""
+    strings = [images.rotated(x, z) for x, z in channel.strings]
+    return channel._replace(
+        place=place,
+        strings=tuple((x, z) for x, z, _ in strings),
+        sign=1 if channel.kind == "pauli" else int(strings[1][2]),
+        strengths=tuple(s.relabel(flat) for s in channel.strengths),
+    )
+
+
+def _channel(operation: Operation) -> Channel:
+    """As the circuit has it."""
+    name, strengths, target = operation
+    if name == PAULI_CHANNEL:
+        return Channel(0, "pauli", tuple((p.x, p.z) for p in target), 1, strengths)  # type: ignore[union-attr]
+    noise = CHANNELS[name]
+    if noise.kind == "pauli":
+        law = noise.law(*strengths)
+        return Channel(0, "pauli", tuple(_masks(text, target) for text in law), 1, tuple(law.values()))
+    return Channel(0, "affine", (_masks("X", target), _masks("Z", target)), 1, strengths, name)
 
 
 def conjugate(tableau: stim.Tableau, n: int, x: int, z: int) -> tuple[int, int, float]:
@@ -140,11 +169,15 @@ def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
     return PauliSum(terms)
 
 
-def _steps(operations: Iterable[Any]) -> Iterator[tuple[int, int, Angle, Changes | None]]:
-    """A circuit as rotations (x, z, angle, None) and Clifford gates c (0, 0, -, what c^-1 does to generators)."""
+def _steps(operations: Iterable[Operation]) -> Iterator[tuple[int, int, Angle, Changes | Channel | None]]:
+    """A circuit as rotations (x, z, angle, None), Clifford gates c (0, 0, -, what c^-1 does to generators) and channels
+    (0, 0, -, channel)."""
     nothing = Angle()
-    for name, angles, target in operations:
-        if isinstance(target, PauliString):
+    for operation in operations:
+        name, angles, target = operation
+        if operation.is_channel:
+            yield 0, 0, nothing, _channel(operation)
+        elif isinstance(target, PauliString):
             yield target.x, target.z, angles[0], None
         elif isinstance(target, PauliSum):
             for string, coefficient in target.items():

@@ -16,20 +16,27 @@ import numpy as np
 
 from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
+from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, check_constants
 from quprop.model.gates import GATES
 from quprop.model.input_state import MAX_AMPLITUDE_QUBITS, InputState
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Subsets, XRotations
 
+_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless")  # methods that may be meant
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
 class Operation(NamedTuple):
-    """One gate: of the table `GATES` (target = qubits), "rotation" (a PauliString) or "exp" (a PauliSum)."""
+    """One gate: of the table `GATES` (target = qubits), "rotation" (a PauliString) or "exp" (a PauliSum). Or a channel,
+    whose angles are its strengths: of the table `CHANNELS` (qubits) or "pauli_channel" (a PauliString for each)."""
 
     name: str
     angles: tuple[Angle, ...]
-    target: tuple[int, ...] | PauliString | PauliSum
+    target: tuple[Any, ...] | PauliString | PauliSum
+
+    @property
+    def is_channel(self) -> bool:
+        return self.name in CHANNELS or self.name == PAULI_CHANNEL
 
 
 class XBlock(NamedTuple):
@@ -56,7 +63,9 @@ class Circuit:
         theta, x = params("theta", 8), inputs("x", 4)
         Circuit(4).ry(x[0], 0).cx(0, 1).rotation("X0 Y2", 2*theta[3] + 0.1).h(1)
 
-    Angles come first, then qubits; controls before targets. The gates are those of `quprop.model.gates.GATES`.
+    Angles come first, then qubits; controls before targets. The gates are those of `quprop.model.gates.GATES`. Noise is
+    appended the same way, `.depolarising(0.01, 0)` or `.amplitude_damping(theta[3], 1)`: a strength is a number or made
+    from params and inputs, as an angle is. The channels are those of `quprop.model.channels.CHANNELS`.
 
     state: None for |0...0>, a bit string (left = qubit 0), a basis index, an array (n, 2) of qubit states, an array
         (2^n,) of amplitudes (normalised here), or an `inputs` vector of 2^n entries (amplitude encoding, x/|x|).
@@ -118,11 +127,67 @@ class Circuit:
                 f"got {_count(len(arguments), 'argument')}"
             )
         angles = tuple([self._angle(a) for a in arguments[:n_angles]])
-        qubits = tuple([self._qubit(q, name) for q in arguments[n_angles:]])
-        if n_qubits > 1 and len(set(qubits)) < n_qubits:
-            raise QupropError(f"{name} needs {n_qubits} different qubits, got {', '.join(map(str, qubits))}")
-        self.steps.append(Operation(name, angles, qubits))
+        self.steps.append(Operation(name, angles, self._qubits(arguments[n_angles:], name)))
         return self
+
+    def channel(self, name: str, *arguments: Any, **options: Any) -> Circuit:
+        """Append the channel of `CHANNELS` called `name`: its strengths, then its qubits, then strengths that have a
+        default, which may be named: `channel("thermal_relaxation", t1, t2, time, 0, excited=0.02)`."""
+        noise = CHANNELS.get(name)
+        if noise is None:
+            raise UnknownGateError(f"there is no channel {name!r}; {nearest(str(name), [*CHANNELS, PAULI_CHANNEL])}")
+        optional = noise.strengths[len(noise.strengths) - len(noise.defaults) :]
+        needed = noise.strengths[: len(noise.strengths) - len(noise.defaults)]
+        last = len(needed) + noise.n_qubits
+        more = dict(zip(optional, arguments[last:], strict=False))
+        if not last <= len(arguments) <= last + len(optional) or not options.keys() <= set(optional) - more.keys():
+            form = [*needed, _count(noise.n_qubits, "qubit"), *(f"{s}=..." for s in optional)]
+            got = [_count(len(arguments), "argument"), *options]
+            raise QupropError(f"{name} takes {', '.join(form)}, got {', '.join(got)}")
+        more = dict(zip(optional, noise.defaults, strict=True)) | more | options
+        strengths = tuple([self._strength(s, name) for s in (*arguments[: len(needed)], *more.values())])
+        qubits = self._qubits(arguments[len(needed) : last], name)
+        check_constants(name, tuple(noise.law(*strengths).values()) if noise.kind == "pauli" else strengths)
+        self._declare_all(strengths)
+        self.steps.append(Operation(name, strengths, qubits))
+        return self
+
+    def pauli_channel(self, probabilities: Mapping[Any, Any], *qubits: int) -> Circuit:
+        """Append rho -> (1 - sum_j p_j) rho + sum_j p_j P_j rho P_j, with {P_j: p_j} on 8 qubits at most.
+
+        With qubits the keys are dense strings on them, `pauli_channel({"XI": 0.01, "ZZ": p}, 2, 0)`; without, strings
+        as a rotation takes them, `pauli_channel({"X2": 0.01, "Z0 Z2": p})`. The identity has what the others leave.
+        """
+        if not isinstance(probabilities, Mapping) or not probabilities:
+            raise QupropError(
+                f"pauli_channel takes a dictionary such as {{'XI': 0.01, 'ZZ': 0.002}}, got {shown(probabilities)}"
+            )
+        wires = self._qubits(qubits, PAULI_CHANNEL)
+        strings = tuple([self._error_string(key, wires) for key in probabilities])
+        support = 0
+        for string in strings:
+            support |= string.x | string.z
+        if len(set(strings)) < len(strings) or support.bit_count() > MAX_CHANNEL_QUBITS:
+            raise QupropError(
+                f"pauli_channel takes each string once and acts on {MAX_CHANNEL_QUBITS} qubits at most, got "
+                f"{shown(', '.join(map(str, strings)))}"
+            )
+        strengths = tuple([self._strength(p, PAULI_CHANNEL) for p in probabilities.values()])
+        check_constants(PAULI_CHANNEL, strengths)
+        self._declare_all(strengths)
+        self.steps.append(Operation(PAULI_CHANNEL, strengths, strings))
+        return self
+
+    @property
+    def channels(self) -> list[Operation]:
+        """Its channels, in order."""
+        return [step for step in self.steps if isinstance(step, Operation) and step.is_channel]
+
+    def noiseless(self) -> Circuit:
+        """This circuit without its channels; theta and x are laid out as before."""
+        twin = self.copy()
+        twin.steps = [step for step in self.steps if not isinstance(step, Operation) or not step.is_channel]
+        return twin
 
     def rotation(self, pauli: str | PauliString, angle: Any) -> Circuit:
         """Append exp(-i angle P / 2) with P a Hermitian Pauli string such as "X0 Y2"."""
@@ -259,7 +324,7 @@ class Circuit:
         if name.startswith("_") or name in ("steps", "vectors", "n_qubits", "state"):
             raise AttributeError(name)
         raise UnknownGateError(
-            f"a circuit has no gate or method {name!r}; {nearest(name, [*GATES, 'rotation', 'exp', 'append', 'copy'])}"
+            f"a circuit has no gate or method {name!r}; {nearest(name, [*GATES, *CHANNELS, *_OTHERS])}"
         )
 
     def _declare(self, kind: int, name: str, size: int) -> None:
@@ -270,11 +335,46 @@ class Circuit:
 
     def _angle(self, value: Any) -> Angle:
         angle = value if type(value) is Angle else as_angle(value)
-        for monomial, _ in angle.terms:
-            for kind, _index, name, size in monomial:
-                if self.vectors.get(name) != (kind, size):
-                    self._declare(kind, name, size)
+        self._declare_all((angle,))
         return angle
+
+    def _declare_all(self, angles: Iterable[Angle]) -> None:
+        for angle in angles:
+            for monomial, _ in angle.terms:
+                for kind, _index, name, size in monomial:
+                    if self.vectors.get(name) != (kind, size):
+                        self._declare(kind, name, size)
+
+    def _strength(self, value: Any, channel: str) -> Angle:
+        try:
+            return as_angle(value)
+        except QupropError:
+            raise QupropError(
+                f"the strengths of {channel} are finite real numbers or made from params and inputs, got {shown(value)}"
+            ) from None
+
+    def _error_string(self, key: Any, qubits: tuple[int, ...]) -> PauliString:
+        """A key of `pauli_channel` on the circuit's qubits."""
+        if qubits:
+            if not isinstance(key, str) or len(key) != len(qubits) or set(key) - set("IXYZ"):
+                raise QupropError(
+                    f"pauli_channel on {_count(len(qubits), 'qubit')} takes strings of as many letters I, X, Y, Z, got "
+                    f"{shown(key)}"
+                )
+            key = " ".join(f"{letter}{q}" for letter, q in zip(key, qubits, strict=True))
+        string = PauliString.parse(key) if isinstance(key, str) else key
+        if not isinstance(string, PauliString) or not string.weight or string != PauliString(string.x, string.z):
+            raise QupropError(
+                f"pauli_channel takes Pauli strings without a sign, the identity left out, got {shown(str(key))}"
+            )
+        self._check_support(string, "the Pauli string")
+        return string
+
+    def _qubits(self, given: Iterable[Any], name: str) -> tuple[int, ...]:
+        qubits = tuple([self._qubit(q, name) for q in given])
+        if len(qubits) > 1 and len(set(qubits)) < len(qubits):
+            raise QupropError(f"{name} needs {len(qubits)} different qubits, got {', '.join(map(str, qubits))}")
+        return qubits
 
     def _qubit(self, qubit: Any, gate: str) -> int:
         if type(qubit) is not int:
@@ -313,15 +413,35 @@ def _make_method(name: str) -> Callable[..., Circuit]:
     return method
 
 
+def _make_channel(name: str) -> Callable[..., Circuit]:
+    noise = CHANNELS[name]
+
+    def method(self: Circuit, *arguments: Any, **options: Any) -> Circuit:
+        return self.channel(name, *arguments, **options)
+
+    first = len(noise.strengths) - len(noise.defaults)
+    optional = [f"{s}={d:g}" for s, d in zip(noise.strengths[first:], noise.defaults, strict=True)]
+    qubits = [f"q{k}" for k in range(noise.n_qubits)] if noise.n_qubits > 1 else ["q"]
+    method.__name__, method.__qualname__ = name, f"Circuit.{name}"
+    method.__doc__ = f"Append {name}({', '.join([*noise.strengths[:first], *qubits, *optional])}): {noise.what}."
+    return method
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def _between(op: Operation) -> str:
+    return ", " if op.name == PAULI_CHANNEL else " "
+
+
 def _show(op: Operation) -> str:
     angles = f"({', '.join(map(repr, op.angles))})" if op.angles else ""
-    target: Iterable[int] | str = op.target if isinstance(op.target, tuple) else str(op.target)
-    return f"{op.name}{angles} " + (target if isinstance(target, str) else " ".join(map(str, target)))
+    target: Iterable[Any] | str = op.target if isinstance(op.target, tuple) else str(op.target)
+    return f"{op.name}{angles} " + (target if isinstance(target, str) else _between(op).join(map(str, target)))
 
 
 for _name in GATES:
     setattr(Circuit, _name, _make_method(_name))
+for _name in CHANNELS:
+    setattr(Circuit, _name, _make_channel(_name))

@@ -12,6 +12,7 @@ import numpy as np
 
 from quprop.model import Model
 from quprop.model.angle import PARAM
+from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString
 
 _LONG = 256  # bits from which on NumPy finds the ones faster than a loop
@@ -71,7 +72,8 @@ def after(row: int, m: int) -> int:
 
 
 def generators(model: Model) -> list[PauliString]:
-    """The strings the model rotates about, in circuit order."""
+    """The strings the model rotates about, in circuit order; of a model without noise, which moves between them."""
+    refuse_channels(model, "the structure of a list of rotations")
     return [PauliString(r.x, r.z) for r in model.rotations]
 
 

@@ -2,6 +2,7 @@
 
     F_k(theta, x) = <phi| R_1† ... R_M† O_k R_M ... R_1 |phi>,   R_m = exp(-i a_m P_m / 2),   a_m polynomial in theta, x
 
+Noise stands between rotations as channels (`quprop.model.channels`); then F_k = Tr(rho O_k) of the final mixed state.
 The circuit's Clifford gates are gone: pushed to the end and absorbed by the observables (`quprop.model.absorption`).
 The residual Clifford C is kept, so that the circuit's own final state is C R_M ... R_1 |phi> up to a global phase.
 """
@@ -22,6 +23,7 @@ from quprop.files import write_atomically
 from quprop.model.absorption import absorb, conjugate_sum
 from quprop.model.angle import INPUT, PARAM, AngleVector, Variable
 from quprop.model.angle_table import AngleTable, Drivers, safe_size
+from quprop.model.channels import Channel, ChannelTable, check_readout
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -42,7 +44,8 @@ class Model:
     Fields: n_qubits; rotations (tuple of `Rotation(x, z, angle)`, with flat variables (0, i) and (1, j) in the angles,
     or `XRotations`, the same as arrays);
     observables (after absorption, C† O C); state (`InputState`); clifford (`stim.Tableau`, C);
-    n_params, n_inputs, and the names and sizes of the vectors theta and x are made of.
+    n_params, n_inputs, and the names and sizes of the vectors theta and x are made of;
+    channels (tuple of `Channel`, in circuit order): the noise, () of a model that has none.
     """
 
     n_qubits: int
@@ -54,6 +57,7 @@ class Model:
     param_sizes: tuple[int, ...]
     input_names: tuple[str, ...]
     input_sizes: tuple[int, ...]
+    channels: tuple[Channel, ...]
 
     def __init__(self, circuit: Circuit, observables: Any) -> None:
         if not isinstance(circuit, Circuit):
@@ -61,7 +65,7 @@ class Model:
         n = circuit.n_qubits
         given = observables_of(observables, n)
         flat = circuit.flattened()
-        rotations, tableau = absorb(circuit, flat)
+        rotations, channels, tableau = absorb(circuit, flat)
         state = circuit.state
         if isinstance(state, AngleVector):
             state = InputState("encoded", flat((INPUT, state.indices.start, state.name))[1])
@@ -76,7 +80,9 @@ class Model:
             param_sizes=tuple(size for _, size in circuit.layout(PARAM)),
             input_names=tuple(name for name, _ in circuit.layout(INPUT)),
             input_sizes=tuple(size for _, size in circuit.layout(INPUT)),
+            channels=channels,
         )
+        check_readout(self)
 
     @classmethod
     def from_rotations(
@@ -102,7 +108,7 @@ class Model:
         return model
 
     def _fill(self, **fields: Any) -> None:
-        self.__dict__.update(fields)  # the class is frozen: this is the one place that writes
+        self.__dict__.update({"channels": ()} | fields)  # the class is frozen: this is the one place that writes
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Model cannot be changed (setting {name}); make a new one")
@@ -147,6 +153,10 @@ class Model:
         return Drivers.build([r.angle for r in self.rotations], self.n_params)
 
     @cached_property
+    def channel_table(self) -> ChannelTable:
+        return ChannelTable(self.channels, self.n_params, self.n_inputs)
+
+    @cached_property
     def angle_limit(self) -> float:
         """Up to this size of theta's and x's entries no angle leaves the range of double precision."""
         if isinstance(self.rotations, XRotations):
@@ -179,12 +189,19 @@ class Model:
     def with_observables(self, observables: Any) -> Model:
         """The same circuit with other observables, given as the user sees them (before absorption)."""
         n = self.n_qubits
-        return self._replace(observables=tuple(conjugate_sum(self.pull, n, o) for o in observables_of(observables, n)))
+        found = self._replace(observables=tuple(conjugate_sum(self.pull, n, o) for o in observables_of(observables, n)))
+        check_readout(found)
+        return found
+
+    def noiseless(self) -> Model:
+        """The same model without channels; theta and x are laid out as before."""
+        return self._replace(channels=()) if self.channels else self
 
     def _replace(self, **fields: Any) -> Model:
         """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
         kept = {name: self.__dict__[name] for name in _FIELDS}
         shared = ["x_masks", "z_masks", "angle_table", "drivers", "angle_limit"] + ["pull"] * ("clifford" not in fields)
+        shared += ["channel_table"] * ("channels" not in fields)
         return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
 
     @cached_property
@@ -222,6 +239,10 @@ class Model:
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         return self  # frozen: a copy would be planned anew, and compared field by field in every call
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A pickle of noise is none that a version of quprop without noise loads, and runs without.
+        return (_noisy, (self.__getstate__(),)) if self.channels else super().__reduce_ex__(protocol)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in _FIELDS}  # caches (and what engines hang on) stay behind
 
@@ -231,7 +252,8 @@ class Model:
     def __repr__(self) -> str:
         return (
             f"<Model: {self.n_qubits} qubits, {self.n_rotations} rotations, {self.n_params} params, "
-            f"{self.n_inputs} inputs, {self.n_observables} observables>"
+            f"{self.n_inputs} inputs, {self.n_observables} observables"
+            + (f", {len(self.channels)} channels>" if self.channels else ">")
         )
 
     def __str__(self) -> str:
@@ -244,7 +266,9 @@ class Model:
     @classmethod
     def from_text(cls, text: str) -> Model:
         """The model `to_text` wrote; anything else is refused with one sentence."""
-        return cls._of(**fields(text))
+        model = cls._of(**fields(text))
+        check_readout(model)
+        return model
 
     def save(self, path: str | Path) -> None:
         """Write `to_text()` to a file, atomically."""
@@ -266,7 +290,12 @@ _FIELDS = (
     "param_sizes",
     "input_names",
     "input_sizes",
+    "channels",
 )
+
+
+def _noisy(fields: dict[str, Any]) -> Model:
+    return Model._of(**fields)
 
 
 def observables_of(given: Any, n: int) -> tuple[PauliSum, ...]:

@@ -15,6 +15,7 @@ import stim
 from quprop.errors import QupropError, shown
 from quprop.files import read_text
 from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
+from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
 from quprop.model.input_state import InputState
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Rotation, Subsets, XRotations
@@ -22,7 +23,8 @@ from quprop.model.x_rotations import Rotation, Subsets, XRotations
 if TYPE_CHECKING:
     from quprop.model.model import Model
 
-_FORMAT, _VERSION, _ARRAYS = "quprop-model", 1, 2  # version 2 has arrays of rotations about products of X
+_FORMAT, _VERSION = "quprop-model", 1
+_ARRAYS, _NOISY = 2, 3  # versions with arrays of rotations about products of X, and with channels
 _FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
 _IMAGE = re.compile(r"[+-][IXYZ_]*")
 
@@ -33,15 +35,23 @@ def describe(model: Model, shown: int) -> str:
     vectors = [f"params {a}[{b}]" for a, b in zip(model.param_names, model.param_sizes, strict=True)]
     vectors += [f"inputs {a}[{b}]" for a, b in zip(model.input_names, model.input_sizes, strict=True)]
     head = [f"{n} qubits", f"{model.n_rotations} rotations", *vectors, f"{model.n_observables} observables"]
+    if model.channels:
+        head.append(f"{len(model.channels)} channels")
     lines = [f"Model: {', '.join(head)}, from {model.state.text(n)}"]
+    noise: dict[int, list[Channel]] = {}
+    for channel in model.channels:
+        noise.setdefault(channel.place, []).append(channel)
     places = list(range(model.n_rotations))
     if len(places) > shown:
         places = places[: shown // 2] + places[-(shown // 2) :]
     for before, m in zip([-1, *places], places, strict=False):
         if m != before + 1:
-            lines.append(f"  ... {m - before - 1} more")
+            between = sum(before < channel.place < m for channel in model.channels)
+            lines.append(f"  ... {m - before - 1} more" + (f", and {between} channels" if between else ""))
+        lines += _noise_lines(model, noise.get(m, []), shown)
         x, z, angle = model.rotations[m]
         lines.append(f"  {m:>4}  exp(-i/2 ({angle.text(model.variable_name, 6)}) {PauliString(x, z)})")
+    lines += _noise_lines(model, noise.get(model.n_rotations, []), shown)
     for k, total in enumerate(model.observables[:shown]):
         terms = str(PauliSum(dict(total.terms[:8])))
         lines.append(f"  O[{k}] = {terms}" + (f" + ... {len(total) - 8} more terms" if len(total) > 8 else ""))
@@ -50,6 +60,17 @@ def describe(model: Model, shown: int) -> str:
     if model.clifford != stim.Tableau(n):
         lines.append("  (the observables have absorbed the circuit's Clifford gates)")
     return "\n".join(lines)
+
+
+def _noise_lines(model: Model, channels: list[Channel], shown: int) -> list[str]:
+    lines = []
+    for c in channels[:shown]:
+        strengths = [s.text(model.variable_name, 6) for s in c.strengths]
+        strings = [("-" if c.sign < 0 and k else "") + str(PauliString(*p)) for k, p in enumerate(c.strings)]
+        lines.append(f"        {c.name}({', '.join(strengths)}) {', '.join(strings)}")
+    if len(channels) > shown:
+        lines.append(f"        ... {len(channels) - shown} more channels")
+    return lines
 
 
 def dump(model: Model) -> str:
@@ -61,7 +82,7 @@ def dump(model: Model) -> str:
     arrays = isinstance(model.rotations, XRotations)
     head = {
         "format": _FORMAT,
-        "version": _ARRAYS if arrays else _VERSION,
+        "version": _NOISY if model.channels else _ARRAYS if arrays else _VERSION,
         "n_qubits": n,
         "params": list(zip(model.param_names, model.param_sizes, strict=True)),
         "inputs": list(zip(model.input_names, model.input_sizes, strict=True)),
@@ -70,6 +91,9 @@ def dump(model: Model) -> str:
         "clifford": [[str(f(q)) for q in range(n)] for f in (model.clifford.x_output, model.clifford.z_output)],
     }
     lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
+    if model.channels:
+        noise = ",\n".join("  " + json.dumps(_channel_to_json(channel)) for channel in model.channels)
+        lines += [' "channels": [', noise, " ],"]
     if isinstance(model.rotations, XRotations):
         r = model.rotations
         columns = {"sizes": r.subsets.sizes, "qubits": r.subsets.qubits, "param": r.param, "coefficient": r.coefficient}
@@ -81,7 +105,7 @@ def dump(model: Model) -> str:
 
 def fields(text: str) -> dict[str, Any]:
     """What a `Model` is made of, from the text that `dump` wrote."""
-    data = versioned(text, "model", _FORMAT, (_VERSION, _ARRAYS), "save the model again with this version")
+    data = versioned(text, "model", _FORMAT, (_VERSION, _ARRAYS, _NOISY), "save the model again with this version")
     try:
         return _build(data)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:
@@ -150,6 +174,13 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         if string.sign != 1 or not 0 < string.n_qubits <= n:
             raise ValueError(f"rotation {text!r}")
         rotations.append(Rotation(string.x, string.z, angle))
+    noisy = data["version"] == _NOISY
+    if noisy != ("channels" in data):
+        raise ValueError("channels")
+    channels = tuple(_channel_from_json(row, n, totals) for row in data["channels"]) if noisy else ()
+    places = [channel.place for channel in channels]
+    if noisy and (not places or sorted(places) != places or places[-1] > len(rotations)):
+        raise ValueError("channels out of order")
     observables = tuple(PauliSum(o) for o in data["observables"])
     if not observables or any(o.n_qubits > n for o in observables):
         raise ValueError("observables do not fit the qubits")
@@ -163,7 +194,34 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         "param_sizes": tuple(size for _, size in sizes[0]),
         "input_names": tuple(name for name, _ in sizes[1]),
         "input_sizes": tuple(size for _, size in sizes[1]),
+        "channels": channels,
     }
+
+
+def _channel_to_json(channel: Channel) -> list[Any]:
+    strings = [str(PauliString(x, z)) for x, z in channel.strings]
+    if channel.sign < 0:
+        strings[1] = "-" + strings[1]
+    return [channel.place, channel.name, strings, [_angle_to_json(s) for s in channel.strengths]]
+
+
+def _channel_from_json(row: Any, n: int, totals: list[int]) -> Channel:
+    place, name, texts, terms = row
+    strings = [PauliString.parse(text) for text in texts]
+    strengths = tuple(_angle_from_json(t, totals) for t in terms)
+    pauli = name == PAULI_CHANNEL
+    sign = 1 if pauli else strings[1].sign
+    masks = tuple((p.x, p.z) for p in strings)
+    if type(place) is not int or place < 0 or not all(0 < p.n_qubits <= n for p in strings):
+        raise ValueError(f"channel {row!r}")
+    if pauli:
+        right = len(strengths) == len(strings) == len(set(masks)) > 0 and all(p.sign == 1 for p in strings)
+    else:
+        right = len(strings) == 2 and strings[0].sign == 1 and not strings[0].commutes(strings[1])
+        right &= CHANNELS[name].kind == "affine" and len(strengths) == len(CHANNELS[name].strengths)
+    if not right:
+        raise ValueError(f"channel {row!r}")
+    return Channel(place, "pauli" if pauli else "affine", masks, sign, strengths, PAULI_CHANNEL if pauli else name)
 
 
 def _x_rotations(columns: dict[str, list[Any]], n: int, n_params: int) -> XRotations:

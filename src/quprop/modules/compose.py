@@ -26,6 +26,7 @@ from quprop.files import write_atomically
 from quprop.model import Model, observables_of
 from quprop.model.absorption import conjugate, conjugate_sum
 from quprop.model.angle import PARAM, Angle, Monomial, Variable, collected
+from quprop.model.channels import refuse_channels
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import dump, read, versioned
@@ -229,6 +230,7 @@ class _Names:
     def add(self, module: Module) -> tuple[Callable[[Angle, float], Angle], Sequence[int]]:
         """How the part's angles read in the whole, and the place of each of its inputs."""
         model, first = module.model, self.n_params
+        refuse_channels(model, "composing")
         places: list[int] = []
         for name, size in zip(model.input_names, model.input_sizes, strict=True):
             start, known = self.inputs.setdefault(name, (self.n_inputs, size))

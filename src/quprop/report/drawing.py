@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from quprop.model import Model
 from quprop.model.angle import Angle
+from quprop.model.channels import PAULI_CHANNEL
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -51,6 +52,8 @@ def model_svg(model: Model) -> str:
         text = angle.text(model.variable_name, 4)
         kept.append(_pauli(PauliString(x, z), text, f"rotation {m}: exp(-i/2 ({text}) {PauliString(x, z)})"))
     label = f"Canonical list: {model.n_rotations} Pauli rotations on {model.n_qubits} qubits"
+    if model.channels:
+        label += f", its {len(model.channels)} channels of noise left out"
     return _draw(kept, model.n_qubits, model.n_rotations, model.state.text(model.n_qubits), label)
 
 
@@ -76,6 +79,11 @@ def _gate(op: Operation) -> DrawnGate:
         return DrawnGate(
             tuple((q, "exp") for q in qubits), angles, f"exp({', '.join(map(repr, op.angles))}) {op.target}"
         )
+    if op.name == PAULI_CHANNEL:
+        qubits = sorted({q for string in op.target for q in string.qubits})
+        strings = ", ".join(map(str, op.target))
+        full = f"{op.name}({', '.join(map(repr, op.angles))}) {strings}"
+        return DrawnGate(tuple((q, "NOISE") for q in qubits), angles, full)
     full = f"{op.name}({', '.join(map(repr, op.angles))})" if op.angles else op.name
     full += " " + " ".join(map(str, op.target))
     if op.name in _DOTS:

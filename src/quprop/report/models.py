@@ -98,6 +98,8 @@ def blocks(model: Model, source: str, circuit: Circuit | None = None) -> list[An
         note = "Clifford gates are absorbed by the observables; every rotation is exp(-i a P/2). " + _note(
             m, "rotations"
         )
+        if model.channels:
+            note += f" Its {len(model.channels)} channels of noise are not drawn."
         out.append(Drawing("Its canonical list of Pauli rotations", svg, note.strip()))
     if m > MOST or n > MOST_WIRES:
         out.append(_overview(model, source))

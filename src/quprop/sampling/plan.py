@@ -11,6 +11,7 @@ from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
@@ -128,6 +129,7 @@ def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:
             f"a gradient method compiles a quprop Model, got {type(model).__name__}; "
             "build one with qpr.Model(circuit, observables)"
         )
+    refuse_channels(model, "a gradient method")
     K = model.n_observables
     if weights is None:
         if K != 1:

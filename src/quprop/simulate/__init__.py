@@ -12,11 +12,13 @@ import numpy as np
 from quprop.arrays import all_finite, checked, measured, plain
 from quprop.errors import QupropError, generator_of, nearest
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
+from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.pauli.engine import Propagated, engine_of
 from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
@@ -52,6 +54,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "auto": AutoEngine,
     "native": NativeEngine,
     "lightcone": LightConeEngine,
+    "density": DensityEngine,
     "pauli": partial(engine_of, PauliPropagation()),
     "commuting": partial(commuting_engine, Commuting()),
     "reference": ReferenceEngine,
@@ -62,6 +65,7 @@ _RESULTS = {
     "vjp": "the gradient",
     "hvp": "the Hessian-vector product",
     "states": "the state",
+    "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",
 }
 
@@ -142,7 +146,7 @@ class Call:
             raise QupropError(f"the batch is empty: {given}; pass one sample at least")
         if not size <= model.angle_limit * model.angle_limit:
             model.angle_table.check(self.theta, self.x)
-        if model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
+        if model.channels or model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
             needed = self.engine.memory(model, batch, what)
             if model.n_qubits > MAX_QUBITS and needed >= 1 << MAX_QUBITS:  # not so if few basis states are reached
                 raise QupropError(
@@ -349,10 +353,21 @@ def state(
 
 
 def probabilities(model: Model, theta: Any, x: Any = None, **options: Any) -> np.ndarray:
-    """|amplitude|^2 of the final state: (..., 2^n), summing to 1."""
+    """|amplitude|^2 of the final state, or the diagonal of a mixed one: (..., 2^n), summing to 1."""
+    if isinstance(model, Model) and model.channels:
+        return _of_mixed(model, theta, x, **options)
     amplitudes = state(model, theta, x, **options)
     p = amplitudes.real**2 + amplitudes.imag**2
     return p / p.sum(axis=-1, keepdims=True)
+
+
+def _of_mixed(
+    model: Model, theta: Any, x: Any, engine: Any = None, precision: str = "double", threads: int | None = None
+) -> np.ndarray:
+    call = Call(model, theta, x, engine, precision, threads, "probabilities")
+    if not hasattr(call.engine, "probabilities"):
+        refuse_channels(model, f"the engine {getattr(call.engine, 'name', call.engine)!r}")
+    return call.engine.probabilities(model, call.theta, call.x).reshape(*call.shape, 1 << model.n_qubits)
 
 
 def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **options: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ from quprop.simulate import memory
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, made
 from quprop.simulate.lightcone import LightConeEngine
+from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.pauli.engine import engine_of
 from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
@@ -37,7 +38,7 @@ class Choice(NamedTuple):
 class AutoEngine:
     """The whole state where this machine holds it, else the light cones of the terms, else, for a commuting model, sums
     over the signs that a term meets: exact each way. Where none fits it refuses, or takes Pauli propagation within
-    `tolerance` (of the value and all derivatives) if one is given.
+    `tolerance` (of the value and all derivatives) if one is given. Models with noise: the whole mixed state.
     """
 
     name = "auto"
@@ -59,6 +60,14 @@ class AutoEngine:
         """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp" or "tangents" of a batch, and
         why; one sentence where none serves."""
         n = model.n_qubits
+        if model.channels:
+            density = self._density
+            memory.require(
+                density.memory(model, batch, what),
+                f"a mixed state of {n:,} qubits",
+                "take fewer qubits, a smaller batch, or model.noiseless()",
+            )
+            return Choice(density, f"the whole mixed state of {n} qubits", 2 * n, model.n_rotations << 2 * n)
         if n <= ALWAYS_WHOLE:
             return Choice(self._whole, f"the whole state of {n} qubits", n, model.n_rotations << n)
         needed = self._whole.memory(model, batch, what)
@@ -97,8 +106,12 @@ class AutoEngine:
         found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
         return Choice(self._cones, f"{found}, since {whole}", cones.qubits, cones.updates)
 
+    @property
+    def _density(self) -> Any:
+        return made(DensityEngine, "double", self.threads)  # which is no worse where "single" is asked for
+
     def _for(self, model: Model, what: str, *rows: np.ndarray) -> Any:
-        if model.n_qubits <= ALWAYS_WHOLE:
+        if not model.channels and model.n_qubits <= ALWAYS_WHOLE:
             return self._whole
         return self.choose(model, max(map(len, rows)), what).engine
 
@@ -116,6 +129,8 @@ class AutoEngine:
 
     def _stated(self, model: Model) -> Any:
         """What makes the whole state: of many commuting rotations, two transforms."""
+        if model.channels:
+            return self._density
         many = model.n_rotations > _MANY * model.n_qubits and self.precision == "double"
         return self._signs if many and self._signs.has_states(model) else self._whole
 
@@ -126,7 +141,10 @@ class AutoEngine:
         return self._stated(model).state_vjp(model, theta, x)
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
-        return self._whole.tangents(model, theta, x, directions)
+        return (self._density if model.channels else self._whole).tangents(model, theta, x, directions)
+
+    def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return self._density.probabilities(model, theta, x)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
         return self.choose(model, batch, what).engine.memory(model, batch, what)

@@ -24,8 +24,9 @@ from pennylane.transforms.core import transform
 from scipy.linalg import expm
 
 from quprop.errors import QupropError
-from quprop.hybrid.pennylane.gates import RULES, PauliExp
+from quprop.hybrid.pennylane.gates import RULES, KnownChannel, PauliExp
 from quprop.hybrid.pennylane.gates import word as string_of
+from quprop.hybrid.pennylane.kraus import steps_of
 from quprop.hybrid.pennylane.observables import MATRIX_WIRES, RefusedError, pauli_sum
 from quprop.hybrid.pennylane.translate import in_order, is_traced
 from quprop.model.pauli import PauliString, PauliSum
@@ -53,6 +54,11 @@ def check_gates(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Any]:
     for i, op in enumerate(tape.operations):
         if op.name not in NAMES:
             _check(op, f"operation {i}, ")
+        elif isinstance(op, Channel) and any(map(math.ndim, op.data)):
+            raise RefusedError(
+                f"operation {i}, {_named(op)}, has strengths with a batch axis, which no channel of PennyLane has; "
+                "pass one number, or call the circuit for each"
+            )
     return (tape,), lambda results: results[0]
 
 
@@ -65,6 +71,8 @@ def decomposition(op: Operator) -> Sequence[Operator]:
             parts = _exponential(op, *found)
             if parts is not None:
                 return parts
+    if isinstance(op, ops.QubitChannel):
+        return [KnownChannel(steps_of([_plain(k).astype(complex) for k in op.data], _named(op)), op.wires)]
     if isinstance(op, Adjoint) and not op.base.has_adjoint:
         return [qml.adjoint(part) for part in reversed(_parts(op.base))]
     if isinstance(op, ops.QubitUnitary) and len(op.wires) == 2 and op.has_matrix:
@@ -136,9 +144,11 @@ def _check(op: Operator, place: str = "") -> None:
     if inner.__module__.startswith(_QUTRIT):
         raise RefusedError(f'{subject} acts on qutrits, and this device has qubits only; use "default.qutrit"')
     if isinstance(inner, Channel):
+        if isinstance(op, ops.QubitChannel) or (op is inner and is_gate(op)):
+            return
         raise RefusedError(
-            f"{subject} is noise, and this device has pure states only; noise needs the noisy device, "
-            'qml.device("default.mixed")'
+            f"{subject} is noise that this device does not have; use PennyLane's channels of qubits, uncontrolled, or "
+            'the device qml.device("default.mixed")'
         )
     if isinstance(inner, ops.Sum):
         raise RefusedError(

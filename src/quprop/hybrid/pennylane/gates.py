@@ -19,6 +19,7 @@ from pennylane import GlobalPhase, PauliRot
 from pennylane.operation import Operation, Operator
 from pennylane.pauli import PauliSentence, PauliWord
 
+from quprop.model.channels import PAULI_CHANNEL
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -90,6 +91,31 @@ def _pauli_exp(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: A
     _sum({letters: 2 * c for letters, c in extra})(circuit, angles, qubits, None)
 
 
+def _noise(channel: str, n_strengths: int = 1) -> Rule:
+    def build(circuit: Circuit, strengths: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+        circuit.channel(channel, *strengths, *qubits)
+
+    return Rule(n_strengths, build, (0.0, (0.0,) * n_strengths))
+
+
+def _relaxation(circuit: Circuit, strengths: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    excited, t1, t2, time = strengths
+    circuit.thermal_relaxation(t1, t2, time, qubits[0], excited)
+
+
+def _pauli_error(circuit: Circuit, strengths: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    if extra.strip("I"):
+        circuit.pauli_channel({extra: strengths[0]}, *qubits)
+
+
+def _known_channel(circuit: Circuit, strengths: Sequence[Any], qubits: Qubits, extra: Any) -> None:
+    for name, numbers in extra:
+        if name == PAULI_CHANNEL:
+            circuit.pauli_channel(dict(numbers), *qubits)
+        else:
+            circuit.channel(name, *numbers, *qubits)
+
+
 def _nothing(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
     pass
 
@@ -153,6 +179,17 @@ class PauliExp(Operation):
         ]
 
 
+class KnownChannel(Operation):
+    """Channels of quprop with constant strengths, which is what Kraus operators are taken apart into: (name, strengths)
+    of each, of a Pauli channel its (letters, probability) pairs."""
+
+    num_params = 0
+
+    def __init__(self, steps: tuple[tuple[str, tuple[Any, ...]], ...], wires: Any, id: str | None = None) -> None:
+        super().__init__(wires=wires, id=id)
+        self.hyperparameters["steps"] = steps
+
+
 RULES: dict[str, Rule] = {
     "Identity": Rule(0, _nothing, (0.0, ())),
     "GlobalPhase": Rule(1, _nothing, (0.0, (-1.0,))),
@@ -196,4 +233,14 @@ RULES: dict[str, Rule] = {
     "DoubleExcitation": Rule(1, _sum(_DOUBLE), (0.0, (0.0,))),
     "DoubleExcitationPlus": Rule(1, _sum(_with_phase(1.0)), (0.0, (0.0,))),
     "DoubleExcitationMinus": Rule(1, _sum(_with_phase(-1.0)), (0.0, (0.0,))),
+    "DepolarizingChannel": _noise("depolarising"),
+    "BitFlip": _noise("bit_flip"),
+    "PhaseFlip": _noise("phase_flip"),
+    "AmplitudeDamping": _noise("amplitude_damping"),
+    "PhaseDamping": _noise("phase_damping"),
+    "GeneralizedAmplitudeDamping": _noise("generalised_amplitude_damping", 2),
+    "ResetError": _noise("reset_error", 2),
+    "ThermalRelaxationError": Rule(4, _relaxation, (0.0, (0.0,) * 4)),
+    "PauliError": Rule(1, _pauli_error, (0.0, (0.0,)), lambda op: op.hyperparameters["operators"]),
+    "KnownChannel": Rule(0, _known_channel, (0.0, ()), lambda op: op.hyperparameters["steps"]),
 }

@@ -47,6 +47,11 @@ class Forward:
 
     def states(self, phased: bool) -> np.ndarray:
         """(B, 2^n), with PennyLane's global phase or with any."""
+        if self.structure.model.channels:
+            raise RefusedError(
+                "this circuit has noise, and results that are no expectation values are read from a pure state here; "
+                'return qml.expval, qml.var or qml.probs, without shots, or use qml.device("default.mixed")'
+            )
         if phased and self._phased is None:
             if self.structure.phased is None:
                 self.structure.phased = PhasedStates(self.structure)

@@ -13,6 +13,7 @@ from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.hybrid.qasm.definitions import DATA, DEFINED, definition, ladder, letters_of, pauli_name
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
+from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.gates import GATES
 from quprop.model.input_state import InputState
@@ -43,6 +44,7 @@ _KEYWORDS = frozenset(
 
 def write_3(circuit: Circuit, arrays: bool) -> str:
     """The program with its parameters; see `to_qasm`."""
+    refuse_channels(circuit, "OpenQASM")
     start = _start(circuit)
     out = ["OPENQASM 3.0;", 'include "stdgates.inc";']
     used = {op.name for op in circuit.operations}
@@ -77,6 +79,7 @@ def write_3(circuit: Circuit, arrays: bool) -> str:
 
 def write_2(circuit: Circuit, theta: Any, x: Any) -> str:
     """The program with all angles as numbers; see `to_qasm`."""
+    refuse_channels(circuit, "OpenQASM")
     start = _start(circuit)
     number = _evaluator(circuit, theta, x)
     out = ["OPENQASM 2.0;", 'include "qelib1.inc";', f"qreg q[{circuit.n_qubits}];", *start]

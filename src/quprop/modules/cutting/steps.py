@@ -21,6 +21,7 @@ import stim
 from quprop.model import Model
 from quprop.model.absorption import conjugate
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, as_angle, params
+from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.gates import GATES, Clifford
@@ -55,6 +56,7 @@ class Step(NamedTuple):
 
 def unfold(circuit: Circuit) -> tuple[list[Step], list[int]]:
     """The steps, and for each qubit the wire that holds it at the end."""
+    refuse_channels(circuit, "cutting")
     where = list(range(circuit.n_qubits))
     steps: list[Step] = []
     for place, (name, angles, target) in enumerate(circuit.operations):
@@ -128,6 +130,7 @@ def wire_of(circuit: Circuit, qubit: int, place: int) -> int:
 
 def circuit_of(model: Model) -> Circuit:
     """The model's list of rotations as a circuit, for a model that is cut as it is (its observables go with it)."""
+    refuse_channels(model, "cutting")
     state = None if model.state.kind == "encoded" else model.state
     vectors = [
         [AngleVector(kind, name, size) for name, size in zip(names, sizes, strict=True)]

@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.absorption import conjugate
+from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString
 from quprop.model.x_rotations import Subsets, XRotations
 
@@ -42,6 +43,7 @@ class CommutingForm:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        refuse_channels(model, "an engine of commuting rotations")
         rotations = model.rotations
         state = model.state
         if state.kind == "basis" and (

@@ -13,6 +13,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.simulate.state_vector.native import load_kernels
 
 MAX_QUBITS = 1024
@@ -63,6 +64,7 @@ class Packed(NamedTuple):
 
     @classmethod
     def _packed(cls, model: Model) -> Packed:
+        refuse_channels(model, "Pauli propagation")
         n = model.n_qubits
         if n > MAX_QUBITS:
             raise QupropError(f"Pauli propagation takes strings of {MAX_QUBITS} qubits at most, got a model of {n}")

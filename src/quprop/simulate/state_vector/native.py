@@ -19,9 +19,11 @@ from quprop.errors import QupropError
 from quprop.machine import usable_processors
 from quprop.model import Model
 from quprop.model.angle import Angle
+from quprop.model.channels import refuse_channels
 from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.state_vector import blocks, support
+from quprop.simulate.state_vector.reference import STATE_VECTOR
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
@@ -142,6 +144,7 @@ class NativeEngine:
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
         known = self._plans.get(model)
         if known is None:
+            refuse_channels(model, STATE_VECTOR)
             known = self._plans[model] = {}
         evaluator = known.get((as_lanes, kind))
         if evaluator is None:
@@ -157,6 +160,7 @@ class NativeEngine:
         try:
             return self._supports[model]
         except KeyError:
+            refuse_channels(model, STATE_VECTOR)
             flat = support.plan(model, force=bool(self._use_support)) if self._use_support is not False else None
             found = None
             if flat is not None:

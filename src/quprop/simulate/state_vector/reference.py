@@ -12,11 +12,13 @@ import stim
 
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString, PauliSum
 
 Arrays = tuple[np.ndarray, np.ndarray]
 QUIET = np.errstate(over="ignore", invalid="ignore")  # results are checked where they are handed out
 Pullback = Callable[..., Arrays]
+STATE_VECTOR = "an engine of a state vector"
 
 
 class ReferenceEngine:
@@ -204,6 +206,7 @@ def _rotate_pair(
 
 
 def _start(model: Model, batch: int, x: np.ndarray) -> np.ndarray:
+    refuse_channels(model, STATE_VECTOR)
     phi = model.state.vector(model.n_qubits, x)
     return np.broadcast_to(phi, (batch, 2**model.n_qubits)).copy()
 

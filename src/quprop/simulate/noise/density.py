@@ -1,0 +1,74 @@
+"""The engine of noisy models: exact values and gradients from the whole mixed state, 4^n real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.model import Model
+from quprop.simulate.noise.reference import NoisyReference
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+class DensityEngine:
+    """Exact values and gradients of models with channels (and of those without), and their probabilities.
+
+    It has 4^n real numbers where the engines of a state vector have 2^n complex ones. A mixed state has no amplitudes,
+    so there are no states, and Hessian-vector products are not given either.
+    """
+
+    name = "density"
+
+    def __init__(self, precision: str = "double", threads: int | None = None) -> None:
+        """threads: for engines that have them; this one computes in one."""
+        if precision != "double":
+            raise QupropError(f'the density engine computes in "double" only, got precision={precision!r}')
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise QupropError(f"threads is a whole number from 1, got {threads!r}")
+        self.precision, self.threads = precision, threads or 1
+        self._vector = NoisyReference()
+
+    def __repr__(self) -> str:
+        return f"DensityEngine({self.precision!r}, threads={self.threads})"
+
+    def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """<O_k>, (B, K)."""
+        return self._vector.values(model, theta, x)
+
+    def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
+        """weights . values (B,) and its gradient (B, P)."""
+        return self._vector.value_and_grad(model, theta, x, weights)
+
+    def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
+        """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
+        return self._vector.vjp(model, theta, x)
+
+    def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The diagonal of the final mixed state, (B, 2^n)."""
+        return self._vector.probabilities(model, theta, x)
+
+    def hvp(self, *_: Any) -> NoReturn:
+        raise QupropError(
+            "the density engine gives values and first derivatives, no Hessian-vector products; take differences of "
+            "gradients, or model.noiseless()"
+        )
+
+    def states(self, *_: Any) -> NoReturn:
+        raise QupropError(
+            "a mixed state has no amplitudes: the density engine gives expectation values, their gradients and "
+            "probabilities; take model.noiseless() for a state"
+        )
+
+    state_vjp = tangents = states
+
+    def memory(self, model: Model, batch: int, what: str) -> int:
+        """Bytes needed for "values", "value_and_grad", "vjp" or "probabilities" of a batch."""
+        if what == "hvp":
+            self.hvp()
+        if what not in ("values", "value_and_grad", "vjp", "probabilities"):
+            self.states()
+        return self._vector.memory(model, batch, what)
