@@ -49,6 +49,7 @@ def test_every_experiment_of_the_papers_is_there():
         "modules",
         "cutting",
         "certified",
+        "iqp",
     ]
     for name, e in EXPERIMENTS.items():
         assert e.name == name and e.claim and ("arXiv:" in e.source or "forum" in e.source) and e.minutes > 0

@@ -1,4 +1,4 @@
-"""Models with backpropagation scaling that are not classical: IQP circuits, trained by an MMD on a classical computer."""
+"""Quantum models with backpropagation scaling: IQP circuits, trained by an MMD on a classical computer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def _row(n: int, repeats: int, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _differences(over: MMDOverModel, theta: np.ndarray, subsets: Any, bits: np.ndarray, rng: np.random.Generator) -> float:
+def _differences(
+    over: MMDOverModel, theta: np.ndarray, subsets: Any, bits: np.ndarray, rng: np.random.Generator
+) -> float:
     """How far the gradient is from central differences along three directions, in parts of its length there."""
     gradient = over.estimate(theta, subsets, bits, summed=False)[1]
     worst, step = 0.0, 1e-4
@@ -68,17 +70,18 @@ def _differences(over: MMDOverModel, theta: np.ndarray, subsets: Any, bits: np.n
         ahead, behind = (
             over.estimate(theta + s * step * v, subsets, bits, gradient=False, summed=False)[0] for s in (1, -1)
         )
-        worst = max(worst, abs((ahead - behind) / (2 * step) - gradient @ v) / float(np.linalg.norm(gradient)))
+        worst = max(worst, float(abs((ahead - behind) / (2 * step) - gradient @ v) / np.linalg.norm(gradient)))
     return worst
 
 
 def _findings(rows: list[dict[str, float]], fit: dict[str, float]) -> list[str]:
     last = rows[-1]
     return [
-        f"loss and gradient of {last['n']} qubits and {last['M']:,} parameters take {last['gradient_seconds']:.3g} s on "
-        f"one thread, {last['time']:.2f} times the loss alone; from M = {rows[0]['M']} on the ratio grows as "
+        f"loss and gradient of {last['n']} qubits and {last['M']:,} parameters take {last['gradient_seconds']:.3g} s "
+        f"on one thread, {last['time']:.2f} times the loss alone; from M = {rows[0]['M']} on the ratio grows as "
         f"M^{fit['slope']:.2f}",
-        f"gradients differ from central differences by {max(r['largest_error'] for r in rows):.0e} of their length at most",
+        f"gradients differ from central differences by {max(r['largest_error'] for r in rows):.0e} of their length at "
+        "most",
     ]
 
 

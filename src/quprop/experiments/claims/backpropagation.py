@@ -42,6 +42,22 @@ def _talk(result: dict[str, Any]) -> Verdict:
     )
 
 
+def _talk_question(result: dict[str, Any]) -> Verdict:
+    rows, slope = result["rows"], result["fit"]["slope"]
+    measured = (
+        f"IQP circuits, {rows[0]['M']:,} to {rows[-1]['M']:,} parameters on {rows[0]['n']} to {rows[-1]['n']:,} qubits: "
+        f"omega {span(rows, 'time')} in time, ~ M^{interval(result['fit'])}; gradients within "
+        f"{max(r['largest_error'] for r in rows):.0e} of differences"
+    )
+    right = all(r["largest_error"] < 1e-4 for r in rows)
+    return graded(
+        measured,
+        right and all(r["time"] <= 4 for r in rows) and abs(slope) < 0.1,
+        right and all(r["time"] <= 8 for r in rows),
+        "the ratio leaves [1, 4], or grows with M",
+    )
+
+
 def _proposition_3(result: dict[str, Any]) -> Verdict:
     s = result["slopes"]
     measured = f"copies grow as 2^({s['mub']:.2f} n) n one by one, as n^{s['bell']:.2f} in pairs (n <= 10)"
@@ -242,6 +258,14 @@ CLAIMS = (
     ),
     Claim(
         "talk_omega", "Classical reverse mode costs omega in [2, 4].", ABBAS + "talk", "2 <= omega <= 4", "omega", _talk
+    ),
+    Claim(
+        "talk_question",
+        "Are there quantum models, not universal ones, that reach the scaling? IQP circuits, trained classically.",
+        ABBAS + "talk, last question; Recio-Armengol et al., arXiv:2503.02934",
+        "omega <= 4 at every size, exponent 0 in M",
+        "iqp",
+        _talk_question,
     ),
     Claim(
         "proposition_3",
