@@ -147,9 +147,10 @@ template <int FEW> struct Product {
   Mask mask[FEW ? FEW : 1];
   const Op& op;
   const Tables& tables;
-  Product(const Op& op_, const Tables& t) : op(op_), tables(t) {
+  bool inverse;
+  Product(const Op& op_, const Tables& t, bool inverse_) : op(op_), tables(t), inverse(inverse_) {
     for (int i = 0; i < FEW; ++i) {
-      table[i] = t.diagonal(op.factors[i]);
+      table[i] = of(op.factors[i]);
       shift[i] = op.factors[i].shift;
       mask[i] = op.factors[i].patterns() - 1;
     }
@@ -161,36 +162,43 @@ template <int FEW> struct Product {
       for (int i = 1; i < FEW; ++i) v *= table[i][pattern >> shift[i] & mask[i]];
     } else {
       v = splat<double>(1.0);
-      for (const Factor& f : op.factors) v *= tables.diagonal(f)[pattern >> f.shift & (f.patterns() - 1)];
+      for (const Factor& f : op.factors) v *= of(f)[pattern >> f.shift & (f.patterns() - 1)];
     }
     return v;
   }
+  const V* of(const Factor& f) const { return inverse ? tables.inverse(f) : tables.diagonal(f); }
 };
 
-template <class Job> QP_INLINE void for_factors(const Op& op, const Tables& tables, const Job& job) {
+template <class Job> QP_INLINE void for_factors(const Op& op, const Tables& tables, bool inverse, const Job& job) {
   switch (op.factors.size()) {
-    case 1: return job(Product<1>(op, tables));
-    case 2: return job(Product<2>(op, tables));
-    case 3: return job(Product<3>(op, tables));
-    case 4: return job(Product<4>(op, tables));
-    default: return job(Product<0>(op, tables));
+    case 1: return job(Product<1>(op, tables, inverse));
+    case 2: return job(Product<2>(op, tables, inverse));
+    case 3: return job(Product<3>(op, tables, inverse));
+    case 4: return job(Product<4>(op, tables, inverse));
+    default: return job(Product<0>(op, tables, inverse));
   }
 }
 
 // r as it was before goes to `kept`, if there is one.
 inline void diagonal(const Op& op, const Run& run, const Tables& tables, const Coset& c, V* kept) {
   V* const r = c.r;
-  for_factors(op, tables, [&](const auto& product) {
+  for_factors(op, tables, false, [&](const auto& product) {
     if (kept) patterns(op, run, c, [&](std::size_t k, Mask p) { const V v = r[k]; kept[k] = v; r[k] = v * product(p); });
     else patterns(op, run, c, [&](std::size_t k, Mask p) { r[k] *= product(p); });
   });
+}
+
+// r to before the stage, through its inverse.
+inline void undo_diagonal(const Op& op, const Run& run, const Tables& tables, const Coset& c) {
+  V* const r = c.r;
+  for_factors(op, tables, true, [&](const auto& inverse) { patterns(op, run, c, [&](std::size_t k, Mask p) { r[k] *= inverse(p); }); });
 }
 
 // o to before the stage; c.r is r before it.  sums[factor][pattern] get the derivatives by the factors' products.
 inline void diagonal_back(const Op& op, const Run& run, const Tables& tables, const Coset& c, V* sums) {
   V *const r = c.r, *const o = c.o;
   if (!op.wanted) {
-    for_factors(op, tables, [&](const auto& product) { patterns(op, run, c, [&](std::size_t k, Mask p) { o[k] *= product(p); }); });
+    for_factors(op, tables, false, [&](const auto& product) { patterns(op, run, c, [&](std::size_t k, Mask p) { o[k] *= product(p); }); });
     return;
   }
   const std::size_t count = op.factors.size();

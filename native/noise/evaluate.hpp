@@ -1,7 +1,8 @@
 // Values and gradients: r forwards through all runs, the observable's o backwards.
 //
-// r is turned back with o, but damping cannot be undone: where it is damped, r is kept.  Runs form segments; within one all of these vectors are
-// kept, and of the segments before the last one only r at their start, from which they are computed again.
+// r is turned back with o.  Weak damping is undone, within bounds (prepare_inverses); strong damping cannot be: there r is kept on the way forward.
+// Runs form segments; within one all of these vectors are kept, and of the segments before the last only r at their start, from which they are computed
+// again.
 #pragma once
 
 #include "../pool.hpp"
@@ -9,46 +10,33 @@
 
 namespace qp {
 
-struct Segment { std::size_t first, last; };  // runs
+struct Segment { std::size_t first, last, kept; };  // runs, and the vectors kept within
 
-// So that at most `most` vectors are kept where that is possible, and else as few as possible.
-inline List<Segment> segments_of(const Plan& plan, std::size_t most) {
+inline std::size_t most_within(const List<Segment>& segments) {
+  std::size_t most = 0;
+  for (const Segment& s : segments) most = std::max(most, s.kept);
+  return most;
+}
+inline std::size_t kept_vectors(const List<Segment>& segments) { return most_within(segments) + std::max<std::size_t>(segments.size(), 1) - 1; }
+
+// Segments that keep at most `most` vectors in all where that is possible, and else as few as possible; held[run]: within a run.
+inline List<Segment> segments_of(const List<std::size_t>& held, std::size_t most) {
   const auto cut = [&](std::size_t room) {
     List<Segment> out;
-    std::size_t held = 0;
-    for (std::size_t i = 0; i < plan.runs.size(); ++i) {
-      if (out.empty() || held + plan.runs[i].n_diagonals > room) { out.push_back({i, i}); held = 0; }
-      held += plan.runs[i].n_diagonals;
+    for (std::size_t i = 0; i < held.size(); ++i) {
+      if (out.empty() || out.back().kept + held[i] > room) out.push_back({i, i, 0});
       out.back().last = i + 1;
+      out.back().kept += held[i];
     }
     return out;
   };
-  const auto kept = [&](const List<Segment>& s) {
-    std::size_t largest = 0;
-    for (const Segment& one : s) {
-      std::size_t held = 0;
-      for (std::size_t i = one.first; i < one.last; ++i) held += plan.runs[i].n_diagonals;
-      largest = std::max(largest, held);
-    }
-    return largest + (s.empty() ? 0 : s.size() - 1);
-  };
-  std::size_t all = 0;
-  for (const Run& r : plan.runs) all += r.n_diagonals;
+  const std::size_t all = std::accumulate(held.begin(), held.end(), std::size_t{0});
   List<Segment> best = cut(all);
-  for (std::size_t room = all; room-- > 0 && kept(best) > most;) {
+  for (std::size_t room = all; room-- > 0 && kept_vectors(best) > most;) {
     List<Segment> s = cut(room);
-    if (kept(s) < kept(best)) best = std::move(s);
+    if (kept_vectors(s) < kept_vectors(best)) best = std::move(s);
   }
   return best;
-}
-inline std::size_t kept_vectors(const Plan& plan, const List<Segment>& segments) {
-  std::size_t largest = 0;
-  for (const Segment& s : segments) {
-    std::size_t held = 0;
-    for (std::size_t i = s.first; i < s.last; ++i) held += plan.runs[i].n_diagonals;
-    largest = std::max(largest, held);
-  }
-  return largest + (segments.empty() ? 0 : segments.size() - 1);
 }
 
 struct Request {
@@ -75,16 +63,22 @@ struct Space {
   Array<V> r, o, kept, starts;
   Tables tables;
   List<Worker> workers;
-  List<double> sums;  // [chunk][sum]
+  List<double> sums;                // [chunk][sum][lane]
+  List<Segment> segments;
+  List<std::uint32_t> slot;         // by stage: which of the vectors kept within its segment
+  std::size_t bytes() const { return (r.size() + o.size() + kept.size() + starts.size()) * sizeof(V); }
 };
 
 class Evaluator {
  public:
-  Evaluator(Description d, std::size_t most_kept) : plan_(std::move(d)), segments_(segments_of(plan_, most_kept)) {}
+  Evaluator(Description d, std::size_t most_kept) : plan_(std::move(d)), most_kept_(most_kept) {
+    List<std::size_t> held;
+    for (const Run& run : plan_.runs) held.push_back(run.n_diagonals);
+    kept_ = kept_vectors(segments_of(held, most_kept_));
+  }
 
   std::size_t vector_bytes() const { return plan_.vectors() * sizeof(V); }
-  std::size_t kept() const { return kept_vectors(plan_, segments_); }
-  std::size_t n_segments() const { return segments_.size(); }
+  std::size_t kept() const { return kept_; }  // vectors beside r and o, wherever the channels are strong
   const Plan& plan() const { return plan_; }
 
   void run(const Request& req, const Output& out, int threads, const std::function<void()>& check) const {
@@ -96,11 +90,12 @@ class Evaluator {
       auto space = spaces_.take();
       space->workers.resize(std::max<std::size_t>(space->workers.size(), crew.workers()));
       for (std::size_t s = req.batch * g / groups; s < req.batch * (g + 1) / groups; ++s) sample(req, out, s, *space, crew);
-      if (vector_bytes() <= (std::size_t{4} << 20)) spaces_.give(std::move(space));
+      if (space->bytes() <= kLeftBytes) spaces_.give(std::move(space));
     });
   }
 
  private:
+  static constexpr std::size_t kLeftBytes = std::size_t{256} << 20;  // larger spaces go back to the system
   static const double* row(const double* a, std::size_t rows, std::size_t s, std::size_t size) { return a ? a + (rows == 1 ? 0 : s) * size : nullptr; }
 
   void sample(const Request& req, const Output& out, std::size_t s, Space& space, const Crew& crew) const {
@@ -112,14 +107,18 @@ class Evaluator {
     double* const r = reinterpret_cast<double*>(space.r.data());
     if (req.start) read(row(req.start, req.n_start, s, std::size_t{1} << 2 * plan_.d.n), r);
     else product(row(req.bloch, req.n_bloch, s, 3 * plan_.d.n), r);
+    const List<Segment>& segments = space.segments;
     if (gradient) {
-      space.kept.reserve(std::max<std::size_t>((kept() - (segments_.empty() ? 0 : segments_.size() - 1)) * n, 1));
-      space.starts.reserve(std::max<std::size_t>(segments_.size() * n, n) - n + 1);
+      divide(space);
+      space.kept.reserve(std::max<std::size_t>(most_within(segments) * n, 1));
+      space.starts.reserve(std::max<std::size_t>((std::max<std::size_t>(segments.size(), 1) - 1) * n, 1));
+    } else {
+      space.segments.assign(1, {0, plan_.runs.size(), 0});
     }
-    for (std::size_t i = 0; i < segments_.size(); ++i) {
-      const bool last = i + 1 == segments_.size();
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const bool last = i + 1 == segments.size();
       if (gradient && !last) copy(space.r.data(), space.starts.data() + i * n, crew);
-      forward(segments_[i], space, crew, gradient && last);
+      forward(segments[i], space, crew, gradient && last);
     }
     if (out.values)
       for (std::size_t t = 0; t < req.n_strings; ++t) out.values[s * req.n_strings + t] = r[req.strings[t]] * (negative(req.strings[t]) ? -1 : 1);
@@ -133,19 +132,38 @@ class Evaluator {
     double* const d_coefficients = out.d_coefficients + s * C;
     std::fill(d_angles, d_angles + M, 0.0);
     std::fill(d_coefficients, d_coefficients + C, 0.0);
-    for (std::size_t i = segments_.size(); i-- > 0;) {
-      if (i + 1 < segments_.size()) {
+    for (std::size_t i = segments.size(); i-- > 0;) {
+      if (i + 1 < segments.size()) {
         copy(space.starts.data() + i * n, space.r.data(), crew);
-        forward(segments_[i], space, crew, true);
+        forward(segments[i], space, crew, true);
       }
-      std::size_t held = 0;
-      for (std::size_t k = segments_[i].first; k < segments_[i].last; ++k) held += plan_.runs[k].n_diagonals;
-      for (std::size_t k = segments_[i].last; k-- > segments_[i].first;) {
-        held -= plan_.runs[k].n_diagonals;
-        backward(plan_.runs[k], space, crew, space.kept.data() + held * n, coefficients, d_angles, d_coefficients);
-      }
+      for (std::size_t k = segments[i].last; k-- > segments[i].first;) backward(plan_.runs[k], space, crew, coefficients, d_angles, d_coefficients);
     }
     if (out.adjoint) write(o, out.adjoint + (s << 2 * plan_.d.n));
+  }
+
+  // Where r is kept.
+  void divide(Space& space) const {
+    space.tables.prepare_inverses(plan_);
+    const auto& undone = space.tables.undone;
+    List<std::size_t> held;
+    for (const Run& run : plan_.runs) {
+      const auto first = undone.begin() + run.first_diagonal;
+      held.push_back(static_cast<std::size_t>(std::count(first, first + run.n_diagonals, 0)));
+    }
+    space.segments = segments_of(held, most_kept_);
+    space.slot.assign(plan_.n_diagonals, 0);
+    for (const Segment& s : space.segments) {
+      std::uint32_t next = 0;
+      for (std::size_t k = s.first; k < s.last; ++k)
+        for (std::uint32_t i = 0; i < plan_.runs[k].n_diagonals; ++i) {
+          const std::uint32_t stage = plan_.runs[k].first_diagonal + i;
+          if (!undone[stage]) space.slot[stage] = next++;
+        }
+    }
+  }
+  V* kept_at(const Space& space, const Run& run, const Op& op, std::uint32_t coset) const {
+    return space.kept.data() + space.slot[op.stage] * plan_.vectors() + (std::size_t{coset} << run.space.b);
   }
 
   // r of a product state.
@@ -261,12 +279,9 @@ class Evaluator {
   }
 
   void forward(const Segment& segment, Space& space, const Crew& crew, bool keep) const {
-    V* kept = space.kept.data();
     for (std::size_t k = segment.first; k < segment.last; ++k) {
       const Run& run = plan_.runs[k];
-      const std::size_t block = std::size_t{1} << run.space.b;
       cosets(run, space, crew, false, [&](std::uint32_t number, Coset& c, Worker&) {
-        std::size_t held = 0;
         for (const Op& op : run.ops) {
           if (op.kind == Kind::kTurn) {
             if (op.lanes) turn<true>(op, space.tables.turn(op), c);
@@ -274,19 +289,16 @@ class Evaluator {
           } else if (op.kind == Kind::kShear) {
             shear(op, space.tables.shear(op), c);
           } else {
-            diagonal(op, run, space.tables, c, keep ? kept + held++ * plan_.vectors() + number * block : nullptr);
+            diagonal(op, run, space.tables, c, keep && !space.tables.undone[op.stage] ? kept_at(space, run, op, number) : nullptr);
           }
         }
       });
-      if (keep) kept += run.n_diagonals * plan_.vectors();
     }
   }
 
-  void backward(const Run& run, Space& space, const Crew& crew, V* kept, const double* coefficients, double* d_angles, double* d_coefficients) const {
-    const std::size_t block = std::size_t{1} << run.space.b;
+  void backward(const Run& run, Space& space, const Crew& crew, const double* coefficients, double* d_angles, double* d_coefficients) const {
     space.sums.resize(std::max(space.sums.size(), std::size_t{run.n_chunks} * run.n_sums * W));
     cosets(run, space, crew, true, [&](std::uint32_t number, Coset& c, Worker& worker) {
-      std::size_t held = run.n_diagonals;
       for (std::size_t i = run.ops.size(); i-- > 0;) {
         const Op& op = run.ops[i];
         V* const sums = worker.sums.data() + op.sums;
@@ -295,7 +307,8 @@ class Evaluator {
         } else if (op.kind == Kind::kShear) {
           *sums += shear_back(op, space.tables.shear(op), c);
         } else {
-          c.r = kept + --held * plan_.vectors() + number * block;  // and turned back there: nobody needs it again
+          if (space.tables.undone[op.stage]) undo_diagonal(op, run, space.tables, c);
+          else c.r = kept_at(space, run, op, number);  // and turned back there: nobody needs it again
           diagonal_back(op, run, space.tables, c, sums);
         }
       }
@@ -323,7 +336,7 @@ class Evaluator {
   }
 
   Plan plan_;
-  List<Segment> segments_;
+  std::size_t most_kept_, kept_ = 0;
   mutable Store<Space> spaces_;
 };
 

@@ -75,7 +75,6 @@ NB_MODULE(QP_MODULE, m) {
            nb::arg("d_coefficients").none(), nb::arg("adjoint").none())
       .def_prop_ro("vector_bytes", &Evaluator::vector_bytes)
       .def_prop_ro("kept", &Evaluator::kept)
-      .def_prop_ro("segments", &Evaluator::n_segments)
       .def_prop_ro("runs", [](const Evaluator& e) {  // (operations, of which diagonal stages, dimensions) of each
         nb::list out;
         for (const Run& r : e.plan().runs) out.append(nb::make_tuple(r.ops.size(), r.n_diagonals, r.space.b));

@@ -117,6 +117,7 @@ struct Op {
   Walk walk;
   std::size_t table = 0;
   // diagonals
+  std::uint32_t stage = 0;  // which of them, in the whole plan
   List<Factor> factors;
   Split pattern;           // of a local vector, all factors side by side
 };
@@ -125,7 +126,7 @@ struct Run {
   Subspace space;
   List<Op> ops;
   List<std::uint8_t> forms;  // f of the local vectors, as the sign bit of a signature
-  std::uint32_t n_chunks = 1, n_sums = 0, n_diagonals = 0;
+  std::uint32_t n_chunks = 1, n_sums = 0, n_diagonals = 0, first_diagonal = 0;
   bool by_form = false;
 };
 
@@ -139,6 +140,7 @@ class Plan {
   List<Run> runs;
   std::size_t turn_tables = 0, shear_tables = 0, diagonal_tables = 0;  // in vectors
   std::size_t n_coefficients;
+  std::uint32_t n_diagonals = 0;
 
   explicit Plan(Description description) : d(std::move(description)), n_up(std::max(2 * d.n - kLanes, 1)), n_coefficients(d.channels.wanted.size()) {
     List<Item> left = items();
@@ -265,7 +267,7 @@ class Plan {
   }
 
   void build(const List<Item>& taken, const List<Mask>& basis) {
-    Run run{Subspace(basis.data(), static_cast<int>(basis.size()), n_up, kLanes), {}, {}, 1, 0, 0, false};
+    Run run{Subspace(basis.data(), static_cast<int>(basis.size()), n_up, kLanes), {}, {}, 1, 0, 0, n_diagonals, false};
     run.n_chunks = chunks_of(run.space.n_cosets);
     for (std::size_t i = 0; i < taken.size(); ++i) {
       const Item& item = taken[i];
@@ -369,6 +371,7 @@ class Plan {
     List<Mask> images;
     for (const Mask w : run.space.basis) images.push_back(pattern_of(strings, w));
     op.pattern = Split(images);
+    op.stage = n_diagonals++;
     ++run.n_diagonals;
     run.ops.push_back(std::move(op));
   }

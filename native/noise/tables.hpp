@@ -11,12 +11,14 @@ struct TurnTable { V cosine[2], sine[8], unit[8]; };
 struct ShearTable { V up[16], down[16], unit_up[16], unit_down[16]; };  // up: into the vector of the walk, down: into its partner
 
 struct Tables {
-  Array<V> turns, shears, diagonals;
-  List<double> products;  // of diagonals, without lanes
+  Array<V> turns, shears, diagonals, inverses;
+  List<double> products;         // of diagonals, without lanes
+  List<std::uint8_t> undone;     // by stage: r goes back through it by its inverse
 
   const TurnTable& turn(const Op& op) const { return *reinterpret_cast<const TurnTable*>(turns.data() + op.table); }
   const ShearTable& shear(const Op& op) const { return *reinterpret_cast<const ShearTable*>(shears.data() + op.table); }
   const V* diagonal(const Factor& f) const { return diagonals.data() + f.table; }
+  const V* inverse(const Factor& f) const { return inverses.data() + f.table; }
 
   void prepare(const Plan& plan, const double* angles, const double* coefficients) {
     turns.reserve(std::max<std::size_t>(plan.turn_tables, 1));
@@ -30,6 +32,31 @@ struct Tables {
         else for (const Factor& f : op.factors) fill_factor(f, coefficients);
       }
   }
+
+  // Which stages r goes back through by their inverses.  That amplifies rounding errors by 1 over the least lambda, so only while all of them since r was
+  // last exact amplify by no more than kAmplification.
+  void prepare_inverses(const Plan& plan) {
+    inverses.reserve(std::max<std::size_t>(plan.diagonal_tables, 1));
+    undone.assign(plan.n_diagonals, 0);
+    double error = 1;
+    for (std::size_t k = plan.runs.size(); k-- > 0;)
+      for (std::size_t i = plan.runs[k].ops.size(); i-- > 0;) {
+        const Op& op = plan.runs[k].ops[i];
+        if (op.kind != Kind::kDiagonal) continue;
+        double least = 1;
+        for (const Factor& f : op.factors) {
+          double low = 1;
+          for (std::uint32_t p = 0; p < f.patterns(); ++p) low = std::min(low, std::abs(products[f.table + p]));
+          least *= low;
+        }
+        error /= least;
+        if (!(error <= kAmplification)) { error = 1; continue; }
+        undone[op.stage] = 1;
+        for (const Factor& f : op.factors)
+          for (std::uint32_t p = 0; p < f.patterns(); ++p) inverses[f.table + p] = 1.0 / diagonals[f.table + p];
+      }
+  }
+  static constexpr double kAmplification = 8;
 
  private:
   // The sign bit of lane l beside that of its vector.
