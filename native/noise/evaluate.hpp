@@ -249,6 +249,7 @@ class Evaluator {
       if (both) std::fill(worker.sums.data(), worker.sums.data() + run.n_sums, V{});
       const std::uint32_t per = run.space.n_cosets / run.n_chunks;
       for (std::uint32_t i = chunk * per; i < (chunk + 1) * per; ++i) {
+        if (w == 0) crew.check();
         const std::size_t base = run.space.cosets(i);
         Coset c;
         c.base = Mask{base} << kLanes;
@@ -275,7 +276,6 @@ class Evaluator {
           for (int l = 0; l < W; ++l) space.sums[(std::size_t{chunk} * run.n_sums + i) * W + l] = worker.sums[i][l];
         }
     });
-    crew.check();
   }
 
   void forward(const Segment& segment, Space& space, const Crew& crew, bool keep) const {

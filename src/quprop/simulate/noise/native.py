@@ -142,9 +142,9 @@ class NativeVector:
         keys: dict[Any, int] = {}
         key = [keys.setdefault(p, len(keys)) for c in channels for p in _polynomials(c)]
         wanted = np.zeros(int(starts[-1]), np.uint8)
-        for c, first, last in zip(channels, starts, starts[1:], strict=False):
-            moved = [not s.is_constant for s in c.strengths]
-            wanted[first:last] = moved if c.kind == "pauli" else any(moved)
+        for channel, first, last in zip(channels, starts, starts[1:], strict=False):
+            moved = [not s.is_constant for s in channel.strengths]
+            wanted[first:last] = moved if channel.kind == "pauli" else any(moved)
         evaluator = self._kernels.evaluator(
             {
                 "n": model.n_qubits,
