@@ -56,7 +56,7 @@ struct Tables {
           for (std::uint32_t p = 0; p < f.patterns(); ++p) inverses[f.table + p] = 1.0 / diagonals[f.table + p];
       }
   }
-  static constexpr double kAmplification = 8;
+  static constexpr double kAmplification = 64;
 
  private:
   // The sign bit of lane l beside that of its vector.
