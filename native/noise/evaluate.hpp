@@ -32,7 +32,8 @@ inline List<Segment> segments_of(const List<std::size_t>& held, std::size_t most
   };
   const std::size_t all = std::accumulate(held.begin(), held.end(), std::size_t{0});
   List<Segment> best = cut(all);
-  for (std::size_t room = all; room-- > 0 && kept_vectors(best) > most;) {
+  for (std::size_t room = all; room > 0 && kept_vectors(best) > most;) {
+    room = std::min(room - 1, room * 15 / 16);
     List<Segment> s = cut(room);
     if (kept_vectors(s) < kept_vectors(best)) best = std::move(s);
   }

@@ -131,7 +131,7 @@ struct Run {
 };
 
 constexpr int kFactorBits = 8, kWidestFactor = 16, kPatternBits = 64;
-constexpr std::size_t kAhead = 192;  // operations that the planner looks at
+constexpr std::size_t kAhead = 96;  // operations that others may overtake
 
 class Plan {
  public:
@@ -144,6 +144,7 @@ class Plan {
 
   explicit Plan(Description description) : d(std::move(description)), n_up(std::max(2 * d.n - kLanes, 1)), n_coefficients(d.channels.wanted.size()) {
     List<Item> left = items();
+    std::reverse(left.begin(), left.end());
     while (!left.empty()) take_run(left);
   }
   std::size_t vectors() const { return std::size_t{1} << n_up; }
@@ -219,7 +220,7 @@ class Plan {
   }
 
   // Operations are taken into a run while what they flip spans no more than its dimensions; they overtake those they commute with.
-  void take_run(List<Item>& left) {
+  void take_run(List<Item>& left) {  // the next operation last
     List<Mask> echelon, basis;
     const int dimension = std::min(d.dimension, n_up);
     const bool all = dimension == n_up;
@@ -233,9 +234,9 @@ class Plan {
     else if (n_up > 18 && dimension > 6) for (int q = 0; q < 2; ++q) enter(Mask{1} << q);
     List<Item> taken, skipped;
     int diagonals = 0;
-    std::size_t i = 0;
-    for (; i < left.size() && i < kAhead + taken.size(); ++i) {
-      const Item& item = left[i];
+    while (!left.empty() && skipped.size() < kAhead) {
+      const Item item = left.back();
+      left.pop_back();
       bool fits = item.kind != Kind::kDiagonal || diagonals < d.most_diagonals;
       for (std::size_t s = 0; fits && s < skipped.size(); ++s) fits = commutes(item, skipped[s]);
       if (fits && item.kind != Kind::kDiagonal) {
@@ -243,11 +244,10 @@ class Plan {
         if (reduce(up) && static_cast<int>(basis.size()) >= dimension) fits = false;
         else enter(up);
       }
-      if (!fits) { skipped.push_back(item); continue; }
-      diagonals += put(taken, item);
+      if (fits) diagonals += put(taken, item);
+      else skipped.push_back(item);
     }
-    skipped.insert(skipped.end(), left.begin() + static_cast<std::ptrdiff_t>(i), left.end());
-    left = std::move(skipped);
+    left.insert(left.end(), skipped.rbegin(), skipped.rend());
     for (int q = 0; q < n_up && static_cast<int>(basis.size()) < dimension; ++q) enter(Mask{1} << q);
     if (static_cast<int>(basis.size()) == n_up) { basis.clear(); for (int q = 0; q < n_up; ++q) basis.push_back(Mask{1} << q); }
     for (Mask& m : basis) m <<= kLanes;

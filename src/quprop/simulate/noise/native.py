@@ -149,7 +149,7 @@ class NativeVector:
             {
                 "n": model.n_qubits,
                 "dimension": max(dimension, 1),
-                "most_diagonals": STAGES if size > WHOLE_BYTES else 1 << 20,
+                "most_diagonals": STAGES if size > WHOLE_BYTES else 16 * STAGES,
                 "most_kept": self._keep // size,
                 "x": np.array(model.x_masks, np.uint64),
                 "z": np.array(model.z_masks, np.uint64),
