@@ -16,7 +16,6 @@
 //   shear     r[Q] <- r[Q] + c s r[Q^C] where Q anticommutes with A and commutes with C, with s the sign of C Q
 #pragma once
 
-#include <map>
 #include <numeric>
 #include <stdexcept>
 
@@ -157,7 +156,6 @@ class Plan {
     int channel;
     double sign;
     bool wanted;
-    std::size_t strings;
   };
 
   bool wanted(int channel) const {
@@ -174,13 +172,13 @@ class Plan {
     for (std::size_t m = 0; m <= d.turns.size(); ++m) {
       for (; k < c.after.size() && c.after[k] == static_cast<std::int32_t>(m); ++k) {
         const int channel = static_cast<int>(k);
-        out.push_back({Kind::kDiagonal, 0, 0, 0, channel, 1, wanted(channel), 0});
+        out.push_back({Kind::kDiagonal, 0, 0, 0, channel, 1, wanted(channel)});
         if (!c.affine[k]) continue;
         const Mask a = c.strings[c.string_ptr[k]], z = c.strings[c.string_ptr[k] + 1];
         const std::int32_t number = c.coefficient[k] + 2;
-        out.push_back({Kind::kShear, z, a, number, channel, c.sign[k] * (negative(z) ? -1.0 : 1.0), c.wanted[number] != 0, 0});
+        out.push_back({Kind::kShear, z, a, number, channel, c.sign[k] * (negative(z) ? -1.0 : 1.0), c.wanted[number] != 0});
       }
-      if (m < d.turns.size()) out.push_back({Kind::kTurn, d.turns[m], 0, static_cast<std::int32_t>(m), -1, negative(d.turns[m]) ? -1.0 : 1.0, true, 0});
+      if (m < d.turns.size()) out.push_back({Kind::kTurn, d.turns[m], 0, static_cast<std::int32_t>(m), -1, negative(d.turns[m]) ? -1.0 : 1.0, true});
     }
     if (k < c.after.size()) throw std::logic_error("noise: channels out of order");
     return out;
