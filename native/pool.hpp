@@ -190,6 +190,37 @@ template <class Job> void spread_groups(int threads, std::uint32_t groups, bool 
   if (failure) std::rethrow_exception(failure);
 }
 
+// Calls job(chunk, worker) for every chunk; which worker takes which chunk does not matter to the result.
+class Crew {
+ public:
+  Crew(Pool* pool, std::function<void()> check) : pool_(pool), check_(std::move(check)) {}
+  int workers() const { return pool_ ? pool_->size() : 1; }
+  void each(std::uint32_t chunks, const std::function<void(std::uint32_t, int)>& job) const {
+    if (!pool_ || chunks == 1) {
+      for (std::uint32_t c = 0; c < chunks; ++c) job(c, 0);
+    } else {
+      std::atomic<std::uint32_t> next{0};
+      std::exception_ptr failure;  // of whoever fails first; it must not leave a thread while others still use the job
+      std::mutex failure_lock;
+      pool_->run([&](int worker) {
+        try {
+          for (std::uint32_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) job(c, worker);
+        } catch (...) {
+          next.store(chunks);
+          std::lock_guard<std::mutex> guard(failure_lock);
+          if (!failure) failure = std::current_exception();
+        }
+      });
+      if (failure) std::rethrow_exception(failure);
+    }
+  }
+  void check() const { if (check_) check_(); }  // may throw Interrupted; on the calling thread only
+
+ private:
+  Pool* pool_;
+  std::function<void()> check_;
+};
+
 // Scratch that calls leave to later ones.
 template <class T> class Store {
  public:

@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.machine import usable_processors
 from quprop.model import Model
+from quprop.simulate.noise.native import KEEP_BYTES, NativeVector
 from quprop.simulate.noise.reference import NoisyReference
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -18,38 +20,49 @@ class DensityEngine:
     """Exact values and gradients of models with channels (and of those without), and their probabilities.
 
     It has 4^n real numbers where the engines of a state vector have 2^n complex ones. A mixed state has no amplitudes,
-    so there are no states, and Hessian-vector products are not given either.
+    so there are no states, and Hessian-vector products are not given either. `threads` is 1 ... the number of cores
+    (the default); the result does not depend on it. `isa`, `block` and `keep`: see `NativeVector`.
     """
 
     name = "density"
 
-    def __init__(self, precision: str = "double", threads: int | None = None) -> None:
-        """threads: for engines that have them; this one computes in one."""
+    def __init__(
+        self,
+        precision: str = "double",
+        threads: int | None = None,
+        *,
+        isa: str | None = None,
+        block: int | None = None,
+        keep: int = KEEP_BYTES,
+    ) -> None:
         if precision != "double":
             raise QupropError(f'the density engine computes in "double" only, got precision={precision!r}')
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise QupropError(f"threads is a whole number from 1, got {threads!r}")
-        self.precision, self.threads = precision, threads or 1
-        self._vector = NoisyReference()
+        self.precision, self.threads = precision, threads or usable_processors()
+        self._native, self._reference = NativeVector(self.threads, isa=isa, block=block, keep=keep), NoisyReference()
 
     def __repr__(self) -> str:
         return f"DensityEngine({self.precision!r}, threads={self.threads})"
 
+    def _vector(self, model: Model) -> NativeVector | NoisyReference:
+        return self._native if self._native.takes(model) else self._reference
+
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
-        return self._vector.values(model, theta, x)
+        return self._vector(model).values(model, theta, x)
 
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
         """weights . values (B,) and its gradient (B, P)."""
-        return self._vector.value_and_grad(model, theta, x, weights)
+        return self._vector(model).value_and_grad(model, theta, x, weights)
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
         """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
-        return self._vector.vjp(model, theta, x)
+        return self._vector(model).vjp(model, theta, x)
 
     def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The diagonal of the final mixed state, (B, 2^n)."""
-        return self._vector.probabilities(model, theta, x)
+        return self._vector(model).probabilities(model, theta, x)
 
     def hvp(self, *_: Any) -> NoReturn:
         raise QupropError(
@@ -71,4 +84,4 @@ class DensityEngine:
             self.hvp()
         if what not in ("values", "value_and_grad", "vjp", "probabilities"):
             self.states()
-        return self._vector.memory(model, batch, what)
+        return self._vector(model).memory(model, batch, what)

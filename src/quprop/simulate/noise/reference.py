@@ -135,21 +135,22 @@ def observable_on(o: np.ndarray, phi: np.ndarray) -> np.ndarray:
 
 
 def diagonal(model: Model, r: np.ndarray) -> np.ndarray:
-    """The diagonal of C rho C†, C the residual Clifford, from r (B, 4^n) of rho: (B, 2^n), from 0, summing to 1.
+    """The diagonal of C rho C†, C the residual Clifford, from r (B, 4^n) of rho: (B, 2^n), from 0, summing to 1."""
+    x, z, signs = measured_strings(model)
+    p = np.maximum(walsh_hadamard(signs * r[:, x | z << model.n_qubits]), 0.0)  # rounding may leave -1e-17
+    return p / p.sum(axis=1, keepdims=True)
 
-    Only Tr(C rho C† Z^z) = Tr(rho C† Z^z C) counts, for all z.
-    """
-    n = model.n_qubits
+
+def measured_strings(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, z and signs (2^n,) of C† Z^z C for all z: their Tr(rho .) is all that the diagonal of C rho C† is made of."""
     x, z, phase = (np.zeros(1, np.int64) for _ in range(3))
-    for q in range(n):
+    for q in range(model.n_qubits):
         image = model.pull.z_output(q)
         ix, iz = (int.from_bytes(a, "little") for a in image.to_numpy(bit_packed=True))
         turns = (ix & iz).bit_count() + (0 if image.sign == 1 else 2)
         phase = np.concatenate([phase, phase + turns + 2 * np.bitwise_count(z & ix).astype(np.int64)])
         x, z = np.concatenate([x, x ^ ix]), np.concatenate([z, z ^ iz])
-    signs = 1 - ((phase - np.bitwise_count(x & z)) & 2)
-    p = np.maximum(walsh_hadamard(signs * r[:, x | z << n]), 0.0)  # rounding may leave -1e-17
-    return p / p.sum(axis=1, keepdims=True)
+    return x, z, 1 - ((phase - np.bitwise_count(x & z)) & 2)
 
 
 class _Turn:
