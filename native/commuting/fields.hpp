@@ -48,26 +48,12 @@ class OwnLists : public Lists {
 
 // job(task, worker) for all tasks, on all threads; `check` is asked now and then on the calling thread.
 template <class Job> void share_tasks(int threads, int tasks, const std::function<void()>& check, const Job& job) {
-  const Lease lease(threads);
-  Pool* const pool = tasks > 1 ? lease.pool() : nullptr;
-  std::atomic<int> next{0};
-  std::exception_ptr failure;
-  std::mutex lock;
-  const std::function<void(int)> work = [&](int worker) {
-    try {
-      for (int t; (t = next.fetch_add(1)) < tasks;) {
-        if (worker == 0 && check) check();
-        job(t, worker);
-      }
-    } catch (...) {
-      next.store(tasks);
-      std::lock_guard<std::mutex> guard(lock);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  if (pool) pool->run(work);
-  else work(0);
-  if (failure) std::rethrow_exception(failure);
+  const Lease lease(tasks > 1 ? threads : 1);
+  const Crew crew(lease.pool(), check);
+  crew.each(static_cast<std::uint32_t>(tasks), [&](std::uint32_t t, int worker) {
+    if (worker == 0) crew.check();
+    job(static_cast<int>(t), worker);
+  });
 }
 
 template <class R> class Fields {
