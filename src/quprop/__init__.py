@@ -58,6 +58,7 @@ from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training import losses
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
+from quprop.training.mmd import MMD
 from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
 
@@ -67,6 +68,7 @@ __all__ = [
     "GATES",
     "LBFGS",
     "METHODS",
+    "MMD",
     "SPSA",
     "Adjoint",
     "AmplitudeEstimation",

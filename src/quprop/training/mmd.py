@@ -22,6 +22,7 @@ from quprop.arrays import bits
 from quprop.errors import QupropError, shown
 from quprop.machine import usable_processors
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.model.x_rotations import Subsets
 from quprop.simulate import get_engine, memory
 from quprop.simulate.commuting.form import CommutingForm, Measured
@@ -138,6 +139,8 @@ class MMDOverModel:
         self, loss: MMD, model: Any, *, engine: Any = None, precision: str = "double", threads: int | None = None
     ) -> None:
         n = loss.data.shape[1]
+        if isinstance(model, Model):
+            refuse_channels(model, "the MMD loss")
         if not isinstance(model, Model) or model.n_inputs:
             raise QupropError(f"MMD compares the samples of a Model without inputs with data, got {model!r}")
         if n > model.n_qubits:
@@ -402,12 +405,20 @@ def initial_theta(
     theta[ones] = np.arccos(np.clip(1 - 2 * mean[gates.qubits[gates.ptr[ones]]], -1, 1)) / 2
     if len(pairs):
         a, b = gates.qubits[gates.ptr[pairs]], gates.qubits[gates.ptr[pairs] + 1]
-        centred = (rows - mean).astype(np.float32)
-        covariance = (centred.T @ centred / len(rows))[a, b]
+        covariance = _products(rows)[a, b] - mean[a] * mean[b]
         theta[pairs] = scale * covariance / (np.abs(covariance).max() or 1.0)
     if coin is not None:
         theta[coin] = math.asin(math.sqrt(turned))
     return theta + noise * rng.normal(size=len(theta))
+
+
+def _products(rows: np.ndarray) -> np.ndarray:
+    """Means of the products of two bits (n, n), sample by sample in blocks: exact sums of ones."""
+    total = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), 2048):
+        part = rows[start : start + 2048].astype(np.float32)
+        total += part.T @ part
+    return total / len(rows)
 
 
 def _trained_coin(form: CommutingForm, n: int) -> int | None:

@@ -45,8 +45,8 @@ def _talk(result: dict[str, Any]) -> Verdict:
 def _talk_question(result: dict[str, Any]) -> Verdict:
     rows, slope = result["rows"], result["fit"]["slope"]
     measured = (
-        f"IQP circuits, {rows[0]['M']:,} to {rows[-1]['M']:,} parameters on {rows[0]['n']} to {rows[-1]['n']:,} qubits: "
-        f"omega {span(rows, 'time')} in time, ~ M^{interval(result['fit'])}; gradients within "
+        f"IQP circuits, {rows[0]['M']:,} to {rows[-1]['M']:,} parameters on {rows[0]['n']} to {rows[-1]['n']:,} "
+        f"qubits: omega {span(rows, 'time')} in time, ~ M^{interval(result['fit'])}; gradients within "
         f"{max(r['largest_error'] for r in rows):.0e} of differences"
     )
     right = all(r["largest_error"] < 1e-4 for r in rows)
