@@ -9,7 +9,7 @@ from quprop.simulate.noise.mitigation import extrapolation
 
 
 def depolarised(layers, p=0.03):
-    """One qubit turned by t[0] in all, with depolarising noise in between: <Z> = lambda^layers cos t, lambda = 1-4p/3."""
+    """One qubit turned by t[0] in all and depolarised in between: <Z> = lambda^layers cos t, lambda = 1 - 4p/3."""
     t = qpr.params("t", 1)
     circuit = qpr.Circuit(1, params=t)
     for _ in range(layers):
@@ -21,7 +21,9 @@ def test_scaled_noise_scales_how_much_noise_there_is_and_not_of_what_kind():
     t = qpr.params("t", 3)
     circuit = qpr.Circuit(2, params=t).h(0).cx(0, 1)
     circuit.depolarising(t[0], 0).amplitude_damping(t[1], 1).thermal_relaxation(50.0, 70.0, t[2], 0, excited=0.1)
-    circuit.generalised_amplitude_damping(0.1, 0.3, 1).pauli_channel({"XZ": 0.01, "YI": t[0]}, 0, 1).phase_damping(0.1, 0)
+    circuit.generalised_amplitude_damping(0.1, 0.3, 1).pauli_channel({"XZ": 0.01, "YI": t[0]}, 0, 1).phase_damping(
+        0.1, 0
+    )
     other = qpr.Circuit(2, params=t).h(0).cx(0, 1)
     other.depolarising(3 * t[0], 0).amplitude_damping(3 * t[1], 1)
     other.thermal_relaxation(50.0, 70.0, 3 * t[2], 0, excited=0.1).generalised_amplitude_damping(3 * 0.1, 0.3, 1)
@@ -31,16 +33,16 @@ def test_scaled_noise_scales_how_much_noise_there_is_and_not_of_what_kind():
     (a, back), (b, wanted) = qpr.vjp(qpr.scaled_noise(model, 3), theta), qpr.vjp(qpr.Model(other, observables), theta)
     assert_close(a, b, 1e3)
     assert_close(back(np.ones(2))[0], wanted(np.ones(2))[0], 1e3)
-    assert_close(
-        qpr.expectation(qpr.scaled_noise(model, 0), theta), qpr.expectation(model.noiseless(), theta), 1e3
-    )
+    assert_close(qpr.expectation(qpr.scaled_noise(model, 0), theta), qpr.expectation(model.noiseless(), theta), 1e3)
     with pytest.raises(qpr.QupropError, match="factor from 0"):
         qpr.scaled_noise(model, -1)
     with pytest.raises(qpr.QupropError, match="takes"):
         qpr.expectation(qpr.scaled_noise(model, 30), theta)
 
 
-@pytest.mark.parametrize(("scales", "degree"), [((1, 3), None), ((1, 2, 3.5), 1), ((0.5, 1, 2, 3), None), ((1, 2, 3), 0)])
+@pytest.mark.parametrize(
+    ("scales", "degree"), [((1, 3), None), ((1, 2, 3.5), 1), ((0.5, 1, 2, 3), None), ((1, 2, 3), 0)]
+)
 def test_an_extrapolation_is_exact_for_polynomials_of_its_degree(scales, degree):
     c = extrapolation(scales, degree)
     for power in range((len(scales) - 1 if degree is None else degree) + 1):
@@ -129,7 +131,9 @@ CONFUSION = np.array([[[0.97, 0.08], [0.03, 0.92]], [[0.9, 0.05], [0.1, 0.95]], 
 def test_inverted_readout_gives_the_values_and_gradients_without_readout_errors():
     rng = np.random.default_rng(1)
     t = qpr.params("t", 5)
-    circuit = qpr.Circuit(3, params=t).ry(t[0], 0).cx(0, 1).rx(t[1], 2).cx(1, 2).ry(t[2], 1).depolarising(t[4], 1).rx(t[3], 2)
+    circuit = (
+        qpr.Circuit(3, params=t).ry(t[0], 0).cx(0, 1).rx(t[1], 2).cx(1, 2).ry(t[2], 1).depolarising(t[4], 1).rx(t[3], 2)
+    )
     read = circuit.copy()
     for q, c in enumerate(CONFUSION):
         read.readout_error(c[1, 0], c[0, 1], q)
@@ -153,7 +157,9 @@ def test_inverted_readout_is_the_inverse_of_the_confusion_matrices():
     for string in ("Z0", "Z1", "Z0 Z2", "Z0 Z1 Z2"):
         made = qpr.readout_inverse(string, CONFUSION)
         letters = [int(a[1:]) for a in string.split()]
-        value = sum(c * (read * signs[:, [q for q in range(3) if s.z >> q & 1]].prod(axis=1)).sum() for s, c in made.items())
+        value = sum(
+            c * (read * signs[:, [q for q in range(3) if s.z >> q & 1]].prod(axis=1)).sum() for s, c in made.items()
+        )
         assert_close(value, (p * signs[:, letters].prod(axis=1)).sum(), 1e4)
 
 
@@ -173,7 +179,7 @@ def test_letters_are_inverted_whatever_they_are():
     wanted = {"X0 Y1": 1.0, "X0": -c[1], "Y1": -c[0], "I0": c[0] * c[1]}
     found = dict(made.items())
     for text, number in wanted.items():
-        (string, _), = qpr.PauliSum(text).items()
+        ((string, _),) = qpr.PauliSum(text).items()
         assert_close(found[string], number / b[0] / b[1], 1e3)
     assert len(found) == 4
 

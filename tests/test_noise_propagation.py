@@ -1,4 +1,4 @@
-"""Pauli propagation through noise: equal to the whole mixed state, bounded where it truncates, shorter for the noise."""
+"""Pauli propagation through noise: equal to the mixed state, bounded where it truncates, shorter for the noise."""
 
 import numpy as np
 import pytest
@@ -62,23 +62,24 @@ def test_without_truncation_values_and_gradients_are_those_of_the_mixed_state(fi
         assert_close(gradient, back(weights)[0], 1e4)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_many_strings_in_many_zones_are_those_of_the_mixed_state(threads):
+def test_many_strings_in_many_zones_are_those_of_the_mixed_state():
     def channel(circuit, q):
         circuit.depolarising2(0.02, q, (q + 1) % 8).amplitude_damping(0.05, q)
 
-    model, theta = layers(8, 3, np.random.default_rng(0), channel)
-    found = qpr.propagate(model, theta, weights=[1, -1], engine=qpr.PauliPropagation(0), threads=threads)
+    model, theta = layers(8, 2, np.random.default_rng(0), channel)
+    model = model.with_observables([{"Z0 Z3": 1.0, "X1 Y2 Z4": 0.3, "X5 Y6 Y7": 1.0}, "Y0 Y2 X7"])
     value, gradient = qpr.value_and_grad(model, theta, weights=np.array([1, -1]), engine="density")
-    assert found.peak > 50_000
-    assert_close(found.value, value, 1e4)
-    assert_close(found.gradient, gradient, 1e4)
+    for threads in (1, 2):
+        found = qpr.propagate(model, theta, weights=[1, -1], engine=qpr.PauliPropagation(0), threads=threads)
+        assert found.peak > 30_000
+        assert_close(found.value, value, 1e4)
+        assert_close(found.gradient, gradient, 1e4)
 
 
 @pytest.mark.parametrize("settings", TRUNCATIONS, ids=str)
 def test_errors_of_values_and_gradients_are_within_their_bounds(settings):
     dropped = 0
-    for seed in range(60):
+    for seed in range(40):
         model, theta, x, weights = random_case(seed + 200, 2 + seed % 4, 4 + seed % 14, 1 + seed % 9)
         try:
             found = qpr.propagate(model, theta, x, weights=weights, engine=qpr.PauliPropagation(**settings))
@@ -160,7 +161,7 @@ def test_channels_of_many_qubits_multiply_by_their_own_factors():
         )
         factors = []
         for o in plain.original_observables:
-            (q, _), = o.items()
+            ((q, _),) = o.items()
             against = [not next(iter(dict(qpr.PauliSum(s).items()))).commutes(q) for s in strings]
             factors.append(1 - 2 * shares[np.array(against)].sum())
         values = qpr.expectation(plain, [])
@@ -185,7 +186,9 @@ def test_signs_that_clifford_gates_leave_in_channels_are_kept(name):
                 circuit.rotation("X0 Y1 Z2", 0.3)
         model = qpr.Model(circuit, [random_sum(rng, 3, 4)])
         assert_close(
-            qpr.expectation(model, [], engine=qpr.PauliPropagation(0)), qpr.expectation(model, [], engine="density"), 1e4
+            qpr.expectation(model, [], engine=qpr.PauliPropagation(0)),
+            qpr.expectation(model, [], engine="density"),
+            1e4,
         )
 
 
@@ -213,7 +216,7 @@ def test_values_follow_strengths_that_are_parameters_and_derivatives_refuse_them
     ):
         with pytest.raises(qpr.QupropError, match="strengths depend on"):
             call()
-    with pytest.raises(qpr.QupropError, match="sum|probabilities"):
+    with pytest.raises(qpr.QupropError, match="probabilities"):
         qpr.expectation(model, [0.1, 1.4, 0.1], engine=engine)
 
 
@@ -230,6 +233,8 @@ def test_noise_leaves_fewer_strings():
     peaks = []
     for p in (0.0, 0.02, 0.1):
         model, theta = layers(7, 4, np.random.default_rng(5), depolarised(p))
-        found = qpr.propagate(model, theta, weights=[1, 1], engine=qpr.PauliPropagation(cutoff=1e-2, rule="coefficient"))
+        found = qpr.propagate(
+            model, theta, weights=[1, 1], engine=qpr.PauliPropagation(cutoff=1e-2, rule="coefficient")
+        )
         peaks.append(found.peak)
     assert peaks[0] > 1.2 * peaks[1] > 1.5 * peaks[2]

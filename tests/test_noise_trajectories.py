@@ -163,7 +163,9 @@ def test_a_derivative_in_a_strength_that_is_zero_is_found():
 
 def test_the_same_seed_gives_the_same_numbers_for_any_number_of_threads_and_other_seeds_others():
     model, theta, x, weights = random_case(3, 3, 8, 5)
-    one, two = (qpr.estimate(model, theta, x, weights=weights, engine=qpr.Trajectories(500, 4), threads=t) for t in (1, 2))
+    one, two = (
+        qpr.estimate(model, theta, x, weights=weights, engine=qpr.Trajectories(500, 4), threads=t) for t in (1, 2)
+    )
     assert one.value == two.value and np.array_equal(one.gradient, two.gradient) and np.array_equal(one.d_x, two.d_x)
     other = qpr.estimate(model, theta, x, weights=weights, engine=qpr.Trajectories(500, 5))
     assert other.value != one.value

@@ -50,7 +50,9 @@ def scaled_noise(model: Model, factor: float) -> Model:
         pauli = channel.kind == "pauli"
         names = itertools.repeat("p", len(channel.strengths)) if pauli else CHANNELS[channel.name].strengths
         pairs = zip(names, channel.strengths, strict=True)
-        channels.append(channel._replace(strengths=tuple(s if n in _OF_THE_ROOM else float(factor) * s for n, s in pairs)))
+        channels.append(
+            channel._replace(strengths=tuple(s if n in _OF_THE_ROOM else float(factor) * s for n, s in pairs))
+        )
     return model._replace(channels=tuple(channels))
 
 
@@ -181,7 +183,9 @@ def _reading(confusion: Any, n: int) -> tuple[list[float], list[float]]:
         raise QupropError(f"confusion has shape (2, 2) or (n, 2, 2) with n of {n} or more, got {array.shape}")
     rows = np.broadcast_to(array, (n, 2, 2)) if array.ndim == 2 else array[:n]
     if rows.min() < 0 or np.abs(rows.sum(axis=1) - 1).max() > 1e-9:
-        raise QupropError("confusion[q][i][j] is the probability that bit j of qubit q is read as i; each column sums to 1")
+        raise QupropError(
+            "confusion[q][i][j] is the probability that bit j of qubit q is read as i; each column sums to 1"
+        )
     b, c = rows[:, 0, 0] - rows[:, 0, 1], rows[:, 0, 0] - rows[:, 1, 1]
     if np.abs(b).min() < _SINGULAR:
         q = int(np.abs(b).argmin())

@@ -1,16 +1,16 @@
-"""Noise as random patterns: every channel as a mixture of Pauli strings and resets, and what a pattern makes of a model.
+"""Noise as random patterns: every channel as a mixture of Pauli strings and resets, and what these make of a model.
 
 A Pauli channel is the mixture of its strings P_j by p_j. An affine channel (X -> a X, Y -> a Y, Z -> b Z + c I) is
 
     (1+b-|c|+2a)/4 of I,   (1+b-|c|-2a)/4 of Z,   (1-b-|c|)/4 of each of X and Y,   |c| of a reset (to |0> if c > 0).
 
-Their sum is 1, and only that of Z can be negative, where 2a > 1+b-|c|, as in amplitude damping: then the channel is drawn
-by the sizes, a Z counts -1, and all counts are multiplied by the sum of sizes, sqrt(1-gamma) + gamma <= 1 + gamma/2
+Their sum is 1, and only that of Z can be negative, where 2a > 1+b-|c|, as in amplitude damping: then the channel is
+drawn by the sizes, a Z counts -1, and all counts are multiplied by the sum of sizes, sqrt(1-gamma) + gamma <= 1 + gamma/2
 there (quasi-probabilities: Temme, Bravyi and Gambetta 2017, arXiv:1612.02058).
 
-A string E taken on to the end of the circuit turns the signs of later angles a_m (E R(a) = R(-a) E if E anticommutes with
-the rotation) and of terms of the observables. A reset leaves its qubit behind: what acts later, acts on a fresh qubit in
-|0>, so that a pattern with k resets is a circuit of n + k qubits.
+A string E taken on to the end of the circuit turns the signs of later angles a_m (E R(a) = R(-a) E if E anticommutes
+with the rotation) and of terms of the observables. A reset leaves its qubit behind: what acts later, acts on a fresh
+qubit in |0>, so that a pattern with k resets is a circuit of n + k qubits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ALONG, _ACROSS, _LAST_STRING, _TO_0, _TO_1 = 1, 2, 3, 4, 5  # of an affine chan
 
 
 class Outcomes(NamedTuple):
-    """What may happen in each channel, outcome `starts[k]` being nothing: x, z (E, n) bits of strings (none of resets)."""
+    """What may happen in each channel, outcome `starts[k]` being nothing: x, z (E, n) bits of strings (0 of resets)."""
 
     starts: np.ndarray  # (channels + 1,)
     x: np.ndarray
@@ -43,7 +43,7 @@ class Outcomes(NamedTuple):
 
     @classmethod
     def of_model(cls, model: Model) -> Outcomes:
-        starts, masks, trained = [0], [], []
+        starts, masks, trained = [0], [], list[int]()
         first = model.channel_table.starts
         for k, channel in enumerate(model.channels):
             strings = list(channel.strings)
@@ -67,26 +67,29 @@ class Outcomes(NamedTuple):
     def law(self, coefficients: np.ndarray) -> tuple[np.ndarray, sp.csc_array]:
         """Shares (E,) of all outcomes at one row of coefficients (C,), and their derivatives by these (E, C)."""
         size = int(self.starts[-1])
-        rows, columns, slopes, fixed = [], [], [], np.zeros(size)
-        for k, affine in enumerate(self.affine.tolist()):
-            at, own = int(self.starts[k]), int(self.first[k])
-            if not affine:
-                count = int(self.first[k + 1]) - own
-                rows += [*[at] * count, *range(at + 1, at + 1 + count)]
-                columns += 2 * list(range(own, own + count))
-                slopes += [-1.0] * count + [1.0] * count
-                fixed[at] = 1.0
-                continue
-            s = 1.0 if coefficients[own + 2] >= 0 else -1.0
-            fixed[at : at + 4] = 0.25
-            for e, by in enumerate([(2, 1, -s), (-2, 1, -s), (0, -1, -s), (0, -1, -s)]):
-                rows += [at + e] * 3
-                columns += [own, own + 1, own + 2]
-                slopes += [b / 4 for b in by]
-            rows.append(at + (_TO_0 if s > 0 else _TO_1))
-            columns.append(own + 2)
-            slopes.append(s)
-        slope = sp.csc_array((slopes, (rows, columns)), shape=(size, int(self.first[-1])))
+        fixed = np.zeros(size)
+        pauli, affine = np.flatnonzero(~self.affine), np.flatnonzero(self.affine)
+        count = np.diff(self.first)[pauli]
+        p = np.concatenate([np.arange(0), *(np.arange(self.first[k], self.first[k + 1]) for k in pauli)])
+        at = np.repeat(self.starts[pauli], count)
+        nth = p - np.repeat(self.first[pauli], count)
+        fixed[self.starts[pauli]] = 1.0
+        rows, columns = [at, at + 1 + nth], [p, p]
+        slopes = [np.full(len(p), -1.0), np.full(len(p), 1.0)]
+        a = self.first[affine]
+        s = np.where(coefficients[a + 2] >= 0, 1.0, -1.0)
+        one = np.ones(len(affine))
+        for e, (by_a, by_b) in enumerate([(2, 1), (-2, 1), (0, -1), (0, -1)]):
+            here = self.starts[affine] + e
+            fixed[here] = 0.25
+            rows += [here] * 3
+            columns += [a, a + 1, a + 2]
+            slopes += [by_a / 4 * one, by_b / 4 * one, -s / 4]
+        rows.append(self.starts[affine] + np.where(s > 0, _TO_0, _TO_1))
+        columns.append(a + 2)
+        slopes.append(s)
+        entries = np.concatenate(slopes), (np.concatenate(rows), np.concatenate(columns))
+        slope = sp.csc_array(entries, shape=(size, int(self.first[-1])))
         shares = fixed + slope @ coefficients
         shares[np.abs(shares) < 1e-15] = 0.0  # rounding
         return shares, slope
@@ -145,7 +148,9 @@ class Problem(NamedTuple):
             sign = signs[at + _ALONG] * images[k]
             fresh |= int(happened[k] * sign < 0) << taken
             later = np.concatenate([np.arange(m) >= places[k], np.ones(len(terms), bool), owner > k])
-            x, z, signs = _moved(x, z, signs, (x[at + _ACROSS], z[at + _ACROSS]), (x[at + _ALONG], z[at + _ALONG]), later)
+            x, z, signs = _moved(
+                x, z, signs, (x[at + _ACROSS], z[at + _ACROSS]), (x[at + _ALONG], z[at + _ALONG]), later
+            )
         own = m + len(terms)
         return cls(
             _by_angles(model, x[:own], z[:own], _with_fresh(model, fresh, count)),
@@ -158,7 +163,8 @@ class Problem(NamedTuple):
         )
 
     def turned(self, flat: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
-        """Which signs are turned, packed into uint64 (rows, words), if outcome flat[i] happens in row row[i], ascending."""
+        """Which signs are turned, packed into uint64 (rows, words), if outcome flat[i] happens in row row[i]; row is
+        ascending."""
         used, column = np.unique(flat, return_inverse=True)
         odd = _anticommute(self.outcomes_x[used], self.outcomes_z[used], self.x, self.z)
         m = self.model.n_rotations
@@ -212,7 +218,7 @@ def _moved(
     later: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The strings after a reset, with one qubit more: the part of Q that `across` and `along` (X and Z of what is
-    reset) make up goes to the new qubit, Q = rest . X^u Z^v up to a phase, u and v telling which Q anticommutes with."""
+    reset) make up goes to the new qubit, Q = rest . X^u Z^v up to a phase; u and v tell which Q anticommutes with."""
     (ax, az), (bx, bz) = across, along
     u = ((_count(x, bz) + _count(z, bx)) & 1).astype(np.uint8) * later
     v = ((_count(x, az) + _count(z, ax)) & 1).astype(np.uint8) * later

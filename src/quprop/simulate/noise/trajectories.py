@@ -42,11 +42,11 @@ _PROBLEMS = 256  # patterns of resets whose models are kept for the next call
 class Trajectories:
     """Means over random trajectories of a noisy model, `samples` of them from `seed`, instead of its mixed state.
 
-    They are without bias, and `estimate` says their standard errors, about w/sqrt(samples) for a string, where w is 1 for
-    Pauli channels, resets and relaxation with t2 <= t1, and sqrt(1-gamma) + gamma for each amplitude damping. Errors
-    that are so rare that none was drawn are in no standard error either. The same seed gives the same result, for any
-    number of threads, and all points of a batch (and all calls) use the same random numbers: take another seed where
-    independent ones are wanted, such as at each step of a training.
+    They are without bias, and `estimate` says their standard errors, of a string w/sqrt(samples) at most, where w is 1
+    for Pauli channels, resets and relaxation with t2 <= t1, and sqrt(1-gamma) + gamma for each amplitude damping.
+    Errors that are so rare that none was drawn are in no standard error either. The same seed gives the same result,
+    for any number of threads, and all points of a batch (and all calls) use the same random numbers: take another seed
+    where independent ones are wanted, such as at each step of a training.
 
     Each reset in a trajectory (and each decay of amplitude damping, of probability gamma) puts one qubit more into it.
     """
@@ -114,7 +114,8 @@ class _Plan(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Of trajectories: values (S, K) or of the weighted sum (S, 1), and d_angles (S, M) and d_x (S, D) of the latter."""
+    """Of trajectories: values (S, K) and in one column more that of the weighted sum, either may be missing; and
+    d_angles (S, M) and d_x (S, D) of the sum."""
 
     values: np.ndarray
     d_angles: np.ndarray | None
@@ -224,9 +225,7 @@ class TrajectoryEngine:
         points = list(_points(theta, x))
         batch = max(len(points), len(weights))
         rows = np.broadcast_to(weights, (batch, weights.shape[1]))
-        found = np.stack(
-            [self._means(model, *points[i % len(points)], rows[i], values=False)[0] for i in range(batch)]
-        )
+        found = np.stack([self._means(model, *points[i % len(points)], rows[i], values=False)[0] for i in range(batch)])
         return found[:, 0], found[:, 1 : 1 + model.n_params], found[:, 1 + model.n_params :]
 
     def _means(
@@ -241,7 +240,7 @@ class TrajectoryEngine:
         overall = float(np.prod(plan.outcomes.norms(shares)))
         chunk = self._chunk(model, plan)
         streams = np.random.SeedSequence(int(self.settings.seed)).spawn(-(-samples // chunk))
-        shift = total = square = None
+        shift, total, square = np.empty(0), np.empty(0), np.empty(0)
         patterns = 0
         for first, stream in zip(range(0, samples, chunk), streams, strict=True):
             rng = np.random.default_rng(stream)
@@ -262,7 +261,7 @@ class TrajectoryEngine:
                     d_theta, d_x = d_theta + by_theta, d_x + by_x
                 columns += [d_theta, d_x]
             found = np.concatenate(columns, axis=1)
-            if shift is None:  # sums of squares are of differences to one trajectory
+            if not first:  # sums of squares are of differences to one trajectory
                 shift = found[0].copy()
                 total, square = np.zeros_like(shift), np.zeros_like(shift)
             found -= shift

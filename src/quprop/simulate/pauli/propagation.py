@@ -171,8 +171,9 @@ def _propagate(
         raise OutOfMemoryError("a propagation found no memory for its strings") from None
     if isinstance(made, tuple):
         stage, terms, used = made
+        stages = "rotations and channels" if packed.damping.owners else "rotations"
         raise OutOfMemoryError(
-            f"after {stage + 1} of {len(factor)} rotations{' and channels' if len(packed.damping.owners) else ''} there can be {terms:,} strings that take {bytes_text(used)}"
-            f", and {bytes_text(allowed)} may be taken"
+            f"after {stage + 1} of {len(packed.px)} {stages} there can be {terms:,} strings that take "
+            f"{bytes_text(used)}, and {bytes_text(allowed)} may be taken"
         )
     return made, exponent
