@@ -5,8 +5,8 @@ A Pauli channel is the mixture of its strings P_j by p_j. An affine channel (X -
     (1+b-|c|+2a)/4 of I,   (1+b-|c|-2a)/4 of Z,   (1-b-|c|)/4 of each of X and Y,   |c| of a reset (to |0> if c > 0).
 
 Their sum is 1, and only that of Z can be negative, where 2a > 1+b-|c|, as in amplitude damping: then the channel is
-drawn by the sizes, a Z counts -1, and all counts are multiplied by the sum of sizes, sqrt(1-gamma) + gamma <= 1 + gamma/2
-there (quasi-probabilities: Temme, Bravyi and Gambetta 2017, arXiv:1612.02058).
+drawn by the sizes, a Z counts -1, and all counts are multiplied by the sum of sizes, there sqrt(1-gamma) + gamma, at
+most 1 + gamma/2 (quasi-probabilities: Temme, Bravyi and Gambetta 2017, arXiv:1612.02058).
 
 A string E taken on to the end of the circuit turns the signs of later angles a_m (E R(a) = R(-a) E if E anticommutes
 with the rotation) and of terms of the observables. A reset leaves its qubit behind: what acts later, acts on a fresh
