@@ -4,12 +4,16 @@
 // there nor was kept, so that they are only multiplied by the cosine; `pairs` lists plane rotations with who was there before
 // and who is kept; `weighed` what a random choice kept and multiplied; `dropped` what was dropped afterwards.  A slot that
 // holds no term has coefficient and dual zero: forwards who is dropped becomes zero, backwards who was born does.
+//
+// A stage may be a channel instead of a rotation: `damped` lists terms that it multiplies by the factor of their class, and
+// `pairs` those of class kAlong (low) that an affine channel besides adds to others (high), and those that it drops.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <exception>
 #include <functional>
+#include <limits>
 
 #include "../pool.hpp"
 #include "terms.hpp"
@@ -20,17 +24,20 @@ enum Flag : std::uint16_t {
   kMinus = 1,                         // i P low = -high
   kLowBefore = 2, kHighBefore = 4,    // was there
   kLowAfter = 8, kHighAfter = 16,     // is kept
-  kUp = 32, kDown = 64                // low -> high, high -> low is followed
+  kUp = 32, kDown = 64,               // low -> high, high -> low is followed
+  kLone = 128                         // of a channel: low alone, which it drops; `high` is its class
 };
 struct Pair { Slot low, high; std::uint16_t flags; };
 struct Weighed { Slot slot; double factor; };
+struct Damped { Slot slot; std::uint16_t kind; };
 
-struct Counts { std::uint16_t scaled[2] = {}, pairs[2] = {}, weighed[2] = {}, dropped[2] = {}; };
+struct Counts { std::uint16_t scaled[2] = {}, pairs[2] = {}, weighed[2] = {}, dropped[2] = {}, damped[2] = {}; };
 
 struct Stream {  // of the zone pairs with one first zone, in the order of stages
   std::vector<Slot> scaled, dropped;
   std::vector<Pair> pairs;
   std::vector<Weighed> weighed;
+  std::vector<Damped> damped;
 };
 
 struct Stage {
@@ -51,6 +58,11 @@ struct Epoch {  // stages with one division into zones
 };
 constexpr std::uint32_t kNowhere = 0xffffffffu;
 constexpr std::size_t kBlock = 256;  // numbers are added up in blocks, so that roundings do not add up
+
+// What stages are: rotations, channels that multiply strings by the factor of their class, or channels that besides add
+// c times a string of class kAlong to its product with a given string, c being the last of the five factors.
+enum Kind : std::int32_t { kRotation = 0, kDamping = 1, kAffine = 2 };
+constexpr std::uint16_t kAlong = 2;
 
 struct Factor { double c, s; };  // of a rotation, damping included
 struct Tally { double b = 0, t = 0, o = 0, d = 0; };  // dropped |O| and t; rotated |O| and t
@@ -111,14 +123,19 @@ class Graph {
   std::vector<double> overlap;  // of the last epoch's slots with the input state
   std::vector<std::uint32_t> start;  // where the observable's terms are in the first epoch; kNowhere: the identity
   int stages = 0;
+  std::vector<std::int32_t> kind;    // of stages, in the order of rotations
+  std::vector<std::int64_t> first;   // where a stage's factors are in the table
+  std::vector<double> table;
   static constexpr std::uint32_t kWorthSharing = 4000;  // entries of a stage
+
+  bool affine() const { return std::find(kind.begin(), kind.end(), kAffine) != kind.end(); }
 
   std::size_t bytes() const {
     std::size_t total = overlap.capacity() * 8 + start.capacity() * 4;
     for (const Epoch& e : epochs) {
       total += e.stages.capacity() * sizeof(Stage) + e.counts.capacity() * sizeof(Counts) + e.next.capacity() * 4;
       for (const Stream& s : e.streams)
-        total += 2 * (s.scaled.capacity() + s.dropped.capacity()) + sizeof(Pair) * s.pairs.capacity() + sizeof(Weighed) * s.weighed.capacity();
+        total += 2 * (s.scaled.capacity() + s.dropped.capacity()) + sizeof(Pair) * s.pairs.capacity() + sizeof(Weighed) * s.weighed.capacity() + sizeof(Damped) * s.damped.capacity();
     }
     return total;
   }
@@ -144,12 +161,13 @@ class Graph {
         s.dropped.shrink_to_fit();
         s.pairs.shrink_to_fit();
         s.weighed.shrink_to_fit();
+        s.damped.shrink_to_fit();
       }
     }
   }
 
   struct Work {  // what one replay at a time needs; kept from call to call
-    struct Cursor { std::size_t scaled = 0, pairs = 0, weighed = 0, dropped = 0; };
+    struct Cursor { std::size_t scaled = 0, pairs = 0, weighed = 0, dropped = 0, damped = 0; };
     struct OfEpoch {
       std::vector<double> value, dual, product;  // of slots; product: coefficient times dual, a term's own for ever but for rotations
       std::vector<double> major;                 // of slots: the largest that a unit coefficient can be wrong by at the end
@@ -176,15 +194,11 @@ class Graph {
     return value;
   }
 
- private:
-  // A cosine that is zero would lose what the derivative needs: products of coefficient and dual stand for both.
-  static Factor safe(Factor f) {
-    if (std::abs(f.c) < 1e-30) f.c = std::signbit(f.c) ? -1e-30 : 1e-30;
-    return f;
-  }
+  // A factor that is zero would lose what the derivative needs: products of coefficient and dual stand for both.
+  static double safe(double f) { return std::abs(f) < 1e-30 ? (std::signbit(f) ? -1e-30 : 1e-30) : f; }
+  static Factor safe(Factor f) { return {safe(f.c), f.s}; }
 
   // The zones of one pair of zones at one stage; a batch is the low terms of one and the high terms of the other.
- public:
   struct Here {
     std::uint32_t zone[2];
     int batches;
@@ -202,7 +216,7 @@ class Graph {
  private:
 
   template <bool T> double forwards(Work& w, const double* coefficient, const Factor* factor, bool keep, Tally* ledger, Pool* pool, const std::function<void()>& pause) const {
-    const double most = T ? euclidean(coefficient, start.size()) : 0;
+    const double most = affine() ? std::numeric_limits<double>::infinity() : T ? euclidean(coefficient, start.size()) : 0;
     double constant = 0;
     for (std::size_t k = 0; k < epochs.size(); ++k) {
       const Epoch& e = epochs[k];
@@ -236,13 +250,15 @@ class Graph {
         const int stage = e.first + int(j);
         if (ledger) ledger[stage] = {};
         if (st.counts == kNoCounts) continue;
-        const Factor f = safe(factor[stages - 1 - stage]);
+        const int m = stages - 1 - stage;
+        const Factor f = safe(factor[m]);
         const std::uint32_t n_tasks = tasks(e.zones, st.other);
         const auto job = [&](std::uint32_t task, int) {
           const Counts& n_of = e.counts[st.counts + task];
           w.tallies[task] = {};
           const Here h = here(st.other, task);
-          forward_task<T>(e, we, h, n_of, f, keep, most, w.tallies[task]);
+          if (kind[m] != kRotation) forward_channel<T>(e, we, h, n_of, table.data() + first[m], keep, w.tallies[task]);
+          else forward_task<T>(e, we, h, n_of, f, keep, most, w.tallies[task]);
         };
         share(st.entries >= kWorthSharing ? pool : nullptr, n_tasks, job);
         if constexpr (T)
@@ -332,6 +348,92 @@ class Graph {
     }
   }
 
+  template <bool T> static void forward_channel(const Epoch& e, Work::OfEpoch& we, const Here& h, const Counts& n, const double* factor, bool keep, Tally& y) {
+    const std::uint32_t first = h.zone[0];
+    const Stream& s = e.streams[first];
+    Work::Cursor& at = we.cursor[first];
+    for (int batch = 0; batch < h.batches; ++batch) {
+      double* const low = we.value.data() + e.offset[h.low(batch)];
+      double* const high = we.value.data() + e.offset[h.high(batch)];
+      float* const t_low = T ? we.tangent.data() + e.offset[h.low(batch)] : nullptr;
+      float* const t_high = T ? we.tangent.data() + e.offset[h.high(batch)] : nullptr;
+      auto* const before = keep ? we.before[first].data() + at.pairs : nullptr;
+      for (unsigned i = 0; i < n.pairs[batch]; ++i) {
+        const Pair p = s.pairs[at.pairs + i];
+        const bool lone = p.flags & kLone;
+        const double a = low[p.low], b = lone ? 0.0 : high[p.high];
+        const double ta = T ? t_low[p.low] : 0, tb = T && !lone ? t_high[p.high] : 0;
+        if (keep) before[i] = {a, b};
+        const double f = lone ? factor[p.high] : factor[kAlong], c = lone ? 0.0 : p.flags & kMinus ? -factor[4] : factor[4];
+        const double to = f * a, fed = b + c * a, t_to = std::abs(f) * ta, t_fed = tb + std::abs(c) * ta;
+        const bool keep_low = p.flags & kLowAfter, keep_high = p.flags & kHighAfter;
+        low[p.low] = keep_low ? to : 0.0;
+        if (!lone) high[p.high] = keep_high ? fed : 0.0;
+        if constexpr (T) {
+          y.o += std::abs(a) + std::abs(b); y.d += ta + tb;
+          t_low[p.low] = keep_low ? rounded_up(t_to) : 0.0f;
+          if (!lone) t_high[p.high] = keep_high ? rounded_up(t_fed) : 0.0f;
+          if (!keep_low) { y.b += std::abs(to); y.t += t_to; }
+          if (!lone && !keep_high) { y.b += std::abs(fed); y.t += t_fed; }
+        }
+      }
+      at.pairs += n.pairs[batch];
+      for (unsigned i = 0; i < n.damped[batch]; ++i) {
+        const Damped d = s.damped[at.damped + i];
+        const double f = safe(factor[d.kind]);
+        if constexpr (T) {
+          y.o += std::abs(low[d.slot]); y.d += t_low[d.slot];
+          t_low[d.slot] = rounded_up(std::abs(f) * t_low[d.slot]);
+        }
+        low[d.slot] *= f;
+      }
+      at.damped += n.damped[batch];
+    }
+  }
+
+  template <bool B> static void backward_channel(const Epoch& e, Work::OfEpoch& we, const Here& h, const Counts& n, const double* factor) {
+    const std::uint32_t first = h.zone[0];
+    const Stream& s = e.streams[first];
+    Work::Cursor& at = we.cursor[first];
+    for (int batch = h.batches; batch-- > 0;) {
+      const std::size_t low = e.offset[h.low(batch)], high = e.offset[h.high(batch)];
+      double *const d_low = we.dual.data() + low, *const d_high = we.dual.data() + high;
+      double *const p_low = we.product.data() + low, *const p_high = we.product.data() + high;
+      double *const m_low = B ? we.major.data() + low : nullptr, *const m_high = B ? we.major.data() + high : nullptr;
+      at.damped -= n.damped[batch];
+      for (unsigned i = n.damped[batch]; i-- > 0;) {
+        const Damped d = s.damped[at.damped + i];
+        const double f = safe(factor[d.kind]);
+        d_low[d.slot] *= f;
+        if constexpr (B) {
+          we.value[low + d.slot] *= 1 / f;
+          m_low[d.slot] = std::min(1 + std::abs(d_low[d.slot]), std::abs(f) * m_low[d.slot]);
+        }
+      }
+      at.pairs -= n.pairs[batch];
+      const auto* const before = we.before[first].data() + at.pairs;
+      for (unsigned i = n.pairs[batch]; i-- > 0;) {
+        const Pair p = s.pairs[at.pairs + i];
+        const bool lone = p.flags & kLone;
+        const auto [a, b] = before[i];
+        const double f = lone ? factor[p.high] : factor[kAlong], c = lone ? 0.0 : p.flags & kMinus ? -factor[4] : factor[4];
+        const double da = p.flags & kLowAfter ? d_low[p.low] : 0.0, db = lone || !(p.flags & kHighAfter) ? 0.0 : d_high[p.high];
+        const double na = f * da + c * db, nb = p.flags & kHighBefore ? db : 0.0;
+        if constexpr (B) {
+          const double wa = p.flags & kLowAfter ? m_low[p.low] : 1.0, wb = lone || p.flags & kHighAfter ? (lone ? 0.0 : m_high[p.high]) : 1.0;
+          m_low[p.low] = std::min(1 + std::abs(na), std::abs(f) * wa + std::abs(c) * wb);
+          we.value[low + p.low] = a;
+          if (!lone) {
+            m_high[p.high] = std::min(1 + std::abs(nb), wb);
+            we.value[high + p.high] = b;
+          }
+        }
+        d_low[p.low] = na; p_low[p.low] = a * na;
+        if (!lone) { d_high[p.high] = nb; p_high[p.high] = b * nb; }
+      }
+    }
+  }
+
   // dF/da_m = sum over pairs of (d rotation) . dual; a term that is only scaled adds -tan(a_m) times coefficient * dual, which
   // is the same before and after.  With B also the majorant: posterior[m] = sum over what rotation m makes of |d| * majorant.
   template <bool B> void backwards(Work& w, const Factor* factor, double* gradient, double* posterior, Pool* pool, const std::function<void()>& pause) const {
@@ -368,7 +470,13 @@ class Graph {
         const Factor f = safe(factor[m]);
         const std::uint32_t n_tasks = tasks(e.zones, st.other);
         share(st.entries >= kWorthSharing ? pool : nullptr, n_tasks, [&](std::uint32_t task, int) {
-          w.sums[task] = backward_task<B>(e, we, here(st.other, task), e.counts[st.counts + task], f, B ? &w.bounds[task] : nullptr);
+          const Counts& n_of = e.counts[st.counts + task];
+          if (kind[m] != kRotation) {
+            backward_channel<B>(e, we, here(st.other, task), n_of, table.data() + first[m]);
+            w.sums[task] = w.bounds[task] = 0;
+            return;
+          }
+          w.sums[task] = backward_task<B>(e, we, here(st.other, task), n_of, f, B ? &w.bounds[task] : nullptr);
         });
         for (std::uint32_t t = 0; t < n_tasks; ++t) {
           gradient[m] += w.sums[t];

@@ -15,7 +15,7 @@ struct Rotations { const Word *x, *z; const Factor* factor; int stages; };
 class Run {
  public:
   virtual ~Run() = default;
-  virtual void propagate(const Observable& o, const Rotations& r, int threads, const std::function<void()>& pause) = 0;
+  virtual void propagate(const Observable& o, const Rotations& r, const Channels& c, int threads, const std::function<void()>& pause) = 0;
   virtual double value(const double* bloch, int n, int threads, bool forget) = 0;
 
   Graph* graph = nullptr;
@@ -27,8 +27,8 @@ class Run {
 template <int W, bool T> class RunOf final : public Run {
  public:
   RunOf(const Rules& rules, bool record) : sum_(std::make_unique<Propagation<W, T>>(rules, record)), record_(record) {}
-  void propagate(const Observable& o, const Rotations& r, int threads, const std::function<void()>& pause) override {
-    sum_->run(o.x, o.z, o.coefficient, o.terms, r.x, r.z, r.factor, r.stages, threads, pause);
+  void propagate(const Observable& o, const Rotations& r, const Channels& c, int threads, const std::function<void()>& pause) override {
+    sum_->run(o.x, o.z, o.coefficient, o.terms, r.x, r.z, r.factor, r.stages, c, threads, pause);
     ledger = sum_->ledger;
     live = sum_->live(); peak = sum_->peak; bytes = sum_->bytes(); peak_bytes = sum_->peak_bytes;
   }
@@ -82,15 +82,20 @@ Rules rules_of(const nb::dict& d) {
 }
 
 // A run, or (stage, terms, bytes) where memory ended it.
-nb::object propagate(nb::handle ox, nb::handle oz, nb::handle coefficient, nb::handle px, nb::handle pz, nb::handle factor, const nb::dict& rules, bool tangents,
-                     bool record, int threads) {
+nb::object propagate(nb::handle ox, nb::handle oz, nb::handle coefficient, nb::handle px, nb::handle pz, nb::handle factor, nb::handle channels, const nb::dict& rules,
+                     bool tangents, bool record, int threads) {
   const auto c = nb::cast<In<double>>(coefficient);
   const auto p = nb::cast<In<Word>>(px);
   const Observable o{words(ox), words(oz), c.data(), c.size()};
   const Rotations r{p.data(), words(pz), reinterpret_cast<const Factor*>(data(factor)), static_cast<int>(p.shape(0))};
+  // kind, first_string, x, z, first, table
+  const auto made_of = nb::cast<nb::tuple>(channels);
+  const auto table = nb::cast<In<double>>(made_of[5]);
+  const Channels between{nb::cast<In<std::int32_t>>(made_of[0]).data(), nb::cast<In<std::int64_t>>(made_of[1]).data(), nb::cast<In<std::int64_t>>(made_of[4]).data(),
+                         words(made_of[2]), words(made_of[3]), table.data(), table.size()};
   std::unique_ptr<Run> run = for_width(static_cast<int>(p.shape(1)), [&](auto w) { return made<w.value>(rules_of(rules), tangents, record); });
   try {
-    unlocked([&] { run->propagate(o, r, threads, signal_check()); });
+    unlocked([&] { run->propagate(o, r, between, threads, signal_check()); });
   } catch (const OutOfMemory& e) {
     return nb::make_tuple(e.stage, e.terms, e.bytes);
   }

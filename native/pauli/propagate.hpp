@@ -28,6 +28,41 @@ struct Rules {
   std::size_t most_bytes = 0;
 };
 
+// Stages that are channels: `kind` of each stage; stage m owns the strings first_string[m] to first_string[m+1], with
+// which a string anticommutes or not, one bit of its class each, and a factor for each class, from first[m] of the table.
+struct Channels {
+  const std::int32_t* kind;
+  const std::int64_t *first_string, *first;
+  const Word *x, *z;
+  const double* table;
+  std::size_t entries;
+};
+
+template <int W> struct Channel {
+  std::vector<Gate<W>> bits;
+  const double* factor;
+  bool affine;
+
+  Channel(const Channels& c, int m) : factor(c.table + c.first[m]), affine(c.kind[m] == kAffine) {
+    for (auto k = static_cast<std::size_t>(c.first_string[m]); k < static_cast<std::size_t>(c.first_string[m + 1]); ++k) bits.emplace_back(c.x + k * W, c.z + k * W, 0.0, 0.0);
+  }
+
+  // f(slot, class) for those of the zone that anticommute with one of the strings at least.
+  template <class F> void classify(const Zone<W>& zone, const F& f) const {
+    Word masks[16];
+    for (std::uint32_t base = 0; base < zone.slots(); base += 64) {
+      Word any = 0;
+      for (std::size_t k = 0; k < bits.size(); ++k) any |= masks[k] = zone.anticommuting(bits[k], base);
+      for (; any; any &= any - 1) {
+        const int i = std::countr_zero(any);
+        unsigned kind = 0;
+        for (std::size_t k = 0; k < bits.size(); ++k) kind |= static_cast<unsigned>(masks[k] >> i & 1) << k;
+        f(static_cast<Slot>(base + static_cast<unsigned>(i)), static_cast<std::uint16_t>(kind));
+      }
+    }
+  }
+};
+
 struct OutOfMemory { int stage; std::size_t terms, bytes; };
 
 template <int W, bool T> class Propagation {
@@ -39,7 +74,7 @@ template <int W, bool T> class Propagation {
   std::size_t peak = 0, peak_bytes = 0;
 
   void run(const Word* ox, const Word* oz, const double* coefficient, std::size_t terms, const Word* px, const Word* pz, const Factor* factor,
-           int stages, int threads, const std::function<void()>& pause) {
+           int stages, const Channels& channels, int threads, const std::function<void()>& pause) {
     const FlushSubnormals flush;
     const Lease lease(threads);
     pool_ = lease.pool();
@@ -59,11 +94,14 @@ template <int W, bool T> class Propagation {
       const Slot slot = zones_[z]->insert(q, coefficient[i], 0);
       if (record_) graph.start.push_back(z << 16 | slot);
     }
+    graph.kind.assign(channels.kind, channels.kind + stages);
     if (record_) {
       graph.stages = stages;
+      graph.first.assign(channels.first, channels.first + stages);
+      graph.table.assign(channels.table, channels.table + channels.entries);
       begin_epoch(0);
     }
-    most_ = euclidean(coefficient, terms);
+    most_ = graph.affine() ? std::numeric_limits<double>::infinity() : euclidean(coefficient, terms);
     ledger.assign(stages, {});
     scratch_.resize(pool_ ? pool_->size() : 1);
     count();
@@ -71,7 +109,12 @@ template <int W, bool T> class Propagation {
       const int m = stages - 1 - j;
       const Gate<W> g(px + std::size_t(m) * W, pz + std::size_t(m) * W, factor[m].c, factor[m].s);
       split_if_full(j);
-      stage(g, j);
+      if (channels.kind[m] == kRotation) {
+        stage(g, j, nullptr);
+      } else {
+        const Channel<W> channel(channels, m);
+        stage(g, j, &channel);
+      }
       if (pause && (j & 15) == 0) pause();
     }
     if (record_) end_epoch();
@@ -142,15 +185,16 @@ template <int W, bool T> class Propagation {
     List lone_low, lone_high;  // whose branch is not followed, nor that of a partner if there is one
     List scaled[2];
     std::vector<Weighed> weighed[2];
+    std::vector<Damped> kinds;
   };
 
   static constexpr std::size_t kZoneTerms = 12288;     // about what half of a second-level cache holds
   static constexpr std::size_t kWorthSharing = 6000;   // terms altogether
 
-  void stage(const Gate<W>& g, int j) {
+  void stage(const Gate<W>& g, int j, const Channel<W>* channel) {
     String<W> p;
     std::copy(g.p, g.p + 2 * W, p.w);
-    if (rules_.most_bytes && 2 * (bytes_ + graph_bytes_) > rules_.most_bytes) require_room(g, j);
+    if (rules_.most_bytes && 2 * (bytes_ + graph_bytes_) > rules_.most_bytes && !(channel && !channel->affine)) require_room(channel ? channel->bits[1] : g, j);
     const std::uint32_t other = zone_of(p, zones()), tasks = Graph::tasks(zones(), other);
     tallies_.assign(tasks, {});
     Counts* counts = nullptr;
@@ -163,16 +207,19 @@ template <int W, bool T> class Propagation {
     }
     share(live_ >= kWorthSharing ? pool_ : nullptr, tasks, [&](std::uint32_t task, int worker) {
       const Graph::Here h = Graph::here(other, task);
-      rotate(g, h, scratch_[worker], tallies_[task], counts ? counts + task : nullptr, e ? &e->streams[h.zone[0]] : nullptr, j);
+      Counts* const n = counts ? counts + task : nullptr;
+      Stream* const stream = e ? &e->streams[h.zone[0]] : nullptr;
+      if (channel) damp(*channel, g, h, scratch_[worker], tallies_[task], n, stream);
+      else rotate(g, h, scratch_[worker], tallies_[task], n, stream, j);
     });
     for (std::uint32_t t = 0; t < tasks; ++t) Graph::add(ledger[j], tallies_[t]);
     count();
-    if (rules_.most_terms && live_ > rules_.most_terms) keep_largest(other, tasks, counts, j);
+    if (rules_.most_terms && !channel && live_ > rules_.most_terms) keep_largest(other, tasks, counts, j);
     if (e) {
       std::uint32_t entries = 0;
       for (std::uint32_t t = 0; t < tasks; ++t) {
         const Counts& c = counts[t];
-        for (int side = 0; side < 2; ++side) entries += c.scaled[side] + 2 * c.pairs[side] + c.weighed[side] + c.dropped[side];
+        for (int side = 0; side < 2; ++side) entries += c.scaled[side] + 2 * c.pairs[side] + c.weighed[side] + c.dropped[side] + c.damped[side];
       }
       if (!entries) e->counts.resize(at);
       e->stages.push_back({other, entries, entries ? static_cast<std::uint32_t>(at) : kNoCounts});
@@ -217,6 +264,91 @@ template <int W, bool T> class Propagation {
         stream->scaled.insert(stream->scaled.end(), w.scaled[side].begin(), w.scaled[side].end());
         stream->weighed.insert(stream->weighed.end(), w.weighed[side].begin(), w.weighed[side].end());
       }
+  }
+
+  // A channel. Roulette waits for the next rotation.
+  void damp(const Channel<W>& channel, const Gate<W>& g, const Graph::Here& h, Scratch& w, Tally& y, Counts* counts, Stream* stream) {
+    for (int batch = 0; batch < h.batches; ++batch) {
+      Zone<W>&low = *zones_[h.low(batch)], &high = *zones_[h.high(batch)];
+      const std::size_t before = stream ? stream->pairs.size() : 0;
+      w.kinds.clear();
+      channel.classify(low, [&](Slot i, std::uint16_t kind) {
+        if (channel.factor[kind] != 1 || (channel.affine && kind == kAlong)) w.kinds.push_back({i, kind});
+      });
+      unsigned damped = 0;
+      for (const Damped d : w.kinds) {
+        if (channel.affine && d.kind == kAlong) {
+          feed(channel, g, low, high, d.slot, y, stream);
+          continue;
+        }
+        const double a = low.value()[d.slot], ta = T ? low.tangent()[d.slot] : 0, f = channel.factor[d.kind];
+        const double o = f * a, to = std::abs(f) * ta;
+        y.o += std::abs(a);
+        if constexpr (T) y.d += ta;
+        if (stays(o, to)) {
+          const double by = Graph::safe(f);
+          low.value()[d.slot] = by * a;
+          if constexpr (T) low.tangent()[d.slot] = rounded_up(std::abs(by) * ta);
+          if (stream) stream->damped.push_back(d);
+          ++damped;
+          continue;
+        }
+        y.b += std::abs(o);
+        if constexpr (T) y.t += to;
+        low.erase(d.slot, low.string(d.slot));
+        if (stream) stream->pairs.push_back({d.slot, d.kind, static_cast<std::uint16_t>(kLowBefore | kLone)});
+      }
+      if (!counts) continue;
+      counts->pairs[batch] = static_cast<std::uint16_t>(stream->pairs.size() - before);
+      counts->damped[batch] = static_cast<std::uint16_t>(damped);
+    }
+  }
+
+  bool stays(double o, double t) const {
+    const double s = size(o, t);
+    return rules_.keep_zeros || (s > 0 && s >= rules_.least);
+  }
+
+  // A string of class kAlong: multiplied, and added to its product with the channel's string.
+  void feed(const Channel<W>& channel, const Gate<W>& g, Zone<W>& low, Zone<W>& high, Slot i, Tally& y, Stream* stream) {
+    const String<W> q = low.string(i), p = q ^ g.p;
+    Slot k = high.find(p);
+    const double a = low.value()[i], b = high.value()[k], ta = T ? low.tangent()[i] : 0, tb = T ? high.tangent()[k] : 0;
+    std::uint16_t flags = static_cast<std::uint16_t>(kLowBefore | (k ? kHighBefore : 0));
+    int e = g.phase - 1;  // of P Q, in quarter turns
+    for (int v = 0; v < W; ++v) e += std::popcount(q.w[v] & q.w[W + v]) - std::popcount(p.w[v] & p.w[W + v]) + 2 * std::popcount(g.p[W + v] & q.w[v]);
+    if ((e & 3) == 2) flags |= kMinus;
+    const double f = channel.factor[kAlong], c = flags & kMinus ? -channel.factor[4] : channel.factor[4];
+    const double to = f * a, fed = b + c * a, t_to = std::abs(f) * ta, t_fed = tb + std::abs(c) * ta;
+    y.o += std::abs(a) + std::abs(b);
+    if constexpr (T) y.d += ta + tb;
+    if (stays(to, t_to)) flags |= kLowAfter;
+    if (k ? stays(fed, t_fed) : born(fed, t_fed, p)) flags |= kHighAfter;
+    if (!k && flags & kHighAfter) k = high.insert(p, 0, 0);  // first: the two have different slots
+    if (flags & kHighAfter) {
+      high.value()[k] = fed;
+      if constexpr (T) high.tangent()[k] = rounded_up(t_fed);
+    } else {
+      y.b += std::abs(fed);
+      if constexpr (T) y.t += t_fed;
+      if (k) high.erase(k, p);
+    }
+    if (flags & kLowAfter) {
+      low.value()[i] = to;
+      if constexpr (T) low.tangent()[i] = rounded_up(t_to);
+    } else {
+      y.b += std::abs(to);
+      if constexpr (T) y.t += t_to;
+      low.erase(i, q);
+    }
+    if (stream) stream->pairs.push_back({i, k, flags});
+  }
+
+  // Whether a string that a channel makes is kept.
+  bool born(double o, double t, const String<W>& q) const {
+    const double s = size(o, t);
+    if (!(s > 0) || s < rules_.least || std::abs(o) < rules_.least_branch) return false;
+    return !rules_.most_weight || q.weight() <= rules_.most_weight || (rules_.keep_diagonal && q.diagonal());
   }
 
   static bool gather(const Gate<W>& g, const Zone<W>& zone, List& low, List& high) {

@@ -43,6 +43,8 @@ from quprop.simulate import (
     AutoEngine,
     Commuting,
     PauliPropagation,
+    Trajectories,
+    estimate,
     expectation,
     hvp,
     probabilities,
@@ -53,6 +55,7 @@ from quprop.simulate import (
     vjp,
 )
 from quprop.simulate.noise.density import DensityEngine
+from quprop.simulate.noise.mitigation import invert_readout, readout_inverse, scaled_noise, zero_noise
 from quprop.simulate.state_vector.metric import geometric_tensor, metric
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
@@ -111,11 +114,13 @@ __all__ = [
     "ShadowTomography",
     "ShotNoise",
     "Trained",
+    "Trajectories",
     "adam",
     "ansatz",
     "compare",
     "compose",
     "cosine",
+    "estimate",
     "expectation",
     "geometric_tensor",
     "gradient",
@@ -123,6 +128,7 @@ __all__ = [
     "hvp",
     "hybrid",
     "inputs",
+    "invert_readout",
     "losses",
     "metric",
     "natural_gradient",
@@ -131,13 +137,16 @@ __all__ = [
     "pauli_list_model",
     "probabilities",
     "propagate",
+    "readout_inverse",
     "samples",
+    "scaled_noise",
     "sgd",
     "state",
     "structure",
     "train",
     "value_and_grad",
     "vjp",
+    "zero_noise",
 ]
 
 

@@ -19,6 +19,7 @@ from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.noise.density import DensityEngine
+from quprop.simulate.noise.trajectories import Averages, Trajectories, trajectories_of
 from quprop.simulate.pauli.engine import Propagated, engine_of
 from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
@@ -28,13 +29,16 @@ __all__ = [
     "ENGINES",
     "MAX_QUBITS",
     "AutoEngine",
+    "Averages",
     "Call",
     "Commuting",
     "Composite",
     "Engine",
     "PauliPropagation",
     "Propagated",
+    "Trajectories",
     "engine_for",
+    "estimate",
     "expectation",
     "get_engine",
     "hvp",
@@ -57,6 +61,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "density": DensityEngine,
     "pauli": partial(engine_of, PauliPropagation()),
     "commuting": partial(commuting_engine, Commuting()),
+    "trajectories": partial(trajectories_of, Trajectories()),
     "reference": ReferenceEngine,
 }
 _RESULTS = {
@@ -71,7 +76,8 @@ _RESULTS = {
 
 
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`), or the one given."""
+    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`, `Trajectories`), or the one
+    given."""
     if engine is None:
         engine = "auto"
     if isinstance(engine, str):
@@ -82,6 +88,8 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
         return engine_of(engine, precision, threads)
     if isinstance(engine, Commuting):
         return commuting_engine(engine, precision, threads)
+    if isinstance(engine, Trajectories):
+        return trajectories_of(engine, precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine
@@ -276,6 +284,32 @@ def propagate(
             f"{np.shape(theta)}"
         )
     return call.engine.propagate(model, call.theta[0], call.x[0], weights)
+
+
+def estimate(
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    *,
+    weights: Any = None,
+    engine: Trajectories | None = None,
+    precision: str = "double",
+    threads: int | None = None,
+) -> Averages:
+    """Values, F = sum_k weights_k <O_k> and its gradient by theta and x with their standard errors, from random
+    trajectories of a noisy model at one point: theta (P,), x (D,), weights (K,), all 1 if left out.
+
+    engine: how many trajectories, and their seed. All means are without bias, derivatives in strengths included.
+    """
+    if engine is not None and not isinstance(engine, Trajectories):
+        raise QupropError(f"estimate takes engine=qpr.Trajectories(samples, seed), got {engine!r}")
+    call = Call(model, theta, x, engine or Trajectories(), precision, threads, "value_and_grad")
+    if not isinstance(model, Model) or call.shape:
+        raise QupropError(
+            f"estimate takes a Model and one point, theta ({model.n_params},), got {type(model).__name__} and theta "
+            f"{np.shape(theta)}"
+        )
+    return call.engine.estimate(model, call.theta[0], call.x[0], weights)
 
 
 def vjp(

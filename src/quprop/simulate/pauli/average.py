@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from quprop.errors import QupropError
 from quprop.simulate.pauli.certificate import Bounds
 from quprop.simulate.pauli.packed import Packed, kernels
 from quprop.simulate.pauli.settings import PauliPropagation
@@ -23,6 +24,11 @@ def average_bounds(packed: Packed, coefficient: np.ndarray, s: PauliPropagation,
     Of a mean of numbers from [0, 1] by their variance (Maurer and Pontil 2009, arXiv:0907.3740, theorem 4).
     """
     assert s.max_weight is not None and s.seed is not None
+    if packed.damping.owners:
+        raise QupropError(
+            'angles="uniform" takes no noise; leave it out, so that errors are bounded at the given angles, or take '
+            "model.noiseless()"
+        )
     stages = len(packed.px)
     seeds = np.random.SeedSequence(s.seed).generate_state(len(coefficient), np.uint64)
     total = np.zeros(1 + stages)

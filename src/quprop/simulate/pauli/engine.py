@@ -17,6 +17,7 @@ from quprop.machine import usable_processors
 from quprop.model import Model
 from quprop.simulate.pauli.average import average_bounds
 from quprop.simulate.pauli.certificate import Bounds, pulled_back
+from quprop.simulate.pauli.damping import refuse_trained
 from quprop.simulate.pauli.packed import Packed, factors
 from quprop.simulate.pauli.propagation import Evaluated, OutOfMemoryError, Support, support, value
 from quprop.simulate.pauli.settings import PauliPropagation
@@ -34,7 +35,8 @@ class Propagated:
 
     value_bound, gradient_bound and x_bound are what `note` says: bounds, half-widths of 95 % intervals, or bounds in
     the mean square over the angles; infinite where none was asked for. terms: strings left at the end, peak: the most
-    that there were. ledger (M, 2): what was dropped after each rotation, in sums of |O(Q)| and of t(Q).
+    that there were. ledger (M, 2): what was dropped after each rotation, by it and the channels that follow it there (a
+    propagation goes backwards), in sums of |O(Q)| and of t(Q).
     """
 
     value: float
@@ -86,12 +88,18 @@ class PauliEngine:
         """<O_k>, (B, K), one propagation each."""
         s, packed = self.settings, Packed.of_model(model)
         made = factors(model.angle_table.evaluate(theta, x))
-        out = np.empty((len(made), model.n_observables))
+        noise = packed.damping
+        strengths = model.channel_table.evaluate(theta, x) if noise.trained else None
+        batch = max(len(theta), len(x))
+        made = np.broadcast_to(made, (batch, *made.shape[1:]))
+        out = np.empty((batch, model.n_observables))
         for k in range(model.n_observables):
             row = packed.combined(np.eye(model.n_observables)[k : k + 1])
             used = packed.only(np.flatnonzero(row[0]))
             row = row[:, row[0] != 0]
             for i, f in enumerate(made):
+                if strengths is not None:
+                    used = used._replace(damping=noise.at(strengths[i % len(strengths)]))
                 if s.stochastic:
                     out[i, k] = self._drawn(used, row[0], f, s.repeats)[0].mean()
                 elif s.limit is None:
@@ -110,6 +118,7 @@ class PauliEngine:
 
         A tolerance is that of each value, and times the sum of |cotangent| that of what is pulled back.
         """
+        refuse_trained(Packed.of_model(model).damping)
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         table = model.angle_table
         one = self._rows(model, theta, x, np.ones((1, 1))) if model.n_observables == 1 else None
@@ -157,6 +166,7 @@ class PauliEngine:
         weights = np.ones(model.n_observables) if weights is None else weights
         weights = checked("weights", weights, (model.n_observables,))[None]
         table, packed = model.angle_table, Packed.of_model(model)
+        refuse_trained(packed.damping)
         made = factors(table.evaluate(theta, x))
         coefficients = packed.combined(weights)
         if s.stochastic:
@@ -195,6 +205,7 @@ class PauliEngine:
         if self.settings.stochastic:
             raise QupropError("stochastic=True draws other strings at every point; keep those of a cutoff")
         packed = Packed.of_model(model)
+        refuse_trained(packed.damping)
         made = factors(model.angle_table.evaluate(theta, x))[0]
         return Frozen(model, self._support(model, packed, packed.combined(weights)[0], made, theta, x, _SHARE, True)[0])
 
@@ -203,6 +214,7 @@ class PauliEngine:
     def _rows(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Evaluated:
         """Values and derivatives by the angles of the weighted sums, sample by sample."""
         s, packed, table = self.settings, Packed.of_model(model), model.angle_table
+        refuse_trained(packed.damping)
         angles = table.evaluate(theta, x)
         batch = max(len(angles), len(weights))
         made = factors(np.broadcast_to(angles, (batch, angles.shape[1])))

@@ -13,7 +13,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.model.channels import refuse_channels
+from quprop.simulate.pauli.damping import Damping
 from quprop.simulate.state_vector.native import load_kernels
 
 MAX_QUBITS = 1024
@@ -28,8 +28,12 @@ def kernels() -> ModuleType:
 
 
 class Packed(NamedTuple):
-    """Rotations (M, words) and strings (T, words) as x and z masks; observable `of[i]` has `coefficient[i]` of string
-    `term[i]`; bloch (n, 3) of the input's qubits."""
+    """Stages (N, words), rotations and channels, and strings (T, words) as x and z masks; observable `of[i]` has
+    `coefficient[i]` of string `term[i]`; bloch (n, 3) of the input's qubits; damping: what the stages are.
+
+    Under affine channels strings may become the identity, for which the kernels have no room: then all strings have Z
+    on a qubit more, which is in |0> and which nothing acts on.
+    """
 
     px: np.ndarray
     pz: np.ndarray
@@ -39,6 +43,7 @@ class Packed(NamedTuple):
     term: np.ndarray
     coefficient: np.ndarray
     bloch: np.ndarray
+    damping: Damping
 
     @property
     def n_terms(self) -> int:
@@ -64,16 +69,19 @@ class Packed(NamedTuple):
 
     @classmethod
     def _packed(cls, model: Model) -> Packed:
-        refuse_channels(model, "Pauli propagation")
-        n = model.n_qubits
-        if n > MAX_QUBITS:
-            raise QupropError(f"Pauli propagation takes strings of {MAX_QUBITS} qubits at most, got a model of {n}")
+        damping = Damping.of_model(model)
+        n, more = model.n_qubits, int(damping.affine)
+        if n + more > MAX_QUBITS:
+            raise QupropError(
+                f"Pauli propagation takes strings of {MAX_QUBITS - more} qubits at most, got a model of {n}"
+            )
         if model.state.kind not in ("basis", "product"):
             raise QupropError(
                 "Pauli propagation starts from basis, product and stabiliser states (Clifford gates on a basis state), "
                 f"got {model.state.text(n)}; prepare it by gates, or use the engine of the state vector"
             )
-        width = 1 << max((n - 1) // 64, 0).bit_length()
+        width = 1 << max((n + more - 1) // 64, 0).bit_length()
+        mark = more << n
         index: dict[tuple[int, int], int] = {}
         of, term, coefficient = [], [], []
         for k, observable in enumerate(model.observables):
@@ -81,15 +89,17 @@ class Packed(NamedTuple):
                 of.append(k)
                 term.append(index.setdefault((string.x, string.z), len(index)))
                 coefficient.append(c)
+        masks = damping.stage_masks(model)
         return cls(
-            px=words(model.x_masks, width),
-            pz=words(model.z_masks, width),
+            px=words([x for x, _ in masks], width),
+            pz=words([z for _, z in masks], width),
             ox=words([x for x, _ in index], width),
-            oz=words([z for _, z in index], width),
+            oz=words([z | mark for _, z in index], width),
             of=np.array(of, np.int64),
             term=np.array(term, np.int64),
             coefficient=np.array(coefficient, float),
-            bloch=_bloch(model),
+            bloch=np.concatenate([_bloch(model), np.tile([0.0, 0.0, 1.0], (more, 1))]),
+            damping=damping.packed(lambda masks: words(masks, width)),
         )
 
 

@@ -62,6 +62,8 @@ class Support:
 
     def at(self, coefficients: np.ndarray, factors: np.ndarray, *, bounded: bool, posterior: bool = False) -> Evaluated:
         """coefficients (B, T) and factors (B, M, 2) of `quprop.simulate.pauli.packed`."""
+        damping = self.packed.damping
+        factors = damping.spread(factors)
         batch, stages = len(factors), factors.shape[1]
         scaled = np.ldexp(np.ascontiguousarray(coefficients), -self.exponent)
         values, d_angles = np.empty(batch), np.zeros((batch, stages))
@@ -76,6 +78,9 @@ class Support:
             ledger = np.ldexp(ledger[:, ::-1], self.exponent)  # by rotation: the last comes first in a propagation
             after = None if after is None else np.ldexp(after, self.exponent)
             found = bounds(ledger, after, np.abs(coefficients).sum(axis=1), self.peak)
+            found = found._replace(angles=found.angles[:, damping.rotations])
+            ledger = damping.by_rotation(ledger)
+        d_angles = d_angles[:, damping.rotations]
         return Evaluated(np.ldexp(values, self.exponent), np.ldexp(d_angles, self.exponent), found, ledger)
 
 
@@ -109,7 +114,7 @@ def value(
     """The value alone, and the bound of its error (infinite if none is asked for); no string is kept."""
     run, exponent = _propagate(packed, coefficient, factor, settings, threads, False, cutoff, 0)
     found = float(run.value(packed.bloch, threads, False))
-    ledger = np.empty((len(factor), 4))
+    ledger = np.empty((len(packed.px), 4))
     run.ledger(ledger)
     norm = np.ldexp(np.abs(coefficient).sum(keepdims=True), -exponent)
     error = bounds(ledger[None, ::-1], None, norm, int(run.peak)).value[0]
@@ -151,22 +156,24 @@ def _propagate(
         "least_branch": cutoff if branch else 0.0,
         "keep_zeros": keep_zeros,
         "most_terms": terms,
-        "most_weight": int(s.max_weight or 0),
+        "most_weight": int(s.max_weight + packed.damping.affine if s.max_weight else 0),
         "keep_diagonal": s.keep_diagonal,
         "roulette": cutoff if s.stochastic else 0.0,
         "seed": seed,
         "most_bytes": allowed,
     }
-    scaled, factor = np.ldexp(np.ascontiguousarray(coefficient), -exponent), np.ascontiguousarray(factor)
-    strings = (packed.ox, packed.oz, scaled, packed.px, packed.pz, factor)
+    scaled = np.ldexp(np.ascontiguousarray(coefficient), -exponent)
+    factor = np.ascontiguousarray(packed.damping.spread(factor))
+    strings = (packed.ox, packed.oz, scaled, packed.px, packed.pz, factor, packed.damping.kernels)
     try:
         made = kernels().propagate(*strings, rules, tangents, record, threads)
     except MemoryError:
         raise OutOfMemoryError("a propagation found no memory for its strings") from None
     if isinstance(made, tuple):
         stage, terms, used = made
+        stages = "rotations and channels" if packed.damping.owners else "rotations"
         raise OutOfMemoryError(
-            f"after {stage + 1} of {len(factor)} rotations there can be {terms:,} strings that take {bytes_text(used)}"
-            f", and {bytes_text(allowed)} may be taken"
+            f"after {stage + 1} of {len(packed.px)} {stages} there can be {terms:,} strings that take "
+            f"{bytes_text(used)}, and {bytes_text(allowed)} may be taken"
         )
     return made, exponent

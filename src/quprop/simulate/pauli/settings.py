@@ -37,6 +37,12 @@ class PauliPropagation:
     angles: "uniform": errors of a truncation by max_weight alone are bounded in the mean square over independent
         uniform angles, by `paths` random paths from `seed`, with confidence 95 %.
     memory: bytes that one propagation may take; None: half of what is free.
+
+    Channels of a noisy model multiply strings by factors of at most 1 (affine ones make further strings), the bounds
+    hold with them, and what they make too small is dropped as by rotations. So noise leaves fewer strings: of Z62 after
+    five steps of the kicked Ising circuit of 127 qubits (a = 0.6, b = -1.2; coefficients from 1e-3) 9,086, and with
+    two-qubit depolarising noise of 0.3, 1 and 3 % after each gate of two qubits 7,729, 5,853 and 2,520. Derivatives
+    are given at strengths that are numbers.
     """
 
     tolerance: float | None = None
