@@ -1,5 +1,7 @@
 """Where the noise of a machine goes: circuits with its errors, methods that measure them, training and plans."""
 
+import json
+
 import kraus
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.cost import PRESETS, noise_of
 from quprop.errors import QupropError
+from quprop.problems.run import configure, find
+from quprop.report import sources
+from quprop.report.training import section
 
 NOISE = qpr.NoiseModel(one_qubit=0.004, two_qubit=0.03, readout=0.02)
 
@@ -152,3 +157,78 @@ def test_a_file_with_other_noise_is_refused(tmp_path, text):
     file.write_text("rotation_seconds = 1e-6\n" + text)
     with pytest.raises(QupropError, match="noise"):
         qpr.hardware(file)
+
+
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+def configured(name, noise, **sections):
+    return find(name).build(configure(name, {**sections, "train": {"noise": noise}}))
+
+
+def test_training_on_a_noisy_machine_gives_the_energy_of_its_mixed_state(quprop, tmp_path):
+    out = tmp_path / "run"
+    told, _ = quprop(
+        "train", "tfim", "--set", "n=3,layers=2,steps=8", "--noise", "superconducting:3", "--out", str(out)
+    )
+    summary = json.loads((out / "summary.json").read_text())
+    with np.load(out / "checkpoint.npz") as saved:
+        theta = saved["params/theta"]
+    problem = configured("tfim", "superconducting:3", problem={"n": 3}, model={"layers": 2})
+    assert summary["noise"] == "superconducting:3" and summary["channels"] == len(problem.model.channels) > 0
+    exact = kraus.values(problem.circuit, problem.model.original_observables, theta).real[0]
+    assert summary["energy"] == pytest.approx(exact, abs=1e-10)
+    clean = kraus.values(problem.circuit.noiseless(), problem.model.original_observables, theta).real[0]
+    assert summary["noiseless_loss"] == pytest.approx(clean, abs=1e-10)
+    assert summary["energy"] > summary["noiseless_loss"] >= summary["reference_energy"] - 1e-9
+    assert "superconducting:3" in told and "without it the same parameters have energy" in " ".join(told.split())
+    assert {"noise of the machine", "channels", "loss without noise"} <= set(report_rows(out))
+    refused = quprop("train", "tfim", "--resume", "--out", str(out), "--noise", "superconducting", status=2)[1]
+    assert "started with train.noise = 'superconducting:3'" in refused
+
+
+def report_rows(out):
+    (source,), _ = sources.find(out)
+    (table,) = [b for b in section(source).blocks if getattr(b, "caption", "") == "Result"]
+    return [row[0] for row in table.rows]
+
+
+def test_test_metrics_are_those_of_the_noisy_machine(quprop, tmp_path):
+    out, noise = tmp_path / "run", tmp_path / "bad.toml"
+    noise.write_text("rotation_seconds = 1e-6\n[noise]\none_qubit = 0.2\ntwo_qubit = 0.3\nreadout = 0.1\n")
+    changes = "qubits=2,layers=1,epochs=1,batch_size=200"
+    quprop("train", "breast-cancer", "--set", changes, "--noise", str(noise), "--out", str(out))
+    summary = json.loads((out / "summary.json").read_text())
+    problem = configured("breast-cancer", str(noise), model={"qubits": 2, "layers": 1})
+    with np.load(out / "checkpoint.npz") as saved:
+        theta, scale, bias = (saved[f"params/{k}"] for k in ("theta", "scale", "bias"))
+    x, y = problem.test
+    for model, key in ((problem.model, "test_loss"), (problem.model.noiseless(), "noiseless_test_loss")):
+        logits = scale * qpr.expectation(model, theta, x) + bias
+        loss = np.mean(np.logaddexp(0, np.where(y == 1, -1, 1) * logits[:, 0]))
+        assert summary[key] == pytest.approx(loss, rel=1e-9)
+    assert summary["test_loss"] != pytest.approx(summary["noiseless_test_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["digits", "breast-cancer", "h2", "tfim", "ising-2d", "maxcut", "kicked-ising"])
+def test_every_problem_takes_noise(name):
+    problem = configured(name, "trapped_ion")
+    assert problem.model.channels and problem.circuit.channels
+    clean = find(name).build(configure(name))
+    assert not clean.model.channels and problem.model.noiseless() == clean.model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("kicked-ising", "--noise", "superconducting"), "mixed state of 127 qubits"),
+        (("tfim", "--noise", "figure2"), "nothing is known of the errors of figure2"),
+        (("tfim", "--noise", "supercondacting"), "did you mean 'superconducting'"),
+        (("tfim", "--set", "n=4,engine=native", "--noise", "superconducting"), "takes no noise"),
+        (("tfim", "--set", "n=4,optimiser=natural_gradient", "--noise", "superconducting"), "takes no noise"),
+    ],
+)
+def test_noise_that_nothing_serves_is_refused_before_a_run_folder_is_made(quprop, tmp_path, arguments, why):
+    out = tmp_path / "run"
+    refused = quprop("train", *arguments, "--out", str(out), status=2)[1]
+    assert why in refused and refused.count("\n") == 1 and not out.exists()
