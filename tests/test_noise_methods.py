@@ -1,6 +1,7 @@
 """Where the noise of a machine goes: circuits with its errors, methods that measure them, training and plans."""
 
 import json
+from dataclasses import replace
 
 import kraus
 import numpy as np
@@ -11,9 +12,13 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.cost import PRESETS, noise_of
 from quprop.errors import QupropError
+from quprop.gradients.pair_state import find_frames
+from quprop.gradients.random_components import RandomComponents
+from quprop.model.channels import CHANNELS
 from quprop.problems.run import configure, find
 from quprop.report import sources
 from quprop.report.training import section
+from quprop.sampling.shape import Wanted
 
 NOISE = qpr.NoiseModel(one_qubit=0.004, two_qubit=0.03, readout=0.02)
 
@@ -232,3 +237,208 @@ def test_noise_that_nothing_serves_is_refused_before_a_run_folder_is_made(quprop
     out = tmp_path / "run"
     refused = quprop("train", *arguments, "--out", str(out), status=2)[1]
     assert why in refused and refused.count("\n") == 1 and not out.exists()
+
+
+# Methods that measure -------------------------------------------------------------------------------------------------
+
+UNBIASED = {
+    "adjoint": qpr.Adjoint(),
+    "parameter_shift": qpr.ParameterShift(shots=60),
+    "parameter_shift, general": qpr.ParameterShift(shots=60, rule="general"),
+    "parameter_shift, sampled": qpr.ParameterShift(shots=60, grouping="sampled"),
+    "parameter_shift, adaptive": qpr.ParameterShift(shots=60, adaptive=True),
+    "hadamard_test": qpr.HadamardTest(shots=60),
+    "random_components": RandomComponents(total_shots=900),
+    "forward_gradient": qpr.ForwardGradient(shots=4, directions=20),
+    "spsa": qpr.SPSA(shots=4, directions=20, step=0.05),
+    "finite_difference": qpr.FiniteDifference(shots=60, step=0.3),
+    "shot_noise": qpr.ShotNoise(shots=60),
+    "shot_noise of a test": qpr.ShotNoise(protocol=qpr.FiniteDifference(shots=60, step=0.3)),
+}
+BIASED = {
+    "pair_state": qpr.PairState(shots=60),
+    "hadamard_test, reversed": qpr.HadamardTest(shots=60, mode="reversed"),
+    "commuting_blocks": qpr.CommutingBlocks(shots=60),
+}
+NAMES = ["X0", "Y1", "Z0 Z1", "X1 Y2", "Z2", "Y0 X2"]
+
+
+def noisy_model(seed, n=3, rotations=7):
+    """(model, theta): rotations, Clifford gates and channels with numbers for strengths, a parameter used twice."""
+    rng = np.random.default_rng([seed, 3])
+    theta = qpr.params("t", 4)
+    circuit = qpr.Circuit(n, state=rng.normal(size=(n, 2)), params=theta)
+    channels = [c for c, noise in CHANNELS.items() if noise.n_qubits == 1 and c not in ("readout_error", "reset")]
+    for k in range(rotations):
+        string = NAMES[rng.integers(len(NAMES))]
+        circuit.rotation(string, float(rng.choice([1.0, -0.5, 2.0])) * theta[k % 4] + float(rng.normal()))
+        a, b = map(int, rng.permutation(n)[:2])
+        circuit.gate(*[("h", a), ("cx", a, b), ("s", b)][rng.integers(3)])
+        name = channels[rng.integers(len(channels))]
+        times = name == "thermal_relaxation"
+        given = [2.0, 3.0, 0.4] if times else rng.uniform(0.05, 0.2, len(CHANNELS[name].strengths))
+        circuit.channel(name, *map(float, given), a).depolarising2(0.06, a, b)
+    circuit = circuit.with_noise(qpr.NoiseModel(readout=0.03))
+    model = qpr.Model(circuit, ["X0 Z1 + 0.7 Z2", "0.5 Y0 - Z0 Z1"])
+    return model, rng.uniform(-np.pi, np.pi, 4)
+
+
+WEIGHTS = np.array([1.0, -0.6])
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "method",
+    [qpr.ParameterShift(shots=1), qpr.ParameterShift(shots=1, rule="general"), qpr.HadamardTest(shots=1)],
+    ids=["shift", "general shift", "hadamard"],
+)
+def test_shifts_and_hadamard_tests_are_the_exact_gradient_of_the_noisy_model_on_average(method, seed):
+    model, theta = noisy_model(seed)
+    _, exact = qpr.value_and_grad(model, theta, weights=WEIGHTS)
+    plan = method.compile(model, WEIGHTS, at=(theta, None))
+    assert plan.unbiased
+    assert_close(plan.expected(theta), exact, 1e4)
+    _, other = qpr.value_and_grad(model.noiseless(), theta, weights=WEIGHTS)
+    assert np.abs(other - exact).max() > 0.02
+
+
+def test_the_general_rule_moves_rotations_together_between_channels_and_never_across_them():
+    t = qpr.params("t", 1)
+    strings = ["X0 X1", "Y0 Y1", "Z0 Z1"]  # dependent: XX YY = -ZZ
+    together, apart = qpr.Circuit(2, "01").ry(0.4, 0), qpr.Circuit(2, "01").ry(0.4, 0)
+    for string in strings:
+        together.rotation(string, t[0])
+        apart.rotation(string, t[0]).amplitude_damping(0.2, 0)
+    together.amplitude_damping(0.2, 0)
+    for circuit, runs in ((together, 2), (apart, 6)):
+        model = qpr.Model(circuit, "Z0")
+        plan = qpr.ParameterShift(shots=1, rule="general").compile(model)
+        assert plan.info["circuits"] == runs
+        assert_close(plan.expected([0.3]), qpr.value_and_grad(model, [0.3])[1], 1e4)
+
+
+@pytest.mark.parametrize("name", UNBIASED)
+def test_estimates_of_noisy_gradients_scatter_about_them_as_they_say_and_cost_what_is_planned(name):
+    model, theta = noisy_model(1)
+    plan = UNBIASED[name].compile(model, WEIGHTS, at=(theta, None))
+    _, exact = qpr.value_and_grad(model, theta, weights=WEIGHTS)
+    rng, repeats = np.random.default_rng(5), 60
+    found = [plan.estimate(theta, rng=rng) for _ in range(repeats)]
+    values, errors = np.array([e.value for e in found]), np.array([e.stderr for e in found])
+    if name == "adjoint":
+        assert_close(values[0], exact, 1e4)
+        return
+    of_mean = np.sqrt((errors**2).mean(axis=0) / repeats)
+    bias = np.broadcast_to(getattr(plan, "bias", 0.0), exact.shape)
+    if hasattr(plan, "expected"):
+        off = plan.expected(theta) - exact
+        assert np.all(np.abs(off) <= bias + 1e-9)
+        exact, bias = exact + off, np.zeros(4)
+    assert np.all(np.abs(values.mean(axis=0) - exact) <= bias + 5 * of_mean)
+    if np.all(bias < 0.1 * of_mean):
+        chi2 = (((values - exact) / np.sqrt((errors**2).mean(axis=0))) ** 2).sum()
+        count = values.size
+        assert abs(chi2 - count) < 6 * np.sqrt(2 * count)
+    for e in found[:5]:
+        assert replace(e.cost, classical_ops=0) == replace(plan.cost, classical_ops=0)
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_methods_that_noise_biases_say_so_and_scatter_about_what_they_expect(name):
+    model, theta = blocks_model() if name == "commuting_blocks" else noisy_model(2)
+    w = WEIGHTS[: model.n_observables]
+    plan = BIASED[name].compile(model, w, at=(theta, None))
+    assert not plan.unbiased and "biased" in plan.info["noise"]
+    clean = BIASED[name].compile(model.noiseless(), w, at=(theta, None))
+    assert clean.unbiased and "noise" not in clean.info and clean.cost == plan.cost
+    rng, repeats = np.random.default_rng(6), 60
+    found = [plan.estimate(theta, rng=rng) for _ in range(repeats)]
+    values, errors = np.array([e.value for e in found]), np.array([e.stderr for e in found])
+    expected, (_, exact) = plan.expected(theta), qpr.value_and_grad(model, theta, weights=w)
+    assert np.abs(expected - exact).max() > 0.01
+    assert np.all(np.abs(values.mean(axis=0) - expected) <= 5 * np.sqrt((errors**2).mean(axis=0) / repeats) + 1e-12)
+    assert all(e.cost == plan.cost for e in found)
+
+
+def blocks_model(noise=0.05):
+    t = qpr.params("t", 6)
+    circuit = qpr.Circuit(3).ry(0.5, 0).ry(0.9, 1).ry(-0.4, 2)
+    for k, string in enumerate(["Z0", "Z1", "Z0 Z2", "X0 X1", "X1 X2", "X0 X2"]):
+        circuit.rotation(string, t[k])
+        if noise:
+            circuit.depolarising(noise, k % 3).amplitude_damping(noise, (k + 1) % 3)
+    return qpr.Model(circuit, "Z0 Z1"), np.array([0.3, -0.5, 0.7, 1.1, -0.2, 0.6])
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_noise_before_all_rotations_biases_no_method(name):
+    t = qpr.params("t", 6)
+    circuit = qpr.Circuit(3).h(0).cx(0, 2).h(1).amplitude_damping(0.3, 1).depolarising(0.1, 0).bit_flip(0.2, 2)
+    for k, string in enumerate(["Z0", "Z1", "Z0 Z2", "X0 X1", "X1 X2", "X0 X2"]):
+        circuit.rotation(string, t[k])
+    model = qpr.Model(circuit, "Z0 Z1 + 0.4 Y1")
+    theta = [0.3, -0.5, 0.7, 1.1, -0.2, 0.6]
+    assert {c.place for c in model.channels} == {0}
+    _, exact = qpr.value_and_grad(model, theta)
+    assert np.abs(exact).max() > 0.05
+    assert_close(BIASED[name].compile(model).expected(theta), exact, 1e4)
+
+
+@pytest.mark.parametrize("name", ["pair_state", "hadamard_test, reversed"])
+def test_what_is_undone_suffers_its_noise_again(name):
+    t, term = qpr.params("t", 5), "Z0 X1"
+    strings = ["X0", "Y0 Z1", "Z1", "X0 X1", "Y1"]
+    channels = [
+        ("depolarising", 0.1, 0),
+        ("amplitude_damping", 0.2, 1),
+        ("bit_flip", 0.1, 1),
+        (),
+        ("phase_flip", 0.2, 0),
+    ]
+    plain, theta = qpr.Circuit(2).depolarising(0.05, 1), np.array([0.4, 1.0, -0.6, 0.8, 0.3])
+
+    def add(circuit, m, angle):
+        circuit.rotation(strings[m], angle)
+        if channels[m]:
+            circuit.channel(*channels[m])
+
+    for m in range(5):
+        add(plain, m, t[m])
+    model = qpr.Model(plain, term)
+    places = {m: m + 1 for m in range(5)}
+    if name == "pair_state":
+        places = {m: f.place for f in find_frames(model) for m in f.members}
+        assert len(set(places.values())) < 5
+    exact = []
+    for m in range(5):
+        program = qpr.Circuit(3).depolarising(0.05, 1).h(2)
+        for k in range(5):
+            add(program, k, t[k])
+        program.cz(2, 0).cx(2, 1)
+        for k in reversed(range(places[m], 5)):
+            add(program, k, -t[k])
+        read = qpr.PauliSum(f"{strings[m]} Y2")
+        exact.append(-kraus.values(program, [read], theta).real[0])
+    assert_close(BIASED[name].compile(model).expected(theta), np.array(exact), 1e4)
+
+
+@pytest.mark.parametrize("name", [m for m in qpr.METHODS if qpr.METHODS[m].noise != "any"])
+def test_a_method_that_cannot_carry_a_model_s_noise_says_so_before_it_starts(name):
+    t = qpr.params("t", 2)
+    method = qpr.METHODS[name].wanting(Wanted("max_error", 0.1, 0.01), 2)
+    wide = qpr.Model(qpr.Circuit(30).ry(t[0], 0).bit_flip(0.1, 29), "Z0")
+    trained = qpr.Model(qpr.Circuit(2).ry(t[0], 0).bit_flip(t[1], 0), "Z0")
+    for model, says in ((trained, f"{name} (moves angles|takes no noise)"), (wide, "of 30 qubits|takes no noise")):
+        with pytest.raises(QupropError, match=says) as refusal:
+            method.compile(model)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_bit_that_is_misread_in_the_middle_of_a_derived_circuit_is_refused():
+    t = qpr.params("t", 2)
+    model = qpr.Model(qpr.Circuit(1).ry(t[0], 0).rx(t[1], 0).readout_error(0.1, 0.02, 0), "Z0")
+    for method in (qpr.PairState(shots=9), qpr.HadamardTest(shots=9, mode="reversed")):
+        with pytest.raises(QupropError, match="readout_error"):
+            method.compile(model)
+    plan = qpr.ParameterShift(shots=9).compile(model)
+    assert_close(plan.expected([0.3, 0.4]), qpr.value_and_grad(model, [0.3, 0.4])[1], 1e4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,12 +28,13 @@ class Adjoint(GradientMethod):
     name: ClassVar[str] = "adjoint"
     copies: ClassVar[int] = 0
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "any"
     exact: ClassVar[bool] = True
     precision: str = "double"
     threads: int | None = None
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> AdjointPlan:
-        return AdjointPlan(model, settle(model, weights), self)
+        return AdjointPlan(model, settle(model, weights, self), self)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
