@@ -17,6 +17,7 @@ from quprop.gradients.random_components import RandomComponents
 from quprop.model.channels import CHANNELS
 from quprop.problems.run import configure, find
 from quprop.report import sources
+from quprop.report.comparison import section as comparison_section
 from quprop.report.training import section
 from quprop.sampling.shape import Wanted
 
@@ -442,3 +443,45 @@ def test_a_bit_that_is_misread_in_the_middle_of_a_derived_circuit_is_refused():
             method.compile(model)
     plan = qpr.ParameterShift(shots=9).compile(model)
     assert_close(plan.expected([0.3, 0.4]), qpr.value_and_grad(model, [0.3, 0.4])[1], 1e4)
+
+
+# Comparisons ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_shows_the_bias_against_the_noisy_gradient_and_against_the_one_without_noise():
+    model, theta = blocks_model()
+    names = ["adjoint", "parameter_shift", "pair_state", "commuting_blocks", "finite_difference", "spsa"]
+    found = qpr.compare(model, precision=0.03, methods=[*names, "bell_sampling"], theta=theta, run_seconds=20)
+    rows = {row.name: row for row in found.rows}
+    _, noisy = qpr.value_and_grad(model, theta)
+    _, clean = qpr.value_and_grad(model.noiseless(), theta)
+    assert found.true == pytest.approx(np.abs(noisy).max(), rel=1e-9)
+    for name in ("adjoint", "parameter_shift"):
+        assert rows[name].bias == 0 and rows[name].unbiased
+        assert rows[name].noise_bias == pytest.approx(np.abs(noisy - clean).max(), rel=1e-9)
+    for name, method in (("pair_state", qpr.PairState(shots=1)), ("commuting_blocks", qpr.CommutingBlocks(shots=1))):
+        mean = method.compile(model).expected(theta)
+        assert rows[name].bias == pytest.approx(np.abs(mean - noisy).max(), rel=1e-9) and not rows[name].unbiased
+        assert rows[name].noise_bias == pytest.approx(np.abs(mean - clean).max(), rel=1e-9)
+        assert rows[name].bias > found.precision and name not in found.advice
+    assert 0 < rows["finite_difference"].bias < 0.05
+    assert rows["spsa"].bias is None and "takes no noise" in found.refused["bell_sampling"]
+    assert "bias" in str(rows["pair_state"]) and found.as_dict()["methods"]["pair_state"]["bias"] > 0
+    plain = qpr.compare(model.noiseless(), precision=0.1, methods=["parameter_shift"], theta=theta)
+    assert plain.rows[0].bias is None and "bias" not in str(plain.rows[0])
+
+
+def test_the_printed_comparison_of_a_noisy_problem_tells_both_biases(quprop_in_80_columns, tmp_path):
+    methods = ("--methods", "adjoint,parameter_shift,pair_state", "--precision", "0.2")
+    noise, file = ("--set", "n=2,layers=1,noise=superconducting"), tmp_path / "c.json"
+    out, _ = quprop_in_80_columns("compare", "tfim", *noise, *methods, "--json", file)
+    for words in (
+        "what noise does to it",
+        "from noiseless",
+        "the mean estimate against the exact gradient of the noisy",
+    ):
+        assert words in " ".join(out.split())
+    (source,), _ = sources.find(file)
+    assert any(getattr(b, "caption", "") == "What noise does to it" for b in comparison_section(source).blocks)
+    out, _ = quprop_in_80_columns("compare", "tfim", "--set", "n=2,layers=1", *methods)
+    assert "noiseless" not in out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -57,7 +57,8 @@ class AdjointPlan(Plan):
         self._engine = get_engine(None, method.precision, method.threads)
         chosen = self._engine.choose(model)
         amplitude = 16 if method.precision == "double" else 8
-        self.cost = _swept(model.n_rotations, chosen.qubits, chosen.updates, amplitude)
+        cost = _swept(model.n_rotations, chosen.qubits, chosen.updates, amplitude)
+        self.cost = replace(cost, qubits=min(chosen.qubits, model.n_qubits))  # a mixed state has numbers of twice them
         self.info = {"exact": "no shots, no error", "engine": chosen.why}
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:

@@ -11,7 +11,6 @@ from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.model import Model
-from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
@@ -155,7 +154,10 @@ def _check_noise(model: Model, method: Any) -> None:
     if takes == "any":
         return
     if takes == "none":
-        refuse_channels(model, name)
+        raise QupropError(
+            f"{name} takes no noise, and this model has {len(model.channels):,} channels; take a method that carries "
+            "it, such as parameter_shift, hadamard_test or adjoint, or model.noiseless()"
+        )
     for channel in model.channels:
         if not all(s.is_constant for s in channel.strengths):
             raise QupropError(
