@@ -64,7 +64,7 @@ def channels_at(model: Model) -> list[list[Channel]]:
 
 def err(circuit: Circuit, channels: Iterable[Channel]) -> Circuit:
     """Append channels of a model, as they act among its rotations."""
-    circuit.operations += [Operation(c.name, c.strengths, c) for c in channels]
+    circuit.steps += [Operation(c.name, c.strengths, c) for c in channels]
     return circuit
 
 
@@ -74,13 +74,13 @@ def with_channels(circuit: Circuit, model: Model, executed: Sequence[int]) -> Ci
     if not model.channels:
         return circuit
     twin, at, done, following = circuit.copy(), channels_at(model), 0, iter(executed)
-    twin.operations = []
+    twin.steps = []
     for operation in circuit.operations:
         if operation.name == "rotation":
             upto = next(following) + 1
             err(twin, (c for place in at[done:upto] for c in place))
             done = upto
-        twin.operations.append(operation)
+        twin.steps.append(operation)
     return err(twin, (c for place in at[done:] for c in place))
 
 
