@@ -12,12 +12,17 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.cost import PRESETS, noise_of
 from quprop.errors import QupropError
+from quprop.gradients import Adjoint
 from quprop.gradients.pair_state import find_frames
 from quprop.gradients.random_components import RandomComponents
 from quprop.model.channels import CHANNELS
+from quprop.planning.named import named_shape
+from quprop.planning.structure import shape_of
+from quprop.planning.training import plan_training
 from quprop.problems.run import configure, find
 from quprop.report import sources
 from quprop.report.comparison import section as comparison_section
+from quprop.report.plans import section as plan_section
 from quprop.report.training import section
 from quprop.sampling.shape import Wanted
 
@@ -485,3 +490,70 @@ def test_the_printed_comparison_of_a_noisy_problem_tells_both_biases(quprop_in_8
     assert any(getattr(b, "caption", "") == "What noise does to it" for b in comparison_section(source).blocks)
     out, _ = quprop_in_80_columns("compare", "tfim", "--set", "n=2,layers=1", *methods)
     assert "noiseless" not in out
+
+
+# Plans ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_signal_of_a_run_is_the_product_of_1_minus_p_of_its_gates():
+    machine = qpr.hardware("superconducting")
+    shape = shape_of(qpr.Model(qpr.ansatz.hardware_efficient(4, 3), "Z0 Z1"))
+    plan = plan_training(shape, precision=0.05, hardware=machine)
+    rows = {row.name: row for row in plan.rows}
+    M, (p1, p2) = shape.rotations, (1.5 * 2.5e-4, 1.25 * 3e-3)
+    assert rows["parameter_shift"].signal == pytest.approx(((1 - p1) * (1 - p2) ** 2) ** M, rel=1e-12)
+    assert rows["pair_state"].signal < rows["parameter_shift"].signal and rows["adjoint"].signal is None
+    assert plan.noise == (
+        "The errors of superconducting leave 0.76 of the signal in a run of pair_state, which more shots do not mend."
+    )
+    assert plan.as_dict()["methods"]["pair_state"]["signal"] == rows["pair_state"].signal
+    quiet = plan_training(shape, precision=0.05, hardware="figure2")
+    assert quiet.noise == "" and "noise" not in quiet.as_dict() and quiet.rows[-1].signal is None
+
+
+def test_the_signal_of_a_noisy_model_is_that_no_channel_of_its_own_errs():
+    t = qpr.params("t", 2)
+    circuit = qpr.Circuit(2).ry(t[0], 0).depolarising(0.1, 0).rotation("X0 Z1", t[1]).amplitude_damping(0.3, 1)
+    circuit.depolarising2(0.2, 0, 1)
+    kept = np.prod(
+        [
+            sum(w * abs(np.trace(k)) ** 2 for w, k, _ in kraus.KRAUS[name](p)) / 4**q
+            for name, p, q in (("depolarising", 0.1, 1), ("amplitude_damping", 0.3, 1), ("depolarising2", 0.2, 2))
+        ]
+    )
+    model = qpr.Model(circuit, "Z0")
+    shape = shape_of(model)
+    for machine in ("figure2", "superconducting"):  # its own, not the machine's besides
+        plan = plan_training(shape, precision=0.05, hardware=machine)
+        rows = {row.name: row for row in plan.rows}
+        assert rows["parameter_shift"].signal == pytest.approx(kept, rel=1e-9)
+        assert plan.noise.startswith("The model's noise leaves") and "takes no noise" in plan.refused["gentle_sweep"]
+    assert Adjoint.formula(shape, Wanted("precision", 0.1)) == Adjoint().compile(model).cost
+    trained = qpr.Model(qpr.Circuit(1).ry(t[0], 0).bit_flip(t[1], 0), "Z0")
+    with pytest.raises(QupropError, match="say at="):
+        shape_of(trained)
+    assert shape_of(trained, at=([0.3, 0.2], None)).survival == pytest.approx(0.8)
+
+
+def test_a_plan_says_where_noise_swamps_the_gradient(quprop_in_80_columns, tmp_path):
+    deep = named_shape("hardware_efficient:20,50")
+    plan = plan_training(deep, precision=0.1, hardware="trapped_ion")
+    largest = max(row.signal for row in plan.rows if row.signal is not None)
+    assert largest < 0.1 and "noise swamps the gradient" in plan.noise and "\n" not in plan.noise
+    out, _ = quprop_in_80_columns(
+        "plan",
+        "hardware_efficient:20,50",
+        "--precision",
+        "0.1",
+        "--hardware",
+        "trapped_ion",
+        "--json",
+        tmp_path / "p.json",
+    )
+    assert "noise swamps the gradient" in " ".join(out.split()) and "signal" in out
+    (source,), _ = sources.find(file)
+    assert "noise swamps the gradient" in str(plan_section(source).blocks)
+    out, _ = quprop_in_80_columns("plan", "tfim", "--set", "n=3,noise=superconducting", "--precision", "0.1")
+    assert "The model's noise leaves" in " ".join(out.split())
+    out, _ = quprop_in_80_columns(*asked)
+    assert "signal" not in out

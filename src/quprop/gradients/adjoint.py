@@ -39,7 +39,10 @@ class Adjoint(GradientMethod):
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
         """Three sweeps of M rotations over 2^n amplitudes, three states held; exact, whatever is wanted. Those of the
-        light cones for a model that is wider than any state."""
+        light cones for a model that is wider than any state, over 4^n numbers for one with noise."""
+        if shape.survival < 1:
+            cost = _swept(shape.rotations, 2 * shape.qubits, shape.rotations * amplitudes(shape) ** 2)
+            return replace(cost, qubits=shape.qubits)
         if shape.cones is not None:
             return _swept(shape.rotations, *shape.cones)
         return _swept(shape.rotations, shape.qubits, shape.rotations * amplitudes(shape))

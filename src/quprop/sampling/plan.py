@@ -134,8 +134,9 @@ def settle(model: Any, weights: Any, method: Any = None, *, rows: bool = True) -
             f"a gradient method compiles a quprop Model, got {type(model).__name__}; "
             "build one with qpr.Model(circuit, observables)"
         )
-    if model.channels:
-        _check_noise(model, method)
+    check_noise(model, method)
+    if model.channels and getattr(method, "noise", "none") == "fixed":
+        get_engine().choose(model, 1, "probabilities")  # refuses what is too wide
     K = model.n_observables
     if weights is None:
         if K != 1:
@@ -149,9 +150,10 @@ def settle(model: Any, weights: Any, method: Any = None, *, rows: bool = True) -
     return w
 
 
-def _check_noise(model: Model, method: Any) -> None:
+def check_noise(model: Model, method: Any) -> None:
+    """Refuses a model with channels that the method does not take."""
     name, takes = getattr(method, "name", "a gradient method"), getattr(method, "noise", "none")
-    if takes == "any":
+    if takes == "any" or not model.channels:
         return
     if takes == "none":
         raise QupropError(
@@ -164,4 +166,3 @@ def _check_noise(model: Model, method: Any) -> None:
                 f"{name} moves angles and no strengths of noise, and {channel.name} after rotation {channel.place} has "
                 "one that is made from params or inputs; give it a number, or take Adjoint(), which differentiates it"
             )
-    get_engine().choose(model, 1, "probabilities")  # refuses what is too wide
