@@ -5,7 +5,7 @@ from typing import Any
 from quprop import hybrid, structure
 from quprop.classical import MarkovChain
 from quprop.collective.shadow_tomography import ShadowTomography
-from quprop.cost import Cost, HardwareModel, hardware
+from quprop.cost import Cost, HardwareModel, NoiseModel, hardware
 from quprop.errors import QupropError
 from quprop.gradients import (
     FORMULAS,
@@ -101,6 +101,7 @@ __all__ = [
     "Model",
     "Module",
     "NativeEngine",
+    "NoiseModel",
     "PairState",
     "ParameterShift",
     "PauliPropagation",

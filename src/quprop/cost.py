@@ -8,6 +8,7 @@ with no compilation, error mitigation or queue. The numbers are of one machine a
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import tomllib
 from dataclasses import dataclass, fields, replace
@@ -101,6 +102,72 @@ def short_bytes(size: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseModel:
+    """The errors of a machine, for `circuit.with_noise(noise)`, which is `noise.apply(circuit)`.
+
+    one_qubit, two_qubit: the probability p that a gate is followed by an error, one of the 3 or 15 Pauli strings on its
+        qubits at random (the depolarising channel). Randomised benchmarking reports the average infidelity r of a gate:
+        p = 3/2 r for one qubit, 5/4 r for two.
+    readout: the probability that a measured bit is flipped, either way.
+    t1, t2: both or neither, in seconds: relaxation towards |0> and dephasing of a qubit that waits for its next gate,
+        while the others' gates last one_qubit_seconds or two_qubit_seconds. What happens during a gate is in its p.
+
+    A strength is a number, or made from params and inputs as a channel's strength is. Input states are prepared without
+    error.
+    """
+
+    one_qubit: Any = 0.0
+    two_qubit: Any = 0.0
+    readout: Any = 0.0
+    t1: Any = None
+    t2: Any = None
+    one_qubit_seconds: float = 0.0
+    two_qubit_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("one_qubit", 0.75), ("two_qubit", 15 / 16), ("readout", 0.5)):
+            value = getattr(self, name)
+            if not _within(value, most):
+                limit = {"one_qubit": "3/4", "two_qubit": "15/16", "readout": "1/2"}[name]
+                raise QupropError(
+                    f"{name} of a noise model is a probability from 0 to {limit}, where nothing is left, got {value!r}"
+                )
+        if (self.t1 is None) != (self.t2 is None):
+            raise QupropError(f"a noise model takes t1 and t2 together, got t1={self.t1!r}, t2={self.t2!r}")
+        for name in ("one_qubit_seconds", "two_qubit_seconds"):
+            value = getattr(self, name)
+            if not (isinstance(value, numbers.Real) and _within(value, math.inf)):
+                raise QupropError(f"{name} of a noise model is a number of seconds, 0 or more, got {value!r}")
+        times = (self.t1, self.t2)
+        if all(isinstance(t, numbers.Real) for t in times) and not 0 < self.t2 <= 2 * self.t1 < math.inf:
+            raise QupropError(f"t1 is above 0 and t2 above 0 and at most 2 t1, got t1={self.t1!r}, t2={self.t2!r}")
+
+    def apply(self, circuit: Any) -> Any:
+        """`circuit.with_noise(self)`: a copy of the circuit with these errors."""
+        return circuit.with_noise(self)
+
+    def scaled(self, factor: float) -> NoiseModel:
+        """All errors this many times as likely: probabilities and the rates 1/t1 and 1/t2 are multiplied."""
+        if not (isinstance(factor, numbers.Real) and _within(factor, math.inf)):
+            raise QupropError(f"noise is scaled by a number, 0 or more, got {factor!r}")
+        strengths = {k: getattr(self, k) * factor for k in ("one_qubit", "two_qubit", "readout")}
+        times = {k: None if not factor or getattr(self, k) is None else getattr(self, k) / factor for k in ("t1", "t2")}
+        return replace(self, **strengths, **times)
+
+    def signal(self, one_qubit: float, two_qubit: float) -> float:
+        """The probability (1 - p1)^a (1 - p2)^b that none of so many gates errs: about what is left of expectation
+        values and their derivatives."""
+        return float((1 - self.one_qubit) ** one_qubit * (1 - self.two_qubit) ** two_qubit)
+
+
+def _within(value: Any, most: float) -> bool:
+    """Whether a number is finite and in [0, most]; what is no number is left to where it is used."""
+    if isinstance(value, bool | str) or value is None:
+        return False
+    return not isinstance(value, numbers.Real) or (math.isfinite(value) and 0 <= float(value) <= most)
+
+
+@dataclass(frozen=True, slots=True)
 class HardwareModel:
     """A machine that turns a `Cost` into seconds.
 
@@ -108,7 +175,8 @@ class HardwareModel:
 
     rotation_seconds: one Pauli rotation with the Clifford gates around it; measurement_seconds: one readout;
     overhead_seconds: what every run pays besides (reset, loading, control); parallel: runs at the same time;
-    qubits: how many it has (None: as many as asked); source: where the numbers are from.
+    qubits: how many it has (None: as many as asked); noise: its errors, None if nothing is said of them; source: where
+    the numbers are from.
     """
 
     name: str
@@ -118,6 +186,7 @@ class HardwareModel:
     parallel: int = 1
     qubits: int | None = None
     source: str = ""
+    noise: NoiseModel | None = None
 
     def seconds(self, cost: Cost) -> float:
         per_run = self.measurement_seconds + self.overhead_seconds
@@ -148,8 +217,10 @@ PRESETS: dict[str, HardwareModel] = {
         source=(
             "IBM Heron, values of IBM Quantum's system pages in 2024-25: CZ about 68 ns, one-qubit gate about 32 ns, "
             "readout about 1.5 us, repetition delay 250 us (the default rep_delay); control electronics' loading left "
-            "out"
+            "out; medians of the same pages: errors about 3e-3 of a CZ, 2.5e-4 of a one-qubit gate and 1e-2 of a "
+            "readout, T1 about 150 us, T2 about 100 us"
         ),
+        noise=NoiseModel(1.5 * 2.5e-4, 1.25 * 3e-3, 1e-2, 150e-6, 100e-6, 32e-9, 68e-9),
     ),
     "trapped_ion": HardwareModel(
         "trapped_ion",
@@ -160,8 +231,10 @@ PRESETS: dict[str, HardwareModel] = {
         source=(
             "IonQ Aria, vendor's documentation (also Amazon Braket's device page), 2023: two-qubit gate 600 us, "
             "one-qubit gate 135 us, readout 300 us, reset 20 us; gates one after the other; cooling between runs left "
-            "out"
+            "out; fidelities 99.95 % of a one-qubit gate, 99.6 % of a two-qubit gate, 99.61 % of preparation and "
+            "readout; T1 at least 10 s, T2 about 1 s"
         ),
+        noise=NoiseModel(1.5 * 5e-4, 1.25 * 4e-3, 3.9e-3, 10.0, 1.0, 135e-6, 600e-6),
     ),
     "neutral_atom": HardwareModel(
         "neutral_atom",
@@ -173,8 +246,10 @@ PRESETS: dict[str, HardwareModel] = {
             "orders of magnitude: CZ about 0.2 us (Evered et al., Nature 622, 268 (2023), arXiv:2304.05420), moving "
             "atoms about 200 us before each (Bluvstein et al., Nature 604, 451 (2022), arXiv:2112.03923), imaging "
             "about 10 ms, loading and sorting about 0.2 s a run (some shots a second on QuEra's Aquila, "
-            "arXiv:2306.11727)"
+            "arXiv:2306.11727); fidelities 99.5 % of a CZ (Evered et al.) and 99.902 % of a one-qubit gate (Radnaev et "
+            "al., arXiv:2408.08288), errors of moving, waiting and reading left out"
         ),
+        noise=NoiseModel(1.5 * 0.98e-3, 1.25 * 5e-3),
     ),
     "fault_tolerant": HardwareModel(
         "fault_tolerant",
@@ -196,6 +271,9 @@ def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
     rotation_seconds = 2e-6
     measurement_seconds = 5e-6    # 0 if left out, as are overhead_seconds; parallel = 1; qubits: no limit
     source = "our lab, May 2026"
+
+    [noise]                       # none if left out; the fields of a `NoiseModel`
+    two_qubit = 0.004
     """
     if isinstance(name, HardwareModel):
         return name
@@ -205,6 +283,27 @@ def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
     if text.endswith(".toml") or Path(text).is_file():
         return _read(Path(text))
     raise QupropError(f"unknown hardware {text!r}: {nearest(text, PRESETS)} (or give a file ending in .toml)")
+
+
+def noise_of(given: str | HardwareModel | NoiseModel) -> NoiseModel:
+    """A noise model: as it is, that of a machine (see `hardware`), or "NAME:FACTOR", that one `scaled`."""
+    if isinstance(given, NoiseModel):
+        return given
+    if not isinstance(given, str | os.PathLike | HardwareModel):
+        raise QupropError(f"noise is a NoiseModel or the name of a machine such as 'superconducting', got {given!r}")
+    name, colon, factor = given.rpartition(":") if isinstance(given, str) else (given, "", "")
+    machine = hardware(name if colon else given)
+    if machine.noise is None:
+        known = ", ".join(k for k, m in PRESETS.items() if m.noise is not None)
+        raise QupropError(
+            f"nothing is known of the errors of {machine.name}; take {known}, a TOML file with [noise], or a NoiseModel"
+        )
+    if not colon:
+        return machine.noise
+    try:
+        return machine.noise.scaled(float(factor))
+    except ValueError:
+        raise QupropError(f"noise is NAME or NAME:FACTOR, such as superconducting:0.1, got {given!r}") from None
 
 
 def _read(path: Path) -> HardwareModel:
@@ -222,10 +321,25 @@ def _read(path: Path) -> HardwareModel:
     for key, value in table.items():
         if key not in known:
             raise QupropError(f"unknown key {key!r} in {path}: {nearest(key, known)}")
-        _check(path, key, value)
+        if key == "noise":
+            table[key] = _noise(path, value)
+        else:
+            _check(path, key, value)
     if "rotation_seconds" not in table:
         raise QupropError(f"{path} must say rotation_seconds, the seconds one Pauli rotation takes; add it")
     return HardwareModel(**{"name": path.stem, **table})
+
+
+def _noise(path: Path, table: Any) -> NoiseModel:
+    known = [f.name for f in fields(NoiseModel)]
+    if not isinstance(table, dict):
+        raise QupropError(f"noise in {path} must be a table [noise] with {', '.join(known)}, got {table!r}")
+    for key in table:
+        if key not in known:
+            raise QupropError(f"unknown key {key!r} in [noise] of {path}: {nearest(key, known)}")
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in table.values()):
+        raise QupropError(f"[noise] of {path} takes numbers, got {table!r}")
+    return NoiseModel(**table)
 
 
 def _check(path: Path, key: str, value: Any) -> None:

@@ -117,6 +117,14 @@ def show(console: Console, what: str, found: Comparison) -> None:
     console.print(_costs(found))
     console.print()
     console.print(_errors(found))
+    if any(r.bias is not None for r in found.rows):
+        console.print()
+        console.print(_biases(found))
+        line(
+            console,
+            "bias: the mean estimate against the exact gradient of the noisy model; from noiseless: against that of "
+            "the model without its noise. More shots mend neither.",
+        )
     notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.too_large, r.damage) if note]
     notes += [f"{name} does not apply: {why}" for name, why in found.refused.items()]
     if notes:
@@ -162,6 +170,15 @@ def _errors(found: Comparison) -> Table:
             short_bytes(row.cost.classical_bytes).replace(" ", "") if row.cost.classical_bytes else "-",
             _when(row),
         )
+    return table
+
+
+def _biases(found: Comparison) -> Table:
+    table = narrow_table("what noise does to it", "of shots", "bias", "from noiseless")
+    for row in _in_order(found):
+        known = [None if v is None else f"{v:.2g}" for v in (row.expected, row.bias, row.noise_bias)]
+        if row.measured is not None:
+            table.add_row(row.name, *(v or "not known" for v in known))
     return table
 
 

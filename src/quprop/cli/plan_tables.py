@@ -57,8 +57,12 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
         line(console, f"!: more qubits than the {found.hardware.qubits} of {found.hardware.name} (- for each machine).")
     for name, why in found.refused.items():
         line(console, f"{name} does not apply: {why}.", "  ")
+    if found.noise:
+        line(console, "signal: the probability that nothing in a run errs, about what is left of a derivative.", "  ")
     console.print()
     line(console, found.advice)
+    if found.noise:
+        line(console, found.noise)
 
 
 def _counts(found: TrainingPlan) -> Table:
@@ -77,11 +81,13 @@ def _bytes(size: int) -> str:
 
 
 def _times(found: TrainingPlan) -> Table:
-    table = narrow_table(f"time on {found.hardware.name[:40]}", "a gradient", "the training", "classical part", "basis")
+    heads = ["a gradient", "the training", "classical part", *["signal"] * bool(found.noise), "basis"]
+    table = narrow_table(f"time on {found.hardware.name[:40]}", *heads)
     for row in found.rows:
         mark = " !" if row.too_large else ""
         times = (people(row.gradient), people(row.training) + mark, people(row.classical_seconds))
-        table.add_row(row.name, *times, row.basis)
+        left = ["-" if row.signal is None else tidy(f"{row.signal:.2g}")] if found.noise else []
+        table.add_row(row.name, *times, *left, row.basis)
     return table
 
 

@@ -33,6 +33,8 @@ quprop train digits
 
 quprop train tfim --set n=12 --set layers=6 --out runs/chain
 
+quprop train tfim --set n=6 --noise superconducting
+
 quprop train my.toml --json result.json
 
 quprop train digits --resume
@@ -49,6 +51,10 @@ def train_command(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option("--noise", metavar="NAME", help="Errors of a machine, such as superconducting:0.1 (a tenth)."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initial parameters and batches.")] = None,
     threads: Annotated[
@@ -76,6 +82,8 @@ def train_command(
         override(given, text, find(name).schema)
     if seed is not None:
         given.setdefault("train", {})["seed"] = seed
+    if noise is not None:
+        given.setdefault("train", {})["noise"] = noise
     default = Path("runs") / (name if what == name else Path(what).stem)
     out = out or default
     check_outputs(json=json_file, out=out)
@@ -182,10 +190,22 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
         )
+    if "noise" in summary:
+        lines.append(f"noise          {summary['noise']}, {summary['channels']:,} channels; {_clean(summary)}")
     if "engine" in summary:
         lines.append(f"simulated by   {summary['engine']}")
     lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
     return lines
+
+
+def _clean(summary: dict[str, Any]) -> str:
+    """What the same parameters give without noise."""
+    if "noiseless_test_accuracy" in summary:
+        return f"without it the same parameters have test accuracy {summary['noiseless_test_accuracy']:.4f}"
+    if "noiseless_test_loss" in summary:
+        return f"without it the same parameters have test loss {summary['noiseless_test_loss']:.6g}"
+    what = "energy" if "energy" in summary else "loss"
+    return f"without it the same parameters have {what} {summary['noiseless_loss']:.8f}"
 
 
 def _accuracy(summary: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,17 +28,21 @@ class Adjoint(GradientMethod):
     name: ClassVar[str] = "adjoint"
     copies: ClassVar[int] = 0
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "any"
     exact: ClassVar[bool] = True
     precision: str = "double"
     threads: int | None = None
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> AdjointPlan:
-        return AdjointPlan(model, settle(model, weights), self)
+        return AdjointPlan(model, settle(model, weights, self), self)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
         """Three sweeps of M rotations over 2^n amplitudes, three states held; exact, whatever is wanted. Those of the
-        light cones for a model that is wider than any state."""
+        light cones for a model that is wider than any state, over 4^n numbers for one with noise."""
+        if shape.survival < 1:
+            cost = _swept(shape.rotations, 2 * shape.qubits, shape.rotations * amplitudes(shape) ** 2)
+            return replace(cost, qubits=shape.qubits)
         if shape.cones is not None:
             return _swept(shape.rotations, *shape.cones)
         return _swept(shape.rotations, shape.qubits, shape.rotations * amplitudes(shape))
@@ -56,7 +60,8 @@ class AdjointPlan(Plan):
         self._engine = get_engine(None, method.precision, method.threads)
         chosen = self._engine.choose(model)
         amplitude = 16 if method.precision == "double" else 8
-        self.cost = _swept(model.n_rotations, chosen.qubits, chosen.updates, amplitude)
+        cost = _swept(model.n_rotations, chosen.qubits, chosen.updates, amplitude)
+        self.cost = replace(cost, qubits=min(chosen.qubits, model.n_qubits))  # a mixed state has numbers of twice them
         self.info = {"exact": "no shots, no error", "engine": chosen.why}
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:

@@ -52,7 +52,7 @@ class AmplitudeEstimation(GradientMethod):
                 raise QupropError(f"{label} must be a number above 0 and below {top:g}, got {value!r}")
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> AmplitudeEstimationPlan:
-        return AmplitudeEstimationPlan(model, settle(model, weights), self, at)
+        return AmplitudeEstimationPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:

@@ -78,7 +78,7 @@ class BellSampling(GradientMethod, Budget):
                 raise QupropError(f"{name} is one of {', '.join(known)}, got {given!r}; {nearest(str(given), known)}")
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> BellPlan:
-        return BellPlan(model, settle(model, weights), self, at)
+        return BellPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def load(cls, facts: ModelFacts) -> Load | None:

@@ -92,7 +92,7 @@ class ClassicalShadows(GradientMethod, Budget):
         return super().variance_wanted(components)
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> ShadowPlan:
-        return ShadowPlan(model, settle(model, weights), self, at)
+        return ShadowPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def load(cls, facts: ModelFacts) -> Load:

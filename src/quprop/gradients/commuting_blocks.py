@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,12 +14,12 @@ from quprop.errors import QupropError
 from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.model.commutation import after, bits
-from quprop.model.pauli import PauliString
+from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan
 from quprop.sampling.loads import Described, cost_of_load, gathered, needed
 from quprop.sampling.plan import Terms, settle
-from quprop.sampling.programs import absorbed
+from quprop.sampling.programs import absorbed, with_channels
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.structure.blocks import find_blocks
@@ -41,6 +41,9 @@ class CommutingBlocks(GradientMethod, Budget):
     (`structure/readout.py` derives it and its strings); the last block needs no ancilla. Rotations that the term does
     not depend on are left out. Unbiased: each outcome ±1 is an eigenvalue of the string it estimates.
 
+    With noise it is biased: strings are moved past what follows their rotations, channels too, which do not let them
+    pass unchanged.
+
     Costs at most M rotations a shot and B circuits a term, where B is the number of blocks: nothing grows with the
     number of components. Bowles, Wierichs and Park count 2B - 1 circuits a term.
 
@@ -50,11 +53,12 @@ class CommutingBlocks(GradientMethod, Budget):
     name: ClassVar[str] = "commuting_blocks"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     exponents: ClassVar[Mapping[str, float | str]] = {"commuting_generator": 1.0, "commuting_blocks": 1.0}
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
-        w = settle(model, weights)
-        terms, blocks = Terms.of(model), find_blocks(model)
+        w = settle(model, weights, self)
+        terms, blocks = Terms.of(model), find_blocks(model.noiseless())
         if blocks.why_not:
             raise QupropError(
                 f"commuting_blocks does not serve this model, {blocks.why_not}; "
@@ -62,14 +66,16 @@ class CommutingBlocks(GradientMethod, Budget):
             )
         runs, count = [], 0
         for t, term in enumerate(terms.strings):
-            programs = term_programs(model, term, blocks=blocks)
-            runs += [_runs(p, t) for p in programs]
+            programs = term_programs(blocks.model, term, blocks=blocks)
+            runs += [_runs(p, t, model) for p in programs]
             count = max(count, len(programs))
         info = {
             "blocks": str(blocks) if blocks.n_blocks <= _SHOWN else str(blocks).splitlines()[0],
             "observable": f"{len(terms.strings)} terms, up to {count} circuits each",
         }
-        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+        if model.channels:
+            info["noise"] = "members of a block are read across the channels between them and the end: biased"
+        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info, unbiased=not model.channels)
 
     @classmethod
     def load(cls, facts: ModelFacts) -> Load:
@@ -80,7 +86,7 @@ class CommutingBlocks(GradientMethod, Budget):
                 f"which rotations commute is not looked for beyond {facts.most_rotations:,} of them; describe the "
                 "circuit by its sizes, as in commuting_blocks:n,M,B"
             )
-        blocks = find_blocks(facts.model)
+        blocks = find_blocks(facts.model.noiseless())
         if blocks.why_not:
             raise QupropError(
                 "its rotations do not fall into commuting blocks of two or more; pair_state serves any model"
@@ -134,12 +140,16 @@ class Subset:
         return np.where(self.executed, a, np.nan)[None][start:stop]
 
 
-def _runs(program: Program, t: int) -> Runs:
+def _runs(program: Program, t: int, model: Model) -> Runs:
+    """With the channels of the model, also those of rotations that are left out."""
     executed = np.zeros(program.source.n_rotations, bool)
     executed[list(program.executed)] = True
-    strings: tuple[PauliString, ...] = absorbed(program.model, [r.pauli for r in program.reads])
+    run = program.model
+    if model.channels:
+        run = Model(with_channels(program.circuit, model, program.executed), [PauliSum("I")])
+    strings: tuple[PauliString, ...] = absorbed(run, [r.pauli for r in program.reads])
     return Runs(
-        program.model,
+        run,
         Subset(executed),
         strings,
         targets=np.array([[r.rotation for r in program.reads]]),

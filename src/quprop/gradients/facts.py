@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.errors import QupropError
+from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.fixed_state import Fixed, output_state, quarter_turns
 from quprop.gradients.pair_state import Frame, find_frames
 from quprop.model import Model
@@ -32,7 +33,7 @@ class ModelFacts:
     most_pairs: ClassVar[int] = 50_000  # rotations times terms up to which one state is looked for
 
     def __init__(self, model: Model, weights: Any = None, *, at: Any = None) -> None:
-        w = settle(model, weights)
+        w = settle(model, weights, Adjoint)
         self.model = model
         self.terms = Terms.of(model)
         self.u = self.terms.sizes(w)
@@ -68,7 +69,7 @@ class ModelFacts:
         """The different Pauli strings on the circuit's own state that all components are, 0 where they are not, and
         what an error of theirs counts in a component at worst."""
         model = self.model
-        if not self.one_state_looked:
+        if not self.one_state_looked or model.channels:
             return 0, 1.0
         angles = None if self._at is None else model.angle_table.evaluate(*points(model, self._at))
         found = output_state(model, self.terms, quarter_turns(angles, model.n_rotations))

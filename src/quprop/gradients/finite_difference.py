@@ -48,6 +48,7 @@ class FiniteDifference(GradientMethod, Budget):
     name: ClassVar[str] = "finite_difference"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = False
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     grouping: Literal["auto", "qubit_wise", "commuting", "sampled"] = "auto"
     step: float | None = None
 
@@ -56,7 +57,7 @@ class FiniteDifference(GradientMethod, Budget):
         check_step(self.step)
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> FiniteDifferencePlan:
-        return FiniteDifferencePlan(model, settle(model, weights), self, at)
+        return FiniteDifferencePlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -48,11 +48,12 @@ class ForwardGradient(Directional):
     name: ClassVar[str] = "forward_gradient"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     checked_at: ClassVar[float] = 2.0  # each of many shots is a circuit of its own
     swept_to: ClassVar[Mapping[str, int]] = {"hardware_efficient": 64}
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> ForwardGradientPlan:
-        return ForwardGradientPlan(model, settle(model, weights), self, at)
+        return ForwardGradientPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:

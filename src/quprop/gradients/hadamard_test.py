@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,17 +11,18 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError, nearest
 from quprop.gradients.method import GradientMethod
-from quprop.gradients.pair_state import pair_program, undone
+from quprop.gradients.pair_state import noise_of_undoing, pair_program, undone
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.commutation import after, anticommutation, bits, generators
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
-from quprop.sampling.grouping import group
+from quprop.sampling.grouping import Grouping, group
 from quprop.sampling.linear import LinearPlan, driven
 from quprop.sampling.loads import Described, cost_of_load
 from quprop.sampling.plan import Terms, settle
-from quprop.sampling.programs import blank
+from quprop.sampling.programs import absorbed, blank, controlled, with_channels
+from quprop.sampling.rows import Shifted
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
 
@@ -48,12 +49,14 @@ class HadamardTest(GradientMethod, Budget):
     of at once.
 
     A controlled Pauli string is a Clifford gate: it costs no rotation, and rotations after it that anticommute with P_m
-    turn the other way where the ancilla is 1.
+    turn the other way where the ancilla is 1. With noise the direct mode is unbiased, since channels are linear in what
+    stands beside |0><1| of the ancilla; the reversed mode is biased, as `PairState` is.
     """
 
     name: ClassVar[str] = "hadamard_test"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     exponents: ClassVar[Mapping[str, float | str]] = {"hardware_efficient": 2.0}
     mode: Literal["direct", "reversed"] = "direct"
     grouping: Literal["auto", "qubit_wise", "commuting", "sampled"] = "auto"
@@ -78,37 +81,42 @@ class HadamardTest(GradientMethod, Budget):
         return cost_of_load(shape, shape.loads[cls.name], wanted.variance(shape.parameters), ancillas=1)
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
-        w = settle(model, weights)
+        w = settle(model, weights, self)
         terms = Terms.of(model)
         if self.mode == "direct":
             return self._direct(model, w, terms, at)
         components = driven(model)[::-1]  # the shortest runs first
+        noisy = bool(model.channels)  # then each is a program of its own, whose noise stops where it stops
         runs = []
         for t, term in enumerate(terms.strings if len(components) else ()):
-            program, strings = pair_program(model, term)
-            runs.append(
-                Runs(
-                    program,
-                    undone(model, (components + 1).tolist()),
-                    strings(components[:1].tolist()),
-                    targets=components,
-                    factors=np.full((len(components), 1), -1.0),
-                    terms=np.array([t]),
-                    lengths=2 * model.n_rotations - 1 - components,
-                    own=tuple(strings([m]) for m in components),
+            for same in components[:, None] if noisy else [components]:
+                program, strings = pair_program(model, term, int(same[0]) + 1)
+                runs.append(
+                    Runs(
+                        program,
+                        undone(model, (same + 1).tolist()),
+                        strings(same[:1].tolist()),
+                        targets=same,
+                        factors=np.full((len(same), 1), -1.0),
+                        terms=np.array([t]),
+                        lengths=2 * model.n_rotations - 1 - same,
+                        own=None if noisy else tuple(strings([m]) for m in same),
+                    )
                 )
-            )
-        info = {"observable": f"{len(terms.strings)} terms, each in circuits of its own"}
-        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+        info = {"observable": f"{len(terms.strings)} terms, each in circuits of its own"} | noise_of_undoing(model)
+        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info, unbiased=not noisy)
 
     def _direct(self, model: Model, w: np.ndarray, terms: Terms, at: Any) -> LinearPlan:
         groups = group(terms.total(w), self.grouping, clifford=model.clifford)
         components = driven(model)
-        program, rows, controlled = _template(model, components)
+        if model.channels:
+            runs = [_alone(model, m, members, terms, groups) for members in groups.groups for m in components.tolist()]
+            return LinearPlan(model, terms, self, runs, weights=w, at=at, groups=groups)
+        program, rows, chosen = _template(model, components)
         runs = []
         for members in groups.groups if len(components) else ():
             observed = [p for p, _ in members]
-            own = tuple(tuple(_read(controlled[m], p, model.n_qubits) for p in observed) for m in components.tolist())
+            own = tuple(tuple(_read(chosen[m], p, model.n_qubits) for p in observed) for m in components.tolist())
             runs.append(
                 Runs(
                     program,
@@ -123,6 +131,29 @@ class HadamardTest(GradientMethod, Budget):
                 )
             )
         return LinearPlan(model, terms, self, runs, weights=w, at=at, groups=groups)
+
+
+def _alone(model: Model, m: int, members: Sequence[tuple[PauliString, float]], terms: Terms, groups: Grouping) -> Runs:
+    """The test of one component as a program of its own: what noise does beside the ancilla is different for each."""
+    n, M = model.n_qubits, model.n_rotations
+    circuit, angle = blank(model, 1).h(n), params("angle", M)
+    for k, string in enumerate(generators(model.noiseless())):
+        circuit.rotation(string, angle[k])
+        if k == m:
+            controlled(circuit, n, string)
+    program = Model(with_channels(circuit, model, range(M)), [PauliSum("I")])
+    observed = [p for p, _ in members]
+    ancilla = PauliString(1 << n, 1 << n)
+    return Runs(
+        program,
+        Shifted(np.full((1, 1), -1), np.zeros((1, 1))),
+        absorbed(program, [ancilla * p for p in observed]),
+        targets=np.array([m]),
+        factors=np.ones((1, len(observed))),
+        terms=np.array([terms.position(p) for p in observed]),
+        lengths=np.array([M]),
+        mixture=groups.scheme == "sampled",
+    )
 
 
 @dataclass(frozen=True, eq=False)

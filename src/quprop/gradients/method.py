@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
@@ -43,6 +43,8 @@ class GradientMethod:
     To be declared: name; copies, of the state at once, 0 for a simulator; unbiased (bool). exact: no shots, no error,
     no budget. costed_only: its cost is known and it cannot be run. worst_case: `formula` is an upper bound on what runs
     count.
+    noise: "fixed", it runs models with channels whose strengths are numbers; "any", all of them; "none", it refuses
+    them.
     checked_at: the precision at which `quprop plan --check` counts runs.
 
     scaling sweeps a method on the families in `exponents`: exponent of rotations against M at one error, the logarithm
@@ -54,6 +56,7 @@ class GradientMethod:
     copies: ClassVar[int | str]
     exact: ClassVar[bool] = False
     costed_only: ClassVar[bool] = False
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "none"
     worst_case: ClassVar[bool] = False
     checked_at: ClassVar[float] = 0.2
     exponents: ClassVar[Mapping[str, float | str]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan, driven
 from quprop.sampling.loads import Described, cost_of_load
 from quprop.sampling.plan import Terms, settle
-from quprop.sampling.programs import absorbed, blank, controlled
+from quprop.sampling.programs import absorbed, blank, channels_at, controlled, err
 from quprop.sampling.rows import Prefixes
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
@@ -42,6 +42,9 @@ class PairState(GradientMethod, Budget):
     (sum_t |c_t|)^2 / N for N shots a frame. Drawing the term of each shot, or one block encoding of O with norm
     sum_t |c_t|, has that very bound, the first with more variance and the second with a longer circuit.
 
+    With noise a rotation and its inverse are followed by the same channels (`pair_program`): what is undone suffers
+    them twice, and the estimate is biased.
+
     Costs, for each frame p and term: M + (M - p) rotations a shot, n + 1 qubits, one copy. A model whose rotations
     commute has one frame at p = M: its gradient costs what its value does.
 
@@ -53,16 +56,17 @@ class PairState(GradientMethod, Budget):
     name: ClassVar[str] = "pair_state"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
-        w = settle(model, weights)
+        w = settle(model, weights, self)
         terms = Terms.of(model)
         frames = find_frames(model)
         runs: list[Runs] = []
         for t, term in enumerate(terms.strings if frames else ()):
-            program, strings = pair_program(model, term)
-            for size in sorted({len(f.members) for f in frames}):
-                same = [f for f in frames if len(f.members) == size]
+            for same in alike(model, frames):
+                program, strings = pair_program(model, term, same[0].place)
+                size = len(same[0].members)
                 runs.append(
                     Runs(
                         program,
@@ -73,7 +77,7 @@ class PairState(GradientMethod, Budget):
                         terms=np.full(size, t),
                         lengths=np.array([2 * model.n_rotations - f.place for f in same]),
                         each=True,
-                        own=tuple(strings(f.members) for f in same),
+                        own=None if model.channels else tuple(strings(f.members) for f in same),
                     )
                 )
         norm = float(terms.sizes(w).sum())
@@ -83,7 +87,8 @@ class PairState(GradientMethod, Budget):
             "observable": f"{len(terms.strings)} terms, a state each; variance at most {norm**2:.4g} per shot of a "
             "frame, as if the term were drawn or block-encoded",
         }
-        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info)
+        info |= noise_of_undoing(model)
+        return LinearPlan(model, terms, self, runs, weights=w, at=at, info=info, unbiased=not model.channels)
 
     @classmethod
     def load(cls, facts: ModelFacts) -> Load:
@@ -112,6 +117,7 @@ def find_frames(model: Model, components: Iterable[int] | None = None) -> list[F
     Component m can be read at p = m + 1, ..., up(m), where up(m) is the first later rotation that anticommutes with it.
     Stabbing intervals at the largest left end of those left is optimal; p then moves right as far as all allow.
     """
+    model = model.noiseless()
     chosen = sorted(driven(model).tolist() if components is None else components, reverse=True)
     strings = generators(model)
     rows = dict(zip(chosen, anticommutation([strings[m] for m in chosen], strings), strict=True))
@@ -125,28 +131,46 @@ def find_frames(model: Model, components: Iterable[int] | None = None) -> list[F
     return frames
 
 
+def alike(model: Model, frames: list[Frame]) -> list[list[Frame]]:
+    """Frames that are runs of one program: those of one size; each alone where noise stops at its place."""
+    found: dict[int, list[Frame]] = {}
+    for f in frames:
+        found.setdefault(f.place if model.channels else len(f.members), []).append(f)
+    return [found[key] for key in sorted(found)]
+
+
+def noise_of_undoing(model: Model) -> dict[str, str]:
+    """What a plan that undoes rotations says of noise."""
+    return {"noise": "a rotation that is undone suffers it again: biased"} if model.channels else {}
+
+
 class PairStrings:
     """Y_anc P_m as it acts right after the rotations of a pair program."""
 
     def __init__(self, model: Model, program: Model) -> None:
         ancilla = PauliString(1 << model.n_qubits, 1 << model.n_qubits)
-        self._all = absorbed(program, [ancilla * p for p in generators(model)])
+        self._all = absorbed(program, [ancilla * p for p in generators(model.noiseless())])
 
     def __call__(self, members: Sequence[int]) -> tuple[PauliString, ...]:
         return tuple(self._all[m] for m in members)
 
 
-def pair_program(model: Model, term: PauliString) -> tuple[Model, PairStrings]:
-    """All rotations, the controlled term, all rotations undone; and the strings to read. The ancilla is qubit n."""
-    n, M = model.n_qubits, model.n_rotations
+def pair_program(model: Model, term: PauliString, place: int = 0) -> tuple[Model, PairStrings]:
+    """All rotations, the controlled term, all rotations undone; and the strings to read. The ancilla is qubit n.
+
+    place: down to which the runs undo, if the model has noise. A rotation and its inverse are followed by the same
+    channels.
+    """
+    n, M, at = model.n_qubits, model.n_rotations, channels_at(model)
     circuit = blank(model, 1, 2 * M).h(n)
     angle = params("angle", 2 * M)
-    strings = generators(model)
+    strings = generators(model.noiseless())
+    err(circuit, at[0])
     for m in range(M):
-        circuit.rotation(strings[m], angle[m])
+        err(circuit.rotation(strings[m], angle[m]), at[m + 1])
     controlled(circuit, n, term)
     for i, m in enumerate(reversed(range(M))):
-        circuit.rotation(strings[m], angle[M + i])
+        err(circuit.rotation(strings[m], angle[M + i]), at[m + 1] if m >= place else ())
     program = Model(circuit, [PauliSum("I")])
     return program, PairStrings(model, program)
 

@@ -52,6 +52,7 @@ class ParameterShift(GradientMethod, Budget):
     name: ClassVar[str] = "parameter_shift"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     exponents: ClassVar[Mapping[str, float | str]] = {
         "hardware_efficient": 2.0,
         "random_pauli": 2.0,
@@ -75,7 +76,7 @@ class ParameterShift(GradientMethod, Budget):
             )
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> LinearPlan:
-        w = settle(model, weights)
+        w = settle(model, weights, self)
         terms = Terms.of(model)
         groups = group(terms.total(w), self.grouping, model.clifford)
         moved = driven(model)

@@ -50,11 +50,12 @@ class RandomComponents(GradientMethod, Budget):
     name: ClassVar[str] = "random_components"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = True
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     grouping: Literal["auto", "qubit_wise", "commuting", "sampled"] = "auto"
     rule: Rule = "auto"
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> RandomComponentsPlan:
-        return RandomComponentsPlan(model, settle(model, weights), self, at)
+        return RandomComponentsPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:

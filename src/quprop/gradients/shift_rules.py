@@ -139,8 +139,10 @@ def _movable(model: Model, driven: Sequence[int]) -> Iterable[tuple[list[int], n
         sets: list[tuple[list[int], list[float]]] = []
         for m, c in rotations:
             for members, scales in reversed(sets):
-                # m is moved back to the set: past rotations that are not of the set it must commute too.
-                if all(strings[m].commutes(strings[k]) for k in range(members[0], m)):
+                # m is moved back to the set: past rotations that are not of the set it must commute too, and past no
+                # channel, whose errors would turn strings the other way.
+                noisy = any(members[0] < c.place <= m for c in model.channels)
+                if not noisy and all(strings[m].commutes(strings[k]) for k in range(members[0], m)):
                     members.append(m)
                     scales.append(c)
                     break

@@ -19,7 +19,7 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import LinearPlan, points
 from quprop.sampling.plan import Plan, settle
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.sampler import Runs, eigenvalues
+from quprop.sampling.sampler import Runs, at_once, chances, eigenvalues
 from quprop.sampling.shape import Shape, Wanted
 from quprop.simulate import get_engine
 from quprop.simulate.lightcone import supports
@@ -47,6 +47,7 @@ class ShotNoise(GradientMethod, Budget):
 
     name: ClassVar[str] = "shot_noise"
     copies: ClassVar[int] = 0
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     protocol: Any = None
     variances: Literal["exact", "held"] = "exact"
 
@@ -72,7 +73,7 @@ class ShotNoise(GradientMethod, Budget):
         protocol = self.protocol
         if protocol is None:
             protocol = ParameterShift(**{f.name: getattr(self, f.name) for f in fields(Budget)})
-        return ShotNoisePlan(model, settle(model, weights), self, protocol, at)
+        return ShotNoisePlan(model, settle(model, weights, self), self, protocol, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
@@ -190,7 +191,9 @@ class ShotNoisePlan(Plan):
         """Mean and variance of one shot of each run, (R,)."""
         weights = runs.weights(u)
         mean, square = np.zeros(len(runs)), np.zeros(len(runs))
-        wide = self._engine.choose(runs.program).engine is not self._engine.choose(runs.program, 1, "states").engine
+        wide = not runs.program.channels and (
+            self._engine.choose(runs.program).engine is not self._engine.choose(runs.program, 1, "states").engine
+        )
         near = _Near.of(runs) if wide and runs.joint else None
         for rows, angles in self._chunks(runs, a, wide):
             if wide or not runs.joint:
@@ -204,8 +207,7 @@ class ShotNoisePlan(Plan):
                 square[rows] = near.square(weights[rows], expected, products)
                 continue
             basis, masks, signs = runs.diagonal
-            states = self._engine.states(basis, angles, self._inputs(runs, x))
-            p = states.real**2 + states.imag**2  # (r, 2^n)
+            p = chances(self._engine, basis, angles, self._inputs(runs, x))  # (r, 2^n)
             outcomes = eigenvalues(np.arange(p.shape[1]), masks, signs)  # (2^n, L)
             y = weights[rows] @ outcomes.T  # (r, 2^n)
             mean[rows] = np.einsum("rj,rj->r", p, y)
@@ -229,20 +231,19 @@ class ShotNoisePlan(Plan):
         weights = runs.weights(u)
         basis, masks, signs = runs.diagonal
         for rows, angles in self._chunks(runs, a):
-            states = self._engine.states(basis, angles, self._inputs(runs, x))
-            p = states.real**2 + states.imag**2
-            outcomes = eigenvalues(np.arange(p.shape[1]), masks, signs)
-            for r, chances in zip(range(rows.start, rows.stop), p, strict=True):
+            of_all = chances(self._engine, basis, angles, self._inputs(runs, x))
+            outcomes = eigenvalues(np.arange(of_all.shape[1]), masks, signs)
+            for r, p in zip(range(rows.start, rows.stop), of_all, strict=True):
                 part = slopes[runs.targets[r]].tocsc()
                 columns = np.flatnonzero(np.diff(part.indptr))
                 y = (outcomes * weights[r]) @ part[:, columns].toarray()  # (2^n, components)
-                mean = chances @ y
+                mean = p @ y
                 y -= mean
-                value[columns] += mean + (np.sqrt(chances / shots[r]) * rng.standard_normal(len(chances))) @ y
-                spread[columns] += chances @ y**2 / shots[r]
+                value[columns] += mean + (np.sqrt(p / shots[r]) * rng.standard_normal(len(p))) @ y
+                spread[columns] += p @ y**2 / shots[r]
 
     def _chunks(self, runs: Runs, a: np.ndarray, wide: bool = False) -> Any:
-        step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
+        step = min(at_once(runs.program), max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits))
         if wide:
             step = max(1, _CHUNK_AMPLITUDES // (16 * len(runs.paulis)))
         for start in range(0, len(runs), step):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class SPSA(Directional):
     name: ClassVar[str] = "spsa"
     copies: ClassVar[int] = 1
     unbiased: ClassVar[bool] = False
+    noise: ClassVar[Literal["none", "fixed", "any"]] = "fixed"
     checked_at: ClassVar[float] = 1.0
     swept_to: ClassVar[Mapping[str, int]] = {"hardware_efficient": 128}
     step: float | None = None
@@ -59,7 +60,7 @@ class SPSA(Directional):
             )
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> SPSAPlan:
-        return SPSAPlan(model, settle(model, weights), self, at)
+        return SPSAPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:

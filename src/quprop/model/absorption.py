@@ -128,7 +128,7 @@ def _moved(channel: Channel, place: int, images: _Images, flat: Callable[[Variab
     return channel._replace(
         place=place,
         strings=tuple((x, z) for x, z, _ in strings),
-        sign=1 if channel.kind == "pauli" else int(strings[1][2]),
+        sign=1 if channel.kind == "pauli" else channel.sign * int(strings[1][2]),
         strengths=tuple(s.relabel(flat) for s in channel.strengths),
     )
 
@@ -136,6 +136,8 @@ def _moved(channel: Channel, place: int, images: _Images, flat: Callable[[Variab
 def _channel(operation: Operation) -> Channel:
     """As the circuit has it."""
     name, strengths, target = operation
+    if isinstance(target, Channel):  # one of another model's, in a program made of it
+        return target
     if name == PAULI_CHANNEL:
         return Channel(0, "pauli", tuple((p.x, p.z) for p in target), 1, strengths)  # type: ignore[union-attr]
     noise = CHANNELS[name]

@@ -270,6 +270,15 @@ class ChannelTable:
                 out[:, columns] = values
         return out
 
+    def survival(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """The product of the channels' process fidelities, (B,): 1 - sum_j p_j of a Pauli channel, the probability that
+        it does nothing, and (1 + 2a + b)/4 of an affine one."""
+        c, out = self.evaluate(theta, x), np.ones(1)
+        for k, pauli in enumerate(np.isin(np.arange(len(self.starts) - 1), self._pauli)):
+            own = c[:, self.starts[k] : self.starts[k + 1]]
+            out = out * (1 - own.sum(axis=1) if pauli else (1 + 2 * own[:, 0] + own[:, 1]) / 4)
+        return out
+
     def pullback(self, d_coefficients: np.ndarray, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """From dF/d coefficients (B, C): dF/d theta (B, P) and dF/d x (B, D), per sample."""
         strengths = self._table.evaluate(theta, x)

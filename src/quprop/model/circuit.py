@@ -14,15 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from quprop.cost import HardwareModel, NoiseModel, noise_of
 from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, check_constants
 from quprop.model.gates import GATES
 from quprop.model.input_state import MAX_AMPLITUDE_QUBITS, InputState
+from quprop.model.noise import noisy_circuit
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Subsets, XRotations
 
-_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless")  # methods that may be meant
+# methods that may be meant
+_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise")
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
@@ -188,6 +191,19 @@ class Circuit:
         twin = self.copy()
         twin.steps = [step for step in self.steps if not isinstance(step, Operation) or not step.is_channel]
         return twin
+
+    def with_noise(self, noise: str | HardwareModel | NoiseModel) -> Circuit:
+        """This circuit with the errors of a machine: its name, such as "superconducting" or "superconducting:0.1" (a
+        tenth of them), or a `NoiseModel`.
+
+        A depolarising channel follows every gate: of one qubit after a one-qubit gate, of each pair of its qubits after
+        a gate of more. As in `HardwareModel` a rotation about a string of two letters counts as two two-qubit gates
+        and one of one qubit; one of w letters as 2 (w - 1) along its qubits. CX, CY, CZ and ECR are one two-qubit gate,
+        SWAP three, ISWAP two, others two for each pair. Qubits that wait for another's gate relax by t1 and t2. A bit
+        that is misread with probability p multiplies a measured letter by 1 - 2p, in whatever basis it is measured:
+        a depolarising channel of strength 3p/2 on each qubit at the end. Channels that the circuit has stay.
+        """
+        return noisy_circuit(self, noise_of(noise))
 
     def rotation(self, pauli: str | PauliString, angle: Any) -> Circuit:
         """Append exp(-i angle P / 2) with P a Hermitian Pauli string such as "X0 Y2"."""

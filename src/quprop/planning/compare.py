@@ -15,6 +15,11 @@ of a value on this machine (`quprop.simulate.measure`).
 "The same precision" is the standard error of a component, `precision`, or `max_error` of all components at once except
 with probability `failure`; by Hoeffding and a union bound over P components, max_error = precision sqrt(2 ln(2 P /
 failure)). A method that knows only one of the two is given the other by this relation.
+
+Of a model with noise the exact gradient, from which errors are counted, is that of the noisy model itself. `bias` is
+how far estimates are from it on average, which shots do not mend and `precision` does not cover: 0 for parameter shift.
+`noise_bias` is how far they are on average from the gradient of the same model without channels: what the machine's
+errors have done, whatever the method.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import shown
 from quprop.sampling.grouping import group
+from quprop.sampling.linear import LinearPlan
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Wanted
 from quprop.simulate import get_engine
@@ -100,7 +106,9 @@ class MethodRow:
     measured: the largest |component - exact| of one estimate, None if not run (`not_run` says why); expected: the
     median of that number, from the standard errors that the estimate itself reports; bound: what it stays below except
     with probability `failure`. simulated: no hardware can run it. seconds: on the hardware, or of a simulated method on
-    this machine. damage: in words, of copies that are taken for undisturbed.
+    this machine. damage: in words, of copies that are taken for undisturbed. bias, noise_bias: of a model with noise,
+    the largest |mean - exact| over components, exact being the gradient of the noisy model, or of the model without
+    noise; None where the mean has no closed form.
     """
 
     name: str
@@ -119,6 +127,8 @@ class MethodRow:
     not_run: str = ""
     info: dict[str, Any] | None = None
     damage: str = ""
+    bias: float | None = None
+    noise_bias: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "cost"} | {"cost": self.cost.as_dict()}
@@ -127,6 +137,8 @@ class MethodRow:
         omega = "" if self.omega_time is None else f", omega {self.omega_time:.3g}"
         error = f", error {self.measured:.2g}" if self.measured is not None else f", {self.not_run}"
         damage = f", {self.damage}" if self.damage else ""
+        if self.bias is not None:
+            damage += f", bias {self.bias:.2g} ({self.noise_bias:.2g} from the gradient without noise)"
         return f"{self.cost}{omega}{error}, {human_seconds(self.seconds)}{damage}"
 
 
@@ -157,7 +169,7 @@ def compare(
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
         raise QupropError(f"rng is a seed, a whole number from 0, got {rng!r}")
     given = np.ones(model.n_observables) if weights is None and isinstance(model, Model) else weights
-    w = settle(model, given, rows=False)
+    w = settle(model, given, Adjoint, rows=False)
     machine = find_hardware(hardware)
     names = _names(methods)
     settings = _budgets(precision, max_error, failure, model.n_params)
@@ -192,7 +204,7 @@ def compare(
 
 def value_cost(model: Model, budget: Budget, weights: Any = None) -> Cost:
     """What it costs to estimate F = weights . <O> itself under a budget: TIME(F) and MEMORY(F) of Definition 1."""
-    grouping = group(Terms.of(model).total(settle(model, weights)), clifford=model.clifford)
+    grouping = group(Terms.of(model).total(settle(model, weights, Adjoint)), clifford=model.clifford)
     groups = grouping.groups
     if not groups:
         return Cost()
@@ -256,11 +268,27 @@ def compare_one(settings: dict[str, Any], seed: np.random.SeedSequence) -> dict[
         "expected": median_of_max(estimate.stderr),
         "bound": 0.0 if out["exact"] else settings["max_error"],
     }
+    if model.channels:
+        out |= _biases(model, plan, theta, x, w, exact, out["unbiased"])
     if "damage" in estimate.info:
         out["damage"] = shown(estimate.info["damage"])
     if out["exact"]:
         out |= measure_omega(model, theta, x[None] if len(x) else None)
     return out
+
+
+def _biases(
+    model: Model, plan: Plan, theta: np.ndarray, x: np.ndarray, w: np.ndarray, exact: np.ndarray, unbiased: bool
+) -> dict[str, float]:
+    """How far the mean of estimates is from the gradients with and without the model's noise."""
+    if unbiased:
+        mean = exact
+    elif isinstance(plan, LinearPlan):
+        mean = plan.expected(theta, x)
+    else:
+        return {}
+    clean = Adjoint().compile(model.noiseless(), w).estimate(theta, x).value
+    return {name: float(np.abs(mean - of).max(initial=0.0)) for name, of in (("bias", exact), ("noise_bias", clean))}
 
 
 def simulation_seconds(plan: Plan) -> float:
@@ -275,7 +303,8 @@ def simulation_seconds(plan: Plan) -> float:
     if not isinstance(circuits, int | np.integer):
         circuits = cost.measurements
     # Shots of one circuit are drawn as counts: never more distinct outcomes than basis states.
-    states = 2.0 ** min(cost.qubits, 1000)  # many copies have thousands of qubits, and no float is that large
+    numbers = cost.qubits * (2 if plan.model.channels else 1)
+    states = 2.0 ** min(numbers, 1000)  # many copies have thousands of qubits, and no float is that large
     drawn = cost.classical_ops * min(1.0, circuits * states / cost.measurements)
     each = cost.depth * states / _UPDATES_A_SECOND + _CIRCUIT_SECONDS
     return circuits * each + drawn / _OUTCOMES_A_SECOND
@@ -321,6 +350,8 @@ def advise(found: Comparison) -> str:
         took = "" if best.omega_time is None else f", at {best.omega_time:.2g} times the time of a value"
         parts.append(f"On a simulator use {best.name}: exact{took}")
     fitting = [r for r in there if not r.too_large]
+    off = [r for r in fitting if r.bias is not None and r.bias > found.precision]
+    fitting = [r for r in fitting if r not in off]
     if fitting:
         best = fitting[0]
         shift = next((r for r in there if r.name == PLAIN and r is not best), None)
@@ -329,6 +360,8 @@ def advise(found: Comparison) -> str:
             less = f", {shift.seconds / best.seconds:.3g} times less than {PLAIN}"
         took = human_seconds(best.seconds)
         parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}")
+    elif off:
+        parts.append(f"no method that fits {found.hardware.name} has a bias below the precision under this noise")
     elif there:
         parts.append(f"no method fits the {found.hardware.qubits} qubits of {found.hardware.name}")
     if not parts:
@@ -364,6 +397,8 @@ def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> M
         r.get("not_run", ""),
         r["info"],
         r.get("damage", ""),
+        r.get("bias"),
+        r.get("noise_bias"),
     )
 
 

@@ -12,6 +12,8 @@ from quprop.gradients import COSTED, GradientMethod
 from quprop.gradients.facts import ModelFacts
 from quprop.gradients.step_bounds import is_affine
 from quprop.model import Model
+from quprop.sampling.linear import points
+from quprop.sampling.plan import check_noise
 from quprop.sampling.shape import Load, Shape
 
 _BINS = 64  # different reaches that are kept apart
@@ -22,7 +24,7 @@ def shape_of(model: Model, weights: Any = None, *, at: Any = None) -> Shape:
     multiples of pi/2 are looked for."""
     facts = ModelFacts(model, weights, at=at)
     known = bool(len(facts.trained) and facts.norm)
-    loads, missing = loads_of(lambda kind: kind.load(facts)) if known else ({}, {})
+    loads, missing = loads_of(lambda kind: _load(kind, facts)) if known else ({}, {})
     strings, scale = facts.strings if known else (0, 1.0)
     return Shape(
         name=repr(model).strip("<>").removeprefix("Model: "),
@@ -43,7 +45,24 @@ def shape_of(model: Model, weights: Any = None, *, at: Any = None) -> Shape:
         cones=facts.cones if known else None,
         missing=missing,
         affine=is_affine(model),
+        survival=_survival(model, at),
     )
+
+
+def _load(kind: type[GradientMethod], facts: ModelFacts) -> Load | None:
+    check_noise(facts.model, kind)
+    return kind.load(facts)
+
+
+def _survival(model: Model, at: Any) -> float:
+    if not model.channels or not model.n_rotations:
+        return 1.0
+    if at is None and not all(s.is_constant for c in model.channels for s in c.strengths):
+        raise QupropError(
+            "the strengths of this model's noise depend on its parameters or inputs; say at=(theta, x) of them"
+        )
+    theta, x = (np.zeros((1, size)) for size in (model.n_params, model.n_inputs)) if at is None else points(model, at)
+    return float(model.channel_table.survival(theta, x).mean()) ** (1 / model.n_rotations)
 
 
 def loads_of(load: Callable[[type[GradientMethod]], Load | None]) -> tuple[dict[str, Load], dict[str, str]]:

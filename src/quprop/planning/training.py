@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from quprop.cost import PRESETS, Cost, HardwareModel, human_seconds, short, short_bytes
@@ -36,7 +36,8 @@ BASES = {
 @dataclass(frozen=True)
 class MethodCost:
     """One method. seconds: of one gradient on the machine; classical_seconds: of its classical side, `seconds` of a
-    simulator; training: of the whole training, both added; basis: a key of `BASES`; too_large: why the machine cannot
+    simulator; training: of the whole training, both added; signal: of a run with as many rotations as its runs have on
+    average, see `TrainingPlan`; basis: a key of `BASES`; too_large: why the machine cannot
     hold it, or "".
     """
 
@@ -48,6 +49,7 @@ class MethodCost:
     training: float
     basis: str
     too_large: str
+    signal: float | None = None
 
     @property
     def gradient(self) -> float:
@@ -56,7 +58,8 @@ class MethodCost:
 
     def as_dict(self) -> dict[str, Any]:
         names = ("name", "simulated", "seconds", "classical_seconds", "training", "basis", "too_large")
-        return {k: _finite(getattr(self, k)) for k in names} | {"cost": self.cost.as_dict()}
+        signal = {} if self.signal is None else {"signal": self.signal}
+        return {k: _finite(getattr(self, k)) for k in names} | signal | {"cost": self.cost.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,13 @@ class Change:
 class TrainingPlan:
     """rows: a method each, the cheapest first, simulators before; refused: why others do not serve; machines: seconds
     of the training by machine and method, None where it does not fit; changes: the cheapest method from 1 parameter
-    on."""
+    on.
+
+    The signal of a run is the probability that nothing in it errs, prod (1 - p): about what noise leaves of expectation
+    values and derivatives, whatever the shots. p are those of the model's own channels, in proportion to the rotations
+    of the run; of a model without channels those of the machine, for two two-qubit gates and one of one qubit for each
+    rotation, readout and idle qubits left out; None where neither has any.
+    """
 
     shape: Shape
     wanted: Wanted
@@ -88,6 +97,11 @@ class TrainingPlan:
     @property
     def advice(self) -> str:
         return advise(self)
+
+    @property
+    def noise(self) -> str:
+        """One sentence on what noise leaves of the gradient; "" without noise."""
+        return _noise(self)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it."""
@@ -108,6 +122,7 @@ class TrainingPlan:
             "changes": [asdict(c) for c in self.changes],
             "bases": BASES,
             "advice": self.advice,
+            **({"noise": self.noise} if self.noise else {}),
         }
 
     def __str__(self) -> str:
@@ -155,7 +170,8 @@ def plan_training(
         except QupropError as error:
             refused[name] = str(error)
             continue
-        rows.append(_row(name, cost, machine, flops, repeats, shape.bounds))
+        row = _row(name, cost, machine, flops, repeats, shape.bounds)
+        rows.append(replace(row, signal=_signal(row, shape, machine)))
     rows.sort(key=_order)
     known = PRESETS if machine.name in PRESETS else {**PRESETS, machine.name: machine}
     machines: dict[str, dict[str, float | None]] = {
@@ -258,6 +274,39 @@ def advise(plan: TrainingPlan) -> str:
     if not parts:
         return "No method serves this model."
     sentence = "; ".join(parts)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def _signal(row: MethodCost, shape: Shape, machine: HardwareModel) -> float | None:
+    kind = COSTED[row.name]
+    if row.simulated or kind.costed_only or kind.copies == "many" or not row.cost.measurements:
+        return None
+    length = row.cost.rotations / row.cost.measurements
+    if shape.survival < 1:
+        return float(shape.survival**length)
+    return None if machine.noise is None else machine.noise.signal(length, 2 * length)
+
+
+def _noise(plan: TrainingPlan) -> str:
+    known = [r for r in plan.rows if r.signal is not None]
+    known = [r for r in known if not r.too_large] or known
+    if not known:
+        return ""
+    signals = {r.name: r.signal or 0.0 for r in known}
+    best = choose({r.name: r.gradient for r in known}) or PLAIN
+    most = max(signals, key=lambda name: signals[name])
+    whose = f"the errors of {plan.hardware.name} leave" if plan.shape.survival == 1 else "the model's noise leaves"
+    sentence = f"{whose} {tidy(f'{signals[best]:.2g}')} of the signal in a run of {best}"
+    largest, e = plan.shape.reach * plan.shape.norm, plan.wanted.precision(plan.shape.parameters)
+    if signals[most] * largest <= e:
+        sentence += (
+            f": noise swamps the gradient, since of derivatives of {largest:.3g} at most {most} keeps "
+            f"{tidy(f'{signals[most] * largest:.2g}')}, below the standard error {e:.3g}, and shots do not mend that"
+        )
+    elif signals[best] * largest <= e:
+        sentence += f", which swamps its gradient; {most} keeps {tidy(f'{signals[most]:.2g}')}"
+    else:
+        sentence += ", which more shots do not mend"
     return sentence[0].upper() + sentence[1:] + "."
 
 

@@ -14,7 +14,7 @@ from quprop.model import Model
 from quprop.model.ansatz import data_reuploading
 from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.datasets import logistic_regression, split
-from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.problems.spec import Params, Problem, Spec, as_run, train_settings
 from quprop.training.losses import CrossEntropy
 
 FEATURES = 30
@@ -24,7 +24,7 @@ START_SCALE = 5.0
 def build(config: Config) -> Problem:
     data = split("breast_cancer")
     qubits, layers = config["model"]["qubits"], config["model"]["layers"]
-    circuit = data_reuploading(qubits, layers, FEATURES)
+    circuit = as_run(data_reuploading(qubits, layers, FEATURES), config)
     model = Model(circuit, {f"Z{q}": 1.0 for q in range(qubits)})
     weights = layers * FEATURES
 

@@ -17,7 +17,7 @@ from quprop.model.ansatz import hardware_efficient
 from quprop.model.circuit import Circuit
 from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.datasets import logistic_regression, split
-from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.problems.spec import Params, Problem, Spec, as_run, train_settings
 from quprop.training.losses import CrossEntropy
 
 QUBITS, CLASSES = 6, 10
@@ -38,6 +38,7 @@ def build(config: Config) -> Problem:
     pixels = inputs("x", 2**QUBITS)
     circuit = Circuit(QUBITS, state=pixels)
     circuit.append(hardware_efficient(QUBITS, settings["layers"], rotations=("ry", "rz"), entangler="cz"))
+    circuit = as_run(circuit, config)
     model = Model(circuit, OBSERVABLES)
 
     def start(rng: np.random.Generator) -> Params:

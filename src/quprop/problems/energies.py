@@ -13,7 +13,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliSum
 from quprop.problems.config import LARGEST, Config, Setting
 from quprop.problems.gate_list import circuit_from_gates
-from quprop.problems.spec import Params
+from quprop.problems.spec import Params, as_run
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -31,13 +31,16 @@ def model_settings(ansatz: str, layers: int) -> dict[str, Setting]:
 
 
 def circuit(config: Config, n: int, own: dict[str, Callable[[int, int], Circuit]]) -> Circuit:
-    """The circuit that [model] asks for: a list of gates, the problem's own ansatz, or a general one that grows."""
+    """The circuit that [model] asks for: a list of gates, the problem's own ansatz, or a general one that grows;
+    with the noise that [train] asks for."""
     settings = config["model"]
     if settings["gates"]:
-        return circuit_from_gates(n, settings["gates"])
-    if settings["ansatz"] in own:
-        return own[settings["ansatz"]](n, settings["layers"])
-    return ANSATZE[settings["ansatz"]].circuit(n, settings["layers"], training=True)
+        found = circuit_from_gates(n, settings["gates"])
+    elif settings["ansatz"] in own:
+        found = own[settings["ansatz"]](n, settings["layers"])
+    else:
+        found = ANSATZE[settings["ansatz"]].circuit(n, settings["layers"], training=True)
+    return as_run(found, config)
 
 
 def sparse_matrix(hamiltonian: PauliSum, n: int) -> scipy.sparse.csr_matrix:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from quprop.cost import noise_of
 from quprop.errors import QupropError, nearest
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.problems.config import SECTIONS, Config, settle
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
@@ -18,7 +20,7 @@ from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomi
 from quprop.simulate import AutoEngine, PauliPropagation, get_engine
 from quprop.simulate.measure import measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
-from quprop.training.objective import require_memory
+from quprop.training.objective import Objective, require_memory
 from quprop.training.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
 
@@ -36,6 +38,10 @@ def configure(name: str, given: Config | None = None) -> Config:
     config = settle(find(name).schema, {**(given or {}), "problem": {**(given or {}).get("problem", {}), "name": name}})
     if config["problem"].get("file"):
         config["problem"]["file"] = str(Path(config["problem"]["file"]).resolve())
+    if noise := config["train"]["noise"]:
+        noise_of(noise)  # refused before any work
+        name, colon, factor = noise.partition(".toml")
+        config["train"]["noise"] = str(Path(name + colon).resolve()) + factor if colon else noise
     return config
 
 
@@ -139,6 +145,7 @@ def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> 
     return {
         "kind": "summary",
         "problem": config["problem"]["name"],
+        **({"noise": config["train"]["noise"]} if problem.model.channels else {}),
         "status": trained.status,
         "loss": trained.loss,
         **trained.metrics,
@@ -158,10 +165,26 @@ def _judged(config: Config, problem: Problem, trained: Trained, batch: int, opti
     if problem.judge is not None:
         found |= problem.judge(trained.params, trained.loss, trained.metrics)
     found |= problem.reference
+    if model.channels:
+        found |= _without_noise(problem, trained, options)
     found |= rotation_counts(model, trained.values, trained.gradients)
     x = None if problem.data is None else problem.data[0][:batch]
     found |= measure_omega(model, trained.params["theta"], x, **options)
     return found | {"config": config, "versions": versions()}
+
+
+def _without_noise(problem: Problem, trained: Trained, options: dict[str, Any]) -> dict[str, Any]:
+    """What the trained parameters give where nothing errs: of the test data if there are any."""
+    model = problem.model.noiseless()
+    options = options | {"engine": "auto"}
+    found = Objective(model, problem.loss, head=problem.head, **options).evaluate(
+        trained.params, *(problem.test or problem.data or (None, None))
+    )
+    where = "test_" if problem.test else ""
+    out: dict[str, Any] = {"channels": len(problem.model.channels), f"noiseless_{where}loss": found[0]}
+    if found[1] is not None:
+        out[f"noiseless_{where}{problem.loss.metric_name}"] = found[1]
+    return out
 
 
 def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Problem) -> RunFolder:
@@ -187,5 +210,6 @@ def _optimiser(settings: dict[str, Any], problem: Problem, steps: int) -> Optimi
         return adam(schedule)
     if name == "sgd":
         return sgd(schedule, momentum=settings["momentum"])
+    refuse_channels(problem.model, "the natural gradient")
     x = None if problem.data is None else problem.data[0][:METRIC_SAMPLES]
     return natural_gradient(lambda theta: metric(problem.model, theta, x), schedule, damping=settings["damping"])

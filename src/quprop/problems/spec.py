@@ -48,6 +48,12 @@ class Spec:
     build: Callable[[Config], Problem]
 
 
+def as_run(circuit: Circuit, config: Config) -> Circuit:
+    """The circuit with the errors of the machine that [train] names."""
+    noise = config["train"]["noise"]
+    return circuit.with_noise(noise) if noise else circuit
+
+
 def train_settings(
     *,
     optimiser: str,
@@ -76,6 +82,7 @@ def train_settings(
         "seed": Setting(0, "of initial parameters and batches", least=0, most=None),
         "precision": Setting("double", "of the simulation", choices=("double", "single")),
         "engine": Setting("auto", "what simulates", choices=tuple(ENGINES)),
+        "noise": Setting("", "of the circuit: a machine, such as superconducting, or superconducting:0.1; empty: none"),
         "tolerance": Setting(
             0.0, "of the value and each derivative, where engine auto or pauli drops Pauli strings; 0: none", least=0.0
         ),

@@ -39,6 +39,8 @@ def section(source: Source) -> Section:
     )
     order = sorted(methods.names, key=lambda k: (methods.number(k, "cost", "rotations") or 0, k))
     made.blocks += [_costs(all_of, methods, order), _errors(methods, order, machine)]
+    if any(methods.number(name, "bias") is not None for name in order):
+        made.blocks.append(_biases(methods, order))
     made.blocks += _figures(all_of, methods, order)
     notes: list[Cell] = []
     for method in order:
@@ -88,6 +90,16 @@ def _errors(methods: Fields, order: list[str], machine: str) -> Table:
     heads = ("", "error", "expected", "bound", "classical operations", "classical memory", f"time on {machine}")
     note = "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured."
     return Table("What comes out", heads, tuple(rows), note)
+
+
+def _biases(methods: Fields, order: list[str]) -> Table:
+    keys = ("expected", "bias", "noise_bias")
+    rows = [(name.replace("_", " "), *(methods.value(name, k) for k in keys)) for name in order]
+    note = (
+        "Bias: the mean estimate against the exact gradient of the noisy model; from noiseless: against that of the "
+        "model without its noise."
+    )
+    return Table("What noise does to it", ("", "of shots", "bias", "from noiseless"), tuple(rows), note)
 
 
 def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:

@@ -11,7 +11,7 @@ from quprop.report.scalings import figure2_blocks
 from quprop.report.sources import Source
 
 MOST_MACHINES = 8
-_SENTENCES = ("advice", "source")
+_SENTENCES = ("advice", "noise", "source")
 _TIMES = (("training",), ("training_seconds",), ("seconds",))
 
 

@@ -94,6 +94,10 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
         row("largest possible cut", summary.value("best_cut"))
         named = summary.text("reference_name")
         row(f"reference accuracy ({named})", summary.value("reference_accuracy", show=digits(4)))
+        row("noise of the machine", summary.value("noise"))
+        row("channels", summary.value("channels"))
+        for key in ("noiseless_test_accuracy", "noiseless_test_loss", "noiseless_loss"):
+            row(f"{key.removeprefix('noiseless_').replace('_', ' ')} without noise", summary.value(key))
         row("loss", summary.value("loss"))
         row("steps", summary.value("steps"))
         row("time", summary.value("seconds", show=seconds))

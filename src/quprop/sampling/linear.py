@@ -69,6 +69,18 @@ class LinearPlan(Plan):
         value, variance = self._measure(sampler, self._runs(theta, x), self.shots, theta, x, weights)
         return Estimate(value, np.sqrt(variance), sampler.cost, dict(self.info))
 
+    def expected(self, theta: Any, x: Any = None) -> np.ndarray:
+        """What estimates at theta (P,), x (D,) are on average, (P,): the exact gradient, and the bias if there is one.
+        Not of plans whose runs are read by strings of their own."""
+        theta, x = (np.asarray([] if v is None else v, float) for v in (theta, x))
+        a = self.model.angle_table.evaluate(theta[None], x[None])[0]
+        u, read, slopes = self.terms.coefficients(self.weights), read_by_programs(self.model, x), self._slopes(theta, x)
+        g, sampler = np.zeros(slopes.shape[0]), Sampler(np.random.default_rng(0))
+        for runs in self._runs(theta, x):
+            y = runs.weights(u) * sampler.means(runs, a, read)
+            np.add.at(g, runs.targets, y if runs.each else y.sum(axis=1))
+        return np.asarray(slopes.T @ g)
+
     def _runs(self, theta: np.ndarray, x: np.ndarray) -> Sequence[Runs]:
         """What is run at this point; a plan whose angles are not the model's own shifted makes them here."""
         return self.runs

@@ -11,11 +11,10 @@ from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.model import Model
-from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
-from quprop.simulate import Call
+from quprop.simulate import Call, get_engine
 
 
 class Terms(NamedTuple):
@@ -122,14 +121,22 @@ def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
     return found[0].info | ({"damage": max(damages)} if damages else {})
 
 
-def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:
-    """The weights of F = weights . <O>, checked: (K,), or with `rows` (..., K); 1 for a model with one observable."""
+NOISE = ("none", "fixed", "any")  # what a method takes: no channels, those whose strengths are numbers, all
+
+
+def settle(model: Any, weights: Any, method: Any = None, *, rows: bool = True) -> np.ndarray:
+    """The weights of F = weights . <O>, checked: (K,), or with `rows` (..., K); 1 for a model with one observable.
+
+    A model with channels is refused where the method's `noise` (none if it has no such thing) does not take them.
+    """
     if not isinstance(model, Model):
         raise QupropError(
             f"a gradient method compiles a quprop Model, got {type(model).__name__}; "
             "build one with qpr.Model(circuit, observables)"
         )
-    refuse_channels(model, "a gradient method")
+    check_noise(model, method)
+    if model.channels and getattr(method, "noise", "none") == "fixed":
+        get_engine().choose(model, 1, "probabilities")  # refuses what is too wide
     K = model.n_observables
     if weights is None:
         if K != 1:
@@ -141,3 +148,21 @@ def settle(model: Any, weights: Any, *, rows: bool = True) -> np.ndarray:
     if not w.size:
         raise QupropError(f"weights must have a row at least, got shape {w.shape}")
     return w
+
+
+def check_noise(model: Model, method: Any) -> None:
+    """Refuses a model with channels that the method does not take."""
+    name, takes = getattr(method, "name", "a gradient method"), getattr(method, "noise", "none")
+    if takes == "any" or not model.channels:
+        return
+    if takes == "none":
+        raise QupropError(
+            f"{name} takes no noise, and this model has {len(model.channels):,} channels; take a method that carries "
+            "it, such as parameter_shift, hadamard_test or adjoint, or model.noiseless()"
+        )
+    for channel in model.channels:
+        if not all(s.is_constant for s in channel.strengths):
+            raise QupropError(
+                f"{name} moves angles and no strengths of noise, and {channel.name} after rotation {channel.place} has "
+                "one that is made from params or inputs; give it a number, or take Adjoint(), which differentiates it"
+            )

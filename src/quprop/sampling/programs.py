@@ -2,17 +2,21 @@
 
 The model's qubits are 0 ... n-1 and ancillas follow, starting in |0>. Every gradient method is a choice of programs,
 of angles for them, and of Pauli strings to read.
+
+Where the model has noise, a program has the same channels at the same places; ancillas, the controlled strings and what
+turns strings to be read into bits suffer none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from quprop.model import Model
 from quprop.model.angle import AngleVector, inputs, params
-from quprop.model.circuit import Circuit
+from quprop.model.channels import Channel
+from quprop.model.circuit import Circuit, Operation
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -47,7 +51,37 @@ def free(model: Model) -> Model:
     circuit = blank(model)
     for rotation, angle in zip(model.rotations, params("angle", model.n_rotations), strict=True):
         circuit.rotation(PauliString(rotation.x, rotation.z), angle)
-    return Model(circuit, [PauliSum("I")])
+    return Model(with_channels(circuit, model, range(model.n_rotations)), [PauliSum("I")])
+
+
+def channels_at(model: Model) -> list[list[Channel]]:
+    """Those that act after 0, 1, ..., M rotations."""
+    found: list[list[Channel]] = [[] for _ in range(model.n_rotations + 1)]
+    for channel in model.channels:
+        found[channel.place].append(channel)
+    return found
+
+
+def err(circuit: Circuit, channels: Iterable[Channel]) -> Circuit:
+    """Append channels of a model, as they act among its rotations."""
+    circuit.steps += [Operation(c.name, c.strengths, c) for c in channels]
+    return circuit
+
+
+def with_channels(circuit: Circuit, model: Model, executed: Sequence[int]) -> Circuit:
+    """A program whose k-th rotation is number executed[k] of the model, with the model's channels: each right before
+    the next rotation, so that what else is in between is as close to the rotation before as it was."""
+    if not model.channels:
+        return circuit
+    twin, at, done, following = circuit.copy(), channels_at(model), 0, iter(executed)
+    twin.steps = []
+    for operation in circuit.operations:
+        if operation.name == "rotation":
+            upto = next(following) + 1
+            err(twin, (c for place in at[done:upto] for c in place))
+            done = upto
+        twin.steps.append(operation)
+    return err(twin, (c for place in at[done:] for c in place))
 
 
 def controlled(circuit: Circuit, control: int, pauli: PauliString) -> Circuit:

@@ -165,7 +165,7 @@ class Sampler:
         weights = runs.weights(u)
         shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
         drawn = Drawn(np.zeros(shape), np.zeros(shape), [] if keep else None)
-        step = max(1, _CHUNK_AMPLITUDES >> runs.program.n_qubits)
+        step = at_once(runs.program)
         known, inputs = runs.known(a, x, shots > 0), self._inputs(runs.program, x)
         for start in range(0, len(runs), step):
             stop = min(start + step, len(runs))
@@ -183,6 +183,16 @@ class Sampler:
             if drawn.outcomes is not None:
                 drawn.outcomes.extend(found.outcomes or ())
         return drawn
+
+    def means(self, runs: Runs, a: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """<P_l> of every run, exactly, (R, L): nothing is drawn or counted. Not for runs with strings of their own."""
+        assert runs.own is None
+        step, inputs = at_once(runs.program), self._inputs(runs.program, x)
+        parts = [
+            self.engine.values(runs.measured, np.nan_to_num(runs.rows.angles(a, i, min(i + step, len(runs)))), inputs)
+            for i in range(0, len(runs), step)
+        ]
+        return np.clip(np.concatenate(parts), -1.0, 1.0)
 
     def _meter(self, runs: Runs, executed: np.ndarray, shots: np.ndarray) -> None:
         count = int(shots.sum())
@@ -207,8 +217,8 @@ class Sampler:
             counts = shots[:, None]
         else:
             with np.errstate(invalid="ignore"):
-                chances = np.where(total[:, None] > 0, sizes / total[:, None], 1 / sizes.shape[1])
-            counts = self.rng.multinomial(shots, chances)
+                odds = np.where(total[:, None] > 0, sizes / total[:, None], 1 / sizes.shape[1])
+            counts = self.rng.multinomial(shots, odds)
         ups = self.rng.binomial(counts, (1 + expected) / 2)
         y = (total[:, None] * np.sign(weights) * (2 * ups - counts)).sum(axis=1) / shots
         return Drawn(y[:, None], (total**2)[:, None]) if runs.each else Drawn(y, total**2)
@@ -229,9 +239,7 @@ class Sampler:
         bases: Iterable[tuple[np.ndarray, np.ndarray]]  # masks and signs
         if runs.own is None:
             turned, *basis = runs.diagonal
-            p = part.known.once(
-                key, lambda: _probabilities(self.engine.states(turned, part.angles(), part.inputs))
-            )  # (r, 2^n)
+            p = part.known.once(key, lambda: chances(self.engine, turned, part.angles(), part.inputs))  # (r, 2^n)
             if not keep and p.shape[1] <= _FEW_AMPLITUDES:
                 return self._few_bits(part, p, *basis)
             bases = repeat((basis[0], basis[1]))
@@ -245,8 +253,8 @@ class Sampler:
             p = of_all if len(part.rows) == len(of_all) else of_all[part.rows - part.start]
             bases = (runs.own_diagonal(r)[1:] for r in part.rows)
         mean, square, kept = [], [], []
-        for chances, (masks, signs), weights, shots in zip(p, bases, part.weights, part.shots, strict=False):
-            index, counts = _draw(self.rng, chances, int(shots))
+        for of_run, (masks, signs), weights, shots in zip(p, bases, part.weights, part.shots, strict=False):
+            index, counts = _draw(self.rng, of_run, int(shots))
             outcomes = eigenvalues(index, masks, signs)  # (D, L)
             y = outcomes * weights if runs.each else outcomes @ weights
             mean.append(counts @ y / shots)
@@ -292,6 +300,19 @@ class _Known(dict[Any, np.ndarray]):
                 self.size += found.size
                 self[key] = found
         return found
+
+
+def at_once(program: Model) -> int:
+    """How many runs of a program are simulated together."""
+    return max(1, _CHUNK_AMPLITUDES >> program.n_qubits * (2 if program.channels else 1))
+
+
+def chances(engine: Any, program: Model, angles: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """The probabilities of all bit strings at the end of a program, (R, 2^n)."""
+    if program.channels:
+        found: np.ndarray = engine.probabilities(program, angles, inputs)
+        return found
+    return _probabilities(engine.states(program, angles, inputs))
 
 
 def _probabilities(states: np.ndarray) -> np.ndarray:

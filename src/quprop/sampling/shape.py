@@ -54,6 +54,8 @@ class Shape:
     rotations commute. missing: by method, one sentence why it does not serve.
     cones: qubits of the widest light cone and amplitudes that a sweep over all of them turns, of a model that is wider
     than any state; None where it is not, or nothing is known of them. affine: whether angles are affine in theta.
+    survival: of a model with noise, the probability (process fidelity) that nothing errs, for each rotation and what
+    channels come with it, as a geometric mean; 1 without noise.
     assumed: what in it is assumed, in words ("" for a model that was read).
     grown: the shape of the same kind with another number of parameters.
     """
@@ -76,6 +78,7 @@ class Shape:
     cones: tuple[int, int] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     affine: bool = True
+    survival: float = 1.0
     assumed: str = ""
     grown: Callable[[int], Shape] | None = None
 
@@ -114,6 +117,7 @@ class Shape:
         return {
             **{k: getattr(self, k) for k in names},
             "largest_reach": self.reach,
+            **({"survival": self.survival} if self.survival < 1 else {}),
             "groups": len(self.ranges),
             "strings_on_one_state": self.strings,
             "loads": {k: v._asdict() for k, v in self.loads.items()},

@@ -59,7 +59,7 @@ class GentleBudget(GradientMethod, Budget):
         raise NotImplementedError
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> GentlePlan:
-        return GentlePlan(model, settle(model, weights), self, at)
+        return GentlePlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:

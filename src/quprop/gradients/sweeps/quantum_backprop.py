@@ -129,7 +129,7 @@ class QuantumBackprop(GradientMethod, Budget):
             )
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> QuantumBackpropPlan:
-        return QuantumBackpropPlan(model, settle(model, weights), self, at)
+        return QuantumBackpropPlan(model, settle(model, weights, self), self, at)
 
     @classmethod
     def formula(cls, shape: Shape, wanted: Wanted) -> Cost:
