@@ -1,4 +1,4 @@
-"""Noise that is put on other people's circuits: what `noise=` takes, and observables that are read from misread bits."""
+"""Noise that is put on circuits: what `noise=` takes, and observables that are read from misread bits."""
 
 from __future__ import annotations
 
