@@ -542,7 +542,7 @@ def test_all_gates_of_qiskit_s_version_2_file_are_known():
         ("qubit q;\nbarrier r;", (4, 9), "'r' is declared nowhere"),
         ("qubit q; bit c;\nc = measure q;\nx q;", (5, 1), "measured in line 4"),
         ("qubit[2] q; bit c;\nc = measure q[0];\nif (c == 1) { x q[1]; }", (5, 5), "measured bits"),
-        ("qubit q;\nx q;\nreset q;", (5, 1), "reset"),
+        ("qubit q;\nbit c = measure q;\nreset q;", (5, 1), "was measured in line 4"),
         ("qubit q;\nwhile (true) { x q; }", (4, 1), "control flow"),
         ("def f(qubit a) { x a; }\nqubit q;", (3, 1), "define a gate instead"),
         ('include "mine.inc";\nqubit q;', (3, 1), "paste the file's text"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from quprop.errors import QupropError, shown
@@ -60,10 +60,10 @@ def read_out(circuit: Circuit) -> tuple[Circuit, dict[int, list[Misreading]]]:
     found: dict[int, list[Misreading]] = {}
     later: set[int] = set()
     for op in reversed(circuit.operations):
-        qubits = support(op, circuit.n_qubits)
+        qubits = support(op)
         if op.name == READOUT and not later & qubits and all(s.is_constant for s in op.angles):
             p10, p01 = (s.constant for s in op.angles)
-            found.setdefault(op.target[0], []).insert(0, (p10, p01))  # type: ignore[index, arg-type]
+            found.setdefault(op.target[0], []).insert(0, (p10, p01))
         else:
             kept.append(op)
             later |= qubits
@@ -98,7 +98,7 @@ def misread(total: PauliSum, misreadings: dict[int, list[Misreading]]) -> PauliS
     return PauliSum(out)
 
 
-def support(op: Operation, n_qubits: int) -> set[int]:
+def support(op: Operation) -> set[int]:
     """The qubits that an operation acts on."""
     if isinstance(op.target, PauliString):
         return set(op.target.qubits)
@@ -116,21 +116,31 @@ def is_full_reset(op: Operation) -> bool:
 
 def on_qubits(circuit: Circuit, chosen: Sequence[int]) -> Circuit:
     """The circuit on some of its qubits, in this order, where nothing acts on the others and they start in |0>."""
+    if list(chosen) == list(range(circuit.n_qubits)):
+        return circuit
     place = {q: k for k, q in enumerate(chosen)}
-
-    def moved(string: PauliString) -> PauliString:
-        x, z = (sum(1 << place[q] for q in string.qubits if mask >> q & 1) for mask in (string.x, string.z))
-        return PauliString(x, z, string.phase)
-
     out = Circuit(len(chosen))
     out.vectors.update(circuit.vectors)
     for op in circuit.operations:
         target: Any
         if isinstance(op.target, PauliString):
-            target = moved(op.target)
+            target = _moved(op.target, place)
         elif isinstance(op.target, PauliSum):
-            target = PauliSum({moved(p): c for p, c in op.target.items()})
+            target = moved(op.target, place)
         else:
-            target = tuple(moved(t) if isinstance(t, PauliString) else place[t] for t in op.target)
+            target = tuple(_moved(t, place) if isinstance(t, PauliString) else place[t] for t in op.target)
         out.operations.append(Operation(op.name, op.angles, target))
     return out
+
+
+def moved(total: PauliSum, place: Mapping[int, int] | Sequence[int]) -> PauliSum:
+    """The sum with its qubit q on qubit place[q]."""
+    return PauliSum({_moved(p, place): c for p, c in total.items()})
+
+
+def _moved(string: PauliString, place: Mapping[int, int] | Sequence[int]) -> PauliString:
+    return PauliString(moved_mask(string.x, place), moved_mask(string.z, place), string.phase)
+
+
+def moved_mask(mask: int, place: Mapping[int, int] | Sequence[int]) -> int:
+    return sum(1 << place[q] for q in range(mask.bit_length()) if mask >> q & 1)

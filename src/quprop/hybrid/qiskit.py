@@ -24,7 +24,7 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.files import write_atomically
-from quprop.hybrid.noise import is_full_reset, read_model
+from quprop.hybrid.noise import is_full_reset, moved, moved_mask, read_model
 from quprop.hybrid.qasm.values import power, times
 from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
@@ -426,7 +426,7 @@ def to_qiskit(circuit: Circuit) -> Any:
         total = PauliSum(target) if isinstance(target, PauliString) else target
         support = sorted({q for string, _ in total.items() for q in string.qubits}) or [0]
         if any(string.weight for string, _ in total.items()):
-            local = _moved(total, {q: k for k, q in enumerate(support)})
+            local = moved(total, {q: k for k, q in enumerate(support)})
             out.append(PauliEvolutionGate(to_sparse_pauli_op(local, len(support)), time=value(angles[0] / 2)), support)
     out.metadata = {
         "quprop": {
@@ -526,19 +526,9 @@ def _real_sum(operator: Any, places: Sequence[int] | None = None) -> PauliSum:
     total: dict[PauliString, float] = {}
     for xs, zs, c in zip(x, z, coefficients.real, strict=True):
         masks = (int.from_bytes(m.tobytes(), "little") for m in (xs, zs))
-        string = PauliString(*(masks if places is None else (_moved_mask(m, places) for m in masks)))
+        string = PauliString(*(masks if places is None else (moved_mask(m, places) for m in masks)))
         total[string] = total.get(string, 0.0) + float(c)
     return PauliSum(total)
-
-
-def _moved(total: PauliSum, places: Sequence[int] | Mapping[int, int]) -> PauliSum:
-    """The sum with its qubit k on qubit places[k]."""
-
-    return PauliSum({PauliString(_moved_mask(p.x, places), _moved_mask(p.z, places)): c for p, c in total.items()})
-
-
-def _moved_mask(mask: int, places: Sequence[int] | Mapping[int, int]) -> int:
-    return sum(1 << places[k] for k in range(mask.bit_length()) if mask >> k & 1)
 
 
 def _remembered(source: Any, layout: dict[str, tuple[int, int]], chosen: bool) -> dict[str, tuple[int, int]]:

@@ -71,8 +71,8 @@ def to_qasm(circuit: Circuit, version: int = 3, *, theta: Any = None, x: Any = N
     version 2 has no parameters: pass theta (n_params,) and x (n_inputs,), the values to write, in radians. Only gates
     of the first edition of qelib1.inc are used, so that every reader knows them.
 
-    Of channels only the full reset has a form in OpenQASM. A basis or product input state is written as gates; one given
-    by amplitudes is refused. Floats are exact.
+    Of channels only the full reset has a form in OpenQASM. A basis or product input state is written as gates; one
+    given by amplitudes is refused. Floats are exact.
     """
     if version == 2:
         if arrays:
