@@ -70,7 +70,7 @@ def read_out(circuit: Circuit) -> tuple[Circuit, dict[int, list[Misreading]]]:
     if not found:
         return circuit, found
     plain = circuit.copy()
-    plain.operations = kept[::-1]
+    plain.steps = list(reversed(kept))
     return plain, found
 
 

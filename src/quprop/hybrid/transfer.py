@@ -76,16 +76,17 @@ def steps_of(transfer: np.ndarray, subject: str) -> tuple[Step, ...]:
             ]
             return tuple(mixed + damped if after else damped + mixed)
     raise QupropError(
-        f"{subject} is no mixture of Pauli strings, damping of single qubits along Z, or one after the other, which is "
-        "the noise that quprop has; approximate it by these (Pauli twirling), or use a simulator of density matrices"
+        f"{subject} is neither a mixture of Pauli strings nor a damping of single qubits along Z, nor one after the "
+        "other, which is the noise that quprop has; approximate it by these (Pauli twirling), or use a simulator of "
+        "density matrices"
     )
 
 
 def _check_size(n: int, subject: str) -> None:
     if n > MOST_QUBITS:
         raise QupropError(
-            f"{subject} is noise on {n} qubits given by matrices, and those on {MOST_QUBITS} at most are looked into; "
-            "use named channels"
+            f"{subject} has Kraus operators on {n} wires, and those on {MOST_QUBITS} at most are looked into; use "
+            "named channels"
         )
 
 

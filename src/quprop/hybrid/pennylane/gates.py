@@ -67,7 +67,7 @@ def _named(gate: str, n_angles: int = 0, constant: float = 0.0, coefficients: tu
 
 def _rot(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
     phi, theta, omega = angles
-    circuit.rz(phi, qubits[0]).ry(theta, qubits[0]).rz(omega, qubits[0])
+    circuit.u(theta, omega, phi, qubits[0])
 
 
 def _multi_rz(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
