@@ -542,7 +542,7 @@ def test_all_gates_of_qiskit_s_version_2_file_are_known():
         ("qubit q;\nbarrier r;", (4, 9), "'r' is declared nowhere"),
         ("qubit q; bit c;\nc = measure q;\nx q;", (5, 1), "measured in line 4"),
         ("qubit[2] q; bit c;\nc = measure q[0];\nif (c == 1) { x q[1]; }", (5, 5), "measured bits"),
-        ("qubit q;\nx q;\nreset q;", (5, 1), "reset"),
+        ("qubit q;\nbit c = measure q;\nreset q;", (5, 1), "was measured in line 4"),
         ("qubit q;\nwhile (true) { x q; }", (4, 1), "control flow"),
         ("def f(qubit a) { x a; }\nqubit q;", (3, 1), "define a gate instead"),
         ('include "mine.inc";\nqubit q;', (3, 1), "paste the file's text"),
@@ -678,3 +678,30 @@ def test_random_text_never_crashes(text):
 @given(mutations())
 def test_many_mutated_programs_never_crash(text):
     only_our_errors(text)
+
+
+RESET = """OPENQASM 3.0;
+include "stdgates.inc";
+qubit[3] q;
+reset q;
+ry(0.4) q[0];
+cx q[0], q[1];
+reset q[0:1];
+h q[0];
+"""
+
+
+def test_a_reset_of_a_used_qubit_is_a_channel_and_of_a_fresh_one_nothing():
+    circuit = from_qasm(RESET)
+    assert circuit == qpr.Circuit(3).ry(0.4, 0).cx(0, 1).reset(0).reset(1).h(0)
+    values = qpr.expectation(qpr.Model(from_qasm(RESET.replace("q[0:1]", "q[0]")), ["X0", "Z1"]), [])
+    assert_close(values, [1.0, np.cos(0.4)], 100)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_full_reset_is_written_and_read_and_other_channels_are_refused(version):
+    circuit = qpr.Circuit(2).h(0).cx(0, 1).reset(0).h(0).reset(1)
+    assert from_qasm(to_qasm(circuit, version)) == circuit
+    for noisy in (circuit.copy().reset(0, 0.5), circuit.copy().bit_flip(0.1, 0)):
+        with pytest.raises(QupropError, match="OpenQASM takes no noise"):
+            to_qasm(noisy, version)

@@ -443,7 +443,7 @@ def _rv(qc):
     ("make", "sentence"),
     [
         (_measured, "instruction 2, x on qubit 0: qubit 0 was measured before"),
-        (lambda qc: (qc.h(0), qc.reset(0)), "instruction 1, reset on qubit 0: qubit 0 has been used"),
+        (lambda qc: (qc.measure(0, 0), qc.reset(0)), "instruction 1, reset on qubit 0: qubit 0 was measured before"),
         (_conditioned, "instruction 0, if_else on qubit 1: control flow"),
         (lambda qc: qc.rx(Parameter("a").sin(), 0), "its angle sin(a) is no polynomial of the parameters"),
         (lambda qc: qc.rx(abs(Parameter("a")), 0), "is no polynomial"),

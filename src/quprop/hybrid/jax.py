@@ -17,17 +17,29 @@ from typing import Any
 from quprop.errors import QupropError
 from quprop.hybrid.jax_primitives import Array, jax, value_p
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
+from quprop.hybrid.noise import noisy_model
 from quprop.model import Model
+from quprop.model.circuit import Circuit
 from quprop.simulate import Composite, get_engine
 
 jnp = jax.numpy
 
 
 def function(
-    model: Model | Composite, *, precision: str | None = None, threads: int | None = None, engine: Any = None
+    model: Model | Composite | Circuit,
+    *,
+    observables: Any = None,
+    noise: Any = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    engine: Any = None,
 ) -> Callable[..., Array]:
     """f(theta, x) -> (..., K), the expectation values of all observables; theta (..., P), x (..., D), leading axes
     broadcast. A model without inputs: f(theta). The plan of a cut circuit (`qpr.cut`) is taken like a model.
+
+    observables: of a Circuit in place of a model. noise: put on the Circuit, an object with apply(circuit) or a
+    function from a circuit to the noisy one; its parameters follow those of the circuit in theta. Errors of readout at
+    the end act on each Pauli string in the basis it is measured in. Models with noise have first derivatives only.
 
     Derivatives by theta and x are exact, of first and second order, in any mix of forward and reverse mode; a third
     order is refused. The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is
@@ -37,7 +49,7 @@ def function(
     The simulation runs on the CPU, also for arrays on other devices, which JAX copies there and back. Values that are
     not finite are refused; inside a compiled program JAX raises its own JaxRuntimeError, which ends in the sentence.
     """
-    check_model("function", model)
+    model = check_model("function", noisy_model("function", model, observables, noise))
     if precision is not None or threads is not None or engine is not None:
         get_engine(engine, precision or "double", threads)  # refuses what it does not know
 

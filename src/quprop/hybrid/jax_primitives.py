@@ -46,7 +46,8 @@ _memo = _Memo()
 
 def _value(node: Node, theta: np.ndarray, x: np.ndarray, *, keep: bool) -> Arrays:
     samples = math.prod(np.broadcast_shapes(theta.shape[:-1], x.shape[:-1]))
-    if not keep or samples << node.model.n_qubits > _HELD_AMPLITUDES:
+    width = node.model.n_qubits << bool(getattr(node.model, "channels", ()))  # of a mixed state twice as many
+    if not keep or samples << width > _HELD_AMPLITUDES:
         return (node.value(theta, x),)
     kept = node.kept(theta, x)
     _memo.held = (node, theta.copy(), x.copy(), kept)

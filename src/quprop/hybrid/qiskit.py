@@ -24,6 +24,7 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.files import write_atomically
+from quprop.hybrid.noise import is_full_reset, moved, moved_mask, read_model
 from quprop.hybrid.qasm.values import power, times
 from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
@@ -61,6 +62,8 @@ try:
 except ImportError:
     raise QupropError("Qiskit 2 is not installed: pip install 'quprop[qiskit]'") from None
 
+from quprop.hybrid.qiskit_noise import AerNoise
+
 _RENAMED = {"u1": "p", "u3": "u", "cu1": "cp"}
 _STANDARD = get_standard_gate_name_mapping()
 # Instructions are known by their class: anybody may give any name to a gate of their own.
@@ -80,7 +83,7 @@ class Imported(NamedTuple):
     measured: dict[int, int]
 
 
-def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = ()) -> Any:
+def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), noise_model: Any = None) -> Any:
     """The `Circuit` of a QuantumCircuit, or its `Model` if observables are given.
 
     A ParameterVector("theta", 8) is params("theta", 8), a Parameter("phi") is params("phi", 1); characters that no
@@ -92,38 +95,48 @@ def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = ()) -> A
 
     Gates are known by their class, whatever their name; those outside `GATES` are taken apart by their Qiskit
     definitions, loops over numbers and boxes by their bodies. Barriers, delays, global phases and measurements at the
-    end are left out. Anything measured or reset in the middle, other control flow, and angles that are no polynomials
-    raise a `QupropError` that names the instruction.
+    end are left out; a reset of a qubit that has been used is a channel. Anything measured in the middle, other control
+    flow, and angles that are no polynomials raise a `QupropError` that names the instruction.
     observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those. Dense texts are read
         as Qiskit writes them, one letter for each qubit with qubit 0 on the right: "IZ" is Z on qubit 0, as "Z0" is.
+    noise_model: a `qiskit_aer.noise.NoiseModel`, such as `NoiseModel.from_backend(backend)`. Its errors become channels
+        after the instructions that they are for: mixtures of Pauli strings (depolarising and the like), relaxation,
+        amplitude and phase damping and resets of single qubits, and one after the other; others are refused. As on
+        the device, gates have the errors that stand under their names, or labels, and no other gates are taken than
+        its basis gates: transpile the circuit to them. Errors of readout stand where the circuit measures; with
+        observables every qubit is measured, each Pauli string in its own basis.
     """
-    imported = read_qiskit(circuit, inputs)
+    imported = read_qiskit(circuit, inputs, noise_model, all_measured=observables is not None)
     if observables is None:
         return imported.circuit
     many = isinstance(observables, Sequence) and not isinstance(observables, str)
     given = list(observables) if many else [observables]
-    return Model(imported.circuit, [_observable(o, circuit.num_qubits) for o in given])
+    sums = [_observable(o, circuit.num_qubits) for o in given]
+    return read_model(imported.circuit, sums) if noise_model is not None else Model(imported.circuit, sums)
 
 
-def read_qiskit(circuit: Any, inputs: Any = ()) -> Imported:
-    """What `from_qiskit` reads, with the places of parameters and measured bits."""
+def read_qiskit(circuit: Any, inputs: Any = (), noise_model: Any = None, *, all_measured: bool = False) -> Imported:
+    """What `from_qiskit` reads, with the places of parameters and measured bits. all_measured: whether errors of
+    readout stand at the end of every qubit, and not only where the circuit measures."""
     if not isinstance(circuit, QuantumCircuit):
         raise QupropError(f"from_qiskit takes a qiskit QuantumCircuit, got {type(circuit).__name__}")
     if circuit.num_qubits == 0:
         raise QupropError("the QuantumCircuit has no qubits; a circuit needs one at least")
-    reader = _Reader(circuit, inputs)
+    reader = _Reader(circuit, inputs, None if noise_model is None else AerNoise(noise_model))
     where = {bit: k for k, bit in enumerate(circuit.qubits)}
     bits = {bit: k for k, bit in enumerate(circuit.clbits)}
     for k, item in enumerate(circuit.data):
         qubits = tuple(where[q] for q in item.qubits)
         reader.place = f"instruction {k}, {item.name} on {_on(qubits)}"
         reader.add(item, qubits, tuple(bits[c] for c in item.clbits), 0)
+    reader.misread(range(circuit.num_qubits) if all_measured else sorted(reader.measured))
     return Imported(reader.out, reader.columns, reader.bits)
 
 
 class _Reader:
-    def __init__(self, source: Any, inputs: Any) -> None:
+    def __init__(self, source: Any, inputs: Any, noise: AerNoise | None) -> None:
         self.out = Circuit(source.num_qubits)
+        self.noise = noise
         self.place = ""
         self.bits: dict[int, int] = {}
         self.measured: set[int] = set()
@@ -218,6 +231,8 @@ class _Reader:
             self.refuse(f"Qiskit cannot make it ({error}); the file is damaged, write it again")
         kind = getattr(op, "base_class", type(op))
         if kind in _LEFT_OUT:
+            if kind is not Barrier and kind is not GlobalPhaseGate:
+                self._follow(op, qubits)
             return
         if (op.num_qubits, op.num_clbits) != (len(qubits), len(clbits)):
             self.refuse(
@@ -233,14 +248,49 @@ class _Reader:
         if isinstance(op, ControlFlowOp):
             self._known_flow(op, qubits, clbits, depth)
             return
+        noise = self.noise
+        if noise is not None and noise.takes(op):
+            self.noise = None  # what it is made of has no noise of its own
+        self._append(kind, op, qubits, clbits, depth)
+        self.noise = noise
+        self._follow(op, qubits)
+
+    def _append(self, kind: type, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
         ours = _GATES.get(kind)
         if ours is not None and _closed(op):
+            if self.noise is not None:
+                self.refuse(
+                    f"the noise model has no error of this gate and it is none of its basis gates "
+                    f"({', '.join(sorted(self.noise.basis_gates))}), so that it would have no noise; transpile the "
+                    f"circuit to them, or say that it has none by noise_model.add_basis_gates([{op.name!r}])"
+                )
             self._use(qubits)
             self.out.gate(ours, *map(self.angle, op.params), *qubits)
         elif kind is Reset:
             self._use(qubits, fresh=True)
         elif not self._special(kind, op, qubits):
             self._define(op, qubits, clbits, depth)
+
+    def misread(self, qubits: Iterable[int]) -> None:
+        """The errors of measuring these qubits."""
+        if self.noise is not None:
+            for qubit in qubits:
+                self.place = f"the measurement of qubit {qubit}"
+                self._noisily(self.noise.append_measurement, self.out, qubit)
+
+    def _follow(self, op: Any, qubits: tuple[int, ...]) -> None:
+        """What the noise model puts after an instruction."""
+        if self.noise is not None and not self.measured.intersection(qubits):  # then the bits are read
+            before = len(self.out.operations)
+            self._noisily(self.noise.append, self.out, op, qubits)
+            if len(self.out.operations) > before:
+                self._use(qubits)
+
+    def _noisily(self, append: Any, *arguments: Any) -> None:
+        try:
+            append(*arguments)
+        except QupropError as error:
+            self.refuse(str(error))
 
     def _use(self, qubits: tuple[int, ...], fresh: bool = False) -> None:
         late = [q for q in qubits if q in self.measured]
@@ -252,7 +302,7 @@ class _Reader:
         if not fresh:
             self.touched.update(qubits)
         elif self.touched.intersection(qubits):
-            self.refuse(f"qubit {qubits[0]} has been used, and reset cannot be read; use another qubit instead")
+            self.out.reset(qubits[0])
 
     def _known_flow(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
         """Control flow that does not depend on measurements: boxes, and loops over numbers."""
@@ -276,7 +326,9 @@ class _Reader:
             self.add(item, tuple(where[q] for q in item.qubits), tuple(bits[c] for c in item.clbits), depth + 1)
 
     def _special(self, kind: type, op: Any, qubits: tuple[int, ...]) -> bool:
-        """Whether it is an instruction that has a better form here than its definition."""
+        """Whether it is an instruction that has a better form here than its definition, in which noise would be."""
+        if self.noise is not None:
+            return False
         if kind is PauliEvolutionGate:
             operator = op.operator
             if not isinstance(operator, SparsePauliOp | SparseObservable | Pauli):
@@ -336,7 +388,8 @@ def to_qiskit(circuit: Circuit) -> Any:
     """
     if not isinstance(circuit, Circuit):
         raise QupropError(f"to_qiskit takes a quprop Circuit, got {type(circuit).__name__}")
-    refuse_channels(circuit, "to_qiskit")
+    if not all(is_full_reset(op) for op in circuit.channels):
+        refuse_channels(circuit, "to_qiskit")
     out = QuantumCircuit(circuit.n_qubits)
     state = circuit.state
     if isinstance(state, AngleVector):
@@ -368,12 +421,12 @@ def to_qiskit(circuit: Circuit) -> Any:
 
     for name, angles, target in circuit.operations:
         if isinstance(target, tuple):
-            getattr(out, name)(*map(value, angles), *target)
+            getattr(out, name)(*([] if name == "reset" else map(value, angles)), *target)
             continue
         total = PauliSum(target) if isinstance(target, PauliString) else target
         support = sorted({q for string, _ in total.items() for q in string.qubits}) or [0]
         if any(string.weight for string, _ in total.items()):
-            local = _moved(total, {q: k for k, q in enumerate(support)})
+            local = moved(total, {q: k for k, q in enumerate(support)})
             out.append(PauliEvolutionGate(to_sparse_pauli_op(local, len(support)), time=value(angles[0] / 2)), support)
     out.metadata = {
         "quprop": {
@@ -473,19 +526,9 @@ def _real_sum(operator: Any, places: Sequence[int] | None = None) -> PauliSum:
     total: dict[PauliString, float] = {}
     for xs, zs, c in zip(x, z, coefficients.real, strict=True):
         masks = (int.from_bytes(m.tobytes(), "little") for m in (xs, zs))
-        string = PauliString(*(masks if places is None else (_moved_mask(m, places) for m in masks)))
+        string = PauliString(*(masks if places is None else (moved_mask(m, places) for m in masks)))
         total[string] = total.get(string, 0.0) + float(c)
     return PauliSum(total)
-
-
-def _moved(total: PauliSum, places: Sequence[int] | Mapping[int, int]) -> PauliSum:
-    """The sum with its qubit k on qubit places[k]."""
-
-    return PauliSum({PauliString(_moved_mask(p.x, places), _moved_mask(p.z, places)): c for p, c in total.items()})
-
-
-def _moved_mask(mask: int, places: Sequence[int] | Mapping[int, int]) -> int:
-    return sum(1 << places[k] for k in range(mask.bit_length()) if mask >> k & 1)
 
 
 def _remembered(source: Any, layout: dict[str, tuple[int, int]], chosen: bool) -> dict[str, tuple[int, int]]:

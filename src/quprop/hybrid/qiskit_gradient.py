@@ -18,26 +18,33 @@ import numpy as np
 from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.hybrid.qiskit import from_sparse_pauli_op, read_qiskit
-from quprop.hybrid.qiskit_primitives import QupropEstimator, columns_of, model_of
+from quprop.hybrid.qiskit_primitives import Program, QupropEstimator, columns_of
 from quprop.simulate import vjp
 
 
 def exact_gradients(
-    circuits: Sequence[Any], observables: Sequence[Any], parameter_values: Any, parameters: Sequence[Sequence[Any]]
+    circuits: Sequence[Any],
+    observables: Sequence[Any],
+    parameter_values: Any,
+    parameters: Sequence[Sequence[Any]],
+    noise_model: Any = None,
 ) -> list[np.ndarray]:
-    """d<O_i>/d(parameters[i]) of circuits[i] at parameter_values[i], which follow circuits[i].parameters."""
+    """d<O_i>/d(parameters[i]) of circuits[i] at parameter_values[i], which follow circuits[i].parameters.
+
+    noise_model: of the device that the values are those of, as in `from_qiskit`.
+    """
     gradients: list[Any] = [None] * len(circuits)
     alike: dict[int, list[int]] = {}
     for i, circuit in enumerate(circuits):
         alike.setdefault(id(circuit), []).append(i)
     for members in alike.values():
         circuit = circuits[members[0]]
-        imported = read_qiskit(circuit)
+        imported = read_qiskit(circuit, noise_model=noise_model, all_measured=True)
         columns = columns_of(imported)
         order = {parameter: k for k, parameter in enumerate(circuit.parameters)}
         sums: dict[Any, int] = {}
         places = [sums.setdefault(from_sparse_pauli_op(observables[i]), len(sums)) for i in members]
-        model = model_of(imported.circuit, tuple(sums))
+        model = Program.of(imported, tuple(sums)).model()
         theta = np.zeros((len(members), model.n_params))
         for row, i in enumerate(members):
             theta[row, columns] = checked(f"the parameter values of circuit {i}", parameter_values[i], columns.shape)
@@ -62,14 +69,16 @@ def _machine_learning() -> Any:
     class QupropGradient(BaseEstimatorGradient):
         """Exact gradients of expectation values by adjoint differentiation, for `EstimatorQNN(gradient=...)`.
 
-        estimator: kept for the library's sake; the gradient does not use it. Default: a `QupropEstimator()`.
+        estimator: a `QupropEstimator`, whose noise model the gradient has too (the gradient is exact whatever its
+            precision), or another one, which the gradient does not use. Default: a `QupropEstimator()`.
         """
 
         def __init__(self, estimator: Any = None) -> None:
             super().__init__(QupropEstimator() if estimator is None else estimator)
+            self._noise_model = getattr(estimator, "noise_model", None)
 
         def _run(self, circuits: Any, observables: Any, parameter_values: Any, parameters: Any, **options: Any) -> Any:
-            found = exact_gradients(circuits, observables, parameter_values, parameters)
+            found = exact_gradients(circuits, observables, parameter_values, parameters, self._noise_model)
             metadata = [{"parameters": p, "method": "adjoint"} for p in parameters]
             return EstimatorGradientResult(gradients=found, metadata=metadata, options=Options())
 
@@ -87,11 +96,13 @@ def _algorithms() -> Any:
     class QupropAlgorithmsGradient(BaseEstimatorGradient):
         """Exact gradients of expectation values by adjoint differentiation, for `VQE(gradient=...)` and the like.
 
-        estimator: kept for the library's sake; the gradient does not use it. Default: a `QupropEstimator()`.
+        estimator: a `QupropEstimator`, whose noise model the gradient has too (the gradient is exact whatever its
+            precision), or another one, which the gradient does not use. Default: a `QupropEstimator()`.
         """
 
         def __init__(self, estimator: Any = None) -> None:
             super().__init__(QupropEstimator() if estimator is None else estimator)
+            self._noise_model = getattr(estimator, "noise_model", None)
 
         def _run(
             self,
@@ -103,7 +114,7 @@ def _algorithms() -> Any:
             precision: Any = None,
             **options: Any,
         ) -> Any:
-            found = exact_gradients(circuits, observables, parameter_values, parameters)
+            found = exact_gradients(circuits, observables, parameter_values, parameters, self._noise_model)
             metadata = [{"parameters": p, "method": "adjoint"} for p in parameters]
             return EstimatorGradientResult(gradients=found, metadata=metadata, precision=0.0)
 

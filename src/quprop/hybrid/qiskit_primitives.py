@@ -5,12 +5,14 @@
     sampler = QupropSampler(seed=1)
 
 A PUB's whole broadcast is one batched call of the engine. Circuits need not be transpiled: `from_qiskit` reads them.
+With a `noise_model` of Aer they are run as on that device, and are transpiled to its gates; qubits that nothing acts on
+take no memory then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,10 +20,12 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.errors import QupropError, generator_of
+from quprop.hybrid.noise import Misreading, misread, moved, on_qubits, read_out, support
 from quprop.hybrid.qiskit import Imported, from_sparse_pauli_op, read_qiskit
 from quprop.model import Model
 from quprop.model.angle import PARAM
 from quprop.model.circuit import Circuit, Operation
+from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.grouping import group
 from quprop.sampling.joint import diagonalise
@@ -62,6 +66,8 @@ class QupropEstimator(BaseEstimatorV2):
         that were spent are in the result's metadata["shots"], an array of the PUB's shape.
     seed: a seed or numpy Generator that shots are drawn with where precision > 0; draws go on from one run to the next.
         None: precision > 0 is refused.
+    noise_model: a `qiskit_aer.noise.NoiseModel`, as in `from_qiskit`: every string is read in its own basis, with the
+        errors of readout.
     engine, precision, threads of the engine: as in `quprop.expectation` ("native", "double", all).
     """
 
@@ -70,17 +76,24 @@ class QupropEstimator(BaseEstimatorV2):
         *,
         default_precision: float = 0.0,
         seed: Any = 0,
+        noise_model: Any = None,
         engine: Any = None,
         engine_precision: str = "double",
         threads: int | None = None,
     ) -> None:
         self._default_precision = _checked_precision(default_precision)
         self._rng = None if seed is None else generator_of(seed)
+        self._noise_model = noise_model
         self._options = {"engine": engine, "precision": engine_precision, "threads": threads}
 
     @property
     def default_precision(self) -> float:
         return self._default_precision
+
+    @property
+    def noise_model(self) -> Any:
+        """Of Aer, or None."""
+        return self._noise_model
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """A job whose result holds, for every PUB, data.evs and data.stds of the broadcast shape."""
@@ -93,7 +106,7 @@ class QupropEstimator(BaseEstimatorV2):
                     f"precision={pub.precision} draws shots, which needs a seed: QupropEstimator(seed=1); "
                     "precision=0 is exact"
                 )
-            tasks.append((pub, _prepare(pub, readings)))
+            tasks.append((pub, _prepare(pub, readings, self._noise_model)))
         job = PrimitiveJob(lambda: PrimitiveResult([self._one(*t) for t in tasks], metadata={"version": 2}))
         job._submit()
         return job
@@ -116,6 +129,7 @@ class QupropSampler(BaseSamplerV2):
     """Samples of PUBs (circuit, parameter values, shots), drawn from the exact distribution.
 
     seed: a seed or numpy Generator; draws go on from one run to the next.
+    noise_model: a `qiskit_aer.noise.NoiseModel`, as in `from_qiskit`.
     The result's data has one BitArray for each classical register, under its name; bits that nothing is measured into
     are 0. Circuits must end in measurements: `circuit.measure_all()`.
     """
@@ -125,6 +139,7 @@ class QupropSampler(BaseSamplerV2):
         *,
         seed: Any,
         default_shots: int = 1024,
+        noise_model: Any = None,
         engine: Any = None,
         engine_precision: str = "double",
         threads: int | None = None,
@@ -133,6 +148,7 @@ class QupropSampler(BaseSamplerV2):
             raise QupropError("sampling needs a seed or a numpy Generator, got None: QupropSampler(seed=1)")
         self._default_shots = _checked_shots(default_shots)
         self._rng = generator_of(seed)
+        self._noise_model = noise_model
         self._options = {"engine": engine, "precision": engine_precision, "threads": threads}
 
     @property
@@ -144,20 +160,21 @@ class QupropSampler(BaseSamplerV2):
         wanted = self._default_shots if shots is None else _checked_shots(shots)
         tasks = []
         for pub in [SamplerPub.coerce(p, wanted) for p in pubs]:
-            imported = read_qiskit(pub.circuit)
+            imported = read_qiskit(pub.circuit, noise_model=self._noise_model)
             if not imported.measured:
                 raise QupropError(
                     f"the circuit {pub.circuit.name!r} measures nothing, so it has no samples; add "
                     "circuit.measure_all()"
                 )
-            model = model_of(imported.circuit, (PauliSum({}),))
-            tasks.append((pub, model, _theta(imported, pub), imported.measured))
+            program = Program.of(imported, (PauliSum({}),))
+            tasks.append((pub, program, _theta(imported, pub), imported.measured))
         job = PrimitiveJob(lambda: PrimitiveResult([self._one(*t) for t in tasks], metadata={"version": 2}))
         job._submit()
         return job
 
-    def _one(self, pub: Any, model: Model, theta: np.ndarray, measured: dict[int, int]) -> Any:
+    def _one(self, pub: Any, program: Program, theta: np.ndarray, measured: dict[int, int]) -> Any:
         rows = []
+        model = program.model()
         step = max(1, _CHUNK_AMPLITUDES >> model.n_qubits)
         for start in range(0, len(theta), step):
             for p in probabilities(model, theta[start : start + step], **self._options):
@@ -172,15 +189,24 @@ class QupropSampler(BaseSamplerV2):
             for k, bit in enumerate(register):
                 qubit = measured.get(places[bit])
                 if qubit is not None:
-                    bits[..., register.size - 1 - k] = outcomes >> qubit & 1
+                    bits[..., register.size - 1 - k] = self._read(program, qubit, outcomes)
             data[register.name] = BitArray.from_bool_array(bits)
         metadata = {"shots": pub.shots, "circuit_metadata": pub.circuit.metadata}
         return SamplerPubResult(DataBin(**data, shape=pub.shape), metadata=metadata)
+
+    def _read(self, program: Program, qubit: int, outcomes: np.ndarray) -> np.ndarray:
+        """A qubit's bit in each shot, as it is read."""
+        place = program.place.get(qubit)
+        bits = np.zeros(outcomes.shape, bool) if place is None else (outcomes >> place & 1).astype(bool)
+        for p10, p01 in program.misreadings.get(qubit, ()):
+            bits ^= self._rng.random(bits.shape) < np.where(bits, p01, p10)
+        return bits
 
 
 class _Task(NamedTuple):
     """Value i of the broadcast, flat, is observable columns[i] of the model at theta[rows[i]]."""
 
+    program: Program
     model: Model
     theta: np.ndarray
     rows: np.ndarray
@@ -188,10 +214,42 @@ class _Task(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _prepare(pub: Any, readings: dict[int, Imported]) -> _Task:
+class Program(NamedTuple):
+    """A circuit without the errors of readout at its end, on those qubits that are in use, observables on the same
+    qubits, and where they stand (`place`); errors of readout of all qubits, by their numbers in the user's circuit."""
+
+    circuit: Circuit
+    observables: tuple[PauliSum, ...]
+    place: dict[int, int]
+    misreadings: dict[int, list[Misreading]]
+
+    @classmethod
+    def of(cls, imported: Imported, observables: Sequence[PauliSum]) -> Program:
+        circuit, misreadings = read_out(imported.circuit)
+        chosen = _busy(circuit, (q for total in observables for p, _ in total.items() for q in p.qubits))
+        place = {q: k for k, q in enumerate(chosen)}
+        sums = tuple(moved(total, place) for total in observables)
+        return cls(on_qubits(circuit, chosen), sums, place, misreadings)
+
+    def model(self) -> Model:
+        """Of what is read in place of the observables."""
+        misreadings = {self.place[q]: errors for q, errors in self.misreadings.items() if q in self.place}
+        return model_of(self.circuit, tuple(misread(total, misreadings) for total in self.observables))
+
+
+def _busy(circuit: Circuit, others: Iterable[int]) -> list[int]:
+    """The qubits that a noisy circuit acts on, and others; all of one without noise, which has use for no fewer."""
+    if not circuit.channels or circuit.state != InputState():
+        return list(range(circuit.n_qubits))
+    used = set(others).union(*(support(op) for op in circuit.operations))
+    return sorted(used) or [0]
+
+
+def _prepare(pub: Any, readings: dict[int, Imported], noise_model: Any) -> _Task:
     imported = readings.get(id(pub.circuit))
     if imported is None:
-        imported = readings[id(pub.circuit)] = read_qiskit(pub.circuit)
+        imported = read_qiskit(pub.circuit, noise_model=noise_model, all_measured=True)
+        readings[id(pub.circuit)] = imported
     observables: dict[tuple[Any, ...], int] = {}
     sums: list[PauliSum] = []
     columns = np.empty(pub.observables.shape, np.int64)
@@ -205,7 +263,8 @@ def _prepare(pub: Any, readings: dict[int, Imported]) -> _Task:
     theta = _theta(imported, pub)
     rows = np.arange(len(theta)).reshape(pub.parameter_values.shape)
     rows, columns = np.broadcast_arrays(rows, columns)
-    return _Task(model_of(imported.circuit, tuple(sums)), theta, rows.ravel(), columns.ravel(), rows.shape)
+    program = Program.of(imported, sums)
+    return _Task(program, program.model(), theta, rows.ravel(), columns.ravel(), rows.shape)
 
 
 @lru_cache(maxsize=256)
@@ -274,7 +333,10 @@ def _noisy(
         chosen = np.flatnonzero(task.columns == k)
         if not len(chosen):
             continue
-        readers, constant = _readers(task.model, observable)
+        if task.model.channels or task.program.misreadings:
+            readers, constant = _noisy_readers(task.program, k)
+        else:
+            readers, constant = _readers(task.model, observable)
         theta = task.theta[task.rows[chosen]]
         spread = np.zeros((len(readers), len(chosen)))
         for g, reader in enumerate(readers):
@@ -327,10 +389,34 @@ def _readers(model: Model, observable: PauliSum) -> tuple[tuple[_GroupReader, ..
     return tuple(readers), grouping.constant
 
 
+def _noisy_readers(program: Program, k: int) -> tuple[tuple[_GroupReader, ...], float]:
+    """How observable k is read: gates on single qubits turn the letters of a group to Z, and then bits are misread."""
+    grouping = group(program.observables[k], "qubit_wise")
+    readers = []
+    for terms in grouping.groups:
+        circuit = program.circuit.copy()
+        for qubit, q in program.place.items():
+            letters = {(p.x >> q & 1, p.z >> q & 1) for p, _ in terms} - {(0, 0)}
+            if letters == {(1, 1)}:
+                circuit.sdg(q)
+            if letters and letters != {(0, 1)}:
+                circuit.h(q)
+            for p10, p01 in program.misreadings.get(qubit, ()):
+                circuit.readout_error(p10, p01, q)
+        masks = np.array([p.x | p.z for p, _ in terms], np.int64)
+        signed = np.array([c * p.sign for p, c in terms])
+        readers.append(_GroupReader(model_of(circuit, (PauliSum({}),)), masks, signed))
+    return tuple(readers), grouping.constant
+
+
 def _states(program: Model, theta: np.ndarray, options: dict[str, Any]) -> Iterable[tuple[int, np.ndarray]]:
+    """Amplitudes; of a mixed state real ones with its probabilities."""
     step = max(1, _CHUNK_AMPLITUDES >> program.n_qubits)
     for start in range(0, len(theta), step):
-        yield from enumerate(state(program, theta[start : start + step], **options), start)
+        if program.channels:
+            yield from enumerate(np.sqrt(probabilities(program, theta[start : start + step], **options)), start)
+        else:
+            yield from enumerate(state(program, theta[start : start + step], **options), start)
 
 
 def _checked_precision(precision: Any) -> float:
@@ -345,4 +431,4 @@ def _checked_shots(shots: Any) -> int:
     return int(shots)
 
 
-__all__ = ["QupropEstimator", "QupropSampler", "columns_of", "model_of"]
+__all__ = ["Program", "QupropEstimator", "QupropSampler", "columns_of", "model_of"]

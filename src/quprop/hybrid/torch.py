@@ -16,8 +16,10 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.hybrid.estimated import Estimated
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
+from quprop.hybrid.noise import noisy_model
 from quprop.hybrid.torch_graph import CostMeter, Draw, Sampled, Tensor, ValueFunction, torch
 from quprop.model import Model
+from quprop.model.circuit import Circuit
 from quprop.simulate import Composite, get_engine
 
 _HALVES = (torch.float16, torch.bfloat16)
@@ -29,7 +31,12 @@ class QuantumLayer(torch.nn.Module):
         layer = QuantumLayer(model, rng=1)             # trains layer.weights, (P,), in the order of model's vectors
         network = nn.Sequential(nn.Linear(64, 8), layer, nn.Linear(layer.out_features, 10))
 
-    model: a Model, or the plan of a cut circuit (`qpr.cut`), exact and so without method and forward_shots.
+    model: a Model, with or without channels, or the plan of a cut circuit (`qpr.cut`), exact and so without method and
+        forward_shots; or a Circuit, with observables=.
+    observables: of a Circuit, as `qpr.Model` takes them. noise: put on the Circuit, an object with apply(circuit) or a
+        function from a circuit to the noisy one, `lambda c: c.depolarising(theta[3], 0)`. Its parameters are weights
+        like all others, laid out after those of the circuit. Errors of readout at the end act on each Pauli string in
+        the basis it is measured in. A noisy layer has first derivatives only, by weights, inputs and strengths.
     weights: where theta begins: an array (P,), a dictionary {name: values} with an entry for each of the model's
         vectors, a function of `torch.nn.init` that fills a tensor in place, or None: uniform in [-pi, pi) by `rng`.
     method: what estimates the gradients of the backward pass: a gradient method with its budget, such as
@@ -53,9 +60,11 @@ class QuantumLayer(torch.nn.Module):
 
     def __init__(
         self,
-        model: Model | Composite,
+        model: Model | Composite | Circuit,
         weights: Any = None,
         *,
+        observables: Any = None,
+        noise: Any = None,
         method: Any = None,
         forward_shots: int | None = None,
         rng: Any = 0,
@@ -65,7 +74,7 @@ class QuantumLayer(torch.nn.Module):
         engine: Any = None,
     ) -> None:
         super().__init__()
-        self.model = check_model("QuantumLayer", model)
+        model = self.model = check_model("QuantumLayer", noisy_model("QuantumLayer", model, observables, noise))
         generator = generator_of(rng)
         self.seed = int(rng) if isinstance(rng, int | np.integer) else int(generator.integers(2**63))
         self.method, self.forward_shots = method, forward_shots
@@ -110,10 +119,12 @@ class QuantumLayer(torch.nn.Module):
 
 
 def expectation(
-    model: Model | Composite,
+    model: Model | Composite | Circuit,
     theta: Tensor,
     x: Tensor | None = None,
     *,
+    observables: Any = None,
+    noise: Any = None,
     precision: str | None = None,
     threads: int | None = None,
     engine: Any = None,
@@ -121,9 +132,9 @@ def expectation(
     """<O_k> as `quprop.expectation`, of tensors theta (..., P) and x (..., D) to (..., K), twice differentiable.
 
     Leading axes broadcast. The dtype is that of theta; float32 is simulated in single precision unless `precision` says
-    "double". engine: as in `quprop.expectation`.
+    "double". engine: as in `quprop.expectation`. observables and noise: of a Circuit, as in `QuantumLayer`.
     """
-    check_model("expectation", model)
+    model = check_model("expectation", noisy_model("expectation", model, observables, noise))
     if not isinstance(theta, Tensor):
         raise QupropError(f"theta must be a torch.Tensor, got {type(theta).__name__}; pass torch.as_tensor(theta)")
     node = Node(model, _precision(theta.dtype, precision, threads, engine), threads, engine)

@@ -54,13 +54,13 @@ from quprop.hybrid.pennylane.gradients import (
 from quprop.hybrid.pennylane.importer import from_pennylane
 from quprop.hybrid.pennylane.observables import RefusedError
 from quprop.hybrid.pennylane.preprocess import ADJOINT, JAX, SECOND_ORDER, check_rule, is_mapped, pipeline
-from quprop.hybrid.pennylane.state import measure_shots, measure_state
+from quprop.hybrid.pennylane.state import measure_noisy, measure_shots, measure_state
 from quprop.hybrid.pennylane.translate import Reading, Structure, TapeReader, is_traced
 from quprop.simulate import get_engine
 
 __all__ = ["QupropDevice", "from_pennylane"]
 
-KEEP_QUBITS = 24  # a forward call keeps its state for the gradient up to here; beyond, it is computed again
+KEEP_QUBITS = 24  # a forward call keeps its state for the gradient up to here, a mixed one up to half as many
 
 
 _devices: weakref.WeakSet[QupropDevice] = weakref.WeakSet()
@@ -82,6 +82,11 @@ class QupropDevice(Device):
     wires: how many, or their labels; None: whatever a circuit uses.
     shots: as for any PennyLane device; None is exact.
     seed: of finite shots, an integer or a numpy Generator; None takes fresh entropy. NumPy's global state is not used.
+    noise: put on every circuit after its decomposition into gates, an object with apply(circuit) or a function from a
+        quprop circuit to the noisy one, whose qubit k is the device's wire k; its strengths are numbers. Errors of
+        readout at its end act on each Pauli string in the basis it is measured in, and not on qml.state and the like.
+        Circuits may have channels of their own besides, as may `qml.noise.add_noise`. A noisy circuit's state is a
+        density matrix, as on "default.mixed", without gradients.
     precision: "double" or "single". threads: at most so many (None: all cores). engine: as in `quprop.expectation`; of
     expectation values and their gradients, everything else needs the state.
     """
@@ -92,6 +97,7 @@ class QupropDevice(Device):
         shots: Any = None,
         *,
         seed: Any = None,
+        noise: Any = None,
         precision: str = "double",
         threads: int | None = None,
         engine: Any = None,
@@ -100,7 +106,10 @@ class QupropDevice(Device):
         get_engine(engine, precision, threads)  # speaks up now about what it cannot do
         self._rng = np.random.default_rng() if seed is None else generator_of(seed)
         self._options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
-        self._reader = TapeReader(None if self.wires is None else self.wires.labels)
+        self._noise = noise
+        if noise is not None and wires is None:
+            raise RefusedError("noise is put on wires of the device, which it does not know; pass wires= beside noise=")
+        self._reader = self._new_reader()
         self._kept: list[Forward] = []
         _devices.add(self)
 
@@ -194,7 +203,7 @@ class QupropDevice(Device):
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> CompilePipeline:
         """What is done to a tape before `execute`: deferred measurements, decomposition into `RULES`, checks."""
-        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name)
+        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name, noisy=self._noise is not None)
 
     # Execution and derivatives
 
@@ -208,7 +217,7 @@ class QupropDevice(Device):
         self._kept = []
         results: list[Any] = [None] * len(circuits)
         for structure, members in _groups(readings):
-            small = keep and structure.n <= KEEP_QUBITS
+            small = keep and structure.n << bool(structure.model.channels) <= KEEP_QUBITS
             forward = Forward(structure, *_stack([readings[i] for i in members]), self._options, small)
             if small:
                 self._kept.append(forward)
@@ -218,6 +227,8 @@ class QupropDevice(Device):
 
     def _results(self, circuit: QuantumScript, reading: Reading, forward: Forward, rows: slice) -> Any:
         structure, batched = reading.structure, reading.batch is not None
+        if structure.model.channels or structure.misreadings:
+            return self._noisy_results(circuit, reading, forward, rows)
         if circuit.shots:
             states = forward.states(phased=False)[rows]
             return measure_shots(_on_numbers(circuit, structure), states, structure.n, batched, self._rng)
@@ -229,6 +240,25 @@ class QupropDevice(Device):
             else:
                 states = forward.states(phased=type(m) is mp.StateMP)[rows]
                 out.append(measure_state(structure.numbered(m), states, structure.n, batched))
+        return out[0] if len(out) == 1 else tuple(out)
+
+    def _noisy_results(self, circuit: QuantumScript, reading: Reading, forward: Forward, rows: slice) -> Any:
+        structure, batched = reading.structure, reading.batch is not None
+        theta, x = forward.theta[rows], forward.x if forward.x is None or len(forward.x) == 1 else forward.x[rows]
+        numbered = _on_numbers(circuit, structure)
+
+        def read(script: QuantumScript) -> Any:
+            return measure_noisy(script, structure, theta, x, batched, rng=self._rng, **self._options)
+
+        if circuit.shots:
+            return read(numbered)
+        out: list[Any] = []
+        for j, (m, r) in enumerate(zip(numbered.measurements, structure.readouts, strict=True)):
+            if r is not None:
+                result = r.result(forward.values[rows, structure.columns[j]], reading.coefficients[j])
+                out.append(result if batched else result[0])
+            else:
+                out.append(read(QuantumScript([], [m])))
         return out[0] if len(out) == 1 else tuple(out)
 
     def compute_vjp(self, circuits: Any, cotangents: Any, execution_config: ExecutionConfig | None = None) -> Any:
@@ -316,13 +346,16 @@ class QupropDevice(Device):
                 return kept
         return Forward(structure, theta, x, self._options)
 
+    def _new_reader(self) -> TapeReader:
+        return TapeReader(None if self.wires is None else self.wires.labels, noise=self._noise)
+
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes with it: nothing that a run left behind."""
         return {**self.__dict__, "_kept": [], "_reader": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._reader = TapeReader(None if self.wires is None else self.wires.labels)
+        self._reader = self._new_reader()
         _devices.add(self)
 
 

@@ -26,9 +26,9 @@ from scipy.linalg import expm
 from quprop.errors import QupropError
 from quprop.hybrid.pennylane.gates import RULES, KnownChannel, PauliExp
 from quprop.hybrid.pennylane.gates import word as string_of
-from quprop.hybrid.pennylane.kraus import steps_of
 from quprop.hybrid.pennylane.observables import MATRIX_WIRES, RefusedError, pauli_sum
 from quprop.hybrid.pennylane.translate import in_order, is_traced
+from quprop.hybrid.transfer import steps_of_kraus
 from quprop.model.pauli import PauliString, PauliSum
 
 NAMES = frozenset(RULES)
@@ -72,7 +72,7 @@ def decomposition(op: Operator) -> Sequence[Operator]:
             if parts is not None:
                 return parts
     if isinstance(op, ops.QubitChannel):
-        return [KnownChannel(steps_of([_plain(k).astype(complex) for k in op.data], _named(op)), op.wires)]
+        return [_known_channel(op)]
     if isinstance(op, Adjoint) and not op.base.has_adjoint:
         return [qml.adjoint(part) for part in reversed(_parts(op.base))]
     if isinstance(op, ops.QubitUnitary) and len(op.wires) == 2 and op.has_matrix:
@@ -100,6 +100,14 @@ def decomposition(op: Operator) -> Sequence[Operator]:
             "trainable, or write it as gates that have"
         )
     return parts
+
+
+def _known_channel(op: ops.QubitChannel) -> KnownChannel:
+    try:
+        steps = steps_of_kraus([_plain(k).astype(complex) for k in op.data], _named(op))
+    except QupropError as error:
+        raise RefusedError(str(error)) from None
+    return KnownChannel(steps, op.wires)
 
 
 def _plain(value: Any) -> np.ndarray:

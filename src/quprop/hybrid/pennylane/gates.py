@@ -19,7 +19,7 @@ from pennylane import GlobalPhase, PauliRot
 from pennylane.operation import Operation, Operator
 from pennylane.pauli import PauliSentence, PauliWord
 
-from quprop.model.channels import PAULI_CHANNEL
+from quprop.hybrid.transfer import Step
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -67,7 +67,7 @@ def _named(gate: str, n_angles: int = 0, constant: float = 0.0, coefficients: tu
 
 def _rot(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
     phi, theta, omega = angles
-    circuit.rz(phi, qubits[0]).ry(theta, qubits[0]).rz(omega, qubits[0])
+    circuit.u(theta, omega, phi, qubits[0])
 
 
 def _multi_rz(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
@@ -109,11 +109,8 @@ def _pauli_error(circuit: Circuit, strengths: Sequence[Any], qubits: Qubits, ext
 
 
 def _known_channel(circuit: Circuit, strengths: Sequence[Any], qubits: Qubits, extra: Any) -> None:
-    for name, numbers in extra:
-        if name == PAULI_CHANNEL:
-            circuit.pauli_channel(dict(numbers), *qubits)
-        else:
-            circuit.channel(name, *numbers, *qubits)
+    for step in extra:
+        step.append_to(circuit, qubits)
 
 
 def _nothing(circuit: Circuit, angles: Sequence[Any], qubits: Qubits, extra: Any) -> None:
@@ -180,12 +177,11 @@ class PauliExp(Operation):
 
 
 class KnownChannel(Operation):
-    """Channels of quprop with constant strengths, which is what Kraus operators are taken apart into: (name, strengths)
-    of each, of a Pauli channel its (letters, probability) pairs."""
+    """Channels of quprop with constant strengths, which is what Kraus operators are taken apart into."""
 
     num_params = 0
 
-    def __init__(self, steps: tuple[tuple[str, tuple[Any, ...]], ...], wires: Any, id: str | None = None) -> None:
+    def __init__(self, steps: tuple[Step, ...], wires: Any, id: str | None = None) -> None:
         super().__init__(wires=wires, id=id)
         self.hyperparameters["steps"] = steps
 

@@ -49,8 +49,8 @@ class Forward:
         """(B, 2^n), with PennyLane's global phase or with any."""
         if self.structure.model.channels:
             raise RefusedError(
-                "this circuit has noise, and results that are no expectation values are read from a pure state here; "
-                'return qml.expval, qml.var or qml.probs, without shots, or use qml.device("default.mixed")'
+                "this circuit has noise, and results that are no expectation values have no gradient there; return "
+                'qml.expval, qml.var or qml.probs, or use qml.device("default.mixed")'
             )
         if phased and self._phased is None:
             if self.structure.phased is None:

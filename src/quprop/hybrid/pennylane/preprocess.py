@@ -32,13 +32,13 @@ SECOND_ORDER = (
 )
 
 
-def pipeline(config: ExecutionConfig, wires: Any, name: str) -> CompilePipeline:
+def pipeline(config: ExecutionConfig, wires: Any, name: str, *, noisy: bool = False) -> CompilePipeline:
     """Deferred measurements, decomposition into `RULES`, checks, and batches taken apart where they must be."""
     program = CompilePipeline()
     program.add_transform(check_gates)
     program.add_transform(_check_rule, config=config)
     program.add_transform(_fix_observables)
-    program.add_transform(_defer, wires=wires)
+    program.add_transform(_defer, wires=wires, noisy=noisy)
     program.add_transform(
         decompose,
         stopping_condition=is_gate,
@@ -75,11 +75,18 @@ def _is_sampled(m: mp.MeasurementProcess) -> bool:
 
 
 @transform
-def _defer(tape: QuantumScript, wires: Any = None) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+def _defer(
+    tape: QuantumScript, wires: Any = None, noisy: bool = False
+) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
     """PennyLane's deferred measurements, with a word on what they need."""
     middle = [i for i, op in enumerate(tape.operations) if isinstance(op, qml.ops.MidMeasure)]
     if not middle:
         return (tape,), _first
+    if noisy:
+        raise RefusedError(
+            f"operation {middle[0]} measures in the middle of the circuit, which this device replaces by gates, on "
+            "which the device's noise= would be put as on others; put the noise into the circuit by channels"
+        )
     for i in middle:
         if tape.operations[i].postselect is not None:
             raise RefusedError(

@@ -1,5 +1,7 @@
 """Final states for PennyLane: what is not a function of few expectation values, and finite shots, is read from them.
 
+With noise they are density matrices, from the expectation values of all Pauli strings, or distributions of bits.
+
 quprop computes states up to a global phase, which only `qml.state()` sees. There the Clifford gates are written out as
 rotations, every angle is reduced to at most pi/2, and the Pauli strings this splits off are carried to the end:
 rotations that small keep their phase in every engine.
@@ -20,6 +22,7 @@ from pennylane import measurements as mp
 from pennylane import ops
 from pennylane.devices.qubit import apply_operation, measure
 from pennylane.devices.qubit.simulate import measure_final_state
+from pennylane.devices.qubit_mixed import measure_final_state as measure_mixed
 from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
@@ -33,8 +36,10 @@ from quprop.model.angle_table import AngleTable
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.simulate import state, vectors, vjp
+from quprop.simulate import expectation, state, vectors, vjp
+from quprop.simulate.vectors import walsh_hadamard
 
+MIXED_QUBITS = 7  # of a density matrix: 4^7 strings
 _LARGEST = math.pi / 2 * (1 - 4e-15)  # inside the range in which no engine splits off a quarter turn
 
 
@@ -252,11 +257,99 @@ def _row(m: mp.MeasurementProcess, i: int) -> tuple[Any, ...]:
 
 def measure_shots(tape: QuantumScript, states: np.ndarray, n: int, batched: bool, rng: np.random.Generator) -> Any:
     """All measurements of a tape with shots or a shot vector, by PennyLane's own code."""
-    norms = np.linalg.norm(states, axis=1)
+    _check_norm(np.linalg.norm(states, axis=1))
+    nd = states.reshape((-1,) * batched + (2,) * n)
+    return measure_final_state(tape, nd, batched, rng=rng)
+
+
+def _check_norm(norms: np.ndarray) -> None:
     if np.abs(norms - 1).max() > 1e-5:
         raise RefusedError(
             f"shots need a normalised initial state, got norm {norms[int(np.argmax(np.abs(norms - 1)))]:.6g}; pass "
             "normalize=True to qml.StatePrep"
         )
-    nd = states.reshape((-1,) * batched + (2,) * n)
-    return measure_final_state(tape, nd, batched, rng=rng)
+
+
+def measure_noisy(
+    circuit: QuantumScript, structure: Structure, theta: np.ndarray, x: np.ndarray | None, batched: bool, **options: Any
+) -> Any:
+    """All measurements of a noisy circuit whose wires are numbers 0..n-1, by PennyLane's own code: with shots, or of
+    the density matrix. options: of the engine, and rng."""
+    rng, n = options.pop("rng"), structure.n
+    diagonal = bool(circuit.shots) and all(_reads_bits(m) for m in circuit.measurements)
+    if not diagonal and n > MIXED_QUBITS:
+        raise RefusedError(
+            f"this circuit has noise, and results that are no functions of few expectation values or of bits are read "
+            f"from its density matrix, of {MIXED_QUBITS} wires at most, got {n}; return qml.expval, qml.var or "
+            "qml.probs, with shots in the computational basis, or use a device with fewer wires"
+        )
+    values = _string_values(structure, diagonal, theta, x, options)
+    if diagonal:
+        p = np.maximum(walsh_hadamard(values) / values.shape[1], 0.0)
+        for q, errors in structure.misreadings.items():
+            for p10, p01 in errors:
+                p = _misread(p, q, p10, p01)
+        return measure_shots(circuit, np.sqrt(p), n, batched, rng)
+    size = 1 << n
+    j, mask = np.arange(size), np.arange(size)[:, None]
+    phases = np.array([1, 1j, -1, -1j])[np.bitwise_count(mask & j) & 3]
+    columns = walsh_hadamard(values.reshape(-1, size, size) * phases) / size  # (B, x, j) is <j ^ x|rho|j>
+    rho = np.empty(columns.shape, complex)
+    rho[:, mask ^ j, j] = columns
+    if circuit.shots:
+        _check_norm(np.sqrt(np.trace(rho, axis1=1, axis2=2).real))
+    readout = None
+    if circuit.shots and structure.misreadings:
+        for m in circuit.measurements:
+            if m.obs is not None and m.obs.pauli_rep is None and not _reads_bits(m):
+                raise RefusedError(
+                    f"the device's noise has errors of readout, and {short(m)} is measured in a basis that is not that "
+                    "of Pauli strings; write it as a sum of these, such as qml.pauli_decompose(matrix)"
+                )
+        readout = [partial(_readout_channel, structure)]
+    nd = rho.reshape((-1,) * batched + (2,) * (2 * n))
+    return measure_mixed(circuit, nd, batched, rng=rng, readout_errors=readout)
+
+
+def _reads_bits(m: mp.MeasurementProcess) -> bool:
+    """Whether a measurement needs no gates before its bits are read."""
+    if isinstance(m, mp.ClassicalShadowMP | mp.ShadowExpvalMP):
+        return False
+    if m.obs is None:
+        return True
+    rep = m.obs.pauli_rep
+    if rep is not None:
+        return all(set(word.values()) <= {"Z"} for word in rep)
+    return bool(m.obs.has_diagonalizing_gates) and not m.obs.diagonalizing_gates()
+
+
+def _string_values(
+    structure: Structure, diagonal: bool, theta: np.ndarray, x: np.ndarray | None, options: dict[str, Any]
+) -> np.ndarray:
+    """<Q> of all strings Q of Z (B, 2^n), or of all strings (B, 4^n), z the lower half of their number."""
+    if diagonal not in structure.of_strings:
+        size = 1 << structure.n
+        strings = [PauliString(k, z) for k in range(1 if diagonal else size) for z in range(size)]
+        sums = [structure.of_both(PauliSum({p: 1.0})) for p in strings]
+        structure.of_strings[diagonal] = Model(structure.circuit(), sums)
+    square = 1.0 if x is None else np.sum(x * x, axis=1, keepdims=True)
+    return expectation(structure.of_strings[diagonal], theta, x, **options) * square
+
+
+def _misread(p: np.ndarray, q: int, p10: float, p01: float) -> np.ndarray:
+    """The distribution (B, 2^n) of bits of which bit q is misread."""
+    pairs = p.reshape(len(p), -1, 2, 1 << q)
+    zero, one = pairs[:, :, 0], pairs[:, :, 1]
+    read = np.stack([(1 - p10) * zero + p01 * one, p10 * zero + (1 - p01) * one], axis=2)
+    return read.reshape(p.shape)
+
+
+def _readout_channel(structure: Structure, wires: Any) -> Operator:
+    """The errors of readout of a wire as a channel before its measurement: a bit i is read as j."""
+    table = np.eye(2)
+    for p10, p01 in structure.misreadings.get(structure.n - 1 - ops.Identity(wires).wires[0], ()):
+        table = table @ [[1 - p10, p10], [p01, 1 - p01]]
+    kraus = np.zeros((4, 2, 2))
+    for k, (i, j) in enumerate(np.ndindex(2, 2)):
+        kraus[k, j, i] = math.sqrt(table[i, j])
+    return ops.QubitChannel(list(kraus), wires=wires)

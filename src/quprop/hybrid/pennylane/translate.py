@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
+from quprop.hybrid.noise import Misreading, applied, misread, on_qubits, read_out
 from quprop.hybrid.pennylane.gates import RULES
 from quprop.hybrid.pennylane.observables import NESTED, Monomials, Readout, RefusedError, is_batch, masks_of, readout
 from quprop.model import Model
@@ -33,14 +34,20 @@ class Structure:
     """All that tapes with the same gates, wires and measurements have in common; `place` has the qubit of each wire.
 
     readouts[i] is None where measurement i is computed from the state; their sums, one after the other, are the model's
-    observables, columns[i] those of measurement i.
+    observables, columns[i] those of measurement i. noise: what is put on the circuit, whose qubit k is then the
+    device's wire k; its errors of readout are in the observables (`misreadings`).
     """
 
     gates: tuple[tuple[str, tuple[Any, ...], Any], ...]
     prep: tuple[str, Any] | None
 
-    def __init__(self, key: tuple[Any, ...], place: dict[Any, int], readouts: Sequence[Readout | None]) -> None:
+    def __init__(
+        self, key: tuple[Any, ...], place: dict[Any, int], readouts: Sequence[Readout | None], noise: Any = None
+    ) -> None:
         self.order, self.gates, self.prep = key[:3]
+        self.noise = noise
+        self.misreadings: dict[int, list[Misreading]] = {}
+        self.of_strings: dict[bool, Model] = {}  # made by `state.py` when first asked for
         self.n = max(len(self.order), 1)
         self.place = place
         self.readouts = tuple(readouts)
@@ -53,7 +60,8 @@ class Structure:
         self.n_values = start
         self.phased: Any = None  # states with their phase, made by `state.py` when first asked for
         sums = [s for r in readouts if r is not None for s in r.sums]
-        self.model = Model(self.circuit(), [self._of_both(s) for s in sums] or "I")
+        circuit = self.circuit()
+        self.model = Model(circuit, [self.of_both(misread(s, self.misreadings)) for s in sums] or "I")
 
     @property
     def has_parts(self) -> bool:
@@ -67,7 +75,7 @@ class Structure:
         is 1, and Autograd gets wrong where they are complex."""
         return self.prep is not None and self.prep[0] != "basis" and self.prep[1]
 
-    def _of_both(self, observable: PauliSum) -> PauliSum:
+    def of_both(self, observable: PauliSum) -> PauliSum:
         """(1 + X) O, X on the qubit of the parts: the observable between <0| + <1| and its adjoint."""
         if not self.has_parts:
             return observable
@@ -97,7 +105,22 @@ class Structure:
         circuit = Circuit(n, self.start(inputs("amplitudes", 1 << n) if encoded else None), params=theta)
         if self.has_parts:
             circuit.s(self.n)
-        return self.append_to(circuit, theta)
+        return self.append_to(circuit, theta) if self.noise is None else circuit.append(self._noisy(theta))
+
+    def _noisy(self, theta: Any) -> Circuit:
+        """The gates with the device's noise, without errors of readout at the end, which are `misreadings` now."""
+        there = in_order(self.order)
+        given = self.append_to(Circuit(self.n, params=theta), theta, there)
+        found = applied(self.noise, given)
+        if found.vectors != given.vectors or _trained(found) != _trained(given):
+            raise RefusedError(
+                "noise of a device has strengths that are numbers, since a circuit's parameters are those of its "
+                "gates; put channels with trainable strengths into the circuit, or use quprop.hybrid.torch or jax"
+            )
+        found, misreadings = read_out(found)
+        self.misreadings = {self.place[w]: misreadings[q] for w, q in there.items() if q in misreadings}
+        where = {q: self.place[w] for w, q in there.items()}
+        return on_qubits(found, sorted(where, key=where.__getitem__))
 
     def start(self, amplitudes: Any) -> Any:
         """The state to start a `Circuit` from, `amplitudes` where the tape gives them."""
@@ -106,13 +129,14 @@ class Structure:
         kind, index = self.prep
         return index if kind == "basis" else amplitudes
 
-    def append_to(self, circuit: Circuit, numbers: Iterable[Any]) -> Circuit:
-        """Append the gates with these numbers, in the tape's order."""
+    def append_to(self, circuit: Circuit, numbers: Iterable[Any], place: Mapping[Any, int] | None = None) -> Circuit:
+        """Append the gates with these numbers, in the tape's order; place: the qubit of each wire, `self.place`."""
+        place = self.place if place is None else place
         following = iter(numbers)
         for name, labels, extra in self.gates:
             rule = RULES[name]
             angles = [next(following) for _ in range(rule.n_angles)]
-            rule.build(circuit, angles, [self.place[w] for w in labels], extra)
+            rule.build(circuit, angles, [place[w] for w in labels], extra)
         return circuit
 
     def phase(self, theta: np.ndarray) -> np.ndarray:
@@ -125,6 +149,10 @@ class Structure:
                 total += c * theta[:, first]
                 first += 1
         return total
+
+
+def _trained(circuit: Circuit) -> list[Any]:
+    return [op.angles for op in circuit.channels if not all(s.is_constant for s in op.angles)]
 
 
 class Reading(NamedTuple):
@@ -164,8 +192,13 @@ def in_order(order: Sequence[Any]) -> dict[Any, int]:
 class TapeReader:
     """Reads tapes for a device with these wires (None: whatever a tape uses), and remembers their structures."""
 
-    def __init__(self, wires: Sequence[Any] | None, place: Callable[[Sequence[Any]], dict[Any, int]] = places) -> None:
-        self._place = place
+    def __init__(
+        self,
+        wires: Sequence[Any] | None,
+        place: Callable[[Sequence[Any]], dict[Any, int]] = places,
+        noise: Any = None,
+    ) -> None:
+        self._place, self._noise = place, noise
         self._wires = None if wires is None else tuple(wires)
         self._known: OrderedDict[tuple[Hashable, ...], Structure] = OrderedDict()
 
@@ -195,7 +228,8 @@ class TapeReader:
         for m in measurements:
             touched[m.wires.labels] = None
         used = dict.fromkeys(label for labels in touched for label in labels)
-        order = tuple(used) if self._wires is None else tuple(w for w in self._wires if w in used)
+        every = self._noise is not None  # whose qubits are all wires of the device
+        order = tuple(used) if self._wires is None else tuple(w for w in self._wires if every or w in used)
         place = self._place(order)
         theta, batch, spread = _array(numbers)
         start, x = (None, None) if prep is None else _start(prep, order, place, 0 in tape.trainable_params)
@@ -233,7 +267,7 @@ class TapeReader:
         key = (order, tuple(gates), start, tuple(readouts))
         structure = self._known.get(key)
         if structure is None:
-            structure = self._known[key] = Structure(key, place, readouts)
+            structure = self._known[key] = Structure(key, place, readouts, self._noise)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         else:

@@ -36,7 +36,8 @@ def from_qasm(
     Read: gate definitions, ctrl, negctrl, inv and pow, broadcasts over registers, aliases and slices, constants and
     classical variables whose values are known while reading, loops and conditions on them; hardware qubits, $k being
     qubit k. Measurements at the end, barriers, delays and resets of fresh qubits are left out, and so are global
-    phases. The standard gates of both included files are known, and all of `GATES` with them.
+    phases; a reset of a qubit that has been used is the channel of that name. The standard gates of both included files
+    are known, and all of `GATES` with them.
 
     Each version has its own rules. In version 2 all numbers are real, 3/2 = 1.5, and words such as `input` are names.
     In version 3 whole numbers divide as such, 3/2 = 1; sized types have bits; a value of type angle is a fraction of
@@ -70,7 +71,8 @@ def to_qasm(circuit: Circuit, version: int = 3, *, theta: Any = None, x: Any = N
     version 2 has no parameters: pass theta (n_params,) and x (n_inputs,), the values to write, in radians. Only gates
     of the first edition of qelib1.inc are used, so that every reader knows them.
 
-    A basis or product input state is written as gates; one given by amplitudes is refused. Floats are exact.
+    Of channels only the full reset has a form in OpenQASM. A basis or product input state is written as gates; one
+    given by amplitudes is refused. Floats are exact.
     """
     if version == 2:
         if arrays:

@@ -38,7 +38,8 @@ _MAX_DEPTH = 60  # gates that call gates
 
 
 class Reader(Names):
-    """One program. `operations` grows to (gate name, angles, qubits) or ("rotation", (angle,), Pauli string)."""
+    """One program. `operations` grows to (gate name, angles, qubits), ("reset", (), qubits) or ("rotation", (angle,),
+    Pauli string)."""
 
     def __init__(self, parsed: Parsed, source: ProgramText, data: Sequence[str], max_gates: int) -> None:
         self.statements, version, self.opaque = parsed
@@ -75,6 +76,8 @@ class Reader(Names):
         for name, angles, target in self.operations:
             if name == "rotation":
                 circuit.rotation(target, angles[0])
+            elif name == "reset":
+                circuit.reset(*target)
             else:
                 circuit.gate(name, *angles, *target)
         return circuit
@@ -303,10 +306,15 @@ class Reader(Names):
 
     def _QuantumReset(self, node: Any) -> None:
         for qubit in self._operand(node.qubits).indices:
-            if qubit in self.touched or qubit in self.measured:
+            if qubit in self.measured:
                 self.refuse(
-                    node, "reset of a qubit that has been used cannot be read as a circuit; use another qubit instead"
+                    node,
+                    f"qubit {qubit} was measured in line {self.measured[qubit]}, and a qubit that is measured cannot "
+                    "be used again here; use another qubit instead",
                 )
+            if qubit in self.touched:
+                self._count(node)
+                self.operations.append(("reset", (), (qubit,)))
 
     def _ExpressionStatement(self, node: Any) -> None:
         self.refuse(node, "an expression by itself does nothing, and subroutines are not read; write the gates out")

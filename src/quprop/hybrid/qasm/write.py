@@ -11,6 +11,7 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.errors import QupropError
+from quprop.hybrid.noise import is_full_reset
 from quprop.hybrid.qasm.definitions import DATA, DEFINED, definition, ladder, letters_of, pauli_name
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
 from quprop.model.channels import refuse_channels
@@ -44,7 +45,6 @@ _KEYWORDS = frozenset(
 
 def write_3(circuit: Circuit, arrays: bool) -> str:
     """The program with its parameters; see `to_qasm`."""
-    refuse_channels(circuit, "OpenQASM")
     start = _start(circuit)
     out = ["OPENQASM 3.0;", 'include "stdgates.inc";']
     used = {op.name for op in circuit.operations}
@@ -79,7 +79,6 @@ def write_3(circuit: Circuit, arrays: bool) -> str:
 
 def write_2(circuit: Circuit, theta: Any, x: Any) -> str:
     """The program with all angles as numbers; see `to_qasm`."""
-    refuse_channels(circuit, "OpenQASM")
     start = _start(circuit)
     number = _evaluator(circuit, theta, x)
     out = ["OPENQASM 2.0;", 'include "qelib1.inc";', f"qreg q[{circuit.n_qubits}];", *start]
@@ -91,6 +90,8 @@ def write_2(circuit: Circuit, theta: Any, x: Any) -> str:
         elif name in _FIRST_EDITION or name in _RENAMED:
             values = f"({', '.join(map(_float, angles))})" if angles else ""
             out.append(f"{_RENAMED.get(name, name)}{values} {', '.join(names)};")
+        elif name == "reset":
+            out.append(f"reset {names[0]};")
         elif name in ("crx", "cry"):
             string = PauliString.parse(f"{name[-1].upper()}{qubits[1]}")
             rotation(string, angles[0] / 2)
@@ -112,7 +113,7 @@ def write_2(circuit: Circuit, theta: Any, x: Any) -> str:
 def _named(op: Operation) -> list[tuple[str, tuple[Angle, ...], tuple[int, ...]]]:
     """The gate calls of one operation; a rotation about several qubits is called pauli_xyz."""
     if isinstance(op.target, tuple):
-        return [(op.name, op.angles, op.target)]
+        return [(op.name, () if op.name == "reset" else op.angles, op.target)]
     parts = [(op.target, 1.0)] if isinstance(op.target, PauliString) else list(op.target.items())
     calls: list[tuple[str, tuple[Angle, ...], tuple[int, ...]]] = []
     for string, coefficient in parts:
@@ -140,6 +141,8 @@ def _start(circuit: Any) -> list[str]:
     """Gates that make the circuit's input state from |0...0>."""
     if not isinstance(circuit, Circuit):
         raise QupropError(f"to_qasm takes a Circuit, got {type(circuit).__name__}; a Model's circuit is the one it had")
+    if not all(is_full_reset(op) for op in circuit.channels):
+        refuse_channels(circuit, "OpenQASM")
     state = circuit.state
     if isinstance(state, AngleVector) or state.kind in ("encoded", "amplitudes"):
         raise QupropError(
