@@ -540,16 +540,8 @@ def test_a_plan_says_where_noise_swamps_the_gradient(quprop_in_80_columns, tmp_p
     plan = plan_training(deep, precision=0.1, hardware="trapped_ion")
     largest = max(row.signal for row in plan.rows if row.signal is not None)
     assert largest < 0.1 and "noise swamps the gradient" in plan.noise and "\n" not in plan.noise
-    out, _ = quprop_in_80_columns(
-        "plan",
-        "hardware_efficient:20,50",
-        "--precision",
-        "0.1",
-        "--hardware",
-        "trapped_ion",
-        "--json",
-        tmp_path / "p.json",
-    )
+    asked, file = ("plan", "hardware_efficient:20,50", "--precision", "0.1"), tmp_path / "p.json"
+    out, _ = quprop_in_80_columns(*asked, "--hardware", "trapped_ion", "--json", file)
     assert "noise swamps the gradient" in " ".join(out.split()) and "signal" in out
     (source,), _ = sources.find(file)
     assert "noise swamps the gradient" in str(plan_section(source).blocks)
