@@ -527,7 +527,7 @@ def test_the_default_engine_takes_the_mixed_state_and_says_how_large_it_is():
     assert chosen.engine.name == "density" and chosen.qubits == 4 and "mixed state" in chosen.why
     wide = qpr.Circuit(30, params=T).ry(T[0], 0).depolarising(0.1, 0)
     for ask in (qpr.expectation, qpr.value_and_grad, qpr.vjp, qpr.probabilities):
-        for engine in CAPABLE:
+        for engine in WHOLE:
             with pytest.raises(qpr.QupropError, match=r"needs .* this machine has"):
                 ask(qpr.Model(wide, "Z0"), POINT, engine=engine)
     with pytest.raises(qpr.QupropError, match='"double" only'):

@@ -60,9 +60,9 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
     if found.noise:
         line(console, "signal: the probability that nothing in a run errs, about what is left of a derivative.", "  ")
     console.print()
-    line(console, found.advice)
     if found.noise:
         line(console, found.noise)
+    line(console, found.advice)
 
 
 def _counts(found: TrainingPlan) -> Table:

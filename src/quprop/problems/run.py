@@ -175,9 +175,7 @@ def _judged(config: Config, problem: Problem, trained: Trained, batch: int, opti
 
 def _without_noise(problem: Problem, trained: Trained, options: dict[str, Any]) -> dict[str, Any]:
     """What the trained parameters give where nothing errs: of the test data if there are any."""
-    model = problem.model.noiseless()
-    options = options | {"engine": "auto"}
-    found = Objective(model, problem.loss, head=problem.head, **options).evaluate(
+    found = Objective(problem.model.noiseless(), problem.loss, head=problem.head, **options).evaluate(
         trained.params, *(problem.test or problem.data or (None, None))
     )
     where = "test_" if problem.test else ""
