@@ -373,6 +373,11 @@ def test_a_reset_is_written_and_read():
     assert not from_qiskit(qc).channels
 
 
+def test_a_full_reset_is_one_channel():
+    (step,) = steps_of_kraus([np.diag([1.0, 0.0]), np.array([[0.0, 1.0], [0.0, 0.0]])], "it")
+    assert step.name == "generalised_amplitude_damping" and step.strengths == (1.0, 0.0)
+
+
 def test_kraus_operators_that_are_no_such_noise_are_refused():
     rng = np.random.default_rng(0)
     unitary = random_unitary(2, seed=rng).data
