@@ -440,7 +440,8 @@ def test_strengths_at_their_limits_have_values_and_finite_derivatives_or_a_sente
 NOISY = qpr.Circuit(2, params=T).ry(T[0], 0).cx(0, 1).depolarising(0.1, 0).rx(T[1], 1).amplitude_damping(0.2, 1)
 MODEL = qpr.Model(NOISY, "Z0 Z1")
 POINT = np.array([0.3, 0.4])
-CAPABLE = ("auto", "density")
+CAPABLE = ("auto", "density", "pauli", "trajectories")  # of values and gradients
+WHOLE = ("auto", "density")  # of probabilities
 
 
 def _method(name):
@@ -456,7 +457,7 @@ REFUSING = {
     **{f"values of {e}": lambda e=e: qpr.expectation(MODEL, POINT, engine=e) for e in ENGINES if e not in CAPABLE},
     **{f"gradient of {e}": lambda e=e: qpr.value_and_grad(MODEL, POINT, engine=e) for e in ENGINES if e not in CAPABLE},
     **{f"vjp of {e}": lambda e=e: qpr.vjp(MODEL, POINT, engine=e)[1](np.ones(1)) for e in ENGINES if e not in CAPABLE},
-    **{f"shares of {e}": lambda e=e: qpr.probabilities(MODEL, POINT, engine=e) for e in ENGINES if e not in CAPABLE},
+    **{f"shares of {e}": lambda e=e: qpr.probabilities(MODEL, POINT, engine=e) for e in ENGINES if e not in WHOLE},
     **{f"state of {e}": lambda e=e: qpr.state(MODEL, POINT, engine=e) for e in ENGINES},
     **{f"hvp of {e}": lambda e=e: qpr.hvp(MODEL, POINT, v_theta=POINT, engine=e) for e in ENGINES},
     **{f"metric of {e}": lambda e=e: qpr.metric(MODEL, POINT, engine=e) for e in ENGINES},
@@ -464,7 +465,6 @@ REFUSING = {
     **{f"method {m}": lambda m=m: _method(m).compile(MODEL) for m in qpr.METHODS if qpr.METHODS[m].noise == "none"},
     **{f"cost of {m}": lambda m=m: qpr.FORMULAS[m](max_error=0.1).compile(MODEL) for m in qpr.FORMULAS},
     "states that are reached": lambda: qpr.expectation(MODEL, POINT, engine=qpr.NativeEngine(support=True)),
-    "propagate": lambda: qpr.propagate(MODEL, POINT),
     "find_blocks": lambda: find_blocks(MODEL),
     "algebra": lambda: dynamical_lie_algebra(MODEL),
     "cut model": lambda: qpr.modules.cutting.cut(MODEL, max_qubits=1),
@@ -527,7 +527,7 @@ def test_the_default_engine_takes_the_mixed_state_and_says_how_large_it_is():
     assert chosen.engine.name == "density" and chosen.qubits == 4 and "mixed state" in chosen.why
     wide = qpr.Circuit(30, params=T).ry(T[0], 0).depolarising(0.1, 0)
     for ask in (qpr.expectation, qpr.value_and_grad, qpr.vjp, qpr.probabilities):
-        for engine in CAPABLE:
+        for engine in WHOLE:
             with pytest.raises(qpr.QupropError, match=r"needs .* this machine has"):
                 ask(qpr.Model(wide, "Z0"), POINT, engine=engine)
     with pytest.raises(qpr.QupropError, match='"double" only'):

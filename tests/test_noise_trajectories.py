@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from cases import random_circuit, random_sum
-from test_noise import noisy, random_state
+from test_noise import CLIFFORDS, noisy, random_state
 from tolerances import assert_close
 
 import quprop as qpr
+from quprop.model.gates import GATES
 from quprop.simulate.noise.patterns import Outcomes, Problem
 
 
@@ -109,10 +110,10 @@ def test_the_mean_over_all_patterns_is_the_mixed_state(seed):
     state = [None, rng.normal(size=(n, 2)) + 1j * rng.normal(size=(n, 2)), rng.normal(size=2**n) + 0j][seed % 3]
     plain = random_circuit(seed, n, 5, state, n_params=3, n_inputs=2)
     circuit = plain.copy()
-    circuit.operations = []
+    circuit.steps = []
     kinds = ["amplitude_damping", "reset", "depolarising", "phase_damping"]
-    for k, operation in enumerate(plain.operations):
-        circuit.operations.append(operation)
+    for k, operation in enumerate(plain.steps):
+        circuit.steps.append(operation)
         if k < 4:
             name, q = kinds[(k + seed) % 4], int(rng.integers(n))
             if name == "reset":
@@ -159,6 +160,33 @@ def test_a_derivative_in_a_strength_that_is_zero_is_found():
         assert np.abs(wanted).min() > 0.05
         assert (np.abs(found.gradient - wanted) < 5 * found.gradient_error + 1e-12).all()
         assert (found.gradient_error < 0.05).all()
+
+
+def test_a_derivative_in_a_strength_of_negative_shares_is_found():
+    p = qpr.params("p", 2)
+    circuit = qpr.Circuit(1, params=p).ry(1.1, 0).amplitude_damping(p[0], 0).ry(0.4, 0).amplitude_damping(p[1], 0)
+    model, theta = qpr.Model(circuit, "Z0 + X0"), np.array([0.8, 0.7])
+    found = qpr.estimate(model, theta, engine=qpr.Trajectories(60_000, 3))
+    wanted = qpr.value_and_grad(model, theta, engine="density")[1]
+    assert (np.abs(found.gradient - wanted) < 4 * found.gradient_error).all()
+    assert (found.gradient_error < 0.02 * np.abs(wanted)).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_resets_without_chance_are_exact_in_one_trajectory(seed):
+    """Clifford gates in between: what is reset is a string of many qubits and either sign."""
+    rng = np.random.default_rng(seed)
+    circuit = qpr.Circuit(3, rng.normal(size=(3, 2)) + 1j * rng.normal(size=(3, 2)))
+    for _ in range(4):
+        for _ in range(6):
+            gate = CLIFFORDS[rng.integers(len(CLIFFORDS))]
+            circuit.gate(gate, *map(int, rng.permutation(3)[: GATES[gate].n_qubits]))
+        circuit.rotation("X0 Y1 Z2", 0.7).rotation("Z0 X1", 0.4)
+        circuit.reset_error(*[(1.0, 0.0), (0.0, 1.0)][rng.integers(2)], int(rng.integers(3)))
+    circuit.rotation("Y0 X2", 0.9).rotation("Z1 X2", -0.6)
+    model = qpr.Model(circuit, [random_sum(rng, 3, 6) for _ in range(3)])
+    found = qpr.expectation(model, [], engine=qpr.Trajectories(1, seed))
+    assert_close(found, qpr.expectation(model, [], engine="density"), 1e4)
 
 
 def test_the_same_seed_gives_the_same_numbers_for_any_number_of_threads_and_other_seeds_others():
