@@ -163,13 +163,11 @@ def test_a_derivative_in_a_strength_that_is_zero_is_found():
 
 
 def test_a_derivative_in_a_strength_of_negative_shares_is_found():
-    p = qpr.params("p", 2)
-    circuit = qpr.Circuit(1, params=p).ry(1.1, 0).amplitude_damping(p[0], 0).ry(0.4, 0).amplitude_damping(p[1], 0)
-    model, theta = qpr.Model(circuit, "Z0 + X0"), np.array([0.8, 0.7])
+    p = qpr.params("p", 1)
+    model, theta = qpr.Model(qpr.Circuit(1, params=p).ry(1.1, 0).amplitude_damping(p[0], 0), "X0"), np.array([0.8])
     found = qpr.estimate(model, theta, engine=qpr.Trajectories(60_000, 3))
-    wanted = qpr.value_and_grad(model, theta, engine="density")[1]
-    assert (np.abs(found.gradient - wanted) < 4 * found.gradient_error).all()
-    assert (found.gradient_error < 0.02 * np.abs(wanted)).all()
+    wanted = -np.sin(1.1) / (2 * np.sqrt(0.2))  # of sqrt(1 - gamma) sin 1.1
+    assert abs(found.gradient[0] - wanted) < 4 * found.gradient_error[0] < 0.08
 
 
 @pytest.mark.parametrize("seed", range(12))

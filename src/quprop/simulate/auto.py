@@ -65,7 +65,7 @@ class AutoEngine:
             memory.require(
                 density.memory(model, batch, what),
                 f"a mixed state of {n:,} qubits",
-                "take fewer qubits, a smaller batch, or model.noiseless()",
+                "take fewer qubits, a smaller batch, engine=qpr.Trajectories(), or engine=qpr.PauliPropagation()",
             )
             return Choice(density, f"the whole mixed state of {n} qubits", 2 * n, model.n_rotations << 2 * n)
         if n <= ALWAYS_WHOLE:
