@@ -8,7 +8,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop.model.gates import GATES
-from quprop.simulate.noise.patterns import Outcomes, Problem
+from quprop.simulate.noise.patterns import Outcomes, PureProblem
 
 
 def exact(model, theta, x, weights):
@@ -93,7 +93,7 @@ def mean_over_outcomes(model, theta, x):
         share = np.prod(shares[outcomes.starts[:-1] + row[0]])
         if share == 0:
             continue
-        problem = Problem.of(model, outcomes, terms, outcomes.resets(row)[0])
+        problem = PureProblem.of(model, outcomes, terms, outcomes.resets(row)[0])
         channel = np.flatnonzero(row[0])
         turned = problem.turned(outcomes.starts[channel] + row[0, channel], np.zeros(len(channel), int), 1)
         signs = problem.signed(turned)

@@ -112,7 +112,7 @@ class Outcomes(NamedTuple):
         return ((own == _TO_0).astype(np.int8) - (own == _TO_1)).astype(np.int8)
 
 
-class Problem(NamedTuple):
+class PureProblem(NamedTuple):
     """A model under the patterns with the same resets: a model without noise whose parameters are its angles and whose
     observables are the terms, one each, and which outcomes turn which signs."""
 
@@ -125,7 +125,7 @@ class Problem(NamedTuple):
     place: np.ndarray  # (E,): rotations from here on are turned
 
     @classmethod
-    def of(cls, model: Model, outcomes: Outcomes, terms: list[PauliString], resets: np.ndarray) -> Problem:
+    def of(cls, model: Model, outcomes: Outcomes, terms: list[PauliString], resets: np.ndarray) -> PureProblem:
         """resets: (affine channels,), as `Outcomes.resets` has them."""
         n, m = model.n_qubits, model.n_rotations
         places = np.array([c.place for c in model.channels], int)

@@ -30,7 +30,7 @@ from quprop.model.pauli import PauliString
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.engine import made
-from quprop.simulate.noise.patterns import Outcomes, Problem
+from quprop.simulate.noise.patterns import Outcomes, PureProblem
 
 Arrays = tuple[np.ndarray, np.ndarray]
 _CHUNK = 4096  # trajectories that are drawn and evaluated together, at most
@@ -100,13 +100,13 @@ class _Plan(NamedTuple):
     terms: list[PauliString]
     coefficients: sp.csr_array
     outcomes: Outcomes
-    problems: dict[bytes, Problem]
+    problems: dict[bytes, PureProblem]
 
-    def problem(self, model: Model, resets: np.ndarray) -> Problem:
+    def problem(self, model: Model, resets: np.ndarray) -> PureProblem:
         key = resets.tobytes()
         found = self.problems.pop(key, None)
         if found is None:
-            found = Problem.of(model, self.outcomes, self.terms, resets)
+            found = PureProblem.of(model, self.outcomes, self.terms, resets)
             while len(self.problems) >= _PROBLEMS:
                 del self.problems[next(iter(self.problems))]
         self.problems[key] = found
@@ -351,13 +351,13 @@ class TrajectoryEngine:
         return _Rows(out, d_angles, d_x, patterns)
 
     @staticmethod
-    def _turned(problem: Problem, outcomes: Outcomes, drawn: np.ndarray) -> np.ndarray:
+    def _turned(problem: PureProblem, outcomes: Outcomes, drawn: np.ndarray) -> np.ndarray:
         row, channel = np.nonzero(drawn)
         return problem.turned(outcomes.starts[channel] + drawn[row, channel], row, len(drawn))
 
     def _evaluate(
         self,
-        problem: Problem,
+        problem: PureProblem,
         plan: _Plan,
         angles: np.ndarray,
         x: np.ndarray,
