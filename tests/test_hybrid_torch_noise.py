@@ -146,7 +146,8 @@ def test_what_is_no_noise_is_refused_in_one_sentence(library):
         from quprop.hybrid.jax import function as make
     model = qpr.Model(circuit(), "Z0")
     for given, options, sentence in (
-        (circuit(), {}, "of a circuit needs observables="),
+        (circuit(), {}, "takes a quprop Model, whose outputs are expectation"),
+        (circuit(), {"noise": noise}, "of a circuit needs observables="),
         (model, {"noise": noise}, "takes noise= with a Circuit"),
         (model, {"observables": "Z0"}, "takes observables= with a Circuit"),
         (circuit(), {"observables": "Z0", "noise": 3}, "an object with apply"),

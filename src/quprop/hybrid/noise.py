@@ -34,7 +34,7 @@ def noisy_model(what: str, model: Any, observables: Any, noise: Any) -> Any:
 
     Errors of readout at the circuit's end act on each Pauli string in the basis it is measured in (`misread`).
     """
-    if isinstance(model, Circuit):
+    if isinstance(model, Circuit) and (observables is not None or noise is not None):
         if observables is None:
             raise QupropError(f"{what} of a circuit needs observables=, such as observables=['Z0', 'Z1']")
         return read_model(model if noise is None else applied(noise, model), observables)

@@ -18,7 +18,7 @@ import numpy as np
 from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.hybrid.qiskit import from_sparse_pauli_op, read_qiskit
-from quprop.hybrid.qiskit_primitives import Program, QupropEstimator, columns_of
+from quprop.hybrid.qiskit_primitives import QupropEstimator, ReadProgram, columns_of
 from quprop.simulate import vjp
 
 
@@ -44,7 +44,7 @@ def exact_gradients(
         order = {parameter: k for k, parameter in enumerate(circuit.parameters)}
         sums: dict[Any, int] = {}
         places = [sums.setdefault(from_sparse_pauli_op(observables[i]), len(sums)) for i in members]
-        model = Program.of(imported, tuple(sums)).model()
+        model = ReadProgram.of(imported, tuple(sums)).model()
         theta = np.zeros((len(members), model.n_params))
         for row, i in enumerate(members):
             theta[row, columns] = checked(f"the parameter values of circuit {i}", parameter_values[i], columns.shape)

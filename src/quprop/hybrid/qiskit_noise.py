@@ -13,7 +13,7 @@ import numpy as np
 from qiskit.quantum_info import PTM
 
 from quprop.errors import QupropError
-from quprop.hybrid.transfer import MOST_QUBITS, Step, steps_of
+from quprop.hybrid.transfer import MOST_QUBITS, ChannelStep, steps_of
 from quprop.model.circuit import Circuit
 
 _HOLDS = (
@@ -45,7 +45,7 @@ class AerNoise:
                 f"the noise model has an error of readout of several qubits together{f', {wide}' if wide else ''}; "
                 "errors of single qubits are read, add one for each"
             )
-        self._known: dict[int, tuple[Any, tuple[Step, ...]]] = {}
+        self._known: dict[int, tuple[Any, tuple[ChannelStep, ...]]] = {}
 
     def takes(self, op: Any) -> bool:
         """Whether an instruction is one of the device's own."""
@@ -108,7 +108,7 @@ class AerNoise:
                 out.append(make(op, list(qubits)))
         return out
 
-    def _steps(self, error: Any, name: str) -> tuple[Step, ...]:
+    def _steps(self, error: Any, name: str) -> tuple[ChannelStep, ...]:
         known = self._known.get(id(error))
         if known is None or known[0] is not error:
             subject = f"the noise model's error of {name!r}"

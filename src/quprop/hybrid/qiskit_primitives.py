@@ -166,13 +166,13 @@ class QupropSampler(BaseSamplerV2):
                     f"the circuit {pub.circuit.name!r} measures nothing, so it has no samples; add "
                     "circuit.measure_all()"
                 )
-            program = Program.of(imported, (PauliSum({}),))
+            program = ReadProgram.of(imported, (PauliSum({}),))
             tasks.append((pub, program, _theta(imported, pub), imported.measured))
         job = PrimitiveJob(lambda: PrimitiveResult([self._one(*t) for t in tasks], metadata={"version": 2}))
         job._submit()
         return job
 
-    def _one(self, pub: Any, program: Program, theta: np.ndarray, measured: dict[int, int]) -> Any:
+    def _one(self, pub: Any, program: ReadProgram, theta: np.ndarray, measured: dict[int, int]) -> Any:
         rows = []
         model = program.model()
         step = max(1, _CHUNK_AMPLITUDES >> model.n_qubits)
@@ -194,7 +194,7 @@ class QupropSampler(BaseSamplerV2):
         metadata = {"shots": pub.shots, "circuit_metadata": pub.circuit.metadata}
         return SamplerPubResult(DataBin(**data, shape=pub.shape), metadata=metadata)
 
-    def _read(self, program: Program, qubit: int, outcomes: np.ndarray) -> np.ndarray:
+    def _read(self, program: ReadProgram, qubit: int, outcomes: np.ndarray) -> np.ndarray:
         """A qubit's bit in each shot, as it is read."""
         place = program.place.get(qubit)
         bits = np.zeros(outcomes.shape, bool) if place is None else (outcomes >> place & 1).astype(bool)
@@ -206,7 +206,7 @@ class QupropSampler(BaseSamplerV2):
 class _Task(NamedTuple):
     """Value i of the broadcast, flat, is observable columns[i] of the model at theta[rows[i]]."""
 
-    program: Program
+    program: ReadProgram
     model: Model
     theta: np.ndarray
     rows: np.ndarray
@@ -214,7 +214,7 @@ class _Task(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Program(NamedTuple):
+class ReadProgram(NamedTuple):
     """A circuit without the errors of readout at its end, on those qubits that are in use, observables on the same
     qubits, and where they stand (`place`); errors of readout of all qubits, by their numbers in the user's circuit."""
 
@@ -224,7 +224,7 @@ class Program(NamedTuple):
     misreadings: dict[int, list[Misreading]]
 
     @classmethod
-    def of(cls, imported: Imported, observables: Sequence[PauliSum]) -> Program:
+    def of(cls, imported: Imported, observables: Sequence[PauliSum]) -> ReadProgram:
         circuit, misreadings = read_out(imported.circuit)
         chosen = _busy(circuit, (q for total in observables for p, _ in total.items() for q in p.qubits))
         place = {q: k for k, q in enumerate(chosen)}
@@ -263,7 +263,7 @@ def _prepare(pub: Any, readings: dict[int, Imported], noise_model: Any) -> _Task
     theta = _theta(imported, pub)
     rows = np.arange(len(theta)).reshape(pub.parameter_values.shape)
     rows, columns = np.broadcast_arrays(rows, columns)
-    program = Program.of(imported, sums)
+    program = ReadProgram.of(imported, sums)
     return _Task(program, program.model(), theta, rows.ravel(), columns.ravel(), rows.shape)
 
 
@@ -389,7 +389,7 @@ def _readers(model: Model, observable: PauliSum) -> tuple[tuple[_GroupReader, ..
     return tuple(readers), grouping.constant
 
 
-def _noisy_readers(program: Program, k: int) -> tuple[tuple[_GroupReader, ...], float]:
+def _noisy_readers(program: ReadProgram, k: int) -> tuple[tuple[_GroupReader, ...], float]:
     """How observable k is read: gates on single qubits turn the letters of a group to Z, and then bits are misread."""
     grouping = group(program.observables[k], "qubit_wise")
     readers = []
@@ -431,4 +431,4 @@ def _checked_shots(shots: Any) -> int:
     return int(shots)
 
 
-__all__ = ["Program", "QupropEstimator", "QupropSampler", "columns_of", "model_of"]
+__all__ = ["QupropEstimator", "QupropSampler", "ReadProgram", "columns_of", "model_of"]

@@ -20,7 +20,7 @@ _PAULI = {"I": np.eye(2), "X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": 
 _COMMUTES = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])  # or anticommutes, -1
 
 
-class Step(NamedTuple):
+class ChannelStep(NamedTuple):
     """One channel: of `CHANNELS` with numbers for strengths, or "pauli_channel" with (dense string, probability) pairs.
     places: which of the qubits it acts on, counted from 0."""
 
@@ -36,7 +36,7 @@ class Step(NamedTuple):
             circuit.channel(self.name, *self.strengths, *on)
 
 
-def steps_of_kraus(kraus: Sequence[np.ndarray], subject: str) -> tuple[Step, ...]:
+def steps_of_kraus(kraus: Sequence[np.ndarray], subject: str) -> tuple[ChannelStep, ...]:
     """`steps_of` the map rho -> sum_j K_j rho K_j†, of K_j (2^n, 2^n) whose first qubit is the most significant bit."""
     n = len(kraus[0]).bit_length() - 1
     _check_size(n, subject)
@@ -45,7 +45,7 @@ def steps_of_kraus(kraus: Sequence[np.ndarray], subject: str) -> tuple[Step, ...
     return steps_of(np.einsum("pij,qji->pq", paulis, images).real / 2**n, subject)
 
 
-def steps_of(transfer: np.ndarray, subject: str) -> tuple[Step, ...]:
+def steps_of(transfer: np.ndarray, subject: str) -> tuple[ChannelStep, ...]:
     """The channels whose product has the Pauli transfer matrix R_PQ = Tr(P E(Q)) / 2^n, strings in the order of
     `itertools.product("IXYZ", repeat=n)`; `QupropError` where it is no product of those that quprop has.
 
@@ -70,9 +70,11 @@ def steps_of(transfer: np.ndarray, subject: str) -> tuple[Step, ...]:
         mixing = np.diag(_eigenvalues(shares))
         if np.abs((damping @ mixing if after else mixing @ damping) - transfer).max() <= _EXACT:
             found = tuple((w, float(p)) for w, p in zip(_words(n)[1:], shares[1:], strict=True) if p > 1e-15)
-            mixed = [Step(PAULI_CHANNEL, found, tuple(range(n)))] if found else []
+            mixed = [ChannelStep(PAULI_CHANNEL, found, tuple(range(n)))] if found else []
             damped = [
-                Step("generalised_amplitude_damping", (abs(float(v)), float(v < 0)), (q,)) for q, v in enumerate(c) if v
+                ChannelStep("generalised_amplitude_damping", (abs(float(v)), float(v < 0)), (q,))
+                for q, v in enumerate(c)
+                if v
             ]
             return tuple(mixed + damped if after else damped + mixed)
     raise QupropError(

@@ -19,7 +19,7 @@ from pennylane import GlobalPhase, PauliRot
 from pennylane.operation import Operation, Operator
 from pennylane.pauli import PauliSentence, PauliWord
 
-from quprop.hybrid.transfer import Step
+from quprop.hybrid.transfer import ChannelStep
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -181,7 +181,7 @@ class KnownChannel(Operation):
 
     num_params = 0
 
-    def __init__(self, steps: tuple[Step, ...], wires: Any, id: str | None = None) -> None:
+    def __init__(self, steps: tuple[ChannelStep, ...], wires: Any, id: str | None = None) -> None:
         super().__init__(wires=wires, id=id)
         self.hyperparameters["steps"] = steps
 
