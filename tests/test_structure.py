@@ -126,7 +126,7 @@ def test_a_wrong_program_is_noticed():
 
     def uncontrolled(program):
         circuit = program.circuit.copy()
-        circuit.operations = [op for op in circuit.operations if op.name not in ("cx", "cy", "cz")]
+        circuit.steps = [op for op in circuit.operations if op.name not in ("cx", "cy", "cz")]
         return program.reads, circuit
 
     for mutation in (flipped, exchanged, uncontrolled):
