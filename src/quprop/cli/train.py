@@ -184,8 +184,9 @@ def _show_result(console: Console, summary: dict[str, Any], out: Path) -> None:
         as_it_is(console, line)
     console.print()
     console.print(_cost_table(summary))
-    made = ["summary.json", "metrics.jsonl", "curves.png", *(name for name in BESIDE if (out / name).exists())]
-    as_it_is(console, f"{', '.join(made)} in {out}")
+    as_it_is(console, f"summary.json, metrics.jsonl, curves.png in {out}")
+    if beside := [name for name in BESIDE if (out / name).exists()]:
+        as_it_is(console, f"{', '.join(beside)} beside them")
 
 
 def _verdict(summary: dict[str, Any]) -> list[str]:
@@ -237,28 +238,25 @@ def _samples_verdict(summary: dict[str, Any]) -> list[str]:
         error = summary[f"{key}_error"]
         return f"{summary[key]:.2e}" + (f" ± {error:.1e}" if error else "")
 
-    lines = [f"test MMD²      {measured('test_mmd2')}"]
-    lines += [
-        f"               {measured(f'{key}_test_mmd2')}  {name}"
-        for key, name in RIVALS.items()
-        if f"{key}_test_mmd2" in summary
-    ]
-    if "kgel" in summary:
-        others = [f"{summary[f'{k}_kgel']:.3g} of the {name}" for k, name in RIVALS.items() if f"{k}_kgel" in summary]
-        lines.append(f"KGEL           {summary['kgel']:.3g} nats" + f" ({', '.join(others)})" * bool(others))
+    lines = [f"{'':19}MMD² on test data     KGEL, nats".rstrip()]
+    for key, name in {"": "circuit", **{f"{k}_": name for k, name in RIVALS.items()}}.items():
+        if f"{key}test_mmd2" in summary:
+            weighed = f"{summary[f'{key}kgel']:.3g}" if f"{key}kgel" in summary else ""
+            lines.append(f"{name:19}{measured(f'{key}test_mmd2'):22}{weighed}".rstrip())
     lines.append(
-        f"covariances    off by {summary['covariance_error']:.2g}, training data by "
+        f"covariances        off test data by {summary['covariance_error']:.2g}, training data by "
         f"{summary['train_covariance_error']:.2g} (r.m.s.)"
     )
     if "samples_mmd2" in summary:
-        lines.append(f"{summary['shots']:,} samples  test MMD² {measured('samples_mmd2')}")
+        drawn = f"{summary['shots']:,} samples"
+        lines.append(f"{drawn:19}{measured('samples_mmd2')}")
     if "samples_total_variation" in summary:
         lines.append(
-            f"               total variation from exact {summary['samples_total_variation']:.3f}, "
+            f"{'':19}total variation {summary['samples_total_variation']:.3f} from exact probabilities, "
             f"{summary['samples_total_variation_expected']:.3f} expected"
         )
     if "no_samples" in summary:
-        lines.append(f"no samples     {summary['no_samples']}")
+        lines.append(f"no samples         {summary['no_samples']}")
     return lines
 
 

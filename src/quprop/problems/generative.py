@@ -53,12 +53,12 @@ DEFAULTS = {
     "blobs": Defaults(
         "eight patterns of 4 x 4 pixels with flipped bits, by an IQP circuit on 16 qubits",
         weight=6, sigma=(0.6, 1.3), optimiser="lbfgs", learning_rate=1e-3, steps=400, scale=0.3, exact=True,
-        shape=(4, 4), epochs=200,
+        shape=(4, 4), hidden_units=128, epochs=300, coin_weight=4,
     ),
     "ising-16": Defaults(
         "samples of a 4 x 4 Ising lattice, by an IQP circuit on 16 qubits and a coin that flips all",
         weight=4, sigma=(0.6, 1.3), optimiser="lbfgs", learning_rate=1e-3, steps=200, spin_flip=True, exact=True,
-        shape=(4, 4), rate=1e-3, epochs=200, coin_weight=4,
+        shape=(4, 4), hidden_units=256, epochs=400, rate=5e-4, coin_weight=4,
     ),
     "scale-free": Defaults(
         "samples of an Ising model on the published scale-free graph, by an IQP circuit on 1,000 qubits",
@@ -72,7 +72,8 @@ DEFAULTS = {
     ),
     "digits-binary": Defaults(
         "handwritten digits, 8 x 8 pixels on or off, by an IQP circuit on 64 qubits",
-        weight=2, sigma=(4.0, 2.5, 1.5), optimiser="adam", learning_rate=1e-2, steps=1000, shape=(8, 8), epochs=200,
+        weight=2, sigma=(4.0, 2.5, 1.5), optimiser="adam", learning_rate=1e-2, steps=1000, shape=(8, 8),
+        epochs=400, rate=1e-3,
     ),
 }  # fmt: skip
 

@@ -35,8 +35,7 @@ def samples_picture(
     for column, (key, mean) in enumerate(means.items()):
         axis = figure.add_subplot(below[column])
         shown = axis.imshow(mean.reshape(shape), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-        exact = "" if key == "data" else ", without samples"
-        axis.set_title(f"mean of each pixel: {NAMES[key]}{exact}", fontsize=8)
+        axis.set_title(f"mean of each pixel, {'test data' if key == 'data' else 'circuit (exact)'}", fontsize=8)
         axis.set_xticks([])
         axis.set_yticks([])
     bar = figure.colorbar(shown, cax=figure.add_subplot(below[-1]))
@@ -75,7 +74,7 @@ def covariance_picture(name: str, pairs: dict[str, np.ndarray]) -> bytes:
     low, high = together.min(), together.max()
     pad = 0.05 * (high - low) or 0.01
     for axis, key, colour, title in (
-        (axes[0], "circuit", BLUE, "trained circuit, without samples"),
+        (axes[0], "circuit", BLUE, "trained circuit, exact"),
         (axes[1], "train", ORANGE, "training data: what finite data allow"),
     ):
         many = len(chosen) > 2000
@@ -86,7 +85,7 @@ def covariance_picture(name: str, pairs: dict[str, np.ndarray]) -> bytes:
         away = np.sqrt(np.mean((pairs[key] - test) ** 2))
         axis.set_title(f"{title}\nr.m.s. distance from test data {away:.2g}", fontsize=9)
         axis.set_xlabel("test data: covariance of Z$_i$ and Z$_j$")
-        axis.set_ylabel(f"{'circuit' if key == 'circuit' else 'training data'}: the same")
+        axis.set_ylabel(f"{'circuit' if key == 'circuit' else 'training data'}: covariance of Z$_i$ and Z$_j$")
         axis.set_xlim(low - pad, high + pad)
         axis.set_ylim(low - pad, high + pad)
         axis.set_aspect("equal")

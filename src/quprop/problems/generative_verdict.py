@@ -172,6 +172,8 @@ class Verdict:
             elif key in drawn:
                 means = kernel_means(drawn[key], witnesses, sigma)
             else:
+                if key == "circuit":
+                    found["no_kgel"] = "the circuit's kernel means are known of all probabilities or of samples only"
                 continue
             try:
                 found["kgel" if key == "circuit" else f"{key}_kgel"] = kgel(points, witnesses, means, sigma).divergence

@@ -66,13 +66,15 @@ def _draw_mmd(history: list[dict[str, Any]], title: str, summary: dict[str, Any]
 
     figure, (left, right) = panels(2, 5.2, 3.9)
     steps = np.array([line["step"] for line in history])
-    left.plot(steps, [line["loss"] for line in history], color="#56B4E9", linewidth=1, label="training", zorder=1)
+    loss = np.array([line["loss"] for line in history])
+    name = "training" if (loss > 0).all() else "training, where positive"
+    left.plot(steps, loss, color="#56B4E9", linewidth=1, label=name, zorder=1)
     seen = [line for line in history if "test_mmd2" in line]
     if seen:
         at, value, error = (np.array([line[k] for line in seen]) for k in ("step", "test_mmd2", "test_mmd2_error"))
         left.plot(at, value, "o-", color="#0072B2", markersize=3.5, linewidth=1.5, label="test", zorder=3)
         if error.any():
-            band = {"color": "#0072B2", "alpha": 0.25, "linewidth": 0, "label": "its standard error"}
+            band = {"color": "#0072B2", "alpha": 0.25, "linewidth": 0, "label": "test, standard error"}
             left.fill_between(at, np.maximum(value - error, 1e-12), value + error, **band, zorder=2)
     looks = (("uniform", "#777777", ":"), ("bit_flip", "#E69F00", "--"), ("boltzmann", "#D55E00", "-."))
     for key, colour, line in looks:
