@@ -252,7 +252,7 @@ def _samples_verdict(summary: dict[str, Any]) -> list[str]:
         lines.append(f"{drawn:19}{measured('samples_mmd2')}")
     if "samples_total_variation" in summary:
         lines.append(
-            f"{'':19}total variation {summary['samples_total_variation']:.3f} from exact probabilities, "
+            f"{'':19}total variation {summary['samples_total_variation']:.3f} from what is exact, "
             f"{summary['samples_total_variation_expected']:.3f} expected"
         )
     if "no_samples" in summary:

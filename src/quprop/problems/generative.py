@@ -20,7 +20,7 @@ from quprop.model.ansatz_iqp import all_gates, covariance_gates, graph_gates, iq
 from quprop.model.x_rotations import Subsets
 from quprop.problems.config import Config, Setting
 from quprop.problems.generative_data import SCALE_FREE, SHIPPED, generative_data, scale_free_couplings
-from quprop.problems.generative_verdict import Rivals, Verdict
+from quprop.problems.generative_verdict import Rivals, SampleVerdict
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 from quprop.training.mmd import MMD, initial_theta
 
@@ -186,7 +186,7 @@ def build(name: str, config: Config) -> Problem:
             settings["boltzmann_epochs"],
             settings["boltzmann_rate"],
         )
-    verdict = Verdict(name, loss, rivals, settings["shots"], training["seed"], DEFAULTS[name].shape)
+    verdict = SampleVerdict(name, loss, rivals, settings["shots"], training["seed"], DEFAULTS[name].shape)
     return Problem(model, loss, start, examine=verdict, circuit=circuit, measured=n)
 
 

@@ -48,7 +48,7 @@ class Rivals:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class SampleVerdict:
     """Called with a finished training and its loss over the model: entries of the summary, files of the run folder."""
 
     name: str
