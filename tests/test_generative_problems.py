@@ -313,12 +313,12 @@ def test_scale_free_problems_take_the_edges_of_their_graph(name, monkeypatch):
     monkeypatch.setattr(generative, "generative_data", lambda name, **options: drawn)
     problem = problems.PROBLEMS[name].build(problems.configure(name, {"model": {"gates": "graph"}}))
     edges = np.argwhere(np.triu(scale_free_couplings(name, 0)[0].toarray()))
-    assert problem.model.n_params == 1000 + len(edges) and problem.measured == 1000
+    assert problem.model.n_params == 1000 + len(edges) + 1 and problem.measured == 1000
     gates = problem.model.rotations.subsets
-    assert set(map(tuple, gates.qubits[gates.ptr[1000] :].reshape(-1, 2))) == set(map(tuple, edges))
+    assert set(map(tuple, gates.qubits[gates.ptr[1000] : -1].reshape(-1, 2))) == set(map(tuple, edges))
     assert problem.loss.test_sigma == (3.856,) and problem.loss.exact is False
     everything = problems.PROBLEMS[name].build(problems.configure(name))
-    assert everything.model.n_params == 500_500
+    assert everything.model.n_params == 500_500 + 1
 
 
 BAD = {
@@ -332,6 +332,7 @@ BAD = {
     "sigma": (("blobs", {"train": {"sigma": [0.6, -1.0]}}), "sigma must be a positive number"),
     "no sigma": (("blobs", {"train": {"sigma": []}}), "sigma must be a positive number"),
     "sigma of words": (("blobs", {"train": {"sigma": ["wide"]}}), "sigma"),
+    "coin": (("blobs", {"model": {"spin_flip": "sometimes"}}), "unknown model.spin_flip"),
     "graph of no graph": (("blobs", {"model": {"gates": "graph"}}), "unknown model.gates 'graph'"),
     "engine": (("blobs", {"train": {"engine": "auto"}}), "unknown key 'engine'"),
     "natural gradient": (("blobs", {"train": {"optimiser": "natural_gradient"}}), "unknown train.optimiser"),

@@ -16,13 +16,15 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.model.ansatz_iqp import all_gates, covariance_gates, graph_gates, iqp
+from quprop.model.ansatz_iqp import TRAINED, all_gates, covariance_gates, graph_gates, iqp
 from quprop.model.x_rotations import Subsets
 from quprop.problems.config import Config, Setting
 from quprop.problems.generative_data import SCALE_FREE, SHIPPED, generative_data, scale_free_couplings
 from quprop.problems.generative_verdict import Rivals, SampleVerdict
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 from quprop.training.mmd import MMD, initial_theta
+
+SPIN_FLIPS: dict[str, bool | str] = {"none": False, "fair": True, "trained": TRAINED}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Defaults:
     optimiser: str
     learning_rate: float
     steps: int
-    spin_flip: bool = False
+    spin_flip: str = "none"
     scale: float = 0.01
     noise: float = 0.0
     test_sigma: tuple[float, ...] = ()
@@ -57,18 +59,18 @@ DEFAULTS = {
     ),
     "ising-16": Defaults(
         "samples of a 4 x 4 Ising lattice, by an IQP circuit on 16 qubits and a coin that flips all",
-        weight=4, sigma=(0.6, 1.3), optimiser="lbfgs", learning_rate=1e-3, steps=200, spin_flip=True, exact=True,
+        weight=4, sigma=(0.6, 1.3), optimiser="lbfgs", learning_rate=1e-3, steps=200, spin_flip="fair", exact=True,
         shape=(4, 4), hidden_units=256, epochs=400, rate=5e-4, coin_weight=4,
     ),
     "scale-free": Defaults(
         "samples of an Ising model on the published scale-free graph, by an IQP circuit on 1,000 qubits",
         weight=2, sigma=(11.17, 8.35, 3.82), test_sigma=(3.856,), optimiser="adam", learning_rate=1e-3, steps=2000,
-        hidden_units=250, epochs=20, rate=1e-3, coin_gates="graph",
+        spin_flip="trained", hidden_units=250, epochs=20, rate=1e-3, coin_gates="graph",
     ),
     "scale-free-sparse": Defaults(
         "the same on a graph of two edges a vertex, by an IQP circuit on 1,000 qubits",
         weight=2, sigma=(11.17, 8.35, 3.82), test_sigma=(3.856,), optimiser="adam", learning_rate=1e-3, steps=2000,
-        hidden_units=250, epochs=20, rate=1e-3, coin_gates="graph",
+        spin_flip="trained", hidden_units=250, epochs=20, rate=1e-3, coin_gates="graph",
     ),
     "digits-binary": Defaults(
         "handwritten digits, 8 x 8 pixels on or off, by an IQP circuit on 64 qubits",
@@ -103,7 +105,10 @@ def schema(name: str, d: Defaults) -> dict[str, dict[str, Setting]]:
             "gates": Setting("all", "all subsets to a weight, pairs of most covariance, or of a graph", choices=ways),
             "weight": Setting(d.weight, "qubits of a gate, at most (gates all and graph)", least=1, most=1000),
             "pairs": Setting(100, "gates about two qubits (gates covariance)", least=0),
-            "spin_flip": Setting(d.spin_flip, "a coin flips all bits at the end"),
+            "spin_flip": Setting(
+                d.spin_flip, "a coin flips all bits at the end, a fair one or of a trained probability",
+                choices=tuple(SPIN_FLIPS),
+            ),
             "hidden": Setting(0, "qubits that are not measured (gates all)", least=0, most=1000),
             "start_scale": Setting(d.scale, "of pairs at the start, times their normalised covariances"),
             "start_noise": Setting(d.noise, "standard deviation of noise at the start", least=0.0),
@@ -156,7 +161,7 @@ def build(name: str, config: Config) -> Problem:
         return np.argwhere(np.triu(scale_free_couplings(name, settings["data_seed"])[0].toarray()))
 
     chosen = gates(wanted["gates"], wanted["weight"], wanted["pairs"], n + wanted["hidden"], data.train, edges)
-    circuit = iqp(n, chosen, spin_flip=wanted["spin_flip"], hidden=wanted["hidden"])
+    circuit = iqp(n, chosen, spin_flip=SPIN_FLIPS[wanted["spin_flip"]], hidden=wanted["hidden"])
     # The observable is what a model must have; the loss asks for products of Z of its own.
     model = Model(circuit, "Z0")
     loss = MMD(
@@ -179,7 +184,7 @@ def build(name: str, config: Config) -> Problem:
         way, most = settings["bit_flip_gates"], settings["bit_flip_weight"]
         rivals = Rivals(
             gates(way, most, wanted["pairs"], n, data.train, edges),
-            wanted["spin_flip"],
+            SPIN_FLIPS[wanted["spin_flip"]],
             settings["bit_flip_steps"],
             settings["bit_flip_rate"],
             settings["boltzmann_hidden"],

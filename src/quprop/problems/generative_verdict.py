@@ -19,12 +19,12 @@ from quprop import simulate
 from quprop.classical.bit_flip import BitFlip
 from quprop.classical.boltzmann import boltzmann_machine
 from quprop.errors import QupropError
-from quprop.model.ansatz_iqp import all_gates
+from quprop.model.ansatz_iqp import TRAINED, all_gates
 from quprop.model.x_rotations import Subsets
 from quprop.problems.generative_figures import covariance_picture, samples_picture
 from quprop.simulate.commuting.strings import Moments
 from quprop.training.job import Trained
-from quprop.training.mmd import MMD, MMDEstimate, MMDOverModel, mmd2_of_expectations
+from quprop.training.mmd import MMD, MMDEstimate, MMDOverModel, mmd2_of_expectations, one_phase
 from quprop.training.optimise import adam
 from quprop.training.validation import kernel_means, kgel, mmd2
 
@@ -39,7 +39,7 @@ class Rivals:
     """What is trained beside the circuit: coins that flip these subsets, and the settings of both rivals."""
 
     gates: Subsets
-    spin_flip: bool
+    spin_flip: bool | str  # as of `quprop.ansatz.iqp`
     steps: int
     rate: float
     hidden: int
@@ -108,7 +108,15 @@ class SampleVerdict:
         if self.rivals is None:
             return []
         r, n = self.rivals, self.loss.data.shape[1]
-        coins, rng = BitFlip(n, r.gates, r.spin_flip), self._generator(_BIT_FLIP)
+        rng, gates, start = self._generator(_BIT_FLIP), r.gates, None
+        if r.spin_flip == TRAINED:  # a coin that flips all
+            everything = np.arange(n, dtype=np.int32)
+            gates = Subsets(np.append(gates.ptr, gates.ptr[-1] + n), np.append(gates.qubits, everything))
+        coins = BitFlip(n, gates, r.spin_flip is True)
+        if r.spin_flip == TRAINED:
+            turned, rows = one_phase(self.loss.data)
+            start = coins.start(rows)
+            start[-1] = np.arcsin(np.sqrt(turned))
         theta = coins.fit(
             self.loss.data,
             self.loss.sigma,
@@ -116,6 +124,7 @@ class SampleVerdict:
             optimiser=adam(r.rate),
             rng=rng,
             operators=self.loss.operators,
+            theta=start,
         ).theta
 
         def expectations(subsets: Subsets) -> np.ndarray:

@@ -311,14 +311,15 @@ class MMDOverModel:
             index = np.add.reduceat(np.append(np.int64(1) << subsets.qubits.astype(np.int64), 0), subsets.ptr[:-1])
             return walsh_hadamard(self.probabilities(theta))[np.where(subsets.sizes > 0, index, 0)]
         flips, factor = self._measured.of(subsets)
-        angles = self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0]
+        turns = self._turns(theta)
         summed = (flips.sizes <= _SUMMED) & self._gates.local
         found = np.empty(len(subsets))
-        found[summed] = self._gates.exact(angles, flips.take(np.flatnonzero(summed)))[0] if summed.any() else 0.0
+        if summed.any():
+            found[summed] = self._gates.exact(turns, flips.take(np.flatnonzero(summed)))[0]
         if not summed.all():
             assert rng is not None
             signs = self._gates.bits(self.loss.samples, rng)
-            found[~summed] = self._gates.sampled(angles, flips.take(np.flatnonzero(~summed)), signs, None)[0]
+            found[~summed] = self._gates.sampled(turns, flips.take(np.flatnonzero(~summed)), signs, None)[0]
         return factor * found
 
     def kernel_means(self, probabilities: np.ndarray, witnesses: np.ndarray) -> np.ndarray:
@@ -469,9 +470,7 @@ def initial_theta(
     coin = _trained_coin(form, n)
     turned = 0.0
     if coin is not None:  # two phases: that of the fewer samples is flipped onto the other
-        ones = rows.mean(axis=1) > 0.5
-        minority = ones if ones.mean() <= 0.5 else ~ones
-        turned, rows = float(minority.mean()), rows ^ minority[:, None].astype(np.uint8)
+        turned, rows = one_phase(rows)
     mean = rows.mean(axis=0)
     sizes, theta = gates.sizes, np.zeros(len(gates))
     inside = np.add.reduceat((gates.qubits >= n).astype(int), gates.ptr[:-1]) == 0
@@ -484,6 +483,13 @@ def initial_theta(
     if coin is not None:
         theta[coin] = math.asin(math.sqrt(turned))
     return theta + noise * rng.normal(size=len(theta))
+
+
+def one_phase(rows: np.ndarray) -> tuple[float, np.ndarray]:
+    """The share of samples (m, n) on the rarer side of half ones, and all samples with these flipped."""
+    ones = rows.mean(axis=1) > 0.5
+    minority = ones if ones.mean() <= 0.5 else ~ones
+    return float(minority.mean()), rows ^ minority[:, None].astype(np.uint8)
 
 
 def _products(rows: np.ndarray) -> np.ndarray:
