@@ -31,6 +31,7 @@ from quprop.simulate.commuting.gates import Gates, Turns
 from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
 from quprop.simulate.vectors import apply_clifford, walsh_hadamard
 from quprop.training.losses import Loss
+from quprop.training.mmd_kernels import Kernels, smoothed
 
 EXACT_QUBITS = 20  # up to here the loss is computed from all probabilities, unless told otherwise
 _MOST_SUBSETS = 2_000_000  # of an exact loss that stops at a weight
@@ -160,8 +161,8 @@ class MMDOverModel:
             self._engine = get_engine(engine, precision, threads)
             self._bare, self._coins = _without_coins(model, n)
             self._identity = self._bare.clifford == stim.Tableau(model.n_qubits)
-            self._data = _Kernels(loss.data, loss.sigma)
-            self._test = None if loss.test is None else _Kernels(loss.test, loss.test_sigma)
+            self._data = Kernels(loss.data, loss.sigma)
+            self._test = None if loss.test is None else Kernels(loss.test, loss.test_sigma)
             self.how = f"all {1 << model.n_qubits:,} probabilities"
             return
         form = CommutingForm(model)
@@ -344,7 +345,7 @@ class MMDOverModel:
             v = (v + v[np.arange(len(v)) ^ mask]) / 2
         return v
 
-    def _from_probabilities(self, theta: np.ndarray, data: _Kernels) -> tuple[float, np.ndarray]:
+    def _from_probabilities(self, theta: np.ndarray, data: Kernels) -> tuple[float, np.ndarray]:
         p, final, psi, pull = self._forward(theta)
         value, slope = data.mmd2(p)
         costate = 2 * (final.reshape(-1, 1 << self.n) * self._tossed(slope)).ravel()
@@ -402,41 +403,6 @@ def mmd2_of_expectations(
         value += float(parts.mean()) / len(widths)
         variance += float(parts.var(ddof=1)) / operators / len(widths) ** 2
     return MMDEstimate(value, math.sqrt(variance))
-
-
-def smoothed(v: np.ndarray, sigma: tuple[float, ...]) -> np.ndarray:
-    """K v for v (2^n,), the mean over the widths, bit by bit: K is the tensor product of [[1, k], [k, 1]], k = exp(-1 /
-    (2 sigma^2))."""
-    total = np.zeros_like(v)
-    for near in (math.exp(-0.5 / s**2) for s in sigma):
-        out, step = v.copy(), 1
-        while step < len(v):
-            pairs = out.reshape(-1, 2, step)
-            out = (pairs + near * pairs[:, ::-1]).ravel()
-            step *= 2
-        total += out / len(sigma)
-    return total
-
-
-class _Kernels:
-    """MMD^2 from probabilities: (p - q)^T K (p - q), the mean over the widths, q the data's frequencies.
-
-    Unbiased in the data: q^T K q loses its diagonal.
-    """
-
-    def __init__(self, bits: np.ndarray, sigma: tuple[float, ...]) -> None:
-        self.count, n = bits.shape
-        index = bits.astype(np.int64) @ (np.int64(1) << np.arange(n))
-        self.q = np.bincount(index, minlength=1 << n) / self.count
-        self._sigma = sigma
-        m, q = self.count, self.q
-        self._smooth = smoothed(q, sigma)
-        self._own = (m * float(q @ self._smooth) - 1) / (m - 1)
-
-    def mmd2(self, p: np.ndarray) -> tuple[float, np.ndarray]:
-        """MMD^2, and its derivative by p."""
-        smooth = smoothed(p, self._sigma)
-        return float(p @ smooth - 2 * p @ self._smooth + self._own), 2 * (smooth - self._smooth)
 
 
 def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
