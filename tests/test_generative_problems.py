@@ -88,7 +88,28 @@ def test_a_value_is_that_of_the_gradient_with_the_same_draws(way, monkeypatch):
     cost = measure_loss(over, theta)
     assert {f"{a}_{b}" for a in ("value", "gradient") for b in ("seconds", "bytes")} <= set(cost)
     assert cost["omega_time"] > 0 and cost["omega_memory"] > 1
-    assert gradient.shape == theta.shape
+    assert gradient.shape == theta.shape and np.abs(gradient).max() > 1e-3
+
+
+def test_a_loss_is_measured_by_its_value_and_its_gradient_with_the_same_draws(monkeypatch):
+    monkeypatch.setattr(measure, "MEASURE_SECONDS", 0.0)
+
+    class Told:
+        def __init__(self):
+            self.drawn = {"value": set(), "gradient": set()}
+
+        def value(self, theta, rng):
+            self.drawn["value"].add(rng.random())
+
+        def loss_and_grad(self, theta, rng):
+            self.drawn["gradient"].add(rng.random())
+
+        def memory(self, gradient=True):
+            return 30 if gradient else 10
+
+    told = Told()
+    assert measure_loss(told, np.zeros(1))["omega_memory"] == 3
+    assert told.drawn["value"] == told.drawn["gradient"] and len(told.drawn["value"]) == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
