@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from quprop.problems import (
-    breast_cancer,
-    digits,
-    generative,
-    hamiltonian,
-    ising_2d,
-    kicked_ising,
-    maxcut,
-    molecules,
-    tfim,
-)
+from quprop.problems import breast_cancer, digits, hamiltonian, ising_2d, kicked_ising, maxcut, molecules, tfim
+from quprop.problems.generative import SPECS as GENERATIVE
 from quprop.problems.spec import Spec
 
 PROBLEMS: dict[str, Spec] = {
@@ -26,5 +17,5 @@ PROBLEMS: dict[str, Spec] = {
     "kicked-ising": kicked_ising.SPEC,
     "maxcut": maxcut.SPEC,
     "hamiltonian": hamiltonian.SPEC,
-    **generative.SPECS,
+    **GENERATIVE,
 }
