@@ -22,19 +22,18 @@ from quprop.cli.common import (
     reported,
     split,
 )
-from quprop.cli.models import load
+from quprop.cli.models import PLANNED, load
 from quprop.cli.tables import line, narrow_table
 from quprop.cost import PRESETS, hardware, human_seconds, short, short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
 from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
-from quprop.problems.table import PROBLEMS
 from quprop.runs import write_atomically, write_json
 from quprop.runs.executor import open_executor
 from quprop.runs.progress import TASKS, Progress
 
-EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)} (at their start parameters, with the first training sample),
+EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)} (at their start parameters, with the first training sample),
 a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
 
 [bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file.

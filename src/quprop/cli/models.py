@@ -15,6 +15,8 @@ from quprop.problems.run import configure, find
 from quprop.problems.spec import Problem
 from quprop.problems.table import PROBLEMS
 
+PLANNED = [name for name, spec in PROBLEMS.items() if spec.of_observables]  # whose gradients methods estimate
+
 
 def load(what: str, changes: list[str], seed: int) -> tuple[Model, dict[str, Any]]:
     """The model, and where its gradient is taken: theta, x and weights, as far as a problem says so."""
@@ -28,6 +30,11 @@ def load(what: str, changes: list[str], seed: int) -> tuple[Model, dict[str, Any
             raise QupropError("--set changes the settings of a problem, and a saved model has none; leave it out")
         return Model.load(what), {}
     name, given = named(what)
+    if not find(name).of_observables:
+        raise QupropError(
+            f"{name} is trained on a distance between samples, and gradient methods estimate derivatives of "
+            f"expectation values; give one of {', '.join(PLANNED)}"
+        )
     for text in changes:
         override(given, text, find(name).schema)
     problem = find(name).build(configure(name, given))

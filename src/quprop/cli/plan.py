@@ -23,7 +23,7 @@ from quprop.cli.common import (
     split,
     with_options,
 )
-from quprop.cli.models import load
+from quprop.cli.models import PLANNED, load
 from quprop.cli.plan_tables import show_check, show_network, show_plan, show_talk
 from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 DENSITY, BLOCK_LENGTH = 0.1, 100
 PRESET_NAMES = ("figure2", "talk")
 _CIRCUITS = [f"{name}:{sizes}" for name, sizes in forms().items()]
-EPILOG = f"""[bold]Models[/bold]: {", ".join(PROBLEMS)}, a saved model, a TOML file; a circuit that is not built,
+EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)}, a saved model, a TOML file; a circuit that is not built,
 {", ".join(_CIRCUITS)}; a network trained by the Carleman loop,
 {", ".join(NETWORKS)}; or none, with --qubits and --parameters.
 

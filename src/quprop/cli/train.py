@@ -20,7 +20,11 @@ from quprop.files import FileError, check_outputs
 from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
-from quprop.runs import RunFolder, refuse_existing, write_json
+from quprop.runs import RunFolder, refuse_existing, write_atomically, write_json
+from quprop.training.curves import RIVALS
+
+EXPORTED_GATES = 50_000  # of a circuit.qasm, some megabytes; larger ones are written by a call of one's own
+BESIDE = ("circuit.qasm", "samples.npy", "samples.png", "covariance.png")  # files of generative models
 
 _PROBLEM_LIST = "\n\n".join(f"[bold]{name}[/bold]  {escape(spec.title)}" for name, spec in PROBLEMS.items())
 EPILOG = f"""[bold]Problems[/bold]
@@ -100,7 +104,22 @@ def train_command(
         raise typer.Exit(INTERRUPTED)
     if json_file is not None:
         write_json(json_file, summary)
+    _export(out, config)
     _show_result(console, summary, out)
+
+
+def _export(out: Path, config: Config) -> None:
+    """Write the trained circuit whose samples are wanted, to be run where it can be: parameters as numbers, the sampled
+    qubits measured."""
+    problem = find(config["problem"]["name"]).build(config)
+    if not problem.measured or problem.circuit is None or len(problem.circuit) > EXPORTED_GATES:
+        return
+    from quprop.hybrid.qasm import to_qasm
+
+    found = RunFolder.open(out).read_checkpoint()
+    assert found is not None
+    text = to_qasm(problem.circuit.bound(found[0]["params/theta"]), measured=problem.measured)
+    write_atomically(out / BESIDE[0], text.encode())
 
 
 @contextmanager
@@ -166,6 +185,8 @@ def _show_result(console: Console, summary: dict[str, Any], out: Path) -> None:
     console.print()
     console.print(_cost_table(summary))
     as_it_is(console, f"summary.json, metrics.jsonl, curves.png in {out}")
+    if beside := [name for name in BESIDE if (out / name).exists()]:
+        as_it_is(console, f"{', '.join(beside)} beside them")
 
 
 def _verdict(summary: dict[str, Any]) -> list[str]:
@@ -192,6 +213,8 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         )
     if "noise" in summary:
         lines.append(f"noise          {summary['noise']}, {summary['channels']:,} channels; {_clean(summary)}")
+    if "test_mmd2" in summary:
+        lines += _samples_verdict(summary)
     if "engine" in summary:
         lines.append(f"simulated by   {summary['engine']}")
     lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
@@ -206,6 +229,35 @@ def _clean(summary: dict[str, Any]) -> str:
         return f"without it the same parameters have test loss {summary['noiseless_test_loss']:.6g}"
     what = "energy" if "energy" in summary else "loss"
     return f"without it the same parameters have {what} {summary['noiseless_loss']:.8f}"
+
+
+def _samples_verdict(summary: dict[str, Any]) -> list[str]:
+    """How far a generative model's samples are from test data, and those of its rivals."""
+
+    def measured(key: str) -> str:
+        error = summary[f"{key}_error"]
+        return f"{summary[key]:.2e}" + (f" ± {error:.1e}" if error else "")
+
+    lines = [f"{'':19}MMD² on test data     KGEL, nats".rstrip()]
+    for key, name in {"": "circuit", **{f"{k}_": name for k, name in RIVALS.items()}}.items():
+        if f"{key}test_mmd2" in summary:
+            weighed = f"{summary[f'{key}kgel']:.3g}" if f"{key}kgel" in summary else ""
+            lines.append(f"{name:19}{measured(f'{key}test_mmd2'):22}{weighed}".rstrip())
+    lines.append(
+        f"covariances        off test data by {summary['covariance_error']:.2g}, training data by "
+        f"{summary['train_covariance_error']:.2g} (r.m.s.)"
+    )
+    if "samples_mmd2" in summary:
+        drawn = f"{summary['shots']:,} samples"
+        lines.append(f"{drawn:19}{measured('samples_mmd2')}")
+    if "samples_total_variation" in summary:
+        lines.append(
+            f"{'':19}total variation {summary['samples_total_variation']:.3f} from what is exact, "
+            f"{summary['samples_total_variation_expected']:.3f} expected"
+        )
+    if "no_samples" in summary:
+        lines.append(f"no samples         {summary['no_samples']}")
+    return lines
 
 
 def _accuracy(summary: dict[str, Any]) -> str:
@@ -240,6 +292,8 @@ def _cost_table(summary: dict[str, Any]) -> Table:
     table.add_row(
         "evaluations (samples)", f"{summary['value_evaluations']:,}", f"{summary['gradient_evaluations']:,}", ""
     )
+    if "rotations" not in summary:  # a loss that is computed without running the circuit
+        return table
     m = summary["n_rotations"]
     table.add_row("rotations each", f"{m:,}", f"{3 * m:,}", "3.00" if m else "")
     table.add_section()

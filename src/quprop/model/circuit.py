@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from quprop.arrays import checked
 from quprop.cost import HardwareModel, NoiseModel, noise_of
 from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
@@ -25,7 +26,7 @@ from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Subsets, XRotations
 
 # methods that may be meant
-_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise")
+_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise", "bound")
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
@@ -276,6 +277,33 @@ class Circuit:
         twin = copy.copy(self)
         twin.steps = list(self.steps)
         twin.vectors = dict(self.vectors)
+        return twin
+
+    def bound(self, theta: Any = None, x: Any = None) -> Circuit:
+        """The circuit at theta (n_params,) and x (n_inputs,), radians: numbers in place of all angles.
+
+        >>> quprop.hybrid.to_qasm(circuit.bound(trained.theta))
+        """
+        values: dict[str, np.ndarray] = {}
+        for kind, given, what, count in ((PARAM, theta, "theta", self.n_params), (INPUT, x, "x", self.n_inputs)):
+            flat, start = checked(what, [] if given is None else given, (count,)), 0
+            for name, size in self.layout(kind):
+                values[name] = flat[start : start + size]
+                start += size
+
+        def number(angle: Angle) -> Angle:
+            total = 0.0
+            for monomial, coefficient in angle.terms:
+                total += coefficient * math.prod(float(values[name][index]) for _, index, name, _ in monomial)
+            return as_angle(total)
+
+        state = self.state
+        if isinstance(state, AngleVector):
+            state = InputState.make(self.n_qubits, values[state.name][list(state.indices)])
+        elif state.kind == "encoded":
+            state = InputState.make(self.n_qubits, state.vector(self.n_qubits, flat[None])[0])
+        twin = Circuit(self.n_qubits, state)
+        twin.steps = [op._replace(angles=tuple(map(number, op.angles))) for op in self._each()]
         return twin
 
     def layout(self, kind: int) -> tuple[tuple[str, int], ...]:

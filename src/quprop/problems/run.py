@@ -18,7 +18,7 @@ from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
 from quprop.simulate import AutoEngine, PauliPropagation, get_engine
-from quprop.simulate.measure import measure_omega, rotation_counts
+from quprop.simulate.measure import measure_loss, measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.objective import Objective, require_memory
 from quprop.training.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
@@ -38,7 +38,7 @@ def configure(name: str, given: Config | None = None) -> Config:
     config = settle(find(name).schema, {**(given or {}), "problem": {**(given or {}).get("problem", {}), "name": name}})
     if config["problem"].get("file"):
         config["problem"]["file"] = str(Path(config["problem"]["file"]).resolve())
-    if noise := config["train"]["noise"]:
+    if noise := config["train"].get("noise"):
         noise_of(noise)  # refused before any work
         name, colon, factor = noise.partition(".toml")
         config["train"]["noise"] = str(Path(name + colon).resolve()) + factor if colon else noise
@@ -82,7 +82,9 @@ def run(
     options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
     options["engine"] = _engine(settings, **options)
     optimiser = _optimiser(settings, problem, steps)
-    require_memory(problem.model, batch, **options)
+    direct = problem.loss.over(problem.model, **options)
+    if direct is None:
+        require_memory(problem.model, batch, **options)
     params = problem.start(rng)
     folder = None if out is None else _open(out, resume, config, problem)
     try:
@@ -106,17 +108,19 @@ def run(
     finally:
         if folder is not None:
             folder.close()
-    summary = _outcome(config, problem, trained, batch) | {"engine": _why(settings, problem.model, batch, options)}
+    why = _why(settings, problem.model, batch, options) if direct is None else f"loss from {direct.how}"
+    summary = _outcome(config, problem, trained, batch) | {"engine": why}
     if trained.status == "interrupted":
         return plain(summary)
-    summary |= _judged(config, problem, trained, batch, options)
+    found, files = _judged(config, problem, trained, batch, direct, options)
+    summary |= found
     if folder is not None:
         from quprop.training.curves import draw_curves
 
+        files["curves.png"] = draw_curves(trained.history, config["problem"]["name"], summary)
+        for name, content in files.items():
+            write_atomically(folder.path / name, content)
         folder.write_summary(summary)
-        write_atomically(
-            folder.path / "curves.png", draw_curves(trained.history, config["problem"]["name"], problem.reference)
-        )
     return plain(summary)
 
 
@@ -158,19 +162,28 @@ def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> 
     }
 
 
-def _judged(config: Config, problem: Problem, trained: Trained, batch: int, options: dict[str, Any]) -> dict[str, Any]:
-    """How good it is, and what it cost."""
+def _judged(
+    config: Config, problem: Problem, trained: Trained, batch: int, direct: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """How good it is, and what it cost; and files of the run folder beside."""
     model = problem.model
     found: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    if problem.examine is not None:
+        found, files = problem.examine(trained, direct)
     if problem.judge is not None:
         found |= problem.judge(trained.params, trained.loss, trained.metrics)
     found |= problem.reference
     if model.channels:
         found |= _without_noise(problem, trained, options)
-    found |= rotation_counts(model, trained.values, trained.gradients)
-    x = None if problem.data is None else problem.data[0][:batch]
-    found |= measure_omega(model, trained.params["theta"], x, **options)
-    return found | {"config": config, "versions": versions()}
+    if direct is None:
+        found |= rotation_counts(model, trained.values, trained.gradients)
+        x = None if problem.data is None else problem.data[0][:batch]
+        found |= measure_omega(model, trained.params["theta"], x, **options)
+    else:  # no circuit is run: the loss is computed from sums over signs, or from all probabilities at once
+        found |= {"value_evaluations": trained.values, "gradient_evaluations": trained.gradients}
+        found |= measure_loss(direct, trained.params["theta"])
+    return found | {"config": config, "versions": versions()}, files
 
 
 def _without_noise(problem: Problem, trained: Trained, options: dict[str, Any]) -> dict[str, Any]:

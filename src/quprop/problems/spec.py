@@ -13,6 +13,7 @@ from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.problems.config import Config, Setting
 from quprop.simulate import ENGINES
+from quprop.training.job import Trained
 from quprop.training.losses import Loss
 from quprop.training.optimise import OPTIMISERS
 
@@ -36,7 +37,11 @@ class Problem:
     judge: Callable[[Params, float, dict[str, float]], dict[str, Any]] | None = (
         None  # (params, loss, metrics) -> entries of the summary
     )
+    examine: Callable[[Trained, Any], tuple[dict[str, Any], dict[str, bytes]]] | None = (
+        None  # (training, its loss over the model) -> entries of the summary, and files of the run folder by name
+    )
     circuit: Circuit | None = None  # as it was written, for drawing
+    measured: int = 0  # of a model of samples, the first qubits, whose measured bits they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,7 @@ class Spec:
     title: str
     schema: dict[str, dict[str, Setting]]
     build: Callable[[Config], Problem]
+    of_observables: bool = True  # the loss is a function of expectation values, whose gradients methods estimate
 
 
 def as_run(circuit: Circuit, config: Config) -> Circuit:
@@ -62,8 +68,10 @@ def train_settings(
     epochs: int | None = None,
     batch_size: int = 0,
     steps: int | None = None,
+    of_observables: bool = True,
 ) -> dict[str, Setting]:
-    """The [train] section: problems with data count epochs and have batches, the others count steps."""
+    """The [train] section: problems with data count epochs and have batches, the others count steps. A loss that is no
+    function of observables chooses itself how it is simulated, and has no metric for natural gradients."""
     length = (
         {
             "epochs": Setting(epochs, "passes over the training data", least=0),
@@ -72,8 +80,9 @@ def train_settings(
         if epochs is not None
         else {"steps": Setting(steps, "optimiser steps, at most", least=0)}
     )
-    return {
-        "optimiser": Setting(optimiser, "how parameters move", choices=tuple(OPTIMISERS)),
+    optimisers = [name for name in OPTIMISERS if of_observables or name != "natural_gradient"]
+    found = {
+        "optimiser": Setting(optimiser, "how parameters move", choices=tuple(optimisers)),
         "learning_rate": Setting(learning_rate, "peak learning rate (lbfgs has none)", least=0.0),
         "schedule": Setting(schedule, "learning rate over the run", choices=("constant", "cosine")),
         "momentum": Setting(0.9, "of sgd", least=0.0),
@@ -87,3 +96,4 @@ def train_settings(
             0.0, "of the value and each derivative, where engine auto or pauli drops Pauli strings; 0: none", least=0.0
         ),
     }
+    return {k: v for k, v in found.items() if of_observables or k not in ("damping", "engine", "tolerance", "noise")}

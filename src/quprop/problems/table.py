@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quprop.problems import breast_cancer, digits, hamiltonian, ising_2d, kicked_ising, maxcut, molecules, tfim
+from quprop.problems.generative import SPECS as GENERATIVE
 from quprop.problems.spec import Spec
 
 PROBLEMS: dict[str, Spec] = {
@@ -16,4 +17,5 @@ PROBLEMS: dict[str, Spec] = {
     "kicked-ising": kicked_ising.SPEC,
     "maxcut": maxcut.SPEC,
     "hamiltonian": hamiltonian.SPEC,
+    **GENERATIVE,
 }

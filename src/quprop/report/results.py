@@ -26,7 +26,7 @@ def experiment(source: Source) -> Section:
     made.blocks.append(words(", ".join(str(s) for s in said if s), ", ", r.value("seconds", show=seconds), "."))
     findings = r.at("findings")
     made.blocks.append(Items(tuple(f.value() for f in findings.entries)))
-    png, problem = _png(source.path.with_suffix(".png"))
+    png, problem = png_of(source.path.with_suffix(".png"))
     if png:
         alt = f"Figure of the experiment {r.text('experiment')}: {r.text('claim')}. The findings say what it shows."
         made.blocks.append(Picture("Picture", png, alt, str(source.path.with_suffix(".png"))))
@@ -41,7 +41,8 @@ def experiment(source: Source) -> Section:
     return made
 
 
-def _png(path: Path) -> tuple[bytes, str]:
+def png_of(path: Path) -> tuple[bytes, str]:
+    """A PNG that a run or an experiment left, or a sentence why it is not shown."""
     try:
         data = read_bytes(path)
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from quprop.report.figure import Curve, Figure
@@ -11,6 +12,7 @@ from quprop.report.parts import (
     Cell,
     Fields,
     Heading,
+    Picture,
     Section,
     Table,
     Value,
@@ -20,8 +22,18 @@ from quprop.report.parts import (
     size,
     words,
 )
+from quprop.report.results import png_of
 from quprop.report.sources import Source
+from quprop.training.curves import RIVALS
 
+# What the run folder of a generative model holds, and in words.
+_PICTURES = {
+    "samples.png": ("Samples", "Samples as images, test data above the models, and the mean of each pixel."),
+    "covariance.png": (
+        "Covariances",
+        "Covariances of all pairs of bits, of circuit and of training data against test data",
+    ),
+}
 _NO_METRIC = ("step", "epoch", "seconds", "loss", "copies", "rotations")
 
 
@@ -45,6 +57,7 @@ def section(source: Source) -> Section:
         made.notes.append(f"{source.name('metrics.jsonl')} has no line yet: there is nothing to draw")
     else:
         made.notes.append(f"{source.name('metrics.jsonl')} is missing: there is nothing to draw")
+    made.blocks += _pictures(source, made.notes)
     made.blocks += _cost(summary, meta, lines)
     settings = [s for s in run.names if s not in ("versions", "model_sha256")]
     if run.data:
@@ -85,6 +98,8 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
     if summary.data:
         for key in ("test_accuracy", "train_accuracy"):
             row(key.replace("_", " "), summary.value(key, show=digits(4)))
+        for name, cell in _generative(summary):
+            row(name, cell)
         row("energy", summary.value("energy", show=digits(8)))
         row("exact energy", summary.value("reference_energy", show=digits(8)))
         row("energy error", summary.value("energy_error"))
@@ -118,6 +133,70 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
     return rows
 
 
+def _generative(summary: Fields) -> list[tuple[str, Cell]]:
+    """How far a generative model is from test data, and its rivals."""
+    names = {"": "", **{f"{key}_": f" of the {name}" for key, name in RIVALS.items()}}
+    names["uniform_"] = " of uniform bits"
+    rows = []
+    for key, of in names.items():
+        rows += [(f"test MMD²{of}", summary.value(f"{key}test_mmd2"))]
+        if summary.number(f"{key}test_mmd2_error"):
+            rows += [(f"standard error{of}", summary.value(f"{key}test_mmd2_error"))]
+        rows += [(f"KGEL{of}, nats", summary.value(f"{key}kgel"))]
+    for key, name in (
+        ("covariance_error", "covariances off test data by, r.m.s."),
+        ("train_covariance_error", "those of training data"),
+        ("shots", "samples drawn"),
+        ("samples_mmd2", "their test MMD²"),
+        ("samples_mmd2_error", "standard error of it"),
+        ("samples_total_variation", "their total variation from exact probabilities"),
+        ("samples_total_variation_expected", "that of perfect samples, on average"),
+        ("test_total_variation", "total variation of test data from the circuit"),
+        ("train_test_total_variation", "that of test from training data"),
+        ("no_samples", "no samples"),
+    ):
+        rows.append((name, summary.value(key)))
+    return rows
+
+
+def _pictures(source: Source, notes: list[str]) -> list[Any]:
+    out: list[Any] = []
+    for file, (title, alt) in _PICTURES.items():
+        if (source.path / file).exists():
+            png, problem = png_of(source.path / file)
+            notes += [problem] if problem else []
+            out += [Picture(title, png, alt, source.name(file))] if png else []
+    return [Heading("Samples and data"), *out] if out else []
+
+
+def _mmd_curves(lines: Fields, summary: Fields) -> list[Any]:
+    """MMD^2, the error of a sampled one as a band, with the rivals as levels; and the variance of the gradient."""
+    curves = [_curve("training", lines, "step", "loss")]
+    seen = [i for i, row in enumerate(lines.data) if row.get("test_mmd2") is not None]
+    if seen:
+        at, value, error = ([lines.data[i].get(key) for i in seen] for key in ("step", "test_mmd2", "test_mmd2_error"))
+        sources, x_sources = ([f"{lines.file}#/{i}/{key}" for i in seen] for key in ("test_mmd2", "step"))
+        if any(error):
+            floor = min((v for v in value if v > 0), default=1.0) / 10
+            low = [max(v - e, floor) for v, e in zip(value, error, strict=True)]
+            high = [v + e for v, e in zip(value, error, strict=True)]
+            how = f"computed: {lines.file}#/*/test_mmd2 -+ {lines.file}#/*/test_mmd2_error"
+            band = Curve("test, standard error", at, low, how, style="band", high=high, colour=1)
+            curves.append(band)
+        curves.append(Curve("test", at, value, "", style="both", colour=1, sources=sources, x_sources=x_sources))
+    steps = _column(lines, "step")
+    for colour, (key, name) in enumerate(RIVALS.items(), 2):
+        level = summary.number(f"{key}_test_mmd2")
+        if level is not None:
+            where = summary.at(f"{key}_test_mmd2").source
+            curves.append(replace(_level(f"{name}, test", level, steps, where), colour=colour))
+    variance = _curve("variance", lines, "step", "gradient_variance")
+    return [
+        Figure("MMD² against steps", "optimiser step", "MMD²", tuple(curves), "y"),
+        Figure("Variance of the gradient against steps", "optimiser step", "variance of its entries", (variance,), "y"),
+    ]
+
+
 def _column(lines: Fields, key: str) -> list[Any]:
     return [row.get(key) for row in lines.data]
 
@@ -138,6 +217,8 @@ def _metrics(lines: Fields) -> list[str]:
 
 
 def _curves(lines: Fields, summary: Fields) -> list[Any]:
+    if any("gradient_variance" in row for row in lines.data):
+        return [Heading("Loss against steps"), *_mmd_curves(lines, summary)]
     x = "step"
     steps = _column(lines, x)
     loss = [_curve("training", lines, x, "loss")]
@@ -203,7 +284,7 @@ def _against_cost(lines: Fields, summary: Fields, meta: Fields) -> list[Any]:
 
 
 def _cost(summary: Fields, meta: Fields, lines: Fields) -> list[Any]:
-    if summary.has("rotations"):
+    if summary.has("value_seconds"):
         return [Heading("What the gradients cost"), _exact_cost(summary)]
     cost = meta.at("cost")
     if any((cost.number(k) or 0) > 0 for k in cost.names):
@@ -243,9 +324,12 @@ def _exact_cost(summary: Fields) -> Table:
         ("memory (ω in memory)", s("value_bytes", show=size), s("gradient_bytes", show=size), s("omega_memory")),
         ("evaluations (samples)", s("value_evaluations"), s("gradient_evaluations"), ""),
     ]
-    if m:
+    if m and done is not None:
         three = computed(3 * int(m), f"3 x {summary.at('n_rotations').source}")
         rows.append(("rotations each", s("n_rotations"), three, computed(3, "3 M / M")))
+    note = "ω is the cost of a gradient over the cost of a value; backpropagation scaling means that it stays small."
+    if done is None:  # a loss that is computed without running the circuit
+        return Table("Cost", ("", "value", "gradient", "ratio"), tuple(rows), note)
     rows.append(("rotations executed in all", "", s("rotations"), ""))
     ratio: Cell = ""
     if shift and done:
@@ -253,5 +337,4 @@ def _exact_cost(summary: Fields) -> Table:
         ratio = computed(shift / done, how)
     rows.append(("by parameter shift", "", s("parameter_shift_rotations"), ratio))
     rows.append(("runs of parameter shift", "", s("parameter_shift_runs"), ""))
-    note = "ω is the cost of a gradient over the cost of a value; backpropagation scaling means that it stays small."
     return Table("Cost", ("", "value", "gradient", "ratio"), tuple(rows), note)

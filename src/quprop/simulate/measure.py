@@ -58,21 +58,29 @@ def measure_omega(
         values, pullback = simulate.vjp(model, theta, x, **options)
         pullback(np.broadcast_to(cotangent, values.shape))
 
-    value_seconds, gradient_seconds = _median_seconds(value), _median_seconds(gradient)
-    found: dict[str, Any] = {
-        "value_seconds": value_seconds,
-        "gradient_seconds": gradient_seconds,
-        "omega_time": gradient_seconds / value_seconds,
-    }
+    found = _ratio("seconds", "time", _median_seconds(value), _median_seconds(gradient))
     engine, batch = simulate.get_engine(engine, precision, threads), 1 if x is None else len(x)
     kind = "value_and_grad" if batch == model.n_observables == 1 else "vjp"  # one observable needs no pullback
-    value_bytes, gradient_bytes = (int(engine.memory(model, batch, what)) for what in ("values", kind))
-    found |= {
-        "value_bytes": value_bytes,
-        "gradient_bytes": gradient_bytes,
-        "omega_memory": gradient_bytes / value_bytes,
-    }
-    return found
+    needed = [int(engine.memory(model, batch, what)) for what in ("values", kind)]
+    return found | _ratio("bytes", "memory", *needed)
+
+
+def measure_loss(loss: Any, theta: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """The same entries for a loss that is computed straight from the parameters (`training.losses.Loss.over`): its
+    value, and its gradient with the same draws."""
+
+    def value() -> None:
+        loss.value(theta, np.random.default_rng(seed))
+
+    def gradient() -> None:
+        loss.loss_and_grad(theta, np.random.default_rng(seed))
+
+    found = _ratio("seconds", "time", _median_seconds(value), _median_seconds(gradient))
+    return found | _ratio("bytes", "memory", loss.memory(gradient=False), loss.memory())
+
+
+def _ratio(unit: str, what: str, value: float, gradient: float) -> dict[str, Any]:
+    return {f"value_{unit}": value, f"gradient_{unit}": gradient, f"omega_{what}": gradient / value}
 
 
 def _median_seconds(call: Callable[[], None]) -> float:

@@ -25,7 +25,15 @@ from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
 from quprop.training.optimise import LBFGS, apply_updates, tree_fill, tree_leaves
 
-_NOT_SHOWN = ("step", "epoch", "seconds", "loss", "copies", "rotations")  # of a history line, in the progress bar
+_NOT_SHOWN = (
+    "step",
+    "epoch",
+    "seconds",
+    "loss",
+    "copies",
+    "rotations",
+    "gradient_variance",
+)  # of a history line, in the progress bar
 
 
 class TrainingFailed(RuntimeError):
@@ -363,7 +371,10 @@ def numbers(loss: float, line: dict[str, Any]) -> str:
     """The loss, and of a line of the history the metric that matters most: the test data's, if there are any."""
     named = {name: value for name, value in line.items() if name not in _NOT_SHOWN and not name.endswith("loss")}
     best = next((name for name in named if name.startswith("test_")), next(iter(named), None))
-    return f"loss {loss:.8g}" if best is None else f"loss {loss:.4g}  {best.replace('_', ' ')} {named[best]:.4f}"
+    if best is None:
+        return f"loss {loss:.8g}"
+    digits = ".3g" if 0 < abs(named[best]) < 0.01 else ".4f"
+    return f"loss {loss:.4g}  {best.replace('_', ' ')} {named[best]:{digits}}"
 
 
 def _refuse_no_number(loss: float, step: int) -> None:

@@ -33,9 +33,9 @@ class Loss:
         return None
 
     def over(self, model: Any, **options: Any) -> Any:
-        """What computes the loss of a model straight from its parameters (`loss_and_grad(theta, rng)`,
-        `evaluate(theta)`, `told(theta, step)`, `deterministic`), for a loss that is no function of the model's
-        observables; else None."""
+        """What computes the loss of a model straight from its parameters (`loss_and_grad(theta, rng)`, `value(theta,
+        rng)`, `evaluate(theta)`, `told(theta, step)`, `deterministic`, `memory(gradient)`, `how`), for a loss that is
+        no function of the model's observables; else None."""
         return None
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:

@@ -11,6 +11,7 @@ which a commuting model gives classically at any number of qubits (Recio-Armengo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,11 +29,13 @@ from quprop.simulate import get_engine, memory
 from quprop.simulate.commuting.form import CommutingForm, Measured
 from quprop.simulate.commuting.gates import Gates, Turns
 from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
-from quprop.simulate.vectors import apply_clifford
+from quprop.simulate.vectors import apply_clifford, walsh_hadamard
 from quprop.training.losses import Loss
+from quprop.training.mmd_kernels import Kernels, smoothed
 
 EXACT_QUBITS = 20  # up to here the loss is computed from all probabilities, unless told otherwise
 _MOST_SUBSETS = 2_000_000  # of an exact loss that stops at a weight
+_SUMMED = 10  # weight of products whose expectation values are summed
 _REPEATS, _TEST_SEED = 16, 1  # independent estimates that a loss with an error bar is the mean of, and their seed
 
 
@@ -158,8 +161,8 @@ class MMDOverModel:
             self._engine = get_engine(engine, precision, threads)
             self._bare, self._coins = _without_coins(model, n)
             self._identity = self._bare.clifford == stim.Tableau(model.n_qubits)
-            self._data = _Kernels(loss.data, loss.sigma)
-            self._test = None if loss.test is None else _Kernels(loss.test, loss.test_sigma)
+            self._data = Kernels(loss.data, loss.sigma)
+            self._test = None if loss.test is None else Kernels(loss.test, loss.test_sigma)
             self.how = f"all {1 << model.n_qubits:,} probabilities"
             return
         form = CommutingForm(model)
@@ -187,11 +190,18 @@ class MMDOverModel:
             self.how = f"all {len(sizes):,} products of weight up to {loss.weight}, but {loss.tail(n):.1e}"
         else:
             self.how = f"{loss.operators:,} products of Z and {loss.samples:,} signs a step and width"
-        samples = 0 if self.exact else loss.samples
-        needed = 8 * (4 * form.n**2 * self._gates.matrix + 3 * form.n * samples + 6 * model.n_rotations)
         memory.require(
-            needed, f"the loss of {model.n_qubits} qubits and {model.n_rotations:,} gates", "take fewer gates"
+            self.memory(), f"the loss of {model.n_qubits} qubits and {model.n_rotations:,} gates", "take fewer gates"
         )
+
+    def memory(self, gradient: bool = True) -> int:
+        """Bytes of the loss, or of its gradient, that are known beforehand."""
+        if self.whole:
+            states = self._engine.memory(self._bare, 1, "state_vjp" if gradient else "states")
+            return states + 8 * (8 if gradient else 6) * (1 << self.model.n_qubits)
+        samples = 0 if self.exact else self.loss.samples
+        n, matrices, columns, vectors = self._gates.n, *((4, 3, 6) if gradient else (2, 2, 2))
+        return 8 * (matrices * n**2 * self._gates.matrix + columns * n * samples + vectors * self.model.n_rotations)
 
     @property
     def deterministic(self) -> bool:
@@ -204,15 +214,35 @@ class MMDOverModel:
         elif self.exact:
             value, gradient = self._to_weight(theta, True)
         else:
-            assert rng is not None
-            value, gradient = 0.0, np.zeros(self.model.n_params)
-            for sigma in self.loss.sigma:
-                subsets = drawn_subsets(self.n, sigma, self.loss.operators, rng)
-                bits = self._gates.bits(self.loss.samples, rng)
-                one, d = self.estimate(theta, subsets, bits)
-                value, gradient = value + one / len(self.loss.sigma), gradient + d / len(self.loss.sigma)
+            value, gradient = self._drawn(theta, rng, self._moments, self.loss.sigma)
         self.gradient_variance = float(gradient.var())
         return value, gradient
+
+    def value(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> float:
+        """The loss as `loss_and_grad` finds it with the same rng, without the gradient."""
+        if self.whole:
+            return self._data.mmd2(self.probabilities(theta))[0]
+        if self.exact:
+            return self._to_weight(theta, False)[0]
+        return self._drawn(theta, rng, self._moments, self.loss.sigma, gradient=False)[0]
+
+    def _drawn(
+        self,
+        theta: np.ndarray,
+        rng: np.random.Generator | None,
+        moments: Moments,
+        widths: tuple[float, ...],
+        gradient: bool = True,
+    ) -> tuple[float, np.ndarray]:
+        """The mean over the widths of an estimate by fresh draws."""
+        assert rng is not None
+        value, total = 0.0, np.zeros(self.model.n_params)
+        for sigma in widths:
+            subsets = drawn_subsets(self.n, sigma, self.loss.operators, rng)
+            signs = self._gates.bits(self.loss.samples, rng)
+            one, d = self.estimate(theta, subsets, signs, moments=moments, gradient=gradient)
+            value, total = value + one / len(widths), total + d / len(widths)
+        return value, total
 
     def estimate(
         self,
@@ -275,6 +305,29 @@ class MMDOverModel:
         value = float(self._share @ moments.squares(t) + share @ (e**2 - 2 * target * e))
         return value, self._by_theta(d, theta)
 
+    def expectations(self, theta: np.ndarray, subsets: Subsets, rng: np.random.Generator | None = None) -> np.ndarray:
+        """<Z_a> of subsets a of the measured bits, (A,): exact where all probabilities are known, or all gates are
+        about one and two qubits and |a| <= 10 (2^(|a|-1) n operations); else means over `samples` signs by rng."""
+        if self.whole:
+            index = np.add.reduceat(np.append(np.int64(1) << subsets.qubits.astype(np.int64), 0), subsets.ptr[:-1])
+            return walsh_hadamard(self.probabilities(theta))[np.where(subsets.sizes > 0, index, 0)]
+        flips, factor = self._measured.of(subsets)
+        turns = self._turns(theta)
+        summed = (flips.sizes <= _SUMMED) & self._gates.local
+        found = np.empty(len(subsets))
+        if summed.any():
+            found[summed] = self._gates.exact(turns, flips.take(np.flatnonzero(summed)))[0]
+        if not summed.all():
+            assert rng is not None
+            signs = self._gates.bits(self.loss.samples, rng)
+            found[~summed] = self._gates.sampled(turns, flips.take(np.flatnonzero(~summed)), signs, None)[0]
+        return factor * found
+
+    def kernel_means(self, probabilities: np.ndarray, witnesses: np.ndarray) -> np.ndarray:
+        """E k(y, t_j) of the model's y, at test_sigma, with witnesses t (J, n): (J,), from all probabilities."""
+        index = witnesses.astype(np.int64) @ (np.int64(1) << np.arange(self.n))
+        return smoothed(probabilities, self.loss.test_sigma)[index]
+
     def probabilities(self, theta: np.ndarray) -> np.ndarray:
         """Of the measured bits (2^n,), qubit q being bit q of the index."""
         return self._forward(theta)[0]
@@ -292,7 +345,7 @@ class MMDOverModel:
             v = (v + v[np.arange(len(v)) ^ mask]) / 2
         return v
 
-    def _from_probabilities(self, theta: np.ndarray, data: _Kernels) -> tuple[float, np.ndarray]:
+    def _from_probabilities(self, theta: np.ndarray, data: Kernels) -> tuple[float, np.ndarray]:
         p, final, psi, pull = self._forward(theta)
         value, slope = data.mmd2(p)
         costate = 2 * (final.reshape(-1, 1 << self.n) * self._tossed(slope)).ravel()
@@ -314,12 +367,9 @@ class MMDOverModel:
             return MMDEstimate(self._to_weight(theta, False)[0], self.loss.tail(self.n))
         found, widths = [], self.loss.test_sigma if test else self.loss.sigma
         rng = np.random.default_rng(_TEST_SEED)
+        assert moments is not None
         for _ in range(_REPEATS):  # products share their signs, so only whole estimates are independent
-            draws = [
-                (drawn_subsets(self.n, s, self.loss.operators, rng), self._gates.bits(self.loss.samples, rng))
-                for s in widths
-            ]
-            found.append(np.mean([self.estimate(theta, *d, moments=moments, gradient=False)[0] for d in draws]))
+            found.append(self._drawn(theta, rng, moments, widths, gradient=False)[0])
         return MMDEstimate(float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(_REPEATS)))
 
     def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
@@ -331,37 +381,28 @@ class MMDOverModel:
         return line
 
 
-class _Kernels:
-    """MMD^2 from probabilities: (p - q)^T K (p - q), the mean over the widths, q the data's frequencies.
+def mmd2_of_expectations(
+    expectations: Callable[[Subsets], np.ndarray],
+    data: Any,
+    sigma: Any,
+    rng: np.random.Generator,
+    operators: int = 10_000,
+) -> MMDEstimate:
+    """MMD^2 between data (m, n) and any model whose expectation values are known: `expectations(subsets)` are the <Z_a>
+    of subsets a. Unbiased, by so many independent products of each width:
 
-    Unbiased in the data: q^T K q loses its diagonal.
+        mean_a [ <Z_a>^2 - 2 <Z_a> t_a + (m t_a^2 - 1) / (m - 1) ],   t_a the mean of Z_a over data.
     """
-
-    def __init__(self, bits: np.ndarray, sigma: tuple[float, ...]) -> None:
-        self.count, n = bits.shape
-        index = bits.astype(np.int64) @ (np.int64(1) << np.arange(n))
-        self.q = np.bincount(index, minlength=1 << n) / self.count
-        self._near = [math.exp(-0.5 / s**2) for s in sigma]
-        m, q = self.count, self.q
-        self._smooth = self.apply(q)
-        self._own = (m * float(q @ self._smooth) - 1) / (m - 1)
-
-    def apply(self, v: np.ndarray) -> np.ndarray:
-        """K v, bit by bit: K is the tensor product of [[1, k], [k, 1]], k = exp(-1 / (2 sigma^2))."""
-        total = np.zeros_like(v)
-        for near in self._near:
-            out, step = v.copy(), 1
-            while step < len(v):
-                pairs = out.reshape(-1, 2, step)
-                out = (pairs + near * pairs[:, ::-1]).ravel()
-                step *= 2
-            total += out / len(self._near)
-        return total
-
-    def mmd2(self, p: np.ndarray) -> tuple[float, np.ndarray]:
-        """MMD^2, and its derivative by p."""
-        smooth = self.apply(p)
-        return float(p @ smooth - 2 * p @ self._smooth + self._own), 2 * (smooth - self._smooth)
+    rows = _several("`data`", data)
+    moments, value, variance = Moments(rows), 0.0, 0.0
+    widths = bandwidths(sigma)
+    for s in widths:
+        subsets = drawn_subsets(rows.shape[1], s, operators, rng)
+        e, t = expectations(subsets), moments.of(subsets)
+        parts = e**2 - 2 * t * e + moments.squares(t)
+        value += float(parts.mean()) / len(widths)
+        variance += float(parts.var(ddof=1)) / operators / len(widths) ** 2
+    return MMDEstimate(value, math.sqrt(variance))
 
 
 def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
@@ -395,9 +436,7 @@ def initial_theta(
     coin = _trained_coin(form, n)
     turned = 0.0
     if coin is not None:  # two phases: that of the fewer samples is flipped onto the other
-        ones = rows.mean(axis=1) > 0.5
-        minority = ones if ones.mean() <= 0.5 else ~ones
-        turned, rows = float(minority.mean()), rows ^ minority[:, None].astype(np.uint8)
+        turned, rows = one_phase(rows)
     mean = rows.mean(axis=0)
     sizes, theta = gates.sizes, np.zeros(len(gates))
     inside = np.add.reduceat((gates.qubits >= n).astype(int), gates.ptr[:-1]) == 0
@@ -410,6 +449,13 @@ def initial_theta(
     if coin is not None:
         theta[coin] = math.asin(math.sqrt(turned))
     return theta + noise * rng.normal(size=len(theta))
+
+
+def one_phase(rows: np.ndarray) -> tuple[float, np.ndarray]:
+    """The share of samples (m, n) on the rarer side of half ones, and all samples with these flipped."""
+    ones = rows.mean(axis=1) > 0.5
+    minority = ones if ones.mean() <= 0.5 else ~ones
+    return float(minority.mean()), rows ^ minority[:, None].astype(np.uint8)
 
 
 def _products(rows: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, whole
 from quprop.hybrid.qasm.parse import parse
 from quprop.hybrid.qasm.read import Reader
 from quprop.hybrid.qasm.write import write_2, write_3
@@ -62,24 +62,40 @@ def from_qasm(
     return circuit if observables is None else Model(circuit, observables)
 
 
-def to_qasm(circuit: Circuit, version: int = 3, *, theta: Any = None, x: Any = None, arrays: bool = False) -> str:
+def to_qasm(
+    circuit: Circuit,
+    version: int = 3,
+    *,
+    theta: Any = None,
+    x: Any = None,
+    arrays: bool = False,
+    measured: int = 0,
+) -> str:
     """The circuit as an OpenQASM program; `from_qasm` reads it back as the same unitary with the same vectors.
 
-    version 3 keeps the parameters: theta[k] is `input float[64] theta_k;`, which every reader knows, or with
-    arrays=True an entry of `input array[float[64], n] theta;`. Data inputs are annotated `@quprop.data`. Gates that
-    stdgates.inc lacks, and rotations about Pauli strings of several qubits, come as definitions.
+    version 3 keeps the parameters, where `circuit.bound(theta)` has numbers: theta[k] is `input float[64] theta_k;`,
+    which every reader knows, or with arrays=True an entry of `input array[float[64], n] theta;`. Data inputs are
+    annotated `@quprop.data`. Gates that stdgates.inc lacks, and rotations about Pauli strings of several qubits, come
+    as definitions.
     version 2 has no parameters: pass theta (n_params,) and x (n_inputs,), the values to write, in radians. Only gates
     of the first edition of qelib1.inc are used, so that every reader knows them.
+
+    measured: so many of the first qubits are measured at the end, qubit k into bit k of c.
 
     Of channels only the full reset has a form in OpenQASM. A basis or product input state is written as gates; one
     given by amplitudes is refused. Floats are exact.
     """
+    measured = whole("measured", measured, 0)
+    if isinstance(circuit, Circuit) and measured > circuit.n_qubits:
+        raise QupropError(f"measured is at most the circuit's {circuit.n_qubits} qubits, got {measured}")
     if version == 2:
         if arrays:
             raise QupropError("OpenQASM 2 has no arrays; leave arrays out, or write version=3")
-        return write_2(circuit, theta, x)
+        return write_2(circuit, theta, x, measured)
     if version != 3:
         raise QupropError(f"version is 2 or 3, got {version!r}")
     if theta is not None or x is not None:
-        raise QupropError("OpenQASM 3 keeps the parameters by name; leave theta and x out, or write version=2")
-    return write_3(circuit, arrays)
+        raise QupropError(
+            "OpenQASM 3 keeps the parameters by name; leave theta and x out, or write circuit.bound(theta, x)"
+        )
+    return write_3(circuit, arrays, measured)

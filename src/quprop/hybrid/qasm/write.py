@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.hybrid.noise import is_full_reset
 from quprop.hybrid.qasm.definitions import DATA, DEFINED, definition, ladder, letters_of, pauli_name
-from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
+from quprop.model.angle import INPUT, Angle, AngleVector, Variable
 from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.gates import GATES
@@ -43,7 +41,7 @@ _KEYWORDS = frozenset(
 )
 
 
-def write_3(circuit: Circuit, arrays: bool) -> str:
+def write_3(circuit: Circuit, arrays: bool, measured: int) -> str:
     """The program with its parameters; see `to_qasm`."""
     start = _start(circuit)
     out = ["OPENQASM 3.0;", 'include "stdgates.inc";']
@@ -74,13 +72,14 @@ def write_3(circuit: Circuit, arrays: bool) -> str:
             called = "U" if name == "u" else name
             values = f"({', '.join(a.text(variable) for a in angles)})" if angles else ""
             out.append(f"{called}{values} {', '.join(f'q[{k}]' for k in qubits)};")
+    out += [f"bit[{measured}] c;"] * bool(measured) + [f"c[{k}] = measure q[{k}];" for k in range(measured)]
     return "\n".join(out) + "\n"
 
 
-def write_2(circuit: Circuit, theta: Any, x: Any) -> str:
+def write_2(circuit: Circuit, theta: Any, x: Any, measured: int) -> str:
     """The program with all angles as numbers; see `to_qasm`."""
     start = _start(circuit)
-    number = _evaluator(circuit, theta, x)
+    circuit = _bound(circuit, theta, x)
     out = ["OPENQASM 2.0;", 'include "qelib1.inc";', f"qreg q[{circuit.n_qubits}];", *start]
 
     def write(name: str, angles: tuple[float, ...], qubits: tuple[int, ...]) -> None:
@@ -106,7 +105,8 @@ def write_2(circuit: Circuit, theta: Any, x: Any) -> str:
 
     for op in circuit.operations:
         for name, angles, qubits in _named(op):
-            write(name, tuple(number(a) for a in angles), qubits)
+            write(name, tuple(sum(c for _, c in a.terms) for a in angles), qubits)
+    out += [f"creg c[{measured}];"] * bool(measured) + [f"measure q[{k}] -> c[{k}];" for k in range(measured)]
     return "\n".join(out) + "\n"
 
 
@@ -161,26 +161,13 @@ def _start(circuit: Any) -> list[str]:
     return lines
 
 
-def _evaluator(circuit: Circuit, theta: Any, x: Any) -> Callable[[Angle], float]:
-    """angle -> number, with the values of the flat theta and x."""
-    values: dict[str, np.ndarray] = {}
-    for kind, given, what in ((PARAM, theta, "theta"), (INPUT, x, "x")):
-        layout = circuit.layout(kind)
-        count = sum(size for _, size in layout)
+def _bound(circuit: Circuit, theta: Any, x: Any) -> Circuit:
+    for given, count, what in ((theta, circuit.n_params, "theta"), (x, circuit.n_inputs, "x")):
         if given is None and count:
             raise QupropError(
                 f"OpenQASM 2 has no parameters: pass {what}=, {count} number{'s' * (count > 1)}, or write version=3"
             )
-        array = checked(what, [] if given is None else given, (count,))
-        start = 0
-        for name, size in layout:
-            values[name] = array[start : start + size]
-            start += size
-
-    def evaluate(angle: Angle) -> float:
-        return sum(c * math.prod(float(values[v[2]][v[1]]) for v in monomial) for monomial, c in angle.terms)
-
-    return evaluate
+    return circuit.bound(theta, x)
 
 
 def _float(value: float) -> str:
