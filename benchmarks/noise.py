@@ -20,12 +20,14 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +85,9 @@ def run_quprop(w: Workload, threads: int) -> Calls:
 
 
 _PLANES = {"ry": (3, 1), "rz": (1, 2)}  # letters I X Y Z; a goes to cos a, and from the first to the second with sin a
-_CZ = (((0, 1), (3, 1), 1), ((0, 2), (3, 2), 1), ((1, 0), (1, 3), 1), ((2, 0), (2, 3), 1), ((1, 1), (2, 2), 1), ((1, 2), (2, 1), -1))
+_CZ = (
+    ((0, 1), (3, 1), 1), ((0, 2), (3, 2), 1), ((1, 0), (1, 3), 1), ((2, 0), (2, 3), 1), ((1, 1), (2, 2), 1), ((1, 2), (2, 1), -1)
+)
 
 
 def run_numpy(w: Workload, threads: int) -> Calls:
@@ -281,17 +285,20 @@ def compare(row: dict, reference: dict) -> dict:
     return row
 
 
-def predicted(before: dict | None, w: Workload) -> tuple[float, float]:
-    """Seconds and bytes of a row, from that of fewer qubits: memory and time go as 4^n, time also as the gates."""
-    if before is None or "value_and_grad_s" not in before:
+def predicted(before: list[dict], w: Workload) -> tuple[float, float]:
+    """Seconds and bytes of a row, from those of fewer qubits: time goes as the gates and 4^n, memory grows from row to row as
+    4^n."""
+    if not before:
         return 0.0, 0.0
-    grows = 4 ** (w.n - before["n"])
-    rotations = len(w.theta) / before["rotations"]
-    calls = before["repeats"] + 1
-    if "aer" in before["library"]:
-        rotations *= rotations
-    seconds = grows * rotations * (before["value_and_grad_s"] + before["value_s"]) * calls + before["first_s"]
-    return seconds, max(before["peak_rss"] - 3e8, 0.0) * grows * rotations  # about what an interpreter with packages has
+    last = before[-1]
+    if "value_and_grad_s" not in last:
+        return math.inf, math.inf
+    grows = 4.0 ** (w.n - last["n"])
+    gates = (w.n * LAYERS[f"n{w.n}"]) / (last["n"] * LAYERS[last["workload"]])
+    by_shifts = gates if last["library"] == "aer" else 1.0
+    seconds = grows * gates * (by_shifts * last["value_and_grad_s"] + last["value_s"]) * (last["repeats"] + 1) + last["first_s"]
+    more = last["peak_rss"] - before[-2]["peak_rss"] if len(before) > 1 else 0.0
+    return seconds, last["peak_rss"] + max(more, 0.0) * grows
 
 
 def main() -> None:
@@ -312,7 +319,7 @@ def main() -> None:
         return
     pythons = {"python": sys.executable, "python_peers": options.python_peers}
     rows: list[dict] = []
-    last: dict[tuple[str, int], dict] = {}
+    done: dict[tuple[str, int], list[dict]] = defaultdict(list)
     for name in options.only:
         w = workload(name)
         reference: dict = {}
@@ -320,9 +327,10 @@ def main() -> None:
             for library in options.libraries:
                 if threads > 1 and not LIBRARIES[library].threads:
                     continue
-                seconds, size = predicted(last.get((library, threads)), w)
+                seconds, size = predicted(done[library, threads], w)
                 if seconds > options.limit or size > options.memory:
-                    row: dict = {"status": f"not tried: fewer qubits predict {seconds:.0f} s and {size / 1e9:.1f} GB"}
+                    why = f"predict {seconds:.0f} s and {size / 1e9:.1f} GB" if seconds < math.inf else "have no times"
+                    row: dict = {"status": f"not tried: fewer qubits {why}"}
                 else:
                     row = separately(library, name, threads, options)
                 if "gradient" in row and not reference:
@@ -331,7 +339,7 @@ def main() -> None:
                 what = {"workload": name, "library": library, "threads": threads, "n": w.n, "rotations": len(w.theta)}
                 row = {**what, "repeats": options.repeats, "load": os.getloadavg()[0], **row}
                 rows.append(row)
-                last[library, threads] = row
+                done[library, threads].append(row)
                 times = "".join(f"{k[:-2]} {1e3 * row[k]:.3g} ms  " for k in ("value_s", "value_and_grad_s", "first_s") if k in row)
                 agrees = {True: "", False: "DIFFERS", None: ""}[row.get("agrees")]
                 print(f"{name:4} {threads} {library:18} {row.get('status', '')}{times}{agrees}", flush=True)
