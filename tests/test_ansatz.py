@@ -170,7 +170,13 @@ def test_every_ansatz_by_name_has_a_reference():
         assert "Reference" in build.__doc__ and "Parameters" in build.__doc__, name
 
 
-SIZES = {"n,layers": (4, 3), "n,layers,features": (2, 2, 5), "n,M": (4, 8), "n,M or n,M,B": (4, 12)}
+SIZES = {
+    "n,layers": (4, 3),
+    "n,layers,features": (2, 2, 5),
+    "n,M": (4, 8),
+    "n,M or n,M,B": (4, 12),
+    "n or n,weight": (5, 3),
+}
 
 
 @pytest.mark.parametrize("name", [name for name, a in ansatz.ANSATZE.items() if a.sizes])

@@ -80,9 +80,9 @@ def generative_data(name: str, *, seed: int | None = None, file: str | Path | No
     if Path(file).exists():
         return _read(Path(file), name, seed)
     data = _scale_free(name, seed)
-    packed = io.BytesIO()
-    np.savez(packed, name=name, seed=seed, train=np.packbits(data.train, axis=1), test=np.packbits(data.test, axis=1))
-    write_atomically(file, packed.getvalue())
+    content, (train, test) = io.BytesIO(), (np.packbits(part, axis=1) for part in data)
+    np.savez(content, name=name, seed=seed, train=train, test=test)
+    write_atomically(file, content.getvalue())
     return data
 
 
