@@ -96,11 +96,16 @@ class Outcomes(NamedTuple):
 
     def drawn(self, shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Outcomes (S, channels), counted from each channel's first, from uniform numbers of that shape."""
-        out = np.empty(uniform.shape, np.int64)
-        for k in range(len(self.affine)):
-            steps = np.cumsum(np.abs(shares[self.starts[k] : self.starts[k + 1]]))
-            out[:, k] = np.searchsorted(steps, uniform[:, k] * steps[-1], side="right")
-        return np.minimum(out, np.diff(self.starts) - 1)
+        counts = np.diff(self.starts)
+        steps = np.full((len(counts), int(counts.max(initial=1))), np.inf)  # sums of the shares up to each outcome
+        for steps_, first, count in zip(steps, self.starts, counts, strict=False):
+            np.cumsum(np.abs(shares[first : first + count]), out=steps_[:count])
+        steps[np.arange(len(counts)), counts - 1] = np.inf  # rounding goes to the last
+        target = uniform * self.norms(shares)
+        out = np.zeros(uniform.shape, np.int64)
+        row, channel = np.nonzero(target >= steps[:, 0])  # most channels do nothing
+        out[row, channel] = (target[row, channel, None] >= steps[channel]).sum(axis=1)
+        return out
 
     def norms(self, shares: np.ndarray) -> np.ndarray:
         """The sums of sizes of the channels' shares."""

@@ -225,14 +225,24 @@ class TrajectoryEngine:
         points = list(_points(theta, x))
         batch = max(len(points), len(weights))
         rows = np.broadcast_to(weights, (batch, weights.shape[1]))
-        found = np.stack([self._means(model, *points[i % len(points)], rows[i], values=False)[0] for i in range(batch)])
+        found = np.stack(
+            [self._means(model, *points[i % len(points)], rows[i], values=False, told=False)[0] for i in range(batch)]
+        )
         return found[:, 0], found[:, 1 : 1 + model.n_params], found[:, 1 + model.n_params :]
 
     def _means(
-        self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray | None, *, values: bool
+        self,
+        model: Model,
+        theta: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray | None,
+        *,
+        values: bool,
+        told: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, int, float]:
         """At one point: means and standard errors of values (K,) if asked for, and with weights of their sum, its
-        gradient and d_x, one after the other; how many patterns, and what they cost in variance."""
+        gradient and d_x, one after the other; how many patterns, and what they cost in variance. Without errors
+        (`told`) the trajectories of a chunk are added up before they are pulled back."""
         plan, samples = self._plan(model), self.settings.samples
         coefficients = model.channel_table.evaluate(theta, x)[0]
         angles = model.angle_table.evaluate(theta, x)[0]
@@ -248,19 +258,25 @@ class TrajectoryEngine:
             drawn = plan.outcomes.drawn(shares, rng.random((count, len(model.channels))))
             signs = np.sign(shares)[plan.outcomes.starts[:-1] + drawn]
             w = overall * np.prod(signs, axis=1)
-            rows = self._rows(model, plan, angles, x, drawn, weights, values)
+            rows = self._rows(model, plan, angles, x, drawn, weights, values, counts=None if told else w)
             patterns += rows.patterns
-            columns = [w[:, None] * rows.values]
+            each = w[:, None] if told else 1.0  # a sum has its w already
+            columns = [each * rows.values]
             if weights is not None:
-                d_theta, d_x = model.angle_table.pullback(w[:, None] * rows.d_angles, theta, x)
-                d_x = d_x + (0.0 if rows.d_x is None else w[:, None] * rows.d_x)
+                d_theta, d_x = model.angle_table.pullback(each * rows.d_angles, theta, x)
+                d_x = d_x + (0.0 if rows.d_x is None else each * rows.d_x)
                 if len(plan.outcomes.trained):
                     by_theta, by_x = self._by_strengths(
                         model, plan, (theta, x, angles, shares, slope), drawn, signs, weights, rng
                     )
+                    if not told:
+                        by_theta, by_x = (by.sum(axis=0, keepdims=True) for by in (by_theta, by_x))
                     d_theta, d_x = d_theta + by_theta, d_x + by_x
                 columns += [d_theta, d_x]
             found = np.concatenate(columns, axis=1)
+            if not told:
+                total = found[0] if not first else total + found[0]
+                continue
             if not first:  # sums of squares are of differences to one trajectory
                 shift = found[0].copy()
                 total, square = np.zeros_like(shift), np.zeros_like(shift)
@@ -268,6 +284,8 @@ class TrajectoryEngine:
             total += found.sum(axis=0)
             square += (found**2).sum(axis=0)
         mean = total / samples
+        if not told:
+            return mean, np.full_like(mean, np.nan), patterns, overall**2
         spread = np.maximum(square / samples - mean**2, 0.0)
         error = np.sqrt(spread / (samples - 1)) if samples > 1 else np.full_like(mean, np.inf)
         return shift + mean, error, patterns, overall**2
@@ -324,14 +342,16 @@ class TrajectoryEngine:
         weights: np.ndarray | None,
         values: bool,
         slopes: bool = True,
+        counts: np.ndarray | None = None,
     ) -> _Rows:
         """What the trajectories with these outcomes (S, channels) give, without their weights w: values (S, K) if
-        asked for, and with weights that of the weighted sum in one column more, and with `slopes` its derivatives."""
+        asked for, and with weights that of the weighted sum in one column more, and with `slopes` its derivatives.
+        With counts (S,) their sums, of one row each."""
         m, k = model.n_rotations, model.n_observables
-        sums = weights is not None
-        out = np.empty((len(drawn), (k if values else 0) + sums))
-        d_angles = np.empty((len(drawn), m)) if sums and slopes else None
-        d_x = np.zeros((len(drawn), model.n_inputs)) if sums and slopes and model.state.kind == "encoded" else None
+        sums, height = weights is not None, len(drawn) if counts is None else 1
+        out = np.zeros((height, (k if values else 0) + sums))
+        d_angles = np.zeros((height, m)) if sums and slopes else None
+        d_x = np.zeros((height, model.n_inputs)) if sums and slopes and model.state.kind == "encoded" else None
         resets = plan.outcomes.resets(drawn)
         _, at, kind = np.unique(resets, axis=0, return_index=True, return_inverse=True)
         order = np.argsort(kind.ravel(), kind="stable")
@@ -343,6 +363,12 @@ class TrajectoryEngine:
             patterns += len(different)
             signs = problem.signed(different)
             found = self._evaluate(problem, plan, angles, x, signs[:, :m], signs[:, m:], weights, values, slopes)
+            if counts is not None:
+                times = np.bincount(same.ravel(), counts[rows], len(different))
+                for into, of in zip((out, d_angles, d_x), found[:3], strict=True):
+                    if into is not None and of is not None:
+                        into += times @ of
+                continue
             out[rows] = found.values[same]
             if d_angles is not None and found.d_angles is not None:
                 d_angles[rows] = found.d_angles[same]
