@@ -260,9 +260,9 @@ class TrajectoryEngine:
             w = overall * np.prod(signs, axis=1)
             rows = self._rows(model, plan, angles, x, drawn, weights, values, counts=None if told else w)
             patterns += rows.patterns
-            each = w[:, None] if told else 1.0  # a sum has its w already
+            each: np.ndarray = w[:, None] if told else np.ones((1, 1))  # a sum has its w already
             columns = [each * rows.values]
-            if weights is not None:
+            if rows.d_angles is not None and weights is not None:
                 d_theta, d_x = model.angle_table.pullback(each * rows.d_angles, theta, x)
                 d_x = d_x + (0.0 if rows.d_x is None else each * rows.d_x)
                 if len(plan.outcomes.trained):
