@@ -202,6 +202,7 @@ def test_a_circuit_is_bound_to_as_many_numbers_as_it_has():
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_program_measures_the_first_qubits_and_is_read_back(version):
+    pytest.importorskip("openqasm3")
     circuit = qpr.Circuit(3).h(0).cx(0, 1).rx(0.3, 2)
     text = to_qasm(circuit, version, measured=2)
     assert text.count("measure") == 2 and from_qasm(text) == from_qasm(to_qasm(circuit, version))
@@ -210,6 +211,7 @@ def test_a_program_measures_the_first_qubits_and_is_read_back(version):
 
 
 def test_an_exported_circuit_has_the_probabilities_of_the_trained_one(folder):
+    pytest.importorskip("openqasm3")
     summary = json.loads((folder / "summary.json").read_text())
     problem = problems.PROBLEMS["ising-16"].build(problems.configure("ising-16", SMALL))
     with np.load(folder / "checkpoint.npz") as saved:
@@ -283,6 +285,8 @@ def test_uniform_bits_are_as_far_from_the_data_as_their_kernel_means_say(folder)
 
 
 def test_a_report_shows_levels_bands_and_pictures_and_no_error_as_a_curve(folder, tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("plotly")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         if "test_mmd2" in line:
