@@ -64,17 +64,17 @@ DEFAULTS = {
     ),
     "scale-free": Defaults(
         "samples of an Ising model on the published scale-free graph, by an IQP circuit on 1,000 qubits",
-        weight=2, sigma=(11.17, 8.35, 3.82), test_sigma=(3.856,), optimiser="adam", learning_rate=1e-3, steps=2000,
+        weight=2, sigma=(11.17, 8.35, 3.82), test_sigma=(3.856,), optimiser="adam", learning_rate=3e-4, steps=600,
         spin_flip="trained", hidden_units=250, epochs=20, rate=1e-3, coin_gates="graph",
     ),
     "scale-free-sparse": Defaults(
         "the same on a graph of two edges a vertex, by an IQP circuit on 1,000 qubits",
-        weight=2, sigma=(11.17, 8.35, 3.82), test_sigma=(3.856,), optimiser="adam", learning_rate=1e-3, steps=2000,
+        weight=2, sigma=(11.17, 8.35, 3.82), test_sigma=(3.856,), optimiser="adam", learning_rate=3e-4, steps=600,
         spin_flip="trained", hidden_units=250, epochs=20, rate=1e-3, coin_gates="graph",
     ),
     "digits-binary": Defaults(
         "handwritten digits, 8 x 8 pixels on or off, by an IQP circuit on 64 qubits",
-        weight=2, sigma=(4.0, 2.5, 1.5), optimiser="adam", learning_rate=1e-2, steps=1000, shape=(8, 8),
+        weight=2, sigma=(4.0, 2.5, 1.5), optimiser="adam", learning_rate=1e-2, steps=300, shape=(8, 8),
         epochs=400, rate=1e-3,
     ),
 }  # fmt: skip
@@ -121,8 +121,13 @@ def schema(name: str, d: Defaults) -> dict[str, dict[str, Setting]]:
             "operators": Setting(1000, "products of Z a step and width, where the loss is sampled", least=2),
             "samples": Setting(1000, "signs that they are averaged over", least=2),
             "test_every": Setting(max(1, d.steps // 20), "steps from one look at the test data to the next", least=1),
+            # Gradients are sampled: with a constant rate the loss ends at their noise, above where it was.
             **train_settings(
-                optimiser=d.optimiser, learning_rate=d.learning_rate, steps=d.steps, of_observables=False
+                optimiser=d.optimiser,
+                learning_rate=d.learning_rate,
+                schedule="cosine" if d.optimiser == "adam" else "constant",
+                steps=d.steps,
+                of_observables=False,
             ),
         },
     }  # fmt: skip
