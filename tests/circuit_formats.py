@@ -16,6 +16,7 @@ import numpy as np
 from changes import SMALL, finite, numbers, random_string
 from dense import final_state
 from fuzzing import Wrong
+from kraus import density
 from qasm_programs import program
 
 import quprop as qpr
@@ -212,6 +213,8 @@ def read_qasm(version: int) -> Callable[[bytes, Path, bool], bool]:
         if circuit.n_qubits > SMALL or circuit.n_params + circuit.n_inputs > 100:
             return True
         theta, x = numbers(circuit.n_params), numbers(circuit.n_inputs)
+        if circuit.channels:
+            return _mixed(circuit, theta, x, _of_qiskit(text, version))
         psi = final_state(circuit, theta, x)
         model = qpr.Model(circuit, [{random_string(random.Random(k), circuit.n_qubits): 1.0} for k in range(3)])
         values = qpr.expectation(model, theta, x if circuit.n_inputs else None)
@@ -231,6 +234,28 @@ def read_qasm(version: int) -> Callable[[bytes, Path, bool], bool]:
         return True
 
     return read
+
+
+def _mixed(circuit: qpr.Circuit, theta: np.ndarray, x: np.ndarray, theirs: Any) -> bool:
+    """A circuit with resets: values are those of Kraus operators, the mixed state is Qiskit's where it has one."""
+    from qiskit.quantum_info import DensityMatrix
+
+    if circuit.n_qubits > 4:
+        return True
+    rho = density(circuit, theta, x)
+    finite("a mixed state", rho)
+    p = qpr.probabilities(qpr.Model(circuit, "Z0"), theta, x if circuit.n_inputs else None)
+    if all(abs(c) < 1e3 for op in circuit.operations for a in op.angles for _, c in a.terms):
+        if np.abs(p - np.diag(rho).real).max() > 1e-9:
+            raise Wrong("probabilities are not those of Kraus operators", p, np.diag(rho).real)
+        if theirs is not None and not circuit.vectors and not theirs.parameters:
+            try:
+                sigma = DensityMatrix(theirs.remove_final_measurements(inplace=False)).data
+            except Exception:
+                return True  # of what Qiskit cannot evolve, or names otherwise
+            if sigma.shape == rho.shape and np.abs(sigma - rho).max() > 1e-8:
+                raise Wrong("the mixed state is not the one that Qiskit reads", rho, sigma)
+    return True
 
 
 def _of_qiskit(text: str, version: int) -> Any:
@@ -380,6 +405,9 @@ def read_qpy(data: bytes, folder: Path, dear: bool) -> bool:
     if circuit.n_qubits > SMALL or circuit.n_params > 100:
         return True
     theta = numbers(circuit.n_params)
+    if circuit.channels:
+        (theirs,) = qpy.load(io.BytesIO(data))
+        return _mixed(circuit, theta, numbers(0), theirs)
     psi = final_state(circuit, theta)
     finite("a state", psi)
     (theirs,) = qpy.load(io.BytesIO(data))
