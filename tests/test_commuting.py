@@ -245,3 +245,17 @@ def test_states_by_transforms_are_those_of_the_sweep(n):
     c = rng.normal(size=psi.shape) + 1j * rng.normal(size=psi.shape)
     np.testing.assert_allclose(pull(c)[0], expected(c / phase)[0], atol=1e-12)
     np.testing.assert_allclose(engine.states(model, theta, x), psi, atol=0)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e8, 1e15])
+def test_large_angles_turn_as_one_rotation_after_the_other(size):
+    """Sums of angles would lose the digits that count."""
+    rng = np.random.default_rng(3)
+    model = qpr.Model(ansatz.iqp(4, 3), ["Z0", "Z0 Z1 Z2", "X1", "Y0 Z3"])
+    theta = size * rng.normal(size=model.n_params)
+    agree(model, theta, rng)
+    psi, pull = CommutingModelEngine().state_vjp(model, theta[None], np.empty((1, 0)))
+    phi, expected = qpr.NativeEngine().state_vjp(model, theta[None], np.empty((1, 0)))
+    phase = np.vdot(phi, psi)
+    np.testing.assert_allclose(psi, phase * phi, atol=1e-12)
+    np.testing.assert_allclose(pull(psi[:, ::-1].copy())[0], expected(psi[:, ::-1] / phase)[0], atol=1e-12)

@@ -39,7 +39,7 @@ def _row(n: int, repeats: int, rng: np.random.Generator) -> dict[str, float]:
     sigma = (n / 8) ** 0.5  # products of about two Z
     over = MMD(data, sigma, operators=OPERATORS, samples=SAMPLES, exact=False).over(model, threads=1)
     subsets = drawn_subsets(n, sigma, OPERATORS, rng)
-    bits = over._gates.bits(SAMPLES, rng)
+    bits = over.signs(rng)
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):  # the first makes room
         for gradient, taken in zip((False, True), seconds, strict=True):

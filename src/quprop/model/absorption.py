@@ -20,7 +20,7 @@ from quprop.model.angle import Angle, Variable, quarter_turns
 from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
 from quprop.model.circuit import Circuit, Operation, XBlock
 from quprop.model.gates import GATES, Clifford
-from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli import PauliString, PauliSum, bits
 from quprop.model.x_rotations import Rotation, XRotations
 
 _CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
@@ -208,8 +208,7 @@ def _masks(pauli: str, qubits: tuple[int, ...]) -> tuple[int, int]:
 @lru_cache(maxsize=1 << 14)
 def _factors(x: int, z: int) -> Factors:
     """The generators whose product is X^x Z^z, up to a phase i^|x & z| that a Hermitian string has."""
-    xs, zs = ([q for q, digit in enumerate(bin(mask)[:1:-1]) if digit == "1"] for mask in (x, z))
-    return (*(2 * q for q in xs), *(2 * q + 1 for q in zs))
+    return (*(2 * q for q in bits(x)), *(2 * q + 1 for q in bits(z)))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -14,20 +14,7 @@ from quprop.model import Model
 from quprop.model.angle import PARAM
 from quprop.model.channels import refuse_channels
 from quprop.model.pauli import PauliString
-
-_LONG = 256  # bits from which on NumPy finds the ones faster than a loop
-
-
-def bits(mask: int) -> list[int]:
-    """The positions of the ones of a mask, lowest first."""
-    if mask.bit_length() > _LONG:
-        raw = np.frombuffer(mask.to_bytes((mask.bit_length() + 7) // 8, "little"), np.uint8)
-        return np.flatnonzero(np.unpackbits(raw, bitorder="little")).tolist()
-    found = []
-    while mask:
-        found.append((mask & -mask).bit_length() - 1)
-        mask &= mask - 1
-    return found
+from quprop.model.pauli import bits as bits
 
 
 class Columns:

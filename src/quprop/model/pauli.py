@@ -20,6 +20,7 @@ from quprop.errors import QupropError, shown
 MAX_QUBITS = 10_000  # of strings and circuits: a tableau of that many takes 50 MB, and up to ten seconds to invert
 MAX_MATRIX_QUBITS = 14  # of a dense matrix: 4 GiB
 _SHOWN = 20  # digits of a qubit's number that a refusal repeats
+_LONG = 256  # bits from which on NumPy finds the ones faster than a loop
 
 _LETTER = {(0, 0): "I", (1, 0): "X", (1, 1): "Y", (0, 1): "Z"}
 _BITS = {"I": (0, 0), "_": (0, 0), "X": (1, 0), "Y": (1, 1), "Z": (0, 1)}
@@ -32,6 +33,18 @@ _TERM = re.compile(
     r"\s*(?P<sign>[+-])?\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*?\s*)?"
     r"(?P<body>[IXYZ]\d+(?:[ \t*]+[IXYZ]\d+)*|[IXYZ_]+)\s*(?=[+-]|$)"
 )
+
+
+def bits(mask: int) -> list[int]:
+    """The positions of the ones of a mask, lowest first."""
+    if mask.bit_length() > _LONG:
+        raw = np.frombuffer(mask.to_bytes((mask.bit_length() + 7) // 8, "little"), np.uint8)
+        return np.flatnonzero(np.unpackbits(raw, bitorder="little")).tolist()
+    found = []
+    while mask:
+        found.append((mask & -mask).bit_length() - 1)
+        mask &= mask - 1
+    return found
 
 
 class PauliString:
@@ -91,8 +104,7 @@ class PauliString:
 
     @property
     def qubits(self) -> tuple[int, ...]:
-        digits = bin(self.x | self.z)[:1:-1]
-        return tuple(q for q, digit in enumerate(digits) if digit == "1")
+        return tuple(bits(self.x | self.z))
 
     @property
     def n_qubits(self) -> int:

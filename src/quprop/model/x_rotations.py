@@ -15,6 +15,7 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.model.angle import Angle, from_terms
 from quprop.model.angle_table import AngleTable, Drivers
+from quprop.model.pauli import bits
 
 
 class Rotation(NamedTuple):
@@ -54,7 +55,7 @@ class Subsets(NamedTuple):
     @classmethod
     def of_masks(cls, masks: Sequence[int]) -> Subsets:
         """The set bits of integers."""
-        return cls.of([_bits(mask) for mask in masks], max((m.bit_length() for m in masks), default=0), "the masks")
+        return cls.of([bits(mask) for mask in masks], max((m.bit_length() for m in masks), default=0), "the masks")
 
     @classmethod
     def of_rows(cls, rows: np.ndarray) -> Subsets:
@@ -145,7 +146,3 @@ class XRotations(Sequence[Rotation]):
 
     def drivers(self) -> Drivers:
         return Drivers.of_one(self.coefficient, self.param)
-
-
-def _bits(mask: int) -> list[int]:
-    return [q for q, digit in enumerate(bin(mask)[:1:-1]) if digit == "1"]

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from quprop.errors import QupropError
+from quprop.machine import usable_processors
 from quprop.model import Model
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -77,6 +79,13 @@ class Composite(Protocol):
 
     def engine_over(self, engine: Any) -> Any:
         """The engine of it, when `engine` simulates the models that it is made of."""
+
+
+def threads_of(threads: Any) -> int:
+    """How many an engine takes: all usable processors if None is given."""
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise QupropError(f"threads is a positive integer or None (all cores), got {threads!r}")
+    return threads or usable_processors()
 
 
 @lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1

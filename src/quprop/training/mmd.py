@@ -21,14 +21,15 @@ from scipy.sparse import eye_array
 
 from quprop.arrays import bits
 from quprop.errors import QupropError, shown
-from quprop.machine import usable_processors
 from quprop.model import Model
+from quprop.model.ansatz_iqp import all_gates
 from quprop.model.channels import refuse_channels
 from quprop.model.x_rotations import Subsets
 from quprop.simulate import get_engine, memory
-from quprop.simulate.commuting.form import CommutingForm, Measured
+from quprop.simulate.commuting.form import CommutingForm, Measured, angles_of
 from quprop.simulate.commuting.gates import Gates, Turns
 from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
+from quprop.simulate.engine import threads_of
 from quprop.simulate.vectors import apply_clifford, walsh_hadamard
 from quprop.training.losses import Loss
 from quprop.training.mmd_kernels import Kernels, smoothed
@@ -120,8 +121,6 @@ def _several(name: str, given: Any, n: int | str = "n") -> np.ndarray:
 
 def subsets_to(n: int, weight: int) -> Subsets:
     """All subsets of at most `weight` of n bits, the empty one first."""
-    from quprop.model.ansatz_iqp import all_gates
-
     count = sum(math.comb(n, k) for k in range(min(weight, n) + 1))
     if count > _MOST_SUBSETS:
         raise QupropError(
@@ -165,7 +164,7 @@ class MMDOverModel:
             self._test = None if loss.test is None else Kernels(loss.test, loss.test_sigma)
             self.how = f"all {1 << model.n_qubits:,} probabilities"
             return
-        form = CommutingForm(model)
+        form = CommutingForm.of(model)
         measured = form.measured(n)
         if measured is None:
             raise QupropError(
@@ -173,7 +172,7 @@ class MMDOverModel:
                 "measured as they are or flipped by a coin, got other Clifford gates; use qpr.ansatz.iqp"
             )
         self._measured: Measured = measured
-        self._gates = Gates(form, precision, usable_processors() if threads is None else threads)
+        self._gates = Gates(form, precision, threads_of(threads))
         self._test_moments = None if loss.test is None else Moments(loss.test)
         if self.exact:
             if loss.weight is None:
@@ -183,10 +182,16 @@ class MMDOverModel:
                 )
             if not self._gates.local:
                 raise QupropError("an exact loss takes gates about one and two qubits; pass exact=False")
-            self._all = subsets_to(n, loss.weight)
-            sizes = self._all.sizes
+            subsets = subsets_to(n, loss.weight)
+            sizes = subsets.sizes
             p = np.array([probability(s) for s in loss.sigma])[:, None]
-            self._share = np.exp(sizes * np.log(p) + (n - sizes) * np.log1p(-p)).mean(axis=0)
+            share = np.exp(sizes * np.log(p) + (n - sizes) * np.log1p(-p)).mean(axis=0)
+            t = self._moments.of(subsets)
+            flips, factor = measured.of(subsets)
+            seen = np.flatnonzero(factor)
+            # The loss is own + share . (e^2 - 2 target e), e the means of cosines of products that are not always 0.
+            self._flips, self._share, self._target = flips.take(seen), share[seen], (t * factor)[seen]
+            self._own = float(share @ self._moments.squares(t))
             self.how = f"all {len(sizes):,} products of weight up to {loss.weight}, but {loss.tail(n):.1e}"
         else:
             self.how = f"{loss.operators:,} products of Z and {loss.samples:,} signs a step and width"
@@ -239,10 +244,14 @@ class MMDOverModel:
         value, total = 0.0, np.zeros(self.model.n_params)
         for sigma in widths:
             subsets = drawn_subsets(self.n, sigma, self.loss.operators, rng)
-            signs = self._gates.bits(self.loss.samples, rng)
+            signs = self.signs(rng)
             one, d = self.estimate(theta, subsets, signs, moments=moments, gradient=gradient)
             value, total = value + one / len(widths), total + d / len(widths)
         return value, total
+
+    def signs(self, rng: np.random.Generator) -> np.ndarray:
+        """Uniform signs (n, samples) for `estimate`: 1 for minus."""
+        return self._gates.bits(self.loss.samples, rng)
 
     def estimate(
         self,
@@ -285,7 +294,7 @@ class MMDOverModel:
         return float(parts.mean()), self._by_theta(d, theta)
 
     def _turns(self, theta: np.ndarray) -> Turns:
-        return self._gates.turns(self.model.angle_table.evaluate(theta[None], np.empty((1, 0)))[0])
+        return self._gates.turns(angles_of(self.model, theta[None], np.empty((1, 0)))[0])
 
     def _by_theta(self, d: Turns | None, theta: np.ndarray) -> np.ndarray:
         if d is None:
@@ -293,17 +302,10 @@ class MMDOverModel:
         d_angles = self._gates.by_angles(d)[None]
         return self.model.angle_table.pullback(d_angles, theta[None], np.empty((1, 0)))[0][0]
 
-    def _to_weight(self, theta: np.ndarray, gradient: bool, moments: Moments | None = None) -> tuple[float, np.ndarray]:
-        moments = self._moments if moments is None else moments
-        t = moments.of(self._all)
-        flips, factor = self._measured.of(self._all)
-        seen = np.flatnonzero(factor)
-        share, target = self._share[seen], (t * factor)[seen]
-        e, d = self._gates.exact(
-            self._turns(theta), flips.take(seen), -2 * share * target if gradient else None, 2 * share
-        )
-        value = float(self._share @ moments.squares(t) + share @ (e**2 - 2 * target * e))
-        return value, self._by_theta(d, theta)
+    def _to_weight(self, theta: np.ndarray, gradient: bool) -> tuple[float, np.ndarray]:
+        offset = -2 * self._share * self._target if gradient else None
+        e, d = self._gates.exact(self._turns(theta), self._flips, offset, 2 * self._share)
+        return self._own + float(self._share @ (e**2 - 2 * self._target * e)), self._by_theta(d, theta)
 
     def expectations(self, theta: np.ndarray, subsets: Subsets, rng: np.random.Generator | None = None) -> np.ndarray:
         """<Z_a> of subsets a of the measured bits, (A,): exact where all probabilities are known, or all gates are
@@ -319,7 +321,7 @@ class MMDOverModel:
             found[summed] = self._gates.exact(turns, flips.take(np.flatnonzero(summed)))[0]
         if not summed.all():
             assert rng is not None
-            signs = self._gates.bits(self.loss.samples, rng)
+            signs = self.signs(rng)
             found[~summed] = self._gates.sampled(turns, flips.take(np.flatnonzero(~summed)), signs, None)[0]
         return factor * found
 
@@ -409,7 +411,7 @@ def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
     """An IQP circuit whose Clifford gates only let coins flip measured bits, without these, and the bits that each coin
     flips; any other model as it is."""
     try:
-        measured = CommutingForm(model).measured(n)
+        measured = CommutingForm.of(model).measured(n)
     except QupropError:
         return model, []
     if measured is None or (measured.signs < 0).any() or (measured.flips != eye_array(n, model.n_qubits)).nnz:
@@ -421,33 +423,37 @@ def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
 def initial_theta(
     model: Model, data: Any, rng: np.random.Generator, scale: float = 0.01, noise: float = 0.0
 ) -> np.ndarray:
-    """Parameters (P,) of an IQP circuit to begin training at: those of single qubits give the data's means,
-    cos(2 theta_i) = <Z_i>; a trained coin flips as many as there are samples on the rarer side of half ones, which are
-    flipped first; those of pairs are scale times the covariance of the two bits, divided by the largest covariance; all
-    others, and normal noise of that size on all, 0.
+    """Parameters (P,) of an IQP circuit to begin training at, told for those of `iqp` (of another factor, the same
+    angles): those of single qubits give the data's means, cos(2 theta_i) = <Z_i>; a trained coin flips as many as there
+    are samples on the rarer side of half ones, which are flipped first; those of pairs are scale times the covariance
+    of the two bits, divided by the largest covariance; all others, and normal noise of that size on all, 0.
 
     As in Recio-Armengol et al., arXiv:2503.02934; the reason is that gradients do not vanish there as they do for
     uniform angles (arXiv:2603.14576).
     """
-    form, rows = CommutingForm(model), _several("`data`", data)
+    form, rows = CommutingForm.of(model), _several("`data`", data)
     gates, n = form.gates, rows.shape[1]
-    if model.n_params != len(gates):
+    table = model.angle_table
+    own = len(table.var) == len(table.coef) == len(gates) == model.n_params == len(np.unique(table.var))
+    if not own or table.constant.any() or not form.plain:
         raise QupropError("initial_theta takes an IQP circuit with a parameter for each gate, as qpr.ansatz.iqp makes")
     coin = _trained_coin(form, n)
     turned = 0.0
     if coin is not None:  # two phases: that of the fewer samples is flipped onto the other
         turned, rows = one_phase(rows)
     mean = rows.mean(axis=0)
-    sizes, theta = gates.sizes, np.zeros(len(gates))
+    sizes, angles = gates.sizes, np.zeros(len(gates))
     inside = np.add.reduceat((gates.qubits >= n).astype(int), gates.ptr[:-1]) == 0
     ones, pairs = np.flatnonzero((sizes == 1) & inside), np.flatnonzero((sizes == 2) & inside)
-    theta[ones] = np.arccos(np.clip(1 - 2 * mean[gates.qubits[gates.ptr[ones]]], -1, 1)) / 2
+    angles[ones] = np.arccos(np.clip(1 - 2 * mean[gates.qubits[gates.ptr[ones]]], -1, 1))
     if len(pairs):
         a, b = gates.qubits[gates.ptr[pairs]], gates.qubits[gates.ptr[pairs] + 1]
         covariance = _products(rows)[a, b] - mean[a] * mean[b]
-        theta[pairs] = scale * covariance / (np.abs(covariance).max() or 1.0)
+        angles[pairs] = 2 * scale * covariance / (np.abs(covariance).max() or 1.0)
     if coin is not None:
-        theta[coin] = math.asin(math.sqrt(turned))
+        angles[coin] = 2 * math.asin(math.sqrt(turned))
+    theta = np.empty(len(gates))
+    theta[table.var] = angles / table.coef
     return theta + noise * rng.normal(size=len(theta))
 
 

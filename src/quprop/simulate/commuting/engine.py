@@ -11,14 +11,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import stim
 
+from quprop.arrays import checked
 from quprop.errors import QupropError, shown
-from quprop.machine import usable_processors
 from quprop.model import Model
-from quprop.model.x_rotations import Subsets, XRotations
+from quprop.model.x_rotations import Subsets
 from quprop.simulate.commuting.enumeration import Enumeration
-from quprop.simulate.commuting.form import CommutingForm, Seen
+from quprop.simulate.commuting.form import CommutingForm, Seen, angles_of, is_iqp
 from quprop.simulate.commuting.gates import Gates
-from quprop.simulate.engine import MAX_QUBITS
+from quprop.simulate.engine import MAX_QUBITS, threads_of
 from quprop.simulate.vectors import walsh_hadamard
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -101,10 +101,8 @@ class CommutingModelEngine:
     ) -> None:
         if precision not in ("double", "single"):
             raise QupropError(f'precision is "double" or "single", got {precision!r}')
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise QupropError(f"threads is a whole number from 1, got {threads!r}")
         self.settings = Commuting() if settings is None else settings
-        self.precision, self.threads = precision, threads or usable_processors()
+        self.precision, self.threads = precision, threads_of(threads)
         self._plans: WeakKeyDictionary[Model, _Plan] = WeakKeyDictionary()
 
     # What engines do -------------------------------------------------------------------------------------------------
@@ -112,7 +110,7 @@ class CommutingModelEngine:
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
         plan = self.plan(model)
-        angles = model.angle_table.evaluate(theta, x)
+        angles = angles_of(model, theta, x)
         out = np.zeros((len(angles), model.n_observables))
         for row, a in zip(out, angles, strict=True):
             np.add.at(row, plan.of, plan.coefficient * self._strings(plan, a)[0][plan.term])
@@ -121,7 +119,7 @@ class CommutingModelEngine:
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
         """weights . values (B,) and its gradient (B, P)."""
         plan, table = self.plan(model), model.angle_table
-        angles = table.evaluate(theta, x)
+        angles = angles_of(model, theta, x)
         batch = max(len(angles), len(weights))
         values, d_angles = np.empty(batch), np.empty((batch, angles.shape[1]))
         for b in range(batch):
@@ -134,7 +132,7 @@ class CommutingModelEngine:
         """Values (B, K), and pullback(cotangent (B, K), sum_theta=False) -> d_theta (B, P) or (P,), d_x (B, D)."""
         theta, x = theta.copy(), x.copy()
         plan, table = self.plan(model), model.angle_table
-        angles = table.evaluate(theta, x)
+        angles = angles_of(model, theta, x)
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
             d_angles = np.empty((len(cotangent), angles.shape[1]))
@@ -167,11 +165,11 @@ class CommutingModelEngine:
                 "the engine of commuting models has states of IQP circuits only, rotations about products of X on a "
                 "basis state, and without Clifford gates after them; use the engine of the state vector"
             )
-        n, gates = model.n_qubits, CommutingForm(model).gates
+        n, gates = model.n_qubits, CommutingForm.of(model).gates
         places = np.add.reduceat(np.int64(1) << gates.qubits.astype(np.int64), gates.ptr[:-1])
         theta, x = theta.copy(), x.copy()
         table = model.angle_table
-        angles = table.evaluate(theta, x)
+        angles = angles_of(model, theta, x)
         start = np.zeros(1 << n)
         start[model.state.index] = 2.0**-n
         start = walsh_hadamard(start)
@@ -191,9 +189,8 @@ class CommutingModelEngine:
     @staticmethod
     def has_states(model: Model) -> bool:
         """Whether it is an IQP circuit, small enough for its states."""
-        x_only = isinstance(model.rotations, XRotations) or (not any(model.z_masks) and all(model.x_masks))
-        ends = stim.Tableau(model.n_qubits)
-        return model.n_qubits <= MAX_QUBITS and model.state.kind == "basis" and x_only and model.clifford == ends
+        n = model.n_qubits
+        return n <= MAX_QUBITS and is_iqp(model) and model.clifford == stim.Tableau(n)
 
     def tangents(self, *_: Any) -> NoReturn:
         raise QupropError(
@@ -213,12 +210,10 @@ class CommutingModelEngine:
 
     def estimate(self, model: Model, theta: np.ndarray, x: np.ndarray | None = None) -> SampledValues:
         """The values at one point theta (P,), x (D,), with their standard errors."""
-        from quprop.arrays import checked
-
         plan = self.plan(model)
         theta = checked("theta", theta, (model.n_params,))[None]
         x = checked("x", np.empty(0) if x is None else x, (model.n_inputs,))[None]
-        values, _, errors = self._told(plan, model.angle_table.evaluate(theta, x)[0], None)
+        values, _, errors = self._told(plan, angles_of(model, theta, x)[0], None)
         K = model.n_observables
         total, error = np.zeros(K), np.zeros(K)
         np.add.at(total, plan.of, plan.coefficient * values[plan.term])
@@ -247,7 +242,7 @@ class CommutingModelEngine:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     def _made(self, model: Model) -> _Plan:
-        form = CommutingForm(model)
+        form = CommutingForm.of(model)
         gates = Gates(form, self.precision, self.threads)
         index: dict[Any, int] = {}
         of, term, coefficient = [], [], []

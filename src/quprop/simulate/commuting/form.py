@@ -14,6 +14,7 @@ For an IQP circuit (products of X on a basis state) the signs are those of the q
 from __future__ import annotations
 
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import stim
@@ -23,8 +24,10 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.absorption import conjugate
 from quprop.model.channels import refuse_channels
-from quprop.model.pauli import PauliString
+from quprop.model.pauli import PauliString, bits
 from quprop.model.x_rotations import Subsets, XRotations
+
+_LARGE = 16.0  # of an angle: more than a turn of 4 pi
 
 
 class Seen(NamedTuple):
@@ -42,30 +45,35 @@ class CommutingForm:
     """
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self._clifford = model.clifford  # and not the model, beside which the form is kept
         refuse_channels(model, "an engine of commuting rotations")
         rotations = model.rotations
-        state = model.state
-        if state.kind == "basis" and (
-            isinstance(rotations, XRotations) or (not any(model.z_masks) and all(model.x_masks))
-        ):
+        if is_iqp(model):
             self.n = model.n_qubits
             self.plain = True
             self.gates = rotations.subsets if isinstance(rotations, XRotations) else Subsets.of_masks(model.x_masks)
             self.sign = np.ones(len(self.gates))
             self.fixed = np.zeros(self.n, np.int8)
-            self._index = state.index
+            self._index = model.state.index
             return
         self.plain = False
         self._stabilisers = _stabilisers(model)
-        self._reduce()
+        self._reduce(model)
+
+    @classmethod
+    def of(cls, model: Model) -> CommutingForm:
+        """Made once a model."""
+        found = _kept.get(model)
+        if found is None:
+            found = _kept[model] = cls(model)
+        return found
 
     def seen(self, string: PauliString) -> Seen:
         """A string of the model's observables (after absorption)."""
         x, z = string.x, string.z
         if self.plain:
             turns = (x & z).bit_count() + 2 * (z & self._index).bit_count()
-            return Seen(_bits(z), _bits(x), 1j ** (turns % 4))
+            return Seen(tuple(bits(z)), tuple(bits(x)), 1j ** (turns % 4))
         flip = tuple(i for i, b in enumerate(self._basis) if not string.commutes(b))
         rest, prefix = string, 0
         commutation = self._meets(string)
@@ -75,10 +83,10 @@ class CommutingForm:
                 prefix ^= combination
         if commutation:
             return Seen(flip, (), 0.0)
-        for i in _bits(prefix):
+        for i in bits(prefix):
             rest = self._basis[i] * rest
         # O = prod B_i rest, the B_i in any order since they commute, and rest is a number on the input state.
-        return Seen(flip, _bits(prefix), self._value(rest))
+        return Seen(flip, tuple(bits(prefix)), self._value(rest))
 
     def _meets(self, string: PauliString) -> int:
         """Which one-qubit stabilisers of the input it anticommutes with, as bits."""
@@ -96,8 +104,7 @@ class CommutingForm:
         assert left.x == left.z == 0
         return value * 1j**left.phase
 
-    def _reduce(self) -> None:
-        model = self.model
+    def _reduce(self, model: Model) -> None:
         strings = [PauliString(x, z) for x, z in zip(model.x_masks, model.z_masks, strict=True)]
         n = model.n_qubits
         basis: list[PauliString] = []
@@ -141,7 +148,7 @@ class CommutingForm:
         if fixed:
             new = list(basis)
             for i in fixed:
-                new[i] = _product([basis[j] for j in _bits(change[i])])
+                new[i] = _product([basis[j] for j in bits(change[i])])
             # Old element i is new element i times the old ones j < i that its combination names, none of them fixed.
             old_in_new = {i: change[i] for i in fixed}
             members = [_substituted(m, old_in_new) for m in members]
@@ -152,7 +159,7 @@ class CommutingForm:
             self.fixed[i] = int(self._value(self._basis[i]).real)
         self.gates = Subsets.of_masks(members)
         self.sign = np.array(
-            [_sign(p, _product([self._basis[j] for j in _bits(m)])) for p, m in zip(strings, members, strict=True)]
+            [_sign(p, _product([self._basis[j] for j in bits(m)])) for p, m in zip(strings, members, strict=True)]
         ).astype(float)
 
     def measured(self, n: int) -> Measured | None:
@@ -160,21 +167,40 @@ class CommutingForm:
         gates (coins); None if they are anything else."""
         if not self.plain:
             return None
-        pull, total = self.model.pull, self.model.n_qubits
+        pull, total = self._clifford.inverse(), self.n
         identity = pull == stim.Tableau(total)
         used = np.zeros(total, bool)
         used[self.gates.qubits] = True
         flips, coins, signs = [], [], np.ones(n)
         for q in range(n):
             x, z, sign = (0, 1 << q, 1.0) if identity else conjugate(pull, total, 0, 1 << q)
-            flips.append(_bits(z))
-            coins.append(_bits(x))
+            flips.append(bits(z))
+            coins.append(bits(x))
             signs[q] = sign * (1 - 2 * ((z & self._index).bit_count() & 1))
         x_side = {c for coin in coins for c in coin}
         if x_side & {f for flip in flips for f in flip} or any(used[c] for c in x_side):
             return None
-        own = all(flip == (q,) for q, flip in enumerate(flips)) and not x_side
+        own = all(flip == [q] for q, flip in enumerate(flips)) and not x_side
         return Measured(own, _table(flips, total), _table(coins, total), signs)
+
+
+_kept: WeakKeyDictionary[Model, CommutingForm] = WeakKeyDictionary()
+
+
+def angles_of(model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The angles (B, M) modulo 4 pi where they are large: sums of them would lose what a rotation alone keeps."""
+    angles = model.angle_table.evaluate(theta, x)
+    large = np.abs(angles) > _LARGE
+    if large.any():
+        half = angles[large] / 2
+        angles[large] = 2 * np.arctan2(np.sin(half), np.cos(half))
+    return angles
+
+
+def is_iqp(model: Model) -> bool:
+    """Rotations about products of X on a basis state."""
+    x_only = isinstance(model.rotations, XRotations) or (not any(model.z_masks) and all(model.x_masks))
+    return model.state.kind == "basis" and x_only
 
 
 class Measured(NamedTuple):
@@ -230,7 +256,7 @@ def _stabilisers(model: Model) -> list[tuple[PauliString, int]]:
     )
 
 
-def _table(subsets: list[tuple[int, ...]], n: int) -> csr_array:
+def _table(subsets: list[list[int]], n: int) -> csr_array:
     lists = Subsets.of(subsets, n, "the strings")
     return csr_array((np.ones(len(lists.qubits), np.int64), lists.qubits, lists.ptr), (len(subsets), n))
 
@@ -254,7 +280,3 @@ def _substituted(mask: int, replaced: dict[int, int]) -> int:
         if mask >> i & 1:
             out ^= combination ^ 1 << i
     return out
-
-
-def _bits(mask: int) -> tuple[int, ...]:
-    return tuple(q for q, digit in enumerate(bin(mask)[:1:-1]) if digit == "1")

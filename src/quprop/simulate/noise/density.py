@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.machine import usable_processors
 from quprop.model import Model
+from quprop.simulate.engine import threads_of
 from quprop.simulate.noise.native import KEEP_BYTES, NativeVector
 from quprop.simulate.noise.reference import NoisyReference
 
@@ -37,9 +37,7 @@ class DensityEngine:
     ) -> None:
         if precision != "double":
             raise QupropError(f'the density engine computes in "double" only, got precision={precision!r}')
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise QupropError(f"threads is a whole number from 1, got {threads!r}")
-        self.precision, self.threads = precision, threads or usable_processors()
+        self.precision, self.threads = precision, threads_of(threads)
         self._native, self._reference = NativeVector(self.threads, isa=isa, block=block, keep=keep), NoisyReference()
 
     def __repr__(self) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 
 from quprop.arrays import checked
 from quprop.errors import QupropError
-from quprop.machine import usable_processors
 from quprop.model import Model
+from quprop.simulate.engine import threads_of
 from quprop.simulate.pauli.average import average_bounds
 from quprop.simulate.pauli.certificate import Bounds, pulled_back
 from quprop.simulate.pauli.damping import refuse_trained
@@ -75,10 +75,8 @@ class PauliEngine:
     ) -> None:
         if precision != "double":
             raise QupropError(f'Pauli propagation computes in "double" only, got precision={precision!r}')
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise QupropError(f"threads is a whole number from 1, got {threads!r}")
         self.settings = PauliPropagation() if settings is None else settings
-        self.threads = threads or usable_processors()
+        self.threads = threads_of(threads)
         self._supports: WeakKeyDictionary[Model, Support] = WeakKeyDictionary()
         self._cutoffs: WeakKeyDictionary[Model, float] = WeakKeyDictionary()  # that met the tolerance last
 

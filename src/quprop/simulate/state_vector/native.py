@@ -16,12 +16,12 @@ import stim
 
 from quprop.arrays import square
 from quprop.errors import QupropError
-from quprop.machine import usable_processors
 from quprop.model import Model
 from quprop.model.angle import Angle
 from quprop.model.channels import refuse_channels
 from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
+from quprop.simulate.engine import threads_of
 from quprop.simulate.state_vector import blocks, support
 from quprop.simulate.state_vector.reference import STATE_VECTOR
 
@@ -120,10 +120,8 @@ class NativeEngine:
     ) -> None:
         if precision not in PRECISIONS:
             raise QupropError(f'precision is "double" or "single", got {precision!r}')
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise QupropError(f"threads is a positive integer or None (all cores), got {threads!r}")
         self.precision = precision
-        self.threads = threads or usable_processors()
+        self.threads = threads_of(threads)
         self.isa, self._kernels = load_kernels(isa)
         self._ordinary = ORDINARY[precision]
         *classes, self._real_bytes = PRECISIONS[precision]
