@@ -133,7 +133,12 @@ print(np.isfinite(qpr.value_and_grad(small, cases.values_for(small)[0])[1]).all(
 @pytest.mark.parametrize(("n", "layers", "batch"), [(20, 400, None), (8, 50, 20_000)], ids=["one_state", "batch"])
 def test_control_c_ends_a_long_sweep(n, layers, batch):
     """Within two seconds, by a KeyboardInterrupt that can be caught, and the engine works afterwards."""
-    child = python(INTERRUPTED.format(n=n, layers=layers, batch=batch))
+    ends_by_control_c(INTERRUPTED.format(n=n, layers=layers, batch=batch))
+
+
+def ends_by_control_c(program):
+    """Of a program that says "ready", sweeps until it is interrupted, and then says so and that all is well."""
+    child = python(program)
     try:
         assert child.stdout.readline() == "ready\n", child.stderr.read()
         time.sleep(1.0)

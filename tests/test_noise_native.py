@@ -4,15 +4,13 @@
 vectors that strong damping would lose computed again.
 """
 
-import signal
-import time
 from functools import lru_cache
 
 import cases
 import numpy as np
 import pytest
 from test_native import HERE
-from test_native_system import python
+from test_native_system import ends_by_control_c
 from test_noise import noisy, random_state
 from tolerances import assert_close
 
@@ -326,15 +324,4 @@ print(np.isfinite(qpr.value_and_grad(small, np.zeros(small.n_params))[1]).all(),
 
 @pytest.mark.parametrize(("n", "layers", "batch"), [(10, 100, 1), (4, 20, 30_000)], ids=["one_state", "batch"])
 def test_control_c_ends_a_long_sweep(n, layers, batch):
-    child = python(INTERRUPTED.format(n=n, layers=layers, batch=batch))
-    try:
-        assert child.stdout.readline() == "ready\n", child.stderr.read()
-        time.sleep(1.0)
-        child.send_signal(signal.SIGINT)
-        began = time.perf_counter()
-        out, err = child.communicate(timeout=20)
-        took = time.perf_counter() - began
-    finally:
-        child.kill()
-    assert out == "interrupted\nTrue\n", err
-    assert took < 2, f"{took:.1f} s"
+    ends_by_control_c(INTERRUPTED.format(n=n, layers=layers, batch=batch))
