@@ -41,7 +41,7 @@ def samples_picture(
     bar = figure.colorbar(shown, cax=figure.add_subplot(below[-1]))
     bar.set_label("probability of 1", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    note = "" if "circuit" in drawn else " (too many qubits to sample the circuit here: run circuit.qasm)"
+    note = "" if "circuit" in drawn else " (too many qubits to sample the circuit here: run it on a machine)"
     return picture(figure, f"{name}: samples{note}")
 
 

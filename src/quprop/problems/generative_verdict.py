@@ -145,7 +145,9 @@ class SampleVerdict:
 
     def _samples(self, theta: np.ndarray, over: MMDOverModel, entries: dict[str, Any]) -> np.ndarray | None:
         if over.model.n_qubits > SAMPLED_QUBITS:
-            entries["no_samples"] = f"{over.model.n_qubits} qubits are beyond the state vector: run circuit.qasm"
+            entries["no_samples"] = (
+                f"{over.model.n_qubits} qubits are beyond the state vector: run the circuit on a machine (qpr.to_qasm)"
+            )
             return None
         try:
             rng = self._generator(_SHOTS)

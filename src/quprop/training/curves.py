@@ -75,7 +75,8 @@ def _draw_mmd(history: list[dict[str, Any]], title: str, summary: dict[str, Any]
         left.plot(at, value, "o-", color="#0072B2", markersize=3.5, linewidth=1.5, label="test", zorder=3)
         if error.any():
             band = {"color": "#0072B2", "alpha": 0.25, "linewidth": 0, "label": "test, standard error"}
-            left.fill_between(at, np.maximum(value - error, 1e-12), value + error, **band, zorder=2)
+            below = np.maximum(value - error, np.abs(value) / 10)  # on a log axis 0 is far away
+            left.fill_between(at, below, value + error, **band, zorder=2)
     looks = (("uniform", "#777777", ":"), ("bit_flip", "#E69F00", "--"), ("boltzmann", "#D55E00", "-."))
     for key, colour, line in looks:
         if (level := summary.get(f"{key}_test_mmd2", 0.0)) > 0:
