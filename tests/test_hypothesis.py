@@ -30,6 +30,10 @@ LOSSLESS = {
     "typicality_product": (lambda n: TypicalityHypothesis(n, 2**n), "product"),
     "low_rank_product": (lambda n: LowRankHypothesis(n, 2**n, method="product"), "product"),
     "matrix_product": (lambda n: MatrixProductHypothesis(n, 4 ** (n // 2)), "product"),
+    "matrix_product_in_order": (
+        lambda n: MatrixProductHypothesis(n, 4 ** (n // 2), order=[*range(1, n, 2), *range(0, n, 2)]),
+        "product",
+    ),
     "kernel": (KernelHypothesis, "first_order"),
 }
 # and what of it stays a legitimate state when it is small
@@ -516,15 +520,20 @@ def test_nothing_but_paulis_and_numbers_goes_in(name):
     """No code path sees the truth: no argument of any public method could carry a state."""
     allowed = {
         "__init__": {"n", "vectors", "rank", "rng", "refresh", "tolerance", "precision", "method", "floor"}
-        | {"bond_dimension", "cutoff", "max_terms", "smallest"},
+        | {"bond_dimension", "cutoff", "order", "max_terms", "smallest", "most_values", "image"},
         "predict": {"pauli"},
         "update": {"pauli", "step"},
+        "learn": {"pauli", "value", "error"},
         "predict_matrix": {"observable"},  # an event that is asked, of a dense hypothesis
         "update_matrix": {"observable", "step"},
+        "learn_matrix": {"observable", "value", "error"},
+        "temper": {"factor"},
+        "best_temper": {"candidates"},
         "rotate": {"pauli", "angle"},
+        "carry": {"image"},  # what the circuit makes of input states
     }
     public = {k for k, f in vars(HYPOTHESES[name]).items() if inspect.isfunction(f) and not k.startswith("_")}
-    assert {"predict", "update", "rotate", "copy"} <= public <= {*allowed, "copy", "matrix"}
+    assert {"predict", "update", "learn", "rotate", "copy"} <= public <= {*allowed, "copy", "matrix"}
     for method in public | {"__init__"}:
         arguments = set(inspect.signature(getattr(HYPOTHESES[name], method)).parameters) - {"self"}
         assert arguments <= allowed.get(method, set())
@@ -561,6 +570,7 @@ def test_bad_calls_are_refused_before_anything_happens(name, call, words):
         (lambda: LowRankHypothesis(3, floor=-1.0), "`floor` must not be negative"),
         (lambda: MatrixProductHypothesis(3, 0), "`bond_dimension` must be an integer"),
         (lambda: MatrixProductHypothesis(3, cutoff=1.0), "`cutoff` must be in"),
+        (lambda: MatrixProductHypothesis(3, order=[0, 2, 2]), "`order` names each of the 3 qubits once"),
         (lambda: KernelHypothesis(3, smallest=-1.0), "`smallest` must not be negative"),
         (lambda: KernelHypothesis(3, max_terms=0), "`max_terms` must be an integer"),
         (lambda: mistake_bound(3, 0.0), "`gap` must be in"),

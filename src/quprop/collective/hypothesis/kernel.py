@@ -7,7 +7,7 @@ from copy import copy as shallow_copy
 
 import numpy as np
 
-from quprop.collective.hypothesis.protocol import count, number, positive
+from quprop.collective.hypothesis.protocol import EXACT, count, measured, number, positive
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
@@ -15,6 +15,8 @@ from quprop.simulate import memory
 WORD = 64
 # real multiply-adds a term, with one for each word operation: a rotation's parity and merge, a prediction's comparison
 ROTATE_OPS, PREDICT_OPS = 8, 2
+TURN_OPS = 4  # and of each measured value's coefficient
+HELD = 32  # measured values
 
 
 class KernelHypothesis:
@@ -33,9 +35,16 @@ class KernelHypothesis:
     worse than n ln 2/(2 g^2) for all Paulis of a pure state. A response such as tanh(q) would be exact for a single
     trigger but has no such argument.
 
+    **Measured values.** ``learn`` fits all values b_t with errors e_t (1e-3 at least) at once: H = H0 + sum_t h_t A_t,
+    H0 from updates, with the least |H - H0|^2/2 + sum_t (b_t - q_t)^2/(2 e_t^2): (K + e^2) h = b - q0. To first order
+    this is the maximum entropy of :class:`~quprop.collective.hypothesis.dense.DenseHypothesis`. With exact values it
+    projects c on a plane that holds c*, and |c - c*|^2 falls by the squared gap of the expectation: the bound above.
+    `HELD` values are held; before another comes the oldest becomes part of H0.
+
     **Truncation.** After a rotation terms under ``smallest`` are dropped, then the smallest beyond ``max_terms``.
-    ``dropped_terms`` counts them; ``dropped_norm`` adds up, drop by drop, the root of the sum of their squares, which
-    bounds the error of every later prediction (Cauchy-Schwarz: a Pauli has norm 1, rotations keep norms).
+    A term's size is the largest of its coefficients in H0 and the A_t. ``dropped_terms`` counts them; ``dropped_norm``
+    adds up, drop by drop, the root of the sum of their squares (of H0, and of each A_t times |h_t|), which bounds the
+    error of every later prediction (Cauchy-Schwarz: a Pauli has norm 1, rotations keep norms).
     """
 
     def __init__(self, n: int, *, max_terms: int = 100_000, smallest: float = 1e-12) -> None:
@@ -52,23 +61,29 @@ class KernelHypothesis:
         self.updates = 0
         self.classical_ops = 0
         self.dropped_terms = 0
-        self.dropped_norm = 0.0
         self._words = -(-self.n // WORD)
         self._masks = np.zeros((0, 2 * self._words), np.uint64)  # each row: x mask, then z mask, lowest word first
-        self._values = np.zeros(0)
+        self._columns = np.zeros((0, 1))  # coefficients of H0 and of each A_t
+        self._factors = np.ones(1)  # H = columns @ factors: 1, and the h_t
+        self._dropped = np.zeros(1)  # of each column
+        self._measured = np.zeros((2, 0))  # b_t and e_t
 
     @staticmethod
     def required_bytes(n: int, max_terms: int = 100_000) -> int:
         """The most it holds: twice ``max_terms`` in a rotation, before truncation, with the work arrays of a sort."""
-        return 2 * max_terms * 5 * (16 * -(-n // WORD) + 8)
+        return 2 * max_terms * 5 * (16 * -(-n // WORD) + 8 * (1 + HELD))
 
     @property
     def classical_bytes(self) -> int:
-        return self._masks.nbytes + self._values.nbytes
+        return self._masks.nbytes + self._columns.nbytes + self._factors.nbytes + self._measured.nbytes
+
+    @property
+    def dropped_norm(self) -> float:
+        return float(np.abs(self._factors) @ self._dropped)
 
     def __len__(self) -> int:
         """The number of terms of H."""
-        return len(self._values)
+        return len(self._masks)
 
     def predict(self, pauli: PauliString) -> float:
         pauli, sign = positive(pauli, self.n)
@@ -76,7 +91,7 @@ class KernelHypothesis:
             return float(sign)
         self.classical_ops += PREDICT_OPS * self._masks.size
         found = self._find(pauli)
-        return sign * min(1.0, max(-1.0, float(self._values[found].sum())))
+        return sign * min(1.0, max(-1.0, float((self._columns[found] @ self._factors).sum())))
 
     def update(self, pauli: PauliString, step: float) -> None:
         pauli, sign = positive(pauli, self.n)
@@ -84,47 +99,73 @@ class KernelHypothesis:
         self.updates += 1
         if pauli.weight == 0:
             return
+        self._add(pauli, 0, half)
+
+    def learn(self, pauli: PauliString, value: float, error: float) -> None:
+        pauli, sign = positive(pauli, self.n)
+        value, error = measured(value, error, sign)
+        if not pauli.weight:
+            return
+        self.updates += 1
+        if self._measured.shape[1] == HELD:
+            self._columns[:, 0] += self._factors[1] * self._columns[:, 1]
+            self._dropped[0] += abs(self._factors[1]) * self._dropped[1]
+            self._columns = np.delete(self._columns, 1, axis=1)
+            self._factors, self._dropped = np.delete(self._factors, 1), np.delete(self._dropped, 1)
+            self._measured = self._measured[:, 1:]
+        self._columns = np.append(self._columns, np.zeros((len(self), 1)), axis=1)
+        self._factors, self._dropped = np.append(self._factors, 0.0), np.append(self._dropped, 0.0)
+        self._measured = np.append(self._measured, [[value], [max(error, EXACT)]], axis=1)
+        self._add(pauli, -1, 1.0)
+        start, learned = self._columns[:, 0], self._columns[:, 1:]
+        values, errors = self._measured
+        kernel = learned.T @ learned + np.diag(errors**2)
+        self._factors[1:] = np.linalg.solve(kernel, values - start @ learned)
+        self.classical_ops += learned.size * (learned.shape[1] + 1) + learned.shape[1] ** 3
+
+    def _add(self, pauli: PauliString, column: int, coefficient: float) -> None:
         found = self._find(pauli)
-        if len(found):
-            self._values[found] += half
-        else:
+        if not len(found):
             self._masks = np.concatenate([self._masks, self._row(pauli)[None]])
-            self._values = np.append(self._values, half)
-            self._truncate()
+            self._columns = np.append(self._columns, np.zeros((1, self._columns.shape[1])), axis=0)
+            found = np.array([len(self._masks) - 1])
+        self._columns[found, column] += coefficient
+        self._truncate()
         self.classical_ops += PREDICT_OPS * self._masks.size
 
     def rotate(self, pauli: PauliString, angle: float) -> None:
         pauli, sign = positive(pauli, self.n)
         angle = sign * number(angle, "angle")
-        if not len(self._values):
+        if not len(self):
             return
         cosine, sine = _exact_at_quarter_turns(angle)
         x, z = np.split(self._row(pauli), 2)
         xs, zs = self._masks[:, : self._words], self._masks[:, self._words :]
         other = (_ones(xs & z) + _ones(zs & x)) & 1 == 1  # what anticommutes with P
-        self.classical_ops += ROTATE_OPS * self._masks.size
+        learned = self._columns.shape[1] - 1
+        self.classical_ops += ROTATE_OPS * self._masks.size + TURN_OPS * len(self) * learned
         if not other.any():
             return
-        masks, values, xs, zs = self._masks[other], self._values[other], xs[other], zs[other]
+        masks, values, xs, zs = self._masks[other], self._columns[other], xs[other], zs[other]
         # with Q = i^|x&z| X^x Z^z, -i P Q is (-1)^(power / 2) times the positive string of the summed masks
         power = pauli.phase + _ones(xs & zs) + 2 * _ones(xs & z) - _ones((xs ^ x) & (zs ^ z)) - 1
-        signs = 1.0 - (power & 2)
+        signs = (1.0 - (power & 2))[:, None]
         moved = masks ^ np.concatenate([x, z])
         values = np.concatenate([cosine * values, sine * signs * values])
         masks, values = _merged(np.concatenate([masks, moved]), values)
         self._masks = np.concatenate([self._masks[~other], masks])
-        self._values = np.concatenate([self._values[~other], values])
+        self._columns = np.concatenate([self._columns[~other], values])
         self._truncate()
 
     def copy(self) -> KernelHypothesis:
         twin = shallow_copy(self)
-        twin._values = self._values.copy()  # masks are replaced, never changed in place
-        return twin
+        twin._columns, twin._factors, twin._dropped = self._columns.copy(), self._factors.copy(), self._dropped.copy()
+        return twin  # the rest is replaced, never changed in place
 
     def matrix(self) -> np.ndarray:
         """(1 + H)/2^n in the current frame, complex (2^n, 2^n); not positive when H is large."""
         out = np.eye(2**self.n, dtype=complex)
-        for row, value in zip(self._masks, self._values, strict=True):
+        for row, value in zip(self._masks, self._columns @ self._factors, strict=True):
             x, z = (sum(int(w) << WORD * i for i, w in enumerate(half)) for half in np.split(row, 2))
             out += value * PauliString(x, z).matrix(self.n)
         return out / 2**self.n
@@ -138,15 +179,15 @@ class KernelHypothesis:
         return np.flatnonzero((self._masks == self._row(pauli)).all(axis=1))
 
     def _truncate(self) -> None:
-        size = np.abs(self._values)
+        size = np.abs(self._columns).max(axis=1)
         drop = size < self.smallest
         if len(size) - drop.sum() > self.max_terms:
             drop = np.ones(len(size), bool)
             drop[np.argpartition(size, -self.max_terms)[-self.max_terms :]] = False
         if drop.any():
             self.dropped_terms += int(np.count_nonzero(size[drop]))
-            self.dropped_norm += float(np.linalg.norm(size[drop]))
-            self._masks, self._values = self._masks[~drop], self._values[~drop]
+            self._dropped = self._dropped + np.linalg.norm(self._columns[drop], axis=0)
+            self._masks, self._columns = self._masks[~drop], self._columns[~drop]
 
 
 def _merged(masks: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +195,7 @@ def _merged(masks: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     order = np.lexsort(masks.T)
     masks, values = masks[order], values[order]
     starts = np.flatnonzero(np.concatenate([[True], (masks[1:] != masks[:-1]).any(axis=1)]))
-    return masks[starts], np.add.reduceat(values, starts)
+    return masks[starts], np.add.reduceat(values, starts, axis=0)
 
 
 def _ones(masks: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from copy import copy as shallow_copy
 
 import numpy as np
 
-from quprop.collective.hypothesis.dense import EIGH_OPS
-from quprop.collective.hypothesis.protocol import count, number, positive, require_held
+from quprop.collective.hypothesis.max_entropy import EIGH_OPS
+from quprop.collective.hypothesis.protocol import count, learn_by_steps, number, positive, require_held
 from quprop.collective.hypothesis.vectors import (
     INNER_OPS,
     applied,
@@ -97,6 +97,9 @@ class LowRankHypothesis:
             self._product_step(pauli, half)
         else:
             self._exponentiated_step(pauli, half)
+
+    def learn(self, pauli: PauliString, value: float, error: float) -> None:
+        learn_by_steps(self, pauli, value, error)
 
     def rotate(self, pauli: PauliString, angle: float) -> None:
         pauli, sign = positive(pauli, self.n)

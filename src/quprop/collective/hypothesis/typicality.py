@@ -8,7 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from quprop.collective.hypothesis.krylov import LANCZOS_OPS, exp_half
-from quprop.collective.hypothesis.protocol import count, number, positive, require_held
+from quprop.collective.hypothesis.protocol import (
+    count,
+    learn_by_steps,
+    measured,
+    number,
+    positive,
+    require_held,
+    tempering,
+)
+from quprop.collective.hypothesis.round_trip import RoundTrip
 from quprop.collective.hypothesis.vectors import (
     INNER_OPS,
     boost,
@@ -53,6 +62,14 @@ class TypicalityHypothesis:
       A_t x is one pass forward and one backward over the rotations since the first update, however many triggers there
       are. An update costs about 10 such passes; for small models, to compare. History grows with the rotations.
 
+    **Measured values.** In product form ``learn`` goes back through all rotations since the first value, to the place
+    of each, meets it exactly there with one K = e^{c P/2}, and comes forward again likewise, up to four times or until
+    all are within their errors (`round_trip.py`). sigma is then a product of such K, near maximum entropy: measured on
+    circuits near the identity, n = 4 to 8, 1.0 to 1.5 times the triggers of :class:`DenseHypothesis`, a third of those
+    of ``update``. A trip takes each vector twice through every rotation, 30 us a rotation in the native engine for 16
+    vectors of 13 qubits; rotations are held, 1 kB each. With "exact" ``learn`` is a few updates and keeps no earlier
+    value.
+
     Before the first update sigma is 1/2^n: predictions are 0, nothing is done. A rotation touches vectors * 2^n
     numbers, 0.6 ms per vector at n = 17. ``precision`` "single" halves memory. ``rng`` is a seed or Generator.
     """
@@ -82,18 +99,20 @@ class TypicalityHypothesis:
         self._history: list[SigmaChange] = []  # only with refresh="exact": since the first update
         self._vectors = start_vectors(self.n, k, np.random.default_rng(rng)).astype(dtype)
         self._seeds = self._vectors.copy() if self._exact else None
+        self._precision = precision
+        self._trip = RoundTrip(self.n, precision)  # only with refresh="product"
         self._norm = norm_of(self._vectors)
 
     @staticmethod
     def required_bytes(n: int, vectors: int = 16, refresh: str = "product", precision: str = "double") -> int:
-        """The most it holds: while the vectors are drawn three copies; "exact" about 24 (Krylov vectors)."""
-        copies = 3 if refresh == "product" else 24
+        """The most it holds in vectors: in a round trip six copies; "exact" about 24 (Krylov vectors)."""
+        copies = 6 if refresh == "product" else 24
         return copies * np.dtype(dtype_of(precision)).itemsize * min(vectors, 2**n) * 2**n
 
     @property
     def classical_bytes(self) -> int:
         seeds = 0 if self._seeds is None else self._seeds.nbytes
-        return self._vectors.nbytes + seeds + 64 * len(self._history)
+        return self._vectors.nbytes + seeds + 64 * len(self._history) + self._trip.nbytes
 
     def predict(self, pauli: PauliString) -> float:
         pauli, sign = positive(pauli, self.n)
@@ -117,6 +136,37 @@ class TypicalityHypothesis:
             self.classical_ops += boost(self._vectors, pauli, half, self._norm)
         self._norm = norm_of(self._vectors)
 
+    def learn(self, pauli: PauliString, value: float, error: float) -> None:
+        if self._exact:
+            learn_by_steps(self, pauli, value, error)
+            return
+        pauli, sign = positive(pauli, self.n)
+        value, error = measured(value, error, sign)
+        if not pauli.weight:
+            return
+        self.updates += 1
+        self._trip.learn(pauli, value, error)
+        rows, ops = self._trip.run(self._vectors.T)
+        self._vectors = np.ascontiguousarray(rows.T, dtype=self._vectors.dtype)
+        self._norm = norm_of(self._vectors)
+        self.classical_ops += ops
+
+    def temper(self, factor: float) -> None:
+        """log sigma *= factor in [0, 1], renormalised, with ``refresh="exact"``. The product form does not hold log
+        sigma: it takes the factor 1 only, after which values learned so far are no longer enforced."""
+        factor = tempering(factor)
+        if self._exact:
+            self._history = [p._replace(amount=factor * p.amount) if p.is_update else p for p in self._history]
+            if self._history:
+                self._refresh()
+                self._norm = norm_of(self._vectors)
+        elif factor < 1:
+            raise QupropError(
+                f"a TypicalityHypothesis in product form has no logarithm to multiply by {factor}; temper a "
+                "DenseHypothesis, or make this one with refresh='exact'"
+            )
+        self._trip = RoundTrip(self.n, self._precision)
+
     def rotate(self, pauli: PauliString, angle: float) -> None:
         pauli, sign = positive(pauli, self.n)
         angle = sign * number(angle, "angle")
@@ -124,11 +174,13 @@ class TypicalityHypothesis:
             return  # the vectors are as random in any frame
         if self._exact:
             self._history.append(SigmaChange(False, pauli, angle))
+        else:
+            self._trip.rotate(pauli, angle)
         self.classical_ops += rotate(self._vectors, pauli, angle)
 
     def copy(self) -> TypicalityHypothesis:
         twin = shallow_copy(self)
-        twin._vectors, twin._history = self._vectors.copy(), self._history.copy()
+        twin._vectors, twin._history, twin._trip = self._vectors.copy(), self._history.copy(), self._trip.copy()
         return twin  # the seeds are never changed in place
 
     def matrix(self) -> np.ndarray:

@@ -386,6 +386,18 @@ class NativeEngine:
         )
         return _as_complex(out)
 
+    def evolve(self, model: Model, theta: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """The circuit, residual Clifford included, on each of `vectors` (B, 2^n), whatever its norm, in place of the
+        model's own input state; one global phase for all. theta and x have one row, or B."""
+        _check_rows("vectors", vectors, 1 << model.n_qubits, batch := len(vectors))
+        _check_rows("theta", theta, model.n_params, batch)
+        _check_rows("x", x, model.n_inputs, batch)
+        out = np.empty((batch, 1 << model.n_qubits, 2))
+        self._plan(model, batch, "states").states(
+            theta, x, _as_real(vectors), model.n_qubits, batch, self.threads, out, None
+        )
+        return _as_complex(out)
+
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp" of a batch, or for
         "tangents", their own array left out."""
