@@ -411,11 +411,12 @@ def test_innovations_on_exact_trajectories_are_white(ratio):
     assert np.abs(np.corrcoef(z) - np.eye(count)).max() < 4.5 * one
 
 
-def test_modes_and_observables_are_the_same_filter():
-    """Three qubits, rotations in between: the engine's predictions equal those of the filter on the Gram matrix."""
-    n, k, noise, rng = 3, 500, 20.0, np.random.default_rng(5)
+@pytest.mark.parametrize("n, events", [(3, 12), (4, 30)])
+def test_modes_and_observables_are_the_same_filter(n, events):
+    """Rotations in between: the engine's predictions equal those of the filter on the Gram matrix."""
+    k, noise, rng = 500, 20.0, np.random.default_rng(5)
     psi, program = random_state(n, rng), []
-    for _ in range(12):
+    for _ in range(events):
         program += [(random_pauli(n, rng), rng.normal()), Event(random_pauli(n, rng))]
     means, g = limits.gram_matrix(psi, [s if isinstance(s, tuple) else s.pauli for s in program])
     copies, filter_ = GaussianEngine().prepare(psi, k), limits.ObservableFilter(means, g, k)
@@ -430,7 +431,7 @@ def test_modes_and_observables_are_the_same_filter():
         filter_.update(j, y, noise)
         j += 1
     assert len(copies.modes) == 2**n - 1
-    assert copies.ledger.readings == 12
+    assert copies.ledger.readings == events
 
 
 def test_gaussian_and_bosonic_modes_predict_alike_after_gentle_readings():

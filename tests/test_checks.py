@@ -1,6 +1,5 @@
-"""Threshold checks: their law against binomial sums, gentleness against theory, the circuit bit by bit, and votes."""
+"""Threshold checks: their law against binomial sums, gentleness against theory, and votes."""
 
-import itertools
 import math
 
 import numpy as np
@@ -21,7 +20,6 @@ from quprop.collective.check import (
     trigger_probability,
     two_sided,
 )
-from quprop.collective.check_circuit import circuit_cost
 from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.engines.null import NullEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
@@ -76,7 +74,6 @@ def test_bad_events_and_checks_are_refused_with_the_mend():
         (lambda: design(0.0, 10), "accuracy"),
         (lambda: design(0.1, 0), "counts twice"),
         (lambda: two_sided(Z, 0.5, -0.1, 1.0), "eps > 0"),
-        (lambda: circuit_cost(0), "whole number"),
     ]:
         with pytest.raises(QupropError, match=words):
             wrong()
@@ -249,42 +246,6 @@ def test_a_trigger_moves_a_batch_by_sigma_over_two_lambda_and_a_pass_by_its_prob
     g = gentleness(Check(Z, 0.5 + 0.2, 5 * 50.0), k, p)
     assert g.trigger_distance == pytest.approx(g.trigger_bound, rel=0.01)
     assert g.pass_distance == pytest.approx(g.probability * g.trigger_distance, rel=0.02)
-
-
-# --- the circuit ------------------------------------------------------------------------------------------------------
-
-
-def count_gates(k):
-    """The count gate by gate: ("toffoli", (a, b, target)) and ("cnot", (control, target)).
-
-    Answers are qubits 0..k-1, the counter k..k+m-1 (lowest bit first), carries k+m..k+2m-2; undone in reverse.
-    """
-    m = k.bit_length()
-    for j in range(1, k + 1):
-        answer, length = j - 1, j.bit_length()
-        counter = [k + i for i in range(length)]
-        controls = [answer, *(k + m + i for i in range(length - 1))]  # carry into bit i
-        for i in range(length - 1):
-            yield "toffoli", (controls[i], counter[i], controls[i + 1])
-        for i in reversed(range(length)):
-            yield "cnot", (controls[i], counter[i])
-            if i:  # the carry is unmade while the bit below still has its old value
-                yield "toffoli", (controls[i - 1], counter[i - 1], controls[i])
-
-
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 8, 10])
-def test_the_counter_counts_and_costs_what_is_claimed(k):
-    m, gates, cost = k.bit_length(), list(count_gates(k)), circuit_cost(k)
-    for bits in itertools.product((0, 1), repeat=k):
-        wires = [*bits, *[0] * (2 * m - 1)]
-        for _, on in gates:
-            wires[on[-1]] ^= all(wires[q] for q in on[:-1])
-        assert sum(wires[k + i] << i for i in range(m)) == sum(bits)
-        assert tuple(wires[:k]) == bits and not any(wires[k + m :])  # answers kept, carries clean
-    toffolis = sum(name == "toffoli" for name, _ in gates)
-    assert cost.toffolis == 2 * toffolis
-    assert cost.cnots - cost.rotations == 2 * (len(gates) - toffolis)
-    assert (cost.counter, cost.carries, cost.qubits) == (m, m - 1, 2 * m)
 
 
 # --- votes and readings -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -87,25 +88,59 @@ class Check:
             sqrt(Var(sqrt(1 - f(S))) / (1 - P)),    S ~ Binomial(k, mean),
 
         whose small-P form is sd(f)/2, and P sigma/(2 lambda) for weak exponential noise: too small by a factor of 1.3
-        already at lambda = sigma. Counts are summed one by one up to k of about 10^7, and beyond on a lattice of a
-        thousandth of sigma or lambda.
+        already at lambda = sigma. Counts are summed one by one, or on a lattice that resolves sigma and the noise.
         """
-        sigma = math.sqrt(k * mean * (1 - mean))
-        if sigma == 0.0:
-            return 0.0
-        # f^2 binomial, for exponential noise, is largest at most 2 sigma^2/lambda above the mean.
-        tilt = 2 * sigma**2 / self.noise if self.kind == "exponential" else 0.0
-        reach = 10 * sigma + 20
-        low = math.floor(max(0.0, k * mean - reach))
-        high = math.ceil(min(k, max(k * mean, min(k * mean + tilt, k * self.threshold)) + reach))
-        s = np.arange(low, high + 1, max(1, math.floor(min(sigma, self.noise) / 1000)))
-        weights = binomial.weights(s, k, mean)
-        weights /= weights.sum()
-        kept = np.sqrt(self.passing(s, k))
-        passing = float(weights @ kept**2)
-        if passing > 0.5:
-            kept = self.trigger(s, k) / (1 + kept)  # 1 - sqrt(1 - f), which varies as much, without cancellation
-        return math.sqrt(min(1.0, float(weights @ (kept - weights @ kept) ** 2) / passing)) if passing else 1.0
+        return self._distance(k, mean, triggered=False)
+
+    def trigger_distance(self, k: int, mean: float) -> float:
+        """The trace distance by which a trigger moves k undisturbed copies: sqrt(Var(sqrt(f(S))) / P)."""
+        return self._distance(k, mean, triggered=True)
+
+    def information(self, k: int, mean: float, triggered: bool) -> float:
+        """Fisher information about the count that this outcome gives, in copies^-2, S ~ Binomial(k, mean):
+
+            E[f'(S)^2/f(S)] / P  for a trigger,    E[f'(S)^2/(1 - f(S))] / (1 - P)  for a pass;
+
+        with g the Kraus function it is 4 E[g'(S)^2]/E[g(S)^2]. Its mean over both outcomes is the information of the
+        answer, and four times the variance of the phase by which `back_action` turns the copies. It bounds what one
+        outcome does in every direction: a quarter of its root bounds how far the mean fraction of copies that accept
+        moves, by Bayes' rule or by the phase.
+
+        The derivative is taken as the difference over one count. Exponential noise has a corner at its threshold, where
+        the information of a pass diverges as a logarithm: differences over one count (or over one step of the lattice,
+        where this is coarser, beyond noise of 2,000 copies) cut it off.
+        """
+        s, weights, step = _lattice(k, mean, self.threshold, self.noise, self.kind)
+        half = step / 2 if self.kind == "exponential" else 0.5
+        outcome = self.trigger if triggered else self.passing
+        slope = (np.sqrt(outcome(s + half, k)) - np.sqrt(outcome(s - half, k))) / (2 * half)
+        chance = float(weights @ outcome(s, k))
+        return 4 * float(weights @ slope**2) / chance if chance else 0.0
+
+    def back_action(self, k: int, mean: float, triggered: bool) -> float:
+        """The variance of the momentum conjugate to the count that this outcome adds, in units of copies^-2,
+
+            E[-(ln f)''(S) f(S)] / P  for a trigger,    E[-(ln (1 - f))''(S) (1 - f(S))] / (1 - P)  for a pass:
+
+        that of a random rotation exp(i phi S) of all copies with Var(phi) = back_action/4. Averaged over the outcomes
+        it is the Fisher information, in its other form. Gaussian noise only; exponential noise has a corner.
+        """
+        if self.kind != "gaussian":
+            raise QupropError("the back-action of a check needs Gaussian noise, got exponential noise, with its corner")
+        s, weights, _ = _lattice(k, mean, self.threshold, self.noise, self.kind)
+        u = (s - k * self.threshold) / (self.noise if triggered else -self.noise)
+        weights = weights * special.ndtr(u)
+        chance = float(weights.sum())
+        return -float(weights @ log_ndtr_derivatives(u)[1]) / (chance * self.noise**2) if chance else 0.0
+
+    def _distance(self, k: int, mean: float, triggered: bool) -> float:
+        s, weights, _ = _lattice(k, mean, self.threshold, self.noise, self.kind)
+        came, other = (self.trigger, self.passing) if triggered else (self.passing, self.trigger)
+        kept = np.sqrt(came(s, k))
+        chance = float(weights @ kept**2)
+        if chance > 0.5:
+            kept = other(s, k) / (1 + kept)  # 1 - sqrt(..), which varies as much, without cancellation
+        return math.sqrt(min(1.0, float(weights @ (kept - weights @ kept) ** 2) / chance)) if chance else 1.0
 
 
 def two_sided(
@@ -177,9 +212,13 @@ def trigger_probability(
     if kind == "gaussian" or noise < _SHORTEST:
         out = np.empty(mean.shape)
         for at in np.ndindex(*mean.shape):
-            counts, weights = count_law(k, float(mean[at]), k * float(threshold[at]))
-            above = (counts - k * threshold[at]) / noise
-            out[at] = weights @ (special.ndtr(above) if kind == "gaussian" else np.exp(np.minimum(above, 0.0)))
+            p, tau = float(mean[at]), k * float(threshold[at])
+            if kind == "gaussian":
+                counts, weights, _ = _lattice(k, p, float(threshold[at]), noise, kind)
+                out[at] = weights @ special.ndtr((counts - tau) / noise)
+            else:
+                counts, weights = count_law(k, p, tau)
+                out[at] = weights @ np.exp(np.minimum((counts - tau) / noise, 0.0))
         return np.minimum(1.0, out)
     below = np.clip(np.ceil(k * threshold) - 1, -1, k)  # the largest count under tau
     log_product, tilted = _tilt(k, mean, threshold, noise)
@@ -242,9 +281,8 @@ def gentleness(check: Check, k: int, mean: float) -> Gentleness:
     p, p_pass = float(q @ f), float(q @ passing)
     sigma = math.sqrt(k * mean * (1 - mean))
     variance = float(q @ (f - p) ** 2)
-    after_trigger = _spread(np.sqrt(f), q) / p if p > 0 else 1.0
     exponential = check.kind == "exponential"
-    pass_distance, trigger_distance = check.pass_distance(k, mean), math.sqrt(after_trigger)
+    pass_distance, trigger_distance = check.pass_distance(k, mean), check.trigger_distance(k, mean)
     first_order = p * sigma / (2 * check.noise) if exponential else math.sqrt(variance) / 2
     return Gentleness(
         probability=p,
@@ -260,8 +298,34 @@ def gentleness(check: Check, k: int, mean: float) -> Gentleness:
     )
 
 
-def _spread(values: np.ndarray, weights: np.ndarray) -> float:
-    return min(1.0, float(weights @ (values - weights @ values) ** 2))
+def log_ndtr_derivatives(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The first four derivatives of ln Phi: the hazard h, -h (h + z), and what they differentiate to."""
+    first = np.exp(-(z**2) / 2 - special.log_ndtr(z)) / math.sqrt(2 * math.pi)
+    second = -first * np.maximum(first + z, 0.0)
+    third = -(second * (2 * first + z) + first)
+    fourth = -(third * (2 * first + z) + 2 * second * (1 + second))
+    return first, second, third, fourth
+
+
+@lru_cache(maxsize=4)
+def _lattice(k: int, mean: float, threshold: float, noise: float, kind: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Counts, their binomial weights (sum 1) and the step between them, where the law before or after matters.
+
+    Every count up to sigma or noise of 2,000; Gaussian noise is smooth, so that sums in steps of a sixteenth of both
+    are exact to rounding (the error of the trapezoidal rule is exponentially small).
+    """
+    sigma = math.sqrt(k * mean * (1 - mean))
+    away = min(k, max(0.0, k * threshold)) - k * mean
+    # f^2 binomial is largest at most 2 sigma^2/lambda above the mean for exponential noise; a Gaussian check moves the
+    # mean towards its threshold by this part of the way at most.
+    most = 2 * sigma**2 / noise if kind == "exponential" else abs(away) * sigma**2 / (sigma**2 + noise**2)
+    reach = 10 * sigma + 20
+    low = math.floor(max(0.0, k * mean - (0.0 if kind == "exponential" else min(most, max(0.0, -away))) - reach))
+    high = math.ceil(min(k, k * mean + min(most, max(0.0, away)) + reach))
+    step = max(1, math.floor(min(sigma, noise) / (1000 if kind == "exponential" else 16)))
+    s = np.arange(low, high + 1, step)
+    weights = binomial.weights(s, k, mean)
+    return s, weights / weights.sum(), step
 
 
 def _tilt(k: int, mean: np.ndarray, threshold: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:

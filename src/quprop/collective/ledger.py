@@ -8,17 +8,29 @@ from dataclasses import dataclass
 
 @dataclass
 class Ledger:
-    """Sums over the checks a batch passed.
+    """Sums over the checks and readings a batch went through.
 
     checks          threshold checks done, those that triggered included
-    triggers        checks that triggered (the last one: a batch that triggered is spent)
+    triggers        checks that triggered (only the last one, unless the batch survived it: `check(..., spend=False)`)
     readings        Gaussian-pointer readings of counts
     probability     sum of P, the trigger probabilities of the checks, as the engine saw them; `latest` is the last one
-    trace_bound     sum over the checks passed of the exact trace distance by which the pass moves an undisturbed batch
-                    (`Check.pass_distance`), and over readings of sqrt(k Delta^2)/(2 s), which bounds theirs. Comparing
-                    the batch, check after check, with one that is made good as new bounds by it the total variation
-                    between the trajectories of true and undisturbed batches; the trace distance between a batch that
-                    passed and an undisturbed one obeys it to first order in P
+    trace_bound     sum over the checks that the batch survived of the exact trace distance by which the outcome moves
+                    an undisturbed batch (`Check.pass_distance`, `Check.trigger_distance`), and over readings of
+                    sqrt(k Delta^2)/(2 s), which bounds theirs. Comparing the batch, check after check, with one that is
+                    made good as new bounds by it the total variation between the trajectories of true and undisturbed
+                    batches; the trace distance between a batch that passed and an undisturbed one obeys it to first
+                    order in P
+    information     sum of the Fisher information about the counts, in copies^-2, of all that was measured and survived:
+                    1/s^2 for a reading, `Check.information` of the outcome that came for a check. Nobody looking, a
+                    measurement of S of information I is a random rotation exp(i phi S) of all copies, Var(phi) = I/4.
+                    A rotation moves <E'> of a later event by |d<E'>/dphi| = |<[E, E']>| <= 2 sd(E) sd(E') <= 1/2, so
+                    that by Poincare's inequality sqrt(information)/4 bounds the standard deviation by which all these
+                    rotations have moved any later acceptance probability. What the answers are known to say included,
+                    the mean fraction of copies that accept, given the record, has variance 1/(4k) + V/16 around that of
+                    undisturbed copies at most, and Gaussian tails as k grows, if the batch is given up before the
+                    information exceeds V. V has to be set beforehand: who stops asking once a deviation is large finds
+                    larger ones than the information found in the end would say, by a factor that grows as
+                    sqrt(ln ln information)
     infidelity      1 - |<undisturbed|batch>|^2: what the engine computes where it can (`infidelity_exact`), to its own
                     accuracy; otherwise the sum of squares of those distances, as if all moves were orthogonal
     error           the engine's own estimate of its largest error in a trigger probability so far; 0 for exact ones. An
@@ -32,6 +44,7 @@ class Ledger:
     latest: float = 0.0
     trace_bound: float = 0.0
     infidelity: float = 0.0
+    information: float = 0.0
     error: float = 0.0
     infidelity_exact: bool = False
 
@@ -41,9 +54,10 @@ class Ledger:
         self.latest = probability
         self.probability += probability
 
-    def moved(self, distance: float) -> None:
-        """A pass, or a reading, that moves an undisturbed batch by this trace distance."""
+    def moved(self, distance: float, information: float) -> None:
+        """What was measured moves an undisturbed batch by this trace distance and has this Fisher information."""
         self.trace_bound += float(distance)
+        self.information += float(information)
         if not self.infidelity_exact:
             self.infidelity = min(1.0, self.infidelity + float(distance) ** 2)
 

@@ -1,8 +1,8 @@
 """What a batch of k copies can be asked, and what an engine that simulates it looks like.
 
 A batch is k copies of one pure state of n qubits, held coherently. It is rotated, all copies alike, and asked threshold
-checks (`check.py`). A check that passes hardly moves it; one that triggers spends it. Engines differ in what they
-keep of the 2^(nk) amplitudes.
+checks (`check.py`). A check that passes hardly moves it; one that triggers spends it, or moves it, if the batch is to
+be used again. Engines differ in what they keep of the 2^(nk) amplitudes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NORM_TOLERANCE = 1e-6  # a state in single precision is this close to norm 1
 
 
 class EngineError(QupropError):
-    """An engine estimates that it is less accurate than its tolerance."""
+    """An engine cannot follow the batch, or estimates that it is less accurate than its tolerance; another one may."""
 
 
 class HeldCopies(Protocol):
@@ -46,16 +46,23 @@ class HeldCopies(Protocol):
         """exp(-i angle P/2) on every copy; undoing a rotation of the circuit is the negative angle."""
         ...
 
-    def check(self, check: Check, rng: Any) -> bool:
-        """True if it triggered (then the copies are spent); on a pass the batch moves by sqrt(1 - f(S))."""
+    def check(self, check: Check, rng: Any, *, spend: bool = True) -> bool:
+        """True if it triggered. On a pass the batch moves by sqrt(1 - f(S)).
+
+        A trigger spends the copies; with `spend=False` it moves them by sqrt(f(S)), and they can be asked again.
+        Engines that cannot follow a trigger refuse `spend=False` (product_sum).
+        """
         ...
 
     def probability(self, check: Check) -> float:
         """The probability that `check` would trigger now, given all that passed; nothing is done."""
         ...
 
-    def survive(self, check: Check) -> float:
-        """Goes on in the branch where `check` passes, without drawing; returns the trigger probability."""
+    def survive(self, check: Check, *, triggered: bool = False) -> float:
+        """Goes on in the branch where `check` passes, or triggers, without drawing.
+
+        Returns the probability of a trigger.
+        """
         ...
 
     def read(self, event: Event, noise: float, rng: Any) -> float:
@@ -89,11 +96,12 @@ class Batch(ABC):
     """What all engines' copies share: checking arguments, drawing, the ledger.
 
     An engine writes `_rotate`, `_mean` (the undisturbed <E> of one copy), `_trigger` (the probability that a check
-    triggers, and how far it may be off) and `_pass`, and `_read` if it can; it may set `ledger.exactly(infidelity)`.
-    No answer is given of which the error exceeds `tolerance`.
+    triggers, and how far it may be off) and `_moved` (what an outcome of a check does), and `_read` if it can; it may
+    set `ledger.exactly(infidelity)`. No answer is given of which the error exceeds `tolerance`.
     """
 
     name = "batch"
+    follows_triggers = True  # `_moved` takes triggers
 
     def __init__(self, n: int, k: int, tolerance: float = math.inf) -> None:
         self.n, self.k, self.tolerance = n, k, tolerance
@@ -108,22 +116,29 @@ class Batch(ABC):
         sign = pauli.sign
         self._rotate(PauliString(pauli.x, pauli.z), sign * float(angle))
 
-    def check(self, check: Check, rng: Any) -> bool:
+    def check(self, check: Check, rng: Any, *, spend: bool = True) -> bool:
         rng = generator_of(rng)
+        if not spend:
+            self._follows()
         probability, error = self._ask(check)
-        self.spent = bool(rng.random() < probability)
+        triggered = bool(rng.random() < probability)
+        self.spent = triggered and spend
         if not self.spent:
-            self._go_on(check, probability)
-        self.ledger.checked(probability, self.spent)
+            self._go_on(check, triggered, probability)
+        self.ledger.checked(probability, triggered)
         self.ledger.off(error)
-        return self.spent
+        return triggered
 
-    def survive(self, check: Check) -> float:
+    def survive(self, check: Check, *, triggered: bool = False) -> float:
+        if triggered:
+            self._follows()
         probability, error = self._ask(check)
-        if probability >= 1.0:
+        if triggered and probability <= 0.0:
+            raise QupropError("a check that never triggers has no branch where it did; lower its threshold")
+        if not triggered and probability >= 1.0:
             raise QupropError("a check that triggers with certainty has no passing branch; raise its threshold")
-        self._go_on(check, probability)
-        self.ledger.checked(probability, False)
+        self._go_on(check, triggered, probability)
+        self.ledger.checked(probability, triggered)
         self.ledger.off(error)
         return probability
 
@@ -139,7 +154,7 @@ class Batch(ABC):
         infidelity = min(1.0, self.k * mean * (1 - mean) / (4 * noise**2))
         value = float(self._read(event, float(noise), generator_of(rng)))
         self.ledger.readings += 1
-        self.ledger.moved(math.sqrt(infidelity))
+        self.ledger.moved(math.sqrt(infidelity), 1 / noise**2)
         return value
 
     def mean(self, event: Event) -> float:
@@ -147,10 +162,19 @@ class Batch(ABC):
         event.check_fits(self.n)
         return float(self._mean(event))
 
-    def _go_on(self, check: Check, probability: float) -> None:
-        distance = check.pass_distance(self.k, float(self._mean(check.event)))
-        self._pass(check, probability)
-        self.ledger.moved(distance)
+    def _go_on(self, check: Check, triggered: bool, probability: float) -> None:
+        mean = float(self._mean(check.event))
+        distance = check.trigger_distance if triggered else check.pass_distance
+        moved = distance(self.k, mean), check.information(self.k, mean, triggered)
+        self._moved(check, triggered, probability)
+        self.ledger.moved(*moved)
+
+    def _follows(self) -> None:
+        if not self.follows_triggers:
+            raise EngineError(
+                f"the {self.name} engine does not follow a batch that survives a trigger; take the symmetric, bosonic, "
+                "gaussian or mean_field engine, or let a trigger spend the batch"
+            )
 
     def _ask(self, check: Check) -> tuple[float, float]:
         self._unspent()
@@ -187,7 +211,8 @@ class Batch(ABC):
     def _trigger(self, check: Check) -> tuple[float, float]: ...
 
     @abstractmethod
-    def _pass(self, check: Check, probability: float) -> None: ...
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
+        """sqrt(f(S)) or sqrt(1 - f(S)) acts, and the batch is normalised; `probability` is that of a trigger."""
 
 
 def check_tolerance(tolerance: float) -> None:
@@ -205,6 +230,11 @@ def copy_state(state: np.ndarray, k: int) -> tuple[np.ndarray, int, int]:
     norm = float(np.linalg.norm(vector))
     if not abs(norm - 1) < _NORM_TOLERANCE:
         raise QupropError(f"the state of one copy must have norm 1, got {norm:.6g}; divide it by its norm")
+    return vector / norm, d.bit_length() - 1, copies(k)
+
+
+def copies(k: int) -> int:
+    """A number of copies, or a refusal."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise QupropError(f"`k`, the number of copies, must be a whole number, 1 or more, got {k!r}")
-    return vector / norm, d.bit_length() - 1, int(k)
+    return int(k)

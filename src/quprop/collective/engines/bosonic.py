@@ -1,7 +1,8 @@
 """k copies as a condensate with a few excitations: threshold checks in the quantum central limit.
 
 Around psi^(x)k the batch is described by the fluctuation modes of the checks so far (`modes.py`) and amplitudes of few
-excitations in them (`fock.py`); a pass acts with sqrt(1 - f(S)), S the count along one direction (`counts.py`).
+excitations in them (`fock.py`); a pass acts with sqrt(1 - f(S)), a trigger with sqrt(f(S)), S the count along one
+direction (`counts.py`).
 Rotations carry the modes along and leave the amplitudes alone.
 """
 
@@ -126,12 +127,13 @@ class BosonicCopies(Batch):
         probability = float(_density(b, rho) @ check.trigger(s, self.k))
         return probability, self._error(check, d, probability)
 
-    def _pass(self, check: Check, probability: float) -> None:
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
         d = self.modes.direction(check.event)
         if d.spread == 0.0:
             return
         split = self.k * check.threshold
-        self._kraus(d, lambda s: np.sqrt(check.passing(s, self.k)), split, 1 - probability)
+        outcome, weight = (check.trigger, probability) if triggered else (check.passing, 1 - probability)
+        self._kraus(d, lambda s: np.sqrt(outcome(s, self.k)), split, weight)
 
     def _read(self, event: Event, noise: float, rng: np.random.Generator) -> float:
         d = self.modes.direction(event)

@@ -163,27 +163,27 @@ class CommutingCopies(Batch):
             return check.probability(self.k, self._mean(check.event)), 0.0
         return float(check.trigger(np.array(self._count(mask, sign)), self.k)), 0.0
 
-    def check(self, check: Check, rng: np.random.Generator) -> bool:
+    def check(self, check: Check, rng: np.random.Generator, *, spend: bool = True) -> bool:
         rng = generator_of(rng)
         self._unspent()
         self._diagonal(check.event)
         self._draw(rng)
-        return super().check(check, rng)
+        return super().check(check, rng, spend=spend)
 
-    def survive(self, check: Check) -> float:
+    def survive(self, check: Check, *, triggered: bool = False) -> float:
         if self._strings is None:
             raise QupropError(
-                "the commuting engine cannot go on in the passing branch before its strings are drawn; call `check` "
+                "the commuting engine cannot go on in one branch before its strings are drawn; call `check` "
                 "with a generator, or use the symmetric engine"
             )
-        return super().survive(check)
+        return super().survive(check, triggered=triggered)
 
     def _draw(self, rng: np.random.Generator) -> None:
         if self._strings is None:
             assert self._law is not None
             self._strings = rng.choice(len(self._law), self.k, p=self._law).astype(np.int64)
 
-    def _pass(self, check: Check, probability: float) -> None:
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
         pass  # the strings are what they are
 
     def read(self, event: Event, noise: float, rng: np.random.Generator) -> float:

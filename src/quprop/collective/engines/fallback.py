@@ -22,8 +22,9 @@ _Answer = TypeVar("_Answer")
 class FallbackEngine:
     """The first of `engines` whose own error estimate is within its tolerance, decided anew before every answer.
 
-    When an engine gives up, what its batch went through, rotations and checks passed, is done over again in the next
-    one, which then answers; nothing is drawn twice. A batch that was read cannot be done over.
+    When an engine gives up, what its batch went through, rotations and checks survived, is done over again in the next
+    one, which then answers; nothing is drawn twice. An engine that cannot follow triggers gives up at `spend=False`. A
+    batch that was read cannot be done over.
     """
 
     engines: tuple[CopyEngine, ...]
@@ -51,7 +52,7 @@ class FallbackCopies:
     def __init__(self, engines: tuple[CopyEngine, ...], state: np.ndarray, k: int) -> None:
         self._batch: HeldCopies = engines[0].prepare(state, k)
         self._next, self._state = engines[1:], np.array(state)
-        self._course: list[tuple[PauliString, float] | Check] = []
+        self._course: list[Callable[[HeldCopies], object]] = []  # what the batch went through, to do over again
         self.n, self.k = self._batch.n, self._batch.k
 
     @property
@@ -68,17 +69,17 @@ class FallbackCopies:
 
     def rotate(self, pauli: PauliString, angle: float) -> None:
         self._batch.rotate(pauli, angle)
-        self._course.append((pauli, angle))
+        self._course.append(lambda batch: batch.rotate(pauli, angle))
 
-    def check(self, check: Check, rng: Any) -> bool:
+    def check(self, check: Check, rng: Any, *, spend: bool = True) -> bool:
         rng = generator_of(rng)
-        triggered = self._answer(lambda batch: batch.check(check, rng))
-        self._course.append(check)
+        triggered = self._answer(lambda batch: batch.check(check, rng, spend=spend))
+        self._course.append(lambda batch: batch.survive(check, triggered=triggered))
         return triggered
 
-    def survive(self, check: Check) -> float:
-        probability = self._answer(lambda batch: batch.survive(check))
-        self._course.append(check)
+    def survive(self, check: Check, *, triggered: bool = False) -> float:
+        probability = self._answer(lambda batch: batch.survive(check, triggered=triggered))
+        self._course.append(lambda batch: batch.survive(check, triggered=triggered))
         return probability
 
     def probability(self, check: Check) -> float:
@@ -106,11 +107,8 @@ class FallbackCopies:
             batch = engine.prepare(self._state, self.k)
             try:
                 for step in self._course:
-                    if isinstance(step, Check):
-                        batch.survive(step)
-                    else:
-                        batch.rotate(*step)
-            except QupropError:  # beyond its own tolerance on the way, or sure of a trigger that did not come
+                    step(batch)
+            except QupropError:  # beyond its own tolerance on the way, or sure of an outcome that did not come
                 continue
             self._batch = batch
             return True

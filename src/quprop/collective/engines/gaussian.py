@@ -16,6 +16,7 @@ from scipy import special
 from quprop.collective.check import Check
 from quprop.collective.engines.kalman import QuadratureFilter
 from quprop.collective.engines.modes import Direction, Modes
+from quprop.collective.engines.shapes import Neglected
 from quprop.collective.event import Event
 from quprop.collective.protocol import Batch, check_tolerance, copy_state
 from quprop.errors import QupropError
@@ -23,7 +24,13 @@ from quprop.model.pauli import PauliString
 from quprop.simulate import memory
 
 _NEW = 1e-12  # squared part of a direction outside the modes that is worth a mode
-_CDF_PER_SKEWNESS = 0.0665  # max |x^2 - 1| phi(x)/6, the first Edgeworth term
+_NO_NEWS = 1e-12  # probability of the other outcome below which one moves nothing
+# What cumulants in units of the standard deviation do to a distribution function at most (Edgeworth):
+_CDF_PER_MEAN = 0.4  # max phi(x)
+_CDF_PER_VARIANCE = 0.121  # max |x| phi(x)/2
+_CDF_PER_SKEWNESS = 0.0665  # max |x^2 - 1| phi(x)/6
+_CDF_PER_SQUARED_SKEWNESS = 0.0323  # max |x^5 - 10 x^3 + 15 x| phi(x)/72
+_CDF_PER_KURTOSIS = 0.023  # max |x^3 - 3 x| phi(x)/24
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,15 @@ class GaussianEngine:
     No answer is given of which the error exceeds `tolerance`, as the engine estimates.
 
     `read` is exact for k to infinity. Threshold checks with Gaussian noise are taken too: their trigger probability is
-    that of the Gaussian state, and the state after a pass is kept to its first and second moments, exact to second
-    order in the trigger probability. Exponential noise is refused: its square-root instrument has a corner at the
-    threshold, where momentum variances diverge.
+    that of the Gaussian state, and the state after a pass or a trigger is kept to its first and second moments, which
+    are exact if it was Gaussian before. What is forgotten beyond them is part of the error, and large where one answer
+    says much about a count: noise well below the standard deviation of the count, and a rare trigger. A check of which
+    one outcome has a probability below 1e-12 moves nothing by the other. Exponential noise is refused: its square-root
+    instrument has a corner at the threshold, where momentum variances diverge.
 
-    A reading costs (r + 1) 2^n + 4 r^2 operations. Note that a *value* costs disturbance k Delta^2/(4 s^2) at every
-    reading; only the one-bit check has the saving that quantum backpropagation (Abbas et al., arXiv:2305.13362) needs.
+    A reading or a check costs 4 (r + 1) 2^n + 8 r^2 operations. Note that a *value* costs disturbance
+    k Delta^2/(4 s^2) at every reading; only the one-bit check has the saving that quantum backpropagation (Abbas et
+    al., arXiv:2305.13362) needs.
     """
 
     modes: int = 1024
@@ -64,7 +74,7 @@ class GaussianEngine:
 
     def required_bytes(self, n: int, k: int) -> int:
         r = self._most_modes(n)
-        return 4 * 16 * (r + 1) * 2**n + 4 * 8 * 4 * r**2
+        return 5 * 16 * (r + 2) * 2**n + 8 * (5 * (2 * r) ** 2 + 2 * 4 * r * 64)
 
     def _most_modes(self, n: int) -> int:
         return self.modes if n > 30 else min(self.modes, 2**n - 1)
@@ -99,10 +109,10 @@ class GaussianCopies(Batch):
         d = self._grown(self.modes.direction(event))
         mean, variance = self._moments(d)
         deviation = math.sqrt(variance + noise**2) * float(rng.standard_normal())
-        self._trust(error := self._error(d, variance + noise**2))
+        self._trust(error := self._error(d, variance, noise))
         self.ledger.off(error)
         if d.spread:
-            self.filter.read(self._row(d), deviation, noise, self._outside(d))
+            self.filter.read(self._row(d), deviation, noise, self._outside(d), self._wrong(d, variance))
         return self.k * d.mean + mean + deviation
 
     def _trigger(self, check: Check) -> tuple[float, float]:
@@ -113,14 +123,17 @@ class GaussianCopies(Batch):
         d = self.modes.direction(check.event)
         mean, variance = self._moments(d)
         z = (self.k * (d.mean - check.threshold) + mean) / math.sqrt(variance + check.noise**2)
-        return float(special.ndtr(z)), self._error(d, variance + check.noise**2)
+        return float(special.ndtr(z)), self._error(d, variance, check.noise)
 
-    def _pass(self, check: Check, probability: float) -> None:
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
+        if (1 - probability if triggered else probability) < _NO_NEWS:
+            return
         d = self._grown(self.modes.direction(check.event))
         if not d.spread:
             return
         margin = self.k * (check.threshold - d.mean)
-        self.filter.passed(self._row(d), margin, check.noise, self._outside(d))
+        wrong = self._wrong(d, self._moments(d)[1])
+        self.filter.checked(self._row(d), margin, check.noise, self._outside(d), triggered, wrong)
 
     def _grown(self, d: Direction) -> Direction:
         if d.spread and d.rest_size**2 > _NEW and len(self.modes) < self.engine.modes:
@@ -139,10 +152,29 @@ class GaussianCopies(Batch):
         mean, variance = self.filter.moments(self._row(d))
         return mean, variance + self._outside(d)
 
-    def _error(self, d: Direction, variance: float) -> float:
-        """Skewness of the binomial law, excited copies out of k, and correlations lost outside the modes."""
-        third = self.k * d.mean * (1 - d.mean) * abs(1 - 2 * d.mean)
-        error = _CDF_PER_SKEWNESS * third / variance**1.5 + self.filter.excitations() / self.k
+    def _wrong(self, d: Direction, width: float) -> Neglected:
+        """What the Gaussian state neglects of a count of variance `width`.
+
+        The cumulants of the binomial law; an excited copy does not answer as the others do, which moves the mean by one
+        count at most; what earlier outcomes made.
+        """
+        out, skew, spread = self.filter.wrong(self._row(d), width), 1 - 2 * d.mean, self.k * d.spread**2
+        excited = self.filter.excitations()
+        return Neglected(
+            out.mean + excited * max(d.mean, 1 - d.mean),
+            out.variance + 2 * excited / self.k * width,
+            out.third + spread * abs(skew),
+            out.fourth + spread * abs(1 - 6 * d.spread**2),
+        )
+
+    def _error(self, d: Direction, width: float, noise: float) -> float:
+        """How far the distribution function of a count of variance `width` plus noise is off: what is neglected, in the
+        terms of the Edgeworth series, and correlations lost outside the modes."""
+        wrong, deviation = self._wrong(d, width), math.sqrt(width + noise**2)
+        skewness = wrong.third / deviation**3
+        error = _CDF_PER_MEAN * wrong.mean / deviation + _CDF_PER_VARIANCE * wrong.variance / deviation**2
+        error += _CDF_PER_SKEWNESS * skewness + _CDF_PER_SQUARED_SKEWNESS * skewness**2
+        error += _CDF_PER_KURTOSIS * wrong.fourth / deviation**4
         if len(self.modes) == self.engine.modes:
-            error += self._outside(d) / variance
+            error += self._outside(d) / deviation**2
         return min(1.0, error)

@@ -7,96 +7,109 @@ Gaussian: means m and covariance V of 2r quadratures R = (x_1..x_r, p_1..p_r), x
     y ~ N(k mu + c.m, c V c^T + s^2),   K = V c^T/(c V c^T + s^2),
     m <- m + K (y - k mu - c.m),   V <- V - K c V + (Omega c)(Omega c)^T/s^2.
 
-The last term of V is the kick that the reading gives to what does not commute with it.
+The last term of V is the kick that the reading gives to what does not commute with it. A check does the same to first
+and second moments, and leaves the Gaussian states (`shapes.py`).
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numpy.polynomial import hermite_e
-from scipy import special
+from scipy.linalg import blas
 
-_NODES = 80  # of the Gauss-Hermite rule for a pass
+from quprop.collective.engines.shapes import Neglected, Posterior, Shapes
+
+_ROOM = 8  # modes there is room for at first
 
 
 class QuadratureFilter:
-    """Starts in the vacuum of no modes, `grow` adds empty ones."""
+    """Starts in the vacuum of no modes, `grow` adds empty ones.
+
+    There is room for more modes than there are, in vacuum, so that one more is only counted; the room doubles when it
+    is used up. Arrays are flat, (2 room,) and (2 room, 2 room), x first, and changed in place.
+    """
 
     def __init__(self) -> None:
-        self.mean = np.zeros((2, 0))  # (x and p, mode)
-        self.covariance = np.zeros((2, 0, 2, 0))
-
-    @property
-    def modes(self) -> int:
-        return self.mean.shape[1]
+        self.modes = 0
+        self._room = _ROOM
+        self.mean = np.zeros(2 * _ROOM)
+        self.covariance = np.eye(2 * _ROOM)
+        self.shapes = Shapes(2 * _ROOM)
 
     def grow(self) -> None:
-        r = self.modes
-        mean, covariance = np.zeros((2, r + 1)), np.zeros((2, r + 1, 2, r + 1))
-        mean[:, :r] = self.mean
-        covariance[:, :r, :, :r] = self.covariance
-        covariance[0, r, 0, r] = covariance[1, r, 1, r] = 1.0
+        self.modes += 1
+        if self.modes <= self._room:
+            return
+        old, self._room = self._room, 2 * self._room
+        places = np.arange(2 * old) + np.repeat([0, self._room - old], old)
+        mean, covariance = np.zeros(2 * self._room), np.eye(2 * self._room)
+        mean[places] = self.mean
+        covariance[np.ix_(places, places)] = self.covariance
         self.mean, self.covariance = mean, covariance
+        self.shapes.spread_out(places, 2 * self._room)
 
     def moments(self, c: np.ndarray) -> tuple[float, float]:
         """Mean and variance of b^dagger(c) + b(c), complex c (r,)."""
-        row = _row(c)
-        return float(np.sum(row * self.mean)), float(np.einsum("ab,abcd,cd", row, self.covariance, row))
+        row = self._row(c)
+        return float(row @ self.mean), float(row @ (self.covariance @ row))
 
     def excitations(self) -> float:
         """Mean number of excited copies: sum of (x^2 + p^2 - 2)/4."""
-        total = np.einsum("abab->", self.covariance) + np.sum(self.mean**2)
-        return float(max(0.0, total - 2 * self.modes) / 4)
+        total = float(np.trace(self.covariance) - 2 * self._room + self.mean @ self.mean)
+        return max(0.0, total) / 4
 
-    def read(self, c: np.ndarray, deviation: float, noise: float, extra: float) -> None:
+    def wrong(self, c: np.ndarray, width: float) -> Neglected:
+        """What earlier outcomes have made, along c of variance `width`, that the moments do not hold."""
+        return self.shapes.along(self._row(c), width)
+
+    def read(self, c: np.ndarray, deviation: float, noise: float, extra: float, wrong: Neglected | None = None) -> None:
         """A reading that came out `deviation` above c.m; `extra` is variance of the count outside the modes."""
-        row = _row(c)
-        column = np.einsum("abcd,cd->ab", self.covariance, row)
-        variance = float(np.sum(row * column)) + extra + noise**2
-        self.mean = self.mean + column * (deviation / variance)
-        kick = _kick(row)
-        self.covariance = (
-            self.covariance - np.multiply.outer(column, column) / variance + np.multiply.outer(kick, kick) / noise**2
-        )
+        row = self._row(c)
+        column = self.covariance @ row
+        width = float(row @ column) + extra
+        self._update(row, column, width, Posterior.reading(deviation, width, noise), noise, wrong)
 
-    def passed(self, c: np.ndarray, margin: float, noise: float, extra: float) -> None:
-        """The state after sqrt(1 - Phi((X - margin)/noise)) acted, X along c, kept to first and second moments.
+    def checked(
+        self, c: np.ndarray, margin: float, noise: float, extra: float, triggered: bool, wrong: Neglected | None = None
+    ) -> None:
+        """The state after sqrt(f) or sqrt(1 - f) acted, f = Phi((X - margin)/noise), to first and second moments.
 
-        With g the Kraus function, x = X - c.m normal of variance w, and expectations E_g weighted by g^2:
+        X is along c. With g the Kraus function, x = X - c.m normal of variance w, and expectations E_g weighted by g^2:
             m <- m + V c E_g[x]/w,
             V <- V - V c (V c)^T (1 - Var_g(x)/w)/w + 2 (Omega c)(Omega c)^T E_g[-(ln g)''],
-        exact for the moments; the shape beyond them is forgotten (assumed-density filtering).
+        exact for the moments; the shape beyond them is forgotten (assumed-density filtering), and kept account of.
         """
-        row = _row(c)
-        column = np.einsum("abcd,cd->ab", self.covariance, row)
-        width = float(np.sum(row * column)) + extra
-        mean = float(np.sum(row * self.mean))
-        nodes, weights = hermite_e.hermegauss(_NODES)
-        x = math.sqrt(width) * nodes
-        z = (x + mean - margin) / noise
-        log_pass = special.log_ndtr(-z)
-        weights = weights * np.exp(log_pass)
-        weights /= weights.sum()
-        hazard = np.exp(-(z**2) / 2 - log_pass) / math.sqrt(2 * math.pi)  # -d ln(1 - f)/dz
-        # ln g = ln(1 - f)/2, and the derivative of the hazard is hazard (hazard - z)
-        kick_size = float(weights @ (hazard * (hazard - z))) / noise**2
-        first = float(weights @ x)
-        second = float(weights @ (x - first) ** 2)
+        row = self._row(c)
+        column = self.covariance @ row
+        width = float(row @ column) + extra
+        outcome = Posterior.check(float(row @ self.mean) - margin, width, noise, triggered)
+        self._update(row, column, width, outcome, noise, wrong)
+
+    def _update(
+        self,
+        row: np.ndarray,
+        column: np.ndarray,
+        width: float,
+        outcome: Posterior,
+        noise: float,
+        wrong: Neglected | None,
+    ) -> None:
+        gain = (1 - outcome.variance / width) / width
+        self.mean += (outcome.mean / width) * column
+        self.shapes.narrow(row, gain * column)
         kick = _kick(row)
-        self.mean = self.mean + column * (first / width)
-        self.covariance = (
-            self.covariance
-            - np.multiply.outer(column, column) * ((1 - second / width) / width)
-            + np.multiply.outer(kick, kick) * kick_size
-        )
+        if wrong is not None:
+            self.shapes.add(outcome, wrong, column / width, kick, width, noise)
+        pair = np.stack([column, kick])
+        # In place: V is symmetric, and BLAS sees its transpose as its own column-major order.
+        blas.dgemm(1.0, pair.T, pair * [[-gain], [outcome.kick]], beta=1.0, c=self.covariance.T, overwrite_c=1)
 
-
-def _row(c: np.ndarray) -> np.ndarray:
-    return np.stack([c.real, c.imag])
+    def _row(self, c: np.ndarray) -> np.ndarray:
+        row = np.zeros((2, self._room))
+        row[0, : len(c)], row[1, : len(c)] = c.real, c.imag
+        return row.ravel()
 
 
 def _kick(row: np.ndarray) -> np.ndarray:
     """Omega c: what the quadratures do under exp(i X), [x, p] = 2i."""
-    return np.stack([row[1], -row[0]])
+    x, p = row.reshape(2, -1)
+    return np.concatenate([p, -x])

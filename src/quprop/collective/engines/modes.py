@@ -35,6 +35,10 @@ class Direction(NamedTuple):
     rest: np.ndarray
     rest_size: float
 
+    def opposite(self) -> Direction:
+        """That of 1 - E."""
+        return Direction(1 - self.mean, self.spread, -self.components, -self.rest, self.rest_size)
+
 
 class Modes:
     """psi and the orthonormal u_1..u_r, all orthogonal to psi, in the frame of the copies."""
@@ -61,8 +65,12 @@ class Modes:
 
     def direction(self, event: Event) -> Direction:
         """The event's v, split into modes and rest."""
-        if self._last is not None and self._last[0] is event:
-            return self._last[1]
+        if self._last is not None:
+            asked, found = self._last
+            if asked is event:
+                return found
+            if event.pauli is not None and asked.pauli is not None and event.pauli == -asked.pauli:
+                return found.opposite()
         accepted = event.apply(self.psi)
         mean = min(1.0, max(0.0, float(np.vdot(self.psi, accepted).real)))
         v = accepted - mean * self.psi
@@ -73,7 +81,7 @@ class Modes:
         else:
             v /= spread
             components = np.zeros(r + 1, complex)
-            for _ in range(2):  # Gram-Schmidt loses orthogonality in one turn, not in two
+            for _ in range(1 if self.complete else 2):  # Gram-Schmidt loses orthogonality in one turn, not in two
                 part = (self._frame.rows @ v.conj()).conj()
                 v -= part @ self._frame.rows
                 components += part

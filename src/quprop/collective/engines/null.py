@@ -24,10 +24,10 @@ class NullEngine:
     """Keeps one copy's state vector; a check costs one expectation value, whatever k is.
 
     P_j = sum_s Bin(s; k, mu_j) f_j(s), in closed form. Exact as long as nothing disturbs; the total variation between
-    its trajectories and the true ones is at most the sum over passes of the trace distance that each moves undisturbed
-    copies by, which the ledger keeps as `trace_bound` and repeats as `error`. It grows with trigger probabilities, not
-    with the number of checks. This is the model in which guarantees are stated, and not an approximation of another: it
-    has no tolerance, and results show the sum as their damage.
+    its trajectories and the true ones is at most the sum over outcomes of the trace distance that each moves
+    undisturbed copies by, which the ledger keeps as `trace_bound` and repeats as `error`. It grows with trigger
+    probabilities, not with the number of checks. This is the model in which guarantees are stated, and not an
+    approximation of another: it has no tolerance, and results show the sum as their damage.
     """
 
     name: ClassVar[str] = "null"
@@ -78,11 +78,11 @@ class NullCopies(Batch):
     def _trigger(self, check: Check) -> tuple[float, float]:
         return check.probability(self.k, self._mean(check.event)), self.ledger.trace_bound
 
-    def _pass(self, check: Check, probability: float) -> None:
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
         pass  # undisturbed
 
-    def _go_on(self, check: Check, probability: float) -> None:
-        super()._go_on(check, probability)
+    def _go_on(self, check: Check, triggered: bool, probability: float) -> None:
+        super()._go_on(check, triggered, probability)
         self.ledger.off(self.ledger.trace_bound)
 
     def _read(self, event: Event, noise: float, rng: np.random.Generator) -> float:

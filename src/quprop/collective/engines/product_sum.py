@@ -74,6 +74,7 @@ class ProductSumEngine:
 
 class ProductSumCopies(Batch):
     name = "product_sum"
+    follows_triggers = False  # a square root of a product, far from 1: no expansion
 
     def __init__(self, state: np.ndarray, n: int, k: int, settings: ProductSumEngine) -> None:
         super().__init__(n, k, settings.tolerance)
@@ -84,7 +85,7 @@ class ProductSumCopies(Batch):
         self._overlaps = np.ones(1, complex)  # <psi|chi_a>
         self._kept = [0]  # psi and the terms of first order
         self._gram = np.ones((1, 1), complex)  # <chi_a|chi_b> of these
-        self._moved = 0.0  # sum of sd(f)/(2(1 - p))
+        self._displaced = 0.0  # sum of sd(f)/(2(1 - p))
         self._second = settings.order == 2
         self._missed = 0.0  # what `moved` was when second-order terms began
         self._cut = 0.0  # norms of the terms that were not made
@@ -129,15 +130,15 @@ class ProductSumCopies(Batch):
             above += float(weights @ kicked @ weights) + 2 * float(second @ with_psi)
             below += float(weights @ self._powers(self._gram).real @ weights) + 2 * float(second @ overlaps)
         expanded = undisturbed + above / below - with_psi[0]
-        left_out = self._moved**3 + self._missed**2 if self._second else self._moved**2
+        left_out = self._displaced**3 + self._missed**2 if self._second else self._displaced**2
         error = 2 * max(undisturbed, expanded) * (left_out + self._clipped) + 2 * distance * overshoot + self._cut
         return (expanded, error) if error < distance else (undisturbed, distance)
 
-    def _pass(self, check: Check, probability: float) -> None:
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
         mean = self._mean(check.event)
         if not self._second and self._settings.order is None:
             self._second = self.ledger.probability + probability > _SECOND_FROM
-            self._missed = self._moved
+            self._missed = self._displaced
         scale = 1 / (1 - probability)
         operator = _Product(check, self.k)
         old, main_first = self._weights, self._weights[1, 0]
@@ -154,7 +155,7 @@ class ProductSumCopies(Batch):
             self._add(_Product(check, self.k, 2), 0, 0.0, -(scale**2) / 8)
         else:
             self._weights[2] = 0.0
-        self._moved += scale / 2 * math.sqrt(check.variance(self.k, mean))
+        self._displaced += scale / 2 * math.sqrt(check.variance(self.k, mean))
         self._clipped += scale / 2 * self._overshoot(check, mean)
         self.ledger.off(self._cut)
         kept = self._weights[1, self._kept]

@@ -25,9 +25,9 @@ class SymmetricEngine:
 
     Everything done to a batch is symmetric under permutations of the copies, so that it stays in the symmetric subspace
     of (C^d)^(tensor k): k bosons in d modes (`symmetric_space.py`). Rotations are d/2 beam splitters; a Pauli event is
-    turned diagonal by one rotation of pi/2, its square-root instrument multiplies amplitudes by sqrt(1 - f(S)), and it
-    is turned back. One check costs two rotations. The ledger's infidelity is exact up to 2^20 amplitudes, and estimated
-    beyond; `fidelity()` of a batch computes it at any size.
+    turned diagonal by one rotation of pi/2, its square-root instrument multiplies amplitudes by sqrt(1 - f(S)) for a
+    pass and sqrt(f(S)) for a trigger, and it is turned back. One check costs two rotations. The ledger's infidelity is
+    exact up to 2^20 amplitudes, and estimated beyond; `fidelity()` of a batch computes it at any size.
 
     On one core a rotation takes: d = 2, k = 10,000: 0.3 s; d = 4, k = 200 (1.4e6 amplitudes): 0.3 s; d = 8, k = 32
     (1.5e7 amplitudes): 3 s, in 1.4 GiB; d = 16, k = 8 (4.9e5 amplitudes): 0.15 s.
@@ -85,8 +85,9 @@ class SymmetricCopies(Batch):
     def _trigger(self, check: Check) -> tuple[float, float]:
         return float(self.law(check.event) @ check.trigger(np.arange(self.k + 1), self.k)), 0.0
 
-    def _pass(self, check: Check, probability: float) -> None:
-        self._act(check.event, np.sqrt(check.passing(np.arange(self.k + 1), self.k)))
+    def _moved(self, check: Check, triggered: bool, probability: float) -> None:
+        outcome = check.trigger if triggered else check.passing
+        self._act(check.event, np.sqrt(outcome(np.arange(self.k + 1), self.k)))
         if self._space.size <= _FIDELITY_UP_TO:
             self.ledger.exactly(1 - self.fidelity())
 
