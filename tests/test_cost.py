@@ -5,14 +5,21 @@ import pytest
 from quprop.cost import Cost, HardwareModel, short, short_bytes
 from quprop.errors import QupropError
 
-A = Cost(copies=1, rotations=10, measurements=2, depth=5, qubits=3, classical_ops=7, classical_bytes=100)
-B = Cost(copies=4, rotations=1, measurements=1, depth=9, qubits=2, classical_ops=1, classical_bytes=50)
+A = Cost(copies=1, rotations=10, measurements=2, depth=5, qubits=3, classical_ops=7, classical_bytes=100, toffolis=20)
+B = Cost(copies=4, rotations=1, measurements=1, depth=9, qubits=2, classical_ops=1, classical_bytes=50, toffolis=3)
 
 
 def test_what_is_spent_adds_and_what_is_held_stays():
     total = A + B
     assert total == Cost(
-        copies=5, rotations=11, measurements=3, depth=9, qubits=3, classical_ops=8, classical_bytes=100
+        copies=5,
+        rotations=11,
+        measurements=3,
+        depth=9,
+        qubits=3,
+        classical_ops=8,
+        classical_bytes=100,
+        toffolis=23,
     )
     assert A + B == B + A and (A + B) + A == A + (B + A)
     assert A + Cost() == A == sum([A]) and sum([A, B, A]) == A + B + A
@@ -36,6 +43,17 @@ def test_seconds_are_the_machines():
     assert figure.seconds(Cost(rotations=10_000**2)) / 3600 == pytest.approx(27.8, abs=0.1)  # the paper's day
 
 
+def test_a_toffoli_takes_three_rotations_unless_the_machine_says_otherwise():
+    """Six two-qubit gates, where a rotation is two."""
+    plain, own = HardwareModel("plain", 2e-3, parallel=2), HardwareModel("own", 2e-3, parallel=2, toffoli_seconds=5e-4)
+    assert plain.seconds(Cost(toffolis=100)) == plain.seconds(Cost(rotations=300)) == pytest.approx(0.3)
+    assert own.seconds(Cost(toffolis=100)) == pytest.approx(0.025)
+    assert own.seconds(Cost(rotations=10, toffolis=100)) == pytest.approx(0.035)
+    assert HardwareModel("free", 1.0, toffoli_seconds=0.0).seconds(Cost(toffolis=10**9)) == 0
+    with pytest.raises(QupropError, match="on plain is beyond any number"):
+        plain.seconds(Cost(toffolis=10**400))
+
+
 @pytest.mark.parametrize("count", [10**6, 10**400])
 def test_a_time_beyond_all_numbers_is_refused(count):
     machine = HardwareModel("never", rotation_seconds=1e308)
@@ -44,10 +62,18 @@ def test_a_time_beyond_all_numbers_is_refused(count):
     assert machine.seconds(Cost(rotations=1)) == 1e308
 
 
+def test_counts_saved_before_there_were_toffolis_still_load():
+    saved = A.as_dict()
+    assert Cost(**saved) == A and saved.pop("toffolis") == 20
+    assert Cost(**saved).toffolis == 0 and Cost(**saved).rotations == A.rotations
+
+
 def test_costs_are_read_by_people():
     assert str(A) == (
-        "1 copies, 2 runs, 10 rotations, depth 5, 3 qubits, 7 classical multiply-adds, 100 B of classical memory"
+        "1 copies, 2 runs, 10 rotations, 20 Toffolis, depth 5, 3 qubits, 7 classical multiply-adds, 100 B of classical "
+        "memory"
     )
+    assert "Toffoli" not in str(Cost(copies=1, rotations=3))
     assert (short(9999), short(123456)) == ("9,999", "1.23e+05")
     assert (short_bytes(0), short_bytes(1024), short_bytes(5 * 2**30)) == ("0 B", "1 KiB", "5 GiB")
     assert A.as_dict()["rotations"] == 10 and next(iter(A.as_dict())) == "copies"

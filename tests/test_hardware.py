@@ -23,6 +23,15 @@ def test_every_preset_has_its_name_and_a_source_and_takes_time():
         assert 1e-8 < machine.rotation_seconds < 1 and machine.measurement_seconds >= 0 and machine.parallel == 1
 
 
+def test_presets_price_toffolis_as_their_sources_do():
+    """One factory's 170 us; figure 2's operation of 10 us, ten times; else six two-qubit gates."""
+    cost = Cost(toffolis=1000)
+    assert PRESETS["fault_tolerant"].seconds(cost) == pytest.approx(0.17)
+    assert PRESETS["figure2"].seconds(cost) == pytest.approx(10 * 10e-6 * 1000)
+    for name in ("superconducting", "trapped_ion", "neutral_atom"):
+        assert PRESETS[name].seconds(cost) == pytest.approx(3000 * PRESETS[name].rotation_seconds)
+
+
 def test_seconds_are_rotations_and_runs_by_hand():
     machine = HardwareModel("by hand", 2.0, measurement_seconds=3.0, overhead_seconds=5.0, parallel=4)
     assert machine.seconds(Cost(rotations=10, measurements=2)) == (10 * 2 + 2 * 8) / 4
@@ -35,12 +44,16 @@ def test_a_machine_may_be_given_or_read(tmp_path):
     file.write_text('rotation_seconds = 2e-6\noverhead_seconds = 1\nqubits = 5\nsource = "ours"\n')
     read = hardware(file)
     assert read == HardwareModel("lab", 2e-6, overhead_seconds=1, qubits=5, source="ours")
+    file.write_text("rotation_seconds = 2e-6\ntoffoli_seconds = 9e-6\n")
+    assert hardware(file).seconds(Cost(rotations=10, toffolis=2)) == pytest.approx(38e-6)
 
 
 BAD = {
     "rotation_secs = 1.0": "unknown key 'rotation_secs'",
     "measurement_seconds = 1.0": "must say rotation_seconds",
     "rotation_seconds = -1.0": "must be a number of seconds, 0 or more, got -1.0",
+    "rotation_seconds = 1.0\ntoffoli_seconds = -1": "toffoli_seconds in .* a number of seconds, 0 or more, got -1",
+    'rotation_seconds = 1.0\ntoffoli_seconds = "slow"': "must be a number of seconds, 0 or more, got 'slow'",
     "rotation_seconds = nan": "must be a number of seconds",
     "rotation_seconds = true": "must be a number of seconds",
     "rotation_seconds = 1.0\nqubits = 0": "qubits in",

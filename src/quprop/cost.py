@@ -1,8 +1,9 @@
 """What a computation costs, in the units it is paid in. Seconds come only from a `HardwareModel`.
 
-A `Cost` counts parameterised rotations; a machine runs two-qubit gates. Unless its entry says otherwise a rotation is
-taken as two two-qubit gates and one one-qubit gate one after the other (a rotation about a string of two letters),
-with no compilation, error mitigation or queue. The numbers are of one machine at one time: orders of magnitude.
+A `Cost` counts parameterised rotations and Toffolis; a machine runs two-qubit gates. Unless its entry says otherwise a
+rotation is taken as two two-qubit gates and one one-qubit gate one after the other (a rotation about a string of two
+letters), and a Toffoli as three rotations, with no compilation, error mitigation or queue. The numbers are of one
+machine at one time: orders of magnitude.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, ClassVar
 from quprop.errors import QupropError, nearest
 from quprop.files import read_toml
 
+TOFFOLI_ROTATIONS = 3  # six two-qubit gates; a rotation is two
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -27,13 +30,15 @@ class Cost:
     rotations       parameterised rotations executed on quantum hardware, the unit of Abbas et al. (arXiv:2305.13362,
                     section 2: one per rotation and run); Clifford gates cost nothing
     measurements    runs that end in a measurement ("shots"; one shot may read many commuting observables)
-    depth           rotations one after another in the longest run
+    depth           rotations and Toffolis one after another in the longest run
     qubits          qubits held at once
     classical_ops   multiply-adds of the classical part
     classical_bytes bytes the classical part holds at once
+    toffolis        Toffoli gates executed on quantum hardware: what counts and adds bits of held copies; how they are
+                    undone, Cliffords and measurements in the middle of a run, is in their price
 
-    The first three and `classical_ops` add; `depth`, `qubits` and `classical_bytes` are held, not spent: a sum has the
-    larger of both. Scaling by a count repeats: what is spent is multiplied, what is held stays.
+    The first three, `classical_ops` and `toffolis` add; `depth`, `qubits` and `classical_bytes` are held, not spent: a
+    sum has the larger of both. Scaling by a count repeats: what is spent is multiplied, what is held stays.
     """
 
     copies: int = 0
@@ -43,6 +48,7 @@ class Cost:
     qubits: int = 0
     classical_ops: int = 0
     classical_bytes: int = 0
+    toffolis: int = 0
 
     HELD: ClassVar[frozenset[str]] = frozenset({"depth", "qubits", "classical_bytes"})
 
@@ -68,6 +74,11 @@ class Cost:
 
     __rmul__ = __mul__
 
+    @property
+    def gates(self) -> int:
+        """Rotations and Toffolis."""
+        return self.rotations + self.toffolis
+
     def as_dict(self) -> dict[str, int]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
@@ -76,6 +87,7 @@ class Cost:
             f"{short(self.copies)} copies",
             f"{short(self.measurements)} runs",
             f"{short(self.rotations)} rotations",
+            *([f"{short(self.toffolis)} Toffolis"] if self.toffolis else []),
             f"depth {short(self.depth)}",
             f"{short(self.qubits)} qubits",
         ]
@@ -171,12 +183,13 @@ def _within(value: Any, most: float) -> bool:
 class HardwareModel:
     """A machine that turns a `Cost` into seconds.
 
-    seconds = (rotations * rotation_seconds + measurements * (measurement_seconds + overhead_seconds)) / parallel
+    seconds = (rotations * rotation_seconds + toffolis * toffoli_seconds
+               + measurements * (measurement_seconds + overhead_seconds)) / parallel
 
-    rotation_seconds: one Pauli rotation with the Clifford gates around it; measurement_seconds: one readout;
-    overhead_seconds: what every run pays besides (reset, loading, control); parallel: runs at the same time;
-    qubits: how many it has (None: as many as asked); noise: its errors, None if nothing is said of them; source: where
-    the numbers are from.
+    rotation_seconds: one Pauli rotation with the Clifford gates around it; toffoli_seconds: one Toffoli, None for three
+    rotations (it is six two-qubit gates, a rotation is two); measurement_seconds: one readout; overhead_seconds: what
+    every run pays besides (reset, loading, control); parallel: runs at the same time; qubits: how many it has (None: as
+    many as asked); noise: its errors, None if nothing is said of them; source: where the numbers are from.
     """
 
     name: str
@@ -187,11 +200,16 @@ class HardwareModel:
     qubits: int | None = None
     source: str = ""
     noise: NoiseModel | None = None
+    toffoli_seconds: float | None = None
 
     def seconds(self, cost: Cost) -> float:
         per_run = self.measurement_seconds + self.overhead_seconds
         try:
-            total = (cost.rotations * self.rotation_seconds + cost.measurements * per_run) / self.parallel
+            if self.toffoli_seconds is None:
+                gates = (cost.rotations + TOFFOLI_ROTATIONS * cost.toffolis) * self.rotation_seconds
+            else:
+                gates = cost.rotations * self.rotation_seconds + cost.toffolis * self.toffoli_seconds
+            total = (gates + cost.measurements * per_run) / self.parallel
         except OverflowError:  # a count beyond the largest float
             total = math.inf
         if not math.isfinite(total):
@@ -203,9 +221,11 @@ PRESETS: dict[str, HardwareModel] = {
     "figure2": HardwareModel(
         "figure2",
         rotation_seconds=1e-3,  # 100 operations (n >= 100 qubits) of 10 us
+        toffoli_seconds=100e-6,
         source=(
             "Abbas et al., NeurIPS 2023, arXiv:2305.13362, figure 2: an operation takes 10 us, a primitive on n >= 100 "
-            "qubits 100 of them, T_q = 1 ms a parameterised rotation; readout and reset free"
+            "qubits 100 of them, T_q = 1 ms a parameterised rotation; readout and reset free; an operation is said to "
+            "be an order of magnitude below a Toffoli, which is taken as 100 us for that"
         ),
     ),
     "superconducting": HardwareModel(
@@ -254,6 +274,7 @@ PRESETS: dict[str, HardwareModel] = {
     "fault_tolerant": HardwareModel(
         "fault_tolerant",
         rotation_seconds=40 * 170e-6,  # 3 log2(1/e) T gates for e = 1e-4
+        toffoli_seconds=170e-6,
         measurement_seconds=1e-6,
         source=(
             "surface code at 1 us a cycle: 170 us a Toffoli from one factory (Babbush et al., PRX Quantum 2, 010103 "
@@ -270,6 +291,7 @@ def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
     name = "ours"
     rotation_seconds = 2e-6
     measurement_seconds = 5e-6    # 0 if left out, as are overhead_seconds; parallel = 1; qubits: no limit
+    toffoli_seconds = 9e-6        # three rotations if left out
     source = "our lab, May 2026"
 
     [noise]                       # none if left out; the fields of a `NoiseModel`
