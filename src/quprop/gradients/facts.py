@@ -94,11 +94,17 @@ class ModelFacts:
     def own_circuits(self, runs: float, needs: float) -> Load:
         return own_circuits(self.model.n_rotations, runs, needs, self.ranges, self.reads)
 
-    def in_frames(self, frames: list[Frame], sizes: np.ndarray) -> Load:
-        """A pair state for every frame and term, an outcome of trained component m within ±sizes[m]."""
-        M, trained = self.model.n_rotations, self.trained
-        weighed = sp.csr_matrix((sizes, (trained, trained)), (M, M)) @ self.slopes
-        shots = self.norm**2 * needed(gathered([f.members for f in frames], M) @ weighed)
+    def in_frames(self, frames: list[Frame], sizes: np.ndarray, farthest: np.ndarray | None = None) -> Load:
+        """A pair state for every frame and term, an outcome of trained component m within ±sizes[m], or of variance
+        sizes[m]^2 and within ±farthest[m]."""
+        M = self.model.n_rotations
+        read = gathered([f.members for f in frames], M)
+        need = needed(read @ self._weighed(sizes))
+        shots = self.norm**2 * need
+        far = 0.0
+        if farthest is not None:
+            most = (read @ self._weighed(farthest)).max(axis=1).toarray().ravel()
+            far = float((most[need > 0] / need[need > 0]).max(initial=0.0)) / self.norm
         lengths = np.array([2 * M - f.place for f in frames])
         members = np.array([len(f.members) for f in frames])
         return Load(
@@ -109,4 +115,10 @@ class ModelFacts:
             float(shots @ members),
             bound=not self.looked,
             in_sets=True,
+            largest=far,
         )
+
+    def _weighed(self, sizes: np.ndarray) -> sp.csr_matrix:
+        """slopes times sizes (D,) of the trained components, (M, P)."""
+        M = self.model.n_rotations
+        return sp.csr_matrix((sizes, (self.trained, self.trained)), (M, M)) @ self.slopes

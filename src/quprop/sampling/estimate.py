@@ -14,9 +14,11 @@ _SHOWN = 4  # components a printed estimate shows
 
 
 def shown(damage: float) -> str:
-    """`damage`, a sum of trace distances, in words: a guarantee for undisturbed copies says nothing beyond 1."""
-    words = f"damage {damage:.2g}"
-    return f"{words}, above 1: the guarantee is void (it is for undisturbed copies)" if damage > 1 else words
+    """`damage` of held copies in words: beyond 1 a guarantee for undisturbed copies (a sum of trace distances), or for
+    as much disturbance as a design allows for (the part of it that was used), says nothing."""
+    if damage > 1:
+        return f"damage {damage:.3g}, above 1: the guarantee is void (copies were disturbed beyond it)"
+    return f"damage {damage:.2g}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,11 +25,13 @@ LARGEST_STATE = 300  # qubits: beyond, 8^n is no floating-point number, and no n
 
 class Set(NamedTuple):
     """Rotations that one circuit reads: `size` of them, for `need` shots times variance / norm^2, once `undone`
-    rotations of the repetition that they stand in are undone."""
+    rotations of the repetition that they stand in are undone. largest: what one shot can count, over the
+    norm; 0 where nobody asks."""
 
     size: float
     need: float
     undone: float
+    largest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Sets:
             shots * sum(s.need * s.size for s in self.members),
             bound=self.bound,
             in_sets=True,
+            largest=max(s.largest / s.need for s in self.members) / norm,
         )
 
 
@@ -106,11 +109,11 @@ def needed(bounds: sp.csr_matrix) -> np.ndarray:
     return np.asarray(bounds.multiply(columns[None, :]).tocsr().max(axis=1).todense()).ravel()
 
 
-def cost_of_load(shape: Shape, load: Load, variance: float, ancillas: int = 0, groups: int = 1) -> Cost:
-    """shots = load / variance in all, one at least for each circuit; so many independent groups of them."""
+def cost_of_load(shape: Shape, load: Load, variance: float, ancillas: int = 0) -> Cost:
+    """shots = load / variance in all, one at least for each circuit."""
     if not load.circuits or not load.shots:
         return Cost()
-    each = max(1, math.ceil(load.shots / load.circuits / variance * (1 - 1e-12))) * groups
+    each = max(1, math.ceil(load.shots / load.circuits / variance * (1 - 1e-12)))
     shots = round(load.circuits) * each
     return Cost(
         copies=shots,

@@ -21,7 +21,8 @@ from quprop.errors import QupropError
 class Load(NamedTuple):
     """circuits: shots there are at least; shots, rotations, ops: all of them times the variance wanted (ops: strings
     that are read); depth: rotations of the longest run. bound: these are upper bounds. in_sets: a circuit serves all
-    rotations that commute and follow one another."""
+    rotations that commute and follow one another. largest: the most that one shot of circuit r
+    can add to a component, over the shots of r times the variance wanted; 0 where nobody asks."""
 
     circuits: float
     shots: float
@@ -30,6 +31,7 @@ class Load(NamedTuple):
     ops: float
     bound: bool = False
     in_sets: bool = False
+    largest: float = 0.0
 
     def repeated(self, times: float, one_set: bool) -> Load:
         """Of the model so many times one after another; one_set: all rotations of the model commute."""

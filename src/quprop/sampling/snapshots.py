@@ -3,6 +3,7 @@
 A copy is measured in a random basis. "pauli": each qubit in X, Y or Z; "clifford": after a uniformly random Clifford.
 The snapshot, with the expectation rho over basis and outcome, is (x)_q (3 |s_q><s_q| - 1), or (2^n + 1) |s><s| - 1.
 Many copies are done at once: states are (S, 2^n), one row a copy, projected on one stabiliser generator after another.
+A mean over snapshots is linear in them: where only that is wanted, one matrix holds their sum (`summed_with_y`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from quprop.simulate.vectors import expectation
 Ensemble = Literal["pauli", "clifford"]
 ENSEMBLES: tuple[Ensemble, ...] = ("pauli", "clifford")
 _EIGENSTATES = np.array([[[1, 1], [1, -1]], [[1, 1j], [1, -1j]], [[2**0.5, 0], [0, 2**0.5]]]) / 2**0.5  # X, Y, Z
+_IN_CACHE = 1 << 14  # amplitudes that are projected at once
 
 
 class Cliffords(NamedTuple):
@@ -81,19 +83,38 @@ def clifford_snapshots(rng: np.random.Generator, state: np.ndarray, count: int) 
     """The stabiliser states (S, 2^n) that were found, each from a basis of its own."""
     n = len(state).bit_length() - 1
     bases = random_cliffords(rng, n, count)
+    draws = rng.random((n, count))
     states = np.tile(state, (count, 1)).astype(complex)
-    index = np.arange(1 << n)
-    for k in range(n):
-        x, z = bases.x[:, k, None], bases.z[:, k, None]
-        source = index ^ x
-        signs = 1.0 - 2.0 * (np.bitwise_count(source & z) & 1)
-        phase = 1j ** (np.bitwise_count(x & z) & 3).astype(int)
-        turned = phase * signs * np.take_along_axis(states, source, axis=1)
-        mean = np.einsum("sj,sj->s", states.conj(), turned).real
-        up = np.where(rng.random(count) < (1 + mean) / 2, 1.0, -1.0)
-        states = states + up[:, None] * turned
-        states /= np.linalg.norm(states, axis=1, keepdims=True)
+    step = max(1, _IN_CACHE >> n)
+    for start in range(0, count, step):
+        rows = slice(start, start + step)
+        _project(states[rows], bases.x[rows], bases.z[rows], draws[:, rows])
     return states
+
+
+def _project(states: np.ndarray, xs: np.ndarray, zs: np.ndarray, draws: np.ndarray) -> None:
+    """Measure the strings of the first n columns one after another in the states (S, 2^n), in place."""
+    count, d = states.shape
+    index, first = np.arange(d), np.arange(count)[:, None] * d
+    square = np.einsum("sj,sj->s", states.conj(), states).real
+    for k, draw in enumerate(draws):
+        x, z = xs[:, k, None], zs[:, k, None]
+        turned = states.reshape(-1).take((index ^ x) + first)  # (P v)[j] = i^|x & z| (-1)^{|z & (j ^ x)|} v[j ^ x]
+        turned *= 1.0 - 2.0 * (np.bitwise_count(index & z) & 1)
+        phase = 1j ** (np.bitwise_count(x & z) * 3 & 3).astype(int)
+        mean = (phase[:, 0] * np.einsum("sj,sj->s", states.conj(), turned)).real / square
+        up = np.where(draw < (1 + mean) / 2, 1.0, -1.0)
+        turned *= up[:, None] * phase
+        states += turned
+        square *= 2 * (1 + up * mean)
+    states /= np.linalg.norm(states, axis=1, keepdims=True)
+
+
+def summed_with_y(states: np.ndarray) -> np.ndarray:
+    """A, complex (2^(n-1), 2^(n-1)), with sum_s <s|Y (x) Q|s> = 2 Im tr(A Q) for every Hermitian Q; Y is of the highest
+    qubit. |s> = |0>|a> + |1>|b> has <s|Y (x) Q|s> = 2 Im <a|Q|b>, so that A = sum_s |b><a|."""
+    half = states.shape[1] // 2
+    return states[:, half:].T @ states[:, :half].conj()
 
 
 def pauli_values(snapshots: tuple[np.ndarray, np.ndarray], paulis: Sequence[PauliString]) -> np.ndarray:
