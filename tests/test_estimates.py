@@ -275,10 +275,12 @@ def test_medians_of_snapshots_that_all_miss_have_an_error():
 QUICK = ("one_qubit", "shared_parameters", "commuting_sums")
 
 
-@pytest.mark.parametrize("name", ["hadamard_test", "pair_state", "classical_shadows", "commuting_blocks"])
+@pytest.mark.parametrize(
+    "name", ["hadamard_test", "pair_state", "classical_shadows", "clifford_shadows", "commuting_blocks"]
+)
 def test_methods_with_ancillas_are_unbiased_and_know_their_errors(name):
     cases = ("diagonal_run", "iqp") if name == "commuting_blocks" else QUICK
-    shots = 400 if name == "classical_shadows" else 40  # of few, none may fit a string of a component
+    shots = 400 if name.endswith("shadows") else 40  # of few, none may fit a string of a component
     results = []
     for case in cases:
         model = CASES[case].model

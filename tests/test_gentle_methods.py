@@ -1,13 +1,13 @@
 """Gentle sweeps: their error, their cost, what readings do to copies, and how both grow with M."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from cases import CASES, values_for
 
 import quprop as qpr
+from quprop.collective.check_circuit import reading_cost
 from quprop.collective.engines.gaussian import GaussianEngine
 from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.engines.null import NullEngine
@@ -182,10 +182,35 @@ def test_rates_in_the_number_of_parameters():
     assert slopes["ParameterShift", "rotations"] == pytest.approx(2.0, abs=0.02)
 
 
+@BOTH
+def test_every_reading_pays_for_its_count_and_its_pointer(kind):
+    """Per reading of k copies: k - w(k) full adders and the pointer's carries; a half Gaussian of 2^(w-1) - 1 turns."""
+    model, D, batches = growing(16), 16, 3
+    plan = kind(shots=1000, batches=batches).compile(model)
+    found = plan.estimate(np.zeros(16), None, 0).cost
+    assert found == plan.cost
+    toffolis = rotations = deepest = widest = 0
+    s = plan.readings.noise
+    h = 2 ** max(0, math.floor(math.log2(s / 16)))
+    bits = math.ceil(math.log2(15 * s / h))
+    for k in (333, 333, 334):
+        pointer = max(k.bit_length(), bits + int(math.log2(h))) + 1
+        carries = k - bin(k).count("1") + pointer - 1
+        toffolis += D * carries
+        rotations += k * 31 + D * (2 ** (bits - 1) - 1)
+        deepest = max(deepest, 31 + D * (k.bit_length() - 1 + pointer - 1 + 2 ** (bits - 1) - 1))
+        widest = max(widest, k * 5 + carries + pointer)
+    assert (found.toffolis, found.rotations, found.depth, found.qubits) == (toffolis, rotations, deepest, widest)
+    assert plan.info["reading"].startswith(f"{carries:,} Toffolis, {2 ** (bits - 1) - 1:,} rotations")
+
+
 def test_batches_share_copies_and_cost_nothing():
     model = growing(64)
     one, eight = (GentleSweep(precision=0.05, batches=b).compile(model) for b in (1, 8))
-    assert replace(one.cost, measurements=0, qubits=0) == replace(eight.cost, measurements=0, qubits=0)
+    assert one.cost.copies == eight.cost.copies
+    for plan, batches in ((one, 1), (eight, 8)):  # a copy is as long in one as in eight
+        readings = batches * 64 * reading_cost(100, plan.readings.noise).rotations
+        assert plan.cost.rotations - readings == one.cost.copies * (2 * model.n_rotations - 1)
     assert eight.cost.measurements == 8 * 64 and eight.cost.qubits < one.cost.qubits / 6
 
 

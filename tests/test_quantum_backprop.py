@@ -8,21 +8,24 @@ from cases import CASES, random_model, values_for
 from scipy import stats
 
 import quprop as qpr
-from quprop.collective.check import trigger_probability
+from quprop.collective.check_circuit import circuit_cost, reading_cost
 from quprop.collective.engines.commuting import CommutingEngine
-from quprop.collective.engines.gaussian import GaussianEngine
+from quprop.collective.engines.frame import RotatingStates
+from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.engines.null import NullEngine
+from quprop.collective.engines.product_sum import ProductSumEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
-from quprop.collective.hypothesis import DenseHypothesis, TypicalityHypothesis, mistake_bound
+from quprop.collective.hypothesis import DenseHypothesis, TypicalityHypothesis
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, ParameterShift, QuantumBackprop, gradient
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
 from quprop.gradients.sweeps.sweep_design import SweepDesign
 from quprop.model import ansatz
+from quprop.sampling.estimate import shown
 from quprop.sampling.linear import driven
 from quprop.sampling.plan import Terms
-from quprop.sampling.programs import free
+from quprop.sampling.programs import free, read_by_programs
 
 NULL = NullEngine()
 
@@ -71,7 +74,7 @@ def test_every_component_is_an_expectation_on_the_copies_as_they_are_undone(name
         pytest.skip("no observable")
     circuit = PairCircuit(model, terms)
     a = model.angle_table.evaluate(theta[None], x[None])[0]
-    device = PairDevice(circuit, u, a, x, np.random.default_rng(0))
+    device = PairDevice(circuit, u, a, x)
     exact = by_angles(model, theta, x, w) / np.abs(u).sum()
     for m in reversed(range(model.n_rotations)):
         q = 2 * device._accepting(Event(circuit.read[m])) - 1
@@ -80,16 +83,26 @@ def test_every_component_is_an_expectation_on_the_copies_as_they_are_undone(name
         device.undo(None)
 
 
-def test_frequencies_of_fresh_copies_are_binomial():
-    model, theta = near_identity(3, 2, 0)
-    circuit = PairCircuit(model, Terms.of(model))
-    device = PairDevice(circuit, np.ones(1), theta, np.zeros(0), np.random.default_rng(0))
-    event = Event(circuit.read[-1])
-    p = device._accepting(event)
-    found = np.array([device.frequency(event, 50) for _ in range(2000)])
-    assert abs(found.mean() - p) < 5 * math.sqrt(p * (1 - p) / 50 / 2000)
-    assert found.var() == pytest.approx(p * (1 - p) / 50, rel=0.15)
-    assert device.cost.copies == device.cost.measurements == 100_000
+@pytest.mark.parametrize("name", CASES)
+def test_the_circuit_takes_the_input_state_to_every_component(name):
+    """What a hypothesis of input states predicts, were it sure of the right one; sums of terms included."""
+    model = CASES[name].model
+    theta, x = values_for(model, seed=3)
+    w, terms = weights_of(model), Terms.of(model)
+    u = terms.coefficients(w)
+    if not np.abs(u).sum():
+        pytest.skip("no observable")
+    circuit = PairCircuit(model, terms)
+    a = model.angle_table.evaluate(theta[None], x[None])[0]
+    inputs = np.zeros((1, circuit.program.n_inputs))
+    read = read_by_programs(model, x)
+    inputs[0, : len(read)] = read
+    phi = qpr.simulate.get_engine().states(circuit.program, np.zeros((1, len(a))), inputs)[0]
+    states = RotatingStates((circuit.image(u, a) @ phi)[None])
+    exact = by_angles(model, theta, x, w) / np.abs(u).sum()
+    for m in reversed(range(model.n_rotations)):
+        assert states.mean(circuit.read[m]) == pytest.approx(-exact[m], abs=1e-10), m
+        states.rotate(circuit.undo[m], -float(a[m]))
 
 
 # What comes out.
@@ -111,23 +124,20 @@ def test_all_components_keep_max_error(name):
     assert worst > wanted / 100  # not exact by accident
 
 
-def test_the_toy_of_the_facts():
-    """n = 4, M = 300, accuracy 0.15 of dF/da (0.3 in the paper's angle): batches of 12,198 copies; a prototype had 71
-    triggers against a bound of 1,232, 1.3e6 copies, 99.7 % within eps, worst 1.09 eps; parameter shift was cheaper."""
+def test_a_circuit_of_random_strings_keeps_its_accuracy_with_few_readings():
+    """n = 4, M = 300, accuracy 0.15: the theorem's batches, each spent by a trigger, took 1.3e6 copies; parameter shift
+    takes 300 times what one component takes."""
     model = qpr.Model(ansatz.random_pauli_rotations(4, 300, 2), "Z0 Z1")
     theta = np.random.default_rng(5).uniform(-np.pi, np.pi, 300)
     exact = gradient(model, theta).value
-    method = quick(0.15, slack=0.5, verify=0.2, margin="soft", explain=True)
-    plan = method.compile(model)
-    assert plan.design.k == 12_198
-    assert mistake_bound(5, 0.0375) == pytest.approx(1232, rel=1e-3)
+    plan = quick(0.15, explain=True).compile(model)
     found = plan.estimate(theta, None, 0)
     error = np.abs(found.value - exact) / 0.15
-    assert np.mean(error <= 1) >= 0.99 and error.max() <= 1.25
+    assert error.max() <= 1
     assert np.mean(np.abs(exact) > 0.15) > 0.2  # zeros would not do
-    assert 20 <= found.info["triggers"] <= 200 and found.info["updates"] <= 1232
-    assert 4e5 < found.cost.copies < 5e6
-    assert ParameterShift(max_error=0.15).compile(model).cost.copies < found.cost.copies
+    assert 10 <= found.info["triggers"] <= 100
+    assert found.cost.copies < 1.5e5
+    assert ParameterShift(max_error=0.15).compile(model).cost.copies > 3 * found.cost.copies
 
 
 class Stubborn:
@@ -140,9 +150,9 @@ class Stubborn:
     def predict(self, pauli):
         return self.guess(pauli)
 
-    def update(self, pauli, step):
+    def learn(self, pauli, value, error):
         self.updates += 1
-        self.told.append(("update", pauli, step))
+        self.told.append(("learn", pauli, value, error))
 
     def rotate(self, pauli, angle):
         self.told.append(("rotate", pauli, angle))
@@ -167,20 +177,26 @@ def test_a_bad_hypothesis_costs_copies_and_never_a_wrong_answer(guess):
 
 
 def test_the_hypothesis_is_told_strings_and_numbers_from_the_copies_only():
-    """Steps are made of measured frequencies j/K0 and its own predictions, angles are the circuit's: nothing else."""
+    """What the pair state is by construction, readings of a pointer, and the circuit's angles: nothing else."""
     model, theta = near_identity(2, 3, 1)
-    spy = Stubborn(3, lambda p: 0.5)
-    plan = quick(hypothesis=spy, updates_per_layer=1).compile(model)
-    plan.estimate(theta, None, 0)
-    d = plan.design
-    for kind, pauli, number in spy.told:
-        assert isinstance(pauli, qpr.PauliString) and isinstance(number, float)
+    spy = Stubborn(3, lambda p: 0.9)
+    plan = quick(hypothesis=spy).compile(model)
+    found = plan.estimate(theta, None, 0)
+    d, exact = plan.design, gradient(model, theta).value
+    (kind, pauli, value, error), *told = spy.told
+    assert (kind, value) == ("learn", 1.0) and pauli == qpr.PauliString.parse("Z0 Z1 X2") and error < 0.01
+    places = iter(range(11, -1, -1))
+    m = next(places)
+    for kind, pauli, *numbers in told:
+        assert isinstance(pauli, qpr.PauliString) and all(isinstance(number, float) for number in numbers)
         if kind == "rotate":
-            assert np.isclose(-number, theta).any()
+            assert np.isclose(-numbers[0], theta).any()
+            m = next(places)
         else:
-            frequency = (0.75 + math.copysign(abs(number) / 4 + d.delta, number)) * d.fresh
-            assert abs(frequency - round(frequency)) < 1e-6
-    assert spy.updates
+            assert numbers[0] == pytest.approx(-found.value[m], abs=1e-12)
+            assert 0 < abs(numbers[0] + exact[m]) < 6 * numbers[1]
+            assert numbers[1] == pytest.approx(2 * d.deviation())
+    assert spy.updates > 3
 
 
 @pytest.mark.parametrize("hypothesis", ["dense", "typicality", "low_rank", "matrix_product", "kernel"])
@@ -195,7 +211,8 @@ def test_every_hypothesis_serves(hypothesis):
 def test_the_typicality_hypothesis_is_sixteen_vectors_of_one_copy():
     model, theta = near_identity(6, 1, 0)
     found = quick(0.6, hypothesis="typicality").compile(model).estimate(theta, None, 0)
-    assert found.cost.classical_bytes == 16 * 16 * 2**7
+    vectors = 16 * 16 * 2**7
+    assert vectors <= found.cost.classical_bytes < 2 * vectors  # and where values were learned
 
 
 def test_learning_saves_triggers():
@@ -218,9 +235,32 @@ def test_a_warm_start_begins_with_what_is_known():
         assert np.abs(found.value - gradient(model, point).value).max() <= 0.2
         triggers.append(found.info["triggers"])
         assert all(getattr(found.cost, k) <= getattr(plan.cost, k) for k in KEPT)
-    assert triggers[0] >= 5 and max(triggers[1:]) <= triggers[0] / 2
+    assert triggers[0] >= 5 and np.mean(triggers[1:]) <= triggers[0] / 2
     plan.forget()
     assert plan.estimate(theta, None, 9).info["triggers"] > triggers[-1]
+
+
+def test_what_was_learned_of_the_input_serves_other_angles():
+    """A jump to far angles: the warm hypothesis knows the input state by then, and other inputs begin anew."""
+    model, theta = near_identity(3, 16, 3)
+    plan = quick(0.2, warm_start=True).compile(model)
+    rng = np.random.default_rng(5)
+    for seed in range(6):
+        plan.estimate(theta + rng.normal(0, 0.3, len(theta)), None, seed)
+    far = theta + rng.normal(0, 0.3, len(theta))
+    warm = plan.estimate(far, None, 9)
+    cold = quick(0.2).compile(model).estimate(far, None, 9)
+    assert warm.info["triggers"] <= cold.info["triggers"] / 3 and cold.info["triggers"] >= 9
+    assert warm.cost.copies < 0.6 * cold.cost.copies  # batches are for as many readings as were needed before
+    assert np.abs(warm.value - gradient(model, far).value).max() <= 0.2
+    encoded = CASES["encoded_state"].model
+    theta, x = values_for(encoded, seed=3)
+    w = weights_of(encoded)
+    plan = quick(0.25 * float(np.abs(Terms.of(encoded).coefficients(w)).sum()), warm_start=True).compile(encoded, w)
+    first = plan.estimate(theta, x, 0)
+    plan.estimate(theta, x + 1.0, 0)
+    again = plan.estimate(theta, x, 0)
+    assert np.array_equal(first.value, again.value)
 
 
 def test_a_batch_of_points_and_the_same_seed():
@@ -234,47 +274,68 @@ def test_a_batch_of_points_and_the_same_seed():
 # What it says about its errors.
 
 
-def test_measured_components_scatter_as_frequencies_of_fresh_copies_and_say_so():
-    """A hypothesis that is always wrong: all components are measured on K0 copies, with variance f (1 - f)/K0."""
+@pytest.mark.parametrize("engine", ["null", "mean_field"])
+def test_readings_scatter_as_counts_and_pointers_do_and_say_so(engine):
+    """A hypothesis that is always wrong, in batches for as many readings as there are components: each reading has the
+    variance f (1 - f)/k + (s/k)^2, and of turned copies that of their turns besides, at most what stderr allows."""
     model, theta = near_identity(2, 3, 0)
-    plan = quick(0.4, hypothesis=Stubborn(3, lambda p: 1.0)).compile(model)
+    chosen = NULL if engine == "null" else MeanFieldEngine()
+    plan = quick(0.4, hypothesis=Stubborn(3, lambda p: 1.0), engine=chosen).compile(model)
     d, exact, seeds = plan.design, gradient(model, theta).value, 200
-    fresh = math.ceil(math.log(4 * 12 / 0.01) / (2 * (0.125 * d.eps) ** 2))
     found = [plan.estimate(theta, None, seed) for seed in range(seeds)]
-    assert all(f.info["triggers"] == 12 and f.info["fresh_copies"] == fresh for f in found)
+    assert d.readings == 12
+    assert all(f.info["triggers"] == 12 and f.info["batches"] == 1 for f in found)
     frequencies = (1 - np.array([f.value for f in found])) / 2
     f = (1 - exact) / 2
-    expected = f * (1 - f) / fresh
-    assert np.all(np.abs(frequencies.mean(axis=0) - f) < 5 * np.sqrt(expected / seeds))
-    ratio = frequencies.var(axis=0, ddof=1) / expected
-    assert abs(ratio.mean() - 1) < 5 * math.sqrt(2 / (12 * seeds))
-    assert np.all(np.abs(ratio - 1) < 5 * math.sqrt(2 / seeds))
-    reported = np.mean([e.stderr**2 for e in found], axis=0) / (4 * expected)
-    np.testing.assert_allclose(reported, 1, rtol=0.02)
-
-
-def test_a_frequency_of_zero_or_one_has_a_standard_error():
-    """dF/da = 1: every fresh copy gives the same answer."""
-    theta = qpr.params("theta", 1)
-    model = qpr.Model(qpr.Circuit(1, params=theta).rx(theta[0], 0), "Y0")
-    found = quick(0.4, hypothesis=Stubborn(2, lambda p: -p.sign)).compile(model).estimate([0.0], None, 0)
-    assert found.info["triggers"] == 1 and abs(found.value[0]) == 1 and found.stderr[0] > 0
+    counted = f * (1 - f) / d.k + (d.pointer / d.k) ** 2
+    allowed = np.mean([e.stderr**2 for e in found], axis=0) / 4
+    assert np.allclose(allowed, d.deviation() ** 2)
+    variance = frequencies.var(axis=0, ddof=1)
+    spread = 5 * math.sqrt(2 / seeds)
+    assert np.all(variance < (1 + spread) * allowed) and np.all(variance > (1 - spread) * counted)
+    if engine == "null":
+        assert np.all(np.abs(frequencies.mean(axis=0) - f) < 5 * np.sqrt(counted / seeds))
+        assert np.all(variance < (1 + spread) * counted)
 
 
 def test_the_error_of_a_prediction_is_the_least_that_its_check_vouches_for():
-    """A prediction whose truth is one stderr away passes with probability failure/(2D) at most, and with more half a
-    stderr away: counts of undisturbed copies, eps + sqrt(ln(2 D/failure)/(2 k)) by Hoeffding."""
+    """Copies with the largest spread that the design allows: a prediction whose truth is one stderr away passes with
+    probability failure/(2D) at most, and with more two thirds of a stderr away."""
     model, theta = near_identity(2, 3, 0)
     plan = quick(0.4, hypothesis=TellsTheTruth(model, theta, 0.0)).compile(model)
     d, found = plan.design, plan.estimate(theta, None, 0)
     assert found.info["triggers"] == 0
-    gap = d.eps + math.sqrt(math.log(2 * 12 / 0.01) / (2 * d.k))
-    np.testing.assert_allclose(found.stderr, 2 * gap, rtol=1e-9)
-    for p in (0.2, 0.5, 0.7):
-        passing = [
-            1 - trigger_probability(d.k, p + s / 2 * found.stderr[0], p + d.eps, d.batch.noise) for s in (1, 0.5)
-        ]
-        assert passing[0] <= 0.01 / (2 * 12) < passing[1]
+    np.testing.assert_allclose(found.stderr, 2 * d.within(), rtol=1e-9)
+    assert d.within() == pytest.approx(d.reach, rel=1e-4)
+    spread = math.hypot(d.spread(), d.noise / d.k)
+    passing = [stats.norm.cdf((d.eps - s * d.within()) / spread) for s in (1, 2 / 3)]
+    assert passing[0] <= 0.01 / (2 * 12) < passing[1]
+
+
+def test_errors_grow_when_the_last_batch_is_read_more_often_than_it_was_designed_for():
+    """One batch for one reading, all components wrong: the second to the last are read and predicted at their price."""
+    model, theta = near_identity(2, 3, 0)
+    guesses = iter([1.0] * 6 + [0.0] * 6)
+
+    class Late(Stubborn):
+        def predict(self, pauli):
+            return next(guesses)
+
+    plan = quick(0.9, hypothesis=Late(3, None), readings=1, batches=1).compile(model)
+    found = plan.estimate(theta, None, 2)
+    assert found.info["batches"] == 1 and found.cost.copies == plan.cost.copies == plan.design.k
+    read = np.arange(12) >= 6
+    assert found.info["readings_of_batches"][0] >= 6
+    d = plan.design
+
+    def spread(j, noise):  # what j readings and their checks turn the copies by, on top of counting
+        return math.sqrt(1 / (4 * d.k) + j * d.information / 16 + (noise / d.k) ** 2)
+
+    np.testing.assert_allclose(found.stderr[read][::-1], [2 * spread(j + 1, d.pointer) for j in range(6)])
+    assert found.info["triggers"] == 6 and found.info["beyond_the_readings"] == 6
+    z1 = math.sqrt(2 * math.log(2 * 12 / 0.01))
+    np.testing.assert_allclose(found.stderr[~read], 2 * (d.eps + z1 * spread(6, d.noise)))
+    assert np.all(found.stderr[~read] > 1.1 * 0.9)
 
 
 class TellsTheTruth:
@@ -287,7 +348,7 @@ class TellsTheTruth:
     def predict(self, pauli):
         return self.q[-1 - self.undone] + 2 * self.gap
 
-    def update(self, pauli, step):
+    def learn(self, pauli, value, error):
         pass
 
     def rotate(self, pauli, angle):
@@ -298,42 +359,46 @@ class TellsTheTruth:
         return self
 
 
-def test_damage_is_the_sum_of_what_all_passes_do_to_undisturbed_copies():
-    """Off by 0.75 eps, so that triggers are rare and passes are felt; distances anew, from binomial laws."""
-    model, theta = near_identity(2, 16, 0)
+def test_damage_is_the_information_of_all_that_was_measured_over_what_was_allowed():
+    """Off by as much as the thresholds, so that checks are felt: informations anew, from binomial laws."""
+    model, theta = near_identity(2, 8, 0)
     exact = gradient(model, theta).value
-    plan = quick(0.3, c=0.7, hypothesis=TellsTheTruth(model, theta, 0.0)).compile(model)
-    d = plan.design
-    plan = quick(0.3, c=0.7, hypothesis=TellsTheTruth(model, theta, 0.75 * d.eps)).compile(model)
-    found = next(f for seed in range(20) if not (f := plan.estimate(theta, None, seed)).info["triggers"])
-    damage, s = 0.0, np.arange(d.k + 1)
-    for g in exact:
-        p = (1 - g) / 2
-        for mean, threshold in ((p, p + 1.75 * d.eps), (1 - p, 1 - p + 0.25 * d.eps)):
-            kept = np.sqrt(-np.expm1(np.minimum((s - d.k * threshold) / d.batch.noise, 0)))
-            q = stats.binom.pmf(s, d.k, mean)
-            damage += math.sqrt(q @ (kept - q @ kept) ** 2 / (q @ kept**2))
-    assert damage > 0.02
-    assert found.info["damage"] == pytest.approx(damage, rel=1e-5)
-    assert found.info["damage_of_batches"] == [found.info["damage"]]
-    assert f"damage {damage:.2g}" in str(found)
+    d = quick(0.3).compile(model).design
+    plan = quick(0.3, hypothesis=TellsTheTruth(model, theta, d.eps), explain=True).compile(model)
+    found = plan.estimate(theta, None, 0)
+    information, s = 0.0, np.arange(d.k + 1)
+    triggered = {row.layer: row.triggered for row in found.info["sweep"] if row.batch == 0}
+    assert 5 < sum(triggered.values()) < len(triggered)
+    for m, hit in triggered.items():
+        p = (1 - exact[m]) / 2
+        q = stats.binom.pmf(s, d.k, p)
+        above = stats.norm.cdf((s - d.k * (p + 2 * d.eps)) / d.noise)
+        below = stats.norm.cdf((d.k * p - s) / d.noise)
+        slope = stats.norm.pdf((d.k * p - s) / d.noise) / d.noise
+        assert q @ above < 1e-6  # the other side never triggers
+        outcome = below if hit else 1 - below
+        seen = q > 1e-15
+        information += q[seen] @ (slope[seen] ** 2 / outcome[seen]) / (q @ outcome)
+        information += hit / d.pointer**2
+    assert found.info["damage_of_batches"][0] == pytest.approx(information / d.information, rel=1e-3)
+    assert d.information == pytest.approx(d.readings * (1 / d.pointer**2 + 2 / d.noise**2))
+    assert f"damage {found.info['damage']:.2g}" in str(found)
 
 
 def test_an_estimate_says_when_damage_makes_its_guarantee_void():
-    """Truths at nine tenths of their thresholds, c = 0.35: some batches outlive a damage of 1."""
+    """One batch for one reading, and truths at their thresholds."""
     model, theta = near_identity(2, 3, 0)
-    eps = quick(0.3, c=0.35).compile(model).design.eps
-    plan = quick(0.3, c=0.35, hypothesis=TellsTheTruth(model, theta, 0.9 * eps), explain=True).compile(model)
-    found = [plan.estimate(theta, None, seed) for seed in range(12)]
+    d = quick(0.3, readings=1, batches=1).compile(model).design
+    truth = TellsTheTruth(model, theta, d.eps)
+    plan = quick(0.3, readings=1, batches=1, hypothesis=truth, explain=True).compile(model)
+    found = [plan.estimate(theta, None, seed) for seed in range(6)]
+    calm = quick(0.3, hypothesis=TellsTheTruth(model, theta, 0.0), explain=True).compile(model)
+    found.append(calm.estimate(theta, None, 0))
     damages = [f.info["damage"] for f in found]
     assert min(damages) <= 1 < max(damages)
     for f, damage in zip(found, damages, strict=True):
         for words in (str(f), str(f.info["sweep"])):
-            assert f"damage {damage:.2g}" in words and ("guarantee is void" in words) == (damage > 1)
-    batch = plan.estimate(np.tile(theta, (12, 1)), None, np.random.default_rng(0))
-    rng = np.random.default_rng(0)
-    again = [plan.estimate(theta, None, rng).info["damage"] for _ in range(12)]
-    assert batch.info["damage"] == max(again)
+            assert shown(damage) in words and ("guarantee is void" in words) == (damage > 1)
 
 
 @pytest.mark.parametrize("kind", ["quantum_backprop", "gentle_sweep", "fully_gentle"])
@@ -362,7 +427,7 @@ def test_what_is_stationary_at_one_point_is_estimated_at_others(kind):
 
 # What it costs.
 
-KEPT = ("copies", "rotations", "measurements", "depth", "qubits", "classical_ops", "classical_bytes")
+KEPT = ("copies", "rotations", "toffolis", "measurements", "depth", "qubits", "classical_ops", "classical_bytes")
 
 
 @pytest.mark.parametrize("hypothesis", ["dense", "typicality"])
@@ -371,90 +436,93 @@ def test_the_claimed_cost_is_never_exceeded(name, hypothesis):
     model = CASES[name].model
     theta, x = values_for(model, seed=1)
     w = weights_of(model)
-    plan = quick(0.3 * np.abs(Terms.of(model).coefficients(w)).sum(), hypothesis=hypothesis).compile(model, w)
+    scale = 0.3 * np.abs(Terms.of(model).coefficients(w)).sum()
+    plan = quick(scale, hypothesis=hypothesis).compile(model, w)
     for seed in range(3):
         found = plan.estimate(theta, x, seed)
         assert all(getattr(found.cost, k) <= getattr(plan.cost, k) for k in KEPT)
-    worst = quick(
-        0.3 * np.abs(Terms.of(model).coefficients(w)).sum(), hypothesis=Stubborn(model.n_qubits + 1, lambda p: 1.0)
-    )
-    plan = worst.compile(model, w)
+    wrong = Stubborn(model.n_qubits + 1, lambda p: 1.0)
+    plan = quick(scale, hypothesis=wrong, readings=1, batches=3).compile(model, w)
     found = plan.estimate(theta, x, 0)
-    assert found.info["triggers"] == len(driven(model))
-    # Every component triggers: nothing is left of the bound but the steps that no batch was there to take.
-    assert all(getattr(found.cost, k) == getattr(plan.cost, k) for k in ("copies", "depth", "qubits"))
-    assert 0.95 * plan.cost.rotations < found.cost.rotations <= plan.cost.rotations
+    assert found.info["triggers"] == len(driven(model)) and found.info["batches"] == min(3, len(driven(model)))
+    assert all(getattr(found.cost, k) <= getattr(plan.cost, k) for k in KEPT[:6])
+    assert found.cost.copies == plan.cost.copies
 
 
 def test_costs_follow_from_the_log():
-    """Copies and rotations, summed anew from where batches began and what triggered."""
+    """Copies, rotations and gates of checks, summed anew from where batches began and what triggered."""
     model, theta = near_identity(3, 12, 4)
-    plan = quick(0.2, explain=True).compile(model)
+    plan = quick(0.2, explain=True, readings=6).compile(model)
     found = plan.estimate(theta, None, 2)
     log, d, M = found.info["sweep"], plan.design, model.n_rotations
     began = {}
     for row in log:
         began.setdefault(row.batch, row.layer)
-    triggers = [row.layer for row in log if row.triggered]
-    assert len(triggers) == found.info["triggers"] > 3
-    assert found.cost.copies == d.k * len(began) + d.fresh * len(triggers)
-    lengths = {m: M + (M - m - 1) for m in range(M)}
-    rotations = sum(d.k * lengths[m] for m in began.values()) + sum(d.fresh * lengths[m] for m in triggers)
-    alive = sum(d.k for m in range(1, M) if m not in triggers)  # steps from m to m - 1 with a batch in hand
-    assert found.cost.rotations == rotations + alive
-    assert found.cost.qubits == d.k * 4 + d.k.bit_length() + 1
-    checks = found.cost.measurements - d.fresh * len(triggers)
-    assert len(log) <= checks <= 2 * len(log)
-    about = plan.expected(len(triggers))
-    assert about.copies == pytest.approx(found.cost.copies, rel=0.1)
-    assert about.rotations == pytest.approx(found.cost.rotations, rel=0.25)
+    triggers = sum(row.triggered for row in log)
+    assert len(began) == 2 and triggers == found.info["triggers"] > 6
+    assert found.cost.copies == 2 * d.k
+    check, pointer = circuit_cost(d.k, d.noise), reading_cost(d.k, d.pointer)
+    lengths = [M if batch == 0 else M + (M - m - 1) for batch, m in began.items()]
+    counted = len(log) * check.rotations + triggers * pointer.rotations
+    alive = M - 1 - 1  # one rotation is undone between the last reading of one batch and the next component
+    assert found.cost.rotations == d.k * (sum(lengths) + alive) + counted
+    assert found.cost.toffolis == len(log) * check.toffolis + triggers * (pointer.toffolis - d.k + d.k.bit_count())
+    assert len(log) <= found.cost.measurements - triggers <= 2 * len(log)  # the other side is not asked after a trigger
+    expected = plan.design.cost(M, int(driven(model)[0]), [M, began[1] + 1], triggers)
+    assert all(getattr(found.cost, k) == getattr(expected, k) for k in ("copies", "toffolis", "qubits"))
+    assert expected.rotations == found.cost.rotations + d.k
+    assert 0.5 * expected.depth < found.cost.depth <= expected.depth
 
 
 def test_without_surprises_it_costs_one_batch():
-    """Barren gradients are predicted by the mixed state: k copies, swept once. That is expected()."""
+    """Barren gradients are predicted by the mixed state: k copies, swept once. That is expected(0)."""
     model = qpr.Model(ansatz.random_pauli_rotations(6, 60, 1), "Z0 Z1 X2 Y3 Z4 X5")
     theta = np.random.default_rng(0).uniform(-np.pi, np.pi, 60)
-    plan = quick(0.6).compile(model)
+    plan = quick(0.9).compile(model)
     found = plan.estimate(theta, None, 0)
-    assert found.info["triggers"] == 0 and np.all(found.value == 0)
-    expected = plan.expected()
-    assert (found.cost.copies, found.cost.rotations) == (expected.copies, expected.rotations)
+    assert found.info["triggers"] == 0 and np.abs(found.value).max() < 0.1
+    expected = plan.expected(0)
+    assert all(getattr(found.cost, k) == getattr(expected, k) for k in KEPT[:6])
     assert found.cost.copies == plan.design.k
-    assert found.cost.rotations == plan.design.k * (2 * 60 - 1)
 
 
-def test_design_numbers_are_the_stated_formulas():
-    d = SweepDesign(0.05, 4096, 9, 0.5, 0.25, 0.125, 0.01, True)
-    assert d.k == math.ceil((0.5 * (math.log(8 * 4096) + 0.5) / 0.0125) ** 2)
-    assert d.bound == pytest.approx(2 * 9 * math.log(2) / 0.05**2)
-    assert d.triggers == min(4096, math.floor(d.bound) + 2)  # 0.25^3/3! < 0.005 <= 0.25^2/2!
-    # Quiet checks: all 2D of them, at the largest gap that shall pass, trigger with probability 1/4 at most.
-    from quprop.collective.check import trigger_probability
-
-    each = trigger_probability(d.k, 0.5, 0.5 + d.batch.slack, d.batch.noise)
-    assert 2 * 4096 * each < 0.25 * 1.05
-    # Beyond `reach` a check passes with the probability that was claimed, or less.
-    beyond = 1 - trigger_probability(d.k, 0.5 + d.reach, 0.5 + d.eps, d.batch.noise)
-    assert 2 * 4096 * beyond < 0.01
+def test_design_numbers_solve_the_stated_equations():
+    """As the module states them, and no smaller batch does."""
+    for D, q, T, failure in ((4096, 9, 45, 0.01), (40, 5, 5, 0.1), (1, 2, 1, 0.01)):
+        d = SweepDesign(0.05, D, q, T, 2, failure)
+        E, c, r = 0.05, d.noise / d.k, d.pointer / d.k
+        P = T / (2 * D)
+        C = max(2.0, 0.4 * stats.norm.pdf(stats.norm.ppf(P)) ** 2 / (P**2 * (1 - P)))
+        assert (C > 2) == (D == 4096)
+        information = T * (1 / d.pointer**2 + C / d.noise**2)
+        w2 = 1 / (4 * d.k) + information / 16
+        assert d.spread() ** 2 == pytest.approx(w2) and d.information == pytest.approx(information)
+        z0, z1, z2 = -stats.norm.ppf(min(0.25 / D, 0.5)), *(math.sqrt(2 * math.log(a * D / failure)) for a in (2, 4))
+        assert z1 * math.sqrt(w2 + c**2) == pytest.approx(E - d.eps, rel=1e-4)
+        assert z0 * math.sqrt(w2 + c**2) == pytest.approx(d.eps, rel=1e-4, abs=1e-9)
+        assert z2 * math.sqrt(w2 + r**2) == pytest.approx(E, rel=1e-4)
+        # u = w^2 is the best there is: on a grid no other gives fewer copies.
+        v2 = 1 / (z0 + z1) ** 2
+        u = np.linspace(0.01, 0.99, 500) * min(v2, 1 / z2**2)
+        each = T / 16 * (1 / (1 / z2**2 - u) + C / (v2 - u))
+        kappa = (0.25 + np.sqrt(0.0625 + 4 * u * each)) / (2 * u)
+        assert kappa.min() / E**2 == pytest.approx(d.k, rel=1e-3)
 
 
 def test_a_plan_names_the_gates_of_a_check():
-    """2 k answers are added, by a carry ladder as long as the counter is then, and taken away again."""
     plan = QuantumBackprop(shots=3000).compile(CASES["qaoa"].model)
-    k = plan.design.k
-    lengths = sum(j.bit_length() for j in range(1, k + 1))
-    values = 2 ** k.bit_length()
-    said = f"{4 * (lengths - k):,} Toffolis and {2 * lengths + values:,} CNOTs on {2 * k.bit_length()} qubits"
-    assert plan.info["check"].startswith(said)
+    check = circuit_cost(plan.design.k, plan.design.noise)
+    assert plan.info["check"].startswith(f"{check.toffolis:,} Toffolis, {check.rotations:,} rotations and")
 
 
 def test_budgets_say_the_same_in_three_ways():
     model, _ = near_identity(3, 4, 0)
     plan = quick(0.2).compile(model)
-    by_copies = QuantumBackprop(shots=plan.design.k, engine=NULL).compile(model)
-    assert by_copies.design.eps == pytest.approx(plan.design.eps, rel=1e-3)
+    for said in ({"shots": plan.design.k}, {"total_shots": plan.cost.copies}):
+        found = QuantumBackprop(**said, engine=NULL).compile(model)
+        assert found.design.reach == pytest.approx(plan.design.reach, rel=1e-3)
+        assert found.design.k <= plan.design.k
     by_total = QuantumBackprop(total_shots=plan.cost.copies, engine=NULL).compile(model)
-    assert by_total.design.eps == pytest.approx(plan.design.eps, rel=1e-3)
     assert by_total.cost.copies <= plan.cost.copies
 
 
@@ -464,37 +532,42 @@ def test_budgets_say_the_same_in_three_ways():
 def test_control_logic_is_that_of_the_exact_commuting_engine():
     """Commuting rotations: checks are answered from k classical strings, the exact joint law at any size."""
     model = qpr.Model(ansatz.commuting_generator(3), "Z0 Z1")
-    theta = np.full(model.n_params, 0.3)  # four components of 0.23: at the threshold, where chance decides
+    theta = np.full(model.n_params, 0.3)  # four components of 0.23
     exact = gradient(model, theta).value
     family = tuple(PairCircuit(model, Terms.of(model)).read)
-    settings = {"max_error": 0.24, "slack": 0.5, "verify": 0.2, "margin": "soft"}
+    d = quick(0.6).compile(model).design
+    settings = {"max_error": 0.6 * 0.23 / (2 * d.eps), "hypothesis": Stubborn(4, lambda p: 0.0)}  # thresholds at 0.23
     triggers = {}
-    for name, engine in (("null", NULL), ("commuting", CommutingEngine(family))):
+    for name, engine in (("null", NULL), ("commuting", CommutingEngine(family)), ("mean_field", MeanFieldEngine())):
         plan = QuantumBackprop(engine=engine, **settings).compile(model)
-        found = [plan.estimate(theta, None, seed) for seed in range(60)]
-        assert all(np.abs(f.value - exact).max() <= 0.24 * 1.25 for f in found)
+        assert 2 * plan.design.eps == pytest.approx(0.23, rel=1e-3)
+        found = [plan.estimate(theta, None, seed) for seed in range(80)]
+        assert all(np.abs(f.value - exact).max() <= settings["max_error"] for f in found)
         assert all(f.cost.copies <= plan.cost.copies for f in found)
-        triggers[name] = np.array([f.info["triggers"] for f in found]), np.mean([f.info["damage"] for f in found])
-    (a, damage), (b, _) = triggers["null"], triggers["commuting"]
-    spread = math.sqrt((a.var() + b.var() + 0.1) / 60)
-    assert a.mean() > 0.5 and abs(a.mean() - b.mean()) < 5 * spread + damage
+        triggers[name] = np.array([f.info["triggers"] for f in found])
+    a = triggers["null"]
+    assert 1 < a.mean() < 3  # chance decides
+    for b in triggers.values():
+        assert abs(a.mean() - b.mean()) < 5 * math.sqrt((a.var() + b.var() + 0.1) / 80)
 
 
-def test_the_law_of_triggers_is_that_of_exact_copies_within_the_damage():
-    """24 copies of 2 qubits with all their amplitudes: how often each layer triggers, against undisturbed copies."""
+def test_sweeps_of_exact_copies_keep_their_accuracy():
+    """100 copies of 2 qubits with all their amplitudes, read where they trigger."""
     theta = qpr.params("theta", 3)
     model = qpr.Model(qpr.Circuit(1, params=theta).rx(theta[0], 0).rz(theta[1], 0).rx(theta[2], 0), "Y0")
     point = np.array([0.9, 0.7, 1.1])
-    often, damage = {}, 0.0
-    for name, engine in (("null", NULL), ("symmetric", SymmetricEngine())):
-        plan = QuantumBackprop(shots=24, slack=0.7, verify=0.1, c=0.35, engine=engine, explain=True).compile(model)
-        found = [plan.estimate(point, None, seed) for seed in range(80)]
-        often[name] = np.mean([f.info["sweep"].column("triggered") for f in found], axis=0)
-        damage = max(damage, max(f.info["damage"] for f in found))
-    error = np.sqrt((often["null"] * (1 - often["null"]) + 0.02) / 40)
-    assert np.all(np.abs(often["null"] - often["symmetric"]) < 5 * error + damage)
-    assert damage < 0.5 and often["null"].max() > 0.05
-    assert plan.engine.name == "symmetric"
+    exact = gradient(model, point).value
+    errors = {}
+    for name, engine in (("symmetric", SymmetricEngine()), ("mean_field", MeanFieldEngine())):
+        plan = QuantumBackprop(shots=100, failure=0.1, readings=2, engine=engine, explain=True).compile(model)
+        found = [plan.estimate(point, None, seed) for seed in range(60)]
+        assert plan.engine.name == name
+        errors[name] = np.array([np.abs(f.value - exact) for f in found]) / (2 * plan.design.reach)
+        assert np.mean(errors[name].max(axis=1) > 1) <= 0.1
+        assert np.mean([f.info["triggers"] for f in found]) > 0.5
+    a, b = (e.mean(axis=0) for e in errors.values())
+    spread = np.sqrt(sum(e.var(axis=0) for e in errors.values()) / 60)
+    assert np.all(np.abs(a - b) < 5 * spread)
 
 
 def test_the_log_says_what_happened_layer_by_layer():
@@ -513,21 +586,20 @@ def test_the_log_says_what_happened_layer_by_layer():
 
 def test_which_engine_auto_takes():
     small, _ = near_identity(2, 2, 0)
-    large, _ = near_identity(4, 64, 0)
-    assert QuantumBackprop(max_error=0.3).compile(small).engine.name == "bosonic"
-    assert QuantumBackprop(max_error=0.3).compile(large).engine.name == "null"
+    large, _ = near_identity(9, 2, 0)
+    assert QuantumBackprop(max_error=0.3).compile(small).engine.name == "gaussian"
+    assert QuantumBackprop(max_error=0.3).compile(large).engine.name == "mean_field"
 
 
-@pytest.mark.parametrize("runs", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_engine_that_auto_takes_keeps_max_error(runs):
-    """c = 1: one batch, in which most checks pass and one is 100 standard deviations above its threshold."""
     model, theta = near_identity(2, 6, 2)
     exact = gradient(model, theta).value
-    plan = QuantumBackprop(max_error=0.2, c=1.0).compile(model)
+    plan = QuantumBackprop(max_error=0.2).compile(model)
     found = [plan.estimate(theta, None, seed) for seed in range(runs)]
-    assert sum(np.abs(f.value - exact).max() > 0.2 for f in found) <= runs // 100
-    assert plan.engine.name == "product_sum" and "product_sum" in found[0].info["engines_used"]
-    assert all(f.info["engine_error"] <= 0.05 for f in found)
+    assert sum(np.abs(f.value - exact).max() > 0.2 for f in found) <= runs // 50
+    assert all("gaussian" in f.info["engines_used"] and f.info["engine_error"] < 0.05 for f in found)
+    assert all(f.info["damage"] <= 1 for f in found)
 
 
 # What is refused.
@@ -538,20 +610,19 @@ def test_the_engine_that_auto_takes_keeps_max_error(runs):
     [
         (lambda m: QuantumBackprop(precision=0.1), "precision= .* says nothing; pass max_error="),
         (lambda m: QuantumBackprop(), "takes one of shots="),
-        (lambda m: QuantumBackprop(shots=50).compile(m), r"the smallest that works is [\d,]+"),
+        (lambda m: QuantumBackprop(shots=50).compile(m), r"the smallest number that works is [\d,]+"),
         (lambda m: QuantumBackprop(total_shots=100).compile(m), r"the smallest number that works is [\d,]+"),
         (lambda m: QuantumBackprop(max_error=1e-6).compile(m), "no engine simulates more than 1e.12; loosen"),
-        (lambda m: quick(slack=0.9), "updates learn nothing"),
-        (lambda m: quick(c=-1), "c must be a positive number"),
-        (lambda m: quick(margin="some"), "margin is 'hard' or 'soft'"),
-        (lambda m: quick(updates_per_layer=0), "updates_per_layer must be a whole number"),
-        (lambda m: quick(engine=GaussianEngine()), "has no threshold checks of exponential noise"),
+        (lambda m: quick(readings=0), "readings must be a whole number, 1 or more, got 0"),
+        (lambda m: quick(batches=1.5), "batches must be a whole number, 1 or more, got 1.5"),
+        (lambda m: quick(bond_dimension=-1), "bond_dimension must be a whole number"),
+        (lambda m: quick(engine=ProductSumEngine()), "product_sum engine do not outlive a trigger"),
         (lambda m: quick(engine="bosonic"), "engine is 'auto' or a copy engine"),
         (lambda m: quick(hypothesis="dens"), "unknown hypothesis 'dens'; .*dense"),
         (lambda m: quick(hypothesis=3), "hypothesis is 'auto', one of"),
         (lambda m: quick(hypothesis=DenseHypothesis(3)).compile(m), r"must have n \+ 1 = 4 qubits .* got 3"),
-        (lambda m: quick(engine=SymmetricEngine()).compile(m), "symmetric engine needs .* NullEngine"),
-        (lambda m: quick().compile(m).expected(99), "triggers must be from 0 to 12"),
+        (lambda m: quick(engine=SymmetricEngine()).compile(m), "symmetric engine needs .* MeanFieldEngine"),
+        (lambda m: quick().compile(m).expected(99), "readings must be from 0 to 12"),
     ],
 )
 def test_bad_settings_get_one_sentence(make, sentence):
@@ -566,8 +637,8 @@ def test_sizes_are_refused_before_work_starts():
     with pytest.raises(QupropError, match=r"dense hypothesis of 16 qubits needs .*TypicalityHypothesis\(16"):
         quick(hypothesis="dense").compile(model)
     wide = qpr.Model(qpr.Circuit(36).rx(qpr.params("t", 1)[0], 0), "Z0")
-    with pytest.raises(QupropError, match="the pair state of 36 qubits needs"):
-        quick().compile(wide)
+    with pytest.raises(QupropError, match="the pair state of 36 qubits as 1 matrix products needs"):
+        quick(bond_dimension=10**7).compile(wide)
 
 
 def test_a_model_with_nothing_to_estimate_costs_nothing():
@@ -584,42 +655,47 @@ def test_a_model_with_nothing_to_estimate_costs_nothing():
 
 
 @pytest.mark.slow
-def test_max_error_is_exceeded_as_seldom_as_claimed():
-    """margin="hard", 100 sweeps of random circuits at failure = 0.1; "soft" exceeds it now and then, by little."""
-    over, worst = {"hard": 0, "soft": 0}, 0.0
+@pytest.mark.parametrize("engine", [MeanFieldEngine(), "auto"])
+def test_max_error_is_exceeded_as_seldom_as_promised(engine):
+    """200 sweeps of four kinds of circuits at failure = 0.1, copies turned by what was measured on them."""
+    over = runs = 0
     for seed in range(50):
-        model = random_model(seed, 3, 30, n_observables=1)
-        theta = values_for(model, seed=seed)[0]
-        exact = gradient(model, theta).value
-        scale = 0.3 * float(np.abs(Terms.of(model).coefficients(np.ones(1))).sum())
-        for margin in over:
-            plan = quick(scale, failure=0.1, margin=margin).compile(model)
-            error = np.abs(plan.estimate(theta, None, seed).value - exact).max() / scale
-            over[margin] += error > 1
-            worst = max(worst, error)
-    assert over["hard"] <= 0.1 * 50
-    assert worst <= 1.25
+        theta = values_for(CASES["ising"].model, seed=seed)[0]
+        kinds = [(random_model(seed, 3, 30, n_observables=1), None), near_identity(3, 8, seed)]
+        kinds += [(qpr.Model(ansatz.hardware_efficient(3, 4), "Z0 Z1"), None), (CASES["ising"].model, theta)]
+        for model, point in kinds:
+            point = values_for(model, seed=seed)[0] if point is None else point
+            w = weights_of(model)
+            exact = gradient(model, point, weights=w).value
+            scale = 0.25 * float(np.abs(Terms.of(model).coefficients(w)).sum())
+            plan = quick(scale, failure=0.1, engine=engine).compile(model, w)
+            found = plan.estimate(point, None, seed)
+            allowed = np.maximum(scale, found.stderr)
+            over += bool(np.any(np.abs(found.value - exact) > allowed))
+            runs += 1
+    assert runs == 200 and over <= 0.1 * runs
 
 
 @pytest.mark.slow
-def test_rotations_grow_linearly_once_triggers_have_settled():
-    """Slope 1.0 +- 0.1 of the rotations executed, log^2 M divided out (O(n log^2 M/eps^4) copies, Theorem 9)."""
+def test_rotations_grow_linearly_once_a_state_is_known():
+    """Slope 1.0 +- 0.15 of the rotations executed, ln M divided out, batches for as many readings at all sizes."""
     sizes, rotations = [256, 512, 1024, 2048, 4096], []
     for m in sizes:
         found = []
         for seed in range(3):
             model, theta = near_identity(4, m // 8, seed)
-            found.append(quick(0.2, margin="soft").compile(model).estimate(theta, None, seed).cost.rotations)
+            plan = quick(0.2, engine=MeanFieldEngine()).compile(model)
+            found.append(plan.estimate(theta, None, seed).cost.rotations)
         rotations.append(np.mean(found))
-    slope = np.polyfit(np.log(sizes), np.log(np.array(rotations) / np.log(sizes) ** 2), 1)[0]
-    assert abs(slope - 1.0) < 0.1
+    slope = np.polyfit(np.log(sizes), np.log(np.array(rotations) / np.log(8 * np.array(sizes))), 1)[0]
+    assert abs(slope - 1.0) < 0.15
 
 
 @pytest.mark.slow
 def test_a_compressed_hypothesis_serves_ten_qubits():
     model, theta = near_identity(10, 8, 0)
     exact = gradient(model, theta).value
-    plan = quick(0.15, hypothesis=TypicalityHypothesis(11, vectors=16)).compile(model)
+    plan = quick(0.15, hypothesis=TypicalityHypothesis(11, vectors=16), engine=MeanFieldEngine()).compile(model)
     found = plan.estimate(theta, None, 0)
     assert np.abs(found.value - exact).max() <= 0.15 < np.abs(exact).max()
     assert found.info["triggers"] < len(driven(model)) / 4

@@ -19,6 +19,7 @@ from quprop.errors import QupropError
 from quprop.gradients import METHODS, Adjoint
 from quprop.gradients.sweeps.pair_copies import PairCircuit
 from quprop.model.pauli import PauliString
+from quprop.sampling.estimate import shown
 from quprop.sampling.plan import Terms
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
@@ -171,7 +172,7 @@ def test_a_result_says_its_damage_and_when_it_makes_the_guarantee_void():
     psi = np.array([math.cos(angle / 2), math.sin(angle / 2)], complex)  # <E> = 1/2 + 0.65 eps
     for seed in range(12):
         found = ShadowTomography(eps=0.3, c=0.3).run(psi, [Z0] * 30, seed)
-        assert f"damage {found.damage:.2g}" in str(found)
+        assert shown(found.damage) in str(found)
         assert ("guarantee is void" in str(found)) == (found.damage > 1)
         said.add(found.damage > 1)
     assert said == {True, False}
@@ -218,8 +219,8 @@ def test_a_check_that_never_triggers_and_a_wrong_sign_are_seen(monkeypatch):
 
     assert error()[0] <= 0.1 and error()[1] <= 2
     with monkeypatch.context() as patch:
-        correct = sweep.Learner.correct
-        patch.setattr(sweep.Learner, "correct", lambda self, e, step: correct(self, e, -step))
+        learn = sweep.Learner.learn
+        patch.setattr(sweep.Learner, "learn", lambda self, e, mean, accuracy: learn(self, e, 1 - mean, accuracy))
         assert error()[0] <= 0.1 and error()[1] >= 8  # answers are measured, and stay right; sigma never learns
     with monkeypatch.context() as patch:
         patch.setattr(sweep.Sweep, "_ask", lambda *_: (False, 0.0))
@@ -476,15 +477,15 @@ def test_the_pair_state_has_minus_half_of_the_derivative_on_every_layer():
 
 
 def test_both_loops_are_one(monkeypatch):
-    """Steps of the wrong sign are steps of the wrong sign in quantum backpropagation too."""
+    """Values of the wrong sign are values of the wrong sign in quantum backpropagation too."""
     model, theta = small_model(3, 8, np.random.default_rng(34), "Z0 Z1")
     plan = METHODS["quantum_backprop"](max_error=0.2).compile(model)
 
     def triggers():
         return plan.estimate(theta, rng=1).info["triggers"]
 
-    before, correct = triggers(), sweep.Learner.correct
-    monkeypatch.setattr(sweep.Learner, "correct", lambda self, e, step: correct(self, e, -step))
+    before, learn = triggers(), sweep.Learner.learn
+    monkeypatch.setattr(sweep.Learner, "learn", lambda self, e, mean, accuracy: learn(self, e, 1 - mean, accuracy))
     assert triggers() > before
 
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.collective.check import design, first_order_distance
+from quprop.collective.check_circuit import CheckCost, circuit_cost
 from quprop.collective.engines import COPY_ENGINES, auto
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, Hypothesis, mistake_bound
@@ -91,6 +92,11 @@ class ShadowResult:
     @property
     def held(self) -> int:
         return self.budget.k
+
+    @property
+    def check(self) -> CheckCost:
+        """The gates of the two-sided check that each event was asked with."""
+        return circuit_cost(self.budget.k)
 
     @property
     def updates(self) -> int:
@@ -177,7 +183,7 @@ class ShadowTomography:
         triggers: list[Trigger] = []
         for found in sweep.answers(_fitting(stream, n, int(events))):
             if found.measured is not None:
-                triggers.append(Trigger(len(estimates), found.predicted, found.measured, bool(found.updates)))
+                triggers.append(Trigger(len(estimates), found.predicted, found.measured, found.learned))
             estimates.append(found.predicted if found.measured is None else found.measured)
         return ShadowResult(
             estimates=np.array(estimates),
@@ -226,7 +232,9 @@ def _fitting(stream: Iterable[Event | Turn], n: int, most: int) -> Iterator[Even
 
 
 class _Laboratory:
-    """Copies of one state vector."""
+    """Copies of one state vector; a batch that triggered is spent."""
+
+    keeps = False
 
     def __init__(
         self, vector: np.ndarray, budget: ShadowBudget, engine: CopyEngine, why: str, rng: np.random.Generator
@@ -250,8 +258,8 @@ class _Laboratory:
     def answered(self) -> None:
         """Checks are not counted."""
 
-    def measure(self, event: Event) -> float:
+    def measure(self, event: Event, batch: HeldCopies) -> tuple[float, bool]:
         count = self._budget.fresh
         self.copies += count
         self.turns += count * self._turned
-        return float(self._rng.binomial(count, float(event.mean(self._vector)))) / count
+        return float(self._rng.binomial(count, float(event.mean(self._vector)))) / count, False

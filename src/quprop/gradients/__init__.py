@@ -8,6 +8,7 @@ from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.amplitude_estimation import AmplitudeEstimation
 from quprop.gradients.bell_sampling import BellSampling, pauli_list_model
 from quprop.gradients.classical_shadows import ClassicalShadows
+from quprop.gradients.clifford_shadows import CliffordShadows
 from quprop.gradients.commuting_blocks import CommutingBlocks
 from quprop.gradients.finite_difference import FiniteDifference
 from quprop.gradients.forward_gradient import ForwardGradient
@@ -29,6 +30,7 @@ METHODS: dict[str, Any] = {
     "adjoint": Adjoint,
     "bell_sampling": BellSampling,
     "classical_shadows": ClassicalShadows,
+    "clifford_shadows": CliffordShadows,
     "commuting_blocks": CommutingBlocks,
     "finite_difference": FiniteDifference,
     "forward_gradient": ForwardGradient,
@@ -79,6 +81,7 @@ __all__ = [
     "AmplitudeEstimation",
     "BellSampling",
     "ClassicalShadows",
+    "CliffordShadows",
     "CommutingBlocks",
     "Estimate",
     "FiniteDifference",

@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from quprop.collective.check_circuit import circuit_cost, reading_cost
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import Hypothesis
 from quprop.collective.protocol import CopyEngine, HeldCopies
 from quprop.collective.sweep import Answer, Learner, Sweep, SweepRule, Turn
 from quprop.cost import short
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
-from quprop.gradients.sweeps.sweep_design import SweepDesign, held_qubits
+from quprop.gradients.sweeps.sweep_design import SweepDesign
 from quprop.gradients.sweeps.sweep_log import Layer, SweepLog
 
 
 class _PairLaboratory:
-    def __init__(self, device: PairDevice, engine: CopyEngine, design: SweepDesign) -> None:
+    """Batches that are read where they trigger, T times each; the last one as often as needed."""
+
+    keeps = True
+
+    def __init__(
+        self, device: PairDevice, engine: CopyEngine, design: SweepDesign, batches: int, rng: np.random.Generator
+    ) -> None:
         self.device, self.engine, self.design = device, engine, design
+        self._rng, self._left = rng, batches
+        self.readings_of: list[int] = []  # of each batch
+        self._check = circuit_cost(design.k, design.noise)
+        pointer = reading_cost(design.k, design.pointer)
+        # The pointer is added to the count that the check holds.
+        held = self._check._replace(toffolis=design.k - design.k.bit_count(), depth=design.k.bit_length() - 1)
+        self._pointer = pointer._replace(toffolis=pointer.toffolis - held.toffolis, depth=pointer.depth - held.depth)
+        self._counted = -1  # the place where the copies were counted last
 
     def prepare(self) -> HeldCopies:
-        return self.device.prepare(self.engine, self.design.k, held_qubits(self.design.k, 0))
+        self._left -= 1
+        self.readings_of.append(0)
+        beside = max(self._check.qubits, self._pointer.qubits)
+        return self.device.prepare(self.engine, self.design.k, beside)
 
     def turn(self, turn: Turn, batch: HeldCopies | None) -> None:
         self.device.undo(batch)
 
     def answered(self) -> None:
-        self.device.answered(1)
+        """Both sides of a check are asked on one count."""
+        again, self._counted = self._counted == self.device.place, self.device.place
+        self.device.answered(1, None if again else self._check)
 
-    def measure(self, event: Event) -> float:
-        return self.device.frequency(event, self.design.fresh)
+    def measure(self, event: Event, batch: HeldCopies) -> tuple[float, bool]:
+        y = batch.read(event, self.design.pointer, self._rng)
+        self.device.answered(1, self._pointer)
+        self.readings_of[-1] += 1
+        mean = min(1.0, max(0.0, y / self.design.k))
+        return mean, not (self._left and self.readings_of[-1] >= self.design.readings)
 
 
 class BackpropSweep:
-    """What one sweep has learned. `sigma` meets the device's answers only: bits of checks and measured frequencies."""
+    """What one sweep has learned. `sigma` meets the device's answers only: bits of checks and readings."""
 
     def __init__(
         self,
@@ -48,32 +71,31 @@ class BackpropSweep:
         sigma: Hypothesis,
         a: np.ndarray,
         *,
-        updates_per_layer: int,
         norm: float,
         explain: bool,
         rng: np.random.Generator,
     ) -> None:
         self.design, self.circuit, self.components, self.a = design, circuit, sorted(components, reverse=True), a
         self.device, self.sigma, self.norm = device, sigma, norm
-        rule = SweepRule(design.eps, design.batch.noise, design.delta, design.update_at, updates_per_layer)
-        self.sweep = Sweep(_PairLaboratory(device, engine, design), Learner(sigma), rule, rng)
-        self.triggers = self.false = self.updates = 0
+        self.laboratory = _PairLaboratory(device, engine, design, design.batches, rng)
+        rule = SweepRule(design.eps, design.noise, design.deviation(), kind="gaussian")
+        self.sweep = Sweep(self.laboratory, Learner(sigma), rule, rng)
+        self.triggers = self.unvouched = 0
         self.log = SweepLog(2 * design.eps * norm) if explain else None
         self.measured = np.zeros(len(a), bool)
 
     def run(self) -> tuple[np.ndarray, np.ndarray]:
-        """<Q_m> (M,) and its error."""
+        """<Q_m> (M,) and its error: a bound where it was predicted, a standard error where it was read."""
         q, error = np.zeros((2, len(self.a)))
-        fresh = self.design.fresh
         for m, found in zip(self.components, self.sweep.answers(self._stream()), strict=True):
-            q[m], error[m] = found.string, 2 * self.design.reach
-            if (frequency := found.measured) is not None:
+            readings = self.laboratory.readings_of[-1]
+            if found.measured is None:
+                q[m], error[m] = found.string, 2 * self.design.within(readings)
+                self.unvouched += readings > self.design.readings
+            else:
                 self.triggers += 1
-                self.false += not found.updates
-                self.updates += found.updates
                 self.measured[m] = True
-                q[m] = 2 * frequency - 1
-                error[m] = 2 * math.sqrt(max(frequency * (1 - frequency), 1 / fresh) / fresh)
+                q[m], error[m] = 2 * found.measured - 1, 2 * self.design.deviation(readings)
             self._note(m, found)
         return q, error
 
@@ -96,26 +118,29 @@ class BackpropSweep:
                     found.probability,
                     measured is not None,
                     measured,
-                    found.updates,
+                    int(found.learned),
                     self.sweep.batches - 1,
-                    found.damage,
+                    self._damage(found.ledger.information),
                     self.device.cost.copies,
                 )
             )
 
+    def _damage(self, information: float) -> float:
+        return information / self.design.information
+
     def info(self) -> dict[str, Any]:
         d, s = self.design, self.sigma
+        damages = [self._damage(ledger.information) for ledger in self.sweep.ledgers]
         out: dict[str, Any] = {
             "triggers": self.triggers,
-            "triggers_without_update": self.false,
-            "updates": self.updates,
-            "bound": d.bound if d.proven else None,
             "batches": self.sweep.batches,
             "copies_in_a_batch": d.k,
-            "fresh_copies": d.fresh,
+            "readings_of_batches": list(self.laboratory.readings_of),
+            "readings_in_a_batch": d.readings,
+            "beyond_the_readings": self.unvouched,
             "trigger_probability": self.sweep.probability,
-            "damage": max(self.sweep.damage, default=0.0),
-            "damage_of_batches": list(self.sweep.damage),
+            "damage": max(damages, default=0.0),
+            "damage_of_batches": damages,
             "engine_error": self.sweep.error,
             "engines_used": ", ".join(self.sweep.used),
             "quantum_memory": f"{short(self.device.cost.qubits)} qubits",

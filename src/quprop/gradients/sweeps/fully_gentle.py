@@ -35,6 +35,7 @@ class FullyGentle(GentleBudget):
     checked_at: ClassVar[float] = 1.0
     batches: int = 1
     engine: Any = "auto"
+    bond_dimension: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from quprop.collective.check_circuit import reading_cost
 from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.event import Event
 from quprop.collective.ledger import Ledger
@@ -21,7 +22,6 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Shape, Wanted
-from quprop.simulate import memory
 
 _NO_READINGS = ("null", "product_sum")  # engines whose readings leave copies as they were, or that have none
 MOST_COPIES = 10**15  # binomial draws in double precision
@@ -42,6 +42,7 @@ class GentleBudget(GradientMethod, Budget):
 
     engine: Any
     batches: int
+    bond_dimension: int | None
 
     def _check_sweep(self) -> None:
         if isinstance(self.batches, bool) or not isinstance(self.batches, int) or self.batches < 1:
@@ -66,16 +67,26 @@ class GentleBudget(GradientMethod, Budget):
         """k copies read D times by Gaussian pointers, each undone rotation by rotation."""
         method = cls.wanting(wanted, shape.parameters)
         r = method.readings(shape.trained, shape.norm * shape.reach)
-        copies = max(r.copies, method.batches)
-        largest = -(-copies // method.batches)
-        length = 2 * shape.rotations - 1 - shape.first
-        return Cost(
-            copies=copies,
-            rotations=copies * length,
-            measurements=method.batches * shape.trained,
-            depth=length,
-            qubits=largest * (shape.qubits + 1) + math.ceil(math.log2(largest + 8 * r.noise + 1)),
-        )
+        r = r._replace(copies=max(r.copies, method.batches))
+        return _swept(r, method.batches, shape.trained, 2 * shape.rotations - 1 - shape.first, shape.qubits + 1)
+
+
+def _swept(r: Readings, batches: int, components: int, length: int, qubits: int) -> Cost:
+    """Copies of so many qubits, each `length` rotations long, and every reading's circuit (`reading_cost`)."""
+    small, larger = divmod(r.copies, batches)
+    total = Cost()
+    for k, count in ((small, batches - larger), (small + 1, larger)):
+        if count:
+            reading = reading_cost(k, r.noise)
+            total += count * Cost(
+                copies=k,
+                rotations=k * length + components * reading.rotations,
+                measurements=components,
+                depth=length + components * reading.depth,
+                qubits=k * qubits + reading.qubits,
+                toffolis=components * reading.toffolis,
+            )
+    return total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +104,16 @@ class GentleSweep(GentleBudget):
 
         copies ~ sqrt(M) log M / eps^2,      rotations ~ M^1.5 log M / eps^2,      no hypothesis, nothing exponential.
 
+    A reading costs a Toffoli for each copy of its batch, half of what its rotations are, and up to 2^8 rotations of the
+    pointer (`collective/check_circuit.py`).
+
     Not unbiased: D/(8 s^2) = v/4 for each of the `batches` that the copies come in, `batches` v/4 in all.
 
     max_error, precision: as everywhere (an error of dF/da is multiplied by the observable's norm, each copy drawing its
     term, and by the largest column sum of |da/dtheta|). shots, total_shots: copies in all. batches: independent sweeps
-    of k/batches copies, whose spread is the stderr; they cost no more and hold less. engine: "auto" is mean_field;
-    "gaussian" keeps the correlations of readings too, on smaller models.
+    of k/batches copies, whose spread is the stderr; they cost no more copies and hold less. engine: "auto" is
+    mean_field; "gaussian" keeps the correlations of readings too, on smaller models. bond_dimension: of copies
+    simulated as matrix products, as in `QuantumBackprop`.
 
     Source: the rate is that of Sinha, arXiv:2411.01420 (shadow tomography, there one copy at a time past M counters,
     which commutes with all copies at one counter at a time); as a gradient method: with the pair state of Abbas et al.,
@@ -110,6 +125,7 @@ class GentleSweep(GentleBudget):
     unbiased: ClassVar[bool] = False
     batches: int = 8
     engine: Any = "auto"
+    bond_dimension: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,30 +171,22 @@ class GentlePlan(Plan):
                 f"{method.budget} asks for {r.copies:.2g} copies, and no engine simulates more than {MOST_COPIES:.0e}; "
                 f"loosen it by a factor of {math.ceil(math.sqrt(r.copies / MOST_COPIES)):,}"
             )
-        self.circuit = PairCircuit(model, self.terms)
+        self.circuit = PairCircuit(model, self.terms, method.bond_dimension)
         terms = int(np.count_nonzero(u))
-        self.circuit.require(terms)
         self.engine: Any = MeanFieldEngine() if method.engine == "auto" else method.engine
         self.shares = share(r.copies, np.ones(method.batches))
-        width, largest = self.circuit.simulated_qubits(terms), int(self.shares.max())
-        memory.require(
-            self.engine.required_bytes(width, largest),
-            f"a batch of {largest:,} copies of {width} qubits in the {self.engine.name} engine",
-            "MeanFieldEngine() holds one vector, whatever k is",
-        )
+        largest = int(self.shares.max())
+        self.circuit.require(terms, self.engine, largest)
         self.bias = r.bias * norm * slope
         length = 2 * model.n_rotations - 1 - int(self.components[0])
-        self.cost = Cost(
-            copies=r.copies,
-            rotations=r.copies * length,
-            measurements=method.batches * len(self.components),
-            depth=length,
-            qubits=largest * self.circuit.n_qubits + self._pointer(largest),
-        )
+        self.cost = _swept(r, method.batches, len(self.components), length, self.circuit.n_qubits)
+        reading = reading_cost(largest, r.noise)
         self.info |= {
             "circuits": method.batches,
             "accuracy": self._accuracy(norm * slope),
             "batches": f"{method.batches} of {largest:,} copies, read with noise {r.noise:.4g}",
+            "reading": f"{reading.toffolis:,} Toffolis, {reading.rotations:,} rotations and {reading.cnots:,} CNOTs on "
+            f"{reading.qubits:,} qubits beside the batch",
             "read_once": f"{short(self._read_once(largest))} qubits, if one copy at a time passed "
             f"{len(self.components):,} counters",
             "engine": f"{self.engine.name}, exact for {self.engine.exact_for}",
@@ -192,17 +200,16 @@ class GentlePlan(Plan):
         """A rough upper estimate of what `estimate` takes on this machine."""
         if not len(self.shares):
             return 0.0
-        width = self.circuit.simulated_qubits(len(self.terms.strings))
         reading = 5e-4 if self.engine.name in ("mean_field", "commuting") else 0.1
-        each = self.model.n_rotations * 6 * 2.0**width / 5e8 + len(self.components) * reading
+        each = (
+            self.model.n_rotations * 1.5 * self.circuit.rotation_seconds(len(self.terms.strings))
+            + len(self.components) * reading
+        )
         return len(self.shares) * each
 
-    def _pointer(self, k: int) -> int:
-        """Qubits of a pointer that counts to k with tails of 4 s."""
-        return math.ceil(math.log2(k + 8 * self.readings.noise + 1))
-
     def _read_once(self, k: int) -> int:
-        return self.circuit.n_qubits + len(self.components) * self._pointer(k)
+        reading = reading_cost(k, self.readings.noise)
+        return self.circuit.n_qubits + len(self.components) * (reading.qubits - reading.carries)
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         P, u = self.model.n_params, self.terms.coefficients(weights)
@@ -213,12 +220,13 @@ class GentlePlan(Plan):
         if not norm:  # what was compiled is run all the same: the copies are spent
             u = np.eye(1, len(u))[0]
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
-        q, cost, moved, error = [], Cost(), [], 0.0
+        q, cost, moved, error, cut = [], Cost(), [], 0.0, 0.0
         for k in self.shares:
-            device = PairDevice(self.circuit, u, a, x, rng)
+            device = PairDevice(self.circuit, u, a, x, accuracy=self.readings.sigma)
             found, ledger = self._sweep(device, int(k), a, rng)
             q.append(found)
             cost += device.cost
+            cut = max(cut, device.truncation)
             moved.append(ledger.trace_bound / len(self.components))
             error = max(error, ledger.error)
         J = jacobian(self.model.angle_table, theta, x)
@@ -235,6 +243,7 @@ class GentlePlan(Plan):
             "copies_in_a_batch": int(self.shares.max()),
             "reading_distance": float(np.mean(moved)),
             "engine_error": error,
+            "truncation": cut,
         }
         return Estimate(value, stderr, cost, info)
 
@@ -250,12 +259,13 @@ class GentlePlan(Plan):
         M, first = self.model.n_rotations, int(self.components[0])
         q = np.zeros(M)
         wanted = set(self.components.tolist())
-        batch = device.prepare(self.engine, k, self._pointer(int(self.shares.max())))
+        reading = reading_cost(k, self.readings.noise)
+        batch = device.prepare(self.engine, k, reading.qubits)
         for m in range(M - 1, first - 1, -1):
             if m in wanted:
                 y = batch.read(Event(self.circuit.read[m]), self.readings.noise, rng)
                 q[m] = 2 * y / k - 1
-                device.answered(1)
+                device.answered(1, reading)
             if m > first:
                 device.undo(batch)
         return q, batch.ledger

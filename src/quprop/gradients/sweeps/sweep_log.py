@@ -19,10 +19,11 @@ class Layer:
     prediction   the hypothesis' dF/da
     probability  that one of both sides of the check triggers
     triggered    whether it did
-    measured     dF/da from fresh copies, after a trigger
+    measured     dF/da from a reading of the batch, after a trigger
     updates      of the hypothesis
     batch        which batch was asked, from 0
-    damage       sum of the trace distances of the checks this batch passed, this one included (`Ledger.trace_bound`)
+    damage       what was learned about counts of this batch, this component included (`Ledger.information`), over what
+                 its design allows
     copies       consumed so far
     """
 
