@@ -11,11 +11,13 @@ from cases import CASES, values_for
 
 import quprop as qpr
 from quprop.cli.methods import listing, summary
-from quprop.cost import HardwareModel
+from quprop.cost import Cost, HardwareModel, short
 from quprop.errors import QupropError
 from quprop.gradients import FORMULAS, METHODS
 from quprop.model import ansatz
 from quprop.planning.compare import compare, median_of_max, simulation_seconds, value_cost
+from quprop.planning.costs import rivalry
+from quprop.planning.training import tidy
 from quprop.problems import PROBLEMS
 from quprop.runs.executor import Workers
 from quprop.sampling.budget import Budget
@@ -55,6 +57,40 @@ def test_the_value_of_a_sum_costs_its_groups_shots_by_hand():
     model = qpr.Model(qpr.Circuit(1).ry(qpr.params("t", 1)[0], 0), {"Z0": 2.0, "X0": 3.0})
     assert value_cost(model, Budget(precision=0.5)).measurements == (2 * 5 + 3 * 5) / 0.25
     assert value_cost(qpr.Model(qpr.Circuit(1).ry(0.3, 0), "I"), Budget(precision=0.5)).rotations == 0
+
+
+def test_a_toffoli_is_three_rotations_of_omega_and_of_a_machines_time():
+    model = qpr.Model(ansatz.hardware_efficient(3, 2), "Z0 Z1")
+    found = compare(model, precision=0.2, methods=["gentle_sweep"], run_seconds=0.0, hardware=HardwareModel("m", 1e-6))
+    cost = row(found, "gentle_sweep").cost
+    spent = cost.rotations + 3 * cost.toffolis
+    assert cost.toffolis > 0.2 * cost.rotations
+    assert row(found, "gentle_sweep").omega_time == pytest.approx(spent / found.value.rotations)
+    assert row(found, "gentle_sweep").seconds == pytest.approx(spent * 1e-6)
+    assert found.value == Cost(**{k: v for k, v in found.value.as_dict().items() if k != "toffolis"})
+
+
+def test_held_copies_are_set_beside_the_cheapest_of_single_copies(model, quprop, tmp_path):
+    """In rotations and Toffolis together, whatever else costs less or is a formula only."""
+    names = ["adjoint", "parameter_shift", "pair_state", "gentle_sweep", "quantum_backprop", "amplitude_estimation"]
+    found = compare(model, precision=0.05, methods=names, run_seconds=0.0)
+    gates = {r.name: r.cost.rotations + r.cost.toffolis for r in found.rows}
+    best = min(("parameter_shift", "pair_state"), key=lambda name: gates[name])
+    assert f"cheapest with single copies is {best}, " in found.rivalry and found.rivalry in str(found)
+    for name in ("gentle_sweep", "quantum_backprop"):
+        assert f"{name} {gates[name] / gates[best]:.3g} times" in found.rivalry
+    assert found.as_dict()["rivalry"] == found.rivalry and "amplitude" not in found.rivalry
+    assert compare(model, precision=0.05, methods=names[:3], run_seconds=0.0).rivalry == ""
+    assert compare(model, precision=0.05, methods=names[3:], run_seconds=0.0).rivalry == ""
+
+
+def test_a_tie_of_single_copies_goes_to_the_method_that_everybody_has():
+    cost, more = Cost(rotations=100), Cost(rotations=60, toffolis=60)
+    said = rivalry({"hadamard_test": cost, "parameter_shift": cost, "gentle_sweep": more, "bell_sampling": Cost(1, 1)})
+    assert said == (
+        "In rotations and Toffolis the cheapest with single copies is parameter_shift, 100; on copies held together "
+        "gentle_sweep 1.2 times as many."
+    )
 
 
 def test_omega_of_parameter_shift_is_the_number_of_components(model):
@@ -212,6 +248,10 @@ def test_a_built_in_problem_is_compared(quprop, tmp_path):
     for word in ("the value F", "ω time", "parameter_shift", "adjoint", "on figure2", "On a simulator use"):
         assert word in out, word
     result = json.loads((tmp_path / "c.json").read_text())
+    spent = result["methods"]["gentle_sweep"]["cost"]["toffolis"]
+    assert spent > 0 and result["methods"]["parameter_shift"]["cost"]["toffolis"] == 0
+    assert f"Toffolis: gentle_sweep {tidy(short(spent))}" in out
+    assert "gentle_sweep" in result["rivalry"] and result["rivalry"] in " ".join(out.split())
     assert set(result["methods"]) | set(result["refused"]) == set(METHODS) | set(FORMULAS)
     assert result["methods"]["parameter_shift"]["cost"]["rotations"] > result["value"]["rotations"]
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")

@@ -27,6 +27,10 @@ def result_of(name, seed=0):
     return result
 
 
+def module_of(name):
+    return import_module(EXPERIMENTS[name].run.__module__)
+
+
 def test_every_experiment_of_the_papers_is_there():
     assert list(EXPERIMENTS) == [
         "gates",
@@ -50,6 +54,9 @@ def test_every_experiment_of_the_papers_is_there():
         "cutting",
         "certified",
         "iqp",
+        "crossing",
+        "followed",
+        "many_qubits",
     ]
     for name, e in EXPERIMENTS.items():
         assert e.name == name and e.claim and ("arXiv:" in e.source or "forum" in e.source) and e.minutes > 0
@@ -66,6 +73,7 @@ def test_figure_2_has_the_break_even_points():
     result = result_of("figure2")
     found = [c["break_even"] for c in result["cases"]]
     np.testing.assert_allclose(found, [2.7e5, 1.2e6, 6.7e6], rtol=0.06)  # n = 20 at 0.2 and 0.1, n = 100 at 0.1
+    assert all(c["break_even_of_two_batches"] < c["break_even"] / 100 for c in result["cases"])
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +96,67 @@ def test_training_follows_exact_gradients_and_says_what_it_costs(training):
 def test_a_seed_gives_the_same_result_and_another_one_another(training):
     again, other = (EXPERIMENTS["training"].run(True, seed) for seed in (0, 4))
     assert again == training and other["runs"] != training["runs"]
+
+
+def test_the_copies_to_an_energy_are_those_spent_before_it_was_seen():
+    """The loss of a line is that before its step, and its copies are those after it."""
+    r = {"loss": [3.0, 2.0, 1.5], "copies": [10, 20, 30], "final": 1.0}
+    assert [module_of("training").reached(r, e) for e in (3.0, 2.5, 1.5, 1.2, 0.5)] == [0, 10, 20, 30, None]
+
+
+def lines(ours, theirs, rival="pair_state", n=3, seeds=2):
+    """Rows of two laws, gates = f(M), equal but for the seeds."""
+    laws = {"quantum_backprop": ours, rival: theirs}
+    return [
+        {"n": n, "M": m, "seed": seed, "method": name, "total": law(m) * (1 + 0.1 * seed * (name != rival))}
+        for m in (10, 100, 1000)
+        for seed in range(seeds)
+        for name, law in laws.items()
+    ]
+
+
+def test_crossings_are_where_the_lines_meet():
+    """1000 M against M^2 meet at 1,000; against 100 M^1.5 at 100, and 1.1 times as many gates at 121."""
+    crossing = module_of("crossing")
+    found = crossing.crossing(lines(lambda m: 1000.0 * m, lambda m: 100.0 * m**1.5), "pair_state", 3)
+    assert found["side"] == "measured"
+    assert found["low"] == pytest.approx(100, rel=1e-9) and found["high"] == pytest.approx(121, rel=1e-9)
+    assert found["M"] == pytest.approx(110.5, rel=1e-9)
+    assert crossing.crossing(lines(lambda m: 1000.0 * m, lambda m: m), "pair_state", 3)["side"] == "beyond"
+    assert crossing.crossing(lines(lambda m: m, lambda m: 1000.0 * m), "pair_state", 3)["side"] == "below"
+    assert crossing.crossing(lines(lambda m: m, lambda m: m), "gentle_sweep", 3)["side"] == "none"
+    rows = [r for n in (2, 3, 4, 5) for r in lines(lambda m: 20.0 * m, lambda m, n=n: 2.0**n * m, n=n)]
+    rows = [r for r in rows if r["M"] == 100]
+    assert crossing.first_qubits(rows, "pair_state") == 5  # 2^n > 21
+    assert crossing.first_qubits([r for r in rows if r["n"] < 5], "pair_state") is None
+
+
+def test_sweeps_are_followed_and_keep_their_promise():
+    result = result_of("followed")
+    assert all(r["within"] == 1 and r["damage"] <= 1 and r["engine_error"] < 0.05 for r in result["rows"])
+    assert all("gaussian" in r["engines_used"] and 1 <= r["claimed"] / r["copies"] <= 2 for r in result["rows"])
+    assert set(result["small"]) == set(module_of("followed").KINDS)
+    assert sum(r["beyond"] for r in result["small"].values()) <= 2 and all(
+        r["triggers"] for r in result["small"].values()
+    )
+
+
+@pytest.mark.slow
+def test_the_quick_crossing_counts_what_it_runs():
+    result = result_of("crossing")
+    ours = [r for r in result["rows"] if r["method"] == "quantum_backprop"]
+    assert all(r["run"] and r["within"] == 1 and r["total"] == r["rotations"] + r["toffolis"] for r in ours)
+    run = [r for r in result["rows"] if r["run"] and r["method"] != "quantum_backprop"]
+    assert {r["method"] for r in run} == set(module_of("crossing").RIVALS)
+    assert all(r["claimed"]["rotations"] == r["rotations"] for r in run)  # plans have what runs count
+    assert result["crossings"]["parameter_shift"]["side"] == "measured"
+
+
+@pytest.mark.slow
+def test_matrix_products_serve_the_quick_chain():
+    rows = result_of("many_qubits")["rows"]
+    assert all(r["within"] == 1 and 0 < r["truncation"] < 1e-3 for r in rows)
+    assert any(r["above"] > 0.5 for r in rows)
 
 
 def test_thresholds_are_where_copies_trigger_as_often_as_asked():
@@ -117,6 +186,20 @@ def test_states_and_strings_are_what_they_are_called():
     assert np.linalg.matrix_rank(bond_dimension.shallow_state(4, 2, rng).reshape(4, 4), tol=1e-10) > 1
 
 
+def test_findings_name_all_methods_in_order_and_what_a_batch_for_each_trigger_costs():
+    rows = [
+        {"method": name, "M": m, "gates": gates * m, "triggers": 7, "bound": 70.0, "damage": 0.5}
+        for m in (512, 1024)
+        for name, gates in (("parameter_shift", 9), (gradient_sweep.OURS, 2), (gradient_sweep.THEOREM, 6))
+    ]
+    *_, order, more = gradient_sweep.findings({}, "gates", rows)
+    assert order.startswith("gates at M = 1,024: quantum backpropagation 2e+03, a batch for each trigger, ")
+    assert order.endswith("parameter shift 9.2e+03") and "takes 3 times the gates" in more
+    rows[-2]["gates"] *= 10  # of quantum backpropagation at the largest M
+    *_, order, more = gradient_sweep.findings({}, "gates", rows)
+    assert order.endswith("quantum backpropagation 2e+04") and "takes 0.3 times the gates" in more
+
+
 def test_exponents_are_found_in_made_up_rows_and_a_wrong_law_is_noticed():
     rows = []
     for name, power in gradient_sweep.LAWS.items():
@@ -126,7 +209,6 @@ def test_exponents_are_found_in_made_up_rows_and_a_wrong_law_is_noticed():
                 {
                     "method": name,
                     "M": m,
-                    "per_trigger": logs,
                     "gates": 7 * m**power * logs,
                     "copies": 7 * m ** (power - 1) * logs,
                 }
@@ -153,13 +235,16 @@ def test_gates_and_copies_grow_with_the_exponents_of_theory(monkeypatch):
         assert slope["parameter_shift"] == pytest.approx(2 - less, abs=0.01)
         assert slope["gentle_sweep"] == pytest.approx(1.5 - less, abs=0.1)
         assert slope["fully_gentle"] >= 1.9 - less
-        assert slope["quantum_backprop"] == pytest.approx(1 - less, abs=0.5)  # two sizes: triggers scatter
-        assert both[what]["quantum_backprop"]["per_trigger"]["slope"] == pytest.approx(1 - less, abs=0.4)
+        assert slope["quantum_backprop"] == pytest.approx(both[what]["quantum_backprop"]["design"], abs=0.1)
+        assert gradient_sweep.by_design([1 << 14, 1 << 18, 1 << 22], what) == pytest.approx(1 - less, abs=0.03)
     for row in rows:
         if row["error"] is not None:
             assert row["error"] <= 1.25 * result["max_error"] and row["within"] >= 0.99
-        if row["method"] == "quantum_backprop":
+        if row["method"] in (gradient_sweep.OURS, gradient_sweep.THEOREM):
             assert row["triggers"] <= row["bound"] and row["above"] > 0.05
+        assert row["gates"] == row["rotations"] + row["toffolis"]
+    count = {name: {r["M"]: r["copies"] for r in rows if r["method"] == name} for name in gradient_sweep.LAWS}
+    assert all(count[gradient_sweep.THEOREM][m] > 2 * copies for m, copies in count[gradient_sweep.OURS].items())
 
 
 @pytest.mark.slow
@@ -186,10 +271,13 @@ def test_damage_follows_the_sum_of_trigger_probabilities():
 def test_small_bond_dimensions_cost_triggers_and_no_accuracy():
     result = result_of("bond_dimension")
     assert all(r["error"] <= result["eps"] for r in result["rows"])
-    late = {(r["depth"], r["bond"]): r["second"] for r in result["rows"]}
+    alike = [r for r in result["rows"] if r["learning"] == "steps"]
+    late = {(r["depth"], r["bond"]): r["second"] for r in alike}
     assert late[2, 1] > late[2, 8] + 5  # bond dimension 1 never learns an entangled state
-    total = {(r["depth"], r["bond"]): r["first"] + r["second"] for r in result["rows"]}
+    total = {(r["depth"], r["bond"]): r["first"] + r["second"] for r in alike}
     assert total[2, 8] <= 1.3 * total[2, 0]  # the dense one
+    keeps = {r["depth"]: r["first"] + r["second"] for r in result["rows"] if r["learning"] == "maximum entropy"}
+    assert all(keeps[depth] < 0.9 * total[depth, 0] for depth in (0, 2))
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ import sys
 import pytest
 
 import quprop as qpr
+from quprop.cost import short
 from quprop.gradients import METHODS
 from quprop.model import ansatz
+from quprop.planning.training import tidy
 from quprop.report.sources import recognise
 
 MODELS = {
@@ -59,6 +61,9 @@ def test_a_saved_model_is_planned_like_its_circuit_by_sizes(quprop, tmp_path):
         methods = json.loads((tmp_path / "plan.json").read_text())["methods"]
         costs.append({name: row["cost"] for name, row in methods.items()})
     assert costs[0] == costs[1] and len(costs[0]) == 3
+    out, _ = quprop("plan", "hardware_efficient:4,3", *only)
+    assert f"Toffolis: gentle_sweep {tidy(short(costs[0]['gentle_sweep']['toffolis']))}." in out
+    assert json.loads((tmp_path / "plan.json").read_text())["rivalry"] in " ".join(out.split())
 
 
 @pytest.mark.parametrize("what", [["hardware_efficient:20,10"], ["mlp"], ["--qubits", "300", "--parameters", "1e12"]])

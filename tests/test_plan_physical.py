@@ -22,10 +22,16 @@ def test_one_run_holds_what_a_method_holds_and_runs_make_up_its_copies():
         if row.simulated or row.name == "amplitude_estimation":
             continue
         counts, runs = physical.logical_run(row.name, row.cost, found.shape)
-        copies = counts["rotationCount"] // counts["rotationDepth"]
         assert counts["numQubits"] == row.cost.qubits and counts["rotationDepth"] == row.cost.depth
+        if row.cost.toffolis:  # eight batches, or one, that a few ancillas make look a little larger
+            assert runs == {"gentle_sweep": 8, "fully_gentle": 1}.get(row.name, runs)
+            for name, spent in (("rotationCount", row.cost.rotations), ("cczCount", row.cost.toffolis)):
+                assert counts[name] * runs == pytest.approx(spent, rel=1e-3)
+            assert counts["measurementCount"] > counts["cczCount"] > 0
+            continue
+        copies = counts["rotationCount"] // counts["rotationDepth"]
         assert (runs - 1) * copies < row.cost.copies <= runs * copies
-        assert copies == 1 or row.name in ("gentle_sweep", "fully_gentle", "quantum_backprop", "bell_sampling")
+        assert copies == 1 or row.name in ("quantum_backprop", "bell_sampling")
 
 
 def test_a_failed_run_may_move_a_component_by_a_fifth_of_its_precision():

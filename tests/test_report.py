@@ -60,6 +60,32 @@ NAMED = {
 }
 
 
+@pytest.mark.parametrize("command", ["compare tfim --set n=3 --set layers=1 --run-limit 0", "plan tfim"])
+@pytest.mark.parametrize("methods", ["adjoint,gentle_sweep", "adjoint,parameter_shift"])
+def test_tables_have_toffolis_where_a_method_takes_some(command, methods, quprop, tmp_path):
+    quprop(*command.split(), "--precision", "0.5", "--methods", methods, "--json", "result.json", "--quiet")
+    spent = json.loads((tmp_path / "result.json").read_text())["methods"][methods.split(",")[1]]
+    shown = render(collect([tmp_path / "result.json"]))
+    assert (">Toffolis<" in shown) == (spent["cost"]["toffolis"] > 0) == ("gentle" in methods)
+    assert ("/cost/toffolis" in shown) == ("gentle" in methods)
+
+
+@pytest.mark.parametrize("command", ["plan --preset figure2", "scaling --figure2 --constants"])
+def test_figure_2_shows_where_each_law_of_quantum_backpropagation_meets_parameter_shift(command, quprop, tmp_path):
+    quprop(*command.split(), "--json", "result.json", "--quiet")
+    shown = render(collect([tmp_path / "result.json"]))
+    assert "In the theorem" in shown and "With two batches that are read where they trigger it" in shown
+    assert "quantum backpropagation, two batches, with constants" in shown
+
+
+@pytest.mark.parametrize("command", ["compare tfim --set n=3 --set layers=1 --run-limit 0", "plan tfim"])
+def test_held_copies_are_set_beside_single_ones_on_the_page(command, quprop, tmp_path):
+    methods = "parameter_shift,gentle_sweep,quantum_backprop"
+    quprop(*command.split(), "--precision", "0.5", "--methods", methods, "--json", "result.json", "--quiet")
+    said = json.loads((tmp_path / "result.json").read_text())["rivalry"]
+    assert "quantum_backprop" in said and said in render(collect([tmp_path / "result.json"]))
+
+
 @pytest.mark.parametrize("command", NAMED)
 def test_what_a_command_writes_names_its_kind_and_the_report_shows_it(command, quprop, monkeypatch, tmp_path):
     """Not guessed by its keys; and the kind itself is no number of the result."""

@@ -9,6 +9,7 @@ import pytest
 import quprop as qpr
 from quprop.errors import QupropError
 from quprop.gradients import METHODS
+from quprop.planning.costs import cost_of
 from quprop.planning.measured import (
     FAMILIES,
     Constants,
@@ -20,9 +21,11 @@ from quprop.planning.measured import (
     shots_at_error,
     tasks,
 )
-from quprop.planning.measured.figure2 import LAWS, TIMES, table
+from quprop.planning.measured.figure2 import LAWS, TIMES, TWO, table
 from quprop.planning.measured.sweep import sweep_one
+from quprop.planning.named import summary
 from quprop.runs.executor import run_tasks
+from quprop.sampling.shape import Wanted
 
 # Parameters reachable, two digits, worked out by hand from M^2 T, M ln M T, M ln^2 M T, M log2^2 M T with T = 1 ms.
 FIGURE_2 = {
@@ -63,10 +66,24 @@ def test_with_constants_the_two_meet_where_they_should(n, error, m):
     assert found.parameter_shift(even / 2) < found.backpropagation(even / 2)
 
 
+@pytest.mark.parametrize(("n", "error"), [(4, 0.2), (8, 0.1)])
+def test_two_batches_cost_what_quantum_backpropagation_plans_for(n, error):
+    """dF/dtheta of exp(-i theta P) is twice dF/da; a rotation takes 1 ms, a Toffoli 0.1 ms."""
+    m, found = 300, Constants(n, error, 0.01)
+    wanted = Wanted("max_error", error / 2, 0.01)
+    cost = cost_of("quantum_backprop", summary(n, m), wanted)
+    assert found.two_batches(m) == pytest.approx(cost.rotations + 0.1 * cost.toffolis)
+    even = found.break_even(TWO)
+    assert found.parameter_shift(0.9 * even) < found.two_batches(0.9 * even)
+    assert found.parameter_shift(1.1 * even) > found.two_batches(1.1 * even)
+    assert even < found.break_even()
+
+
 def test_the_error_enters_to_the_fourth_power():
     loose, tight = Constants(error=0.2), Constants(error=0.1)
     assert tight.backpropagation(1e6) / loose.backpropagation(1e6) == pytest.approx(16)
-    assert tight.parameter_shift(1e6) / loose.parameter_shift(1e6) == pytest.approx(4)
+    for law in (tight.parameter_shift, tight.two_batches):
+        assert law(1e6) / getattr(loose, law.__name__)(1e6) == pytest.approx(4, rel=0.05)
 
 
 def test_a_fit_finds_a_power_law_and_its_interval_covers():
@@ -258,7 +275,7 @@ def test_figure_2_on_the_command_line(quprop, tmp_path):
         1.5e9, rel=0.03
     )
     out, _ = quprop("scaling", "--figure2", "--constants")
-    assert "M = 6.7e+06" in out
+    assert "M = 6.7e+06" in out and f"from {Constants().break_even(TWO):.0f} with two batches" in " ".join(out.split())
 
 
 BAD = {

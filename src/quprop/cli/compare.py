@@ -23,7 +23,7 @@ from quprop.cli.common import (
     split,
 )
 from quprop.cli.models import PLANNED, load
-from quprop.cli.tables import line, narrow_table
+from quprop.cli.tables import line, narrow_table, toffolis
 from quprop.cost import PRESETS, hardware, human_seconds, short, short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
@@ -114,6 +114,9 @@ def show(console: Console, what: str, found: Comparison) -> None:
     )
     console.print()
     console.print(_costs(found))
+    toffolis(console, {row.name: row.cost for row in _in_order(found)})
+    if found.rivalry:
+        line(console, found.rivalry, "  ")
     console.print()
     console.print(_errors(found))
     if any(r.bias is not None for r in found.rows):
@@ -145,8 +148,8 @@ def _costs(found: Comparison) -> Table:
 
 
 def _in_order(found: Comparison) -> list[MethodRow]:
-    """What a simulator alone can do first, then the cheapest in rotations first, formulas last."""
-    return sorted(found.rows, key=lambda r: (COSTED[r.name].costed_only, not r.simulated, r.cost.rotations))
+    """What a simulator alone can do first, then the fewest rotations and Toffolis first, formulas last."""
+    return sorted(found.rows, key=lambda r: (COSTED[r.name].costed_only, not r.simulated, r.cost.gates))
 
 
 def _counts(cost: Any) -> tuple[str, ...]:

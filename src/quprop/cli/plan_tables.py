@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.tables import line, narrow_table
+from quprop.cli.tables import line, narrow_table, toffolis
 from quprop.cost import short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
@@ -32,6 +32,9 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
         line(console, f"Assumed: {shape.assumed}.")
     console.print()
     console.print(_counts(found))
+    toffolis(console, {row.name: row.cost for row in found.rows})
+    if found.rivalry:
+        line(console, found.rivalry, "  ")
     console.print()
     console.print(_times(found))
     console.print()

@@ -8,6 +8,9 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from quprop.cost import Cost, short
+from quprop.planning.training import tidy
+
 
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:
     """Names in the first column, numbers flush right in the others (or as they say), nothing drawn between them."""
@@ -24,6 +27,13 @@ def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: s
         name, justify = (column, "right") if isinstance(column, str) else column
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     return table
+
+
+def toffolis(console: Console, costs: dict[str, Cost]) -> None:
+    """A sentence on the methods that take Toffolis, if there are any."""
+    taken = [f"{name} {tidy(short(cost.toffolis))}" for name, cost in costs.items() if cost.toffolis]
+    if taken:
+        line(console, f"Toffolis: {', '.join(taken)}.", "  ")
 
 
 def line(console: Console, text: str, hanging: str = "") -> None:

@@ -27,6 +27,9 @@ _FILES = (
     "cutting",
     "certified",
     "iqp",
+    "crossing",
+    "followed",
+    "many_qubits",
 )
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)

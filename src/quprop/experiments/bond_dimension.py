@@ -2,6 +2,9 @@
 
 Output states of shallow random circuits on a line, and all Pauli strings on up to three neighbouring qubits, asked in
 random order. A hypothesis too small to follow costs triggers, never a wrong answer: every prediction is checked.
+
+Matrix products learn a value by steps, and may forget earlier ones. A dense hypothesis that learns so is what they come
+to as the bond dimension grows; one of maximum entropy, which keeps all values, needs fewer triggers still.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import numpy as np
 
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import DenseHypothesis, MatrixProductHypothesis
+from quprop.collective.hypothesis.protocol import learn_by_steps
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
@@ -20,7 +24,15 @@ from quprop.plots import panels, picture
 from quprop.simulate.vectors import rotate
 
 EPS = 0.1
+STEPS, ENTROPY = "steps", "maximum entropy"  # how values are learned
 PASSES = 2  # times the list is asked: a hypothesis that has learnt is silent the second time
+
+
+class StepwiseDense(DenseHypothesis):
+    """Exact, and learns as matrix products do."""
+
+    def learn(self, pauli: PauliString, value: float, error: float) -> None:
+        learn_by_steps(self, pauli, value, error)
 
 
 def shallow_state(n: int, layers: int, rng: np.random.Generator) -> np.ndarray:
@@ -53,15 +65,17 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     n, depths = (5, (0, 2)) if quick else (8, (0, 1, 2, 4))
     bonds = (1, 2, 4, 8) if quick else (1, 2, 4, 8, 16, 32)
     repeats = 1 if quick else 2
-    tasks = [(d, i, chi) for d in depths for i in range(repeats) for chi in (*bonds, 0)]  # 0: dense
+    kinds = [*((chi, STEPS) for chi in (*bonds, 0)), (0, ENTROPY)]  # 0: dense
+    tasks = [(d, i, chi, learning) for d in depths for i in range(repeats) for chi, learning in kinds]
     rows: list[dict[str, Any]] = []
-    for done, (depth, i, chi) in enumerate(tasks):
-        progress(done, len(tasks), f"depth {depth}, " + (f"bond dimension {chi}" if chi else "dense"))
+    for done, (depth, i, chi, learning) in enumerate(tasks):
+        progress(done, len(tasks), f"depth {depth}, " + (f"bond dimension {chi}" if chi else f"dense, {learning}"))
         if chi == bonds[0]:
             psi, events = shallow_state(n, depth, generator), local_strings(n)
             generator.shuffle(events)
             truth = np.array([float(e.mean(psi)) for e in events])
-        hypothesis = MatrixProductHypothesis(n, chi) if chi else DenseHypothesis(n)
+        dense = StepwiseDense if learning == STEPS else DenseHypothesis
+        hypothesis = MatrixProductHypothesis(n, chi) if chi else dense(n)
         found = ShadowTomography(eps=EPS, hypothesis=hypothesis).run(psi, PASSES * events, generator)
         rows.append(
             {
@@ -69,6 +83,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
                 "depth": depth,
                 "instance": i,
                 "bond": chi,
+                "learning": learning,
                 "events": len(events),
                 "first": sum(t.event < len(events) for t in found.triggers),
                 "second": sum(t.event >= len(events) for t in found.triggers),
@@ -84,8 +99,8 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     lines = []
     for depth in depths:
         mine = [r for r in rows if r["depth"] == depth]
-        mean = {chi: np.mean([r["first"] + r["second"] for r in mine if r["bond"] == chi]) for chi in (*bonds, 0)}
-        text = ", ".join(f"{chi or 'dense'}: {value:.0f}" for chi, value in mean.items())
+        mean = {k: np.mean([r["first"] + r["second"] for r in mine if (r["bond"], r["learning"]) == k]) for k in kinds}
+        text = ", ".join(f"{chi or f'dense by {learning}'}: {value:.0f}" for (chi, learning), value in mean.items())
         lines.append(f"{depth} entangling layers, triggers by bond dimension: {text}")
     lines.append(f"largest error {max(r['error'] for r in rows):.3f} at every bond dimension, eps = {EPS:g}")
     return {"eps": EPS, "passes": PASSES, "rows": rows, "findings": lines}
@@ -100,13 +115,15 @@ def draw(result: Result) -> bytes:
         for axes, key in ((left, "first"), (right, "second")):
             mean = [np.mean([r[key] for r in mine if r["bond"] == chi]) for chi in bonds]
             axes.plot(bonds, mean, "o-", markersize=4, linewidth=1, color=f"C{index}", label=f"{depth} layers")
-            dense = np.mean([r[key] for r in mine if not r["bond"]])
-            axes.axhline(dense, linestyle="--", linewidth=1, color=f"C{index}")
+            for learning, style in ((STEPS, "--"), (ENTROPY, ":")):
+                dense = [r[key] for r in mine if not r["bond"] and r.get("learning", STEPS) == learning]
+                if dense:
+                    axes.axhline(float(np.mean(dense)), linestyle=style, linewidth=1, color=f"C{index}")
     left.set_title("first time through the list", fontsize=9)
     right.set_title("second time", fontsize=9)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("bond dimension (dashed: dense hypothesis)")
+        axes.set_xlabel("bond dimension (dashed: dense, dotted: of maximum entropy)")
         axes.set_ylabel("triggers")
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False, fontsize=7)

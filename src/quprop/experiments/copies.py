@@ -1,4 +1,4 @@
-"""(b) Copies of the input state of one gradient: linear in M, its square root, or log^2 M."""
+"""(b) Copies of the input state of one gradient: linear in M, its square root, or log M."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def draw(result: Result) -> bytes:
 
 EXPERIMENT = Experiment(
     "copies",
-    "copies of the input grow as M, sqrt(M) and log^2 M",
+    "copies of the input grow as M, sqrt(M) and log M",
     "Abbas et al., arXiv:2305.13362, Theorem 9; Sinha, arXiv:2411.01420",
-    5,
+    8,
     run,
     draw,
 )

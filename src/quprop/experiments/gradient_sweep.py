@@ -8,45 +8,69 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
+from quprop.collective.hypothesis import mistake_bound
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Progress, Result, exponent
-from quprop.gradients import METHODS
-from quprop.planning.measured.families import FAMILIES
+from quprop.gradients import METHODS, GradientMethod, QuantumBackprop
+from quprop.gradients.sweeps.sweep_design import SweepDesign, readings_for
+from quprop.planning.measured.families import FAMILIES, QUBITS
 from quprop.sampling.estimate import shown
 
-FAMILY = "random_pauli"  # 4 qubits, M random rotations: gradients do not fade, and triggers settle
+FAMILY = "random_pauli"  # 4 qubits, M random rotations: gradients do not fade
 MAX_ERROR = 0.25
-RUN_UP_TO = {"quantum_backprop": 1 << 20, "gentle_sweep": 1 << 10}  # M; beyond it and otherwise, the plan's count
 FAILURE = 0.01
+OURS, THEOREM = "quantum_backprop", "batch_for_each_trigger"
+RUN_UP_TO = {OURS: 1 << 20, THEOREM: 1 << 20, "gentle_sweep": 1 << 10, "clifford_shadows": 1 << 20}
+# M; beyond it and otherwise, the plan's count
 LAWS: dict[str, float] = {  # powers of M that gates grow with; copies have one M less
     "parameter_shift": 2.0,
     "fully_gentle": 3.0,
     "gentle_sweep": 1.5,
-    "quantum_backprop": 1.0,
+    OURS: 1.0,
+    "clifford_shadows": 1.0,
+    THEOREM: 1.0,
 }
-SETTLED = 512  # M from which the number of triggers has stopped growing
+SETTLED = 512  # M from which sweeps of quantum backpropagation take all batches that they plan for
 NAMES = {
     "parameter_shift": "parameter shift",
     "fully_gentle": "fully gentle",
     "gentle_sweep": "gentle sweep",
-    "quantum_backprop": "quantum backpropagation",
+    OURS: "quantum backpropagation",
+    "clifford_shadows": "Clifford shadows",
+    THEOREM: "a batch for each trigger, as in the theorem",
 }
+_SWEPT = (OURS, THEOREM)
 
 
 def logarithms(name: str, m: np.ndarray) -> np.ndarray:
-    """What else the copies grow by: ln(2 M/failure) of Hoeffding's bound with a union bound, or the ln^2(8 M) of a
-    batch that passes 2 M checks."""
-    return np.log(8 * m) ** 2 if name == "quantum_backprop" else np.log(2 * m / FAILURE)
+    """What else the copies grow by: ln(2 M/failure) of Hoeffding's bound with a union bound, or the ln(8 M)^1.5 of a
+    batch that passes 2 M checks, the square root for what these may tell of it."""
+    return np.log(8 * m) ** 1.5 if name in _SWEPT else np.log(2 * m / FAILURE)
 
 
-LOGARITHMS = {name: "ln²(8M)" if name == "quantum_backprop" else "ln(2M/δ)" for name in LAWS}
+LOGARITHMS = {name: "ln(8M)^1.5" if name in _SWEPT else "ln(2M/δ)" for name in LAWS}
+
+
+def designed(m: int) -> SweepDesign:
+    """The batches of quantum backpropagation on M components of the family, all of slope 1."""
+    qubits = QUBITS + 1
+    return SweepDesign(MAX_ERROR / 2, m, qubits, readings_for(qubits, m), QuantumBackprop.batches, FAILURE)
+
+
+def by_design(sizes: list[int], what: str) -> float:
+    """The exponent that copies or gates have by design between these M, ln(8M)^1.5 divided out, with all batches."""
+    m = np.array(sorted(set(sizes)), float)
+    costs = [designed(int(k)).cost(int(k), 0) for k in m]
+    y = np.array([c.copies if what == "copies" else c.gates for c in costs], float)
+    return float(np.polyfit(np.log(m), np.log(y / logarithms(OURS, m)), 1)[0])
 
 
 def sweep(quick: bool, rng: Any, progress: Progress) -> list[dict[str, Any]]:
-    """Rows {method, M, copies, gates, error, above, ...}; error None where only the plan's own count was taken.
+    """Rows {method, M, copies, rotations, toffolis, gates, error, above, ...}; error None where only the plan's own
+    count was taken.
 
-    Gates are executed rotations. The counts of parameter shift and of both gentle methods do not depend on outcomes;
-    those of quantum backpropagation do, and are of a run.
+    Gates are rotations and Toffolis that are executed. The counts of quantum backpropagation depend on outcomes, and
+    are of a run; those of the others do not.
     """
     generator = generator_of(rng)
     sizes = [64, 512, 1024] if quick else [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]
@@ -60,9 +84,15 @@ def sweep(quick: bool, rng: Any, progress: Progress) -> list[dict[str, Any]]:
     return rows
 
 
+def _method(name: str, m: int) -> GradientMethod:
+    if name == THEOREM:
+        return QuantumBackprop(max_error=MAX_ERROR, failure=FAILURE, readings=1, batches=m)
+    return METHODS[name](max_error=MAX_ERROR, failure=FAILURE)
+
+
 def _row(name: str, m: int, instance: int, rng: np.random.Generator) -> dict[str, Any]:
     ((model, theta),) = FAMILIES[FAMILY].build(m, instance)
-    plan = METHODS[name](max_error=MAX_ERROR, failure=FAILURE).compile(model, at=(theta, np.zeros(0)))
+    plan = _method(name, m).compile(model, at=(theta, np.zeros(0)))
     row: dict[str, Any] = {"method": name, "M": m, "instance": instance, "error": None}
     cost = plan.cost
     if m <= RUN_UP_TO.get(name, 0):
@@ -74,59 +104,72 @@ def _row(name: str, m: int, instance: int, rng: np.random.Generator) -> dict[str
             "within": float(np.mean(np.abs(found.value - exact) <= MAX_ERROR)),
             "above": float(np.mean(np.abs(exact) > MAX_ERROR)),
         }
-        if name == "quantum_backprop":
-            row |= {k: float(found.info[k]) for k in ("triggers", "bound", "damage")}
-            row["per_trigger"] = int(found.info["copies_in_a_batch"]) + int(found.info["fresh_copies"])
-    return row | {"copies": cost.copies, "gates": cost.rotations}
+        if name in _SWEPT:
+            row |= {k: int(found.info[k]) for k in ("triggers", "batches", "beyond_the_readings")}
+            row |= {"damage": float(found.info["damage"]), "bound": mistake_bound(model.n_qubits, designed(m).eps)}
+    row |= {"copies": cost.copies, "rotations": cost.rotations, "toffolis": cost.toffolis}
+    return row | {"gates": cost.gates}
 
 
 def slopes(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
-    """For each method the exponent of `what` in M, raw and with the law's logarithms divided out.
-
-    A trigger costs a batch, which grows with ln^2(8 M), and the fresh copies of a measurement, which do not. At sizes
-    where both are alike, ln^2 divides out too much: "per_trigger" divides out the sum of both as it is.
-    """
+    """For each method the exponent of `what` in M, raw and with the law's logarithms divided out; of quantum
+    backpropagation also that of its design at the same sizes."""
     found = {}
     for name, power in LAWS.items():
-        mine = [r for r in rows if r["method"] == name and (name != "quantum_backprop" or r["M"] >= SETTLED)]
+        mine = [r for r in rows if r["method"] == name and (name not in _SWEPT or r["M"] >= SETTLED)]
         if len(mine) < 3:
             continue
         m = np.array([r["M"] for r in mine], float)
         y = np.array([r[what] for r in mine], float)
-        shown = power if what == "gates" else power - 1
         found[name] = {
-            "theory": shown,
+            "theory": power if what == "gates" else power - 1,
             "raw": exponent(m, y),
             "reduced": exponent(m, y / logarithms(name, m)),
         }
-        if name == "quantum_backprop":
-            found[name]["per_trigger"] = exponent(m, y / np.array([r["per_trigger"] for r in mine]))
+        if name == OURS:
+            found[name]["design"] = by_design([r["M"] for r in mine], what)
     return found
 
 
 def findings(found: dict[str, Any], what: str, rows: list[dict[str, Any]]) -> list[str]:
-    damaged = [r["damage"] for r in rows if "damage" in r]
-    lines = [f"{NAMES['quantum_backprop']}: in the worst batch {shown(max(damaged))}"] if damaged else []
+    lines = []
     for name, fit in found.items():
         reduced = fit["reduced"]
+        design = f", by design M^{fit['design']:.2f} at these sizes" if "design" in fit else ""
         lines.append(
             f"{NAMES[name]}: {what} ~ M^{reduced['slope']:.2f} {LOGARITHMS[name]} "
-            f"({reduced['low']:.2f} to {reduced['high']:.2f}; theory {fit['theory']:g})"
+            f"({reduced['low']:.2f} to {reduced['high']:.2f}; theory {fit['theory']:g}{design})"
         )
-        if "per_trigger" in fit:
-            own = fit["per_trigger"]
-            lines.append(
-                f"the same with the copies of a trigger (batch and measurement) divided out: M^{own['slope']:.2f} "
-                f"({own['low']:.2f} to {own['high']:.2f}), triggers settled"
-            )
+    ours = [r for r in rows if r["method"] == OURS]
+    if ours:
+        ends = [[r for r in ours if r["M"] == m] for m in (min(r["M"] for r in ours), max(r["M"] for r in ours))]
+        triggers = " and ".join(
+            f"{np.mean([r['triggers'] for r in end]):.0f} at M = {end[0]['M']:,} (bound {end[0]['bound']:.0f})"
+            for end in ends
+        )
+        lines.append(f"{NAMES[OURS]}: triggers {triggers}; in the worst batch {shown(max(r['damage'] for r in ours))}")
+    return lines + _beside(rows, what)
+
+
+def _beside(rows: list[dict[str, Any]], what: str) -> list[str]:
+    """All methods at the largest M, the best first, and what batches that outlive their triggers save."""
+    most = max(r["M"] for r in rows)
+    at = {
+        name: float(np.mean([r[what] for r in rows if (r["method"], r["M"]) == (name, most)]))
+        for name in dict.fromkeys(r["method"] for r in rows if r["M"] == most)
+    }
+    order = sorted(at, key=lambda name: at[name])
+    lines = [f"{what} at M = {most:,}: " + ", ".join(f"{NAMES[name]} {at[name]:.2g}" for name in order)]
+    if {OURS, THEOREM} <= at.keys():
+        lines.append(f"{NAMES[THEOREM]}, takes {at[THEOREM] / at[OURS]:.2g} times the {what}")
     return lines
 
 
 def draw(result: Result, what: str, label: str, title: str) -> bytes:
-    """Measured points, and the law of each method through their middle."""
+    """Measured points, and the law of each method through their middle; and triggers beside the bound on mistakes."""
     from quprop.plots import panels, picture
 
-    figure, (axes,) = panels(1, 6.4, 4.4)
+    figure, (axes, right) = panels(2, 5.4, 4.4)
     for index, name in enumerate(LAWS):
         mine = [r for r in result["rows"] if r["method"] == name]
         if not mine:
@@ -135,16 +178,23 @@ def draw(result: Result, what: str, label: str, title: str) -> bytes:
         power = LAWS[name] - (what == "copies")
         fit = result["slopes"].get(name)
         slope = "" if fit is None else f", slope {fit['reduced']['slope']:.2f} without logs"
-        axes.plot(m, y, "osD^"[index], color=f"C{index}", markersize=4, label=f"{NAMES[name]}{slope}")
+        axes.plot(m, y, "osD^vP"[index], color=f"C{index}", markersize=4, label=f"{NAMES[name]}{slope}")
         grid = np.geomspace(m.min(), m.max(), 40)
         law = grid**power * logarithms(name, grid)
-        late = m >= (SETTLED if name == "quantum_backprop" else 0)
+        late = m >= (SETTLED if name in _SWEPT else 0)
         law *= math.exp(float(np.mean(np.log(y[late]) - np.log(np.interp(m[late], grid, law)))))
         text = f"formula M^{power:g} {LOGARITHMS[name]}" if power else f"formula {LOGARITHMS[name]}"
         axes.plot(grid, law, "--", color=f"C{index}", linewidth=1, label=text)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xlabel("parameters M")
-    axes.set_ylabel(label)
-    axes.legend(frameon=False, fontsize=6.5)
+        if name in _SWEPT:
+            triggers = [r["triggers"] for r in mine]
+            right.plot(m, triggers, "osD^vP"[index], color=f"C{index}", markersize=4, label=NAMES[name])
+            if name == OURS:
+                bound = sorted({(r["M"], r["bound"]) for r in mine})
+                right.plot(*zip(*bound, strict=True), "k--", linewidth=1, label="bound on mistakes n ln 2/(2 g²)")
+    for panel, y_label in ((axes, label), (right, "triggers of a sweep")):
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.set_xlabel("parameters M")
+        panel.set_ylabel(y_label)
+        panel.legend(frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return picture(figure, title)

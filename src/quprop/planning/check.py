@@ -22,12 +22,12 @@ from quprop.planning.named import commuting_generator, hardware_efficient
 from quprop.sampling.shape import Shape, Wanted
 
 SIZES = (16, 32, 64)
-_COUNTED = ("copies", "rotations", "measurements")  # what a device counts; simulators: classical_ops
+_COUNTED = ("copies", "rotations", "measurements", "toffolis")  # what a device counts; simulators: classical_ops
 
 
 @dataclass(frozen=True)
 class Checked:
-    """counted / formula, the one farthest from 1 among copies, rotations and runs (multiply-adds of a simulator)."""
+    """counted / formula, the one farthest from 1 among copies, rotations, runs, Toffolis (simulated: multiply-adds)."""
 
     method: str
     family: str
@@ -67,7 +67,8 @@ def check_one(
     formula = METHODS[name].formula_of_run(shape, wanted, estimate)
     counted = estimate.cost
     fields = _COUNTED if counted.measurements else ("classical_ops",)
-    ratios = [getattr(counted, f) / getattr(formula, f) for f in fields]
+    used = [f for f in fields if getattr(counted, f) or getattr(formula, f)]
+    ratios = [getattr(counted, f) / max(getattr(formula, f), 1) for f in used]
     return Checked(
         name, family, shape.parameters, formula, counted, max(ratios, key=lambda r: abs(np.log(max(r, 1e-300))))
     )

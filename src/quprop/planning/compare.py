@@ -6,8 +6,8 @@ itself, to the same accuracy. Here:
     TIME(F)    rotations executed to estimate F to the same precision (or maximal error and failure) by the same rule
                for shots (`Budget`): runs of the model's own circuit, M rotations each, one circuit for each group of
                terms that a shot reads together, grouped as parameter shift groups them
-    omega      in time, rotations(gradient) / rotations(F); in memory, qubits held for the gradient / those of the model
-               (what the classical side holds has a column of its own)
+    omega      in time, rotations(gradient) / rotations(F), a Toffoli as three; in memory, qubits held for the gradient
+               / those of the model (what the classical side holds has a column of its own)
 
 An exact method executes nothing on hardware: its omega are ratios of measured seconds, and of bytes, of a gradient and
 of a value on this machine (`quprop.simulate.measure`).
@@ -35,11 +35,12 @@ import scipy.sparse as sp
 from scipy.special import ndtr
 
 from quprop.arrays import checked
-from quprop.cost import Cost, HardwareModel, human_seconds
+from quprop.cost import TOFFOLI_ROTATIONS, Cost, HardwareModel, human_seconds
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
 from quprop.model import Model
+from quprop.planning.costs import rivalry
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import shown
@@ -79,6 +80,11 @@ class Comparison:
     def advice(self) -> str:
         return advise(self)
 
+    @property
+    def rivalry(self) -> str:
+        """`quprop.planning.costs.rivalry`."""
+        return rivalry({row.name: row.cost for row in self.rows})
+
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it."""
         return {
@@ -89,6 +95,7 @@ class Comparison:
             "value_seconds": self.hardware.seconds(self.value),
             "methods": {row.name: row.as_dict() for row in self.rows},
             "refused": self.refused,
+            **({"rivalry": self.rivalry} if self.rivalry else {}),
             "advice": self.advice,
         }
 
@@ -96,7 +103,7 @@ class Comparison:
         lines = [f"{self.model}, precision {self.precision:g} (all within {self.max_error:g})", f"F: {self.value}"]
         lines += [f"{row.name}: {row}" for row in self.rows]
         lines += [f"{name}: not applicable: {why}" for name, why in self.refused.items()]
-        return "\n".join([*lines, self.advice])
+        return "\n".join([*lines, *filter(None, [self.rivalry]), self.advice])
 
 
 @dataclass(frozen=True)
@@ -376,7 +383,8 @@ def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> M
     if r["exact"]:
         time_, memory = r.get("omega_time"), r.get("omega_memory")
     elif value.rotations and cost.rotations and not r["simulated"]:
-        time_, memory = cost.rotations / value.rotations, cost.qubits / value.qubits
+        spent = cost.rotations + TOFFOLI_ROTATIONS * cost.toffolis
+        time_, memory = spent / value.rotations, cost.qubits / value.qubits
     too_large = ""
     if machine.qubits is not None and not r["simulated"] and cost.qubits > machine.qubits:
         too_large = f"needs {cost.qubits} qubits, {machine.name} has {machine.qubits}"

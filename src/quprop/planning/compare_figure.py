@@ -1,4 +1,4 @@
-"""The figure of `quprop compare`: rotations and measured error of every method."""
+"""The figure of `quprop compare`: gates and measured error of every method."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 def draw_comparison(found: Comparison) -> bytes:
-    """PNG: for every method that measures, the rotations of one gradient with those of a value as the line omega = 1
-    (left), and its measured error beside the bound (right)."""
+    """PNG: for every method that measures, the rotations and Toffolis of one gradient with those of a value as the line
+    omega = 1 (left), and its measured error beside the bound (right)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    rows = sorted((r for r in found.rows if r.cost.rotations), key=lambda r: -r.cost.rotations)
+    rows = sorted((r for r in found.rows if r.cost.gates), key=lambda r: -r.cost.gates)
     figure = Figure(figsize=(9.0, 1.6 + 0.32 * max(len(rows), 2)), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     places = range(len(rows))
-    left.barh(places, [r.cost.rotations for r in rows], color="C0", height=0.6)
+    left.barh(places, [r.cost.gates for r in rows], color="C0", height=0.6)
     if found.value.rotations:
         left.axvline(found.value.rotations, color="black", linestyle="--", linewidth=1, label="the value F itself")
         left.legend(frameon=False, fontsize=7)
     for place, row in zip(places, rows, strict=True):
         if row.omega_time is not None:
             left.text(
-                row.cost.rotations,
+                row.cost.gates,
                 place,
                 f" ω = {short(row.omega_time) if row.omega_time >= 100 else format(row.omega_time, '.3g')}",
                 va="center",
@@ -39,7 +39,7 @@ def draw_comparison(found: Comparison) -> bytes:
     left.set_yticks(list(places), [r.name.replace("_", " ") for r in rows], fontsize=8)
     left.set_xscale("log")
     left.margins(x=0.25)
-    left.set_xlabel("rotations executed for one gradient")
+    left.set_xlabel("rotations and Toffolis executed for one gradient")
 
     run = [(p, r) for p, r in zip(places, rows, strict=True) if r.measured is not None and r.measured > 0]
     right.plot([r.measured for _, r in run], [p for p, _ in run], "o", markersize=5, label="measured")

@@ -6,9 +6,12 @@ itself has them (`GradientMethod.formula`).
 
 from __future__ import annotations
 
-from quprop.cost import Cost
+import re
+from collections.abc import Mapping
+
+from quprop.cost import Cost, short
 from quprop.errors import QupropError
-from quprop.gradients import COSTED
+from quprop.gradients import COSTED, PLAIN
 from quprop.sampling.shape import Shape, Wanted
 
 
@@ -23,3 +26,23 @@ def cost_of(name: str, shape: Shape, wanted: Wanted) -> Cost:
         return COSTED[name].formula(shape, wanted)
     except OverflowError:
         raise QupropError(f"{name} would take more than 1e308 runs here; loosen the precision") from None
+
+
+def rivalry(costs: Mapping[str, Cost]) -> str:
+    """One sentence: the cheapest method that runs on single copies, in rotations and Toffolis of one gradient, and how
+    many more or fewer those take that hold many copies; "" without either."""
+    run = {n: c.gates for n, c in costs.items() if c.gates and not COSTED[n].costed_only}
+    single = [n for n in run if COSTED[n].copies == 1]
+    held = sorted((n for n in run if COSTED[n].copies == "many"), key=lambda n: run[n])
+    if not single or not held:
+        return ""
+    best = min(single, key=lambda n: (run[n], n != PLAIN))
+    ratios = ", ".join(f"{n} {_plain(run[n] / run[best])} times" for n in held)
+    return (
+        f"In rotations and Toffolis the cheapest with single copies is {best}, {_plain(run[best])}; on copies held "
+        f"together {ratios} as many."
+    )
+
+
+def _plain(number: float) -> str:
+    return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", short(number) if isinstance(number, int) else f"{number:.3g}")

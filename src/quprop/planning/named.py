@@ -68,6 +68,7 @@ def summary(
         raise QupropError(f"sets is a number of commuting sets, from 1 to M = {M:,}, got {count!r}")
     shadow_count = shadow_sets(M) if shadow_sets else count
     between = M / shadow_count / 2 if shadow_between else 0.0
+    snapshot = 3.0 ** min(w, MOST_LETTERS)
     circuit = Described(
         qubits=qubits,
         rotations=M,
@@ -77,7 +78,7 @@ def summary(
         reads=(1.0,),
         needs=float(M),
         sets=Sets(count, (Set(M / count, 1.0, 0.0),), sets_bound),
-        shadow_sets=Sets(shadow_count, (Set(M / shadow_count, 3.0 ** min(w, MOST_LETTERS), between),), shadow_bound),
+        shadow_sets=Sets(shadow_count, (Set(M / shadow_count, snapshot, between, snapshot),), shadow_bound),
         letters=w,
         blocks=blocks,
         one_state=one_state,
@@ -177,6 +178,7 @@ def tfim_variational(n: int, layers: int) -> Shape:
     bonds, fields = float(n - 1), float(n)
     # Undoing starts at the fields of the last layer. A shadow between them and the bonds serves both.
     sets = (Set(fields, fields**2, 0.0), Set(bonds, bonds**2, fields))
+    shadow_set = Set(T, max(27 * bonds**2, 9 * fields**2), fields, max(27 * bonds, 9 * fields))
     circuit = Described(
         qubits=n,
         rotations=M,
@@ -186,7 +188,7 @@ def tfim_variational(n: int, layers: int) -> Shape:
         reads=(bonds, fields),
         needs=layers * (bonds**2 + fields**2),
         sets=Sets(layers, sets),
-        shadow_sets=Sets(layers, (Set(T, max(27 * bonds**2, 9 * fields**2), fields),)),
+        shadow_sets=Sets(layers, (shadow_set,)),
         letters=3,
     )
     loads, missing = loads_of(lambda kind: kind.described_load(circuit))

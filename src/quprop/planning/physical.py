@@ -1,10 +1,10 @@
 """Physical qubits and hours of a plan on a fault-tolerant machine, from Microsoft's estimator (`qdk.estimator`).
 
 The estimator (Beverland et al., arXiv:2211.07629; van Dam et al., arXiv:2311.05801) takes logical counts of one run:
-qubits, arbitrary-angle rotations, their depth, measurements. It synthesises rotations, chooses a code distance for the
-error budget and adds magic-state factories; Clifford gates cost space and time through its layout only. A run here is
-one circuit, or one batch of the copies that are held together (then their rotations are side by side); runs follow one
-another, and all of a plan's runs are multiplied with the time of one.
+qubits, arbitrary-angle rotations, their depth, Toffolis, measurements. It synthesises rotations, chooses a code
+distance for the error budget and adds magic-state factories; Clifford gates cost space and time through its layout
+only. A run here is one circuit, or one batch of the copies that are held together (then their rotations are side by
+side); runs follow one another, and all of a plan's runs are multiplied with the time of one.
 
 It runs on this machine and offline; its telemetry is switched off before it is imported.
 """
@@ -134,7 +134,7 @@ def logical_run(name: str, cost: Cost, shape: Shape) -> tuple[dict[str, int], in
     kind = COSTED[name]
     together = 1
     if kind.copies in (2, "many"):
-        width = shape.qubits + (kind.copies == "many")
+        width = shape.qubits + (kind.copies == "many") + (cost.toffolis > 0)  # a count holds a carry for every copy
         together = max(1, cost.qubits // width)
     runs = max(1, -(-cost.copies // together)) if not kind.costed_only else 1
     counts = {
@@ -143,6 +143,10 @@ def logical_run(name: str, cost: Cost, shape: Shape) -> tuple[dict[str, int], in
         "rotationDepth": cost.depth,
         "measurementCount": max(1, shape.qubits) * together,
     }
+    if cost.toffolis:  # counts, flags and pointers stand between the copies' rotations, and are undone by measurements
+        rotations, toffolis = (-(-spent // runs) for spent in (cost.rotations, cost.toffolis))
+        counts |= {"rotationCount": rotations, "rotationDepth": min(cost.depth, rotations), "cczCount": toffolis}
+        counts["measurementCount"] += toffolis
     return counts, runs
 
 

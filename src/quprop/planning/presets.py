@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from quprop.cost import PRESETS as MACHINES
-from quprop.planning.measured.figure2 import LAWS, T_Q, TIMES, Constants, reach, table
+from quprop.planning.measured.figure2 import LAWS, T_Q, TIMES, TWO, Constants, reach, table
 from quprop.planning.named import summary
 from quprop.planning.training import changes_of
 from quprop.sampling.shape import Wanted
@@ -55,6 +55,7 @@ def figure2(
     return found | {
         "constants": vars(constants),
         "break_even": constants.break_even(),
+        "break_even_of_two_batches": constants.break_even(TWO),
         "with_constants": {
             "qubits": constants.qubits,
             "max_error": constants.error,
@@ -64,6 +65,7 @@ def figure2(
                 for time, seconds in TIMES.items()
             },
             "break_even": constants.break_even(),
+            "break_even_of_two_batches": constants.break_even(TWO),
             "break_even_of_quprop": own,
         },
     }

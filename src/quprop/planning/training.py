@@ -19,7 +19,7 @@ from quprop.cost import PRESETS, Cost, HardwareModel, human_seconds, short, shor
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN
-from quprop.planning.costs import cost_of
+from quprop.planning.costs import cost_of, rivalry
 from quprop.sampling.shape import Shape, Wanted
 
 MARGIN = 0.05  # what another must be cheaper by to be recommended instead
@@ -28,7 +28,7 @@ MOST_PARAMETERS = 10**15  # up to which a change of the advice is looked for
 LARGEST_MEMORY = 2**40  # bytes of the classical side that a simulator is recommended with
 BASES = {
     "counted": "equal to what runs count at small size (quprop plan --check)",
-    "bound": "the worst case: as many triggers as are proved possible, strings as long as they can be",
+    "bound": "the worst case: as many triggers or batches as there can be, strings as long as they can be",
     "formula": "nothing runs it; hidden constants are taken for 1",
 }
 
@@ -99,6 +99,11 @@ class TrainingPlan:
         return advise(self)
 
     @property
+    def rivalry(self) -> str:
+        """`quprop.planning.costs.rivalry`."""
+        return rivalry({row.name: row.cost for row in self.rows})
+
+    @property
     def noise(self) -> str:
         """One sentence on what noise leaves of the gradient; "" without noise."""
         return _noise(self)
@@ -121,6 +126,7 @@ class TrainingPlan:
             "machines": {m: {k: _finite(v) for k, v in times.items()} for m, times in self.machines.items()},
             "changes": [asdict(c) for c in self.changes],
             "bases": BASES,
+            **({"rivalry": self.rivalry} if self.rivalry else {}),
             "advice": self.advice,
             **({"noise": self.noise} if self.noise else {}),
         }

@@ -37,8 +37,11 @@ def section(source: Source) -> Section:
             ".",
         )
     )
-    order = sorted(methods.names, key=lambda k: (methods.number(k, "cost", "rotations") or 0, k))
-    made.blocks += [_costs(all_of, methods, order), _errors(methods, order, machine)]
+    order = sorted(methods.names, key=lambda k: (_gates(methods, k), k))
+    made.blocks.append(_costs(all_of, methods, order))
+    if all_of.has("rivalry"):
+        made.blocks.append(words(all_of.value("rivalry")))
+    made.blocks.append(_errors(methods, order, machine))
     if any(methods.number(name, "bias") is not None for name in order):
         made.blocks.append(_biases(methods, order))
     made.blocks += _figures(all_of, methods, order)
@@ -56,19 +59,26 @@ def section(source: Source) -> Section:
     return made
 
 
+def _gates(methods: Fields, name: str) -> float:
+    """Rotations and Toffolis."""
+    return sum(methods.number(name, "cost", key) or 0.0 for key in ("rotations", "toffolis"))
+
+
 def _costs(all_of: Fields, methods: Fields, order: list[str]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     value = all_of.at("value")
-    rows.append(("the value F", *(value.value(k) for k in COUNTS), "1", "1"))
+    toffolis = any(methods.number(name, "cost", "toffolis") for name in order)
+    used = (*COUNTS, *["toffolis"] * toffolis)
+    rows.append(("the value F", *(value.value(k) for k in used), "1", "1"))
     for name in order:
         row = methods.at(name)
         simulated = row.at("simulated").data is True
-        counts = [ABSENT if simulated and i < 3 else row.value("cost", k) for i, k in enumerate(COUNTS)]
+        counts = [ABSENT if simulated and i < 3 else row.value("cost", k) for i, k in enumerate(used)]
         rows.append((name.replace("_", " "), *counts, row.value("omega_time"), row.value("omega_memory")))
     note = (
         "ω: cost of the gradient over that of the value at one precision; of exact methods, measured seconds and bytes."
     )
-    heads = ("", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω memory")
+    heads = ("", "copies", "runs", "rotations", "depth", "qubits", *["Toffolis"] * toffolis, "ω time", "ω memory")
     return Table("What it executes", heads, tuple(rows), note)
 
 
@@ -105,7 +115,12 @@ def _biases(methods: Fields, order: list[str]) -> Table:
 def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
     out: list[Any] = []
     base = all_of.file
-    for key, unit in (("rotations", "rotations executed for one gradient"), ("copies", "copies of the input state")):
+    units = {
+        "rotations": "rotations executed for one gradient",
+        "toffolis": "Toffolis executed for one gradient",
+        "copies": "copies of the input state",
+    }
+    for key, unit in units.items():
         names = [n for n in order if (methods.number(n, "cost", key) or 0) > 0]
         if not names:
             continue
@@ -118,9 +133,10 @@ def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
         if value:
             ratios = f"{all_of.at('value').value(key).text}"  # type: ignore[union-attr]
             note = f"The value F itself takes {ratios}."
-        out.append(Figure(f"{key.capitalize()} of one gradient", unit, "method", (bars,), "x", note))
+        title = "Toffolis" if key == "toffolis" else key.capitalize()
+        out.append(Figure(f"{title} of one gradient", unit, "method", (bars,), "x", note))
     measured = {n: methods.number(n, "measured") or 0.0 for n in order}
-    spent = {n: methods.number(n, "cost", "rotations") or 0.0 for n in order}
+    spent = {n: _gates(methods, n) for n in order}
     run = [n for n in order if measured[n] > 0 and spent[n] > 0]
     if run:
         x = [spent[n] for n in run]
@@ -130,7 +146,7 @@ def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
                 [spent[n]],
                 [measured[n]],
                 f"{base}#/methods/{n}/measured",
-                f"{base}#/methods/{n}/cost/rotations",
+                f"computed: rotations and toffolis of {base}#/methods/{n}/cost",
                 style="points",
             )
             for n in run
@@ -139,6 +155,6 @@ def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
         if bound is not None:
             ends, place = [min(x) / 2, max(x) * 2], all_of.at("max_error").source
             curves.append(Curve("bound", ends, [bound, bound], place, style="dashed", colour=7, reference=True))
-        axes = "rotations executed", "largest error of a component"
-        out.append(Figure("Error against rotations", *axes, tuple(curves), "xy", "Methods that were run."))
+        axes = "rotations and Toffolis executed", "largest error of a component"
+        out.append(Figure("Error against gates", *axes, tuple(curves), "xy", "Methods that were run."))
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from quprop.report.comparison import COUNTS
 from quprop.report.figure import Curve, Figure
 from quprop.report.generic import pairs, table, tables, versions
 from quprop.report.parts import Cell, Fields, Heading, Items, Section, Table, Value, seconds, words
@@ -11,7 +12,7 @@ from quprop.report.scalings import figure2_blocks
 from quprop.report.sources import Source
 
 MOST_MACHINES = 8
-_SENTENCES = ("advice", "noise", "source")
+_SENTENCES = ("advice", "noise", "rivalry", "source")
 _TIMES = (("training",), ("training_seconds",), ("seconds",))
 
 
@@ -77,11 +78,15 @@ def _time(row: Fields) -> tuple[float, tuple[str, ...]]:
 
 def _methods(rows: list[tuple[str, Fields]], machine: str) -> Table:
     body = []
+    toffolis = any(row.number("cost", "toffolis") for _, row in rows)
     for name, row in rows:
-        counts = [row.value("cost", k) for k in ("copies", "measurements", "rotations", "depth", "qubits")]
+        counts = [row.value("cost", k) for k in COUNTS]
+        if toffolis:
+            counts.append(row.value("cost", "toffolis"))
         times = [row.value("seconds", show=seconds), row.value("training", show=seconds)]
         body.append((name.replace("_", " "), *counts, *times, row.value("basis")))
-    heads = ("", "copies", "runs", "rotations", "depth", "qubits", f"a gradient on {machine}", "the training", "basis")
+    counted = ["copies", "runs", "rotations", "depth", "qubits", *["Toffolis"] * toffolis]
+    heads = ("", *counted, f"a gradient on {machine}", "the training", "basis")
     note = "Counts are of one gradient; methods that only a simulator runs first, then the cheapest."
     return Table("What it costs by every method", heads, tuple(body), note)
 

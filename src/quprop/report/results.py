@@ -35,7 +35,7 @@ def experiment(source: Source) -> Section:
     known = ["findings", "claim", "source", "experiment", "versions", "quick", "seconds"]
     if r.has("seconds_per_primitive") and r.has("parameters"):
         made.blocks += figure2_blocks(r)
-        known += ["seconds_per_primitive", "parameters", "constants", "break_even"]
+        known += ["seconds_per_primitive", "parameters", "constants", "break_even", "break_even_of_two_batches"]
     made.blocks += tables(r, leave=known)
     made.blocks += versions(r)
     return made

@@ -177,11 +177,17 @@ def _said(rows: list[dict[str, Any]]) -> list[Any]:
     return [Items(tuple(f"{k.replace('_', ' ')}: {v}" for k, v in notes.items()))] if notes else []
 
 
+_EVEN = {
+    "break_even": "In the theorem's worst case quantum backpropagation",
+    "break_even_of_two_batches": "With two batches that are read where they trigger it",
+}
+
+
 def figure2(source: Source) -> Section:
     """`quprop scaling --figure2 --json`, and `quprop plan --preset figure2 --json`."""
     r = Fields(str(source.path), source.data[source.path.name])
     made = Section("Figure 2: parameters within reach", "formulas", str(source.path), notes=list(source.notes))
-    shown = ("by", "parameters", "laws", "seconds_per_primitive", "constants", "break_even")
+    shown = ("by", "parameters", "laws", "seconds_per_primitive", "constants", *_EVEN)
     made.blocks = figure2_blocks(r) + tables(r, leave=shown)
     return made
 
@@ -208,10 +214,9 @@ def figure2_blocks(all_of: Fields) -> list[Any]:
     if curves:
         title = "Parameters against the time of one gradient"
         out.append(Figure(title, "time of one gradient (s)", "parameters M", tuple(curves), "xy"))
-    if all_of.has("break_even"):
-        out.append(
-            words("Quantum backpropagation is the cheaper of the two from M = ", all_of.value("break_even"), " on.")
-        )
+    for key, how in _EVEN.items():
+        if all_of.has(key):
+            out.append(words(f"{how} is cheaper than parameter shift from M = ", all_of.value(key), " on."))
     if all_of.has("constants"):
         out += [Heading("Assumptions"), pairs("Constants", all_of.at("constants"))]
     return out

@@ -61,8 +61,8 @@ def draw_scaling(fits: Sequence[Fit], max_error: float) -> bytes:
 
 def draw_figure2(constants: Constants | None = None) -> bytes:
     """PNG: parameters M against the seconds of one gradient, formulas only, as in figure 2 of arXiv:2305.13362; with
-    `constants` the two laws with their constants and powers of the error too."""
-    from quprop.planning.measured.figure2 import LAWS, T_Q, TIMES
+    `constants` the laws with their constants and powers of the error too."""
+    from quprop.planning.measured.figure2 import LAWS, NAMES, SHIFT, T_Q, TIMES, WORST
 
     figure, (axes,) = _figure(1, 1, (8.4, 4.4))
     m = np.geomspace(2, 1e9, 200)
@@ -77,18 +77,21 @@ def draw_figure2(constants: Constants | None = None) -> bytes:
             [law(k) * T_Q for k in m], m, style, color="C3" if key == "M²" else "C0", linewidth=1.4, label=names[key]
         )
     if constants is not None:
-        for (name, law), colour in zip(constants.laws.items(), ("C3", "C0"), strict=True):
-            axes.plot([law(k) * T_Q for k in m], m, "-.", color=colour, linewidth=1.2, label=f"{name}, with constants")
-        even = constants.break_even()
-        axes.plot([constants.parameter_shift(even) * T_Q], [even], "ko", markersize=4)
-        axes.annotate(
-            f"equal at M = {even:.1e}",
-            (constants.parameter_shift(even) * T_Q, even),
-            textcoords="offset points",
-            xytext=(-8, 8),
-            ha="right",
-            fontsize=7,
-        )
+        for (name, law), colour in zip(constants.laws.items(), ("C3", "C0", "C2"), strict=True):
+            label = f"{NAMES[name]}, with constants"
+            axes.plot([law(k) * T_Q for k in m], m, "-.", color=colour, linewidth=1.2, label=label)
+            if name == SHIFT:
+                continue
+            even = constants.break_even(name)
+            axes.plot([constants.parameter_shift(even) * T_Q], [even], "ko", markersize=4)
+            axes.annotate(
+                f"equal at M = {even:,.0f}" if even < 1e4 else f"equal at M = {even:.1e}",
+                (constants.parameter_shift(even) * T_Q, even),
+                textcoords="offset points",
+                xytext=(-8, 8) if name == WORST else (8, -8),
+                ha="right" if name == WORST else "left",
+                fontsize=7,
+            )
     for time, seconds in TIMES.items():
         axes.axvline(seconds, color="0.85", linewidth=0.8, zorder=0)
         axes.text(seconds, 1.6, time, rotation=90, fontsize=6.5, ha="right", va="bottom", color="0.4")

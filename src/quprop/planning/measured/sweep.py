@@ -245,6 +245,7 @@ def _on_many_copies(
         "runs": cost.measurements / count * scale,
         "depth": cost.depth,
         "qubits": cost.qubits,
+        "toffolis": cost.toffolis / count * scale,
         "copies": cost.copies / count * scale,
         "gradient_rms": float(np.sqrt(np.mean(together**2))),
         "above_error": float(np.mean(together > wanted)),
