@@ -64,19 +64,23 @@ def weights_of(model):
 # What the copies are.
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_component_is_an_expectation_on_the_copies_as_they_are_undone(name):
+def pair_circuit(name):
+    """The circuit of a case, u, angles and inputs at a point, and -<Q_m> there from the reference engine."""
     model = CASES[name].model
     theta, x = values_for(model, seed=3)
     w, terms = weights_of(model), Terms.of(model)
     u = terms.coefficients(w)
     if not np.abs(u).sum():
         pytest.skip("no observable")
-    circuit = PairCircuit(model, terms)
     a = model.angle_table.evaluate(theta[None], x[None])[0]
+    return PairCircuit(model, terms), u, a, x, by_angles(model, theta, x, w) / np.abs(u).sum()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_component_is_an_expectation_on_the_copies_as_they_are_undone(name):
+    circuit, u, a, x, exact = pair_circuit(name)
     device = PairDevice(circuit, u, a, x)
-    exact = by_angles(model, theta, x, w) / np.abs(u).sum()
-    for m in reversed(range(model.n_rotations)):
+    for m in reversed(range(len(a))):
         q = 2 * device._accepting(Event(circuit.read[m])) - 1
         assert q == pytest.approx(-exact[m], abs=1e-10), m
         assert abs(exact[m]) < 1e-3 or q != pytest.approx(exact[m], abs=1e-4)  # the sign is seen
@@ -86,21 +90,13 @@ def test_every_component_is_an_expectation_on_the_copies_as_they_are_undone(name
 @pytest.mark.parametrize("name", CASES)
 def test_the_circuit_takes_the_input_state_to_every_component(name):
     """What a hypothesis of input states predicts, were it sure of the right one; sums of terms included."""
-    model = CASES[name].model
-    theta, x = values_for(model, seed=3)
-    w, terms = weights_of(model), Terms.of(model)
-    u = terms.coefficients(w)
-    if not np.abs(u).sum():
-        pytest.skip("no observable")
-    circuit = PairCircuit(model, terms)
-    a = model.angle_table.evaluate(theta[None], x[None])[0]
+    circuit, u, a, x, exact = pair_circuit(name)
     inputs = np.zeros((1, circuit.program.n_inputs))
-    read = read_by_programs(model, x)
+    read = read_by_programs(circuit.model, x)
     inputs[0, : len(read)] = read
     phi = qpr.simulate.get_engine().states(circuit.program, np.zeros((1, len(a))), inputs)[0]
     states = RotatingStates((circuit.image(u, a) @ phi)[None])
-    exact = by_angles(model, theta, x, w) / np.abs(u).sum()
-    for m in reversed(range(model.n_rotations)):
+    for m in reversed(range(len(a))):
         assert states.mean(circuit.read[m]) == pytest.approx(-exact[m], abs=1e-10), m
         states.rotate(circuit.undo[m], -float(a[m]))
 
@@ -333,6 +329,7 @@ def test_errors_grow_when_the_last_batch_is_read_more_often_than_it_was_designed
 
     np.testing.assert_allclose(found.stderr[read][::-1], [2 * spread(j + 1, d.pointer) for j in range(6)])
     assert found.info["triggers"] == 6 and found.info["beyond_the_readings"] == 6
+    assert "6 components predicted past the planned readings" in str(found)
     z1 = math.sqrt(2 * math.log(2 * 12 / 0.01))
     np.testing.assert_allclose(found.stderr[~read], 2 * (d.eps + z1 * spread(6, d.noise)))
     assert np.all(found.stderr[~read] > 1.1 * 0.9)

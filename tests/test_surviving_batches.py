@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from spin import Spin, projector
+from test_approximate_engines import random_pauli, random_state
 from tolerances import assert_close, tolerance
 
 from quprop.collective.check import KINDS, Check, two_sided
@@ -28,18 +29,6 @@ from quprop.model.pauli import PauliString
 
 ZERO = np.array([1.0, 0.0])
 X, Y, Z = PauliString(1, 0), PauliString(1, 1), PauliString(0, 1)
-
-
-def random_state(n, rng):
-    psi = rng.normal(size=2**n) + 1j * rng.normal(size=2**n)
-    return psi / np.linalg.norm(psi)
-
-
-def random_pauli(n, rng):
-    while True:
-        x, z = (int(i) for i in rng.integers(2**n, size=2))
-        if x or z:
-            return PauliString(x, z)
 
 
 class Dense:

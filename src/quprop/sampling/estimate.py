@@ -44,7 +44,9 @@ class Estimate:
         listed = ", ".join(f"{v:.4g} ± {e:.1g}" for v, e in zip(values[:_SHOWN], errors[:_SHOWN], strict=True))
         more = f", ... ({values.size} in all)" if values.size > _SHOWN else ""
         damage = f"; {shown(self.info['damage'])}" if "damage" in self.info else ""
-        return f"[{listed}{more}] for {self.cost}{damage}"
+        beyond = self.info.get("beyond_the_readings", 0)
+        late = f"; {beyond:,} components predicted past the planned readings: see their errors" if beyond else ""
+        return f"[{listed}{more}] for {self.cost}{damage}{late}"
 
 
 def variance_of_mean(mean: Any, square: Any, shots: Any, farthest: Any) -> Any:

@@ -116,9 +116,12 @@ class Plan:
 
 
 def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
-    """Of a batch: what the first point has to say, and the largest damage."""
-    damages = [e.info["damage"] for e in found if "damage" in e.info]  # a point may have nothing to measure
-    return found[0].info | ({"damage": max(damages)} if damages else {})
+    """Of a batch: what the first point has to say, and the worst of what makes a promise void."""
+    worst: dict[str, Any] = {}
+    for key in ("damage", "beyond_the_readings"):
+        said = [e.info[key] for e in found if key in e.info]  # a point may have nothing to measure
+        worst |= {key: max(said)} if said else {}
+    return found[0].info | worst
 
 
 NOISE = ("none", "fixed", "any")  # what a method takes: no channels, those whose strengths are numbers, all
