@@ -302,7 +302,7 @@ def followed(n, k, seed, steps, noise, pointer, margin):
     "n, k, noise, margin", [(1, 100, 2.5, 2.0), (1, 400, 2.5, 1.0), (1, 100, 1.0, 2.0), (2, 40, 2.5, 1.0)]
 )
 def test_gaussian_batches_follow_triggers_and_readings_within_their_own_error(n, k, noise, margin):
-    """Largest ratio of error and estimate over these branches: 0.66."""
+    """Largest ratio of error and estimate over these branches: 0.5."""
     seen = 0
     for seed in range(2):
         rows, triggers = followed(n, k, seed, 20, noise, 2 * noise, margin)

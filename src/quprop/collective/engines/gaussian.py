@@ -155,15 +155,16 @@ class GaussianCopies(Batch):
     def _wrong(self, d: Direction, width: float) -> Neglected:
         """What the Gaussian state neglects of a count of variance `width`.
 
-        The cumulants of the binomial law; an excited copy does not answer as the others do, which moves the mean by one
-        count at most; what earlier outcomes made.
+        The cumulants of the binomial law, of which the variance changes as its mean moves; an excited copy does not
+        answer as the others do, which moves the mean by one count at most; what earlier outcomes made.
         """
-        out, skew, spread = self.filter.wrong(self._row(d), width), 1 - 2 * d.mean, self.k * d.spread**2
+        out, skew, spread = self.filter.wrong(self._row(d), width), abs(1 - 2 * d.mean), self.k * d.spread**2
+        moved = abs(self.filter.moments(self._row(d))[0])
         excited = self.filter.excitations()
         return Neglected(
             out.mean + excited * max(d.mean, 1 - d.mean),
-            out.variance + 2 * excited / self.k * width,
-            out.third + spread * abs(skew),
+            out.variance + skew * moved + 2 * excited / self.k * width,
+            out.third + spread * skew,
             out.fourth + spread * abs(1 - 6 * d.spread**2),
         )
 

@@ -38,7 +38,8 @@ class Posterior(NamedTuple):
     kick_fourth the fourth cumulant of the momentum
     slope, bend, explained   G'/G, G''/G and -w (ln G)'', G the probability of the outcome as a function of the mean:
                 Bayes' rule with a third cumulant kappa moves the posterior mean by kappa G''/(2G) and its variance by
-                kappa G'/G, to first order in it, and a wrong mean counts on by the part that was explained of it
+                kappa G'/G, to first order in it; a variance wrong by u makes the mean wrong by u G'/G, and wrong
+                moments count on by the part that was explained of them
     """
 
     mean: float
@@ -122,7 +123,9 @@ class Shapes:
         self, outcome: Posterior, wrong: Neglected, a: np.ndarray, b: np.ndarray, width: float, noise: float
     ) -> None:
         size = float(b @ b)
-        mean = wrong.third / 2 * abs(outcome.bend) + wrong.mean * outcome.explained
+        mean = (
+            wrong.third / 2 * abs(outcome.bend) + wrong.variance * abs(outcome.slope) + wrong.mean * outcome.explained
+        )
         variance = wrong.third * abs(outcome.slope) + wrong.variance * outcome.explained
         deviation = math.sqrt(width)
         small = np.array([mean / deviation, variance / width, abs(outcome.third) / width**1.5])
