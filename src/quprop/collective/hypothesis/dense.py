@@ -47,7 +47,8 @@ class DenseHypothesis:
     learned are of tau, and stay.
 
     Memory: 16 * 4^n bytes held, six times that during an update; n = 9 takes 0.5 ms a rotation or prediction and 0.2 s
-    an update on one core. Values take 16 * 4^n bytes each, and 4 of the kind besides.
+    an update on one core, and about 0.6 s a value (four diagonalisations). Values take 16 * 4^n bytes each, what comes
+    with the first of them four times that.
     """
 
     def __init__(self, n: int, *, most_values: int | None = None, image: np.ndarray | None = None) -> None:
