@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from quprop.collective.check_circuit import circuit_cost, reading_cost
 from quprop.collective.event import Event
 from quprop.collective.hypothesis import Hypothesis
 from quprop.collective.protocol import CopyEngine, HeldCopies
@@ -23,24 +22,16 @@ class _PairLaboratory:
 
     keeps = True
 
-    def __init__(
-        self, device: PairDevice, engine: CopyEngine, design: SweepDesign, batches: int, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, device: PairDevice, engine: CopyEngine, design: SweepDesign, rng: np.random.Generator) -> None:
         self.device, self.engine, self.design = device, engine, design
-        self._rng, self._left = rng, batches
+        self._rng, self._left = rng, design.batches
         self.readings_of: list[int] = []  # of each batch
-        self._check = circuit_cost(design.k, design.noise)
-        pointer = reading_cost(design.k, design.pointer)
-        # The pointer is added to the count that the check holds.
-        held = self._check._replace(toffolis=design.k - design.k.bit_count(), depth=design.k.bit_length() - 1)
-        self._pointer = pointer._replace(toffolis=pointer.toffolis - held.toffolis, depth=pointer.depth - held.depth)
         self._counted = -1  # the place where the copies were counted last
 
     def prepare(self) -> HeldCopies:
         self._left -= 1
         self.readings_of.append(0)
-        beside = max(self._check.qubits, self._pointer.qubits)
-        return self.device.prepare(self.engine, self.design.k, beside)
+        return self.device.prepare(self.engine, self.design.k, self.design.beside)
 
     def turn(self, turn: Turn, batch: HeldCopies | None) -> None:
         self.device.undo(batch)
@@ -48,11 +39,11 @@ class _PairLaboratory:
     def answered(self) -> None:
         """Both sides of a check are asked on one count."""
         again, self._counted = self._counted == self.device.place, self.device.place
-        self.device.answered(1, None if again else self._check)
+        self.device.answered(1, None if again else self.design.check)
 
     def measure(self, event: Event, batch: HeldCopies) -> tuple[float, bool]:
         y = batch.read(event, self.design.pointer, self._rng)
-        self.device.answered(1, self._pointer)
+        self.device.answered(1, self.design.reading)
         self.readings_of[-1] += 1
         mean = min(1.0, max(0.0, y / self.design.k))
         return mean, not (self._left and self.readings_of[-1] >= self.design.readings)
@@ -77,7 +68,7 @@ class BackpropSweep:
     ) -> None:
         self.design, self.circuit, self.components, self.a = design, circuit, sorted(components, reverse=True), a
         self.device, self.sigma, self.norm = device, sigma, norm
-        self.laboratory = _PairLaboratory(device, engine, design, design.batches, rng)
+        self.laboratory = _PairLaboratory(device, engine, design, rng)
         rule = SweepRule(design.eps, design.noise, design.deviation(), kind="gaussian")
         self.sweep = Sweep(self.laboratory, Learner(sigma), rule, rng)
         self.triggers = self.unvouched = 0

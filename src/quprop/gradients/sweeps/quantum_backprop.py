@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from quprop.collective.check_circuit import circuit_cost
 from quprop.collective.engines.gaussian import GaussianEngine
 from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.hypothesis import HYPOTHESES, DenseHypothesis, Hypothesis
@@ -129,7 +128,8 @@ class QuantumBackprop(GradientMethod, Budget):
                 raise QupropError(f"unknown hypothesis {self.hypothesis!r}; {nearest(self.hypothesis, known)}")
         elif not all(hasattr(self.hypothesis, name) for name in ("predict", "learn", "rotate", "copy")):
             raise QupropError(
-                f"hypothesis is 'auto', one of {', '.join(HYPOTHESES)}, or an instance, got {self.hypothesis!r}"
+                f"hypothesis is 'auto', one of {', '.join(HYPOTHESES)}, or an instance with predict, learn, rotate and "
+                f"copy, got {self.hypothesis!r}"
             )
 
     def compile(self, model: Model, weights: Any = None, *, at: Any = None) -> QuantumBackpropPlan:
@@ -233,7 +233,7 @@ class QuantumBackpropPlan(Plan):
         needed = self._require_hypothesis()
         claim = d.cost(model.n_rotations, int(self.components[0]))
         self.cost = claim + Cost(classical_ops=self._classical(), classical_bytes=needed)
-        check = circuit_cost(d.k, d.noise)
+        check = d.check
         self.info |= {
             "circuits": len(self.components),
             "accuracy": self._accuracy(self.norm, self.slope),

@@ -34,7 +34,7 @@ from functools import cached_property
 
 from scipy import optimize, special
 
-from quprop.collective.check_circuit import circuit_cost, reading_cost
+from quprop.collective.check_circuit import CheckCost, circuit_cost, reading_cost
 from quprop.cost import Cost
 
 QUIET = 0.5  # the mean number of triggers that nothing justifies
@@ -114,6 +114,22 @@ class SweepDesign:
         """What measurements of a batch may know of counts, per copy squared: T (1/s_r^2 + C/s_c^2)."""
         return self.readings * (1 / self.pointer**2 + self.checks / self.noise**2)
 
+    @cached_property
+    def check(self) -> CheckCost:
+        """The gates of both sides of a check, on one count."""
+        return circuit_cost(self.k, self.noise)
+
+    @cached_property
+    def reading(self) -> CheckCost:
+        """The gates of a pointer on the count that a check holds, which is paid already."""
+        whole, k = reading_cost(self.k, self.pointer), self.k
+        return whole._replace(toffolis=whole.toffolis - k + k.bit_count(), depth=whole.depth - k.bit_length() + 1)
+
+    @property
+    def beside(self) -> int:
+        """Qubits that counting takes beside the batch."""
+        return max(self.check.qubits, self.reading.qubits)
+
     def spread(self, readings: int = 0) -> float:
         """w, the deviation of a fraction of copies, after so many readings or those the batch was designed for."""
         more = max(1.0, readings / self.readings)
@@ -138,17 +154,16 @@ class SweepDesign:
         """
         D, k = self.components, self.k
         places = [rotations] + [first + 1] * (self.claimed - 1) if starts is None else starts
-        check, pointer = circuit_cost(k, self.noise), reading_cost(k, self.pointer)
-        count = k - k.bit_count()  # Toffolis of the count that the check holds when its reading begins
+        check, reading = self.check, self.reading
         read = D if starts is None else readings
         lengths = sum(2 * rotations - p for p in places)
         return Cost(
             copies=k * len(places),
-            rotations=k * (lengths + rotations - 1 - first) + D * check.rotations + read * pointer.rotations,
-            toffolis=D * check.toffolis + read * (pointer.toffolis - count),
+            rotations=k * (lengths + rotations - 1 - first) + D * check.rotations + read * reading.rotations,
+            toffolis=D * check.toffolis + read * reading.toffolis,
             measurements=2 * D + read,
-            depth=2 * rotations - 1 - first + D * check.depth + read * (pointer.depth - k.bit_length() + 1),
-            qubits=k * self.qubits + max(check.qubits, pointer.qubits),
+            depth=2 * rotations - 1 - first + D * check.depth + read * reading.depth,
+            qubits=k * self.qubits + self.beside,
         )
 
 
