@@ -1,4 +1,4 @@
-"""Data to train classical networks on: scikit-learn's sets, and CIFAR from a folder of the user.
+"""Data to train classical networks on: scikit-learn's sets, drawn characters, and CIFAR from a folder of the user.
 
 CIFAR-10 and CIFAR-100 (Krizhevsky 2009) are read as published, https://www.cs.toronto.edu/~kriz/cifar.html: the Python
 version (pickles of dictionaries with b"data", uint8 (samples, 3072), channel by channel) or the binary version (records
@@ -22,6 +22,7 @@ from quprop.problems.datasets import split
 
 SHIPPED = ("digits", "digits32", "breast_cancer", "wine", "iris")
 CIFAR = ("cifar10", "cifar100")
+GLYPHS = 20_000, 2_000  # images of "glyphs" to train on, to test with
 PIXELS = 3 * 32 * 32
 # Mean and deviation of the channels of CIFAR-10's training images, which Liu et al. (2024) use for CIFAR-100 too.
 CIFAR_MEAN = np.array([0.4914, 0.4822, 0.4465])
@@ -80,12 +81,17 @@ class Dataset:
 def load(name: str, *, folder: str | Path | None = None) -> Dataset:
     """A data set by name: ``digits`` (1 x 8 x 8 images, pixels in [0, 1]), ``digits32`` (the same images in CIFAR's
     shape 3 x 32 x 32, every pixel a square of four by four, float32), ``breast_cancer``, ``wine``, ``iris``
-    (standardised features), and ``cifar10``, ``cifar100`` (3 x 32 x 32, standardised channels) from `folder`, which
-    holds the unpacked published folder or is it."""
+    (standardised features), ``glyphs`` (100 classes of 3 x 32 x 32 drawn characters, see glyphs.py; `folder` may name
+    other fonts), and ``cifar10``, ``cifar100`` (3 x 32 x 32, standardised channels) from `folder`, which holds the
+    unpacked published folder or is it."""
     if name in CIFAR:
         return _cifar(name, folder)
+    if name == "glyphs":
+        from quprop.carleman.networks.glyphs import CHARACTERS, glyphs
+
+        return Dataset(name, **glyphs(*GLYPHS, folder=folder), classes=len(CHARACTERS))
     if name not in SHIPPED:
-        raise QupropError(f"unknown data set {name!r}; {nearest(name, SHIPPED + CIFAR)}")
+        raise QupropError(f"unknown data set {name!r}; {nearest(name, (*SHIPPED, 'glyphs', *CIFAR))}")
     if folder is not None:
         raise QupropError(f"{name} comes with scikit-learn and takes no folder, got {str(folder)!r}; leave it out")
     images = name in ("digits", "digits32")

@@ -71,8 +71,13 @@ def _spectra(result: dict[str, Any]) -> Verdict:
 
 
 def _proxy(result: dict[str, Any]) -> Verdict:
+    return proxy_falls_then_rises(_runs(result))
+
+
+def proxy_falls_then_rises(runs: list[dict[str, Any]], key: str = "network") -> Verdict:
+    """Whether the running proxy has its minimum inside every block of these courses, called by their `key`."""
     parts, shapes = [], []
-    for r in _runs(result):
+    for r in runs:
         values, steps = r["proxy"]["running"]["values"], r["steps"]
         uploads = [*r["uploads"], steps[-1] + 1]
         for begin, end in pairwise(uploads):
@@ -81,9 +86,7 @@ def _proxy(result: dict[str, Any]) -> Verdict:
                 continue
             fell, rose = min(block) < block[0], block[-1] > min(block)
             shapes.append((fell, rose, block[-1] > 1))
-        parts.append(
-            f"{r['network']}: {values[0]:.3g}, least {min(values):.4g}, at the end of a block {values[-1]:.4g}"
-        )
+        parts.append(f"{r[key]}: {values[0]:.3g}, least {min(values):.4g}, at the end of a block {values[-1]:.4g}")
     all_three = sum(a and b for a, b, _ in shapes)
     measured = f"it falls and then rises in {all_three} of {len(shapes)} blocks; " + "; ".join(parts)
     return graded(

@@ -2,10 +2,10 @@
 carleman experiment NAME``. `EXPERIMENTS` lists them all by name."""
 
 from quprop.experiments.experiment import Experiment, table_of
-from quprop.experiments.networks.spectra import at_full_size as spectra_at_full_size
+from quprop.experiments.networks.full_size import run_in as full_size_in
 
-_FILES = ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum")
+_FILES = ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum", "full_size")
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
 
-__all__ = ["EXPERIMENTS", "Experiment", "spectra_at_full_size"]
+__all__ = ["EXPERIMENTS", "Experiment", "full_size_in"]

@@ -4,14 +4,13 @@ A smooth network is trained on digits, 90 % of its weights are pruned, and mini-
 every re-upload ten dense steps are taken and it is pruned again. Two networks of about 80,000 parameters: an MLP at the
 authors' learning rate 0.1, and a ResNet at their other one, 0.01: its layers are normalised, so curvature grows as
 1/|w|^2 when weights w are pruned, and in so narrow a network to eigenvalues of about 100, where 0.1 would let the
-steepest modes diverge. `at_full_size` is the authors' architecture.
+steepest modes diverge. `full_size.py` has the authors' architecture and recipe.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,11 @@ class Size:
     batch: int = 64
     samples: int = 128
     lanczos: int = 24
+    momentum: float = 0.0
+    dense: int = 10
+    prune: float = 0.9
+    deflate: bool = True
+    test: int | None = None
 
     def measured(self) -> list[int]:
         return [block * self.every + offset for block in range(self.blocks) for offset in self.offsets]
@@ -42,8 +46,6 @@ class Size:
 QUICK = Size(12, 2, (0, 1, 2, 4, 6, 8, 11), warm_up=50, samples=64, lanczos=12)
 MLP = Size(100, 3, (0, 1, 2, 4, 6, 8, 12, 16, 24, 40, 70, 99), warm_up=300)
 RESNET = Size(100, 3, (0, 3, 8, 16, 30, 60, 99), warm_up=600, rate=0.01, lanczos=20)
-FULL_QUICK = Size(12, 2, (0, 4, 11), warm_up=40, samples=64, lanczos=6)
-FULL = Size(100, 2, (0, 2, 4, 6, 8, 12, 16, 20, 24, 32, 50, 99), warm_up=1000, batch=512, samples=6400, lanczos=64)
 
 
 def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
@@ -59,47 +61,19 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     for name, settings, size in chosen:
         # Single precision: eigenvalues are right to 1e-5, and convolutions take a third of the time.
         network = networks.make(name, data.input_shape, data.classes, seed=int(rng), precision="single", **settings)
-        runs.append(_followed(network, data, size, rng, progress))
+        runs.append(followed(network, data, size, rng, progress))
     return {"runs": runs, "findings": [f"{r['network']}: {text}" for r in runs for text in r["findings"]]}
 
 
-def at_full_size(folder: Path | None) -> Callable[[bool, Any, Progress], Result]:
-    """The experiment with the authors' ResNet-32, widen 4 (7,451,044 parameters; smooth activation and GroupNorm).
-
-    With CIFAR-100 in ``folder``: their batches of 512 and 6,400 images of the Hessian, days on two cores. Without: the
-    same architecture on digits at rate 0.01, 8 x 8 pixels on three channels (ten of its hundred outputs have data),
-    hours. The quick version has fewer steps, moments and Lanczos steps.
-    """
-
-    def full(quick: bool, rng: Any, progress: Progress = silent) -> Result:
-        from quprop.carleman.networks import networks
-        from quprop.carleman.networks.data import load
-
-        load_torch("following spectra along a training")
-        size = FULL_QUICK if quick else FULL
-        if folder is None:
-            digits = load("digits")
-            tiled = (np.repeat(x, 3, axis=1) for x in (digits.x_train, digits.x_test))
-            x_train, x_test = tiled
-            data = replace(digits, name="digits on 3 channels", x_train=x_train, x_test=x_test, classes=100)
-            size = replace(size, rate=0.01, batch=64, samples=min(size.samples, 256), warm_up=min(size.warm_up, 300))
-        else:
-            data = load("cifar100", folder=folder)
-        network = networks.make(
-            "resnet", data.input_shape, data.classes, seed=int(rng), precision="single", depth=32, widen=4
-        )
-        one = _followed(network, data, size, rng, progress)
-        return {"runs": [one], "findings": one["findings"]}
-
-    return full
-
-
-def _followed(network: Any, data: Any, size: Size, rng: Any, progress: Progress) -> Result:
+def followed(
+    network: Any, data: Any, size: Size, rng: Any, progress: Progress = silent, out: Path | None = None
+) -> Result:
+    """What `follow` measured in a course of this size; `out` is its run folder, gone on with where there is one."""
     from quprop.carleman.spectra import proxy as proxies
     from quprop.carleman.spectra.along import follow
     from quprop.carleman.spectra.proxy import Descent
 
-    descent = Descent(size.rate)
+    descent = Descent(size.rate, size.momentum)
     steps = size.measured()
     course = follow(
         network,
@@ -109,12 +83,16 @@ def _followed(network: Any, data: Any, size: Size, rng: Any, progress: Progress)
         measure=steps,
         batch_size=size.batch,
         warm_up=size.warm_up,
-        prune_ratio=0.9,
+        prune_ratio=size.prune,
         upload_every=size.every,
-        dense_steps=10,
+        dense_steps=size.dense,
         hessian_samples=size.samples,
         lanczos_steps=size.lanczos,
+        deflate=size.deflate,
+        test_samples=size.test,
         precision="single",
+        out=out,
+        resume=out is not None and (out / "run.toml").exists(),
         progress=lambda done, total: progress(done, total, f"steps of {network.name}"),
     )
     made = course.to_json()
@@ -129,6 +107,7 @@ def _followed(network: Any, data: Any, size: Size, rng: Any, progress: Progress)
         "data": data.name,
         "parameters": network.n_parameters,
         "learning_rate": size.rate,
+        "momentum": size.momentum,
         "size": {name: getattr(size, name) for name in size.__dataclass_fields__},
         "findings": _findings(made, network.n_parameters, spectra, size.rate),
     }
@@ -167,6 +146,11 @@ def _findings(made: dict[str, Any], parameters: int, spectra: list[Any], rate: f
             f"re-upload at step {upload}: eigenvalues {least[after - 1]:.3g} to {greatest[after - 1]:.3g} before, "
             f"{least[after]:.3g} to {greatest[after]:.3g} after; accuracy {made['accuracy'][after - 1]:.3f} to "
             f"{made['accuracy'][after]:.3f}, zeros {made['zeros'][after - 1]:.2f} to {made['zeros'][after]:.2f}"
+        )
+    for dip in made["dips"]:
+        found.append(
+            f"re-upload at step {dip['step']}: training accuracy {dip['before']:.3f}, {dip['after']:.3f} right after, "
+            f"{dip['recovered']:.3f} later"
         )
     if len(uploads) > 1:
         found.append(
