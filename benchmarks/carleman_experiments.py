@@ -1,8 +1,8 @@
 """The experiments of `quprop carleman experiment`, with the record of where and when they ran.
 
-    python benchmarks/carleman_experiments.py                        # all, a few minutes
+    python benchmarks/carleman_experiments.py                        # all
     python benchmarks/carleman_experiments.py scaling burgers
-    python benchmarks/carleman_experiments.py spectra --full-size --quick   # ResNet-32, widen 4, on digits
+    python benchmarks/carleman_experiments.py full_size              # hours, on which it goes where it was stopped
 
 Writes NAME.json, and with --figures NAME.png, into benchmarks/results/carleman.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from environment import environment
 
-from quprop.experiments.networks import EXPERIMENTS, spectra_at_full_size
+from quprop.experiments.networks import EXPERIMENTS, full_size_in
 from quprop.runs import write_json
 
 RESULTS = Path(__file__).parent / "results" / "carleman"
@@ -27,19 +27,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller cases")
-    parser.add_argument("--full-size", action="store_true", help="spectra: ResNet-32, widen 4")
-    parser.add_argument("--folder", type=Path, help="of CIFAR-100, for --full-size; default: digits")
+    parser.add_argument("--folder", type=Path, help="of CIFAR-100, for full_size; default: drawn characters")
+    parser.add_argument("--runs", type=Path, default=Path("runs/full_size"), help="pieces of full_size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--figures", action="store_true", help="draw NAME.png too")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in EXPERIMENTS]
-    if unknown or (given.full_size and given.names != ["spectra"]):
-        parser.error(f"names are {', '.join(EXPERIMENTS)}, and --full-size goes with spectra alone")
+    if unknown:
+        parser.error(f"names are {', '.join(EXPERIMENTS)}")
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.names or EXPERIMENTS:
         experiment = EXPERIMENTS[name]
-        run = spectra_at_full_size(given.folder) if given.full_size else experiment.run
+        run = full_size_in(given.runs, given.folder) if name == "full_size" else experiment.run
         record = environment({"quprop": sys.executable})
         start = time.perf_counter(), time.process_time()
         result = run(given.quick, given.seed, lambda done, total, what: print(f"\r{done}/{total} {what:50}", end=""))
@@ -48,7 +48,7 @@ def main() -> None:
         result["seconds"] = round(time.perf_counter() - start[0], 1)
         result["cpu_seconds"] = round(time.process_time() - start[1], 1)
         result["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        target = given.out / (f"{name}_full_size" if given.full_size else name)
+        target = given.out / name
         write_json(target.with_suffix(".json"), result)
         if given.figures:
             target.with_suffix(".png").write_bytes(experiment.draw(result))

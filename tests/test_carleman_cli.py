@@ -59,7 +59,18 @@ def test_help_names_commands_options_and_networks(quprop):
 
 def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tmp_path):
     listed = quprop("experiment")[0]
-    for name in ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"):
+    for name in (
+        "order",
+        "euler",
+        "kappa",
+        "queries",
+        "burgers",
+        "spectra",
+        "training",
+        "scaling",
+        "momentum",
+        "full_size",
+    ):
         assert f"{name}: " in listed
     out = quprop("experiment", "euler", "--quick", "--out", "found")[0]
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -81,8 +92,7 @@ def test_the_two_doors_to_an_experiment_give_the_same_result(quprop, tmp_path):
 
 def test_unknown_experiments_and_misplaced_options_are_refused(quprop):
     assert "did you mean 'kappa'" in refused(quprop, "experiment", "kapa")
-    assert "spectra" in refused(quprop, "experiment", "kappa", "--full-size")
-    assert "--full-size only" in refused(quprop, "experiment", "spectra", "--folder", "data")
+    assert "'full_size'" in refused(quprop, "experiment", "spectra", "--folder", "data")
 
 
 def test_analyse_and_train_write_what_they_print(quprop, tmp_path):

@@ -26,6 +26,31 @@ def test_digits_in_the_shape_of_cifar_are_the_same_images():
     assert np.array_equal(blocks[:, 1, :, 2, :, 3], small.x_test[:, 0]) and np.array_equal(large.y_test, small.y_test)
 
 
+def test_glyphs_are_a_hundred_characters_alike_for_a_seed():
+    from quprop.carleman.networks.glyphs import CHARACTERS, glyphs
+
+    assert len(set(CHARACTERS)) == 100
+    made, again, other = glyphs(200, 100), glyphs(200, 100), glyphs(200, 100, seed=1)
+    assert made["x_train"].shape == (200, 3, 32, 32) and made["x_train"].dtype == np.float32
+    assert np.all(np.bincount(made["y_train"]) == 2) and np.all(np.bincount(made["y_test"]) == 1)
+    assert all(np.array_equal(made[k], again[k]) for k in made)
+    assert not np.array_equal(made["x_train"], other["x_train"])
+    assert np.abs(made["x_train"]).max() <= 1 and made["x_train"].std((1, 2, 3)).min() > 0.2  # something is drawn
+    # One class, many images: two of a class are nearer than two of different ones, in the mean
+    large = glyphs(2000, 100)
+    means = np.stack([large["x_train"][large["y_train"] == c].mean((0, 1)).ravel() for c in range(100)])
+    guess = [np.argmin(((x.mean(0).ravel() - means) ** 2).sum(1)) for x in large["x_test"]]
+    assert np.mean(guess == large["y_test"]) > 0.25
+
+
+def test_glyphs_ask_for_fonts_with_all_characters(tmp_path):
+    with pytest.raises(QupropError, match="fonts of a folder"):
+        datasets.load("glyphs", folder=tmp_path / "none")
+    (tmp_path / "no.ttf").write_bytes(b"not a font")
+    with pytest.raises(QupropError, match="has no font"):
+        datasets.load("glyphs", folder=tmp_path)
+
+
 def test_tensors_have_the_precision_asked_for():
     torch = pytest.importorskip("torch")
     x, y = datasets.load("iris").first(test=5).test("single")

@@ -14,6 +14,7 @@ from quprop.carleman.maps.radius import (
     nonlinearity_ratio,
 )
 from quprop.carleman.spectra import proxy
+from quprop.carleman.spectra import spectrum as module
 from quprop.carleman.spectra.dissipation import kind_of, least_ratio
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum, exact_spectrum, lanczos, spectrum_of
@@ -53,6 +54,26 @@ def test_quadrature_is_exact_for_polynomials_of_degree_2m_minus_1():
     quadrature = [run.weights @ run.nodes**k for k in range(11)]
     assert np.allclose(quadrature[:10], powers[:10], rtol=1e-12)
     assert abs(quadrature[10] - powers[10]) > 1e-6 * powers[10]
+
+
+def test_three_vectors_give_the_same_density_as_all(monkeypatch):
+    matrix, eigenvalues = network_like(300)
+    start = np.random.default_rng(1).normal(size=300)
+    few, many = (lanczos(matrix.__matmul__, start, 12, keep=keep) for keep in (False, True))
+    assert few.basis.shape == (2, 300) and np.allclose(few.nodes, many.nodes) and np.allclose(few.weights, many.weights)
+    long = lanczos(matrix.__matmul__, start, 200, keep=False)  # long enough for ends that appear twice
+    assert np.sum(np.abs(long.nodes - eigenvalues.max()) < 1e-8) > 1
+    assert np.isclose(long.weights @ np.tanh(long.nodes), many_of(matrix, start, np.tanh), rtol=1e-9)
+    monkeypatch.setattr(module, "BASIS_LIMIT", 8 * 300 * 20 - 1)
+    lean = spectrum_of(matrix.__matmul__, 300, 5, steps=20, probes=2)
+    assert len(lean.exact) == 0 and lean.products == 40  # nothing is deflated
+    assert lean.greatest == pytest.approx(eigenvalues.max(), rel=1e-6)
+
+
+def many_of(matrix, start, function):
+    """v' f(H) v by all eigenvectors."""
+    values, vectors = np.linalg.eigh(matrix)
+    return float(((start / np.linalg.norm(start)) @ vectors) ** 2 @ function(values))
 
 
 def test_a_krylov_space_that_ends_ends_the_run():

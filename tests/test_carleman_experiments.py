@@ -8,7 +8,7 @@ import pytest
 from quprop.carleman.maps.convergence import error_against_order, toy
 from quprop.carleman.spectra.spectrum import exact_spectrum
 from quprop.carleman.system.history import HistorySystem
-from quprop.experiments.networks import EXPERIMENTS, scaling, spectra
+from quprop.experiments.networks import EXPERIMENTS, full_size, scaling, spectra
 from quprop.experiments.networks.order import sentence
 
 torch_warning = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
@@ -28,7 +28,7 @@ def measured():
 
 
 def test_every_experiment_has_a_file_a_claim_and_a_source():
-    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"]
+    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum", "full_size"]
     assert list(EXPERIMENTS) == names
     for name, experiment in EXPERIMENTS.items():
         assert importlib.import_module(f"quprop.experiments.networks.{name}").EXPERIMENT is experiment
@@ -144,9 +144,11 @@ def test_findings_of_spectra_say_what_the_numbers_say():
         "proxy": {"running": {"values": [0.9, 0.8, 2.0, 14.0]}},
         "accuracy": [0.5] * 4,
         "zeros": [0.9] * 4,
+        "dips": [{"step": 40, "before": 0.9, "after": 0.5, "recovered": 0.8}],
     }
     text = " ".join(spectra._findings(made, 3, course, 0.1))
     assert "2 times the negative" in text and "least 0.8000 after 5 steps" in text
+    assert "training accuracy 0.900, 0.500 right after, 0.800 later" in text
     assert f"{(13.2 / 1.2) ** (1 / 20) - 1:.1%} a step (eta |l_min| there: 10.0%, 10.0%)" in text
 
 
@@ -163,6 +165,24 @@ def test_pruning_is_undone_and_restored_along_training(measured):
         assert zeros[block[0]] > 0.7 > 0.2 > zeros[block[1]]
         assert running[block[0]] < 1 and running[block[1]] < running[block[0]]
     assert result["positive"][0] > result["negative"][0]
+
+
+@torch_warning
+@pytest.mark.slow
+def test_the_authors_networks_are_measured_in_pieces_that_are_kept(tmp_path):
+    pytest.importorskip("torch")
+    experiment = EXPERIMENTS["full_size"]
+    result = experiment.kept(tmp_path / "runs")(True, 0, lambda done, total, what: None)
+    assert [r["case"] for r in result["runs"]] == [full_size.START, full_size.DENSE, full_size.PLAIN, *full_size.LARGE]
+    assert experiment.draw(result).startswith(b"\x89PNG")
+    start, dense, plain, *large = result["runs"]
+    assert start["zeros"][0] == 0 < 0.8 < dense["zeros"][0] == plain["zeros"][0]
+    first = dense["steps"].index(11) + 1  # until the first re-upload both are the same run
+    assert dense["width"][:first] == plain["width"][:first] and dense["width"][first:] != plain["width"][first:]
+    assert len(dense["dips"]) == len(plain["dips"]) == 2 and large[0]["parameters"] > 10 * dense["parameters"]
+    seen = []
+    again = experiment.kept(tmp_path / "runs")(True, 0, lambda done, total, what: seen.append(what))
+    assert again == result and not seen  # all was there
 
 
 @torch_warning

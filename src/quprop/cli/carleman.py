@@ -259,12 +259,6 @@ def experiment_command(
         "runs/carleman"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases.")] = False,
-    full_size: Annotated[
-        bool,
-        typer.Option(
-            "--full-size", help="spectra: the authors' ResNet-32, widen 4, CIFAR-100 from --folder or digits."
-        ),
-    ] = False,
     folder: Folder = None,
     json_file: Json = None,
     seed: Seed = 0,
@@ -274,7 +268,7 @@ def experiment_command(
     console = console_for(quiet)
     check_outputs(json=json_file, out=out if name else None)
     from quprop.cli.reproduce import measure, tell
-    from quprop.experiments.networks import EXPERIMENTS, spectra_at_full_size
+    from quprop.experiments.networks import EXPERIMENTS, full_size_in
 
     if name is None:
         for e in EXPERIMENTS.values():
@@ -284,13 +278,11 @@ def experiment_command(
         return
     if name not in EXPERIMENTS:
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    if (full_size or folder is not None) and name != "spectra":
-        raise QupropError(f"--full-size and --folder belong to the experiment 'spectra', got {name!r}; leave them out")
-    if folder is not None and not full_size:
-        raise QupropError("--folder is read by --full-size only; add it, or leave --folder out")
     experiment = EXPERIMENTS[name]
-    if full_size:
-        experiment = replace(experiment, run=spectra_at_full_size(folder))
+    if folder is not None:
+        if name != "full_size":
+            raise QupropError(f"--folder belongs to the experiment 'full_size', got {name!r}; leave it out")
+        experiment = replace(experiment, kept=lambda kept: full_size_in(kept, folder))
     tell(console, name, measure(console, experiment, name, out, quick, seed), out, json_file)
 
 

@@ -81,13 +81,18 @@ def reproduce_command(
 
 
 def measure(console: Console, experiment: Experiment, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
-    """Run it, draw it, write NAME.png and NAME.json; the result as the file has it."""
+    """Run it, draw it, write NAME.png and NAME.json; the result as the file has it. Hours of work keep their pieces in
+    NAME_runs, and go on there."""
     start = time.perf_counter()
+    run, pieces = experiment.run, out / f"{name}_runs"
+    if experiment.kept is not None and not quick:
+        run = experiment.kept(pieces)
     try:
         with Progress(console, STEPS) as bar:
-            result = experiment.run(quick, seed, bar)
+            result = run(quick, seed, bar)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"nothing was written of {name}") from None
+        left = f"its pieces are in {pieces}: the same command goes on" if pieces.exists() else "nothing was written"
+        raise KeyboardInterrupt(f"{name} was stopped; {left}") from None
     picture = experiment.draw(result)
     result |= {
         "kind": "experiment",

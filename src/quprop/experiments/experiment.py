@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -23,7 +24,8 @@ class Experiment:
     """run(quick, rng, progress) -> result, the same for the same seed; draw(result) -> PNG bytes.
 
     claim: what is to be seen; source: whose claim; minutes: of the full version on one core. The quick one measures the
-    same on fewer and smaller cases, within a minute.
+    same on fewer and smaller cases, within a minute. kept(folder) -> run: of an experiment of hours, which keeps its
+    pieces there and goes on where it was stopped.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Experiment:
     minutes: float
     run: Callable[[bool, Any, Progress], Result]
     draw: Callable[[Result], bytes]
+    kept: Callable[[Path], Callable[[bool, Any, Progress], Result]] | None = None
 
 
 def table_of(package: str, files: Iterable[str]) -> dict[str, Experiment]:

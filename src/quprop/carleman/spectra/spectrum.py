@@ -7,7 +7,9 @@ eigenvectors) with sum_j w_j f(t_j) = v' f(H) v exactly for polynomials f of deg
 
 Single eigenvalues at the ends decide about late times, and their random weights (variance 2/n^2 each) make late
 times noisy. So converged pairs of a first run are *deflated*: each counts 1/n exactly, and probes see their complement.
-Vectors are re-orthogonalised in full, so no eigenvalue appears twice; memory is (steps + deflated + 3) vectors.
+Vectors are re-orthogonalised in full, so no eigenvalue appears twice; memory is (steps + deflated + 3) vectors. Where
+that would be more than BASIS_LIMIT bytes, three vectors are held and nothing is deflated: an end of the spectrum may
+then appear twice with its weight shared, which leaves means over the density as they are (Paige 1980).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from quprop.errors import QupropError, generator_of
 
 Matvec = Callable[[np.ndarray], np.ndarray]
 DIVERGED = "the operator returned numbers that are not finite: the network has diverged here"
+BASIS_LIMIT = 1 << 32  # bytes of the Lanczos vectors of a run up to which all are kept
 CONVERGED = 1e-3  # residual over spread at which a pair is deflated; its eigenvalue is then right to about its square
 
 
@@ -109,33 +112,37 @@ class Lanczos:
     nodes: np.ndarray  # (m,) eigenvalues of T, ascending
     vectors: np.ndarray  # (m, m) eigenvectors of T in columns
     residuals: np.ndarray  # (m,) norms of H u - t u for the Ritz pairs (t, u)
-    basis: np.ndarray  # Q (m, n)
+    basis: np.ndarray  # Q (m, n), or its last two rows where they were not kept
 
     @property
     def weights(self) -> np.ndarray:
         return self.vectors[0] ** 2
 
 
-def lanczos(matvec: Matvec, start: np.ndarray, steps: int, deflated: np.ndarray | None = None) -> Lanczos:
-    """Lanczos from `start` (n,) with full re-orthogonalisation, orthogonal to the orthonormal rows of `deflated` (k,
-    n); it ends early where the Krylov space does."""
+def lanczos(
+    matvec: Matvec, start: np.ndarray, steps: int, deflated: np.ndarray | None = None, *, keep: bool = True
+) -> Lanczos:
+    """Lanczos from `start` (n,), orthogonal to the orthonormal rows of `deflated` (k, n); it ends early where the
+    Krylov space does. ``keep`` all vectors, and re-orthogonalise against them; else only against the last two."""
     n, dtype = len(start), start.dtype
-    basis = np.empty((steps, n), dtype)
+    rows = steps if keep else min(steps, 2)  # step j is row j % rows
+    basis = np.empty((rows, n), dtype)
     diagonal, off = np.empty(steps), np.empty(steps)
 
     def orthogonal(w: np.ndarray, m: int) -> np.ndarray:
         for _ in range(2):  # twice is enough (Kahan and Parlett)
             if deflated is not None and len(deflated):
                 w = w - (deflated @ w) @ deflated
-            w = w - (basis[:m] @ w) @ basis[:m]
+            held = basis[: min(m, rows)]
+            w = w - (held @ w) @ held
         return w
 
     w = orthogonal(start, 0)
     basis[0] = w / np.linalg.norm(w)
     scale = 0.0
     for j in range(steps):
-        w = matvec(basis[j])
-        diagonal[j] = float(basis[j] @ w)
+        w = matvec(basis[j % rows])
+        diagonal[j] = float(basis[j % rows] @ w)
         w = orthogonal(w, j + 1)
         off[j] = float(np.linalg.norm(w))
         scale = max(scale, abs(diagonal[j]) + off[j])
@@ -145,10 +152,10 @@ def lanczos(matvec: Matvec, start: np.ndarray, steps: int, deflated: np.ndarray 
             off[j] = 0.0
             break
         if j + 1 < steps:
-            basis[j + 1] = w / off[j]
+            basis[(j + 1) % rows] = w / off[j]
     m = j + 1
     nodes, vectors = eigh_tridiagonal(diagonal[:m], off[: m - 1])
-    return Lanczos(nodes, vectors, off[m - 1] * np.abs(vectors[-1]), basis[:m])
+    return Lanczos(nodes, vectors, off[m - 1] * np.abs(vectors[-1]), basis[: min(m, rows)])
 
 
 def spectrum_of(
@@ -176,6 +183,8 @@ def spectrum_of(
         if value < 1:
             raise QupropError(f"{name} must be at least 1, got {value}")
     dtype = np.float64 if precision == "double" else np.float32
+    keep = steps * dimension * np.dtype(dtype).itemsize <= BASIS_LIMIT
+    deflate = deflate and keep
     planned = (probes + deflate) * steps
     exact = dimension <= planned
     count = 0
@@ -206,7 +215,7 @@ def spectrum_of(
     share = 1 - len(fixed) / dimension
     runs = []
     for _ in range(probes):
-        run = lanczos(product, rng.standard_normal(dimension).astype(dtype), steps, kept)
+        run = lanczos(product, rng.standard_normal(dimension).astype(dtype), steps, kept, keep=keep)
         runs.append((run.nodes, run.weights * share))
         errors |= dict(zip(run.nodes, run.residuals, strict=True))
     result = Spectrum(dimension, fixed, tuple(runs), count)

@@ -28,7 +28,7 @@ from quprop.experiments.experiment import LIU, Experiment, Progress, Result, sil
 from quprop.experiments.networks.spectra import Size, draw, followed
 
 START, DENSE, PLAIN = "start", "dense steps", "no dense steps"
-UNTRAINED, WARMED = "large, untrained", "large, warmed up"
+UNTRAINED, WARMED = LARGE = "large, untrained", "large, warmed up"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Scale:
     """Networks and sizes of the cases: blocks of ``course`` follow ``start``; ``large`` is measured once."""
 
     data: str
-    network: dict[str, int]
-    large: dict[str, int]
+    network: dict[str, Any]
+    large: dict[str, Any]
     start: Size
     course: Size
     untrained: Size
@@ -56,7 +56,7 @@ FULL = Scale(
 QUICK = Scale(
     "digits",
     {"depth": 8, "widen": 1},
-    {"depth": 56, "widen": 1},
+    {"depth": 56, "widen": 2},
     Size(1, 1, (0,), 30, 0.05, 16, 16, 8, momentum=0.9, deflate=False, test=100),
     Size(12, 3, (0, 4, 11), 0, 0.05, 16, 16, 8, momentum=0.9, deflate=False, test=100),
     Size(1, 1, (0,), 0, 0.05, 4, 4, 6, momentum=0.9, deflate=False, test=40),
@@ -77,7 +77,7 @@ def run_in(kept: Path | None = None, folder: Path | None = None) -> Callable[[bo
         name = scale.data if quick or folder is None else "cifar100"
         data = load(name, folder=folder if name == "cifar100" else None)
 
-        def made(settings: dict[str, int]) -> Any:
+        def made(settings: dict[str, Any]) -> Any:
             return networks.make(
                 "resnet", data.input_shape, data.classes, seed=int(rng), precision="single", **settings
             )
@@ -132,4 +132,5 @@ EXPERIMENT = Experiment(
     150,
     run_in(),
     draw,
+    kept=run_in,
 )
