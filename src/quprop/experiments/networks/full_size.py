@@ -48,7 +48,7 @@ FULL = Scale(
     "glyphs",
     {"depth": 32, "widen": 4},
     {"depth": 422, "widen": 4},
-    Size(1, 1, (0,), 600, 0.01, 32, 8, 40, momentum=0.9, deflate=False, test=200),
+    Size(1, 1, (0,), 300, 0.01, 32, 8, 40, momentum=0.9, deflate=False, test=200),
     Size(100, 3, (0, 4, 20, 99), 0, 0.01, 32, 8, 40, momentum=0.9, deflate=False, test=200),
     Size(1, 1, (0,), 0, 0.01, 4, 4, 40, momentum=0.9, deflate=False, test=40),
     Size(1, 1, (0,), 60, 0.01, 4, 4, 40, momentum=0.9, deflate=False, test=40),
