@@ -28,7 +28,7 @@ def measured():
 
 
 def test_every_experiment_has_a_file_a_claim_and_a_source():
-    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"]
+    names = ["order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum", "verdicts"]
     assert list(EXPERIMENTS) == names
     for name, experiment in EXPERIMENTS.items():
         assert importlib.import_module(f"quprop.experiments.networks.{name}").EXPERIMENT is experiment

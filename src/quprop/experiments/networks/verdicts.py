@@ -67,7 +67,7 @@ def transformer(input_shape: tuple[int, ...], classes: int, width: int = 16, hea
     torch = load_torch("a transformer")
     nn, rows, columns = torch.nn, input_shape[-2], input_shape[-1]
 
-    class Transformer(nn.Module):  # type: ignore[name-defined, misc]
+    class Transformer(nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.embed, self.place = nn.Linear(columns, width), nn.Parameter(0.1 * torch.randn(rows, width))
