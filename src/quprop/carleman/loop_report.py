@@ -44,6 +44,8 @@ EMULATION = {
     "(engine jets: its weighted truncation of the same order); where the "
     "history system has at most 2,000 unknowns and kappa at most 5,000 the solver's own polynomial is applied to it "
     "(the adiabatic walk: at most 400 unknowns)",
+    "truncation": "the update's error is measured beside plain descent of the same map and ends automatic blocks; a "
+    "quantum computer would go by the gap between two orders",
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
     "formula",
     "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "

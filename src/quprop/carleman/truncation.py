@@ -120,22 +120,24 @@ def measure(
     *,
     engine: str = "auto",
     stop: bool = True,
+    start: np.ndarray | None = None,
     tick: Callable[[int, int], None] | None = None,
 ) -> Truncation:
-    """March the lift of ``order`` beside plain descent of ``dynamics`` from u = 0, for at most ``most`` steps.
+    """March the lift of ``order`` beside plain descent of ``dynamics`` from u = ``start`` (default 0), for at most
+    ``most`` steps.
 
     ``stop``    at the crossing, which leaves the block before it; False: go on to the end and say where it was
     ``engine``  of the lift; "auto": :func:`engine_for`
     ``tick``    called with the step and ``most``
     """
-    start = np.zeros(dynamics.dimension)
+    start = np.zeros(dynamics.dimension) if start is None else start
     engine = engine_for(dynamics, most, order) if engine == "auto" else engine
     state = lift(dynamics, start, order, engine)
     below = None
     if order > 1 and not isinstance(state, JetTower):
         below = lift(dynamics, start, order - 1, engine if engine in ("symmetric", "kronecker") else "jets")
     plain, update, norms = start, state.estimate(), [state.level_norms()]
-    errors, gaps, tails, sizes = [0.0], [0.0], [0.0], [0.0]
+    errors, gaps, tails, sizes = [0.0], [0.0], [0.0], [float(np.linalg.norm(start))]
     crossing = diverged = None
     length = 0
     for t in range(most):
