@@ -327,10 +327,10 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
     low, high = found["length_range"]
     most = found["crossing"] is None
     measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
-    spread = "" if low == high else f" ({low} to {high} over draws)"
+    of = " on all samples" if len(found["lengths"]) == 1 else f" ({low} to {high} over {len(found['lengths'])} draws)"
     bound = found["bound_length"]
     allowed = "" if bound is None else f", {bound} {BOUNDS[found['bound_by']]}"
-    return (f"{asked} as asked, " if asked else "") + measured + spread + allowed
+    return (f"{asked} as asked, " if asked else "") + measured + of + allowed
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
