@@ -27,7 +27,7 @@ from quprop.carleman.spectra.proxy import Descent  # noqa: E402
 from quprop.carleman.spectra.survivors import survivors_dynamics  # noqa: E402
 from quprop.carleman.train import Loop, block_spectrum, train  # noqa: E402
 from quprop.carleman.truncation import measure, typical  # noqa: E402
-from quprop.experiments.networks.verdicts import closure_errors, crossing, errors_of_plain_descents  # noqa: E402
+from quprop.experiments.networks.verdicts import crossing, errors_of_plain_descents, tower_errors  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_analyse_and_train_allow_the_same_steps_and_plain_descent_agrees(iris, o
     kept = np.flatnonzero(global_mask(network.module, 0.5).kept)
     other = errors_of_plain_descents(network, kept, iris.train(), 0.5, order, 100, 0.05)
     if order == 2:
-        other = closure_errors(network, kept, iris.train(), 0.5, 60)
+        other = tower_errors(network, kept, iris.train(), 0.5, 2, 60)
     assert crossing(other, 0.02) / 1.5 <= report["block_length"] <= 1.5 * crossing(other, 0.02)
 
 

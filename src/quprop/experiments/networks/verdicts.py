@@ -7,9 +7,9 @@ gradient,
     u' = u - eta (grad L(theta_0 + u) - (1 - s) grad L(theta_0)),
 
 so plain descents at a few s and a polynomial through them give the truncated update, and s = 1 is plain descent itself.
-At order 2 the exact closure (engine "low_rank") is a second witness. Where the verdict took some of the samples, all
-are taken here. Beside it stands the error proxy, which knows nothing of the truncation, and for networks small enough
-that the norms of all step matrices are exact, what can be proved.
+The exact tower, another truncation of the same order, is a second witness where it is affordable. Where the verdict
+took some of the samples, all are taken here. Beside it stands the error proxy, which knows nothing of the truncation,
+and for networks small enough that the norms of all step matrices are exact, what can be proved.
 """
 
 from __future__ import annotations
@@ -124,16 +124,24 @@ def errors_of_plain_descents(
     return np.array(errors)
 
 
-def closure_errors(network: Any, kept: np.ndarray, data: Any, rate: float, steps: int) -> np.ndarray:
-    """The same of the exact tower of order 2, in low rank, beside plain descent by torch."""
+def tower_errors(network: Any, kept: np.ndarray, data: Any, rate: float, order: int, steps: int) -> np.ndarray | None:
+    """The same of the exact tower beside plain descent by torch: in low rank at order 2, else with all step matrices
+    written down, where they can be."""
     from quprop.carleman.engines.lift import lift, march
+    from quprop.carleman.maps.dynamics import Dynamics
+    from quprop.carleman.maps.gains import step_polynomial
     from quprop.carleman.networks.plain import descend
     from quprop.carleman.spectra.survivors import survivors_dynamics
 
+    if order == 2:
+        dynamics = survivors_dynamics(network, kept, [data], learning_rate=rate, order=2)
+    else:
+        step = step_polynomial(network, [data], rate, kept)
+        if step is None:
+            return None
+        dynamics = Dynamics(step)
     theta, mask = network.parameters(), np.isin(np.arange(network.n_parameters), kept)
-    state = lift(
-        survivors_dynamics(network, kept, [data], learning_rate=rate, order=2), np.zeros(len(kept)), 2, "low_rank"
-    )
+    state = lift(dynamics, np.zeros(len(kept)), order, "low_rank" if order == 2 else "symmetric")
     moved, errors = theta, [0.0]
     for _ in range(steps):
         moved = descend(network, moved, [data], 1, rate, mask)
@@ -194,14 +202,15 @@ def measured(case: Case, seed: int, longest: int = LONGEST) -> dict[str, Any]:
         "error_at_proxy": float(errors[old]) if old < len(errors) and np.isfinite(errors[old]) else None,
         "errors": [float(e) if np.isfinite(e) else None for e in errors],
     }
-    if case.order == 2:
-        row["closure"] = crossing(closure_errors(network, kept, data.train(), case.rate, steps))
+    tower = tower_errors(network, kept, data.train(), case.rate, case.order, steps)
+    if tower is not None:
+        row["tower"] = crossing(tower)
     return row
 
 
 def off(row: dict[str, Any]) -> float:
     """The factor by which the verdict is off the witness that is farthest from it."""
-    witnesses = [row["measured"], *([row["closure"]] if row.get("closure") is not None else [])]
+    witnesses = [row["measured"], *([row["tower"]] if row.get("tower") is not None else [])]
     return max(max(row["verdict"] / max(w, 1), max(w, 1) / row["verdict"]) for w in witnesses)
 
 
@@ -292,8 +301,8 @@ def _panel(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _sentence(row: dict[str, Any]) -> str:
     text = f"{row['network']} ({row['kept']:,} of {row['parameters']:,} parameters, order {row['order']}): proxy "
     text += f"{row['proxy']}, verdict {row['verdict']}, measured {row['measured']}"
-    if row.get("closure") is not None:
-        text += f" ({row['closure']} of the exact closure)"
+    if row.get("tower") is not None:
+        text += f" ({row['tower']} of the exact tower)"
     if row["error_at_verdict"] is not None:
         text += f"; error {row['error_at_verdict']:.2g} at the verdict"
     if row["error_at_proxy"] is not None:
