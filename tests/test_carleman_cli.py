@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quprop.cli import app
+from quprop.experiments.networks import EXPERIMENTS
 from quprop.report.sources import recognise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
@@ -59,18 +60,7 @@ def test_help_names_commands_options_and_networks(quprop):
 
 def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tmp_path):
     listed = quprop("experiment")[0]
-    for name in (
-        "order",
-        "euler",
-        "kappa",
-        "queries",
-        "burgers",
-        "spectra",
-        "training",
-        "scaling",
-        "momentum",
-        "full_size",
-    ):
+    for name in EXPERIMENTS:
         assert f"{name}: " in listed
     out = quprop("experiment", "euler", "--quick", "--out", "found")[0]
     assert all(len(line) <= 80 for line in out.splitlines())

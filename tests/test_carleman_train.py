@@ -147,7 +147,7 @@ def test_automatic_blocks_stop_before_the_truncation_error_grows(iris):
     free = train(small(iris), iris, Loop(**(FAST | {"block_length": None, "tolerance": 0.02, "longest": 60})), 0)
     lengths = [b.run.length for b in free.blocks]
     assert all(1 <= t <= 60 for t in lengths) and lengths[0] < 60
-    assert all(b.run.gap <= 0.02 or b.run.length == 1 for b in free.blocks)
+    assert all(b.update_error <= 0.02 and b.run.truncation_error <= 0.02 for b in free.blocks)
 
 
 def test_a_block_outside_the_radius_is_said_stops_and_keeps_the_last_good_parameters(iris):

@@ -15,16 +15,12 @@ import numpy as np
 
 from quprop.carleman import block_cost
 from quprop.carleman.block_cost import BlockCost
-from quprop.carleman.engines import LiftedState
-from quprop.carleman.engines.jets import JetTower
-from quprop.carleman.engines.lift import lift, march, success_probability
-from quprop.carleman.engines.monomials import n_moments
+from quprop.carleman.engines.lift import success_probability
 from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.transfer.download import read_out
+from quprop.carleman.truncation import Truncation, measure
 
-SYMMETRIC_BELOW = 100  # moments up to which the tower is written down at every upload
-LOW_RANK_BELOW = 2_000  # steps times parameters up to which the exact closure of order 2 is affordable
 MARCHED, SOLVED = "tower marched exactly, queries by formula", "solver's polynomial applied, queries counted"
 
 
@@ -53,7 +49,8 @@ class Settings(Protocol):
 class BlockRun:
     """``update`` u(T) (r,) as it was read; ``length`` T; ``gap`` ||y_1 at order N minus at order N - 1|| / ||y_1||, an
     estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders (jets; from 1 on: outside the
-    radius of convergence); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated."""
+    radius of convergence); ``truncation_error`` ||y_1 - u|| / ||u||, u plain descent of the same map (None in records
+    without it); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated."""
 
     update: np.ndarray
     length: int
@@ -65,9 +62,10 @@ class BlockRun:
     solver_error: float | None
     readout_error: float | None
     diverged: int | None
+    truncation_error: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        names = "engine exact emulation gap tail solver_error readout_error"
+        names = "engine exact emulation gap tail truncation_error solver_error readout_error"
         return {name: getattr(self, name) for name in names.split()}
 
 
@@ -86,7 +84,17 @@ def run_block(
     """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
     free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
     is called with the step and ``most``."""
-    marched = _march(dynamics, most, settings, say, tick)
+    marched = measure(
+        dynamics,
+        settings.order,
+        most,
+        settings.tolerance,
+        engine=settings.engine,
+        stop=settings.block_length is None,
+        tick=tick,
+    )
+    for text in marched.warnings():
+        say(text)
     solved = _solved(dynamics, len(kept), marched, settings, growth)
     update, readout_error = solved.update, None
     copies = block_cost.readout_copies(len(kept), settings.precision)
@@ -115,11 +123,12 @@ def run_block(
         marched.engine,
         marched.exact,
         solved.emulation,
-        marched.gap,
-        marched.tail,
+        float(marched.gaps[marched.length]),
+        None if marched.tails is None else float(np.max(marched.tails[: marched.length + 1])),
         solved.error,
         readout_error,
         marched.diverged,
+        marched.error,
     )
     return run, cost
 
@@ -139,7 +148,7 @@ class _Solved:
     error: float | None
 
 
-def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, growth: float) -> _Solved:
+def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings, growth: float) -> _Solved:
     """The solver's own polynomial applied where the history system is small enough; elsewhere the march, and formulas
     for what the solver takes."""
     length, order = marched.length, settings.order
@@ -170,81 +179,3 @@ def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, g
     loads = block_cost.formula_loads(solver, queries)
     success = success_probability(marched.norms, length, scale) * block_cost.formula_success(solver, kappa)
     return _Solved(marched.update, scale, kappa, kappa_by, queries, loads, success, MARCHED, None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Marched:
-    update: np.ndarray
-    norms: np.ndarray
-    length: int
-    engine: str
-    exact: bool
-    gap: float
-    tail: float | None
-    diverged: int | None
-
-
-def _march(
-    dynamics: Dynamics,
-    most: int,
-    settings: Settings,
-    say: Callable[[str], None],
-    tick: Callable[[int, int], None] | None,
-) -> _Marched:
-    start, order = np.zeros(dynamics.dimension), settings.order
-    engine = _engine(dynamics, most, order) if settings.engine == "auto" else settings.engine
-    state = lift(dynamics, start, order, engine)
-    below = None
-    if order > 1 and not isinstance(state, JetTower):
-        below = lift(dynamics, start, order - 1, engine if engine in ("symmetric", "kronecker") else "jets")
-    update, norms = state.estimate(), [state.level_norms()]
-    gap, worst, diverged, said = 0.0, None, None, False
-    for t in range(most):
-        if tick is not None:
-            tick(t, most)
-        record = march(state, 1)
-        if below is not None:
-            march(below, 1)
-        if record.diverged is not None:
-            diverged = t
-            break
-        size = float(np.linalg.norm(record.estimate))
-        now = _gap(state, below) / size if size else 0.0
-        free = settings.block_length is None and t > 0
-        if free and now > settings.tolerance:
-            break
-        tail = record.tail
-        if tail is not None and tail >= 1:
-            if free:
-                break
-            if not said:
-                said = True
-                say(
-                    f"at step {t + 1} successive orders of the expansion grow by {tail:.3g}: it is outside its radius "
-                    "of convergence"
-                )
-        if tail is None and now >= 1 and not said:
-            said = True
-            say(
-                f"at step {t + 1} orders {order} and {order - 1} differ by {now:.3g} times the update: the expansion "
-                "is outside its radius of convergence"
-            )
-        if tail is not None:
-            worst = tail if worst is None else max(worst, tail)
-        update, gap = record.estimate, now
-        norms.append(record.norms[-1])
-    return _Marched(update, np.array(norms), len(norms) - 1, engine, state.exact, gap, worst, diverged)
-
-
-def _engine(dynamics: Dynamics, steps: int, order: int) -> str:
-    """As `choose_engine`, but a block's maps are made anew at every upload and used for ``steps`` steps only, so that
-    writing a tower down pays for the smallest, and the growing rank of the closure for short blocks."""
-    if n_moments(dynamics.dimension, order) <= SYMMETRIC_BELOW:
-        return "symmetric"
-    return "low_rank" if order == 2 and steps * dynamics.dimension <= LOW_RANK_BELOW else "jets"
-
-
-def _gap(state: LiftedState, below: LiftedState | None) -> float:
-    if isinstance(state, JetTower):
-        return float(np.linalg.norm(state.coefficients[-1])) if state.order > 1 else 0.0
-    return 0.0 if below is None else float(np.linalg.norm(state.estimate() - below.estimate()))

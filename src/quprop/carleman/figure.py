@@ -12,7 +12,7 @@ TALL = 2.0  # error proxies and error bounds are drawn up to here
 
 
 def draw_analysis(report: dict[str, Any]) -> bytes:
-    """PNG: Hessian spectrum as weighted points (left); error proxy and, where it was proved, the error bound of a block
+    """PNG: Hessian spectrum as weighted points (left); error proxy and the error bound of a block, where there is one
     (right)."""
     figure, (left, right) = panels(2)
     spectrum, proxy = report["spectrum"], report["proxy"]
@@ -46,8 +46,9 @@ def draw_analysis(report: dict[str, Any]) -> bytes:
         (line,) = other.plot(range(len(proved)), proved, ".-", color="C1", markersize=3, linewidth=1)
         other.set_yscale("log")
         other.set_ylim(float(np.nanmin(proved)) / 10, 10 * TALL)
-        other.set_ylabel("proved error over |theta|")
-        handles, labels = [*handles, line], [*labels, "proved error of the truncation (right axis)"]
+        how = "proved" if report.get("bound_by") == "proof" else "estimated"
+        other.set_ylabel(f"{how} error over |theta|")
+        handles, labels = [*handles, line], [*labels, f"{how} error of the truncation (right axis)"]
     right.legend(handles, labels, frameon=False, fontsize=7, loc="upper left")
     return picture(figure, f"{report['network']} on {report['data']}, {report['parameters']:,} parameters")
 

@@ -24,9 +24,9 @@ class Loop:
     ``learning_rate``  eta of every step; descent has no momentum
     ``order``          N, at which the tower is truncated
     ``blocks``         uploads; ``steps``, if given, ends the run after so many linearised steps
-    ``block_length``   T, or None: each block runs until its truncation error (`tolerance`) or the error proxy says stop
+    ``block_length``   T, or None: each block runs until its measured truncation error passes `tolerance`
     ``longest``        of such a block
-    ``tolerance``      of the difference between orders N and N - 1, relative to the update, where T is None
+    ``tolerance``      of that error, ||u - u_plain|| / ||u_plain||; a block of given length that passes it is said
     ``warm_up``        plain dense steps before the first pruning
     ``sparsity``       share of prunable weights removed at every upload
     ``dense_steps``    plain steps of all parameters between a download and the next upload (needs quantum memory)

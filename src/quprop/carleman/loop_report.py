@@ -25,19 +25,27 @@ from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import descend
 from quprop.carleman.networks.prune import prune
 from quprop.carleman.spectra import proxy as proxies
-from quprop.carleman.spectra.dissipation import Dissipation, analyse
+from quprop.carleman.spectra.dissipation import Dissipation, allowed, analyse, percent
 from quprop.carleman.spectra.hessian import split_batches
 from quprop.carleman.spectra.proxy import Descent
+from quprop.carleman.spectra.survivors import survivors_dynamics
 from quprop.carleman.system.linear_system import check_precision
+from quprop.carleman.truncation import Truncation
 from quprop.cost import HardwareModel, hardware, human_seconds
 from quprop.errors import QupropError, generator_of
 
+WORK = 2e7  # parameters times samples up to which the truncation of a block is measured on all training samples
+LEAST = 8  # samples that it is measured on at least
+DRAWS = 3  # of samples or batches, where not all are used
+BATCH_BYTES = 1e9  # of the parameters that the maps of mini-batches hold
 NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
 EMULATION = {
     "update": "u(T), the exact solution of the truncated linear system, from marching the lifted tower "
     "(engine jets: its weighted truncation of the same order); where the "
     "history system has at most 2,000 unknowns and kappa at most 5,000 the solver's own polynomial is applied to it "
     "(the adiabatic walk: at most 400 unknowns)",
+    "truncation": "the update's error is measured beside plain descent of the same map and ends automatic blocks; a "
+    "quantum computer would go by the gap between two orders",
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
     "formula",
     "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "
@@ -64,6 +72,7 @@ def analysis_report(
     solver: str = "kernel_reflection",
     eps: float = 1e-3,
     samples: int = 512,
+    truncation_samples: int | None = None,
     lanczos_steps: int = 64,
     probes: int = 2,
     machine: str = "figure2",
@@ -71,9 +80,12 @@ def analysis_report(
 ) -> dict[str, Any]:
     """Warm up, prune, and ask: does descent contract here, how long may a block be, and what would it cost?
 
-    ``block_length``  None: the error proxy's within ``tolerance``, at most ``longest``
-    ``batch_size``    of the plain steps of the warm-up; None: all samples
+    ``block_length``  None: until the truncation error, measured beside plain descent, passes ``tolerance``, at most
+                      ``longest``
+    ``batch_size``    of the plain steps, those of the warm-up and those of the block; None: all samples
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
+    ``truncation_samples``  that the truncation is measured on, of the data or of each batch, DRAWS times where they are
+                      not all; None: as many as make WORK with the parameters
     ``machine``       of `quprop.cost`, for seconds; a query is taken as N 10 log2 n rotations
     """
     rng = generator_of(rng)
@@ -85,7 +97,12 @@ def analysis_report(
     descent, (x, y) = Descent(learning_rate), data.train(network.precision)
     source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
     _warm_up(network, source, warm_up, learning_rate, progress)
-    kept, n = prune(network.module, sparsity).n_kept, network.n_parameters
+    mask, n = prune(network.module, sparsity), network.n_parameters
+    kept, survivors = mask.n_kept, np.flatnonzero(mask.kept)
+    draws, of = _draws(
+        (x, y), n, batch_size, truncation_samples, longest if block_length is None else block_length, rng
+    )
+    whole = batch_size is None and len(draws) == 1 and samples >= len(x)
     found = analyse(
         network,
         split_batches(x[:samples], y[:samples], 64),
@@ -94,14 +111,20 @@ def analysis_report(
         steps=block_length or longest,
         order=order,
         tolerance=tolerance,
-        lanczos_steps=min(lanczos_steps, n),
+        lanczos_steps=lanczos_steps,
         probes=probes,
         norms=n <= NORMS_BELOW,
         samples=8,
+        operator="double-backward",
         precision=network.precision,
+        kept=survivors,
+        runs=None
+        if whole
+        else [survivors_dynamics(network, survivors, draw, learning_rate=learning_rate, order=order) for draw in draws],
+        stop=block_length is None,
         progress=progress,
     )
-    length = block_length or max(1, min(found.block_length, longest))
+    length = block_length or found.block_length
     growth = proxies.growth(found.spectrum, descent)
     assumptions = BreakEven(
         steps=length,
@@ -114,7 +137,8 @@ def analysis_report(
         solver=solver,
         rotation_seconds=made.rotation_seconds,
     )
-    analysis = found.to_json()
+    analysis, measured = found.to_json(), _measured(found.truncation, of)
+    analysis["truncation"] |= {"samples": of, "measured": measured}
     radius = analysis.pop("radius") or {"exists": False if growth >= 1 else None, "why": _no_radius(growth, n)}
     price = _price(assumptions, kept, n, made)
     return {
@@ -126,11 +150,33 @@ def analysis_report(
         "sparsity": sparsity,
         "growth": growth,
         "radius": radius,
-        "proxy_block_length": found.block_length,
+        "proxy_block_length": found.proxy_block_length,
         "block_length": length,
         **price,
-        "verdict": verdict(found, length, price["seconds"], price["break_even"], made.name),
+        "warnings": found.truncation.warnings(),
+        "verdict": verdict(found, block_length, measured, price["seconds"], price["break_even"], made.name),
     }
+
+
+def _draws(
+    data: tuple[Any, Any], n: int, batch_size: int | None, asked: int | None, steps: int, rng: np.random.Generator
+) -> tuple[list[list[tuple[Any, Any]]], dict[str, Any]]:
+    """Batches to measure the truncation on, gone through again where memory does not hold one for each step, and how
+    many samples of how many they have."""
+    x, y = data
+    whole = len(x) if batch_size is None else batch_size
+    used = min(whole, asked or max(LEAST, int(WORK / n)))
+    sizes = {"used": used, "of": whole, "batches": batch_size is not None}
+    if used == len(x):
+        return [[(x, y)]], sizes
+    held = 1 if batch_size is None else max(1, min(steps, int(BATCH_BYTES / (16 * n))))
+    return [list(islice(batches(x, y, used, rng), held)) for _ in range(DRAWS)], sizes
+
+
+def _measured(found: Truncation, samples: dict[str, Any]) -> str:
+    of = f"{samples['used']:,} of {samples['of']:,}" if samples["used"] < samples["of"] else f"all {samples['of']:,}"
+    of += " samples" + (" of a batch" if samples["batches"] else "")
+    return f" at order {found.order} by {found.engine} on {of}"
 
 
 def _warm_up(
@@ -181,14 +227,21 @@ def _price(assumed: BreakEven, kept: int, n: int, made: HardwareModel) -> dict[s
     }
 
 
-def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any], machine: str) -> str:
-    """One sentence: would this help?"""
-    pays = even["ratio"] <= 1
+def verdict(
+    found: Dissipation, asked: int | None, measured: str, seconds: float, even: dict[str, Any], machine: str
+) -> str:
+    """One sentence: would this help? For blocks as long as they may run, or of ``asked`` steps."""
+    pays, run = even["ratio"] <= 1, found.truncation
     text = "It would pay" if pays else "It would not help"
+    text += f": descent is {found.kind}, a block may run {allowed(run, measured)}"
+    if found.block_range[0] < found.block_range[1]:
+        text += f" ({found.block_range[0]} to {found.block_range[1]} over {len(found.runs)} draws)"
+    if found.bound_by == "proved" and found.update_bound_length is not None:
+        text += f", proved for {found.update_bound_length}"
+    if asked is not None and asked > run.within:
+        text += f", one of {asked} has an update off by {percent(run.error)}"
     text += (
-        f": descent is {found.kind}, a block may run {length} step{'s' * (length != 1)}, takes "
-        f"{human_seconds(seconds)} of {machine} hardware "
-        f"and {even['ratio']:.2g} times as long as plain descent"
+        f", takes {human_seconds(seconds)} of {machine} hardware and {even['ratio']:.2g} times as long as plain descent"
     )
     if not pays and even["parameters"] is None:
         text += (

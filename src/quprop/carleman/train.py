@@ -28,8 +28,6 @@ from quprop.carleman.block_cost import BlockCost
 from quprop.carleman.checkpoint import State, open_folder, restore, save
 from quprop.carleman.loop import Block, Loop, Trained, TrainedNetwork
 from quprop.carleman.maps.dynamics import Dynamics
-from quprop.carleman.maps.subspace import Restricted
-from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at
@@ -37,7 +35,8 @@ from quprop.carleman.networks.prune import Mask, global_mask
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent
-from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
+from quprop.carleman.spectra.spectrum import Spectrum
+from quprop.carleman.spectra.survivors import survivors_dynamics, survivors_spectrum
 from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder
@@ -180,8 +179,6 @@ class _Run:
                 f"before the run: max |1 - a| = {growth:.4g} is not below 1, so no radius of convergence is proved and "
                 "the error of a block is bounded for a finite number of steps only"
             )
-        if settings.block_length is None:
-            most = max(1, min(most, proxies.block_length(spectrum, descent, settings.tolerance, most)))
         run, cost = run_block(
             dynamics,
             kept,
@@ -328,17 +325,8 @@ def block_dynamics(
 ) -> tuple[Dynamics, np.ndarray]:
     """Descent of the survivors expanded at theta (n,), one map a batch, and their indices (r,)."""
     network.set_parameters(theta.copy())
-    whole = from_torch(
-        network.module,
-        network.loss,
-        list(data),
-        learning_rate=settings.learning_rate,
-        order=settings.order,
-        weight_decay=network.weight_decay,
-        micro_batch=512,
-    )
     kept = np.flatnonzero(mask.kept)
-    return Dynamics([Restricted(step, kept) for step in whole.maps]), kept
+    return survivors_dynamics(network, kept, data, learning_rate=settings.learning_rate, order=settings.order), kept
 
 
 def block_spectrum(
@@ -347,22 +335,13 @@ def block_spectrum(
     """Spectrum of the survivors' Hessian on the first training samples, weight decay included."""
     network.set_parameters(theta.copy())
     samples = settings.hessian_samples
-    pieces = split_batches(data[0][:samples], data[1][:samples], 256)
-    product = hessian_matvec(network, pieces, operator="double-backward")
-    kept = np.flatnonzero(mask.kept)
-
-    def restricted(v: np.ndarray) -> np.ndarray:
-        whole = np.zeros(len(theta), v.dtype)
-        whole[kept] = v
-        return np.asarray(product(whole)[kept])
-
-    return spectrum_of(
-        restricted,
-        len(kept),
-        np.random.default_rng(seed),
-        steps=settings.lanczos_steps,
+    return survivors_spectrum(
+        network,
+        np.flatnonzero(mask.kept),
+        split_batches(data[0][:samples], data[1][:samples], 256),
+        seed,
+        lanczos_steps=settings.lanczos_steps,
         probes=1,
-        precision=network.precision,
     )
 
 

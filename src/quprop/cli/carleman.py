@@ -40,6 +40,7 @@ quprop carleman train mlp --blocks 8 --block-length auto --dense-steps 10 --plot
 
 quprop carleman experiment --out runs/carleman"""
 
+BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"}
 LARGE = 20_000  # parameters from which on defaults are those of a large network
 
 Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
@@ -86,6 +87,18 @@ def analyse_command(
         int | None,
         typer.Option("--samples", min=1, help="Training samples of the Hessian. Default: 256, large networks 128."),
     ] = None,
+    truncation_samples: Annotated[
+        int | None,
+        typer.Option(
+            "--truncation-samples",
+            min=1,
+            help="Training samples that the truncation error is measured on. Default: as many as make 20 million with "
+            "the parameters, at least 8.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Truncation error of the update that ends an automatic block.")
+    ] = 0.01,
     lanczos: Annotated[int, typer.Option("--lanczos", min=1, help="Steps of a Lanczos run.")] = 64,
     probes: Annotated[int, typer.Option("--probes", min=1, help="Lanczos runs averaged, after one for the ends.")] = 2,
     machine: Machine = "figure2",
@@ -120,6 +133,8 @@ def analyse_command(
             solver=solver,
             eps=eps,
             samples=min(samples or (128 if large else 256), len(loaded.x_train)),
+            truncation_samples=truncation_samples,
+            tolerance=tolerance,
             lanczos_steps=lanczos,
             probes=probes,
             machine=machine,
@@ -134,9 +149,14 @@ def analyse_command(
         ("parameters", f"{report['parameters']:,}, of which {report['kept']:,} after pruning"),
         ("Hessian eigenvalues", f"{spectrum['least']:.4g} to {spectrum['greatest']:.4g}"),
         ("max |1 - a|", f"{report['growth']:.6g}, {report['kind']}"),
-        ("error proxy", f"least at step {report['proxy']['minimum_at']:,}"),
-        ("convergence radius", f"{radius['outer']:.3g}" if radius.get("exists") and radius.get("outer") else "none"),
-        ("block length", f"{report['block_length']} step{'s' * (report['block_length'] != 1)}"),
+        ("error proxy", _proxy(report["proxy"])),
+        (
+            "convergence radius",
+            f"{radius['outer']:.3g}, {BOUNDS[radius.get('by')]}"
+            if radius.get("exists") and radius.get("outer")
+            else "none",
+        ),
+        ("block length", _block(report, length)),
         ("condition number", f"{report['condition_number']:.4g} (formula)"),
         ("queries a run", short(report["queries_per_run"]) + f" ({solver}, eps {eps:g})"),
         ("copies to read", short(report["copies"]) + f" (precision {precision:g})"),
@@ -144,6 +164,8 @@ def analyse_command(
         ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
     ]
     _pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
+    for text in report["warnings"]:
+        line(console, f"warning: {text}")
     line(console, report["verdict"])
 
 
@@ -284,6 +306,23 @@ def experiment_command(
             raise QupropError(f"--folder belongs to the experiment 'full_size', got {name!r}; leave it out")
         experiment = replace(experiment, kept=lambda kept: full_size_in(kept, folder))
     tell(console, name, measure(console, experiment, name, out, quick, seed), out, json_file)
+
+
+def _proxy(proxy: dict[str, Any]) -> str:
+    low, high = proxy["block_length_range"]
+    spread = "" if low == high else f" ({low:,} to {high:,} over probes)"
+    return f"least at step {proxy['minimum_at']:,}, allows {proxy['block_length']:,} steps{spread}"
+
+
+def _block(report: dict[str, Any], asked: int | None) -> str:
+    found = report["truncation"]
+    low, high = found["length_range"]
+    most = found["crossing"] is None
+    measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
+    of = " on all samples" if len(found["lengths"]) == 1 else f" ({low} to {high} over {len(found['lengths'])} draws)"
+    bound = found["bound_length"]
+    allowed = "" if bound is None else f", {bound} {BOUNDS[found['bound_by']]}"
+    return (f"{asked} as asked, " if asked else "") + measured + of + allowed
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:

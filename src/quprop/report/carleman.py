@@ -30,6 +30,9 @@ def analysis(source: Source) -> Section:
         ("error proxy least at step", v("proxy", "minimum_at")),
         ("convergence radius", v("radius", "outer") if r.has("radius", "outer") else "none"),
         ("block length", v("block_length")),
+        ("update error measured then", _truncation(r, at_end=True)),
+        ("update error a step later", _truncation(r, at_end=False)),
+        ("error proxy allows steps", v("proxy", "block_length")),
         ("condition number", v("condition_number")),
         ("queries a run", v("queries_per_run")),
         ("copies to read", v("copies")),
@@ -50,22 +53,31 @@ def analysis(source: Source) -> Section:
     curves = _line("error proxy", r, ("proxy", "steps"), ("proxy", "values"))
     bound = r.numbers("bound")
     end = next((i for i, b in enumerate(bound) if not b < LARGEST_BOUND), len(bound))
+    how = "proved" if r.text("bound_by") == "proof" else "estimated"
     if end:
         source_of = r.at("bound").source + "/*"
-        curves.append(Curve("proved error / |theta|", list(range(end)), bound[:end], source_of, style="dashed"))
+        curves.append(Curve(f"{how} error / |theta|", list(range(end)), bound[:end], source_of, style="dashed"))
     if curves:
         note = (
-            f"From step {end} on the proved bound exceeds {LARGEST_BOUND:g} and is not drawn."
+            f"From step {end} on the {how} bound exceeds {LARGEST_BOUND:g} and is not drawn."
             if end < len(bound)
             else ""
         )
-        made.blocks.append(Figure("Error proxy and proved bound", "step", "error", tuple(curves), "y", note))
+        made.blocks.append(Figure(f"Error proxy and {how} bound", "step", "error", tuple(curves), "y", note))
+    for entry in r.at("warnings").data or []:
+        made.blocks.append(words(f"Warning: {entry}."))
     for name in ("cost", "break_even", "radius"):
         if r.has(name):
             made.blocks.append(pairs(name.replace("_", " ").capitalize(), r.at(name), folded=True))
     made.blocks.append(words(r.text("emulated")[:1].upper() + r.text("emulated")[1:] + "."))
     made.blocks += versions(r)
     return made
+
+
+def _truncation(r: Fields, at_end: bool) -> Cell:
+    """The error measured at the end of the longest block that is allowed, or a step later."""
+    length = r.number("truncation", "length")
+    return ABSENT if length is None else r.value("truncation", "errors", int(length) + (not at_end))
 
 
 def training(source: Source) -> Section:

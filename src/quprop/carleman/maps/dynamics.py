@@ -177,11 +177,16 @@ class Polynomial(PolynomialMap):
         return sparse.csr_array(sparse.coo_array(joined, shape=(n, n**k)))
 
     def norms(self) -> np.ndarray:
-        """Spectral norms of the step matrices, ||G_k|| of the (n, n^k) matrix, k = 0..degree."""
-        found = []
-        for k in range(self.order + 1):
-            matrix = self.matrix(k)
-            gram = (matrix @ matrix.T).toarray()
+        """Spectral norms of the step matrices, ||G_k|| of the (n, n^k) matrix, k = 0..degree. A monomial stands in k!/
+        alpha! columns of it, each with that share of its coefficient."""
+        found = [float(np.linalg.norm(self._constant))]
+        for k in range(1, self.order + 1):
+            gram = np.zeros((self.dimension, self.dimension))
+            if k in self.parts:
+                monomials, coefficients = self.parts[k]
+                scaled = coefficients / np.sqrt([_arrangements(row) for row in monomials])
+                product = scaled @ scaled.T
+                gram = product.toarray() if sparse.issparse(product) else product
             found.append(float(np.sqrt(max(0.0, np.linalg.eigvalsh(gram)[-1]))))
         return np.array(found)
 

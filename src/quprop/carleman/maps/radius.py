@@ -15,10 +15,22 @@ in it are drawn to `inner`. For g of degree two with 1 - g_1 = eta mu the allowe
 the R of Liu et al. (PNAS 118, e2026805118, 2021); here with every degree. R < 1 is sufficient, not necessary. Without
 such a radius (1 - g_1 <= 0, as for every network with a negative Hessian eigenvalue) the same argument with radii that
 move, Gamma(t+1) = g_t(Gamma(t)), bounds the error of a finite number of steps: :func:`finite_time_bound`.
+
+Both bounds are geometric in the level, which is more than level 1, the observable that is read, needs. Level by level
+the same argument gives the least bound that norms alone can give (:func:`level_bound`), with w^j_m = [x^m] g(x)^j:
+
+    v_j(t+1) = sum_{m <= N} w^j_m v_m(t) + sum_{m > N} w^j_m rho(t)^m,    |delta^(tensor j) - y_j| <= v_j,  v(0) = 0.
+
+Proof: the exact tower is delta^(tensor j)(t+1) = sum_m M^j_m delta^(tensor m)(t) with |M^j_m| <= w^j_m (triangle
+inequality over k_1 + ... + k_j = m), and the lift leaves out the terms with m > N. The jets' weighted truncation is
+another one: along s -> s G_0 the path of descent is a power series c_k(t) s^k whose norms the scalar series r(t+1) = s
+g_0 + sum_k g_k r(t)^k dominates, jets keep c_1..c_N exactly, so their error is at most what r has beyond s^N at s = 1
+(:func:`jet_bound`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,16 +135,73 @@ def finite_time_bound(gains: np.ndarray, deviation: float, order: int, steps: in
     return np.array(bounds)
 
 
-def bound_block_length(gains: np.ndarray, deviation: float, order: int, tolerance: float, limit: int = 10_000) -> int:
-    """The last step up to which the proved error stays within `tolerance` (absolute), at most `limit`; steps all have
-    the same gains. 0 if the first step breaks it. The radius answers for all times where it can."""
+def level_bound(gains: np.ndarray, deviation: float, order: int, steps: int) -> np.ndarray:
+    """Bounds (steps + 1,) on the level-1 error of the tower cut at `order`, level by level (see the top of this file),
+    from gains (q + 1,) of every step; |delta(0)| = `deviation`. Never above `finite_time_bound`."""
+    row = _row(gains, order, deviation)
+    powers, power = [], np.ones(1)
+    for _ in range(order):
+        power = np.convolve(power, row)
+        powers.append(np.pad(power, (0, max(0, order + 1 - len(power)))))
+    carry = np.array([p[1 : order + 1] for p in powers])  # w^j_m, m <= N
+    errors, rho, bounds = np.zeros(order), np.float64(deviation), [0.0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(steps):
+            lost = [rho ** (order + 1) * np.polynomial.polynomial.polyval(rho, [*p[order + 1 :], 0.0]) for p in powers]
+            errors = carry @ errors + np.array(lost)
+            errors[~np.isfinite(errors)] = np.inf
+            rho = np.float64(np.polynomial.polynomial.polyval(rho, row))
+            bounds.append(float(errors[0]))
+    return np.array(bounds)
+
+
+def jet_bound(gains: np.ndarray, order: int, steps: int) -> np.ndarray:
+    """Bounds (steps + 1,) on the error of jets of `order` (engine "jets") from u(0) = 0; see the top of this file."""
+    row = _row(gains, order, 0.0)
+    series, rest, bounds = np.zeros(order + 1), np.float64(0), [0.0]  # r_0..r_N, and what r has beyond at s = 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(steps):
+            kept = float(series.sum())
+            moved, beyond = np.zeros(order + 1), np.float64(0)
+            moved[min(1, order)] = row[0]
+            power, difference = np.ones(1), np.float64(0)
+            for k in range(1, len(row)):
+                difference = difference * (kept + rest) + rest * kept ** (k - 1)  # (kept + rest)^k - kept^k
+                power = np.convolve(power, series)
+                moved += row[k] * np.pad(power[: order + 1], (0, max(0, order + 1 - len(power))))
+                beyond += row[k] * (power[order + 1 :].sum() + difference)
+            series, rest = moved, beyond
+            bounds.append(float(rest) if np.isfinite(rest) else float("inf"))
+    return np.array(bounds)
+
+
+def _row(gains: np.ndarray, order: int, deviation: float) -> np.ndarray:
+    if order < 1 or deviation < 0:
+        raise QupropError(f"order must be at least 1 and deviation at least 0, got {order} and {deviation}")
+    table = _gains(gains)
+    if table.ndim != 1:
+        raise QupropError("level by level the gains are those of one step, |G_0|, |G_1|, ..., for all steps alike")
+    return table
+
+
+def bound_block_length(
+    gains: np.ndarray,
+    deviation: float,
+    order: int,
+    tolerance: float,
+    limit: int = 10_000,
+    bound: Callable[[np.ndarray, float, int, int], np.ndarray] = finite_time_bound,
+) -> int:
+    """The last step up to which the error that ``bound`` (`finite_time_bound`, `level_bound`) allows stays within
+    `tolerance` (absolute), at most `limit`; steps all have the same gains. 0 if the first step breaks it. The radius
+    answers for all times where it can."""
     if not tolerance > 0:
         raise QupropError(f"tolerance must be positive, got {tolerance}")
     if convergence_radius(gains).bound(deviation, order) <= tolerance:
         return limit
     length = 16
     while True:
-        bounds = finite_time_bound(gains, deviation, order, min(length, limit))
+        bounds = bound(gains, deviation, order, min(length, limit))
         broken = np.nonzero(bounds > tolerance)[0]
         if len(broken):
             return int(broken[0]) - 1

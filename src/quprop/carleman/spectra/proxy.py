@@ -17,7 +17,7 @@ With momentum b a mode is two-dimensional, (deviation, velocity), and z^2 - (1 +
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,13 @@ def block_length(spectrum: Spectrum, descent: Descent, tolerance: float, limit: 
         middle = (low + high) // 2
         low, high = (middle, high) if _value(spectrum, descent, middle) <= 1 + tolerance else (low, middle)
     return low
+
+
+def block_length_range(spectrum: Spectrum, descent: Descent, tolerance: float, limit: int = 10**6) -> tuple[int, int]:
+    """Least and greatest `block_length` of the spectrum's probes, each taken alone: how far probes leave it open."""
+    alone = [replace(spectrum, runs=(run,)) for run in spectrum.runs] or [spectrum]
+    lengths = [block_length(one, descent, tolerance, limit) for one in alone]
+    return min(lengths), max(lengths)
 
 
 def _value(spectrum: Spectrum, descent: Descent, t: int) -> float:

@@ -4,7 +4,10 @@ carleman experiment NAME``. `EXPERIMENTS` lists them all by name."""
 from quprop.experiments.experiment import Experiment, table_of
 from quprop.experiments.networks.full_size import run_in as full_size_in
 
-_FILES = ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum", "full_size")
+_FILES = (
+    *("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"),
+    *("verdicts", "full_size"),
+)
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
 

@@ -1,0 +1,72 @@
+"""What pruning leaves: descent of the surviving parameters alone, and the spectrum of their Hessian.
+
+Within a block only survivors move, so growth, error proxy, norms of step matrices and truncation error are those of
+this map; the Hessian of all parameters has other eigenvalues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.subspace import Restricted
+from quprop.carleman.maps.torch_map import from_torch
+from quprop.carleman.networks.networks import Network
+from quprop.carleman.spectra.hessian import Batches, hessian_matvec
+from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
+
+PIECE = 512  # samples whose activations are alive at a time
+
+
+def survivors_dynamics(
+    network: Network, kept: np.ndarray, data: Sequence[tuple[Any, Any]], *, learning_rate: float, order: int
+) -> Dynamics:
+    """Descent of the parameters ``kept`` (r,) expanded at the network's present ones, one map a batch of ``data``."""
+    whole = from_torch(
+        network.module,
+        network.loss,
+        list(data),
+        learning_rate=learning_rate,
+        order=order,
+        weight_decay=network.weight_decay,
+        micro_batch=PIECE,
+    )
+    return Dynamics([Restricted(step, kept) for step in whole.maps])
+
+
+def survivors_spectrum(
+    network: Network,
+    kept: np.ndarray,
+    data: Batches,
+    rng: int | np.random.Generator,
+    *,
+    lanczos_steps: int,
+    probes: int,
+    operator: str = "double-backward",
+    precision: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Spectrum:
+    """Spectrum of the rows and columns ``kept`` (r,) of the Hessian on ``data``, weight decay included.
+
+    ``lanczos_steps``, ``probes``, ``precision`` (default: the network's)  see `spectrum_of`; ``operator`` see
+    `hessian_matvec`
+    """
+    product = hessian_matvec(network, data, operator=operator)
+
+    def restricted(v: np.ndarray) -> np.ndarray:
+        whole = np.zeros(network.n_parameters, v.dtype)
+        whole[kept] = v
+        return np.asarray(product(whole)[kept])
+
+    return spectrum_of(
+        restricted,
+        len(kept),
+        rng,
+        steps=min(lanczos_steps, len(kept)),
+        probes=probes,
+        precision=precision or network.precision,
+        progress=progress,
+    )
