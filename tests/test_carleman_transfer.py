@@ -343,7 +343,7 @@ def test_ledgers_add_up_and_repeat():
 def test_a_ledger_becomes_a_cost_once_a_query_has_a_price():
     a = QueryLedger(queries=3, loads=2, copies=5, rotations=7, toffolis=1, classical_ops=11, qubits=4)
     cost = a.cost(rotations_per_query=100, rotations_per_load=10)
-    assert cost == qpr.Cost(copies=2, measurements=5, rotations=300 + 20 + 7 + 7, qubits=4, classical_ops=11)
+    assert cost == qpr.Cost(copies=2, measurements=5, rotations=300 + 20 + 7, toffolis=1, qubits=4, classical_ops=11)
     assert a.cost(rotations_per_query=1) + a.cost(rotations_per_query=1) == (a + a).cost(rotations_per_query=1)
     with pytest.raises(QupropError, match="rotations_per_query"):
         a.cost(rotations_per_query=-1)

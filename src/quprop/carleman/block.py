@@ -82,10 +82,11 @@ def run_block(
     growth: float,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] | None = None,
+    samples: int = 0,
 ) -> tuple[BlockRun, BlockCost]:
     """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
     free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
-    is called with the step and ``most``."""
+    is called with the step and ``most``; ``samples`` of one map, for what its gradient costs."""
     marched = _march(dynamics, most, settings, say, tick)
     solved = _solved(dynamics, len(kept), marched, settings, growth)
     update, readout_error = solved.update, None
@@ -95,9 +96,10 @@ def run_block(
         read = read_out(update, precision=settings.precision, kind="l2", entries=len(kept), scale=size, rng=rng)
         readout_error = float(np.linalg.norm(read.vector - update)) / size
         update, copies = read.vector, read.copies
-    force = np.zeros(n)
-    force[kept] = dynamics[0].constant()
-    load, upload_by = block_cost.upload_cost(force, settings.order, solved.scale)
+    maps = max(1, min(len(dynamics), marched.length))
+    forces = np.zeros((maps, n))
+    forces[:, kept] = [step.constant() for step in dynamics.maps[:maps]]
+    load, upload_by = block_cost.upload_cost(forces, settings.order, solved.scale, max(1, marched.length))
     cost = block_cost.total(
         copies,
         kappa=solved.kappa,
@@ -107,7 +109,10 @@ def run_block(
         success=solved.success,
         upload=load,
         upload_by=upload_by,
-        steps=marched.length,
+        entries=len(kept),
+        precision=settings.precision,
+        maps=maps,
+        gradient_ops=maps * 3 * n * samples,
     )
     run = BlockRun(
         update,
@@ -168,7 +173,9 @@ def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, g
     kappa = min(max(kappa, 1.0), 1e15)
     queries = solver.queries(kappa, settings.eps)
     loads = block_cost.formula_loads(solver, queries)
-    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(solver, kappa)
+    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(
+        solver, kappa, settings.eps
+    )
     return _Solved(marched.update, scale, kappa, kappa_by, queries, loads, success, MARCHED, None)
 
 

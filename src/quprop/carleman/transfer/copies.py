@@ -1,4 +1,4 @@
-"""How many copies of a state are proved to be enough for a readout."""
+"""How many copies of a state are proved to be enough for a readout, and how many are enough on average."""
 
 from __future__ import annotations
 
@@ -38,6 +38,29 @@ def linf_copies(entries: int, delta: float) -> int:
     """
     _check(entries, delta)
     return math.ceil(36 * math.log(max(entries, 2)) / delta**2)
+
+
+def expected_error(entries: int, copies: float) -> float:
+    """sqrt(E ||x - x'||_2^2) of magnitudes from so many copies of a unit vector of r entries: sqrt((r - 1)/(4 C)).
+
+    A frequency of multinomial counts has variance p (1 - p)/C, so its square root, where C p is large, (1 - p)/(4 C),
+    whatever p; the sum over r entries is (r - 1)/(4 C). Signs that come out wrong and entries that are never seen,
+    about 1/C each, are left out.
+    """
+    _check(entries)
+    if not copies > 0:
+        raise QupropError(f"copies are a positive number, got {copies}")
+    return math.sqrt((entries - 1) / (4 * copies))
+
+
+def expected_copies(entries: int, delta: float) -> int:
+    """Copies for the magnitudes from which on `expected_error` is at most delta: ceil((r - 1)/(4 delta^2)).
+
+    A readout takes as many again for signs, and for the support. 144 ln r times fewer than `l2_copies`, whose promise
+    holds for every vector and every run but 1/poly(r).
+    """
+    _check(entries, delta)
+    return max(1, math.ceil((entries - 1) / (4 * delta**2)))
 
 
 def _check(entries: int, delta: float = 0.5) -> None:
