@@ -113,6 +113,7 @@ def run_block(
         precision=settings.precision,
         maps=maps,
         gradient_ops=maps * 3 * n * samples,
+        update=solved.update,
     )
     run = BlockRun(
         update,
@@ -172,7 +173,7 @@ def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, g
             )
     kappa = min(max(kappa, 1.0), 1e15)
     queries = solver.queries(kappa, settings.eps)
-    loads = block_cost.formula_loads(solver, queries)
+    loads = block_cost.formula_loads(solver, queries, kappa)
     success = success_probability(marched.norms, length, scale) * block_cost.formula_success(
         solver, kappa, settings.eps
     )

@@ -19,13 +19,21 @@ from quprop.carleman.system.adiabatic import DiscreteAdiabatic
 from quprop.carleman.system.linear_system import relative_error
 from quprop.carleman.system.solution import Solver
 from quprop.carleman.system.solver import SOLVERS, ChildsKothariSomma, OptimalInverse
-from quprop.carleman.transfer.copies import expected_copies, expected_error, l2_copies, support_copies
+from quprop.carleman.transfer.copies import (
+    expected_copies,
+    expected_copies_of,
+    expected_error,
+    expected_error_of,
+    l2_copies,
+    support_copies,
+)
 from quprop.carleman.transfer.queries import QueryLedger, copies_ledger
 from quprop.carleman.transfer.upload import upload_history
 from quprop.errors import QupropError, nearest
 
 CIRCUIT_BELOW = 600  # entries up to which the loading circuit itself is made and its gates counted
 HISTORY_BELOW = 2_000  # unknowns of the history system up to which the solver's polynomial itself is applied
+FAILURE = 0.01  # chance that the support misses an entry
 KAPPA_BELOW = 5_000.0  # and its condition number
 
 
@@ -105,7 +113,7 @@ def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None
     return (1 + max(1.0, normalisation) * max(1.0, m)) * worst
 
 
-def readout_copies(entries: int, precision: float, failure: float = 0.01) -> int:
+def readout_copies(entries: int, precision: float, failure: float = FAILURE) -> int:
     """Copies of a whole l2 readout of r entries: support, magnitudes and signs, as `read_out` takes them."""
     seen = support_copies(entries, min(1.0, precision / math.sqrt(entries)), failure)
     return seen + 2 * l2_copies(entries, precision)
@@ -188,12 +196,20 @@ def total(
     precision: float,
     maps: int = 1,
     gradient_ops: int = 0,
+    update: np.ndarray | None = None,
 ) -> BlockCost:
     """All copies of a block with amplitude amplification; one flag qubit of the solver is added to those of a load.
 
-    ``entries`` and ``precision`` of the readout, for its expected error; ``gradient_ops`` multiply-adds of the
-    gradients that are loaded, computed once.
+    ``entries`` and ``precision`` of the readout, for its expected error: that of ``update`` where it is known, small
+    entries included; ``gradient_ops`` multiply-adds of the gradients that are loaded, computed once.
     """
+    expected = readout_error(entries, precision), readout_copies_expected(entries, precision)
+    if update is not None and np.isfinite(update).all() and np.count_nonzero(update) > 1:
+        support = support_copies(entries, min(1.0, precision / math.sqrt(entries)), FAILURE)
+        expected = (
+            expected_error_of(update, l2_copies(entries, precision), support),
+            3 * expected_copies_of(update, precision),
+        )
     ledger = copies_ledger(copies, queries=queries, loads=loads, success=max(success, 1e-300), upload=upload)
     return BlockCost(
         replace(ledger, qubits=upload.qubits + 1, classical_ops=ledger.classical_ops + gradient_ops),
@@ -204,20 +220,22 @@ def total(
         int(copies),
         upload_by,
         maps,
-        readout_error(entries, precision),
-        readout_copies_expected(entries, precision),
+        *expected,
     )
 
 
-def formula_loads(solver: Solver, queries: int) -> int:
+def formula_loads(solver: Solver, queries: int, kappa: float) -> int:
     """Preparations of the right-hand side in one run: one for an inverse polynomial, one a query where the solver
-    reflects about it."""
-    return 1 if isinstance(solver, OptimalInverse | ChildsKothariSomma) else queries
+    reflects about it, four a step of an adiabatic walk."""
+    if isinstance(solver, OptimalInverse | ChildsKothariSomma):
+        return 1
+    return queries + (1 + 3 * solver.steps(kappa) if isinstance(solver, DiscreteAdiabatic) else 0)
 
 
 def formula_success(solver: Solver, kappa: float, eps: float) -> float:
     """Success of the solver's own flag where nothing is emulated: the worst right-hand side, (1/peak)^2 of an inverse
-    polynomial, as ||B^-1 b|| is at least 1. The other two solvers need none.
+    polynomial, as ||B^-1 b|| is at least 1; a half for the adiabatic walk with its observed constant; the kernel
+    reflection needs none.
 
     The peak is kappa times max_z (1 - cosh(l sqrt(1 - z^2))/cosh l)/z, cosh l = 1/eps, for `optimal_inverse` at large
     kappa, and the weights of `cks_inverse` add up to 2 kappa sqrt(ln(kappa/eps)/pi).
@@ -228,4 +246,4 @@ def formula_success(solver: Solver, kappa: float, eps: float) -> float:
         z, top = np.linspace(1e-3, 1, 2000), math.acosh(1 / relative_error(eps))
         shape = (1 - np.cosh(top * np.sqrt(1 - z**2)) / math.cosh(top)) / z
         return min(1.0, 1 / (kappa * float(shape.max())) ** 2)
-    return 1.0
+    return 0.5 if isinstance(solver, DiscreteAdiabatic) else 1.0

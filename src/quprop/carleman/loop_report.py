@@ -77,8 +77,8 @@ def analysis_report(
     ``block_length``  None: the error proxy's within ``tolerance``, at most ``longest``
     ``batch_size``    of the plain steps of the warm-up; None: all samples
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
-    ``machine``       of `quprop.cost`, for seconds; a query is taken as N log2(n s) rotations, and the solver is charged
-                      for kappa_eff = alpha/sigma_min, s and alpha measured on columns of the survivors' Hessian
+    ``machine``       of `quprop.cost`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
+                      charged for kappa_eff = alpha/sigma_min, s and alpha of the survivors' Hessian, measured
     """
     rng = generator_of(rng)
     if not 0 <= sparsity < 1 or not 0 < precision < 1:
@@ -183,7 +183,7 @@ def _price(assumed: BreakEven, kept: int, n: int, made: HardwareModel) -> dict[s
         kappa=kappa,
         kappa_by="formula",
         queries=queries,
-        loads=formula_loads(chosen, queries),
+        loads=formula_loads(chosen, queries, kappa),
         success=assumed.success * formula_success(chosen, kappa, assumed.eps),
         upload=upload_formula(kept, n, assumed.order, assumed.steps, assumed.maps),
         upload_by="bound",

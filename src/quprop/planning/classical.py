@@ -148,7 +148,7 @@ def plan_network(
         kappa=even.kappa,
         kappa_by="formula",
         queries=queries,
-        loads=formula_loads(chosen, queries),
+        loads=formula_loads(chosen, queries, even.kappa),
         success=even.success * formula_success(chosen, even.kappa, eps),
         upload=upload_formula(kept, parameters, order, even.steps),
         upload_by="bound",

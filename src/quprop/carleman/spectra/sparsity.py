@@ -2,9 +2,10 @@
 
 A quantum computer queries G_1 = I - eta H through a block encoding G_1/alpha. Sparse access, "the k-th entry of this
 row", gives alpha = sqrt(s_row s_column) max|entry| (Gilyen, Su, Low and Wiebe, arXiv:1806.01838, lemma 48), which is
-s max|entry| for a symmetric matrix, or, where the identity is encoded apart, 1 + eta s max|H|. What a solver is charged
-for is alpha/sigma_min, not ||L||/sigma_min. A pruned network has sparse weights; its Hessian on what survived need not
-be sparse, so s and alpha are measured: columns H e_i of the survivors' Hessian are Hessian-vector products.
+s max|entry| for a symmetric matrix, or, where the diagonal is encoded apart, max|1 - eta H_ii| + eta s max|H_ij|. What
+a solver is charged for is alpha/sigma_min, not ||L||/sigma_min. A pruned network has sparse weights; its Hessian on
+what survived need not be sparse, so s and alpha are measured: columns H e_i of the survivors' Hessian are
+Hessian-vector products.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Sparsity:
     ``threshold``   an entry counts if it is larger than this share of the largest one seen
     ``entries``, ``error``       a column's entries on average, and the standard error of that (0: all were taken)
     ``nonzero``     entries of a column that are not zero at all, on average
-    ``most``        in a column above the threshold; of a sample: at least
-    ``largest``     |entry| of H, ``largest_step`` of G_1 = I - eta H; of a sample: at least
+    ``most``        in a column above the threshold, the diagonal one in any case; of a sample: at least
+    ``largest``     |entry| of H, ``beside`` off its diagonal, ``diagonal`` |1 - eta H_ii|, ``largest_step`` |entry| of
+                    G_1 = I - eta H; of a sample: at least
     ``dropped``     Frobenius norm of the entries below the threshold over that of all
     ``rate``        eta
     """
@@ -46,7 +48,8 @@ class Sparsity:
     nonzero: float
     most: int
     largest: float
-    largest_step: float
+    beside: float
+    diagonal: float
     dropped: float
     rate: float
 
@@ -55,11 +58,14 @@ class Sparsity:
         return self.entries / self.dimension
 
     @property
+    def largest_step(self) -> float:
+        return max(self.diagonal, self.rate * self.beside)
+
+    @property
     def alpha(self) -> float:
-        """Normalisation of G_1's block encoding: min(s max|G_1|, 1 + eta s max|H|), s the most entries of a column with
-        the diagonal."""
-        whole = min(self.dimension, self.most + 1) if self.most < self.dimension else self.dimension
-        return min(whole * self.largest_step, 1 + self.rate * self.most * self.largest)
+        """Normalisation of G_1's block encoding, s ``most`` with the diagonal: min(s max|G_1|, max|1 - eta H_ii| +
+        eta s max|H_ij|)."""
+        return min(self.most * self.largest_step, self.diagonal + self.rate * self.most * self.beside)
 
     def sentence(self) -> str:
         exact = self.columns == self.dimension
@@ -73,7 +79,11 @@ class Sparsity:
 
     def to_json(self) -> dict[str, Any]:
         names = self.__dataclass_fields__
-        return {name: getattr(self, name) for name in names} | {"density": self.density, "alpha": self.alpha}
+        return {name: getattr(self, name) for name in names} | {
+            "density": self.density,
+            "largest_step": self.largest_step,
+            "alpha": self.alpha,
+        }
 
 
 def measure_sparsity(
@@ -98,7 +108,7 @@ def measure_sparsity(
     count = min(n, columns if columns is not None else n if n <= FULL_BELOW else COLUMNS)
     chosen = np.sort(generator_of(rng).choice(n, count, replace=False))
     sizes = np.empty((count, n), np.float32 if count * n > 10_000_000 else np.float64)
-    step = 0.0
+    beside = diagonal = 0.0
     for i, index in enumerate(chosen):
         if progress is not None:
             progress(i, count)
@@ -108,10 +118,12 @@ def measure_sparsity(
         if not np.isfinite(column).all():
             raise QupropError(DIVERGED)
         sizes[i] = np.abs(column)
-        step = max(step, float(np.abs((np.arange(n) == index) - learning_rate * column).max()))
+        diagonal = max(diagonal, abs(1 - learning_rate * float(column[index])))
+        beside = max(beside, float(np.delete(sizes[i], index).max(initial=0.0)))
     largest = float(sizes.max())
     above = sizes > threshold * largest
     counts = above.sum(axis=1)
+    most = int((counts + ~above[np.arange(count), chosen]).max())
     whole = float(np.linalg.norm(sizes))
     spread = float(counts.std(ddof=1)) if count > 1 else math.nan if count < n else 0.0
     return Sparsity(
@@ -121,9 +133,10 @@ def measure_sparsity(
         entries=float(counts.mean()),
         error=0.0 if count == n else spread * math.sqrt((1 - count / n) / count),
         nonzero=float((sizes > 0).sum(axis=1).mean()),
-        most=max(1, int(counts.max())),
+        most=most,
         largest=largest,
-        largest_step=step,
+        beside=beside,
+        diagonal=diagonal,
         dropped=float(np.linalg.norm(sizes[~above])) / whole if whole else 0.0,
         rate=learning_rate,
     )
