@@ -19,7 +19,8 @@ of G_2 on sampled pairs, and sigma_min is that of the diagonal blocks.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from scipy.linalg import eigh_tridiagonal, qr
 
 from quprop.carleman.block_cost import readout_copies, upload_formula
 from quprop.carleman.maps.dynamics import Polynomial, gathered
+from quprop.carleman.spectra.sparsity import SecondOrder, measure_second, measure_sparsity, restricted
 from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.solver import SOLVERS
 from quprop.carleman.transfer.queries import amplify
@@ -256,7 +258,9 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
                 parts = parts_of(structure, case, n)
                 rows.append(_row(case, structure, n, spectra[at], parts) | {"kappa_at": at[1]})
         try:
-            rows += [_network_row(case, width, lambda w: progress(len(rows), total, w)) for width in widths]
+            for width in widths:
+                progress(len(rows), total, f"{case}, pruned network, {width} units")
+                rows.append(_network_row(case, width))
         except QupropError as error:  # PyTorch is not installed
             left_out = str(error)
     slopes = {
@@ -303,37 +307,40 @@ def _row(case: str, structure: str, n: int, found: tuple[float, float, float], p
     return row
 
 
-def _network_row(case: str, width: int, say: Any) -> dict[str, Any]:
-    """The survivors of a pruned network, `width` units between digits and classes. Their Hessian is
-    indefinite: a weight decay takes its least eigenvalue to a tenth of the greatest, or to where that mode grows by
-    1 + 1/T at learning rate 1/greatest."""
+@cache
+def _survivors(width: int) -> tuple[np.ndarray, int, SecondOrder]:
+    """The Hessian (r, r) of what survives in a network with `width` units between digits and classes, parameters, and
+    the second step matrix at learning rate 1."""
     from quprop.carleman.networks import networks
     from quprop.carleman.networks.data import load
     from quprop.carleman.networks.plain import descend
     from quprop.carleman.networks.prune import prune
     from quprop.carleman.spectra.hessian import derivative, hessian_matvec, split_batches
-    from quprop.carleman.spectra.sparsity import measure_second, measure_sparsity, restricted
 
     data = load("digits")
     net = networks.make("mlp", data.input_shape, data.classes, seed=0, hidden=(width,))
     x, y = data.train()
     net.set_parameters(descend(net, net.parameters(), [(x, y)], 50, RATE))
-    kept = np.flatnonzero(prune(net.module, 1 - DENSITY).kept)
-    n, r = net.n_parameters, len(kept)
-    say(f"{case}, pruned network, {r} survivors")
+    kept, n = np.flatnonzero(prune(net.module, 1 - DENSITY).kept), net.n_parameters
     pieces = split_batches(x[:256], y[:256])
-    columns = np.empty((r, r))
     product = restricted(hessian_matvec(net, pieces, operator="double-backward"), kept, n)
-    for i, e in enumerate(np.eye(r)):
-        columns[i] = product(e)
-    values = np.linalg.eigvalsh(0.5 * (columns + columns.T))
+    columns = np.array([product(e) for e in np.eye(len(kept))])
+    second = measure_second(derivative(net, pieces), kept, n, 0, learning_rate=1.0, pairs=16)
+    return 0.5 * (columns + columns.T), n, second
+
+
+def _network_row(case: str, width: int) -> dict[str, Any]:
+    """The survivors of a pruned network. Their Hessian is indefinite: a weight decay takes its least eigenvalue to a
+    tenth of the greatest, or to where that mode grows by 1 + 1/T at learning rate 1/greatest."""
+    columns, n, at_one = _survivors(width)
+    values, r = np.linalg.eigvalsh(columns), len(columns)
     share = 0.1 if case == FULLY else -1 / STEPS  # of the greatest eigenvalue, what the least is
     decay = (share * values[-1] - values[0]) / (1 - share)
     values, columns = values + decay, columns + decay * np.eye(r)
     rate = 1 / values[-1]
     growth = float(np.abs(1 - rate * values).max())
     found = measure_sparsity(lambda v: columns @ v, r, 0, learning_rate=rate, columns=r)
-    second = measure_second(derivative(net, pieces), kept, n, 0, learning_rate=rate, pairs=16)
+    second = replace(at_one, largest=rate * at_one.largest)
     s1, s2 = found.most, second.density
     most = min(r**2, s1**2 + 2 * s2 * r**2)
     rows = 1 + min(r, 2 * s1) + most
