@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from quprop.carleman import block_cost
 from quprop.carleman.block_cost import (
     formula_loads,
     formula_success,
@@ -17,6 +18,7 @@ from quprop.carleman.block_cost import (
     upload_formula,
 )
 from quprop.carleman.break_even import BreakEven
+from quprop.carleman.maps.dynamics import Dynamics, from_tensors
 from quprop.carleman.spectra.sparsity import measure_second, measure_sparsity, restricted
 from quprop.carleman.system.linear_system import LinearSystem
 from quprop.carleman.transfer.upload import upload_history
@@ -260,14 +262,18 @@ SIZES = [
 
 @pytest.mark.parametrize("maps", [1, 2, 5])
 @pytest.mark.parametrize(("n", "entries", "order", "steps"), SIZES)
-def test_the_bound_of_a_load_is_one(n, entries, order, steps, maps):
+def test_the_bound_of_a_load_is_one(n, entries, order, steps, maps, monkeypatch):
     maps = min(maps, steps)
     table = forces(maps, n, entries)
     made, bound = upload_history(table, order, 0.7, steps), upload_formula(entries, n, order, steps, maps)
     assert made.gates.all_cnots <= bound.cnots and made.gates.rotations <= bound.rotations
     assert made.circuit.n_qubits <= bound.qubits
-    counted, by = upload_cost(table, order, 0.7, steps)
+    kept = np.flatnonzero(table[0])
+    dynamics = Dynamics([from_tensors([row[kept]]) for row in table])
+    counted, by = upload_cost(dynamics, kept, n, order, 0.7, steps)
     assert by == "circuit" and counted == made.ledger() and counted.loads == 1
+    monkeypatch.setattr(block_cost, "CIRCUIT_BELOW", 0)
+    assert upload_cost(dynamics, kept, n, order, 0.7, steps) == (bound, "bound")
 
 
 def test_each_mini_batch_is_a_load_of_its_own():

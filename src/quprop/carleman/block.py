@@ -96,10 +96,9 @@ def run_block(
         read = read_out(update, precision=settings.precision, kind="l2", entries=len(kept), scale=size, rng=rng)
         readout_error = float(np.linalg.norm(read.vector - update)) / size
         update, copies = read.vector, read.copies
-    maps = max(1, min(len(dynamics), marched.length))
-    forces = np.zeros((maps, n))
-    forces[:, kept] = [step.constant() for step in dynamics.maps[:maps]]
-    load, upload_by = block_cost.upload_cost(forces, settings.order, solved.scale, max(1, marched.length))
+    steps = max(1, marched.length)
+    maps = min(len(dynamics), steps)
+    load, upload_by = block_cost.upload_cost(dynamics, kept, n, settings.order, solved.scale, steps)
     cost = block_cost.total(
         copies,
         kappa=solved.kappa,

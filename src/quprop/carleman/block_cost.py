@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.engines.monomials import n_moments
+from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.system.adiabatic import DiscreteAdiabatic
 from quprop.carleman.system.linear_system import relative_error
 from quprop.carleman.system.solution import Solver
@@ -142,15 +143,20 @@ def emulates(solver: Solver, unknowns: int, kappa: float) -> bool:
     return unknowns <= HISTORY_BELOW and kappa <= KAPPA_BELOW
 
 
-def upload_cost(vectors: np.ndarray, order: int, scale: float, steps: int) -> tuple[QueryLedger, str]:
-    """One load of the right-hand side of ``steps`` steps that the rows of (B, n) drive in turn: its circuit's gates, or
-    an upper bound on them."""
-    table = np.atleast_2d(vectors)[:steps]
-    entries = int(np.count_nonzero(table))
-    if entries and entries + steps <= CIRCUIT_BELOW:
+def upload_cost(
+    dynamics: Dynamics, kept: np.ndarray, n: int, order: int, scale: float, steps: int
+) -> tuple[QueryLedger, str]:
+    """One load of the right-hand side of ``steps`` steps on the parameters ``kept`` of n, which the gradients of the
+    different maps drive in turn: its circuit's gates, or an upper bound on them."""
+    maps = min(len(dynamics), steps)
+    some = dynamics.maps[: maps if maps * len(kept) + steps <= CIRCUIT_BELOW else 1]
+    forces = np.array([step.constant() for step in some])
+    entries = int(np.count_nonzero(forces))
+    if len(some) == maps and entries and entries + steps <= CIRCUIT_BELOW:
+        table = np.zeros((maps, n))
+        table[:, kept] = forces
         return upload_history(table, order, scale, steps).ledger(), "circuit"
-    most = max(1, int(np.count_nonzero(table, axis=1).max()))
-    return upload_formula(most, table.shape[1], order, steps, len(table)), "bound"
+    return upload_formula(max(1, entries) if maps == 1 else len(kept), n, order, steps, maps), "bound"
 
 
 def upload_formula(entries: int, dimension: int, order: int, steps: int, maps: int = 1) -> QueryLedger:

@@ -40,7 +40,8 @@ def _polylog(result: dict[str, Any], case: str) -> Verdict:
         return Verdict(measured, NOT_SEEN, "no structure has a flat normalisation")
     why = (
         f"by sparse access it holds for {', '.join(accessed) or 'none'} (through the force a column feeds n "
-        f"pairs), encoded factor by factor for {', '.join(held)} (low rank: loads of its vectors, n gates each, are not counted)"
+        f"pairs), encoded factor by factor for {', '.join(held)} "
+        "(low rank: loads of its vectors, n gates each, are not counted)"
     )
     if nets:
         last = nets[-1]
