@@ -20,6 +20,7 @@ from quprop.carleman.block_cost import (
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.maps.dynamics import Dynamics, from_tensors
 from quprop.carleman.spectra.sparsity import measure_second, measure_sparsity, restricted
+from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.linear_system import LinearSystem
 from quprop.carleman.transfer.upload import upload_history
 from quprop.errors import QupropError
@@ -186,6 +187,17 @@ def test_what_a_solver_is_charged_for_is_bounded_by_the_formula(h, steps):
     assert np.linalg.cond(history) <= system.kappa <= charged * (1 + 1e-9) <= 4 * system.kappa
     even = BreakEven(steps=steps, order=1, growth=growth, row_entries=n, alpha=alpha, measured="here")
     assert even.kappa == pytest.approx(charged)
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "order"), [((0.5, 1.0, 2.0), 2), ((0.1, 3.0), 3), ((-0.2, 1.0), 2), ((0.0, 1.0), 2)]
+)
+def test_kappa_by_formula_bounds_that_of_linear_descent_at_any_order(eigenvalues, order):
+    rate, steps = 0.3, 8
+    step = from_tensors([np.zeros(len(eigenvalues)), -np.diag(eigenvalues)], learning_rate=rate)
+    found = HistorySystem(step, np.ones(len(eigenvalues)), order, steps, scale=1.0).condition("dense").kappa
+    formula = kappa_formula(np.abs(1 - rate * np.array(eigenvalues)).max(), order, steps)
+    assert found <= formula <= 3 * found
 
 
 def test_a_block_pays_for_entries_and_normalisation_and_says_whether_they_were_measured():

@@ -329,6 +329,8 @@ def test_expected_copies_are_those_of_the_proof_over_144_ln_r():
         assert l2_copies(r, delta) / expected_copies(r, delta) == pytest.approx(144 * math.log(r), rel=0.02)
         assert expected_error(r, expected_copies(r, delta)) <= delta
     assert expected_copies(1, 0.1) == 1 and expected_error(1, 5) == expected_error_of(np.array([0, 2.0]), 5, 5) == 0
+    wide = np.array([1e200, 3e199, 1e-200])  # squares would over- and underflow
+    assert expected_error_of(wide, 500, 500) == pytest.approx(expected_error(2, 500), rel=0.1)
     for call in (lambda: expected_copies(3, 0.0), lambda: expected_error(0, 5), lambda: expected_error(3, 0)):
         with pytest.raises(QupropError, match="got"):
             call()

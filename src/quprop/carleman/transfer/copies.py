@@ -63,8 +63,8 @@ def expected_error_of(vector: np.ndarray, copies: float, support: float) -> floa
 
     Counts are taken as Poisson: with l = p C an entry errs by f(l)/C, see `_scaled_error`, if it is seen.
     """
-    p = np.square(vector[np.nonzero(vector)])
-    p = p / p.sum()
+    p = np.square(vector / np.abs(vector).max())
+    p = p[p > 0] / p.sum()
     if len(p) == 1:
         return 0.0
     missed = np.exp(support * np.log1p(-p))
