@@ -248,6 +248,7 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         growth=last.growth,
         success=max(1e-9, min(1.0, last.cost.success)),
         maps=last.cost.maps,
+        row_entries=min(10, last.kept),
         solver=result.settings.solver
         if result.settings.solver in ("kernel_reflection", "adiabatic")
         else "kernel_reflection",
