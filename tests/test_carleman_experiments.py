@@ -8,7 +8,7 @@ import pytest
 from quprop.carleman.maps.convergence import error_against_order, toy
 from quprop.carleman.spectra.spectrum import exact_spectrum
 from quprop.carleman.system.history import HistorySystem
-from quprop.experiments.networks import EXPERIMENTS, full_size, scaling, spectra
+from quprop.experiments.networks import EXPERIMENTS, decay, full_size, scaling, scaling_n, spectra
 from quprop.experiments.networks.order import sentence
 
 torch_warning = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
@@ -33,7 +33,7 @@ def test_every_experiment_has_a_file_a_claim_and_a_source():
         assert experiment.claim.endswith(".") and experiment.source and experiment.minutes > 0
 
 
-@pytest.mark.parametrize("name", ["order", "euler", "kappa", "queries", "burgers", "scaling", "momentum"])
+@pytest.mark.parametrize("name", ["order", "euler", "kappa", "queries", "burgers", "scaling", "decay", "momentum"])
 def test_results_are_drawn_and_put_into_words(measured, name):
     result = measured(name)
     assert EXPERIMENTS[name].draw(result).startswith(b"\x89PNG")
@@ -129,6 +129,90 @@ def test_the_self_coupled_mode_has_a_jordan_block_between_levels():
     one = type(step)(np.zeros(1), {1: (np.array([[0]]), np.eye(1)), 2: (np.array([[0, 0]]), np.array([[quadratic]]))})
     kappas = [HistorySystem(one, np.ones(1), 2, t, scale=1.0).condition().kappa for t in (50, 100, 200)]
     assert np.log2(np.divide(kappas[1:], kappas[:-1])) == pytest.approx([2, 2], abs=0.1)
+
+
+@pytest.mark.parametrize("case", scaling_n.CASES)
+@pytest.mark.parametrize(
+    ("structure", "n"),
+    [
+        *(("chain", n) for n in (6, 16, 32)),
+        *(("blocks", n) for n in (8, 16, 32)),
+        *((name, n) for name in ("low rank", "dense") for n in (8, 14)),
+    ],
+)
+def test_access_by_structure_is_that_of_the_matrix_written_down(case, structure, n):
+    step = scaling_n.turned(scaling_n.base(structure, case, n), scaling_n.turn(structure, n))
+    history = HistorySystem(step, np.zeros(n), 2, 2, scale=scaling_n.SCALE, basis="kronecker")
+    parts, matrix = scaling_n.parts_of(structure, case, n), history.matrix()
+    assert (parts.access.rows, parts.access.columns) == history.sparsity()
+    largest = np.abs(matrix.data).max()
+    assert largest <= parts.access.largest * (1 + 1e-12) <= 1.01 * largest
+    norm = np.linalg.norm(matrix.toarray(), 2) if n < 20 else 2.0
+    assert parts.access.alpha >= norm and parts.factors >= norm * (1 - 1e-12)
+    first, second = step.matrix(1).toarray(), scaling_n.SCALE * step.matrix(2).toarray()
+    assert parts.first >= np.linalg.norm(first, 2) * (1 - 1e-12)
+    assert parts.second >= np.linalg.norm(second, 2) * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("case", scaling_n.CASES)
+@pytest.mark.parametrize("structure", ["blocks", "low rank", "dense"])
+def test_turning_the_coordinates_leaves_singular_values_and_success(case, structure):
+    turned = scaling_n.turned(scaling_n.base(structure, case, 8), scaling_n.turn(structure, 8))
+    at = (structure, 6) if structure == "low rank" else (structure, 8)  # beyond four curved directions nothing changes
+    found = scaling_n.condition(turned, 4)
+    np.testing.assert_allclose(found, scaling_n.condition(scaling_n.base(at[0], case, at[1]), 4), rtol=1e-9)
+    growth = np.abs(np.linalg.eigvalsh(turned.matrix(1).toarray())).max()
+    assert growth == pytest.approx(1 + 1 / scaling_n.STEPS if case == scaling_n.ALMOST else growth) and growth < 1.06
+
+
+def test_kappa_by_a_short_recurrence_is_that_by_singular_values():
+    step = scaling_n.base("chain", scaling_n.FULLY, 10)
+    history = HistorySystem(step, np.zeros(10), 2, 7, scale=scaling_n.SCALE, basis="kronecker")
+    exact = history.condition("dense")
+    top, bottom, _ = scaling_n.condition(step, 7)
+    assert history.shape[0] > 1500 and (top, bottom) == pytest.approx((exact.sigma_max, exact.sigma_min), rel=1e-4)
+
+
+def test_with_n_the_ideal_condition_number_is_flat_and_sparse_access_is_not(measured):
+    pytest.importorskip("torch")
+    result = measured("scaling_n")
+    slopes = {name: fit["slope"] for name, fit in result["exponents"].items()}
+    for case in scaling_n.CASES:
+        for structure in scaling_n.STRUCTURES:
+            assert abs(slopes[f"{case}, {structure}, ideal"]) < 0.05
+        for structure, slope in (("chain", 0.5), ("low rank", 2), ("dense", 2), ("pruned network", 2)):
+            assert slopes[f"{case}, {structure}, access"] == pytest.approx(slope, abs=0.15)
+        for structure in ("chain", "blocks", "low rank"):
+            assert abs(slopes[f"{case}, {structure}, factors"]) < 0.05
+        assert slopes[f"{case}, dense, factors"] > 0.5 < slopes[f"{case}, pruned network, factors"]
+    for row in result["rows"]:
+        # queries are linear in what is charged for
+        ratio = row["queries_access"] / row["queries_ideal"]
+        assert ratio == pytest.approx(row["kappa_access"] / row["kappa_ideal"], rel=0.1)
+    nets = [r for r in result["rows"] if r["structure"] == "pruned network"]
+    assert all(r["growth"] < 1 for r in nets if r["case"] == scaling_n.FULLY)
+    assert all(r["growth"] == pytest.approx(1 + 1 / 20) for r in nets if r["case"] == scaling_n.ALMOST)
+    assert EXPERIMENTS["scaling_n"].draw(result).startswith(b"\x89PNG") and "survivors" in result["findings"][5]
+
+
+def test_a_contracting_output_is_lost_as_its_norm_squared(measured):
+    """Levels are u and u (x) u exactly: P = (T + 1) a_T/sum_t w_t (a_t + a_t^2), a_t = 2^-t a_0, w_T = T + 1."""
+    result = measured("decay")
+    for row in (r for r in result["rows"] if r["case"] == decay.FREE):
+        step, start = decay.contraction(decay.FREE)
+        t = np.arange(row["steps"] + 1)
+        a = 0.25 * 2.0**-t / HistorySystem(step, start, 2, row["steps"]).scale ** 2
+        weights = np.where(t == row["steps"], row["steps"] + 1, 1)
+        chance = (row["steps"] + 1) * a[-1] / (weights * (a + a**2)).sum()
+        assert row["success"] == pytest.approx(chance, rel=1e-9)
+        assert row["times_power"] == pytest.approx(row["success"] * 2 ** row["steps"])
+    assert result["rates"]["no force, error"]["slope"] == pytest.approx(0.5, abs=0.04)
+    assert abs(result["rates"]["force, error"]["slope"]) < 0.1
+    for row in result["rows"]:
+        assert row["error"] == pytest.approx(row["expected_error"], rel=0.35)  # of 40 repeats of three numbers
+        assert row["runs_amplified"] == pytest.approx(1.38 / np.sqrt(row["success"]), rel=0.2)
+    driven = [r["success"] for r in result["rows"] if r["case"] == decay.DRIVEN]
+    assert min(driven) > 0.2 and driven[-1] > 0.6 * driven[0]
 
 
 def test_findings_of_spectra_say_what_the_numbers_say():

@@ -12,13 +12,17 @@ import quprop as qpr
 from quprop.carleman.transfer import upload as upload_module
 from quprop.carleman.transfer.controlled import GateCount, controlled_ry, count_gates, flip
 from quprop.carleman.transfer.copies import (
+    expected_copies,
+    expected_copies_of,
+    expected_error,
+    expected_error_of,
     l2_copies,
     linf_copies,
     support_copies,
 )
 from quprop.carleman.transfer.download import read_out
 from quprop.carleman.transfer.queries import QueryLedger, amplify, copies_ledger
-from quprop.carleman.transfer.upload import upload, upload_bound, upload_entries, upload_tower
+from quprop.carleman.transfer.upload import upload, upload_bound, upload_entries, upload_history, upload_tower
 from quprop.errors import QupropError
 from quprop.model.circuit import Circuit
 
@@ -96,6 +100,23 @@ def test_the_tower_holds_every_power_of_the_vector():
     assert upload_tower(v, 1).gates == upload(v).gates
 
 
+@pytest.mark.parametrize(("maps", "steps", "order"), [(1, 3, 2), (2, 3, 2), (3, 3, 1), (2, 5, 1), (4, 2, 2)])
+def test_the_right_hand_side_holds_each_force_at_its_times(maps, steps, order):
+    rng, n, scale = np.random.default_rng(maps), 4, 0.8
+    table = rng.normal(size=(maps, n)) * rng.uniform(0.3, 2, (maps, 1))
+    table[0, 1] = 0
+    made = upload_history(table, order, scale, steps)
+    levels, qubits = [0, 1][:order], order - 1 + 2 * order
+    wanted = np.zeros(2**made.circuit.n_qubits)
+    for t in range(steps):
+        u = table[t % maps] / scale
+        for j, level in enumerate(levels, start=1):
+            lower, higher = u, u if j == 2 else np.eye(n)[0]
+            amplitudes = np.kron(higher, lower) if order == 2 else lower
+            wanted[(np.arange(n**order) << order - 1) + level + (t + 1 << qubits)] += amplitudes
+    assert fidelity(made.circuit, wanted) == pytest.approx(1, abs=1e-12)
+
+
 @pytest.mark.parametrize(("qubits", "controls"), [(5, 3), (6, 4), (8, 5), (9, 7), (8, 6), (12, 10)])
 def test_a_flip_gives_back_what_it_borrows(qubits, controls):
     rng = np.random.default_rng(0)
@@ -151,6 +172,9 @@ def test_a_flipped_sign_or_an_ignored_control_is_seen(monkeypatch):
         (lambda: upload_entries([0.5], [1.0], 2), "whole"),
         (lambda: upload_entries([0], [1.0], 99), "qubits"),
         (lambda: upload_tower([1.0, 0.0], 0), "order"),
+        (lambda: upload_history(np.zeros((2, 4)), 2, 1.0, 3), "not all zero"),
+        (lambda: upload_history(np.ones(4), 2, 1.0, 3), "the vectors of an upload"),
+        (lambda: upload_history(np.ones((1, 4)), 2, 1.0, 0), "steps"),
         (lambda: upload_tower([1.0, 0.0], 2, -1.0), "scale"),
         (lambda: upload_bound(9, 3), "entries"),
         (lambda: flip(Circuit(4), [0, 1, 2], 3), "borrows"),
@@ -165,11 +189,6 @@ def test_bad_uploads_get_one_sentence(call, word):
 
 
 REPEATS = 200
-
-
-def expected_l2(entries, copies):
-    """Root mean square of ||x - x'||_2: the square root of a frequency of p has variance (1 - p)/(4 C), whatever p."""
-    return math.sqrt((entries - 1) / (4 * copies))
 
 
 def expected_linf(entries, copies):
@@ -195,7 +214,7 @@ def test_errors_over_repeats_are_those_expected(kind, delta, qubits, entries):
     runs, l2, linf = errors_of(x, precision=delta, kind=kind)
     copies = runs[0].info["magnitudes"]
     assert copies == (l2_copies if kind == "l2" else linf_copies)(entries, delta)
-    assert np.sqrt(np.mean(l2**2)) == pytest.approx(expected_l2(entries, copies), rel=0.2)
+    assert np.sqrt(np.mean(l2**2)) == pytest.approx(expected_error(entries, copies), rel=0.2)
     assert np.median(linf) == pytest.approx(expected_linf(entries, copies), rel=0.2)
     assert runs[0].bound == pytest.approx((math.sqrt(7) if kind == "l2" else 1 + math.sqrt(2)) * delta)
     assert np.all((l2 if kind == "l2" else linf) <= runs[0].bound)  # failures are 1/poly(r) at most
@@ -207,8 +226,30 @@ def test_small_entries_among_large_ones_stay_within_the_bound():
     x = sparse(1, 12, 64)
     x /= np.linalg.norm(x)
     _, l2, _ = errors_of(x, precision=0.1, kind="l2")
-    assert np.sqrt(np.mean(l2**2)) == pytest.approx(expected_l2(64, l2_copies(64, 0.1)), rel=0.2)
+    assert np.sqrt(np.mean(l2**2)) == pytest.approx(expected_error(64, l2_copies(64, 0.1)), rel=0.2)
     assert np.all(l2 <= math.sqrt(7) * 0.1)
+
+
+@pytest.mark.parametrize(("entries", "delta"), [(8, 0.1), (64, 0.1), (64, 0.02), (200, 0.05)])
+@pytest.mark.parametrize("even", [True, False])
+def test_expected_errors_and_copies_are_those_of_sampled_readouts(entries, delta, even):
+    """By the number of entries where none is small; of a known vector with its small entries, signs and misses."""
+    x = sparse(entries + 1, 9, entries, even=even)
+    x /= np.linalg.norm(x)
+    copies = expected_copies(entries, delta) if even else expected_copies_of(x, delta)
+    reads = [read_out(x, copies=copies, rng=seed) for seed in range(300)]
+    found = np.sqrt(np.mean([np.sum((r.vector - x) ** 2) for r in reads]))
+    within = 0.07 if entries > 8 else 0.12
+    assert found == pytest.approx(delta, rel=within)
+    assert expected_error_of(x, copies, copies) == pytest.approx(found, rel=within)
+    if even:
+        assert expected_copies_of(x, delta) == pytest.approx(copies, rel=0.1)
+        assert reads[0].expected_error == pytest.approx(delta, rel=0.01)
+    proved = [read_out(x, precision=delta, kind="l2", rng=seed) for seed in range(100)]
+    found = np.sqrt(np.mean([np.sum((r.vector - x) ** 2) for r in proved]))
+    magnitudes, support = np.mean([r.info["magnitudes"] for r in proved]), proved[0].info["support"]
+    assert expected_error_of(x, magnitudes, support) == pytest.approx(found, rel=0.1)
+    assert 30 * found < proved[0].bound < 300 * found  # what is promised is far more than what comes
 
 
 def test_half_the_error_takes_four_times_the_copies():
@@ -217,7 +258,7 @@ def test_half_the_error_takes_four_times_the_copies():
     copies = [4_000, 16_000, 64_000]
     errors = [np.sqrt(np.mean(errors_of(x, copies=c)[1] ** 2)) for c in copies]
     assert np.polyfit(np.log(copies), np.log(errors), 1)[0] == pytest.approx(-0.5, abs=0.05)
-    np.testing.assert_allclose(errors, [expected_l2(16, c) for c in copies], rtol=0.1)
+    np.testing.assert_allclose(errors, [expected_error(16, c) for c in copies], rtol=0.1)
 
 
 def test_the_support_is_recovered_as_often_as_promised():
@@ -283,6 +324,18 @@ def test_length_and_sign_come_from_a_norm_or_a_known_entry():
     assert by_anchor.vector[index] == x[index]
 
 
+def test_expected_copies_are_those_of_the_proof_over_144_ln_r():
+    for r, delta in ((100, 0.01), (10_000, 0.1)):
+        assert l2_copies(r, delta) / expected_copies(r, delta) == pytest.approx(144 * math.log(r), rel=0.02)
+        assert expected_error(r, expected_copies(r, delta)) <= delta
+    assert expected_copies(1, 0.1) == 1 and expected_error(1, 5) == expected_error_of(np.array([0, 2.0]), 5, 5) == 0
+    wide = np.array([1e200, 3e199, 1e-200])  # squares would over- and underflow
+    assert expected_error_of(wide, 500, 500) == pytest.approx(expected_error(2, 500), rel=0.1)
+    for call in (lambda: expected_copies(3, 0.0), lambda: expected_error(0, 5), lambda: expected_error(3, 0)):
+        with pytest.raises(QupropError, match="got"):
+            call()
+
+
 def test_copies_at_the_size_of_real_networks():
     assert l2_copies(750_000, 1e-2) == pytest.approx(3.6e12, rel=0.02)
     assert linf_copies(750_000, 1e-4) == pytest.approx(4.9e10, rel=0.02)
@@ -343,7 +396,7 @@ def test_ledgers_add_up_and_repeat():
 def test_a_ledger_becomes_a_cost_once_a_query_has_a_price():
     a = QueryLedger(queries=3, loads=2, copies=5, rotations=7, toffolis=1, classical_ops=11, qubits=4)
     cost = a.cost(rotations_per_query=100, rotations_per_load=10)
-    assert cost == qpr.Cost(copies=2, measurements=5, rotations=300 + 20 + 7 + 7, qubits=4, classical_ops=11)
+    assert cost == qpr.Cost(copies=2, measurements=5, rotations=300 + 20 + 7, toffolis=1, qubits=4, classical_ops=11)
     assert a.cost(rotations_per_query=1) + a.cost(rotations_per_query=1) == (a + a).cost(rotations_per_query=1)
     with pytest.raises(QupropError, match="rotations_per_query"):
         a.cost(rotations_per_query=-1)

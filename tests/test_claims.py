@@ -66,6 +66,8 @@ def test_the_table_of_the_package_is_what_the_committed_results_say(name):
     assert CLAIMS[name].judge(committed(CLAIMS[name])) == shipped[name]
 
 
+FLAT = {"slope": 0.0, "low": -0.01, "high": 0.01, "scale": 1.0}
+STEEP = {"slope": 1.0, "low": 0.9, "high": 1.1, "scale": 1.0}
 FALSE = [  # claim, where in the result (None: every row), a false number, the verdict it must lead to
     ("definition_1", "circuits.None.time", 9.0, IN_PART),
     ("definition_1", "circuits.None.memory", 9.0, NOT_SEEN),
@@ -115,6 +117,25 @@ FALSE = [  # claim, where in the result (None: every row), a false number, the v
     ("carleman_theorem_1", "exponents.fully dissipative, repeated.slope", 0.1, NOT_SEEN),
     ("carleman_theorem_2", "exponents.almost dissipative, repeated.slope", 3.0, NOT_SEEN),
     ("carleman_theorem_2", "exponents.almost dissipative, repeated.slope", 0.1, NOT_SEEN),
+    (
+        "carleman_n_fully",
+        "exponents.fully dissipative, dense, ideal",
+        {"slope": 0.5, "low": 0.4, "high": 0.6},
+        NOT_SEEN,
+    ),
+    ("carleman_n_fully", "exponents", lambda e: dict.fromkeys(e, FLAT), HOLDS),
+    ("carleman_n_fully", "exponents", lambda e: {k: FLAT if "ideal" in k else STEEP for k in e}, NOT_SEEN),
+    ("carleman_n_almost", "exponents", lambda e: dict.fromkeys(e, FLAT), HOLDS),
+    ("carleman_n_almost", "exponents", lambda e: dict.fromkeys(e, STEEP), NOT_SEEN),
+    (
+        "carleman_n_transfer",
+        "fixed_density",
+        lambda f: f | dict.fromkeys(("copies", "load"), FLAT | {"slope": 0.3}),
+        IN_PART,
+    ),
+    ("carleman_n_transfer", "fixed_density", lambda f: f | dict.fromkeys(("copies", "load"), FLAT), HOLDS),
+    ("carleman_precision", "rates.no force, error.slope", 0.1, IN_PART),
+    ("carleman_precision", "rates", lambda r: dict.fromkeys(r, FLAT | {"slope": 0.2}), NOT_SEEN),
     ("carleman_convergence", "rows.None.bound", [0.0] * 8, NOT_SEEN),
     ("carleman_burgers", "R", 1.0, IN_PART),
     ("carleman_burgers", "error", [1.0, 2.0], NOT_SEEN),

@@ -80,10 +80,11 @@ def run_block(
     growth: float,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] | None = None,
+    samples: int = 0,
 ) -> tuple[BlockRun, BlockCost]:
     """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
     free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
-    is called with the step and ``most``."""
+    is called with the step and ``most``; ``samples`` of one map, for what its gradient costs."""
     marched = measure(
         dynamics,
         settings.order,
@@ -103,9 +104,9 @@ def run_block(
         read = read_out(update, precision=settings.precision, kind="l2", entries=len(kept), scale=size, rng=rng)
         readout_error = float(np.linalg.norm(read.vector - update)) / size
         update, copies = read.vector, read.copies
-    force = np.zeros(n)
-    force[kept] = dynamics[0].constant()
-    load, upload_by = block_cost.upload_cost(force, settings.order, solved.scale)
+    steps = max(1, marched.length)
+    maps = min(len(dynamics), steps)
+    load, upload_by = block_cost.upload_cost(dynamics, kept, n, settings.order, solved.scale, steps)
     cost = block_cost.total(
         copies,
         kappa=solved.kappa,
@@ -115,7 +116,11 @@ def run_block(
         success=solved.success,
         upload=load,
         upload_by=upload_by,
-        steps=marched.length,
+        entries=len(kept),
+        precision=settings.precision,
+        maps=maps,
+        gradient_ops=maps * 3 * n * samples,
+        update=solved.update,
     )
     run = BlockRun(
         update,
@@ -176,6 +181,8 @@ def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings,
             )
     kappa = min(max(kappa, 1.0), 1e15)
     queries = solver.queries(kappa, settings.eps)
-    loads = block_cost.formula_loads(solver, queries)
-    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(solver, kappa)
+    loads = block_cost.formula_loads(solver, queries, kappa)
+    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(
+        solver, kappa, settings.eps
+    )
     return _Solved(marched.update, scale, kappa, kappa_by, queries, loads, success, MARCHED, None)

@@ -2,7 +2,8 @@
 
 Counted exactly where the history system is small enough to be written down, by formula elsewhere; every number says
 which. A block starts at its own expansion point, so u(0) = 0 and the gradient drives it: the right-hand side is
-G_0, ..., G_0^(tensor N) at all T times.
+G_0, ..., G_0^(tensor N) at all T times. With mini-batches there are B different maps: B gradients are computed and
+loaded, each where the time register says so, and a query of the history matrix is one to each of B step oracles.
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.engines.monomials import n_moments
+from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.system.adiabatic import DiscreteAdiabatic
+from quprop.carleman.system.linear_system import relative_error
 from quprop.carleman.system.solution import Solver
 from quprop.carleman.system.solver import SOLVERS, ChildsKothariSomma, OptimalInverse
-from quprop.carleman.transfer.copies import l2_copies, support_copies
+from quprop.carleman.transfer.copies import (
+    expected_copies,
+    expected_copies_of,
+    expected_error,
+    expected_error_of,
+    l2_copies,
+    support_copies,
+)
 from quprop.carleman.transfer.queries import QueryLedger, copies_ledger
-from quprop.carleman.transfer.upload import upload_bound, upload_tower
+from quprop.carleman.transfer.upload import upload_history
 from quprop.errors import QupropError, nearest
 
 CIRCUIT_BELOW = 600  # entries up to which the loading circuit itself is made and its gates counted
 HISTORY_BELOW = 2_000  # unknowns of the history system up to which the solver's polynomial itself is applied
+FAILURE = 0.01  # chance that the support misses an entry
 KAPPA_BELOW = 5_000.0  # and its condition number
 
 
@@ -36,6 +47,9 @@ class BlockCost:
     success             chance that a run ends in level 1 at the last time, before amplitude amplification
     copies              solution states read
     upload_by           "circuit" (made, its gates counted) or "bound"
+    maps                B, step maps that differ: gradients computed and loaded, step oracles behind a query
+    expected_error      of the readout relative to the update, root mean square; proved is sqrt(7) times the precision
+    copies_expected     copies whose expected error is the precision, against those that the proof asks for
     """
 
     ledger: QueryLedger
@@ -45,6 +59,14 @@ class BlockCost:
     success: float
     copies: int
     upload_by: str
+    maps: int = 1
+    expected_error: float | None = None
+    copies_expected: int | None = None
+
+    @property
+    def step_queries(self) -> int:
+        """Queries to oracles of single step maps: B for each of the history matrix."""
+        return self.maps * self.ledger.queries
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,6 +76,10 @@ class BlockCost:
             "success": self.success,
             "copies": self.copies,
             "upload_by": self.upload_by,
+            "maps": self.maps,
+            "step_queries": self.step_queries,
+            "expected_error": self.expected_error,
+            "copies_expected": self.copies_expected,
             **self.ledger.as_dict(),
         }
 
@@ -65,12 +91,17 @@ def solver_of(name: str) -> Solver:
     return SOLVERS[name]()
 
 
-def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None) -> float:
+def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None, normalisation: float = 1.0) -> float:
     """kappa <= (1 + max(1, m)) max(sum_{t<T} m^t + (p + 1) m^T, p + 1) with m = max(g, g^N), g = max |1 - a|.
 
     ||L^-1|| is at most the row sum of the products of step norms (`HistorySystem.kappa_bound`) with ||M|| replaced by
     that of its diagonal blocks G_1^(tensor j): the blocks off the diagonal, which the unit of u makes small where
     the expansion converges, are left out. So this is an estimate, a bound for linear dynamics only.
+
+    ``normalisation`` a = alpha/||G_1|| of a block encoding of G_1 (`spectra.sparsity`) gives what a solver is charged
+    for, kappa_eff = alpha(L)/sigma_min(L) = (1 + a max(1, m)) ...: tensor powers are taken as brought back to their
+    norm factor by factor (singular-value amplification, Gilyen et al., arXiv:1806.01838, theorem 30), whose logarithms
+    are left out in favour of the quantum computer; without it a would be a^N.
     """
     idle = steps if idle is None else idle
     m = max(growth, growth**order)
@@ -80,13 +111,24 @@ def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None
         worst = max(worst, total)
         if not math.isfinite(total):
             break
-    return (1 + max(1.0, m)) * worst
+    return (1 + max(1.0, normalisation) * max(1.0, m)) * worst
 
 
-def readout_copies(entries: int, precision: float, failure: float = 0.01) -> int:
+def readout_copies(entries: int, precision: float, failure: float = FAILURE) -> int:
     """Copies of a whole l2 readout of r entries: support, magnitudes and signs, as `read_out` takes them."""
     seen = support_copies(entries, min(1.0, precision / math.sqrt(entries)), failure)
     return seen + 2 * l2_copies(entries, precision)
+
+
+def readout_copies_expected(entries: int, precision: float) -> int:
+    """Copies of a readout whose expected l2 error is the precision: as many for support, magnitudes and signs, as
+    `read_out` takes of ``copies``."""
+    return 3 * expected_copies(entries, precision)
+
+
+def readout_error(entries: int, precision: float) -> float:
+    """The l2 error expected of `readout_copies`, relative, root mean square."""
+    return expected_error(entries, l2_copies(entries, precision))
 
 
 def fits(dimension: int, order: int, steps: int) -> bool:
@@ -101,21 +143,49 @@ def emulates(solver: Solver, unknowns: int, kappa: float) -> bool:
     return unknowns <= HISTORY_BELOW and kappa <= KAPPA_BELOW
 
 
-def upload_cost(vector: np.ndarray, order: int, scale: float) -> tuple[QueryLedger, str]:
-    """One load of the tower of a sparse vector (n,): its circuit's gates, or an upper bound on its CNOTs."""
-    entries = int(np.count_nonzero(vector))
-    if entries and entries <= CIRCUIT_BELOW:
-        return upload_tower(vector, order, scale).ledger(), "circuit"
-    return upload_formula(max(1, entries), len(vector), order), "bound"
+def upload_cost(
+    dynamics: Dynamics, kept: np.ndarray, n: int, order: int, scale: float, steps: int
+) -> tuple[QueryLedger, str]:
+    """One load of the right-hand side of ``steps`` steps on the parameters ``kept`` of n, which the gradients of the
+    different maps drive in turn: its circuit's gates, or an upper bound on them."""
+    maps = min(len(dynamics), steps)
+    some = dynamics.maps[: maps if maps * len(kept) + steps <= CIRCUIT_BELOW else 1]
+    forces = np.array([step.constant() for step in some])
+    entries = int(np.count_nonzero(forces))
+    if len(some) == maps and entries and entries + steps <= CIRCUIT_BELOW:
+        table = np.zeros((maps, n))
+        table[:, kept] = forces
+        return upload_history(table, order, scale, steps).ledger(), "circuit"
+    return upload_formula(max(1, entries) if maps == 1 else len(kept), n, order, steps, maps), "bound"
 
 
-def upload_formula(entries: int, dimension: int, order: int) -> QueryLedger:
-    """N loaders by `upload_bound`; at most one rotation for each merge of each register, and N - 1 for the levels."""
-    bits = max(1, (dimension - 1).bit_length())
-    cnots = order * upload_bound(entries, bits, clean=True)
-    return QueryLedger(
-        loads=1, cnots=cnots, rotations=order * (entries - 1) + order - 1, qubits=order - 1 + order * bits
-    )
+def upload_formula(entries: int, dimension: int, order: int, steps: int, maps: int = 1) -> QueryLedger:
+    """An upper bound on what `upload_history` takes for ``maps`` vectors of so many entries, with clean qubits.
+
+    For each vector N loaders of r - 1 merges and N - 1 rotations for the levels. A merge is m - 1 CNOTs and a rotation
+    with log2 r controls; one more in all registers but the first, and one in all of them and on every CNOT where
+    vectors differ. Flips become CNOTs under a control, log2 r + 2 a merge at most. Besides the superposition of T times
+    and, where vectors differ, two flips a time on the time register, of 4 Toffolis a qubit.
+    """
+    bits, clock, several = max(1, (dimension - 1).bit_length()), (2 * steps).bit_length(), int(maps > 1)
+    depth = entries.bit_length() - 1
+    cnots = rotations = ancillas = 0
+    for register in range(order):
+        k, held = depth + several + (register > 0), bool(several or register)
+        merge = (1 + 5 * several) * (bits - 1) + _controlled(k)[0] + held * (depth + 2)
+        cnots += (entries - 1) * merge + held * bits + (register > 0) * (_controlled(1 + several)[0] + 12 * several)
+        rotations += (entries - 1) * _controlled(k)[1] + (register > 0) * _controlled(1 + several)[1]
+        ancillas = max(ancillas, k - 1 if k > 4 else 0)
+    merged = _controlled(steps.bit_length() - 1)
+    cnots = maps * cnots + (steps - 1) * (clock - 1 + merged[0]) + several * 2 * steps * 24 * clock
+    rotations = maps * rotations + (steps - 1) * merged[1] + several * 2 * steps * 16 * clock
+    held_qubits = order - 1 + order * bits + clock + 2 * several + ancillas
+    return QueryLedger(loads=1, cnots=cnots, rotations=rotations, qubits=held_qubits)
+
+
+def _controlled(k: int) -> tuple[int, int]:
+    """CNOTs and rotations of a rotation with k controls (`controlled_ry` with clean qubits)."""
+    return (2**k, 2**k) if k <= 4 else (6 * k - 4, 8 * k - 6)
 
 
 def total(
@@ -128,23 +198,58 @@ def total(
     success: float,
     upload: QueryLedger,
     upload_by: str,
-    steps: int,
+    entries: int,
+    precision: float,
+    maps: int = 1,
+    gradient_ops: int = 0,
+    update: np.ndarray | None = None,
 ) -> BlockCost:
-    """All copies of a block with amplitude amplification; time register and one flag qubit added to those of a load."""
-    held = upload.qubits + (2 * steps).bit_length() + 1
+    """All copies of a block with amplitude amplification; one flag qubit of the solver is added to those of a load.
+
+    ``entries`` and ``precision`` of the readout, for its expected error: that of ``update`` where it is known, small
+    entries included; ``gradient_ops`` multiply-adds of the gradients that are loaded, computed once.
+    """
+    expected = readout_error(entries, precision), readout_copies_expected(entries, precision)
+    if update is not None and np.isfinite(update).all() and np.count_nonzero(update) > 1:
+        support = support_copies(entries, min(1.0, precision / math.sqrt(entries)), FAILURE)
+        expected = (
+            expected_error_of(update, l2_copies(entries, precision), support),
+            3 * expected_copies_of(update, precision),
+        )
     ledger = copies_ledger(copies, queries=queries, loads=loads, success=max(success, 1e-300), upload=upload)
     return BlockCost(
-        replace(ledger, qubits=held), float(kappa), kappa_by, int(queries), float(success), int(copies), upload_by
+        replace(ledger, qubits=upload.qubits + 1, classical_ops=ledger.classical_ops + gradient_ops),
+        float(kappa),
+        kappa_by,
+        int(queries),
+        float(success),
+        int(copies),
+        upload_by,
+        maps,
+        *expected,
     )
 
 
-def formula_loads(solver: Solver, queries: int) -> int:
+def formula_loads(solver: Solver, queries: int, kappa: float) -> int:
     """Preparations of the right-hand side in one run: one for an inverse polynomial, one a query where the solver
-    reflects about it."""
-    return 1 if isinstance(solver, OptimalInverse | ChildsKothariSomma) else queries
+    reflects about it, four a step of an adiabatic walk."""
+    if isinstance(solver, OptimalInverse | ChildsKothariSomma):
+        return 1
+    return queries + (1 + 3 * solver.steps(kappa) if isinstance(solver, DiscreteAdiabatic) else 0)
 
 
-def formula_success(solver: Solver, kappa: float) -> float:
-    """Success of the solver's own flag where nothing is emulated. An inverse polynomial, peak about kappa, has
-    (||B^-1 b||/kappa)^2, and ||B^-1 b|| is at least 1: 1/kappa^2 is the worst case. The other two need none."""
-    return 1 / kappa**2 if isinstance(solver, OptimalInverse | ChildsKothariSomma) else 1.0
+def formula_success(solver: Solver, kappa: float, eps: float) -> float:
+    """Success of the solver's own flag where nothing is emulated: the worst right-hand side, (1/peak)^2 of an inverse
+    polynomial, as ||B^-1 b|| is at least 1; a half for the adiabatic walk with its observed constant; the kernel
+    reflection needs none.
+
+    The peak is kappa times max_z (1 - cosh(l sqrt(1 - z^2))/cosh l)/z, cosh l = 1/eps, for `optimal_inverse` at large
+    kappa, and the weights of `cks_inverse` add up to 2 kappa sqrt(ln(kappa/eps)/pi).
+    """
+    if isinstance(solver, ChildsKothariSomma):
+        return min(1.0, math.pi / (4 * kappa**2 * math.log(kappa / eps)))
+    if isinstance(solver, OptimalInverse):
+        z, top = np.linspace(1e-3, 1, 2000), math.acosh(1 / relative_error(eps))
+        shape = (1 - np.cosh(top * np.sqrt(1 - z**2)) / math.cosh(top)) / z
+        return min(1.0, 1 / (kappa * float(shape.max())) ** 2)
+    return 0.5 if isinstance(solver, DiscreteAdiabatic) else 1.0

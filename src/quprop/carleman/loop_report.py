@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice, repeat
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 from quprop.carleman.block_cost import (
     formula_loads,
     formula_success,
-    kappa_formula,
     readout_copies,
     solver_of,
     upload_formula,
@@ -26,10 +25,12 @@ from quprop.carleman.networks.plain import descend
 from quprop.carleman.networks.prune import prune
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.dissipation import Dissipation, allowed, analyse, percent
-from quprop.carleman.spectra.hessian import split_batches
+from quprop.carleman.spectra.hessian import derivative, split_batches
 from quprop.carleman.spectra.proxy import Descent
-from quprop.carleman.spectra.survivors import survivors_dynamics
+from quprop.carleman.spectra.sparsity import Sparsity, measure_second, measure_sparsity
+from quprop.carleman.spectra.survivors import survivors_dynamics, survivors_product
 from quprop.carleman.system.linear_system import check_precision
+from quprop.carleman.transfer.copies import L2_BOUND
 from quprop.carleman.truncation import Truncation
 from quprop.cost import HardwareModel, hardware, human_seconds
 from quprop.errors import QupropError, generator_of
@@ -49,9 +50,11 @@ EMULATION = {
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
     "formula",
     "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "
-    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N, blocks off the diagonal left out",
-    "upload": "the circuit itself, gates counted, up to 600 entries; an upper bound on its CNOTs beyond; the time "
-    "register's superposition and the cost of a query in gates are not counted",
+    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N, blocks off the diagonal left out; a block "
+    "encoding with the ideal normalisation ||L|| is taken: `analyse` measures the one of sparse access",
+    "upload": "the right-hand side of all times; the circuit itself, gates counted, up to 600 entries; an upper bound "
+    "on its gates beyond; each different mini-batch is a gradient and a load of its own, and a step oracle behind "
+    "every query (step_queries); the cost of a query in gates is not counted",
 }
 
 
@@ -86,7 +89,8 @@ def analysis_report(
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
     ``truncation_samples``  that the truncation is measured on, of the data or of each batch, DRAWS times where they are
                       not all; None: as many as make WORK with the parameters
-    ``machine``       of `quprop.cost`, for seconds; a query is taken as N 10 log2 n rotations
+    ``machine``       of `quprop.cost`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
+                      charged for kappa_eff = alpha/sigma_min, s and alpha of the survivors' Hessian, measured
     """
     rng = generator_of(rng)
     if not 0 <= sparsity < 1 or not 0 < precision < 1:
@@ -126,6 +130,7 @@ def analysis_report(
     )
     length = block_length or found.block_length
     growth = proxies.growth(found.spectrum, descent)
+    access, second = _access(network, mask.kept, split_batches(x[:samples], y[:samples], 64), learning_rate, rng, order)
     assumptions = BreakEven(
         steps=length,
         order=order,
@@ -136,6 +141,9 @@ def analysis_report(
         growth=growth,
         solver=solver,
         rotation_seconds=made.rotation_seconds,
+        row_entries=access.entries,
+        alpha=access.alpha,
+        measured=f"measured on {access.columns:,} of {access.dimension:,} columns of the survivors' Hessian",
     )
     analysis, measured = found.to_json(), _measured(found.truncation, of)
     analysis["truncation"] |= {"samples": of, "measured": measured}
@@ -152,9 +160,11 @@ def analysis_report(
         "radius": radius,
         "proxy_block_length": found.proxy_block_length,
         "block_length": length,
+        "hessian_entries": access.to_json() | {"second_order": second},
         **price,
         "warnings": found.truncation.warnings(),
-        "verdict": verdict(found, block_length, measured, price["seconds"], price["break_even"], made.name),
+        "verdict": verdict(found, block_length, measured, price["seconds"], price["break_even"], made.name)[:-1]
+        + f"; {access.sentence()}.",
     }
 
 
@@ -179,6 +189,19 @@ def _measured(found: Truncation, samples: dict[str, Any]) -> str:
     return f" at order {found.order} by {found.engine} on {of}"
 
 
+def _access(
+    network: Network, mask: np.ndarray, data: Any, rate: float, rng: np.random.Generator, order: int
+) -> tuple[Sparsity, dict[str, Any] | None]:
+    """Entries of the survivors' Hessian, and of the second step matrix where contractions are affordable."""
+    kept, n = np.flatnonzero(mask), network.n_parameters
+    product = survivors_product(network, kept, data)
+    given = {"learning_rate": rate, "precision": network.precision}
+    found = measure_sparsity(product, len(kept), rng, **given)  # type: ignore[arg-type]
+    if order < 2 or n > NORMS_BELOW:
+        return found, None
+    return found, measure_second(derivative(network, data[:1]), kept, n, rng, **given).to_json()  # type: ignore[arg-type]
+
+
 def _warm_up(
     network: Network,
     source: Iterator[Any],
@@ -197,8 +220,7 @@ def _warm_up(
 
 def _price(assumed: BreakEven, kept: int, n: int, made: HardwareModel) -> dict[str, Any]:
     """What a block of the kept ones of n parameters would take, by formula."""
-    chosen = solver_of(assumed.solver)
-    kappa = min(1e15, kappa_formula(assumed.growth, assumed.order, assumed.steps))
+    chosen, kappa = solver_of(assumed.solver), assumed.kappa
     queries = chosen.queries(kappa, assumed.eps)
     copies = readout_copies(kept, assumed.precision)
     cost = block_total(
@@ -206,24 +228,33 @@ def _price(assumed: BreakEven, kept: int, n: int, made: HardwareModel) -> dict[s
         kappa=kappa,
         kappa_by="formula",
         queries=queries,
-        loads=formula_loads(chosen, queries),
-        success=assumed.success * formula_success(chosen, kappa),
-        upload=upload_formula(kept, n, assumed.order),
+        loads=formula_loads(chosen, queries, kappa),
+        success=assumed.success * formula_success(chosen, kappa, assumed.eps),
+        upload=upload_formula(kept, n, assumed.order, assumed.steps, assumed.maps),
         upload_by="bound",
-        steps=assumed.steps,
+        entries=kept,
+        precision=assumed.precision,
+        maps=assumed.maps,
+        gradient_ops=assumed.maps * 3 * n * assumed.samples,
     )
-    rotations = math.ceil(assumed.order * assumed.row_entries * math.log2(max(2, n)))
+    rotations = assumed.rotations_a_query(n)
+    ideal = replace(assumed, alpha=1.0).kappa
     return {
-        "condition_number": kappa,
+        "condition_number": ideal,
+        "kappa_eff": kappa,
         "queries_per_run": queries,
         "queries": cost.ledger.queries,
         "copies": copies,
+        "copies_expected": cost.copies_expected,
+        "expected_error": cost.expected_error,
+        "proved_error": L2_BOUND * assumed.precision,
         "cost": cost.to_json(),
         "hardware": made.name,
         "seconds": made.seconds(cost.ledger.cost(rotations_per_query=rotations)),
         "break_even": assumed.to_json(n),
-        "emulated": "nothing is emulated: the spectrum is measured, the rest is formula (kappa with blocks off the "
-        f"diagonal left out, P = {assumed.success:g} of level 1 assumed, {rotations} rotations a query assumed)",
+        "emulated": "nothing is emulated: the spectrum and the Hessian's entries are measured, the rest is formula "
+        "(kappa with blocks off the diagonal left out, "
+        f"P = {assumed.success:g} of level 1 assumed, {rotations} rotations a query assumed; {assumed.access()})",
     }
 
 
@@ -268,6 +299,8 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         density=last.kept / result.parameters,
         growth=last.growth,
         success=max(1e-9, min(1.0, last.cost.success)),
+        maps=last.cost.maps,
+        row_entries=min(10, last.kept),
         solver=result.settings.solver
         if result.settings.solver in ("kernel_reflection", "adiabatic")
         else "kernel_reflection",
@@ -286,6 +319,8 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         **{name: [row[name] for row in rows] for name in ("relative_error", "update_error", "drift")},
         "queries": ledger.queries,
         "copies": ledger.copies,
+        "copies_expected": sum(b.cost.copies_expected or 0 for b in blocks),
+        "step_queries": sum(b.cost.step_queries for b in blocks),
         "classical_steps": ledger.classical_steps,
         "linearised_steps": sum(b.run.length for b in blocks),
         "ledger": ledger.as_dict(),

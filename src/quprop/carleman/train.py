@@ -189,6 +189,7 @@ class _Run:
             growth=growth,
             say=lambda text: self._warn(f"{name}: {text}"),
             tick=lambda t, of: self._at(f"{name}: step {t} of at most {of}"),
+            samples=len(chosen[0][0]),
         )
         self._at(f"{name}: plain descent beside it")
         exact = deque(dynamics.trajectory(np.zeros(len(kept)), run.length), maxlen=1)[0]

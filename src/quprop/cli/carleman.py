@@ -157,9 +157,18 @@ def analyse_command(
             else "none",
         ),
         ("block length", _block(report, length)),
-        ("condition number", f"{report['condition_number']:.4g} (formula)"),
+        (
+            "Hessian entries a row",
+            f"{report['hessian_entries']['entries']:.4g} ± {report['hessian_entries']['error']:.2g} of "
+            f"{report['kept']:,}, normalisation {report['hessian_entries']['alpha']:.3g}",
+        ),
+        ("condition number", f"{report['condition_number']:.4g}, {report['kappa_eff']:.4g} charged (formula)"),
         ("queries a run", short(report["queries_per_run"]) + f" ({solver}, eps {eps:g})"),
-        ("copies to read", short(report["copies"]) + f" (precision {precision:g})"),
+        (
+            "copies to read",
+            f"{short(report['copies'])} (proved error {report['proved_error']:.2g}, expected "
+            f"{report['expected_error']:.2g}); {short(report['copies_expected'])} for {precision:g} expected",
+        ),
         ("queries in all", short(report["queries"])),
         ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
     ]
@@ -418,7 +427,7 @@ def _show_training(console: Console, report: dict[str, Any]) -> None:
         console,
         f"accuracy {report['accuracy']:.4f}, plain descent {report['plain_accuracy']:.4f} (not pruned) and "
         f"{report['twin_accuracy']:.4f} (same loop); {report['reuploads']} re-uploads, {short(report['queries'])} "
-        f"queries, {short(report['copies'])} copies",
+        f"queries, {short(report['copies'])} copies ({short(report['copies_expected'])} for that precision on average)",
     )
     line(console, "; ".join(report["emulation"]["blocks"]))
     line(console, report["break_even"]["sentence"])

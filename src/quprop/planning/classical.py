@@ -62,7 +62,7 @@ class NetworkPlan:
 
     @property
     def rotations_a_query(self) -> int:
-        return math.ceil(self.even.order * self.even.row_entries * math.log2(max(2, self.parameters)))
+        return self.even.rotations_a_query(self.parameters)
 
     @property
     def advice(self) -> str:
@@ -148,11 +148,12 @@ def plan_network(
         kappa=even.kappa,
         kappa_by="formula",
         queries=queries,
-        loads=formula_loads(chosen, queries),
-        success=even.success * formula_success(chosen, even.kappa),
-        upload=upload_formula(kept, parameters, order),
+        loads=formula_loads(chosen, queries, even.kappa),
+        success=even.success * formula_success(chosen, even.kappa, eps),
+        upload=upload_formula(kept, parameters, order, even.steps),
         upload_by="bound",
-        steps=even.steps,
+        entries=kept,
+        precision=precision,
     )
     return NetworkPlan(name, parameters, steps, machine, even, kept, even.kappa, queries, cost.ledger, copies)
 
@@ -171,6 +172,7 @@ def describe(plan: NetworkPlan) -> list[str]:
         f"blocks of {e.steps:,} steps of order {e.order}; {short(plan.entries)} entries read to {e.precision:g}",
         f"kappa {plan.kappa:.3g} by formula, {e.solver} to {e.eps:g}: {short(plan.queries_a_run)} queries a run",
         f"a query is {short(plan.rotations_a_query)} rotations, as if data access were polylogarithmic in n",
+        e.access(),
         "the gates of uploads are counted as CNOTs and take no time here",
         f"level 1 at the last time has probability {e.success:g}; max |1 - a| = {e.growth:g}",
         f"plain descent: 6 n operations a sample, {e.samples:,} samples a step, {e.flops:.3g} operations a second",

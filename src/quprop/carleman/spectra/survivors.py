@@ -16,7 +16,7 @@ from quprop.carleman.maps.subspace import Restricted
 from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.spectra.hessian import Batches, hessian_matvec
-from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
+from quprop.carleman.spectra.spectrum import Matvec, Spectrum, spectrum_of
 
 PIECE = 512  # samples whose activations are alive at a time
 
@@ -37,6 +37,20 @@ def survivors_dynamics(
     return Dynamics([Restricted(step, kept) for step in whole.maps])
 
 
+def survivors_product(
+    network: Network, kept: np.ndarray, data: Batches, *, operator: str = "double-backward"
+) -> Matvec:
+    """v (r,) -> H v (r,), H the rows and columns ``kept`` (r,) of the Hessian on ``data``, weight decay included."""
+    product = hessian_matvec(network, data, operator=operator)
+
+    def restricted(v: np.ndarray) -> np.ndarray:
+        whole = np.zeros(network.n_parameters, v.dtype)
+        whole[kept] = v
+        return np.asarray(product(whole)[kept])
+
+    return restricted
+
+
 def survivors_spectrum(
     network: Network,
     kept: np.ndarray,
@@ -54,15 +68,8 @@ def survivors_spectrum(
     ``lanczos_steps``, ``probes``, ``precision`` (default: the network's)  see `spectrum_of`; ``operator`` see
     `hessian_matvec`
     """
-    product = hessian_matvec(network, data, operator=operator)
-
-    def restricted(v: np.ndarray) -> np.ndarray:
-        whole = np.zeros(network.n_parameters, v.dtype)
-        whole[kept] = v
-        return np.asarray(product(whole)[kept])
-
     return spectrum_of(
-        restricted,
+        survivors_product(network, kept, data, operator=operator),
         len(kept),
         rng,
         steps=min(lanczos_steps, len(kept)),

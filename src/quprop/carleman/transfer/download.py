@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.carleman.transfer.copies import L2_BOUND, LINF_BOUND, l2_copies, linf_copies, support_copies
+from quprop.carleman.transfer.copies import (
+    L2_BOUND,
+    LINF_BOUND,
+    expected_error,
+    l2_copies,
+    linf_copies,
+    support_copies,
+)
 from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.model.input_state import normalised
@@ -45,6 +52,12 @@ class VectorReadout:
         out = np.zeros(self.size)
         out[self.indices] = self.values
         return out
+
+    @property
+    def expected_error(self) -> float:
+        """The l2 error expected of these copies, root mean square, see `copies.expected_error`; ``bound`` is what is
+        proved."""
+        return float(np.linalg.norm(self.values)) * expected_error(max(1, len(self.indices)), self.info["magnitudes"])
 
     def ledger(self) -> QueryLedger:
         return QueryLedger(copies=self.copies)

@@ -70,8 +70,8 @@ class QueryLedger:
     def cost(self, *, rotations_per_query: int, rotations_per_load: int = 0) -> Cost:
         """The same in quprop's own units, once it is said how many parameterised rotations an oracle executes.
 
-        Every copy is one run that ends in a measurement. CNOTs are Clifford and cost nothing there; a Toffoli is seven
-        rotations by pi/4. Depth is left at 0, as it depends on how oracles are compiled.
+        Every copy is one run that ends in a measurement. CNOTs are Clifford and cost nothing there; Toffolis are those
+        of `Cost`. Depth is left at 0, as it depends on how oracles are compiled.
         """
         for name, count in (("rotations_per_query", rotations_per_query), ("rotations_per_load", rotations_per_load)):
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
@@ -79,10 +79,8 @@ class QueryLedger:
         return Cost(
             copies=self.loads,
             measurements=self.copies,
-            rotations=self.queries * rotations_per_query
-            + self.loads * rotations_per_load
-            + self.rotations
-            + 7 * self.toffolis,
+            rotations=self.queries * rotations_per_query + self.loads * rotations_per_load + self.rotations,
+            toffolis=self.toffolis,
             qubits=self.qubits,
             classical_ops=self.classical_ops,
         )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.carleman.transfer.controlled import GateCount, controlled_ry, count_gates
+from quprop.carleman.transfer.controlled import GateCount, controlled_ry, count_gates, flip
 from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError
 from quprop.model.circuit import Circuit
@@ -88,27 +88,100 @@ def upload_tower(vector: Any, order: int, scale: float = 1.0) -> Upload:
     is that of N loaders and N - 1 rotations.
     """
     array = _checked(vector)
+    _check_tower(order, scale)
+    m = max(1, (len(array) - 1).bit_length())
+    circuit = Circuit(order - 1 + order * m)
+    _load_tower(circuit, array, order, scale)
+    return Upload(circuit, int(np.count_nonzero(array)), m)
+
+
+def upload_history(vectors: Any, order: int, scale: float, steps: int) -> Upload:
+    """A circuit for the right-hand side of ``steps`` steps from u = 0 at norm 1,
+
+        sum_t |t + 1> sum_j (v_t/scale)^{(x) j} |level j>,   v_t row t mod B of ``vectors`` (B, n).
+
+    After the qubits of `upload_tower` come those of the time register, which counts to 2 T (T idle copies), and, where
+    rows differ, two more. One row is loaded once, whatever T: the time register is a factor. Each of B rows is loaded
+    where a flag says that its time has come, set by a flip on the time register for each of its times; as other
+    branches hold other vectors, every gate of it takes the flag as a control.
+    """
+    table = checked("the vectors of an upload", vectors, ("B", "n"))
+    if not table.any():
+        raise QupropError("an upload takes numbers that are not all zero, as a state is made of them")
+    _check_tower(order, scale)
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise QupropError(f"`steps` is a whole number from 1, got {steps!r}")
+    maps, n = table.shape
+    maps = min(maps, steps)
+    m = max(1, (n - 1).bit_length())
+    first = order - 1 + order * m
+    clock = range(first, first + (2 * steps).bit_length())
+    circuit = Circuit(clock.stop + 2 * (maps > 1))
+    logs = np.array([_log_levels(row, order, scale) for row in table[:maps]])
+    size = np.sqrt(np.exp(2 * (logs - logs.max())).sum(axis=1))
+    times = np.arange(steps)
+    for step in _loader(*_entries(times + 1, size[times % maps], len(clock)), len(clock)):
+        _emit(circuit, step._replace(target=first + step.target, controls=tuple(first + c for c in step.controls)))
+    if maps == 1:
+        _load_tower(circuit, table[0], order, scale)
+    for i in range(maps if maps > 1 else 0):
+        if table[i].any():
+            _mark(circuit, times[i::maps] + 1, clock)
+            _load_tower(circuit, table[i], order, scale, clock.stop)
+            _mark(circuit, times[i::maps] + 1, clock)
+    return Upload(circuit, int(np.count_nonzero(table[:maps])), m)
+
+
+def _mark(circuit: Circuit, times: np.ndarray, clock: range) -> None:
+    """Flip the flag, which follows the time register, at each of these times."""
+    for t in map(int, times):
+        zeros = [q for i, q in enumerate(clock) if not t >> i & 1]
+        for q in zeros:
+            circuit.x(q)
+        flip(circuit, clock, clock.stop)
+        for q in zeros:
+            circuit.x(q)
+
+
+def _check_tower(order: int, scale: float) -> None:
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
         raise QupropError(f"`order` is the number of levels N, a whole number from 1, got {order!r}")
     if not (math.isfinite(scale) and scale > 0):
         raise QupropError(f"`scale` is a positive number, got {scale}")
+
+
+def _log_levels(array: np.ndarray, order: int, scale: float) -> np.ndarray:
+    """ln of the weights (||v||/scale)^j, j = 1..N; -inf for v = 0."""
+    top = float(np.abs(array).max())
+    if top == 0:
+        return np.full(order, -np.inf)
+    return np.arange(1, order + 1) * (math.log(top) + math.log(np.linalg.norm(array / top)) - math.log(scale))
+
+
+def _load_tower(circuit: Circuit, array: np.ndarray, order: int, scale: float, flag: int | None = None) -> None:
+    """The gates of `upload_tower`; where there is a ``flag``, if it is 1, with the qubit after it as an ancilla."""
     indices = np.flatnonzero(array)
     m = max(1, (len(array) - 1).bit_length())
-    circuit = Circuit(order - 1 + order * m)
-    # weights of levels: tail_j = sqrt(sum_{i >= j} rho^2i), scaled by the largest to stay in range
-    top = float(np.abs(array).max())
-    logs = np.arange(1, order + 1) * (math.log(top) + math.log(np.linalg.norm(array / top)) - math.log(scale))
+    extra = () if flag is None else (flag,)
+    logs = _log_levels(array, order, scale)
+    # tail_j = sqrt(sum_{i >= j} rho^2i), scaled by the largest weight to stay in range
     weight = np.exp(logs - logs.max())
     tail = np.sqrt(np.cumsum(weight[::-1] ** 2)[::-1])
     for j in range(1, order):
-        controlled_ry(circuit, 2 * math.atan2(tail[j], weight[j - 1]), (j - 2,) if j > 1 else (), j - 1)
+        controlled_ry(circuit, 2 * math.atan2(tail[j], weight[j - 1]), ((j - 2,) if j > 1 else ()) + extra, j - 1)
     steps = _loader(*_entries(indices, array[indices], m), m)
     for register in range(order):
         first = order - 1 + register * m
+        control = None if register == 0 else register - 1
+        if flag is not None:
+            control = flag if control is None else flag + 1
+        if flag is not None and register:
+            circuit.ccx(flag, register - 1, flag + 1)
         for step in steps:
             moved = step._replace(target=first + step.target, controls=tuple(first + c for c in step.controls))
-            _emit(circuit, moved, None if register == 0 else register - 1)
-    return Upload(circuit, len(indices), m)
+            _emit(circuit, moved, control, strict=flag is not None)
+        if flag is not None and register:
+            circuit.ccx(flag, register - 1, flag + 1)
 
 
 def upload_bound(entries: int, index_qubits: int, *, clean: bool = False) -> int:
@@ -180,12 +253,17 @@ def _split(bits: np.ndarray, rows: np.ndarray, columns: list[int], values: list[
     return rows
 
 
-def _emit(circuit: Circuit, step: _Step, control: int | None = None, clean: Sequence[int] = ()) -> None:
+def _emit(
+    circuit: Circuit, step: _Step, control: int | None = None, clean: Sequence[int] = (), *, strict: bool = False
+) -> None:
+    """One step, where ``control`` is 1; its CNOTs leave |0...0> alone and are controlled only if ``strict``."""
     extra = () if control is None else (control,)
     if step.kind == "ry":
         controlled_ry(circuit, step.angle, (*step.controls, *extra), step.target, clean)
     elif step.kind == "x" and control is None:
         circuit.x(step.target)
+    elif step.kind == "cx" and control is not None and strict:
+        circuit.ccx(step.controls[0], control, step.target)
     else:
         circuit.cx((*step.controls, *extra)[0], step.target)
 
