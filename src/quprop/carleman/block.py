@@ -1,8 +1,15 @@
 """One block of training steps as the quantum computer would run it: lifted, solved, read out, and counted.
 
-Where the history system fits (`block_cost.fits`), the polynomial of the chosen solver is applied to it and its output
-state, with the error the solver makes, is read. Elsewhere the truncated tower is marched, which is the exact solution
-of the same system, and queries are counted by formula at a condition number that is a formula too.
+A block is run in one of four ways, and `BlockRun.emulation` says in which:
+
+* where the history system fits (`block_cost.fits`), the polynomial of the chosen solver is applied to it and its output
+  state, with the error the solver makes, is read;
+* at N = 2 beyond that, or with engine "tensor_train", the same system is solved in compressed form, and its residual is
+  computed (`system.low_rank_history`);
+* else the truncated tower is marched where it can be held, which is forward substitution in the same system;
+* else Taylor jets stand in for it, another truncation of the same order where the gradient drives the block.
+
+Queries of the last three are counted by formula at a condition number that is a formula too.
 """
 
 from __future__ import annotations
@@ -19,13 +26,20 @@ from quprop.carleman.engines import LiftedState
 from quprop.carleman.engines.jets import JetTower
 from quprop.carleman.engines.lift import lift, march, success_probability
 from quprop.carleman.engines.monomials import n_moments
-from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.dynamics import Dynamics, tabulation_seconds
 from quprop.carleman.system.history import HistorySystem
+from quprop.carleman.system.low_rank_history import solve_low_rank
 from quprop.carleman.transfer.download import read_out
 
-SYMMETRIC_BELOW = 100  # moments up to which the tower is written down at every upload
+SYMMETRIC_BELOW = 2_000  # moments up to which the tower is written down at every upload,
+TABULATE_BELOW = 5.0  # if the derivative tables of all its maps take no longer, in seconds
 LOW_RANK_BELOW = 2_000  # steps times parameters up to which the exact closure of order 2 is affordable
-MARCHED, SOLVED = "tower marched exactly, queries by formula", "solver's polynomial applied, queries counted"
+SOLVED = "solver's polynomial applied, queries counted"
+COMPRESSED = "system solved in low rank with its residual, queries by formula"
+MARCHED = "tower marched exactly (forward substitution), queries by formula"
+JETS = "Taylor jets marched: the weighted truncation, not the system's solution; queries by formula"
+JETS_EXACT = "Taylor jets marched: exactly the system's solution; queries by formula"
+SHORT = {SOLVED: "polynomial", COMPRESSED: "low rank", MARCHED: "march", JETS: "jets", JETS_EXACT: "jets (exact)"}
 
 
 class Settings(Protocol):
@@ -53,7 +67,9 @@ class Settings(Protocol):
 class BlockRun:
     """``update`` u(T) (r,) as it was read; ``length`` T; ``gap`` ||y_1 at order N minus at order N - 1|| / ||y_1||, an
     estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders (jets; from 1 on: outside the
-    radius of convergence); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated."""
+    radius of convergence); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated;
+    ``emulation`` how the block was run, a key of `SHORT`; ``residual`` ||L Y - RHS||/||RHS|| of the solution that the
+    update was taken from, None where none was computed."""
 
     update: np.ndarray
     length: int
@@ -65,10 +81,11 @@ class BlockRun:
     solver_error: float | None
     readout_error: float | None
     diverged: int | None
+    residual: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        names = "engine exact emulation gap tail solver_error readout_error"
-        return {name: getattr(self, name) for name in names.split()}
+        names = "engine exact emulation residual gap tail solver_error readout_error"
+        return {"by": SHORT.get(self.emulation, self.emulation)} | {name: getattr(self, name) for name in names.split()}
 
 
 def run_block(
@@ -120,13 +137,14 @@ def run_block(
         solved.error,
         readout_error,
         marched.diverged,
+        solved.residual,
     )
     return run, cost
 
 
 @dataclass(frozen=True, eq=False)
 class _Solved:
-    """The update as the solver's state has it, and what a run of the solver takes."""
+    """The update as the solution has it, and what a run of the solver takes."""
 
     update: np.ndarray
     scale: float
@@ -136,22 +154,24 @@ class _Solved:
     loads: int
     success: float
     emulation: str
-    error: float | None
+    error: float | None = None
+    residual: float | None = None
 
 
 def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, growth: float) -> _Solved:
-    """The solver's own polynomial applied where the history system is small enough; elsewhere the march, and formulas
-    for what the solver takes."""
+    """The solver's own polynomial applied where the history system is small enough; elsewhere the solution in low rank
+    or the march, and formulas for what the solver takes."""
     length, order = marched.length, settings.order
     solver = block_cost.solver_of(settings.solver)
     rho = float(np.max(marched.norms[:, 0], initial=0.0))
     scale = 1.3 * rho or 1.0
     kappa, kappa_by = block_cost.kappa_formula(growth, order, length), "formula"
-    if marched.diverged is None and rho > 0 and block_cost.fits(r, order, length):
+    moves = marched.diverged is None and rho > 0
+    if moves and block_cost.fits(r, order, length) and _tabulates(dynamics, order, length):
         history = HistorySystem(dynamics, np.zeros(r), order, length)
         condition = history.condition()
         kappa, kappa_by = condition.kappa, condition.method
-        if block_cost.emulates(solver, history.shape[0], kappa):
+        if block_cost.emulates(solver, history.shape[0], kappa, history.entries()):
             solution = solver.solve(history.linear_system(), settings.eps)
             found = history.estimate(solution.vector)
             return _Solved(
@@ -163,13 +183,48 @@ def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, g
                 solution.loads,
                 solution.success * history.success_probability(solution.vector),
                 SOLVED,
-                float(np.linalg.norm(found - marched.update) / np.linalg.norm(marched.update)),
+                _apart(found, marched.update),
+                history.residual(solution.vector),
             )
     kappa = min(max(kappa, 1.0), 1e15)
     queries = solver.queries(kappa, settings.eps)
-    loads = block_cost.formula_loads(solver, queries)
-    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(solver, kappa)
-    return _Solved(marched.update, scale, kappa, kappa_by, queries, loads, success, MARCHED, None)
+    update, emulation, error, residual = marched.update, MARCHED, None, None
+    success = success_probability(marched.norms, length, scale)
+    if marched.engine == "jets":
+        emulation = JETS_EXACT if marched.exact else JETS
+    elif moves and _compresses(dynamics, marched.engine, order, length):
+        compressed = solve_low_rank(dynamics, np.zeros(r), order, length, scale=scale)
+        update, emulation, residual = compressed.estimate(), COMPRESSED, compressed.residual()
+        error, success = _apart(update, marched.update), compressed.success_probability()
+    return _Solved(
+        update,
+        scale,
+        kappa,
+        kappa_by,
+        queries,
+        block_cost.formula_loads(solver, queries),
+        success * block_cost.formula_success(solver, kappa),
+        emulation,
+        error,
+        residual,
+    )
+
+
+def _apart(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def _tabulates(dynamics: Dynamics, order: int, steps: int) -> bool:
+    """Is writing down the derivative tables of a block's maps affordable?"""
+    return tabulation_seconds(dynamics, order, steps) <= TABULATE_BELOW
+
+
+def _compresses(dynamics: Dynamics, engine: str, order: int, steps: int) -> bool:
+    """Is the whole history held in low rank? At N = 2 it is wherever the closure is affordable."""
+    if engine in ("low_rank", "tensor_train"):
+        return True
+    n = dynamics.dimension
+    return order == 2 and not block_cost.fits(n, order, steps) and steps * n <= LOW_RANK_BELOW
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,8 +293,8 @@ def _march(
 
 def _engine(dynamics: Dynamics, steps: int, order: int) -> str:
     """As `choose_engine`, but a block's maps are made anew at every upload and used for ``steps`` steps only, so that
-    writing a tower down pays for the smallest, and the growing rank of the closure for short blocks."""
-    if n_moments(dynamics.dimension, order) <= SYMMETRIC_BELOW:
+    tables must be quick to write, and the growing rank of the closure pays for short blocks."""
+    if n_moments(dynamics.dimension, order) <= SYMMETRIC_BELOW and _tabulates(dynamics, order, steps):
         return "symmetric"
     return "low_rank" if order == 2 and steps * dynamics.dimension <= LOW_RANK_BELOW else "jets"
 

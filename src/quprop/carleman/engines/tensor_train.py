@@ -119,7 +119,9 @@ def _core(
 def total(trains: list[Train]) -> Train:
     """The sum of trains of the same legs."""
     last = len(trains[0]) - 1
-    return [_stacked(list(cores), first=leg == 0, last=leg == last) for leg, cores in enumerate(zip(*trains, strict=True))]
+    return [
+        _stacked(list(cores), first=leg == 0, last=leg == last) for leg, cores in enumerate(zip(*trains, strict=True))
+    ]
 
 
 def _stacked(blocks: list[np.ndarray], *, first: bool, last: bool) -> np.ndarray:

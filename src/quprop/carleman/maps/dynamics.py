@@ -43,6 +43,11 @@ class PolynomialMap(ABC):
     degree: int | None
     order: int
 
+    @property
+    def series_seconds(self) -> float:
+        """About how long a series along one path takes, by which engines are chosen; here that of small NumPy maps."""
+        return 2e-5
+
     @abstractmethod
     def series(self, path: np.ndarray) -> np.ndarray:
         """Taylor coefficients of S(s p_1 + s^2 p_2 + ... + s^K p_K) in s.
@@ -273,11 +278,10 @@ def tabulate(step: PolynomialMap, order: int) -> Polynomial:
     return known[order]
 
 
-def series_to_tabulate(dynamics: Dynamics, order: int, steps: int | None = None) -> int:
-    """How many directions' series `tabulate` takes for all maps of so many steps: C(n + N, N) - 1 a map."""
-    maps = dynamics.maps[:steps]
-    n = dynamics.dimension
-    return sum(comb(n + order, order) - 1 for step in maps if not isinstance(step, Polynomial))
+def tabulation_seconds(dynamics: Dynamics, order: int, steps: int | None = None) -> float:
+    """About how long `tabulate` takes for the maps of so many steps: C(n + N, N) - 1 series a map not written out."""
+    series = comb(dynamics.dimension + order, order) - 1
+    return sum(series * step.series_seconds for step in dynamics.maps[:steps] if not isinstance(step, Polynomial))
 
 
 def _arrangements(row: np.ndarray) -> int:
@@ -300,6 +304,10 @@ class Momentum(PolynomialMap):
         self.inner, self.beta = inner, beta
         self.dimension = 2 * inner.dimension
         self.degree, self.order = inner.degree, inner.order
+
+    @property
+    def series_seconds(self) -> float:
+        return self.inner.series_seconds
 
     def series(self, path: np.ndarray) -> np.ndarray:
         n = self.inner.dimension

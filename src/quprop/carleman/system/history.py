@@ -94,6 +94,7 @@ class HistorySystem:
         self.block = len(self.y_in)
         self.blocks = steps + self.idle + 1
         self.shape = (self.block * self.blocks,) * 2
+        self._conditions: dict[str, Condition] = {}
 
     def _at(self, t: int) -> StepBlock:
         return self._steps[t % len(self._steps)]
@@ -200,6 +201,11 @@ class HistorySystem:
         """kappa of L. "dense" by singular values, "lanczos" by L^-1 (substitution) and L, "bound" from ||M|| alone."""
         if method == "auto":
             method = "dense" if self.shape[0] <= DENSE_LIMIT else "lanczos"
+        if method not in self._conditions:
+            self._conditions[method] = self._condition(method)
+        return self._conditions[method]
+
+    def _condition(self, method: str) -> Condition:
         if method == "dense":
             values = np.linalg.svd(self.matrix().toarray(), compute_uv=False)
             return Condition(float(values[0] / values[-1]), float(values[0]), float(values[-1]), method)
