@@ -32,7 +32,7 @@ from quprop.carleman.system.low_rank_history import solve_low_rank
 from quprop.carleman.transfer.download import read_out
 
 SYMMETRIC_BELOW = 2_000  # moments up to which the tower is written down at every upload,
-TABULATE_BELOW = 5.0  # if the derivative tables of all its maps take no longer, in seconds
+TABULATE_BELOW = 0.5  # if the derivative tables of all its maps take no longer, in seconds
 LOW_RANK_BELOW = 2_000  # steps times parameters up to which the exact closure of order 2 is affordable
 SOLVED = "solver's polynomial applied, queries counted"
 COMPRESSED = "system solved in low rank with its residual, queries by formula"
