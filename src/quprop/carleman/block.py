@@ -26,20 +26,20 @@ from quprop.carleman.engines import LiftedState
 from quprop.carleman.engines.jets import JetTower
 from quprop.carleman.engines.lift import lift, march, success_probability
 from quprop.carleman.engines.monomials import n_moments
-from quprop.carleman.maps.dynamics import Dynamics, tabulation_seconds
+from quprop.carleman.maps.dynamics import Dynamics, tabulate, tabulation_seconds
 from quprop.carleman.system.history import HistorySystem
-from quprop.carleman.system.low_rank_history import solve_low_rank
+from quprop.carleman.system.low_rank_history import LowRankHistory, solve_low_rank
 from quprop.carleman.transfer.download import read_out
 
 SYMMETRIC_BELOW = 2_000  # moments up to which the tower is written down at every upload,
-TABULATE_BELOW = 0.5  # if the derivative tables of all its maps take no longer, in seconds
+TABULATE_BELOW = 0.5, 0.01  # if the derivative tables of all its maps take no longer: seconds, and those for each step
 LOW_RANK_BELOW = 2_000  # steps times parameters up to which the exact closure of order 2 is affordable
 SOLVED = "solver's polynomial applied, queries counted"
 COMPRESSED = "system solved in low rank with its residual, queries by formula"
 MARCHED = "tower marched exactly (forward substitution), queries by formula"
 JETS = "Taylor jets marched: the weighted truncation, not the system's solution; queries by formula"
 JETS_EXACT = "Taylor jets marched: exactly the system's solution; queries by formula"
-SHORT = {SOLVED: "polynomial", COMPRESSED: "low rank", MARCHED: "march", JETS: "jets", JETS_EXACT: "jets (exact)"}
+SHORT = {SOLVED: "solver", COMPRESSED: "low rank", MARCHED: "march", JETS: "jets", JETS_EXACT: "march"}
 
 
 class Settings(Protocol):
@@ -192,8 +192,7 @@ def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, g
     success = success_probability(marched.norms, length, scale)
     if marched.engine == "jets":
         emulation = JETS_EXACT if marched.exact else JETS
-    elif moves and _compresses(dynamics, marched.engine, order, length):
-        compressed = solve_low_rank(dynamics, np.zeros(r), order, length, scale=scale)
+    elif moves and (compressed := _compressed(dynamics, marched.engine, order, length, scale)) is not None:
         update, emulation, residual = compressed.estimate(), COMPRESSED, compressed.residual()
         error, success = _apart(update, marched.update), compressed.success_probability()
     return _Solved(
@@ -216,15 +215,17 @@ def _apart(found: np.ndarray, exact: np.ndarray) -> float:
 
 def _tabulates(dynamics: Dynamics, order: int, steps: int) -> bool:
     """Is writing down the derivative tables of a block's maps affordable?"""
-    return tabulation_seconds(dynamics, order, steps) <= TABULATE_BELOW
+    least, each = TABULATE_BELOW
+    return tabulation_seconds(dynamics, order, steps) <= least + each * steps
 
 
-def _compresses(dynamics: Dynamics, engine: str, order: int, steps: int) -> bool:
-    """Is the whole history held in low rank? At N = 2 it is wherever the closure is affordable."""
-    if engine in ("low_rank", "tensor_train"):
-        return True
-    n = dynamics.dimension
-    return order == 2 and not block_cost.fits(n, order, steps) and steps * n <= LOW_RANK_BELOW
+def _compressed(dynamics: Dynamics, engine: str, order: int, steps: int, scale: float) -> LowRankHistory | None:
+    """The whole history in low rank, where the engine is so, and at N = 2 wherever tables make the closure cheap."""
+    if engine not in ("low_rank", "tensor_train"):
+        if order != 2 or block_cost.fits(dynamics.dimension, order, steps):
+            return None
+        dynamics = Dynamics([tabulate(step, order) for step in dynamics.maps[:steps]])
+    return solve_low_rank(dynamics, np.zeros(dynamics.dimension), order, steps, scale=scale)
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,7 @@ def _loop(result: dict[str, Any]) -> Verdict:
     solved, same = result.get("solved"), True
     if solved is not None:
         off = max(solved["relative_error"])
-        same = off < 0.05 and all(b["by"] == "polynomial" for b in solved["blocks"])
+        same = off < 0.05 and all(b["by"] == "solver" for b in solved["blocks"])
         measured += (
             f"; with {'the' if same else 'not the'} linear system of every block solved by the solver's polynomial "
             f"({solved['network']}, {solved['data']}): accuracy {solved['accuracy']:.3f}, plain descent "

@@ -25,7 +25,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
 
     load_torch("training curves")
     length, small, large = (25, 2, 3) if quick else (100, 4, 6)
-    rhythm = {"learning_rate": 0.1, "dense_steps": 10, "block_length": length}
+    rhythm: dict[str, Any] = {"learning_rate": 0.1, "dense_steps": 10, "block_length": length}
     wine, digits = load("wine"), load("digits")
     regression = networks.make("logistic", wine.input_shape, wine.classes, seed=int(rng))
     network = networks.make("mlp", digits.input_shape, digits.classes, seed=int(rng), hidden=(12,) if quick else (32,))
