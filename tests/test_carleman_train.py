@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,7 @@ from quprop.carleman.networks.plain import accuracy_at, descend, loss_at  # noqa
 from quprop.carleman.system.history import HistorySystem  # noqa: E402
 from quprop.carleman.system.inverse_polynomial import optimal_inverse  # noqa: E402
 from quprop.carleman.system.linear_system import LinearSystem, relative_error  # noqa: E402
+from quprop.carleman.system.low_rank_history import solve_low_rank  # noqa: E402
 from quprop.carleman.system.solver import SOLVERS, OptimalInverse  # noqa: E402
 from quprop.carleman.train import Loop, train  # noqa: E402
 from quprop.runs import RunFolder  # noqa: E402
@@ -212,6 +214,21 @@ def test_every_block_says_how_it_was_run_and_its_update_is_that_of_dense_algebra
     most = 1e-7 if by == "solver" else 1e-12
     assert off < most if exact else 1e-8 < off < 1e-3  # jets that are driven are no solution of this system
     assert "exactly" not in run.emulation or exact
+
+
+def test_a_residual_above_eps_is_said(monkeypatch):
+    dynamics, said = Dynamics(batch_maps(3, 2, seed=1)), []
+    monkeypatch.setattr(block_cost, "HISTORY_BELOW", 0)
+    for rank, words in ((None, []), (1, ["residual"])):
+        monkeypatch.setattr("quprop.carleman.block.solve_low_rank", partial(solve_low_rank, max_rank=rank))
+        said.clear()
+        settings = Loop(order=2, block_length=6)
+        run, _ = run_block(
+            dynamics, np.arange(3), 3, 6, settings, np.random.default_rng(0), growth=0.95, say=said.append
+        )
+        assert (run.residual > settings.eps) == bool(words) and [
+            "residual" for text in said if "residual" in text
+        ] == words
 
 
 def test_hundred_steps_of_fifteen_parameters_are_within_the_limit():

@@ -105,6 +105,8 @@ def run_block(
     is called with the step and ``most``."""
     marched = _march(dynamics, most, settings, say, tick)
     solved = _solved(dynamics, len(kept), marched, settings, growth)
+    if solved.residual is not None and solved.residual > settings.eps:
+        say(f"the solution has a residual of {solved.residual:.2g}, above eps = {settings.eps:.2g}; do not rely on it")
     update, readout_error = solved.update, None
     copies = block_cost.readout_copies(len(kept), settings.precision)
     size = float(np.linalg.norm(update))
