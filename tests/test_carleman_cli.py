@@ -98,6 +98,10 @@ def test_analyse_and_train_write_what_they_print(quprop, tmp_path):
     out = quprop("train", "mlp", *TINY, *fast, "--readout", "shots", "--precision", 0.1, "--out", "run")[0]
     assert all(len(line) <= 80 for line in out.splitlines()), out
     found = json.loads((tmp_path / "run/training.json").read_text())
+    header, *rows = out.splitlines()[[text.split()[:1] == ["block"] for text in out.splitlines()].index(True) :]
+    assert header.split()[-1] == "by"
+    assert [text.split()[-1] for text in rows[:2]] == [b["by"] for b in found["blocks"]] == ["jets", "jets"]
+    assert {b["emulation"] for b in found["blocks"]} == set(found["emulation"]["blocks"])
     for key in ["accuracy", "plain_accuracy", "reuploads", "relative_error", "queries", "copies", "emulation"]:
         assert key in found, key
     assert recognise(found) == found["kind"] == "carleman_training"

@@ -276,6 +276,12 @@ def test_training_in_the_papers_rhythm_follows_plain_descent(measured):
     assert max(result["relative_error"]) < 0.05
     assert result["twin_accuracy"] == pytest.approx(result["accuracy"], abs=0.03)
     assert EXPERIMENTS["training"].draw(result).startswith(b"\x89PNG")
+    solved = result["solved"]
+    assert [b["by"] for b in solved["blocks"]] == ["solver"] * 2 and {b["by"] for b in result["blocks"]} == {"jets"}
+    for b in solved["blocks"]:
+        assert 1e-6 < b["residual"] < 1e-3 and 1e-6 < b["solver_error"] < 5e-3 and b["cost"]["kappa_by"] == "lanczos"
+    assert max(solved["update_error"]) < 0.05 and solved["accuracy"] == pytest.approx(solved["twin_accuracy"], abs=0.03)
+    assert "solver's polynomial" in result["findings"][0] and "Taylor jets" in result["findings"][1]
 
 
 @torch_warning

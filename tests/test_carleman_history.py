@@ -142,6 +142,38 @@ def test_without_stored_matrices_the_system_is_the_same(monkeypatch):
         free.matrix()
 
 
+@pytest.mark.parametrize("limit", [history.STORE_LIMIT, 0])
+def test_driven_mini_batches_are_one_adjoint_pair_stored_or_not(monkeypatch, limit):
+    """Grouped by map, more steps than maps and fewer: L is what blocks written one by one say, L^T its transpose."""
+    monkeypatch.setattr(history, "STORE_LIMIT", limit)
+    rng = np.random.default_rng(3)
+    maps = [
+        from_tensors([0.1 * rng.normal(size=3), -np.eye(3), 0.2 * rng.normal(size=(3, 3, 3))], learning_rate=0.3)
+        for _ in range(4)
+    ]
+    for steps in (3, 7):
+        system = HistorySystem(maps, np.array([0.3, -0.2, 0.1]), 3, steps, idle=2, scale=0.7)
+        size = system.block
+        single = [HistorySystem(step, system.start, 3, 1, idle=0, scale=0.7) for step in maps]
+        dense = np.eye(system.shape[0])
+        for t in range(steps + 2):
+            step = np.eye(size)
+            if t < steps:
+                alone = single[t % 4]
+                step = -np.column_stack([alone.matvec(np.append(e, 0 * e))[size:] for e in np.eye(size)])
+            dense[(t + 1) * size : (t + 2) * size, t * size : (t + 1) * size] = -step
+        v, w = rng.normal(size=(2, system.shape[0]))
+        assert_close(system.matvec(v), dense @ v, 1e3)
+        assert_close(system.rmatvec(v), dense.T @ v, 1e3)
+        assert np.dot(w, system.matvec(v)) == pytest.approx(np.dot(system.rmatvec(w), v), rel=1e-12)
+        y = np.linalg.solve(dense, system.rhs())
+        assert system.residual(y) < 1e-14
+        assert_close(system.estimate(y), march(lift(Dynamics(maps), system.start, 3, "kronecker"), steps).estimate, 1e3)
+        off = y + 0.01 * v
+        expected = np.linalg.norm(dense @ off - system.rhs()) / np.linalg.norm(system.rhs())
+        assert system.residual(off) == pytest.approx(expected, rel=1e-12)
+
+
 def test_sparsity_is_counted_on_the_matrix():
     linear = from_tensors([np.zeros(3), -np.eye(3)], learning_rate=0.1)
     assert HistorySystem(linear, np.ones(3), 2, 4).sparsity() == (2, 2)

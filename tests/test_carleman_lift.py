@@ -15,7 +15,7 @@ from quprop.carleman.engines.monomials import MonomialTables, SymmetricOperator,
 from quprop.carleman.engines.tensor_train import full
 from quprop.carleman.maps.burgers import burgers
 from quprop.carleman.maps.convergence import error_against_order, logistic_run, toy
-from quprop.carleman.maps.dynamics import tabulate
+from quprop.carleman.maps.dynamics import PolynomialMap, tabulate, tabulation_seconds
 from quprop.carleman.maps.polynomial import (
     deep_linear,
     matrix_factorisation,
@@ -26,6 +26,7 @@ from quprop.carleman.maps.polynomial import (
 )
 from quprop.carleman.maps.radius import convergence_radius
 from quprop.carleman.maps.taylor import sigmoid_series
+from quprop.carleman.system.history import HistorySystem
 from quprop.errors import QupropError
 
 ORDERS = (1, 2, 3, 4)
@@ -408,3 +409,60 @@ def test_bad_input_gets_one_sentence(call, words):
     with pytest.raises(QupropError) as caught:
         call()
     assert words in str(caught.value)
+
+
+class Counted(PolynomialMap):
+    """Another map, which counts the paths whose series were asked for."""
+
+    def __init__(self, inner):
+        self.inner, self.dimension, self.degree, self.order = inner, inner.dimension, None, inner.order
+        self.paths = 0
+
+    def series(self, path):
+        self.paths += int(np.prod(np.shape(path)[1:-1])) if len(path) else 0
+        return self.inner.series(path)
+
+    def constant(self):
+        return self.inner.constant()
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_tables_are_written_once_for_all_steps_towers_and_systems(order):
+    """C(n + k, k) - 1 series at order k, and none again: by a second step, another tower, or the history system."""
+    step, start, _ = cubic(True)
+    n, maps = step.dimension, [Counted(step), Counted(step)]
+    exact = march(lift(step, start, order, "symmetric"), 6)
+    found = march(lift(maps, start, order, "symmetric"), 6)
+    assert np.allclose(found.estimate, exact.estimate, rtol=1e-10)
+    expected = sum(math.comb(n + k, k) - 1 for k in range(1, order + 1))
+    assert [m.paths for m in maps] == [expected] * 2
+    march(lift(maps, start, order, "kronecker"), 6)
+    march(lift(maps, start, order - 1, "symmetric"), 6)
+    HistorySystem(maps, start, order, 6, scale=1.0)
+    assert [m.paths for m in maps] == [expected] * 2
+
+
+@pytest.mark.parametrize("engine", ["symmetric", "kronecker"])
+def test_a_map_made_where_another_was_is_not_taken_for_it(engine):
+    """Tables belong to the map, not to its address: maps made and dropped step by step are each their own."""
+    start, n = np.array([0.5, -0.2, 0.3]), 3
+    factors = np.linspace(0.2, 1.0, 30)
+
+    class Fresh(Dynamics):
+        def __getitem__(self, t):
+            return Counted(from_tensors([np.zeros(n), -np.eye(n)], learning_rate=1 - factors[t]))
+
+    record = march(lift(Fresh(from_tensors([np.zeros(n)])), start, 2, engine), len(factors))
+    assert np.allclose(record.estimate, np.prod(factors) * start, rtol=1e-10, atol=0)
+
+
+def test_engines_count_what_writing_tables_takes():
+    class Slow(Counted):
+        series_seconds = 1.0
+
+    step = cubic(True, 6)[0]
+    slow, n = Dynamics(Slow(step)), step.dimension
+    assert tabulation_seconds(slow, 3) == math.comb(n + 3, 3) - 1 and tabulation_seconds(Dynamics(step), 2) == 0
+    assert choose_engine(step, 4)[0] == choose_engine(slow, 1)[0] == "symmetric"
+    assert choose_engine(slow, 4)[0] == "jets"
+    assert tabulation_seconds(Dynamics([Slow(step)] * 5), 2, 3) == 3 * (math.comb(n + 2, 2) - 1)

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,8 +18,9 @@ torch.set_num_threads(1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
 
+import quprop.carleman.block_cost as block_cost  # noqa: E402
 from quprop.carleman import Dynamics, from_tensors, from_torch  # noqa: E402
-from quprop.carleman.block import run_block  # noqa: E402
+from quprop.carleman.block import SHORT, run_block  # noqa: E402
 from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # noqa: E402
 from quprop.carleman.break_even import BreakEven  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
@@ -26,7 +28,10 @@ from quprop.carleman.maps.subspace import Restricted  # noqa: E402
 from quprop.carleman.networks import networks  # noqa: E402
 from quprop.carleman.networks.data import Dataset, load  # noqa: E402
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at  # noqa: E402
-from quprop.carleman.system.linear_system import LinearSystem  # noqa: E402
+from quprop.carleman.system.history import HistorySystem  # noqa: E402
+from quprop.carleman.system.inverse_polynomial import optimal_inverse  # noqa: E402
+from quprop.carleman.system.linear_system import LinearSystem, relative_error  # noqa: E402
+from quprop.carleman.system.low_rank_history import solve_low_rank  # noqa: E402
 from quprop.carleman.system.solver import SOLVERS, OptimalInverse  # noqa: E402
 from quprop.carleman.train import Loop, train  # noqa: E402
 from quprop.runs import RunFolder  # noqa: E402
@@ -129,6 +134,116 @@ def test_a_small_history_system_is_solved_by_the_solvers_own_polynomial():
         marched.run.solver_error < loose.run.solver_error < 0.5
         and loose.cost.queries_per_run < marched.cost.queries_per_run
     )
+
+
+def batch_maps(n, count, seed=0):
+    """Driven quadratic steps that contract, one a mini-batch."""
+    rng = np.random.default_rng(seed)
+    return [
+        from_tensors(
+            [0.3 * rng.normal(size=n), -np.diag(np.linspace(0.4, 2, n)), 0.2 * rng.normal(size=(n, n, n))],
+            learning_rate=0.2,
+        )
+        for _ in range(count)
+    ]
+
+
+def one_block(dynamics, steps, order=2, **settings):
+    """A block of all the parameters there are, as the loop runs it."""
+    n = dynamics.dimension
+    loop = Loop(order=order, block_length=steps, **({"solver": "optimal"} | settings))
+    return run_block(
+        dynamics, np.arange(n), n, steps, loop, np.random.default_rng(0), growth=0.95, say=lambda text: None
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("eps", [0.1, 1e-4])
+def test_a_solved_block_is_the_polynomial_of_the_dense_matrix(count, eps):
+    """Update, residual, condition number and success from singular vectors of L, with a map for each mini-batch."""
+    dynamics, steps = Dynamics(batch_maps(3, count)), 5
+    run, cost = one_block(dynamics, steps, eps=eps)
+    history = HistorySystem(dynamics, np.zeros(3), 2, steps)
+    matrix, rhs = history.matrix().toarray(), history.rhs()
+    u, s, vt = np.linalg.svd(matrix)
+    assert cost.kappa == pytest.approx(s[0] / s[-1], rel=1e-9) and cost.kappa_by == "dense"
+    alpha, kappa = s[0] * (1 + 1e-6), s[0] / s[-1] * (1 + 1e-6) ** 2
+    polynomial = optimal_inverse(kappa, relative_error(eps))
+    x = vt.T @ (polynomial(s / alpha) * (u.T @ (rhs / np.linalg.norm(rhs))))
+    y = x * np.linalg.norm(rhs) / alpha
+    table = y.reshape(history.blocks, -1)
+    assert np.allclose(run.update, table[-1, :3] * history.scale, rtol=1e-9, atol=0)
+    exact = np.linalg.solve(matrix, rhs).reshape(history.blocks, -1)[-1, :3] * history.scale
+    error = np.linalg.norm(run.update - exact) / np.linalg.norm(exact)
+    assert (
+        run.solver_error == pytest.approx(error, rel=1e-6) and error > 1e-2 * eps
+    )  # the solver's state, not the march
+    residual = np.linalg.norm(matrix @ y - rhs) / np.linalg.norm(rhs)
+    assert run.residual == pytest.approx(residual, rel=1e-6) and 1e-3 * eps < residual < eps
+    inside = np.sum(table[steps:, :3] ** 2) / np.sum(table**2)
+    assert cost.success == pytest.approx(np.linalg.norm(x) ** 2 / polynomial.peak**2 * inside, rel=1e-6)
+    assert run.to_json()["by"] == "solver" and cost.queries_per_run == polynomial.degree
+
+
+@pytest.mark.parametrize(
+    ("settings", "by", "exact", "residual"),
+    [
+        ({}, "solver", True, True),
+        ({"engine": "low_rank"}, "solver", True, True),
+        ({"limit": 0}, "low rank", True, True),
+        ({"limit": 0, "engine": "low_rank"}, "low rank", True, True),
+        ({"limit": 0, "order": 3}, "march", True, False),
+        ({"limit": 0, "order": 3, "engine": "tensor_train"}, "low rank", True, True),
+        ({"limit": 0, "order": 3, "engine": "jets"}, "jets", False, False),
+        ({"limit": 0, "order": 1, "engine": "jets"}, "march", True, False),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 4])
+def test_every_block_says_how_it_was_run_and_its_update_is_that_of_dense_algebra(
+    monkeypatch, settings, by, exact, residual, count
+):
+    settings = dict(settings)
+    monkeypatch.setattr(block_cost, "HISTORY_BELOW", settings.pop("limit", block_cost.HISTORY_BELOW))
+    dynamics = Dynamics(batch_maps(3, count, seed=1))
+    run, _ = one_block(dynamics, 6, eps=1e-9, **settings)
+    assert SHORT[run.emulation] == run.to_json()["by"] == by and run.exact == exact
+    assert (run.residual is not None and 0 < run.residual < 1e-8) == residual
+    history = HistorySystem(dynamics, np.zeros(3), settings.get("order", 2), 6)
+    dense = history.estimate(np.linalg.solve(history.matrix().toarray(), history.rhs()))
+    off = np.linalg.norm(run.update - dense) / np.linalg.norm(dense)
+    most = 1e-7 if by == "solver" else 1e-12
+    assert off < most if exact else 1e-8 < off < 1e-3  # jets that are driven are no solution of this system
+    assert "exactly" not in run.emulation or exact
+
+
+def test_a_residual_above_eps_is_said(monkeypatch):
+    dynamics, said = Dynamics(batch_maps(3, 2, seed=1)), []
+    monkeypatch.setattr(block_cost, "HISTORY_BELOW", 0)
+    for rank, words in ((None, []), (1, ["residual"])):
+        monkeypatch.setattr("quprop.carleman.block.solve_low_rank", partial(solve_low_rank, max_rank=rank))
+        said.clear()
+        settings = Loop(order=2, block_length=6)
+        run, _ = run_block(
+            dynamics, np.arange(3), 3, 6, settings, np.random.default_rng(0), growth=0.95, say=said.append
+        )
+        assert (run.residual > settings.eps) == bool(words) and [
+            "residual" for text in said if "residual" in text
+        ] == words
+
+
+def test_hundred_steps_of_fifteen_parameters_are_within_the_limit():
+    solver = OptimalInverse()
+    assert fits(15, 2, 100) and block_cost.emulates(solver, 27_135, 303, 100 * 135**2)
+    assert not fits(25, 2, 100) and not block_cost.emulates(solver, 27_135, 3_000, 100 * 135**2)
+
+
+@pytest.mark.slow
+def test_a_block_of_a_hundred_steps_is_solved_in_the_loop(iris):
+    net = networks.make("logistic", iris.input_shape, iris.classes, seed=0)
+    settings = Loop(learning_rate=0.1, order=2, warm_up=100, sparsity=0.0, blocks=1, block_length=100, solver="optimal")
+    block = train(net, iris, settings, 0).blocks[0]
+    assert block.kept == 15 and SHORT[block.run.emulation] == "solver" and block.cost.kappa_by == "lanczos"
+    assert 1e-5 < block.run.solver_error < 3e-3 and block.run.residual < 1e-3 and 250 < block.cost.kappa < 350
 
 
 def test_shots_err_as_promised_and_exact_readout_does_not(iris):

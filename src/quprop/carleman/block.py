@@ -1,8 +1,15 @@
 """One block of training steps as the quantum computer would run it: lifted, solved, read out, and counted.
 
-Where the history system fits (`block_cost.fits`), the polynomial of the chosen solver is applied to it and its output
-state, with the error the solver makes, is read. Elsewhere the truncated tower is marched, which is the exact solution
-of the same system, and queries are counted by formula at a condition number that is a formula too.
+A block is run in one of four ways, and `BlockRun.emulation` says in which:
+
+* where the history system fits (`block_cost.fits`), the polynomial of the chosen solver is applied to it and its output
+  state, with the error the solver makes, is read;
+* at N = 2 beyond that, or with engine "tensor_train", the same system is solved in compressed form, and its residual is
+  computed (`system.low_rank_history`);
+* else the truncated tower is marched where it can be held, which is forward substitution in the same system;
+* else Taylor jets stand in for it, another truncation of the same order where the gradient drives the block.
+
+Queries of the last three are counted by formula at a condition number that is a formula too.
 """
 
 from __future__ import annotations
@@ -16,12 +23,18 @@ import numpy as np
 from quprop.carleman import block_cost
 from quprop.carleman.block_cost import BlockCost
 from quprop.carleman.engines.lift import success_probability
-from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.dynamics import Dynamics, tabulate
 from quprop.carleman.system.history import HistorySystem
+from quprop.carleman.system.low_rank_history import LowRankHistory, solve_low_rank
 from quprop.carleman.transfer.download import read_out
-from quprop.carleman.truncation import Truncation, measure
+from quprop.carleman.truncation import Truncation, measure, tabulates
 
-MARCHED, SOLVED = "tower marched exactly, queries by formula", "solver's polynomial applied, queries counted"
+SOLVED = "solver's polynomial applied, queries counted"
+COMPRESSED = "system solved in low rank with its residual, queries by formula"
+MARCHED = "tower marched exactly (forward substitution), queries by formula"
+JETS = "Taylor jets marched: the weighted truncation, not the system's solution; queries by formula"
+JETS_EXACT = "Taylor jets marched: exactly the system's solution; queries by formula"
+SHORT = {SOLVED: "solver", COMPRESSED: "low rank", MARCHED: "march", JETS: "jets", JETS_EXACT: "march"}
 
 
 class Settings(Protocol):
@@ -50,7 +63,9 @@ class BlockRun:
     """``update`` u(T) (r,) as it was read; ``length`` T; ``gap`` ||y_1 at order N minus at order N - 1|| / ||y_1||, an
     estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders (jets; from 1 on: outside the
     radius of convergence); ``truncation_error`` ||y_1 - u|| / ||u||, u plain descent of the same map (None in records
-    without it); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated."""
+    without it); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated;
+    ``emulation`` how the block was run, a key of `SHORT`; ``residual`` ||L Y - RHS||/||RHS|| of the solution that the
+    update was taken from, None where none was computed."""
 
     update: np.ndarray
     length: int
@@ -63,10 +78,11 @@ class BlockRun:
     readout_error: float | None
     diverged: int | None
     truncation_error: float | None = None
+    residual: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        names = "engine exact emulation gap tail truncation_error solver_error readout_error"
-        return {name: getattr(self, name) for name in names.split()}
+        names = "engine exact emulation residual gap tail truncation_error solver_error readout_error"
+        return {"by": SHORT.get(self.emulation, self.emulation)} | {name: getattr(self, name) for name in names.split()}
 
 
 def run_block(
@@ -97,6 +113,8 @@ def run_block(
     for text in marched.warnings():
         say(text)
     solved = _solved(dynamics, len(kept), marched, settings, growth)
+    if solved.residual is not None and solved.residual > settings.eps:
+        say(f"the solution has a residual of {solved.residual:.2g}, above eps = {settings.eps:.2g}; do not rely on it")
     update, readout_error = solved.update, None
     copies = block_cost.readout_copies(len(kept), settings.precision)
     size = float(np.linalg.norm(update))
@@ -134,13 +152,14 @@ def run_block(
         readout_error,
         marched.diverged,
         marched.error,
+        solved.residual,
     )
     return run, cost
 
 
 @dataclass(frozen=True, eq=False)
 class _Solved:
-    """The update as the solver's state has it, and what a run of the solver takes."""
+    """The update as the solution has it, and what a run of the solver takes."""
 
     update: np.ndarray
     scale: float
@@ -150,22 +169,24 @@ class _Solved:
     loads: int
     success: float
     emulation: str
-    error: float | None
+    error: float | None = None
+    residual: float | None = None
 
 
 def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings, growth: float) -> _Solved:
-    """The solver's own polynomial applied where the history system is small enough; elsewhere the march, and formulas
-    for what the solver takes."""
+    """The solver's own polynomial applied where the history system is small enough; elsewhere the solution in low rank
+    or the march, and formulas for what the solver takes."""
     length, order = marched.length, settings.order
     solver = block_cost.solver_of(settings.solver)
     rho = float(np.max(marched.norms[:, 0], initial=0.0))
     scale = 1.3 * rho or 1.0
     kappa, kappa_by = block_cost.kappa_formula(growth, order, length), "formula"
-    if marched.diverged is None and rho > 0 and block_cost.fits(r, order, length):
+    moves = marched.diverged is None and rho > 0
+    if moves and block_cost.fits(r, order, length) and tabulates(dynamics, order, length):
         history = HistorySystem(dynamics, np.zeros(r), order, length)
         condition = history.condition()
         kappa, kappa_by = condition.kappa, condition.method
-        if block_cost.emulates(solver, history.shape[0], kappa):
+        if block_cost.emulates(solver, history.shape[0], kappa, history.entries()):
             solution = solver.solve(history.linear_system(), settings.eps)
             found = history.estimate(solution.vector)
             return _Solved(
@@ -177,12 +198,40 @@ def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings,
                 solution.loads,
                 solution.success * history.success_probability(solution.vector),
                 SOLVED,
-                float(np.linalg.norm(found - marched.update) / np.linalg.norm(marched.update)),
+                _apart(found, marched.update),
+                history.residual(solution.vector),
             )
     kappa = min(max(kappa, 1.0), 1e15)
     queries = solver.queries(kappa, settings.eps)
-    loads = block_cost.formula_loads(solver, queries, kappa)
-    success = success_probability(marched.norms, length, scale) * block_cost.formula_success(
-        solver, kappa, settings.eps
+    update, emulation, error, residual = marched.update, MARCHED, None, None
+    success = success_probability(marched.norms, length, scale)
+    if marched.engine == "jets":
+        emulation = JETS_EXACT if marched.exact else JETS
+    elif moves and (compressed := _compressed(dynamics, marched.engine, order, length, scale)) is not None:
+        update, emulation, residual = compressed.estimate(), COMPRESSED, compressed.residual()
+        error, success = _apart(update, marched.update), compressed.success_probability()
+    return _Solved(
+        update,
+        scale,
+        kappa,
+        kappa_by,
+        queries,
+        block_cost.formula_loads(solver, queries, kappa),
+        success * block_cost.formula_success(solver, kappa, settings.eps),
+        emulation,
+        error,
+        residual,
     )
-    return _Solved(marched.update, scale, kappa, kappa_by, queries, loads, success, MARCHED, None)
+
+
+def _apart(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def _compressed(dynamics: Dynamics, engine: str, order: int, steps: int, scale: float) -> LowRankHistory | None:
+    """The whole history in low rank, where the engine is so, and at N = 2 wherever tables make the closure cheap."""
+    if engine not in ("low_rank", "tensor_train"):
+        if order != 2 or block_cost.fits(dynamics.dimension, order, steps):
+            return None
+        dynamics = Dynamics([tabulate(step, order) for step in dynamics.maps[:steps]])
+    return solve_low_rank(dynamics, np.zeros(dynamics.dimension), order, steps, scale=scale)

@@ -33,9 +33,10 @@ from quprop.carleman.transfer.upload import upload_history
 from quprop.errors import QupropError, nearest
 
 CIRCUIT_BELOW = 600  # entries up to which the loading circuit itself is made and its gates counted
-HISTORY_BELOW = 2_000  # unknowns of the history system up to which the solver's polynomial itself is applied
 FAILURE = 0.01  # chance that the support misses an entry
-KAPPA_BELOW = 5_000.0  # and its condition number
+HISTORY_BELOW = 40_000  # unknowns of the history system up to which the solver's polynomial itself is applied,
+KAPPA_BELOW = 5_000.0  # its condition number,
+WORK_BELOW = 1e9  # and what that times the multiplications of a product may come to: some 10 s on one core
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,12 @@ def fits(dimension: int, order: int, steps: int) -> bool:
     return (n_moments(dimension, order) - 1) * (2 * steps + 1) <= HISTORY_BELOW
 
 
-def emulates(solver: Solver, unknowns: int, kappa: float) -> bool:
-    """Is the solver's own polynomial (or walk) applied to a history system of so many unknowns?"""
+def emulates(solver: Solver, unknowns: int, kappa: float, entries: int = 0) -> bool:
+    """Is the solver's own polynomial (or walk) applied to a history system of so many unknowns and entries?"""
     if isinstance(solver, DiscreteAdiabatic) and not solver.emulated(unknowns, kappa):
         return False
-    return unknowns <= HISTORY_BELOW and kappa <= KAPPA_BELOW
+    work = kappa * (entries + 10 * unknowns)  # a product, and the vectors of the recursion
+    return unknowns <= HISTORY_BELOW and kappa <= KAPPA_BELOW and work <= WORK_BELOW
 
 
 def upload_cost(

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.block_cost import (
+    HISTORY_BELOW,
+    KAPPA_BELOW,
+    WORK_BELOW,
     formula_loads,
     formula_success,
     readout_copies,
@@ -41,10 +44,11 @@ DRAWS = 3  # of samples or batches, where not all are used
 BATCH_BYTES = 1e9  # of the parameters that the maps of mini-batches hold
 NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
 EMULATION = {
-    "update": "u(T), the exact solution of the truncated linear system, from marching the lifted tower "
-    "(engine jets: its weighted truncation of the same order); where the "
-    "history system has at most 2,000 unknowns and kappa at most 5,000 the solver's own polynomial is applied to it "
-    "(the adiabatic walk: at most 400 unknowns)",
+    "update": "u(T) of the truncated linear system, found in the way that each block names: by the solver's own "
+    f"polynomial applied to the history system (at most {HISTORY_BELOW:,} unknowns, kappa at most {KAPPA_BELOW:,.0f}, "
+    f"kappa times the multiplications of a product at most {WORK_BELOW:.0e}; the adiabatic walk: 400 unknowns); "
+    "in low rank, with the residual; by marching the tower, which is exact forward substitution; or by Taylor jets, "
+    "whose weighted truncation of the same order is not the system's solution where the gradient drives the block",
     "truncation": "the update's error is measured beside plain descent of the same map and ends automatic blocks; a "
     "quantum computer would go by the gap between two orders",
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "

@@ -22,9 +22,10 @@ from quprop.carleman.engines import LiftedState
 from quprop.carleman.engines.jets import JetTower
 from quprop.carleman.engines.lift import lift, march
 from quprop.carleman.engines.monomials import n_moments
-from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.dynamics import Dynamics, tabulation_seconds
 
-SYMMETRIC_BELOW = 100  # moments up to which the tower is written down at every upload
+SYMMETRIC_BELOW = 2_000  # moments up to which the tower is written down at every upload,
+TABULATE_BELOW = 0.5, 0.01  # if the derivative tables of all its maps take no longer: seconds, and those for each step
 LOW_RANK_BELOW = 2_000  # steps times parameters up to which the exact closure of order 2 is affordable
 
 
@@ -182,10 +183,16 @@ def measure(
 
 def engine_for(dynamics: Dynamics, steps: int, order: int) -> str:
     """As `choose_engine`, but a block's maps are made anew at every upload and used for ``steps`` steps only, so that
-    writing a tower down pays for the smallest, and the growing rank of the closure for short blocks."""
-    if n_moments(dynamics.dimension, order) <= SYMMETRIC_BELOW:
+    tables must be quick to write, and the growing rank of the closure pays for short blocks."""
+    if n_moments(dynamics.dimension, order) <= SYMMETRIC_BELOW and tabulates(dynamics, order, steps):
         return "symmetric"
     return "low_rank" if order == 2 and steps * dynamics.dimension <= LOW_RANK_BELOW else "jets"
+
+
+def tabulates(dynamics: Dynamics, order: int, steps: int) -> bool:
+    """Is writing down the derivative tables of a block's maps affordable?"""
+    least, each = TABULATE_BELOW
+    return tabulation_seconds(dynamics, order, steps) <= least + each * steps
 
 
 def typical(runs: Sequence[Truncation]) -> Truncation:

@@ -415,13 +415,13 @@ def _write(
 
 def _show_training(console: Console, report: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
-    for column in ("block", "steps", "kept", "accuracy", "twin", "plain", "error", "drift", "kappa", "queries"):
+    for column in ("block", "steps", "kept", "accuracy", "twin", "plain", "error", "drift", "kappa", "queries", "by"):
         table.add_column(column, justify="right", no_wrap=True)
     for i, b in enumerate(report["blocks"]):
         numbers = [f"{b[k]:.4f}" for k in ("accuracy", "twin_accuracy", "plain_accuracy")]
         errors = [f"{b[k]:.1e}" for k in ("relative_error", "drift")]
         cost = [f"{b['cost']['kappa']:.3g}", short(b["cost"]["queries"])]
-        table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost)
+        table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost, b["by"])
     console.print(table)
     line(
         console,

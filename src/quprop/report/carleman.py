@@ -186,6 +186,6 @@ def _block_table(blocks: Fields) -> Table:
         errors = [b.value(k) for k in ("relative_error", "update_error", "drift")]
         cost = [b.value("cost", "kappa"), b.value("cost", "queries"), b.value("cost", "copies")]
         accuracies = [b.value(k, show=digits(4)) for k in ("accuracy", "twin_accuracy", "plain_accuracy")]
-        rows.append((str(i + 1), b.value("block_length"), b.value("kept"), *accuracies, *errors, *cost))
+        rows.append((str(i + 1), b.value("block_length"), b.value("kept"), *accuracies, *errors, *cost, b.value("by")))
     heads = ["steps", "kept", "accuracy", "twin", "plain", "error", "update", "drift", "kappa", "queries", "copies"]
-    return Table("Blocks", ("block", *heads), tuple(rows))
+    return Table("Blocks", ("block", *heads, "by"), tuple(rows))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from quprop.carleman.engines.state import LEVEL_LIMIT, LiftedState
-from quprop.carleman.maps.dynamics import Dynamics, Polynomial, PolynomialMap, tabulate
+from quprop.carleman.maps.dynamics import Dynamics, PolynomialMap, tabulate
 from quprop.errors import QupropError, nearest
 
 VARIANTS = ("discrete", "euler")
@@ -49,19 +49,17 @@ class KroneckerTower(LiftedState):
         for _ in range(order):
             self.levels.append(np.multiply.outer(self.levels[-1], self.start))
         self._matrices: dict[object, list[Any]] = {}
-        self._written: dict[int, Polynomial] = {}
 
     def _tables(self, step: PolynomialMap) -> tuple[np.ndarray, list[Any]]:
         """G_0 and G_1.. as (n, n^k) matrices, kept per map."""
-        if not isinstance(step, Polynomial):
-            step = self._written.setdefault(id(step), tabulate(step, self.order))
-        if step.key not in self._matrices:
+        written = tabulate(step, self.order)
+        if written.key not in self._matrices:
             found: list[Any] = []
-            for k in range(1, min(self.order, step.order) + 1):
-                matrix = step.matrix(k)
+            for k in range(1, min(self.order, written.order) + 1):
+                matrix = written.matrix(k)
                 found.append(matrix.toarray() if matrix.nnz > 0.1 * np.prod(matrix.shape) else matrix)
-            self._matrices[step.key] = found
-        return step.constant(), self._matrices[step.key]
+            self._matrices[written.key] = found
+        return written.constant(), self._matrices[written.key]
 
     def step(self, t: int | None = None) -> None:
         constant, matrices = self._tables(self._tick(t))

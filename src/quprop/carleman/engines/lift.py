@@ -15,10 +15,11 @@ import numpy as np
 
 from quprop.carleman.engines import TOWERS, LiftedState
 from quprop.carleman.engines.monomials import n_moments
-from quprop.carleman.maps.dynamics import Dynamics, PolynomialMap, as_dynamics
+from quprop.carleman.maps.dynamics import Dynamics, PolynomialMap, as_dynamics, tabulation_seconds
 from quprop.errors import QupropError, nearest
 
 SYMMETRIC_BELOW = 50_000  # moments under which the tower itself is as cheap as anything
+TABULATE_BELOW = 60.0  # seconds of writing the derivative tables of all maps up to which that pays
 TRAIN_BELOW = 300  # parameters up to which a tensor train's contractions are affordable
 BLOW_UP = 1e12  # growth of ||y_1|| over the start at which a run counts as diverged
 
@@ -27,7 +28,7 @@ def choose_engine(dynamics: Dynamics | PolynomialMap, order: int) -> tuple[str, 
     """The engine for this run, and why, as half a sentence."""
     dynamics = as_dynamics(dynamics)
     n = dynamics.dimension
-    if n_moments(n, order) <= SYMMETRIC_BELOW:
+    if n_moments(n, order) <= SYMMETRIC_BELOW and tabulation_seconds(dynamics, order) <= TABULATE_BELOW:
         return "symmetric", f"{n_moments(n, order) - 1} monomials hold the whole tower"
     if dynamics.homogeneous:
         return "jets", f"no driving force, so {order} vectors of {n} numbers are the tower exactly"

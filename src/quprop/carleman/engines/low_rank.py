@@ -76,6 +76,13 @@ class LowRankTower(LiftedState):
         self._check_level(j)
         return self.first.copy() if j == 1 else (self.vectors.T * self.values) @ self.vectors
 
+    def as_trains(self) -> list[list[np.ndarray]]:
+        """y_1 and Y as tensor trains: (1, n, 1), and (1, n, r) with (r, n, 1)."""
+        values, vectors = self.values, self.vectors
+        if not len(values):  # a bond has at least one value
+            values, vectors = np.zeros(1), np.zeros((1, self.dimension))
+        return [[self.first[None, :, None]], [(vectors.T * values)[None], vectors[..., None]]]
+
     def level_norms(self) -> np.ndarray:
         return np.array([np.linalg.norm(self.first), np.linalg.norm(self.values)])
 

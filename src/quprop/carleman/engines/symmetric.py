@@ -28,13 +28,10 @@ class SymmetricTower(LiftedState):
         self.moments = self.tables.lift(self.start)  # degree 0..N
         self._weights = self.tables.weights()
         self._kept: dict[object, SymmetricOperator | sparse.csr_array] = {}
-        self._written: dict[int, Polynomial] = {}
         self._shift = SymmetricOperator(self.tables, {})
 
     def step(self, t: int | None = None) -> None:
-        step = self._tick(t)
-        if not isinstance(step, Polynomial):
-            step = self._written.setdefault(id(step), tabulate(step, self.order))
+        step = tabulate(self._tick(t), self.order)
         if step.key not in self._kept:
             self._kept[step.key] = self._prepare(step)
         operator, constant = self._kept[step.key], step.constant()

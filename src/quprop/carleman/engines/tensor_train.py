@@ -45,46 +45,16 @@ class TensorTrainTower(LiftedState):
         self.dropped = 0.0  # sum over steps and levels of the norm that compression left out
 
     def step(self, t: int | None = None) -> None:
-        step = self._tick(t)
-        constant = step.constant()
-        driven = bool(np.any(constant))
-        top = self.order
-        highest = top if step.degree is None else min(top, step.degree)
-        pieces: list[list[dict[int, np.ndarray]]] = []  # of y_m, from bond a: what k more legs give
-        for m, train in enumerate(self.trains, start=1):
-            pieces.append(
-                [{k: step.contract(k, train[a : a + k]) for k in range(1, min(highest, m - a) + 1)} for a in range(m)]
-            )
-        moved: list[Train] = []
-        for j in range(1, top + 1):
-            cores = [self._core(j, leg, pieces, constant, driven) for leg in range(j)]
-            train, lost = compress(cores, self.tolerance, self.max_rank)
+        trains: list[Train] = []
+        for grown in moved(self._tick(t), self.trains):
+            train, lost = compress(grown, self.tolerance, self.max_rank)
             self.dropped += lost
-            moved.append(train)
-        self.trains = moved
+            trains.append(train)
+        self.trains = trains
 
-    def _core(
-        self, j: int, leg: int, pieces: list[list[dict[int, np.ndarray]]], constant: np.ndarray, driven: bool
-    ) -> np.ndarray:
-        """Core ``leg`` of y'_j: block diagonal over m, blocks from bond a to bond a + k."""
-        blocks = []
-        for m in range(0 if driven else j, self.order + 1):
-            ranks = [1] if m == 0 else [core.shape[0] for core in self.trains[m - 1]] + [1]
-            edges = np.concatenate([[0], np.cumsum(ranks)])
-            block = np.zeros((edges[-1], self.dimension, edges[-1]))
-            for a in range(m + 1):
-                if driven:
-                    block[edges[a] : edges[a + 1], :, edges[a] : edges[a + 1]] = np.multiply.outer(
-                        np.eye(ranks[a]), constant
-                    ).transpose(0, 2, 1)
-                for k, piece in (pieces[m - 1][a] if a < m else {}).items():
-                    block[edges[a] : edges[a + 1], :, edges[a + k] : edges[a + k + 1]] = piece
-            if leg == 0:
-                block = block[:1]
-            if leg == j - 1:
-                block = block[:, :, -1:]
-            blocks.append(block)
-        return _stacked(blocks, first=leg == 0, last=leg == j - 1)
+    def as_trains(self) -> list[Train]:
+        """y_1, ..., y_N."""
+        return list(self.trains)
 
     def level(self, j: int) -> np.ndarray:
         self._check_level(j)
@@ -105,6 +75,55 @@ class TensorTrainTower(LiftedState):
         return super().info() | {"ranks": self.ranks(), "dropped": self.dropped}
 
 
+def moved(step: PolynomialMap, trains: list[Train]) -> list[Train]:
+    """y'_1..y'_N one step after ``trains`` y_1..y_N, exactly: ranks are the sums of theirs."""
+    constant, top = step.constant(), len(trains)
+    driven = bool(np.any(constant))
+    highest = top if step.degree is None else min(top, step.degree)
+    pieces: list[list[dict[int, np.ndarray]]] = [  # of y_m, from bond a: what k more legs give
+        [{k: step.contract(k, train[a : a + k]) for k in range(1, min(highest, m - a) + 1)} for a in range(m)]
+        for m, train in enumerate(trains, start=1)
+    ]
+    return [[_core(trains, j, leg, pieces, constant, driven) for leg in range(j)] for j in range(1, top + 1)]
+
+
+def _core(
+    trains: list[Train],
+    j: int,
+    leg: int,
+    pieces: list[list[dict[int, np.ndarray]]],
+    constant: np.ndarray,
+    driven: bool,
+) -> np.ndarray:
+    """Core ``leg`` of y'_j: block diagonal over m, blocks from bond a to bond a + k."""
+    blocks = []
+    for m in range(0 if driven else j, len(trains) + 1):
+        ranks = [1] if m == 0 else [core.shape[0] for core in trains[m - 1]] + [1]
+        edges = np.concatenate([[0], np.cumsum(ranks)])
+        block = np.zeros((edges[-1], len(constant), edges[-1]))
+        for a in range(m + 1):
+            if driven:
+                block[edges[a] : edges[a + 1], :, edges[a] : edges[a + 1]] = np.multiply.outer(
+                    np.eye(ranks[a]), constant
+                ).transpose(0, 2, 1)
+            for k, piece in (pieces[m - 1][a] if a < m else {}).items():
+                block[edges[a] : edges[a + 1], :, edges[a + k] : edges[a + k + 1]] = piece
+        if leg == 0:
+            block = block[:1]
+        if leg == j - 1:
+            block = block[:, :, -1:]
+        blocks.append(block)
+    return _stacked(blocks, first=leg == 0, last=leg == j - 1)
+
+
+def total(trains: list[Train]) -> Train:
+    """The sum of trains of the same legs."""
+    last = len(trains[0]) - 1
+    return [
+        _stacked(list(cores), first=leg == 0, last=leg == last) for leg, cores in enumerate(zip(*trains, strict=True))
+    ]
+
+
 def _stacked(blocks: list[np.ndarray], *, first: bool, last: bool) -> np.ndarray:
     """Cores of a sum: side by side at the ends, block diagonal between."""
     if first and last:
@@ -122,12 +141,7 @@ def _stacked(blocks: list[np.ndarray], *, first: bool, last: bool) -> np.ndarray
 
 def compress(train: Train, tolerance: float, max_rank: int | None) -> tuple[Train, float]:
     """The train with smaller ranks, and the Frobenius norm of what was dropped (a bound: errors of bonds add up)."""
-    cores = list(train)
-    for leg in range(len(cores) - 1, 0, -1):  # right-orthogonal
-        r, n, s = cores[leg].shape
-        q, rest = np.linalg.qr(cores[leg].reshape(r, n * s).T)
-        cores[leg] = q.T.reshape(-1, n, s)
-        cores[leg - 1] = np.tensordot(cores[leg - 1], rest, axes=([2], [1]))
+    cores = _right_orthogonal(train)
     allowed = tolerance * float(np.linalg.norm(cores[0])) / max(1, len(cores) - 1) ** 0.5
     lost = 0.0
     for leg in range(len(cores) - 1):
@@ -152,8 +166,15 @@ def full(train: Train) -> np.ndarray:
 
 
 def norm(train: Train) -> float:
-    """Frobenius norm, from the cores."""
-    gram = np.ones((1, 1))
-    for core in train:
-        gram = np.einsum("ab,ani,bnj->ij", gram, core, core, optimize=True)
-    return float(np.sqrt(max(0.0, gram[0, 0])))
+    """Frobenius norm; by QR, so that the difference of two nearly equal trains has one too."""
+    return float(np.linalg.norm(_right_orthogonal(train)[0]))
+
+
+def _right_orthogonal(train: Train) -> Train:
+    cores = list(train)
+    for leg in range(len(cores) - 1, 0, -1):
+        r, n, s = cores[leg].shape
+        q, rest = np.linalg.qr(cores[leg].reshape(r, n * s).T)
+        cores[leg] = q.T.reshape(-1, n, s)
+        cores[leg - 1] = np.tensordot(cores[leg - 1], rest, axes=([2], [1]))
+    return cores

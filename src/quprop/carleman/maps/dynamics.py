@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, combinations_with_replacement, permutations
 from math import comb, factorial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import sparse
@@ -27,6 +28,7 @@ from quprop.errors import QupropError
 TABLE_LIMIT = 50_000_000  # entries of step matrices that `tabulate` writes down: 400 MB
 
 Part = tuple[np.ndarray, Any]  # monomials (m, k) with sorted rows, coefficients (n, m), dense or CSR
+_WRITTEN: WeakKeyDictionary[PolynomialMap, dict[int, Polynomial]] = WeakKeyDictionary()  # by map and order
 
 
 class PolynomialMap(ABC):
@@ -40,6 +42,11 @@ class PolynomialMap(ABC):
     dimension: int
     degree: int | None
     order: int
+
+    @property
+    def series_seconds(self) -> float:
+        """About how long a series along one path takes, by which engines are chosen; here that of small NumPy maps."""
+        return 2e-5
 
     @abstractmethod
     def series(self, path: np.ndarray) -> np.ndarray:
@@ -80,6 +87,28 @@ class PolynomialMap(ABC):
                 path[0] = direction
                 total = total + (-1.0) ** (k - size) * self.series(path)[k]
         return np.asarray(total / factorial(k))
+
+    def derivatives(self, k: int, monomials: np.ndarray) -> np.ndarray:
+        """G_k[e_i, e_j, ...] (m, n) for each row (i, j, ...) of ``monomials`` (m, k).
+
+        Here by the polarisation of `jet`, with one series for each of the C(n + k, k) - 1 directions at most that rows
+        share; maps whose `jet` is cheaper override it.
+        """
+        subsets = [legs for size in range(1, k + 1) for legs in combinations(range(k), size)]
+        sums = np.full((len(subsets), len(monomials), k), -1)  # which e_i add up to v_A, in order
+        for row, legs in zip(sums, subsets, strict=True):
+            row[:, : len(legs)] = monomials[:, legs]
+        directions, where = np.unique(sums.reshape(-1, k), axis=0, return_inverse=True)
+        moved = np.empty((len(directions), self.dimension))
+        for piece in np.array_split(np.arange(len(directions)), max(1, moved.size // 500_000)):
+            path = np.zeros((k, len(piece), self.dimension))
+            at, leg = np.nonzero(directions[piece] >= 0)
+            np.add.at(path[0], (at, directions[piece][at, leg]), 1.0)
+            moved[piece] = self.series(path)[k]
+        total = np.zeros((len(monomials), self.dimension))
+        for legs, rows in zip(subsets, where.reshape(len(subsets), -1), strict=True):
+            total += (-1.0) ** (k - len(legs)) * moved[rows]
+        return total / factorial(k)
 
     def contract(self, k: int, cores: Sequence[np.ndarray]) -> np.ndarray:
         """G_k on k consecutive cores (r_0, n, r_1), (r_1, n, r_2), ... of a tensor train: (r_0, n, r_k)."""
@@ -228,9 +257,14 @@ def gathered(rows: np.ndarray, legs: np.ndarray, values: np.ndarray, n: int) -> 
 
 
 def tabulate(step: PolynomialMap, order: int) -> Polynomial:
-    """Any small map written out up to degree ``order``, from G_k on all tuples of basis vectors."""
+    """Any small map written out up to degree ``order``, from G_k on all tuples of basis vectors.
+
+    A map is never written twice: its tables live as long as it does, and every tower and history system shares them.
+    """
     if isinstance(step, Polynomial):
         return step
+    if order in (known := _WRITTEN.setdefault(step, {})):
+        return known[order]
     n = step.dimension
     top = order if step.degree is None else min(order, step.degree)
     entries = n * sum(comb(n + k - 1, k) for k in range(1, top + 1))
@@ -239,16 +273,20 @@ def tabulate(step: PolynomialMap, order: int) -> Polynomial:
             f"step matrices of {n} parameters up to order {top} have {entries:.1e} entries, more than "
             f"{TABLE_LIMIT:.0e}: use engine 'jets', which never writes them down"
         )
-    basis = np.eye(n)
-    parts: dict[int, Part] = {}
+    parts: dict[int, Part] = {k: part for found in known.values() for k, part in found.parts.items() if k <= top}
     for k in range(1, top + 1):
-        monomials = np.array(list(combinations_with_replacement(range(n), k)), dtype=np.int64)
-        columns = []
-        for piece in np.array_split(monomials, max(1, len(monomials) * n // 500_000)):
-            columns.append(step.jet(k, [basis[piece[:, leg]] for leg in range(k)]))
-        weights = np.array([_arrangements(row) for row in monomials], dtype=float)
-        parts[k] = monomials, np.concatenate(columns).T * weights
-    return Polynomial(step.constant(), parts)
+        if k not in parts:
+            monomials = np.array(list(combinations_with_replacement(range(n), k)), dtype=np.int64)
+            weights = np.array([_arrangements(row) for row in monomials], dtype=float)
+            parts[k] = monomials, step.derivatives(k, monomials).T * weights
+    known[order] = Polynomial(step.constant(), parts)
+    return known[order]
+
+
+def tabulation_seconds(dynamics: Dynamics, order: int, steps: int | None = None) -> float:
+    """About how long `tabulate` takes for the maps of so many steps: C(n + N, N) - 1 series a map not written out."""
+    series = comb(dynamics.dimension + order, order) - 1
+    return sum(series * step.series_seconds for step in dynamics.maps[:steps] if not isinstance(step, Polynomial))
 
 
 def _arrangements(row: np.ndarray) -> int:
@@ -271,6 +309,10 @@ class Momentum(PolynomialMap):
         self.inner, self.beta = inner, beta
         self.dimension = 2 * inner.dimension
         self.degree, self.order = inner.degree, inner.order
+
+    @property
+    def series_seconds(self) -> float:
+        return self.inner.series_seconds
 
     def series(self, path: np.ndarray) -> np.ndarray:
         n = self.inner.dimension

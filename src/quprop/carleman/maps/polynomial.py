@@ -79,6 +79,11 @@ class LinearModelMap(PolynomialMap):
         out = weight @ self.x * (-self.learning_rate / len(self.x))
         return np.asarray(out + (1 - self.learning_rate * self.ridge) * np.asarray(vectors[0]) if k == 1 else out)
 
+    def derivatives(self, k: int, monomials: np.ndarray) -> np.ndarray:
+        basis = np.eye(self.dimension)
+        pieces = np.array_split(monomials, max(1, len(monomials) * self.dimension // 500_000))
+        return np.concatenate([self.jet(k, [basis[piece[:, leg]] for leg in range(k)]) for piece in pieces])
+
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """grad L at parameters (n,)."""
         return np.asarray(self.x.T @ self.slope(self.x @ theta, 0)[0] / len(self.x) + self.ridge * theta)

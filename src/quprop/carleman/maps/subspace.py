@@ -26,6 +26,10 @@ class Restricted(PolynomialMap):
         self.degree, self.order = inner.degree, inner.order
         self._constant: np.ndarray | None = None
 
+    @property
+    def series_seconds(self) -> float:
+        return self.inner.series_seconds
+
     def embed(self, u: np.ndarray) -> np.ndarray:
         """(..., r) -> (..., n), zero elsewhere."""
         out = np.zeros((*np.shape(u)[:-1], self.inner.dimension))

@@ -14,7 +14,7 @@ kappa <= (1 + mu)/(1 - mu), for ||M|| <= 1 in any case kappa <= 2 K.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from quprop.errors import QupropError, nearest
 
 BASES = ("symmetric", "kronecker")
 STORE_LIMIT = 60_000_000  # entries of all step matrices together that are written down: about 1 GB
+DENSE_ABOVE = 0.2  # share of entries from which a step matrix is multiplied as a dense one
 DENSE_LIMIT = 1_500  # unknowns up to which the condition number is by dense singular values
 
 
@@ -78,7 +79,9 @@ class HistorySystem:
         self.scale = balanced_scale(self.dynamics, self.start, steps) if scale is None else scale
         if not self.scale > 0:
             raise QupropError(f"`scale` must be positive, got {self.scale}")
-        self._steps = [_block(tabulate(step, order), order, basis, variant, self.scale) for step in self._distinct()]
+        distinct = [self.dynamics[t] for t in range(min(steps, len(self.dynamics)))]
+        store = STORE_LIMIT / len(distinct)
+        self._steps = [_block(tabulate(step, order), order, basis, variant, self.scale, store) for step in distinct]
         first = self.start / self.scale
         if basis == "symmetric":
             tables = monomial_tables(self.n, order)
@@ -91,9 +94,7 @@ class HistorySystem:
         self.block = len(self.y_in)
         self.blocks = steps + self.idle + 1
         self.shape = (self.block * self.blocks,) * 2
-
-    def _distinct(self) -> list[PolynomialMap]:
-        return [self.dynamics[t] for t in range(min(self.steps, len(self.dynamics)))]
+        self._conditions: dict[str, Condition] = {}
 
     def _at(self, t: int) -> StepBlock:
         return self._steps[t % len(self._steps)]
@@ -107,20 +108,31 @@ class HistorySystem:
         return out.reshape(-1)
 
     def matvec(self, y: np.ndarray) -> np.ndarray:
-        """L Y."""
-        y = np.reshape(y, (self.blocks, self.block))
-        out = y.copy()
-        for t in range(self.blocks - 1):
-            out[t + 1] -= self._at(t).apply(y[t]) if t < self.steps else y[t]
+        """L Y, with one product for all times that share a map."""
+        y, last = np.reshape(y, (self.blocks, self.block)), self.steps
+        out, period = y.copy(), len(self._steps)
+        for first, step in enumerate(self._steps):
+            out[first + 1 : last + 1 : period] -= step.apply(y[first:last:period])
+        out[last + 1 :] -= y[last:-1]
         return out.reshape(-1)
 
     def rmatvec(self, y: np.ndarray) -> np.ndarray:
         """L^T Y."""
-        y = np.reshape(y, (self.blocks, self.block))
-        out = y.copy()
-        for t in range(self.blocks - 1):
-            out[t] -= self._at(t).transposed(y[t + 1]) if t < self.steps else y[t + 1]
+        y, last = np.reshape(y, (self.blocks, self.block)), self.steps
+        out, period = y.copy(), len(self._steps)
+        for first, step in enumerate(self._steps):
+            out[first:last:period] -= step.transposed(y[first + 1 : last + 1 : period])
+        out[last:-1] -= y[last + 1 :]
         return out.reshape(-1)
+
+    def residual(self, y: np.ndarray) -> float:
+        """||L Y - RHS|| / ||RHS||: how well Y solves the system."""
+        rhs = self.rhs()
+        return float(np.linalg.norm(self.matvec(y) - rhs) / np.linalg.norm(rhs))
+
+    def entries(self) -> int:
+        """About how many multiplications a product with L takes: the entries of M(t), added over the T steps."""
+        return sum(self._at(t).entries for t in range(self.steps))
 
     def solve(self, rhs: np.ndarray | None = None) -> np.ndarray:
         """L^-1 RHS by forward substitution: the exact history, which the solvers are judged by."""
@@ -189,6 +201,11 @@ class HistorySystem:
         """kappa of L. "dense" by singular values, "lanczos" by L^-1 (substitution) and L, "bound" from ||M|| alone."""
         if method == "auto":
             method = "dense" if self.shape[0] <= DENSE_LIMIT else "lanczos"
+        if method not in self._conditions:
+            self._conditions[method] = self._condition(method)
+        return self._conditions[method]
+
+    def _condition(self, method: str) -> Condition:
         if method == "dense":
             values = np.linalg.svd(self.matrix().toarray(), compute_uv=False)
             return Condition(float(values[0] / values[-1]), float(values[0]), float(values[-1]), method)
@@ -220,7 +237,7 @@ class HistorySystem:
 
 
 class StepBlock:
-    """M of one map in the chosen basis and unit, stored or matrix-free, and its b."""
+    """M of one map in the chosen basis and unit, stored or matrix-free, and its b; products are along the last axis."""
 
     def __init__(
         self,
@@ -229,22 +246,36 @@ class StepBlock:
         operator: SymmetricOperator | None = None,
         constant: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        entries: float = 0.0,
     ) -> None:
         self.stored, self.force = stored, force
-        self._turned = None if stored is None else sparse.csr_array(stored.T)
+        self.entries = int(entries) if stored is None else int(stored.nnz)
+        self._forward: Any = stored
+        if stored is not None and stored.nnz > DENSE_ABOVE * np.prod(stored.shape):
+            self._forward = stored.toarray()
+        self._turned = None if stored is None else self._forward.T.copy()
         self._operator, self._constant, self._weights = operator, constant, weights
         self._norm: float | None = None
 
     def apply(self, y: np.ndarray) -> np.ndarray:
-        if self.stored is not None:
-            return np.asarray(self.stored @ y)
+        """M y for y (..., D)."""
+        return self._product(self._forward, y, self._moved)
+
+    def transposed(self, y: np.ndarray) -> np.ndarray:
+        """M^T y for y (..., D)."""
+        return self._product(self._turned, y, self._moved_back)
+
+    def _product(self, matrix: Any, y: np.ndarray, free: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        if matrix is not None:
+            return np.asarray((matrix @ y.T).T)
+        return free(y) if y.ndim == 1 else np.array([free(row) for row in y])
+
+    def _moved(self, y: np.ndarray) -> np.ndarray:
         assert self._operator is not None and self._weights is not None
         moments = np.concatenate([[0.0], y / self._weights])
         return np.asarray(self._operator.forward(moments, self._constant)[1:] * self._weights)
 
-    def transposed(self, y: np.ndarray) -> np.ndarray:
-        if self._turned is not None:
-            return np.asarray(self._turned @ y)
+    def _moved_back(self, y: np.ndarray) -> np.ndarray:
         assert self._operator is not None and self._weights is not None
         moments = np.concatenate([[0.0], y * self._weights])
         return np.asarray(self._operator.backward(moments, self._constant)[1:] / self._weights)
@@ -260,13 +291,14 @@ class StepBlock:
         return self._norm
 
 
-def _block(step: Polynomial, order: int, basis: str, variant: str, scale: float) -> StepBlock:
+def _block(step: Polynomial, order: int, basis: str, variant: str, scale: float, store: float) -> StepBlock:
     if basis == "kronecker":
         return StepBlock(*kronecker_matrix(step, order, variant=variant, scale=scale))
     tables = monomial_tables(step.dimension, order)
     weights = tables.weights()
     degree = np.repeat(np.arange(order + 1), tables.sizes)
-    if variant == "euler" or likely_entries(tables, step) < STORE_LIMIT:
+    entries = likely_entries(tables, step)
+    if variant == "euler" or entries < store:
         matrix = symmetric_matrix(tables, step.constant(), step.parts, variant)
         # In units of `scale` a moment of degree j is scale^-j times itself.
         units = weights * scale ** (-degree.astype(float))
@@ -278,7 +310,7 @@ def _block(step: Polynomial, order: int, basis: str, variant: str, scale: float)
     one = np.zeros(int(tables.edges[-1]))
     one[0] = 1.0
     force = operator.forward(one, constant)[1:] * weights[1:]
-    return StepBlock(None, force, operator, constant, weights[1:])
+    return StepBlock(None, force, operator, constant, weights[1:], entries)
 
 
 def _largest(product: Any, size: int) -> float:

@@ -117,7 +117,17 @@ def _loop(result: dict[str, Any]) -> Verdict:
         f"{result['plain_accuracy']:.3f} not pruned, {result['twin_accuracy']:.3f} pruned alike; a block is off plain "
         f"descent by {worst:.1e} at most"
     )
-    found = graded(measured, gap <= 0.01 and worst < 0.05, abs(result["accuracy"] - result["twin_accuracy"]) < 0.01, "")
+    solved, same = result.get("solved"), True
+    if solved is not None:
+        off = max(solved["relative_error"])
+        same = off < 0.05 and all(b["by"] == "solver" for b in solved["blocks"])
+        measured += (
+            f"; with {'the' if same else 'not the'} linear system of every block solved by the solver's polynomial "
+            f"({solved['network']}, {solved['data']}): accuracy {solved['accuracy']:.3f}, plain descent "
+            f"{solved['plain_accuracy']:.3f}, off by {off:.1e}"
+        )
+    alike = abs(result["accuracy"] - result["twin_accuracy"]) < 0.01
+    found = graded(measured, same and gap <= 0.01 and worst < 0.05, alike, "")
     if found.verdict == IN_PART:
         return found._replace(why="what is lost against plain descent is lost by pruning: pruned alike they are equal")
     return found if found.verdict == HOLDS else found._replace(why="the blocks drift from plain descent")
