@@ -8,7 +8,7 @@ of the same system, and queries are counted by formula at a condition number tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,9 +51,10 @@ class Settings(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BlockRun:
-    """``update`` u(T) (r,) as it was read; ``length`` T; ``gap`` ||y_1 at order N minus at order N - 1|| / ||y_1||, an
-    estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders (jets; from 1 on: outside the
-    radius of convergence); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated."""
+    """``update`` u(T) (r,), with momentum (u, w)(T) (2 r,), as it was read; ``length`` T; ``gap`` ||y_1 at order N
+    minus at order N - 1|| / ||y_1||, an estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders
+    (jets; from 1 on: outside the radius of convergence); ``solver_error`` and ``readout_error`` relative to the update,
+    None where not emulated."""
 
     update: np.ndarray
     length: int
@@ -82,12 +83,14 @@ def run_block(
     growth: float,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] | None = None,
+    start: np.ndarray | None = None,
 ) -> tuple[BlockRun, BlockCost]:
-    """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
-    free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
-    is called with the step and ``most``."""
-    marched = _march(dynamics, most, settings, say, tick)
-    solved = _solved(dynamics, len(kept), marched, settings, growth)
+    """At most ``most`` steps of ``dynamics`` from u = ``start`` (default 0) on the numbers ``kept`` of the ``n`` of a
+    state; fewer, where the length is free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa
+    where it is not computed; ``tick`` is called with the step and ``most``."""
+    start = np.zeros(dynamics.dimension) if start is None else start
+    marched = _march(dynamics, start, most, settings, say, tick)
+    solved = _solved(dynamics, start, marched, settings, growth)
     update, readout_error = solved.update, None
     copies = block_cost.readout_copies(len(kept), settings.precision)
     size = float(np.linalg.norm(update))
@@ -98,6 +101,10 @@ def run_block(
     force = np.zeros(n)
     force[kept] = dynamics[0].constant()
     load, upload_by = block_cost.upload_cost(force, settings.order, solved.scale)
+    if start.any():  # the right-hand side has the tower of the start too, in its first block
+        force[kept] = start
+        first, upload_by = block_cost.upload_cost(force, settings.order, solved.scale)
+        load = replace(load + first, loads=1)
     cost = block_cost.total(
         copies,
         kappa=solved.kappa,
@@ -139,7 +146,7 @@ class _Solved:
     error: float | None
 
 
-def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, growth: float) -> _Solved:
+def _solved(dynamics: Dynamics, start: np.ndarray, marched: _Marched, settings: Settings, growth: float) -> _Solved:
     """The solver's own polynomial applied where the history system is small enough; elsewhere the march, and formulas
     for what the solver takes."""
     length, order = marched.length, settings.order
@@ -147,8 +154,8 @@ def _solved(dynamics: Dynamics, r: int, marched: _Marched, settings: Settings, g
     rho = float(np.max(marched.norms[:, 0], initial=0.0))
     scale = 1.3 * rho or 1.0
     kappa, kappa_by = block_cost.kappa_formula(growth, order, length), "formula"
-    if marched.diverged is None and rho > 0 and block_cost.fits(r, order, length):
-        history = HistorySystem(dynamics, np.zeros(r), order, length)
+    if marched.diverged is None and rho > 0 and block_cost.fits(len(start), order, length):
+        history = HistorySystem(dynamics, start, order, length)
         condition = history.condition()
         kappa, kappa_by = condition.kappa, condition.method
         if block_cost.emulates(solver, history.shape[0], kappa):
@@ -186,12 +193,13 @@ class _Marched:
 
 def _march(
     dynamics: Dynamics,
+    start: np.ndarray,
     most: int,
     settings: Settings,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] | None,
 ) -> _Marched:
-    start, order = np.zeros(dynamics.dimension), settings.order
+    order = settings.order
     engine = _engine(dynamics, most, order) if settings.engine == "auto" else settings.engine
     state = lift(dynamics, start, order, engine)
     below = None

@@ -41,7 +41,8 @@ EMULATION = {
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
     "formula",
     "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "
-    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N, blocks off the diagonal left out",
+    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N (with momentum the largest root in place of "
+    "|1 - a|, which leaves out that the step is not normal), blocks off the diagonal left out",
     "upload": "the circuit itself, gates counted, up to 600 entries; an upper bound on its CNOTs beyond; the time "
     "register's superposition and the cost of a query in gates are not counted",
 }
@@ -212,7 +213,7 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         precision=result.settings.precision,
         eps=result.settings.eps,
         samples=result.settings.batch_size or len(data.x_train),
-        density=last.kept / result.parameters,
+        density=min(1.0, last.run.update.size / result.parameters),
         growth=last.growth,
         success=max(1e-9, min(1.0, last.cost.success)),
         solver=result.settings.solver

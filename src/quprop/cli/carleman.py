@@ -125,7 +125,7 @@ def analyse_command(
             machine=machine,
             progress=bar,
         )
-    report |= {"seed": seed, "versions": versions()}
+    report |= {"seed": seed, "versions": versions("torch")}
     from quprop.carleman.figure import draw_analysis
 
     _write(report, lambda: draw_analysis(report), "analysis", out, json_file, plot)
@@ -172,6 +172,13 @@ def train_command(
     sparsity: Sparsity = 0.8,
     dense_steps: Annotated[int, typer.Option("--dense-steps", min=0, help="Plain dense steps between blocks.")] = 10,
     batch: Batch = None,
+    momentum: Annotated[float, typer.Option("--momentum", help="Of the heavy ball, from 0 to below 1.")] = 0.0,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="w of w/2 |theta|^2. Default: the network's.")
+    ] = None,
+    masked: Annotated[
+        bool, typer.Option("--masked/--unmasked", help="Within a block only the survivors move, or all parameters.")
+    ] = True,
     readout: Annotated[str, typer.Option("--readout", help="exact, or shots.")] = "exact",
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",
@@ -218,6 +225,9 @@ def train_command(
         batch_size=_batch(batch, made, loaded),
         hessian_samples=256 if large else 512,
         lanczos_steps=16 if large else 24,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        masked=masked,
     )
     try:
         with Progress(console, STEPS) as bar:
@@ -236,7 +246,7 @@ def train_command(
         raise KeyboardInterrupt(
             "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
         ) from None
-    report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
+    report = training_report(result, loaded) | {"seed": seed, "versions": versions("torch")}
     from quprop.carleman.figure import draw_training
 
     _write(report, lambda: draw_training(report), "training", out, json_file, plot)
