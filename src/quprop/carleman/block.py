@@ -52,9 +52,9 @@ class Settings(Protocol):
 @dataclass(frozen=True, eq=False)
 class BlockRun:
     """``update`` u(T) (r,), with momentum (u, w)(T) (2 r,), as it was read; ``length`` T; ``gap`` ||y_1 at order N
-    minus at order N - 1|| / ||y_1||, an estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders
-    (jets; from 1 on: outside the radius of convergence); ``solver_error`` and ``readout_error`` relative to the update,
-    None where not emulated."""
+    minus at order N - 1|| / ||y_1||, an estimate of the error of order N - 1; ``tail`` the largest ratio of
+    successive orders (jets; from 1 on: outside the radius of convergence); ``solver_error`` and ``readout_error``
+    relative to the update, None where not emulated."""
 
     update: np.ndarray
     length: int
@@ -80,14 +80,15 @@ def run_block(
     settings: Settings,
     rng: np.random.Generator,
     *,
-    growth: float,
+    growth: float | np.ndarray,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] | None = None,
     start: np.ndarray | None = None,
 ) -> tuple[BlockRun, BlockCost]:
     """At most ``most`` steps of ``dynamics`` from u = ``start`` (default 0) on the numbers ``kept`` of the ``n`` of a
-    state; fewer, where the length is free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa
-    where it is not computed; ``tick`` is called with the step and ``most``."""
+    state; fewer, where the length is free, if the truncation error asks for it. ``growth`` is max |1 - a|, or the
+    norms of t steps, for kappa where it is not computed (`kappa_formula`); ``tick`` is called with the step and
+    ``most``."""
     start = np.zeros(dynamics.dimension) if start is None else start
     marched = _march(dynamics, start, most, settings, say, tick)
     solved = _solved(dynamics, start, marched, settings, growth)
@@ -146,7 +147,9 @@ class _Solved:
     error: float | None
 
 
-def _solved(dynamics: Dynamics, start: np.ndarray, marched: _Marched, settings: Settings, growth: float) -> _Solved:
+def _solved(
+    dynamics: Dynamics, start: np.ndarray, marched: _Marched, settings: Settings, growth: float | np.ndarray
+) -> _Solved:
     """The solver's own polynomial applied where the history system is small enough; elsewhere the march, and formulas
     for what the solver takes."""
     length, order = marched.length, settings.order

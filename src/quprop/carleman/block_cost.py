@@ -65,14 +65,22 @@ def solver_of(name: str) -> Solver:
     return SOLVERS[name]()
 
 
-def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None) -> float:
+def kappa_formula(growth: float | np.ndarray, order: int, steps: int, idle: int | None = None) -> float:
     """kappa <= (1 + max(1, m)) max(sum_{t<T} m^t + (p + 1) m^T, p + 1) with m = max(g, g^N), g = max |1 - a|.
 
     ||L^-1|| is at most the row sum of the products of step norms (`HistorySystem.kappa_bound`) with ||M|| replaced by
     that of its diagonal blocks G_1^(tensor j): the blocks off the diagonal, which the unit of u makes small where
     the expansion converges, are left out. So this is an estimate, a bound for linear dynamics only.
+
+    Where steps are not normal, as with momentum, ``growth`` is the norms (steps + 1 or more,) of t = 0, 1, ... of them
+    (`Descent.norms`), which stand for g^t.
     """
     idle = steps if idle is None else idle
+    if isinstance(growth, np.ndarray):
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.maximum(growth, growth**order)[: steps + 1]
+            sums = np.concatenate([[0.0], np.cumsum(norms[:-1])]) + (idle + 1) * norms
+        return float((1 + max(1.0, norms[min(1, steps)])) * sums.max())
     m = max(growth, growth**order)
     total = worst = float(idle + 1)
     for _ in range(steps):

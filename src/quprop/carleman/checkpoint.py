@@ -193,7 +193,6 @@ def _table(block: Block) -> dict[str, Any]:
 
 
 def _block(table: dict[str, Any], update: np.ndarray) -> Block:
-    table.setdefault("moving", table["kept"])  # of a run from when nothing else could move
     run = BlockRun(update=update, **table["run"])
     cost = BlockCost(**{**table["cost"], "ledger": QueryLedger(**table["cost"]["ledger"])})
     return Block(**{**table, "run": run, "cost": cost})

@@ -101,8 +101,8 @@ class Block:
     ``update_error``    the same of what moved: ||u - u_plain|| / ||u_plain||
     ``drift``           distance of the loop's parameters from the twin's, over the twin's
     ``loss``, ``accuracy``        after the download; ``pruned_accuracy`` after the pruning before the upload
-    ``kept``            parameters that survived; ``overlap`` of the prunable ones with those of the block before
-    ``moving``          parameters that move in the block, r: the survivors, or all where they are not masked
+    ``kept``            parameters that survived, which are r, those that move, unless the block is not masked;
+                        ``overlap`` of the prunable ones with those of the block before
     ``growth``          max |1 - a|, with momentum the largest root (`Descent.factors`): above 1 errors grow, and no
                         convergence radius exists
     """
@@ -124,11 +124,10 @@ class Block:
     twin_accuracy: float
     plain_accuracy: float
     diverged: str | None
-    moving: int
 
     def to_json(self) -> dict[str, Any]:
         names = (
-            "step kept moving overlap growth proxy relative_error update_error drift loss_before loss pruned_accuracy "
+            "step kept overlap growth proxy relative_error update_error drift loss_before loss pruned_accuracy "
             "accuracy twin_accuracy plain_accuracy diverged"
         )
         out = {name: _number(getattr(self, name)) for name in names.split()}

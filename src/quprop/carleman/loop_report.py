@@ -41,10 +41,15 @@ EMULATION = {
     "readout": "shots: counts drawn from the exact outcome distributions; exact: the state's amplitudes, and copies by "
     "formula",
     "queries": "the solver's degree at kappa, kappa by singular values or Lanczos where the history system fits; "
-    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N (with momentum the largest root in place of "
-    "|1 - a|, which leaves out that the step is not normal), blocks off the diagonal left out",
+    "elsewhere formula: (1 + max(1, m)) sum_t m^t with m = max |1 - a|^N, blocks off the diagonal left out",
     "upload": "the circuit itself, gates counted, up to 600 entries; an upper bound on its CNOTs beyond; the time "
     "register's superposition and the cost of a query in gates are not counted",
+}
+WITH_MOMENTUM = {
+    "momentum": "unknowns are (u, w), update and velocity: both are read, and w loaded beside the gradient; a step is "
+    "not normal, so in the formula of kappa norms of t steps of all modes stand for |1 - a|^t, while growth, proxy and "
+    "the break-even take the largest root of z^2 - (1 + b - a) z + b, and the break-even's kappa is too small by what "
+    "the norms exceed it",
 }
 
 
@@ -241,7 +246,9 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         "diverged": result.diverged,
         "warnings": list(result.warnings),
         "settings": {name: getattr(result.settings, name) for name in result.settings.__dataclass_fields__},
-        "emulation": EMULATION | {"blocks": sorted({b.run.emulation for b in blocks})},
+        "emulation": EMULATION
+        | (WITH_MOMENTUM if result.settings.momentum else {})
+        | {"blocks": sorted({b.run.emulation for b in blocks})},
         "meaning": {
             "plain_accuracy": "plain descent of the whole network, not pruned, same start, same number of steps",
             "twin_accuracy": "the same loop, pruning included, with plain descent in place of the linear system",

@@ -43,7 +43,17 @@ from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder
 
-__all__ = ["Block", "Loop", "Trained", "TrainedNetwork", "block_dynamics", "block_spectrum", "mask_at", "train"]
+__all__ = [
+    "Block",
+    "Loop",
+    "Trained",
+    "TrainedNetwork",
+    "block_dynamics",
+    "block_spectrum",
+    "mask_at",
+    "train",
+    "uploaded",
+]
 
 WORSE = 1.5  # a block whose loss grew by this factor and by SLACK has diverged
 SLACK = 0.05
@@ -190,8 +200,8 @@ class _Run:
         if not state.blocks and growth >= 1:
             self._warn(
                 f"before the run: {'the largest root' if settings.momentum else 'max |1 - a|'} = {growth:.4g} is not "
-                "below 1, so no radius of convergence is proved and the error of a block is bounded for a finite number of "
-                "steps only"
+                "below 1, so no radius of convergence is proved and the error of a block is bounded for a finite "
+                "number of steps only"
             )
         if settings.block_length is None:
             most = max(1, min(most, proxies.block_length(spectrum, descent, settings.tolerance, most)))
@@ -203,7 +213,7 @@ class _Run:
             most,
             settings,
             self.rng,
-            growth=growth,
+            growth=descent.norms(spectrum.nodes, most) if descent.momentum else growth,
             say=lambda text: self._warn(f"{name}: {text}"),
             tick=lambda t, of: self._at(f"{name}: step {t} of at most {of}"),
             start=begin,
@@ -261,18 +271,11 @@ class _Run:
     def _pruned(self) -> _Start:
         network, state = self.network, self.state
         self._show("before", state.theta, state.twin, state.plain)
-        mask, theta, moving = self._uploaded(state.theta)
-        _, twin, twin_moving = self._uploaded(state.twin)
+        mask, theta, moving = uploaded(network, state.theta, self.settings)
+        _, twin, twin_moving = uploaded(network, state.twin, self.settings)
         self._show("pruned", theta, twin, state.plain)
         accuracy, loss = accuracy_at(network, theta[: self.n], self.test), loss_at(network, theta[: self.n], self.data)
         return _Start(mask, theta, moving, twin, twin_moving, accuracy, loss)
-
-    def _uploaded(self, theta: np.ndarray) -> tuple[Mask, np.ndarray, np.ndarray]:
-        """What pruning leaves of a state, and which parameters (n,) move from there: where none does, there is no
-        velocity either."""
-        mask = mask_at(self.network, theta[: self.n], self.settings.sparsity)
-        moving = mask.kept if self.settings.masked else np.ones(self.n, bool)
-        return mask, theta * np.concatenate([mask.kept, moving])[: len(theta)], moving
 
     def _centre(self, theta: np.ndarray) -> np.ndarray:
         """The state that a block is expanded at: these parameters at rest."""
@@ -325,7 +328,6 @@ class _Run:
             twin_accuracy=accuracy_at(network, twin[:n], test),
             plain_accuracy=accuracy_at(network, plain[:n], test),
             diverged=diverged,
-            moving=r,
         )
         state.blocks.append(block)
         if diverged is not None:
@@ -365,6 +367,15 @@ def mask_at(network: Network, theta: np.ndarray, sparsity: float) -> Mask:
     """The global L1 mask at theta (n,)."""
     network.set_parameters(theta.copy())
     return global_mask(network.module, sparsity)
+
+
+def uploaded(network: Network, state: np.ndarray, settings: Loop) -> tuple[Mask, np.ndarray, np.ndarray]:
+    """What pruning leaves of a state theta (n,) or (theta, w) (2 n,), and which parameters (n,) move from there: where
+    none does, there is no velocity either."""
+    n = network.n_parameters
+    mask = mask_at(network, state[:n], settings.sparsity)
+    moving = mask.kept if settings.masked else np.ones(n, bool)
+    return mask, state * np.concatenate([mask.kept, moving])[: len(state)], moving
 
 
 def block_dynamics(

@@ -4,7 +4,7 @@ carleman experiment NAME``. `EXPERIMENTS` lists them all by name."""
 from quprop.experiments.experiment import Experiment, table_of
 from quprop.experiments.networks.spectra import at_full_size as spectra_at_full_size
 
-_FILES = ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum")
+_FILES = ("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum", "dips")
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
 
