@@ -3,14 +3,15 @@
 from functools import partial
 
 from quprop.experiments import EXPERIMENTS as _CIRCUITS
-from quprop.experiments.claims import backpropagation, crossing, forum, networks
+from quprop.experiments.claims import backpropagation, carleman_dips, crossing, forum, networks
 from quprop.experiments.claims.claim import Claim, Verdict
 from quprop.experiments.experiment import Experiment
 from quprop.experiments.networks import EXPERIMENTS as _NETWORKS
 from quprop.lazy import submodule
 
 CLAIMS: dict[str, Claim] = {
-    c.name: c for c in (*backpropagation.CLAIMS, *crossing.CLAIMS, *networks.CLAIMS, *forum.CLAIMS)
+    c.name: c
+    for c in (*backpropagation.CLAIMS, *crossing.CLAIMS, *networks.CLAIMS, *carleman_dips.CLAIMS, *forum.CLAIMS)
 }
 
 
