@@ -118,6 +118,9 @@ def _row(case: Case, how: str, masked: bool, dense: int, seed: int, warm: dict[s
     else:
         seen = [{"loop": theta} for theta in _rhythm(network, settings, source)]
         row["width"] = _widths(network, parts["train"], settings, [s["loop"] for s in seen])
+        begin, end = (row["width"][f"all, {moment}"]["mean_square"] for moment in MOMENTS[1:])
+        row["broadened"] = [root(b / e) for b, e in zip(begin[1:], end, strict=False)]  # by each re-upload
+        row["within"] = [root(e / b) for b, e in zip(begin, end, strict=True)]
         named = {"": "loop"}
     for (prefix, name), (part, samples) in product(named.items(), parts.items()):
         accuracy = [accuracy_at(network, s[name], samples) for s in seen]
@@ -225,7 +228,8 @@ def _broadening(row: dict[str, Any]) -> str:
             for least, greatest in [(w["least"][-1], w["greatest"][-1])]
         )
         parts.append(f"of {name} {courses} (eigenvalues in the last block {edges})")
-    return f"{row['network']}, {label(row)}: root mean square Hessian eigenvalue in the blocks, " + "; ".join(parts)
+    text = f"{row['network']}, {label(row)}: root mean square Hessian eigenvalue in the blocks, " + "; ".join(parts)
+    return text + f"; a re-upload multiplies that of all by {min(row['broadened']):.3g} to {max(row['broadened']):.3g}"
 
 
 def root(value: float) -> float:
