@@ -67,7 +67,7 @@ def open_folder(
                 "seed": seed,
                 **asdict(settings),
             },
-            "versions": versions("torch"),
+            "versions": versions(),
         }
     )
     if not resume:

@@ -125,7 +125,7 @@ def analyse_command(
             machine=machine,
             progress=bar,
         )
-    report |= {"seed": seed, "versions": versions("torch")}
+    report |= {"seed": seed, "versions": versions()}
     from quprop.carleman.figure import draw_analysis
 
     _write(report, lambda: draw_analysis(report), "analysis", out, json_file, plot)
@@ -246,7 +246,7 @@ def train_command(
         raise KeyboardInterrupt(
             "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
         ) from None
-    report = training_report(result, loaded) | {"seed": seed, "versions": versions("torch")}
+    report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
     from quprop.carleman.figure import draw_training
 
     _write(report, lambda: draw_training(report), "training", out, json_file, plot)

@@ -61,11 +61,10 @@ def fingerprint(definition: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def versions(*more: str) -> dict[str, str]:
-    """What the run was made with, and the packages ``more``: recorded in run.toml, because digits may differ between
-    versions and machines."""
+def versions() -> dict[str, str]:
+    """What the run was made with: recorded in run.toml, because digits may differ between versions and machines."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for package in ("quprop", "numpy", "scipy", *more):
+    for package in ("quprop", "numpy", "scipy", "torch"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # a source tree on the path, not installed
