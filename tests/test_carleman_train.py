@@ -686,6 +686,15 @@ def test_a_block_with_momentum_is_solved_from_its_velocity():
     assert cost.ledger.rotations / cost.ledger.loads > still.ledger.rotations / still.ledger.loads
 
 
+def test_a_toy_whose_parameters_all_move_is_solved_with_momentum_too():
+    data = tiny()
+    settings = Loop(**RHYTHM | {"order": 2, "sparsity": 0.5, "blocks": 1, "block_length": 2}, masked=False)
+    net = networks.make("logistic", data.input_shape, data.classes, seed=0)
+    block = train(net, data, replace(settings, solver="optimal"), 0).blocks[0]
+    assert block.run.emulation.startswith("solver's polynomial") and block.run.update.size == 2 * 6
+    assert block.kept == 4 and block.update_error < 0.01 and block.cost.kappa_by == "dense"
+
+
 def test_growth_with_momentum_is_the_largest_root_and_the_formula_bounds_kappa(iris):
     net = networks.make("logistic", iris.input_shape, iris.classes, seed=0)
     settings = Loop(learning_rate=0.1, order=1, warm_up=3, sparsity=0.0, blocks=1, block_length=5, momentum=0.8)

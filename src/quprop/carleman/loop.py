@@ -31,7 +31,7 @@ class Loop:
     ``sparsity``       share of prunable weights removed at every upload
     ``dense_steps``    plain steps of all parameters between a download and the next upload (needs quantum memory)
     ``readout``        "exact": the update as the state holds it; "shots": read from `precision`'s copies
-    ``precision``      delta of the l2 readout, relative to the update: error <= sqrt(7) delta
+    ``precision``      delta of the l2 readout, relative to the update (with momentum to (u, w)): error <= sqrt(7) delta
     ``solver``, ``eps``  of the linear system, see `solver.SOLVERS`
     ``batch_size``     None: the whole training set in every step; else mini-batches, a step map each
     ``hessian_samples``, ``lanczos_steps``  of the Hessian of what moves, which is measured at every upload by twice as
@@ -137,7 +137,7 @@ class Block:
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
     """``settings``: those asked for, with the weight decay that was used; ``theta`` (n,): the last good parameters;
-    ``warnings``: what was said before and during the run, in order."""
+    ``mask``: of the last upload; ``warnings``: what was said before and during the run, in order."""
 
     settings: Loop
     network: str
