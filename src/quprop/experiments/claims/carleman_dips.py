@@ -39,7 +39,9 @@ def _dense(result: dict[str, Any]) -> Verdict:
     rows = [r for r in result["rows"] if "broadened" in r and not r["masked"]]
     parts, counter = [], []
     for network in dict.fromkeys(r["network"] for r in rows):
-        some, none = (next(r for r in rows if r["network"] == network and bool(r["dense_steps"]) is m) for m in (1, 0))
+        some, none = (
+            next(r for r in rows if r["network"] == network and bool(r["dense_steps"]) == m) for m in (True, False)
+        )
         counter.append(_mean(some["broadened"]) < LESS * _mean(none["broadened"]))
         parts.append(
             f"{network}: a re-upload multiplies it by {_span(none['broadened'])} without dense steps, by "
@@ -56,7 +58,7 @@ def _mean(factors: list[float]) -> float:
 
 
 def _span(values: list[float]) -> str:
-    low, high = (f"{v:.3g}" if abs(v) >= 1 else f"{v:.3f}" for v in (min(values), max(values)))
+    low, high = (f"{v:.3g}" if abs(v) >= 1 else f"{round(v, 3) + 0.0:.3f}" for v in (min(values), max(values)))
     return f"{low} to {high}"
 
 

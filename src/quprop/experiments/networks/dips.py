@@ -240,7 +240,7 @@ EXPERIMENT = Experiment(
     "dips",
     "Training accuracy dips at every re-upload and recovers; ten dense steps counteract a broadening Hessian.",
     LIU + ", figures 1 and 5",
-    10,
+    3,
     run,
     drawn("Re-uploads, pruned by 90 %"),
 )
