@@ -165,3 +165,33 @@ def test_bad_input_gets_one_sentence(quprop, tmp_path):
     assert "ReLU" in refused(quprop, "train", "kinked:make", "--data", "iris")
     assert "could not be imported" in refused(quprop, "train", "nowhere:make")
     assert "no folder" in refused(quprop, "analyse", "mlp", *TINY, "--json", "missing/a.json")
+
+
+def test_momentum_decay_and_mask_are_options_and_ctrl_c_is_one_sentence(quprop, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from quprop.carleman import train as module
+
+    fast = ["--warm-up", 5, "--blocks", 2, "--block-length", 2, "--rate", 0.05, "--sparsity", 0.5, "--order", 2]
+    heavy = [*TINY, *fast, "--momentum", 0.9, "--weight-decay", 0.002, "--unmasked", "--batch", 16]
+    quprop("train", "mlp", *heavy, "--quiet", "--json", "whole.json")
+    real = module.block_spectrum
+
+    def interrupted(*given, **options):
+        if (tmp_path / "run" / "metrics.jsonl").read_bytes():  # in the second block
+            raise KeyboardInterrupt
+        return real(*given, **options)
+
+    monkeypatch.setattr(module, "block_spectrum", interrupted)
+    said = quprop("train", "mlp", *heavy, "--quiet", "--out", "run", status=130)[1]
+    assert said == "quprop: interrupted; continue with the same command and --resume\n"
+    monkeypatch.setattr(module, "block_spectrum", real)
+    quprop("train", "mlp", *heavy, "--quiet", "--out", "run", "--resume", "--json", "again.json")
+    text = (tmp_path / "whole.json").read_text()
+    assert (tmp_path / "again.json").read_text() == text
+    found = json.loads(text)
+    settings = found["settings"]
+    assert (settings["momentum"], settings["weight_decay"], settings["masked"]) == (0.9, 0.002, False)
+    assert {"torch", "numpy", "scipy", "quprop"} <= found["versions"].keys()
+    assert "velocity" in found["emulation"]["momentum"]
+    for wrong in (["--momentum", 1], ["--weight-decay", -1]):
+        assert wrong[0].strip("-").replace("-", "_") in refused(quprop, "train", "mlp", *TINY, *wrong)

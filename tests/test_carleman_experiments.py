@@ -294,3 +294,39 @@ def test_verdicts_are_the_steps_that_plain_descent_measures(measured):
     assert any(row["proxy"] > 1.5 * row["measured"] for row in result["rows"])  # what the proxy alone would allow
     for row in result["criteria"]:
         assert row["steps"]["geometric"] <= row["steps"]["by level"] <= row["measured"]
+
+
+@torch_warning
+@pytest.mark.slow
+def test_accuracy_dips_at_an_upload_only_where_all_parameters_moved(measured):
+    pytest.importorskip("torch")
+    result = measured("dips")
+    assert EXPERIMENTS["dips"].draw(result).startswith(b"\x89PNG")
+    rows = result["rows"]
+    assert {(r["how"], r["masked"], r["dense_steps"]) for r in rows if r["data"] == "digits"} == {
+        (how, masked, dense)
+        for how in ("linear system", "plain descent")
+        for masked in (True, False)
+        for dense in (0, 10)
+    }
+    for row in rows:
+        pruned = row["masked"] and not row["dense_steps"]
+        assert not pruned or row["train_dip"] == [0.0] * len(row["train_dip"])  # the same survive
+        for part in ("train", "test"):
+            before, after, end = np.transpose(row[part])
+            assert row[f"{part}_dip"] == pytest.approx((before - after)[1:])
+            assert row[f"{part}_left"] == pytest.approx((before - end)[1:])
+            if pruned or not row["dense_steps"]:
+                assert np.array_equal(before[1:], end[:-1])
+        if row["how"] == "linear system":
+            assert max(row["update_error"]) < 0.01 and row["diverged"] is None
+            assert np.allclose(row["train"], row["twin_train"], atol=0.02)
+    solved = [r for r in rows if r["network"] == "logistic"]
+    assert solved and all(r["emulation"] == ["solver's polynomial applied, queries counted"] for r in solved)
+    open_row = next(r for r in rows if r["how"] == "plain descent" and not r["masked"] and not r["dense_steps"])
+    assert min(open_row["train_dip"]) > 0.02
+    widths = open_row["width"]
+    for moment in ("pruned", "downloaded"):  # a part of a symmetric matrix is no wider than the whole
+        part, whole = widths[f"survivors, {moment}"], widths[f"all, {moment}"]
+        assert np.all(np.array(part["greatest"]) <= np.array(whole["greatest"]) + 1e-3)
+        assert np.all(np.array(part["least"]) >= np.array(whole["least"]) - 1e-3)

@@ -2,9 +2,14 @@
 
 import json
 import math
+import os
+import shutil
+import signal
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from importlib import metadata
+from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,16 +23,19 @@ torch.set_num_threads(1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # curvlinops imports it
 
+from torch.nn.utils import prune  # noqa: E402
+
 import quprop.carleman.block_cost as block_cost  # noqa: E402
-from quprop.carleman import Dynamics, from_tensors, from_torch  # noqa: E402
+from quprop.carleman import Dynamics, Momentum, from_tensors, from_torch  # noqa: E402
 from quprop.carleman.block import SHORT, run_block  # noqa: E402
 from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # noqa: E402
 from quprop.carleman.break_even import BreakEven  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
 from quprop.carleman.maps.subspace import Restricted  # noqa: E402
 from quprop.carleman.networks import networks  # noqa: E402
-from quprop.carleman.networks.data import Dataset, load  # noqa: E402
+from quprop.carleman.networks.data import Dataset, batches, load  # noqa: E402
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at  # noqa: E402
+from quprop.carleman.spectra.proxy import Descent  # noqa: E402
 from quprop.carleman.system.history import HistorySystem  # noqa: E402
 from quprop.carleman.system.inverse_polynomial import optimal_inverse  # noqa: E402
 from quprop.carleman.system.linear_system import LinearSystem, relative_error  # noqa: E402
@@ -419,6 +427,15 @@ def test_on_digits_the_pruned_loop_reaches_plain_accuracy_with_five_reuploads():
 CUT = Loop(**FAST | {"block_length": 3, "dense_steps": 2, "batch_size": 16, "readout": "shots", "precision": 0.1})
 
 
+# momentum, all parameters moving, mini-batches, dense steps between two blocks
+HEAVY = replace(CUT, learning_rate=0.03, blocks=2, order=2, momentum=0.9, weight_decay=2e-3, masked=False)
+
+
+def said(result, data):
+    """What `quprop carleman train` writes, to the last bit."""
+    return json.dumps(training_report(result, data), allow_nan=False)
+
+
 def kept_run(data, out=None, resume=False, settings=CUT, seed=5, **more):
     return train(small(data), data, settings, seed, out=out, resume=resume, checkpoint_seconds=0.0, **more)
 
@@ -431,20 +448,22 @@ def assert_same_run(again, whole):
         assert getattr(again, name) == getattr(whole, name), name
 
 
-def cut_runs(iris, tmp_path, kind, most):
-    whole = kept_run(iris)
-    count = calls_of(lambda: kept_run(iris, tmp_path / "counted"))
+def cut_runs(iris, tmp_path, kind, most, settings=CUT):
+    whole = kept_run(iris, settings=settings)
+    count = calls_of(lambda: kept_run(iris, tmp_path / "counted", settings=settings))
     for k in sorted({round(k) for k in np.linspace(1, count, most or count)}):
         folder = tmp_path / str(k)
         if kind == "death":
-            assert killed_at(k, lambda: kept_run(iris, folder))
+            assert killed_at(k, lambda: kept_run(iris, folder, settings=settings))
         else:
             with failing(kind, k):
                 try:
-                    kept_run(iris, folder)
+                    kept_run(iris, folder, settings=settings)
                 except FileError as error:
                     assert str(folder) in str(error)
-        assert_same_run(kept_run(iris, folder, resume=(folder / "run.toml").exists()), whole)
+        again = kept_run(iris, folder, resume=(folder / "run.toml").exists(), settings=settings)
+        assert_same_run(again, whole)
+        assert said(again, iris) == said(whole, iris)
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == len(whole.blocks)
         assert not leftovers(folder)
 
@@ -454,10 +473,69 @@ def test_a_run_cut_at_some_call_resumes_to_the_same_bits(iris, tmp_path, kind):
     cut_runs(iris, tmp_path, kind, 4)
 
 
+def test_a_killed_run_with_momentum_resumes_to_the_same_result(iris, tmp_path):
+    cut_runs(iris, tmp_path, "death", 3, HEAVY)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "death"])
-def test_a_run_cut_at_any_call_resumes_to_the_same_bits(iris, tmp_path, kind):
-    cut_runs(iris, tmp_path, kind, None)
+@pytest.mark.parametrize("settings", [CUT, HEAVY, replace(HEAVY, masked=True)])
+def test_a_run_cut_at_any_call_resumes_to_the_same_bits(iris, tmp_path, kind, settings):
+    cut_runs(iris, tmp_path, kind, None, settings)
+
+
+def killed(data, folder, settings, moment):
+    """A run in a child that is killed when it tells this; whether it died."""
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+    def tick(done, what):
+        if what.startswith(moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        kept_run(data, folder, settings=settings, tick=tick)
+    finally:
+        os._exit(0)
+
+
+def test_a_run_killed_within_the_warm_up_or_a_block_resumes_to_the_same_result(iris, tmp_path):
+    whole = kept_run(iris, settings=HEAVY)
+    moments = ["warm-up", "block 1: step 1", "block 2: Hessian", "block 2: plain"]
+    for i, moment in enumerate(moments):
+        folder = tmp_path / str(i)
+        assert killed(iris, folder, HEAVY, moment)
+        recorded = (folder / "metrics.jsonl").read_text().splitlines()
+        assert len(recorded) == (1 if moment.startswith("block 2") else 0)
+        again = kept_run(iris, folder, resume=True, settings=HEAVY)
+        assert_same_run(again, whole)
+        assert said(again, iris) == said(whole, iris)
+
+
+def test_the_folder_names_the_versions_that_digits_depend_on(iris, tmp_path):
+    def tick(done, what):  # the folder is there before any work
+        assert (tmp_path / "run" / "run.toml").exists()
+
+    kept_run(iris, tmp_path / "run", settings=HEAVY, tick=tick)
+    folder = RunFolder.open(tmp_path / "run")
+    found = folder.section("versions")
+    assert found["torch"] == metadata.version("torch") and {"quprop", "numpy", "scipy", "python"} <= found.keys()
+    kept = folder.section("carleman")
+    assert (kept["momentum"], kept["weight_decay"], kept["masked"]) == (0.9, 2e-3, False)
+    for changed in ({"momentum": 0.5}, {"weight_decay": None}, {"masked": True}):
+        with pytest.raises(QupropError, match=f"was started with {next(iter(changed))} = "):
+            kept_run(iris, tmp_path / "run", resume=True, settings=replace(HEAVY, **changed))
+
+
+def test_a_folder_older_than_a_setting_was_started_with_its_only_value(iris, tmp_path):
+    shutil.copytree(Path(__file__).parent / "samples" / "runs" / "carleman", tmp_path / "run")
+    net = networks.make("logistic", iris.input_shape, iris.classes, seed=0)
+    then = Loop(order=2, blocks=3, block_length=2, warm_up=2, sparsity=0.8, dense_steps=2, precision=0.1)
+    with pytest.raises(QupropError, match=r"was started with momentum = 0\.0, got 0\.5"):
+        train(net, iris, replace(then, momentum=0.5), 0, out=tmp_path / "run", resume=True)
+    with pytest.raises(QupropError, match="was started with masked = True, got False"):
+        train(net, iris, replace(then, masked=False), 0, out=tmp_path / "run", resume=True)
 
 
 def test_a_run_stopped_within_a_block_or_the_warm_up_resumes_to_the_same_bits(iris, tmp_path):
@@ -545,3 +623,225 @@ def test_the_folder_of_another_kind_of_run_is_not_continued(iris, tmp_path):
     RunFolder.create(tmp_path / "run", {"train": {"seed": 0}}).close()
     with pytest.raises(QupropError, match="none of the Carleman loop"):
         train(small(iris), iris, Loop(**FAST), 0, out=tmp_path / "run", resume=True)
+
+
+# -- momentum, weight decay, blocks in which all parameters move ------------------------------------------------------
+
+
+def torchs_own_loop(net, data, settings, source):
+    """Warm-up, then blocks of torch.optim.SGD from what torch's own pruning left: the loop in torch's words. Returns
+    the parameters before and after every pruning and at every block's end."""
+    layers = [m for m in net.module.modules() if isinstance(m, torch.nn.Linear)][:-1]
+    parameters, seen = list(net.module.parameters()), []
+    optimiser = torch.optim.SGD(
+        parameters, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+    def steps(count, kept=None):
+        for x, y in islice(source, count):
+            optimiser.zero_grad()
+            net.loss(net.module(x), y).backward()
+            optimiser.step()
+            hold(kept)
+
+    def theta():  # in this order: pruning registers the parameters anew
+        return torch.nn.utils.parameters_to_vector(parameters).detach().numpy().copy()
+
+    def hold(kept):
+        for p in () if kept is None else parameters:
+            p.data *= kept[p]
+            optimiser.state[p]["momentum_buffer"] *= kept[p]
+
+    steps(settings.warm_up)
+    for block in range(settings.blocks):
+        if block:
+            steps(settings.dense_steps)
+        seen.append(theta())
+        prune.global_unstructured([(m, "weight") for m in layers], prune.L1Unstructured, amount=settings.sparsity)
+        kept = {p: torch.ones_like(p) for p in parameters}
+        for m in layers:
+            kept[m.weight_orig] = m.weight_mask
+            prune.remove(m, "weight")
+        for p in parameters:
+            p.data *= kept[p]
+        hold(kept if settings.masked else None)
+        seen.append(theta())
+        steps(settings.block_length, kept if settings.masked else None)
+        seen.append(theta())
+    return seen
+
+
+RHYTHM = {
+    "learning_rate": 0.05,
+    "order": 4,
+    "warm_up": 25,
+    "sparsity": 0.6,
+    "blocks": 3,
+    "block_length": 4,
+    "dense_steps": 3,
+    "momentum": 0.9,
+    "weight_decay": 2e-3,
+}
+
+
+def followed(data, settings, seed=3, **more):
+    """A run and what it showed of itself."""
+    seen = []
+    net = small(data, hidden=(4, 3))
+    result = train(net, data, settings, seed, watch=lambda moment, states: seen.append((moment, states)), **more)
+    assert [moment for moment, _ in seen] == ["before", "pruned", "downloaded"] * len(result.blocks)
+    return result, [states for _, states in seen]
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_loop_with_momentum_is_that_of_torchs_optimiser_and_pruning(iris, masked, batch_size):
+    settings = Loop(**RHYTHM, masked=masked, batch_size=batch_size)
+    result, seen = followed(iris, settings)
+    x, y = iris.train()
+    source = iter(lambda: (x, y), None) if batch_size is None else batches(x, y, batch_size, np.random.default_rng(3))
+    expected = torchs_own_loop(small(iris, hidden=(4, 3)), iris, settings, source)
+    for states, theta in zip(seen, expected, strict=True):
+        assert np.allclose(states["twin"], theta, rtol=0, atol=1e-13)
+    for block in result.blocks:
+        assert block.update_error < 0.02 and block.drift < 0.01
+    source = iter(lambda: (x, y), None) if batch_size is None else batches(x, y, batch_size, np.random.default_rng(3))
+    whole = torchs_own_loop(small(iris, hidden=(4, 3)), iris, replace(settings, sparsity=0.0, masked=False), source)
+    for states, theta in zip(seen, whole, strict=True):
+        assert np.allclose(states["plain"], theta, rtol=0, atol=1e-13)
+
+
+def test_the_velocity_that_a_block_downloads_is_the_one_the_next_goes_on_with(iris):
+    """With order 1 in a convex quadratic loss the truncated tower is descent itself, so nothing but what is carried can
+    make the loop differ from its twin."""
+    net = networks.make("deep-linear", iris.input_shape, iris.classes, seed=0, layers=1)
+    exact = {"solver": "optimal", "eps": 1e-9}  # of the solved history system
+    settings = Loop(**RHYTHM | exact | {"order": 1, "warm_up": 0, "dense_steps": 0, "sparsity": 0.5})
+    result = train(net, iris, settings, 0)
+    assert (
+        max(b.drift for b in result.blocks) < 1e-8 and result.blocks[-1].run.update.size == 2 * result.blocks[-1].kept
+    )
+    still = train(
+        networks.make("deep-linear", iris.input_shape, iris.classes, seed=0, layers=1),
+        iris,
+        replace(settings, momentum=0.0),
+        0,
+    )
+    assert np.linalg.norm(still.theta - result.theta) > 0.01 * np.linalg.norm(result.theta)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_authors_blocks_begin_sparse_end_dense_and_are_pruned_again(iris, momentum):
+    settings = Loop(**RHYTHM | {"momentum": momentum, "sparsity": 0.5, "order": 2, "blocks": 2})
+    masked, kept = followed(iris, settings)
+    moved, seen = followed(iris, replace(settings, masked=False))
+    prunable, n = masked.mask.prunable, len(masked.theta)
+    for states, held in zip(zip(*[iter(seen)] * 3, strict=True), zip(*[iter(kept)] * 3, strict=True), strict=True):
+        for name in ("loop", "twin"):
+            _, pruned, end = (np.count_nonzero(s[name] == 0) for s in states)
+            assert pruned == round(0.5 * prunable) and end == 0
+            assert np.count_nonzero(held[1][name] == 0) == np.count_nonzero(held[2][name] == 0) == pruned
+    for block, run in zip(moved.blocks, masked.blocks, strict=True):
+        both = 2 if momentum else 1
+        assert block.run.update.size == both * n and run.run.update.size == both * run.kept
+        assert block.kept == run.kept == n - round(0.5 * prunable)
+        # all that is downloaded is paid for: more entries where all move, twice as many with velocities
+        assert block.cost.copies == readout_copies(both * n, 0.01) > run.cost.copies
+        assert run.cost.copies == readout_copies(both * run.kept, 0.01)
+
+
+def test_weight_decay_of_the_loop_stands_in_for_the_networks(iris):
+    own = train(small(iris, weight_decay=0.02), iris, Loop(**FAST), 0)
+    given = train(small(iris, weight_decay=0.5), iris, Loop(**FAST, weight_decay=0.02), 0)
+    assert np.array_equal(own.theta, given.theta) and own.settings == given.settings
+    assert own.settings.weight_decay == 0.02
+    none = train(small(iris, weight_decay=0.5), iris, Loop(**FAST, weight_decay=0.0), 0)
+    assert np.linalg.norm(none.theta) > np.linalg.norm(given.theta)
+
+
+def test_part_of_a_map_with_momentum_is_momentum_of_the_part(iris):
+    net = small(iris)
+    whole = {
+        b: from_torch(net.module, net.loss, iris.train(), learning_rate=0.3, order=3, momentum=b)[0] for b in (0.0, 0.7)
+    }
+    kept = np.arange(1, net.n_parameters, 3)
+    part = Restricted(whole[0.7], np.concatenate([kept, net.n_parameters + kept]))
+    other = Momentum(Restricted(whole[0.0], kept), 0.7)
+    rng = np.random.default_rng(2)
+    path = 0.1 * rng.normal(size=(3, part.dimension))
+    assert part.dimension == other.dimension == 2 * len(kept)
+    assert np.allclose(part.series(path), other.series(path), atol=1e-13)
+    assert np.allclose(part.descend(path[0]), other.descend(path[0]), atol=1e-13)
+    assert np.allclose(part.constant(), other.constant(), atol=1e-14)
+
+
+def test_a_block_with_momentum_is_solved_from_its_velocity():
+    """Order 1, x' = P x + c from x(0) = (0, w): the solver's state against dense linear algebra; its right-hand side is
+    loaded from two vectors."""
+    curvature, eta, beta, steps = np.array([[1.0, 0.3], [0.3, 0.5]]), 0.2, 0.6, 3
+    force = np.array([0.3, -0.1])
+    dynamics = Dynamics(Momentum(from_tensors([force, -curvature], learning_rate=eta), beta))
+    inner = np.eye(2) - eta * curvature
+    turn = np.block([[inner, -beta * np.eye(2)], [np.eye(2) - inner, beta * np.eye(2)]])
+    constant = eta * np.concatenate([force, -force])
+    begin = np.array([0.0, 0.0, 0.2, -0.3])
+    settings = Loop(order=1, block_length=steps, blocks=1, solver="optimal", eps=1e-6, momentum=beta)
+    given = {"growth": 0.9, "say": lambda text: None}
+    run, cost = run_block(dynamics, np.arange(4), 4, steps, settings, np.random.default_rng(0), **given, start=begin)
+    state = begin
+    for _ in range(steps):
+        state = turn @ state + constant
+    assert run.emulation.startswith("solver's polynomial") and np.allclose(run.update, state, atol=1e-5)
+    system = np.eye(4 * (2 * steps + 1))
+    for t in range(1, 2 * steps + 1):
+        system[4 * t : 4 * t + 4, 4 * t - 4 : 4 * t] = -(turn if t <= steps else np.eye(4))
+    assert cost.kappa == pytest.approx(np.linalg.cond(system), rel=1e-6)
+    _, still = run_block(dynamics, np.arange(4), 4, steps, settings, np.random.default_rng(0), **given)
+    assert cost.ledger.rotations / cost.ledger.loads > still.ledger.rotations / still.ledger.loads
+
+
+def test_a_toy_whose_parameters_all_move_is_solved_with_momentum_too():
+    data = tiny()
+    settings = Loop(**RHYTHM | {"order": 2, "sparsity": 0.5, "blocks": 1, "block_length": 2}, masked=False)
+    net = networks.make("logistic", data.input_shape, data.classes, seed=0)
+    block = train(net, data, replace(settings, solver="optimal"), 0).blocks[0]
+    assert block.run.emulation.startswith("solver's polynomial") and block.run.update.size == 2 * 6
+    assert block.kept == 4 and block.update_error < 0.01 and block.cost.kappa_by == "dense"
+
+
+def test_growth_with_momentum_is_the_largest_root_and_the_formula_bounds_kappa(iris):
+    net = networks.make("logistic", iris.input_shape, iris.classes, seed=0)
+    settings = Loop(learning_rate=0.1, order=1, warm_up=3, sparsity=0.0, blocks=1, block_length=5, momentum=0.8)
+    start = descend(net, np.concatenate([net.parameters(), np.zeros(15)]), [iris.train()], 3, 0.1, None, 0.8)[:15]
+    block = train(net, iris, settings, 0).blocks[0]
+    net.set_parameters(start)
+    step = from_torch(
+        net.module, net.loss, iris.train(), learning_rate=0.1, order=1, momentum=0.8, weight_decay=net.weight_decay
+    )
+    matrix = np.stack([step[0].jet(1, [e]) for e in np.eye(30)], axis=1)
+    assert block.growth == pytest.approx(np.abs(np.linalg.eigvals(matrix)).max(), rel=1e-6)
+    curvature = np.linalg.eigvalsh((np.eye(15) - (matrix[:15, :15])) / 0.1)
+    for steps in (1, 4, 12):
+        found = HistorySystem(step, np.zeros(30), 1, steps).condition().kappa
+        powers = [np.linalg.norm(np.linalg.matrix_power(matrix, t), 2) for t in range(steps + 1)]
+        norms = Descent(0.1, 0.8).norms(curvature, steps)
+        assert norms == pytest.approx(powers, rel=1e-6)
+        assert found <= kappa_formula(norms, 1, steps) < 4 * found
+        assert kappa_formula(0.97 ** np.arange(steps + 1), 3, steps) == pytest.approx(kappa_formula(0.97, 3, steps))
+    root = float(Descent(0.1, 0.8).factors(curvature).max())
+    assert kappa_formula(root, 1, 12) < found  # the root alone is no bound
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"momentum": 1.0}, {"momentum": -0.1}, {"weight_decay": -1.0}, {"weight_decay": math.inf}]
+)
+def test_momentum_and_decay_that_are_none_are_refused(wrong):
+    with pytest.raises(QupropError, match=f"{next(iter(wrong))} .*got"):
+        Loop(**wrong)
+
+
+def test_descent_refuses_a_state_without_its_velocity(iris):
+    net = small(iris)
+    for theta, momentum in ((net.parameters(), 0.9), (np.tile(net.parameters(), 2), 0.0)):
+        with pytest.raises(QupropError, match="n_parameters = 35, got shape"):
+            descend(net, theta, [iris.train()], 1, 0.1, None, momentum)

@@ -60,12 +60,12 @@ class Settings(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BlockRun:
-    """``update`` u(T) (r,) as it was read; ``length`` T; ``gap`` ||y_1 at order N minus at order N - 1|| / ||y_1||, an
-    estimate of the error of order N - 1; ``tail`` the largest ratio of successive orders (jets; from 1 on: outside the
-    radius of convergence); ``truncation_error`` ||y_1 - u|| / ||u||, u plain descent of the same map (None in records
-    without it); ``solver_error`` and ``readout_error`` relative to the update, None where not emulated;
-    ``emulation`` how the block was run, a key of `SHORT`; ``residual`` ||L Y - RHS||/||RHS|| of the solution that the
-    update was taken from, None where none was computed."""
+    """``update`` u(T) (r,), with momentum (u, w)(T) (2 r,), as it was read; ``length`` T; ``gap`` ||y_1 at order N
+    minus at order N - 1|| / ||y_1||, an estimate of the error of order N - 1; ``tail`` the largest ratio of
+    successive orders (jets; from 1 on: outside the radius of convergence); ``truncation_error`` ||y_1 - u|| / ||u||, u
+    plain descent of the same map (None in records without it); ``solver_error`` and ``readout_error`` relative to the
+    update, None where not emulated; ``emulation`` how the block was run, a key of `SHORT`; ``residual``
+    ||L Y - RHS||/||RHS|| of the solution that the update was taken from, None where none was computed."""
 
     update: np.ndarray
     length: int
@@ -93,14 +93,17 @@ def run_block(
     settings: Settings,
     rng: np.random.Generator,
     *,
-    growth: float,
+    growth: float | np.ndarray,
     say: Callable[[str], None],
     tick: Callable[[int, int], None] | None = None,
-    samples: int = 0,
+    start: np.ndarray | None = None,
+    gradient_ops: int = 0,
 ) -> tuple[BlockRun, BlockCost]:
-    """At most ``most`` steps of ``dynamics`` from u = 0 on the parameters ``kept`` of ``n``; fewer, where the length is
-    free, if the truncation error asks for it. ``growth`` is max |1 - a|, for kappa where it is not computed; ``tick``
-    is called with the step and ``most``; ``samples`` of one map, for what its gradient costs."""
+    """At most ``most`` steps of ``dynamics`` from u = ``start`` (default 0) on the numbers ``kept`` of the ``n`` of a
+    state; fewer, where the length is free, if the truncation error asks for it. ``growth`` is max |1 - a|, or the
+    norms of t steps, for kappa where it is not computed (`kappa_formula`); ``tick`` is called with the step and
+    ``most``; ``gradient_ops`` are the multiply-adds of one map's gradient."""
+    start = np.zeros(dynamics.dimension) if start is None else start
     marched = measure(
         dynamics,
         settings.order,
@@ -108,11 +111,12 @@ def run_block(
         settings.tolerance,
         engine=settings.engine,
         stop=settings.block_length is None,
+        start=start,
         tick=tick,
     )
     for text in marched.warnings():
         say(text)
-    solved = _solved(dynamics, len(kept), marched, settings, growth)
+    solved = _solved(dynamics, start, marched, settings, growth)
     if solved.residual is not None and solved.residual > settings.eps:
         say(f"the solution has a residual of {solved.residual:.2g}, above eps = {settings.eps:.2g}; do not rely on it")
     update, readout_error = solved.update, None
@@ -124,7 +128,7 @@ def run_block(
         update, copies = read.vector, read.copies
     steps = max(1, marched.length)
     maps = min(len(dynamics), steps)
-    load, upload_by = block_cost.upload_cost(dynamics, kept, n, settings.order, solved.scale, steps)
+    load, upload_by = block_cost.upload_cost(dynamics, kept, n, settings.order, solved.scale, steps, start)
     cost = block_cost.total(
         copies,
         kappa=solved.kappa,
@@ -137,7 +141,7 @@ def run_block(
         entries=len(kept),
         precision=settings.precision,
         maps=maps,
-        gradient_ops=maps * 3 * n * samples,
+        gradient_ops=maps * gradient_ops,
         update=solved.update,
     )
     run = BlockRun(
@@ -173,7 +177,9 @@ class _Solved:
     residual: float | None = None
 
 
-def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings, growth: float) -> _Solved:
+def _solved(
+    dynamics: Dynamics, start: np.ndarray, marched: Truncation, settings: Settings, growth: float | np.ndarray
+) -> _Solved:
     """The solver's own polynomial applied where the history system is small enough; elsewhere the solution in low rank
     or the march, and formulas for what the solver takes."""
     length, order = marched.length, settings.order
@@ -182,8 +188,8 @@ def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings,
     scale = 1.3 * rho or 1.0
     kappa, kappa_by = block_cost.kappa_formula(growth, order, length), "formula"
     moves = marched.diverged is None and rho > 0
-    if moves and block_cost.fits(r, order, length) and tabulates(dynamics, order, length):
-        history = HistorySystem(dynamics, np.zeros(r), order, length)
+    if moves and block_cost.fits(len(start), order, length) and tabulates(dynamics, order, length):
+        history = HistorySystem(dynamics, start, order, length)
         condition = history.condition()
         kappa, kappa_by = condition.kappa, condition.method
         if block_cost.emulates(solver, history.shape[0], kappa, history.entries()):
@@ -207,7 +213,7 @@ def _solved(dynamics: Dynamics, r: int, marched: Truncation, settings: Settings,
     success = success_probability(marched.norms, length, scale)
     if marched.engine == "jets":
         emulation = JETS_EXACT if marched.exact else JETS
-    elif moves and (compressed := _compressed(dynamics, marched.engine, order, length, scale)) is not None:
+    elif moves and (compressed := _compressed(dynamics, start, marched.engine, order, length, scale)) is not None:
         update, emulation, residual = compressed.estimate(), COMPRESSED, compressed.residual()
         error, success = _apart(update, marched.update), compressed.success_probability()
     return _Solved(
@@ -228,10 +234,12 @@ def _apart(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
-def _compressed(dynamics: Dynamics, engine: str, order: int, steps: int, scale: float) -> LowRankHistory | None:
+def _compressed(
+    dynamics: Dynamics, start: np.ndarray, engine: str, order: int, steps: int, scale: float
+) -> LowRankHistory | None:
     """The whole history in low rank, where the engine is so, and at N = 2 wherever tables make the closure cheap."""
     if engine not in ("low_rank", "tensor_train"):
         if order != 2 or block_cost.fits(dynamics.dimension, order, steps):
             return None
         dynamics = Dynamics([tabulate(step, order) for step in dynamics.maps[:steps]])
-    return solve_low_rank(dynamics, np.zeros(dynamics.dimension), order, steps, scale=scale)
+    return solve_low_rank(dynamics, start, order, steps, scale=scale)

@@ -29,7 +29,7 @@ from quprop.carleman.transfer.copies import (
     support_copies,
 )
 from quprop.carleman.transfer.queries import QueryLedger, copies_ledger
-from quprop.carleman.transfer.upload import upload_history
+from quprop.carleman.transfer.upload import upload_history, upload_tower
 from quprop.errors import QupropError, nearest
 
 CIRCUIT_BELOW = 600  # entries up to which the loading circuit itself is made and its gates counted
@@ -92,7 +92,9 @@ def solver_of(name: str) -> Solver:
     return SOLVERS[name]()
 
 
-def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None, normalisation: float = 1.0) -> float:
+def kappa_formula(
+    growth: float | np.ndarray, order: int, steps: int, idle: int | None = None, normalisation: float = 1.0
+) -> float:
     """kappa <= (1 + max(1, m)) max(sum_{t<T} m^t + (p + 1) m^T, p + 1) with m = max(g, g^N), g = max |1 - a|.
 
     ||L^-1|| is at most the row sum of the products of step norms (`HistorySystem.kappa_bound`) with ||M|| replaced by
@@ -103,8 +105,16 @@ def kappa_formula(growth: float, order: int, steps: int, idle: int | None = None
     for, kappa_eff = alpha(L)/sigma_min(L) = (1 + a max(1, m)) ...: tensor powers are taken as brought back to their
     norm factor by factor (singular-value amplification, Gilyen et al., arXiv:1806.01838, theorem 30), whose logarithms
     are left out in favour of the quantum computer; without it a would be a^N.
+
+    Where steps are not normal, as with momentum, ``growth`` is the norms (steps + 1 or more,) of t = 0, 1, ... of them
+    (`Descent.norms`), which stand for g^t.
     """
     idle = steps if idle is None else idle
+    if isinstance(growth, np.ndarray):
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.maximum(growth, growth**order)[: steps + 1]
+            sums = np.concatenate([[0.0], np.cumsum(norms[:-1])]) + (idle + 1) * norms
+        return float((1 + max(1.0, normalisation) * max(1.0, norms[min(1, steps)])) * sums.max())
     m = max(growth, growth**order)
     total = worst = float(idle + 1)
     for _ in range(steps):
@@ -146,10 +156,33 @@ def emulates(solver: Solver, unknowns: int, kappa: float, entries: int = 0) -> b
 
 
 def upload_cost(
+    dynamics: Dynamics,
+    kept: np.ndarray,
+    n: int,
+    order: int,
+    scale: float,
+    steps: int,
+    start: np.ndarray | None = None,
+) -> tuple[QueryLedger, str]:
+    """One load of the right-hand side of ``steps`` steps on the numbers ``kept`` of n, which the gradients of the
+    different maps drive in turn, beside the tower of a ``start`` that is not zero: its circuit's gates, or an upper
+    bound on them."""
+    load, by = _forces_cost(dynamics, kept, n, order, scale, steps)
+    if start is None or not start.any():
+        return load, by
+    entries = int(np.count_nonzero(start))
+    if entries <= CIRCUIT_BELOW:
+        whole = np.zeros(n)
+        whole[kept] = start
+        first = upload_tower(whole, order, scale).ledger()
+    else:
+        first, by = upload_formula(entries, n, order, 1), "bound"
+    return replace(load + first, loads=1), by
+
+
+def _forces_cost(
     dynamics: Dynamics, kept: np.ndarray, n: int, order: int, scale: float, steps: int
 ) -> tuple[QueryLedger, str]:
-    """One load of the right-hand side of ``steps`` steps on the parameters ``kept`` of n, which the gradients of the
-    different maps drive in turn: its circuit's gates, or an upper bound on them."""
     maps = min(len(dynamics), steps)
     some = dynamics.maps[: maps if maps * len(kept) + steps <= CIRCUIT_BELOW else 1]
     forces = np.array([step.constant() for step in some])

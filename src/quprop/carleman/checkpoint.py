@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ PROBE = 64  # training samples whose loss tells a network and its data from othe
 class State:
     """Where the loop is, between blocks or between steps of the warm-up.
 
-    ``theta``, ``twin``, ``plain``  parameters (n,) of the loop and of what runs beside it; equal in the warm-up
+    ``theta``, ``twin``, ``plain``  parameters theta (n,), with momentum (theta, w) (2 n,), of the loop and of what runs
+                                    beside it; equal in the warm-up
     ``warmed``                      steps of the warm-up done; ``done``: linearised steps
     ``kept``                        of the last mask (n,), None before the first block
     """
@@ -76,6 +77,8 @@ def open_folder(
     if not then:
         raise QupropError(f"the run in {folder.path} is none of the Carleman loop: choose another --out")
     now = definition["carleman"]
+    since = {f.name: f.default for f in fields(Loop)}  # settings younger than the run had no other value
+    then = {key: value for key, value in since.items() if value is not None} | then
     for key in sorted({*then, *now}):
         if then.get(key) != now.get(key):
             raise QupropError(
@@ -117,6 +120,7 @@ def restore(
     data: tuple[Any, Any],
     rng: np.random.Generator,
     source: Any,
+    momentum: float = 0.0,
 ) -> State | None:
     """The state of the last checkpoint, with `rng`, `source` and the network's buffers as they were; None for a new
     run."""
@@ -129,7 +133,8 @@ def restore(
     try:
         vectors = [arrays[key] for key in ("theta", "twin", "plain")]
         kept = arrays.get("kept")
-        if not all(v.shape == (network.n_parameters,) and v.dtype == float for v in vectors):
+        size = network.n_parameters * (2 if momentum else 1)
+        if not all(v.shape == (size,) and v.dtype == float for v in vectors):
             raise ValueError
         if kept is not None and (kept.shape != (network.n_parameters,) or kept.dtype != bool):
             raise ValueError
@@ -172,7 +177,7 @@ def restore(
 
 def _probe(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
     kept = [buffer.clone() for buffer in network.module.buffers()]
-    loss = loss_at(network, theta, (data[0][:PROBE], data[1][:PROBE]))
+    loss = loss_at(network, theta[: network.n_parameters], (data[0][:PROBE], data[1][:PROBE]))
     for buffer, before in zip(network.module.buffers(), kept, strict=True):
         buffer.copy_(before)
     return loss

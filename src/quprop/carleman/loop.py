@@ -21,7 +21,7 @@ READOUTS = ("exact", "shots")
 class Loop:
     """Settings of the loop.
 
-    ``learning_rate``  eta of every step; descent has no momentum
+    ``learning_rate``  eta of every step
     ``order``          N, at which the tower is truncated
     ``blocks``         uploads; ``steps``, if given, ends the run after so many linearised steps
     ``block_length``   T, or None: each block runs until its measured truncation error passes `tolerance`
@@ -31,11 +31,17 @@ class Loop:
     ``sparsity``       share of prunable weights removed at every upload
     ``dense_steps``    plain steps of all parameters between a download and the next upload (needs quantum memory)
     ``readout``        "exact": the update as the state holds it; "shots": read from `precision`'s copies
-    ``precision``      delta of the l2 readout, relative to the update: error <= sqrt(7) delta
+    ``precision``      delta of the l2 readout, relative to the update (with momentum to (u, w)): error <= sqrt(7) delta
     ``solver``, ``eps``  of the linear system, see `solver.SOLVERS`
     ``batch_size``     None: the whole training set in every step; else mini-batches, a step map each
-    ``hessian_samples``, ``lanczos_steps``  of the survivors' Hessian, which is measured at every upload by twice as
+    ``hessian_samples``, ``lanczos_steps``  of the Hessian of what moves, which is measured at every upload by twice as
                        many products
+    ``momentum``       b of the heavy ball; the linear system then has the state (u, w) of 2 r numbers, w the last
+                       change times -1 (`maps.dynamics.Momentum`), zero at the very start and carried from then on: a
+                       block loads it and reads it beside the update
+    ``weight_decay``   w of the term w/2 |theta|^2; None: the network's
+    ``masked``         True: only what survived the pruning moves within a block; False: all parameters do, as in the
+                       authors' runs, so that a block begins sparse, ends dense, and is pruned again by the next upload
     """
 
     learning_rate: float = 0.5
@@ -56,9 +62,14 @@ class Loop:
     batch_size: int | None = None
     hessian_samples: int = 512
     lanczos_steps: int = 24
+    momentum: float = 0.0
+    weight_decay: float | None = None
+    masked: bool = True
 
     def __post_init__(self) -> None:
-        Descent(self.learning_rate)
+        Descent(self.learning_rate, self.momentum)
+        if self.weight_decay is not None and not 0 <= self.weight_decay < np.inf:
+            raise QupropError(f"weight_decay is finite and at least 0, got {self.weight_decay}")
         for name in ("order", "blocks", "longest", "hessian_samples", "lanczos_steps", "warm_up", "dense_steps"):
             least = 0 if name in ("warm_up", "dense_steps") else 1
             if getattr(self, name) < least:
@@ -76,6 +87,11 @@ class Loop:
                 raise QupropError(f"{name} is between 0 and 1, got {getattr(self, name)}")
         solver_of(self.solver)
 
+    @property
+    def descent(self) -> Descent:
+        """Of a spectrum that holds the weight decay already."""
+        return Descent(self.learning_rate, self.momentum)
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -85,8 +101,10 @@ class Block:
     ``update_error``    the same of what moved: ||u - u_plain|| / ||u_plain||
     ``drift``           distance of the loop's parameters from the twin's, over the twin's
     ``loss``, ``accuracy``        after the download; ``pruned_accuracy`` after the pruning before the upload
-    ``kept``            parameters that survived, r; ``overlap`` of the prunable ones with those of the block before
-    ``growth``          max |1 - a|: above 1 errors grow, and no convergence radius exists
+    ``kept``            parameters that survived, which are r, those that move, unless the block is not masked;
+                        ``overlap`` of the prunable ones with those of the block before
+    ``growth``          max |1 - a|, with momentum the largest root (`Descent.factors`): above 1 errors grow, and no
+                        convergence radius exists
     """
 
     step: int
@@ -118,7 +136,8 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """``theta``: the last good parameters; ``warnings``: what was said before and during the run, in order."""
+    """``settings``: those asked for, with the weight decay that was used; ``theta`` (n,): the last good parameters;
+    ``mask``: of the last upload; ``warnings``: what was said before and during the run, in order."""
 
     settings: Loop
     network: str

@@ -60,6 +60,12 @@ EMULATION = {
     "on its gates beyond; each different mini-batch is a gradient and a load of its own, and a step oracle behind "
     "every query (step_queries); the cost of a query in gates is not counted",
 }
+WITH_MOMENTUM = {
+    "momentum": "unknowns are (u, w), update and velocity: both are read, and w loaded beside the gradient; a step is "
+    "not normal, so in the formula of kappa norms of t steps of all modes stand for |1 - a|^t, while growth, proxy and "
+    "the break-even take the largest root of z^2 - (1 + b - a) z + b, and the break-even's kappa is too small by what "
+    "the norms exceed it",
+}
 
 
 def analysis_report(
@@ -300,7 +306,7 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         precision=result.settings.precision,
         eps=result.settings.eps,
         samples=result.settings.batch_size or len(data.x_train),
-        density=last.kept / result.parameters,
+        density=min(1.0, last.run.update.size / result.parameters),
         growth=last.growth,
         success=max(1e-9, min(1.0, last.cost.success)),
         maps=last.cost.maps,
@@ -332,7 +338,9 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         "diverged": result.diverged,
         "warnings": list(result.warnings),
         "settings": {name: getattr(result.settings, name) for name in result.settings.__dataclass_fields__},
-        "emulation": EMULATION | {"blocks": sorted({b.run.emulation for b in blocks})},
+        "emulation": EMULATION
+        | (WITH_MOMENTUM if result.settings.momentum else {})
+        | {"blocks": sorted({b.run.emulation for b in blocks})},
         "meaning": {
             "plain_accuracy": "plain descent of the whole network, not pruned, same start, same number of steps",
             "twin_accuracy": "the same loop, pruning included, with plain descent in place of the linear system",

@@ -5,8 +5,10 @@
 
 A block expands gradient descent at its own start theta_0, so the upload is the gradient on the surviving parameters and
 the download is the update u(T); theta_0 stays classical. Within a block only the survivors move: upload, linear system
-and download are as sparse as the network. Beside it run, classically: the same loop with plain descent in place of the
-linear system (the twin), and plain descent of the whole network, not pruned, for as many steps.
+and download are as sparse as the network (`Loop.masked`; else all move). With momentum the velocity is uploaded and
+downloaded too, and known classically in between; where the pruned do not move, theirs is dropped.
+Beside it run, classically: the same loop with descent in place of the linear system (the twin), and descent of the
+whole network, not pruned, for as many steps, all with the same momentum.
 
 (Liu et al., Nat. Commun. 15, 434 (2024), workflow of figure 1; they never run the linear system itself.)
 """
@@ -34,14 +36,23 @@ from quprop.carleman.networks.plain import accuracy_at, descend, loss_at
 from quprop.carleman.networks.prune import Mask, global_mask
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
-from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum
 from quprop.carleman.spectra.survivors import survivors_dynamics, survivors_spectrum
 from quprop.carleman.transfer.queries import QueryLedger
 from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder
 
-__all__ = ["Block", "Loop", "Trained", "TrainedNetwork", "block_dynamics", "block_spectrum", "mask_at", "train"]
+__all__ = [
+    "Block",
+    "Loop",
+    "Trained",
+    "TrainedNetwork",
+    "block_dynamics",
+    "block_spectrum",
+    "mask_at",
+    "train",
+    "uploaded",
+]
 
 WORSE = 1.5  # a block whose loss grew by this factor and by SLACK has diverged
 SLACK = 0.05
@@ -59,6 +70,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 2.0,
+    watch: Callable[[str, dict[str, np.ndarray]], None] | None = None,
 ) -> TrainedNetwork:
     """Run the loop from the network's present parameters; at the end `network` holds the result.
 
@@ -68,9 +80,11 @@ def train(
     ``say``       called with each warning when it is due
     ``progress``  called after each block
     ``tick``      called along the way with the number of blocks done and what goes on
+    ``watch``     called in every block "before" its pruning, when "pruned" and when "downloaded", with the parameters
+                  (n,) of the "loop", the "twin" and "plain" descent at that moment; what it draws is its own
     """
     seed = int(rng) if isinstance(rng, int | np.integer) else None
-    run = _Run(network, data, settings, generator_of(rng), say, progress, tick)
+    run = _Run(network, data, settings, generator_of(rng), say, progress, tick, watch)
     run.check_layers()
     folder = open_folder(out, resume, network, data, settings, seed)
     try:
@@ -89,12 +103,14 @@ def train(
 
 
 class _Start(NamedTuple):
-    """What a block begins with: the loop and its twin, each pruned, and what pruning left of the loop."""
+    """What a block begins with: the loop and its twin, each pruned, with what moves (n,), and what pruning left of the
+    loop."""
 
     mask: Mask
     theta: np.ndarray
-    twin_mask: Mask
+    moving: np.ndarray
     twin: np.ndarray
+    twin_moving: np.ndarray
     accuracy: float
     loss: float
 
@@ -111,15 +127,20 @@ class _Run:
         say: Callable[[str], None] | None,
         progress: Callable[[Block], None] | None,
         tick: Callable[[int, str], None] | None,
+        watch: Callable[[str, dict[str, np.ndarray]], None] | None,
     ) -> None:
-        self.network, self.settings, self.rng = network, settings, rng
-        self._say, self._progress, self._tick = say, progress, tick
+        if settings.weight_decay is not None:
+            network = replace(network, weight_decay=settings.weight_decay)  # of the same module
+        self.network, self.settings, self.rng, self.n = network, settings, rng, network.n_parameters
+        self._say, self._progress, self._tick, self._watch = say, progress, tick, watch
         self.data, self.test = data.train(network.precision), data.test(network.precision)
         x, y = self.data
         if settings.batch_size is not None and not 1 <= settings.batch_size <= len(x):
             raise QupropError(f"the batch size is from 1 to the {len(x)} samples, got {settings.batch_size}")
         self.source = None if settings.batch_size is None else batches(x, y, settings.batch_size, rng)
         theta = network.parameters().astype(float)
+        if settings.momentum:
+            theta = np.concatenate([theta, np.zeros(self.n)])
         self.state = State(theta, theta, theta)
         self._folder: RunFolder | None = None
         self._seconds, self._saved = 0.0, 0.0
@@ -133,7 +154,7 @@ class _Run:
     def keep_in(self, folder: RunFolder, seconds: float) -> None:
         """Begin the run of this folder, or go on where its checkpoint is."""
         self._folder, self._seconds, self._saved = folder, seconds, time.monotonic()
-        found = restore(folder, self.network, self.data, self.rng, self.source)
+        found = restore(folder, self.network, self.data, self.rng, self.source, self.settings.momentum)
         if found is None:
             self._checkpoint()
         else:
@@ -152,14 +173,14 @@ class _Run:
         while state.warmed < count:
             self._at(f"warm-up: step {state.warmed} of {count}")
             piece = min(20, count - state.warmed)
-            found = descend(self.network, state.theta, self._take(piece), piece, rate)
+            found = self._descend(state.theta, self._take(piece), piece)
             state.theta = state.twin = state.plain = _finite(found, "plain training", rate)
             state.warmed += piece
             state.ledger = state.ledger + QueryLedger(classical_steps=piece)
             if time.monotonic() - self._saved >= self._seconds:
                 self._checkpoint()
         if not state.blocks:
-            state.dense_accuracy = accuracy_at(self.network, state.theta, self.test)
+            state.dense_accuracy = accuracy_at(self.network, state.theta[: self.n], self.test)
 
     def block(self) -> None:
         """Prune, upload, run the linear system, download; and the same steps of plain descent."""
@@ -169,16 +190,19 @@ class _Run:
         if settings.steps is not None:
             most = min(most, settings.steps - state.done)
         chosen = self._take(most)
-        dynamics, kept = block_dynamics(self.network, start.theta, start.mask, chosen, settings)
-        self._at(f"{name}: Hessian of {len(kept):,} parameters")
-        spectrum = block_spectrum(self.network, start.theta, start.mask, self.data, settings, seed=1)
-        descent = Descent(settings.learning_rate)
+        theta, moving = start.theta[: self.n], Mask(start.moving, start.mask.layers)
+        dynamics, kept = block_dynamics(self.network, theta, moving, chosen, settings)
+        self._at(f"{name}: Hessian of {moving.n_kept:,} parameters")
+        spectrum = block_spectrum(self.network, theta, moving, self.data, settings, seed=1)
+        descent = settings.descent
         growth = proxies.growth(spectrum, descent)
         if not state.blocks and growth >= 1:
             self._warn(
-                f"before the run: max |1 - a| = {growth:.4g} is not below 1, so no radius of convergence is proved and "
-                "the error of a block is bounded for a finite number of steps only"
+                f"before the run: {'the largest root' if settings.momentum else 'max |1 - a|'} = {growth:.4g} is not "
+                "below 1, so no radius of convergence is proved and the error of a block is bounded for a finite "
+                "number of steps only"
             )
+        begin = (start.theta - self._centre(start.theta))[kept]
         run, cost = run_block(
             dynamics,
             kept,
@@ -186,13 +210,14 @@ class _Run:
             most,
             settings,
             self.rng,
-            growth=growth,
+            growth=descent.norms(spectrum.nodes, most) if descent.momentum else growth,
             say=lambda text: self._warn(f"{name}: {text}"),
             tick=lambda t, of: self._at(f"{name}: step {t} of at most {of}"),
-            samples=len(chosen[0][0]),
+            start=begin,
+            gradient_ops=3 * self.n * len(chosen[0][0]),
         )
         self._at(f"{name}: plain descent beside it")
-        exact = deque(dynamics.trajectory(np.zeros(len(kept)), run.length), maxlen=1)[0]
+        exact = deque(dynamics.trajectory(begin, run.length), maxlen=1)[0]
         proxy = float(proxies.frozen(spectrum, descent, [run.length]).values[0])
         self._downloaded(start, run, cost, chosen, exact, growth, proxy)
 
@@ -201,7 +226,7 @@ class _Run:
         state, count, rate = self.state, self.settings.dense_steps, self.settings.learning_rate
         between = self._take(count)
         dense, state.twin, state.plain = (
-            descend(self.network, p, between, count, rate) for p in (state.theta, state.twin, state.plain)
+            self._descend(p, between, count) for p in (state.theta, state.twin, state.plain)
         )
         if np.isfinite(dense).all():
             state.theta = dense
@@ -220,14 +245,17 @@ class _Run:
     def result(self) -> TrainedNetwork:
         network, state = self.network, self.state
         assert state.kept is not None
-        mask = Mask(state.kept, mask_at(network, state.theta, self.settings.sparsity).layers)
-        twin, plain, accuracy = (accuracy_at(network, p, self.test) for p in (state.twin, state.plain, state.theta))
-        network.set_parameters(state.theta.copy())
+        theta = state.theta[: self.n]
+        mask = Mask(state.kept, mask_at(network, theta, self.settings.sparsity).layers)
+        twin, plain, accuracy = (
+            accuracy_at(network, p[: self.n], self.test) for p in (state.twin, state.plain, state.theta)
+        )
+        network.set_parameters(theta.copy())
         return TrainedNetwork(
-            self.settings,
+            replace(self.settings, weight_decay=network.weight_decay),
             network.name,
             network.n_parameters,
-            state.theta,
+            theta,
             mask,
             tuple(state.blocks),
             accuracy,
@@ -239,13 +267,25 @@ class _Run:
         )
 
     def _pruned(self) -> _Start:
-        network, state, sparsity = self.network, self.state, self.settings.sparsity
-        mask = mask_at(network, state.theta, sparsity)
-        theta = state.theta * mask.kept
-        twin_mask = mask_at(network, state.twin, sparsity)
-        twin = state.twin * twin_mask.kept
-        accuracy, loss = accuracy_at(network, theta, self.test), loss_at(network, theta, self.data)
-        return _Start(mask, theta, twin_mask, twin, accuracy, loss)
+        network, state = self.network, self.state
+        self._show("before", state.theta, state.twin, state.plain)
+        mask, theta, moving = uploaded(network, state.theta, self.settings)
+        _, twin, twin_moving = uploaded(network, state.twin, self.settings)
+        self._show("pruned", theta, twin, state.plain)
+        accuracy, loss = accuracy_at(network, theta[: self.n], self.test), loss_at(network, theta[: self.n], self.data)
+        return _Start(mask, theta, moving, twin, twin_moving, accuracy, loss)
+
+    def _centre(self, theta: np.ndarray) -> np.ndarray:
+        """The state that a block is expanded at: these parameters at rest."""
+        centre = theta.copy()
+        centre[self.n :] = 0
+        return centre
+
+    def _descend(
+        self, theta: np.ndarray, data: Sequence[tuple[Any, Any]], steps: int, moving: np.ndarray | None = None
+    ) -> np.ndarray:
+        settings = self.settings
+        return descend(self.network, theta, data, steps, settings.learning_rate, moving, settings.momentum)
 
     def _downloaded(
         self,
@@ -258,32 +298,33 @@ class _Run:
         proxy: float,
     ) -> None:
         """What the block came to, beside its `exact` update, the twin and plain descent; the state after it."""
-        network, state, test, rate = self.network, self.state, self.test, self.settings.learning_rate
-        kept = np.flatnonzero(start.mask.kept)
-        moved, target = start.theta.copy(), start.theta.copy()
+        network, state, test, n = self.network, self.state, self.test, self.n
+        kept, r = _numbers(start.moving, self.settings), int(np.count_nonzero(start.moving))
+        moved, target = self._centre(start.theta), self._centre(start.theta)
         moved[kept] += run.update
         target[kept] += exact
-        loss = loss_at(network, moved, self.data)
+        loss = loss_at(network, moved[:n], self.data)
         diverged = _verdict(run, loss, start.loss)
-        twin = descend(network, start.twin, chosen, run.length, rate, start.twin_mask.kept)
-        plain = descend(network, state.plain, chosen, run.length, rate)
+        twin = self._descend(start.twin, chosen, run.length, start.twin_moving)
+        plain = self._descend(state.plain, chosen, run.length)
+        self._show("downloaded", moved, twin, plain)
         block = Block(
             step=state.done,
             run=run,
             cost=cost,
-            kept=len(kept),
+            kept=start.mask.n_kept,
             overlap=1.0 if state.kept is None else start.mask.overlap(Mask(state.kept, start.mask.layers)),
             growth=growth,
             proxy=proxy,
-            relative_error=_relative(moved, target),
-            update_error=_relative(run.update, exact),
-            drift=_relative(moved, twin),
+            relative_error=_relative(moved[:n], target[:n]),
+            update_error=_relative(run.update[:r], exact[:r]),
+            drift=_relative(moved[:n], twin[:n]),
             loss=loss,
             loss_before=start.loss,
             pruned_accuracy=start.accuracy,
-            accuracy=accuracy_at(network, moved, test),
-            twin_accuracy=accuracy_at(network, twin, test),
-            plain_accuracy=accuracy_at(network, plain, test),
+            accuracy=accuracy_at(network, moved[:n], test),
+            twin_accuracy=accuracy_at(network, twin[:n], test),
+            plain_accuracy=accuracy_at(network, plain[:n], test),
             diverged=diverged,
         )
         state.blocks.append(block)
@@ -309,6 +350,11 @@ class _Run:
         if self._tick is not None:
             self._tick(len(self.state.blocks), what)
 
+    def _show(self, moment: str, loop: np.ndarray, twin: np.ndarray, plain: np.ndarray) -> None:
+        if self._watch is not None:
+            states = {"loop": loop, "twin": twin, "plain": plain}
+            self._watch(moment, {name: state[: self.n].copy() for name, state in states.items()})
+
     def _checkpoint(self) -> None:
         if self._folder is not None:
             save(self._folder, self.state, self.network, self.data, self.rng, self.source)
@@ -321,19 +367,30 @@ def mask_at(network: Network, theta: np.ndarray, sparsity: float) -> Mask:
     return global_mask(network.module, sparsity)
 
 
+def uploaded(network: Network, state: np.ndarray, settings: Loop) -> tuple[Mask, np.ndarray, np.ndarray]:
+    """What pruning leaves of a state theta (n,) or (theta, w) (2 n,), and which parameters (n,) move from there: where
+    none does, there is no velocity either."""
+    n = network.n_parameters
+    mask = mask_at(network, state[:n], settings.sparsity)
+    moving = mask.kept if settings.masked else np.ones(n, bool)
+    return mask, state * np.concatenate([mask.kept, moving])[: len(state)], moving
+
+
 def block_dynamics(
     network: Network, theta: np.ndarray, mask: Mask, data: Sequence[tuple[Any, Any]], settings: Loop
 ) -> tuple[Dynamics, np.ndarray]:
-    """Descent of the survivors expanded at theta (n,), one map a batch, and their indices (r,)."""
+    """Descent of what ``mask`` keeps, expanded at theta (n,), one map a batch, and its indices: (r,), with momentum
+    those (2 r,) in the state (u, w) of all parameters."""
     network.set_parameters(theta.copy())
-    kept = np.flatnonzero(mask.kept)
-    return survivors_dynamics(network, kept, data, learning_rate=settings.learning_rate, order=settings.order), kept
+    kept = _numbers(mask.kept, settings)
+    given = {"learning_rate": settings.learning_rate, "momentum": settings.momentum}
+    return survivors_dynamics(network, kept, data, order=settings.order, **given), kept
 
 
 def block_spectrum(
     network: Network, theta: np.ndarray, mask: Mask, data: tuple[Any, Any], settings: Loop, seed: int
 ) -> Spectrum:
-    """Spectrum of the survivors' Hessian on the first training samples, weight decay included."""
+    """Spectrum of the Hessian of what ``mask`` keeps, on the first training samples, weight decay included."""
     network.set_parameters(theta.copy())
     samples = settings.hessian_samples
     return survivors_spectrum(
@@ -344,6 +401,11 @@ def block_spectrum(
         lanczos_steps=settings.lanczos_steps,
         probes=1,
     )
+
+
+def _numbers(moving: np.ndarray, settings: Loop) -> np.ndarray:
+    """Indices of what moves (n,) in the state of descent: parameters, and with momentum their velocities."""
+    return np.flatnonzero(np.tile(moving, 2 if settings.momentum else 1))
 
 
 def _verdict(run: BlockRun, loss: float, before: float) -> str | None:

@@ -203,6 +203,13 @@ def train_command(
     sparsity: Sparsity = 0.8,
     dense_steps: Annotated[int, typer.Option("--dense-steps", min=0, help="Plain dense steps between blocks.")] = 10,
     batch: Batch = None,
+    momentum: Annotated[float, typer.Option("--momentum", help="Of the heavy ball, from 0 to below 1.")] = 0.0,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="w of w/2 |theta|^2. Default: the network's.")
+    ] = None,
+    masked: Annotated[
+        bool, typer.Option("--masked/--unmasked", help="Within a block only the survivors move, or all parameters.")
+    ] = True,
     readout: Annotated[str, typer.Option("--readout", help="exact, or shots.")] = "exact",
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",
@@ -249,6 +256,9 @@ def train_command(
         batch_size=_batch(batch, made, loaded),
         hessian_samples=256 if large else 512,
         lanczos_steps=16 if large else 24,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        masked=masked,
     )
     try:
         with Progress(console, STEPS) as bar:

@@ -97,6 +97,10 @@ class _Tabulated(PolynomialMap):
     def series(self, path: np.ndarray) -> np.ndarray:
         raise NotImplementedError("this map is known by its jets")
 
+    def derivatives(self, k: int, monomials: np.ndarray) -> np.ndarray:
+        basis = np.eye(self.dimension)
+        return self.jet(k, [basis[monomials[:, leg]] for leg in range(k)])
+
     def jet(self, k: int, vectors: Sequence[np.ndarray]) -> np.ndarray:
         torch = self._torch
         zero = torch.zeros(self.dimension, dtype=torch.float64)

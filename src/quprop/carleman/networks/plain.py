@@ -1,4 +1,4 @@
-"""Plain gradient descent of a network on its whole parameter vector, and what the result is judged by."""
+"""Gradient descent of a network on its whole parameter vector, and what the result is judged by."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.torch_extra import load_torch
+from quprop.errors import QupropError
 
 
 def descend(
@@ -18,24 +19,43 @@ def descend(
     steps: int,
     rate: float,
     kept: np.ndarray | None = None,
+    momentum: float = 0.0,
 ) -> np.ndarray:
-    """`steps` plain gradient steps from theta (n,) on the batches in turn; where ``kept`` (n,) is false nothing
-    moves. What diverges is returned as it is, not finite."""
+    """`steps` gradient steps from theta (n,) on the batches in turn; where ``kept`` (n,) is false nothing moves. What
+    diverges is returned as it is, not finite.
+
+    With ``momentum`` b the state is (theta, w) of 2 n numbers, given and returned, as `maps.dynamics.Momentum` has it:
+    w' = b w + eta (grad + weight_decay theta), theta' = theta - w' (torch.optim.SGD, whose buffer is w / eta).
+    """
     torch = load_torch("training")
-    network.set_parameters(theta.copy())  # the module shares memory with what is written into it
+    n = network.n_parameters
+    if np.shape(theta) != ((2 * n,) if momentum else (n,)):
+        state = f"(theta, w) with momentum {momentum:g}, (2 n_parameters,)" if momentum else "theta, (n_parameters,)"
+        raise QupropError(f"descent goes on from {state}, n_parameters = {n}, got shape {np.shape(theta)}")
+    network.set_parameters(theta[:n].copy())  # the module shares memory with what is written into it
     parameters = list(network.module.parameters())
+    sizes = [p.numel() for p in parameters]
     pieces: Sequence[Any] = [None] * len(parameters)
     if kept is not None:
-        flat = torch.as_tensor(kept).split([p.numel() for p in parameters])
+        flat = torch.as_tensor(kept).split(sizes)
         pieces = [k.view_as(p).to(p.dtype) for k, p in zip(flat, parameters, strict=True)]
+    velocities: Sequence[Any] = pieces
+    if momentum:
+        first = parameters[0]
+        flat = torch.tensor(theta[n:], dtype=first.dtype, device=first.device).split(sizes)
+        velocities = [w.view_as(p) * (1 if k is None else k) for w, p, k in zip(flat, parameters, pieces, strict=True)]
     for t in range(steps):
         inputs, targets = data[t % len(data)]
         slopes = torch.autograd.grad(network.loss(network.module(inputs), targets), parameters)
         with torch.no_grad():
-            for p, slope, piece in zip(parameters, slopes, pieces, strict=True):
+            for p, slope, piece, velocity in zip(parameters, slopes, pieces, velocities, strict=True):
                 change = slope + network.weight_decay * p
-                p.sub_(rate * (change if piece is None else change * piece))
-    return network.parameters().astype(float)
+                change = rate * (change if piece is None else change * piece)
+                p.sub_(velocity.mul_(momentum).add_(change) if momentum else change)
+    found = network.parameters().astype(float)
+    if not momentum:
+        return found
+    return np.concatenate([found, torch.cat([w.reshape(-1) for w in velocities]).cpu().numpy().astype(float)])
 
 
 def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:

@@ -135,7 +135,7 @@ def accuracy(network: Network, inputs: Any, targets: Any, size: int = 256) -> fl
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """What `follow` does; its arguments."""
 
     measure: tuple[int, ...]
@@ -200,7 +200,7 @@ def follow(
     ``progress``      called with steps done and steps planned, warm-up included
     """
     seed = int(rng) if isinstance(rng, int | np.integer) else None
-    plan = Plan(
+    plan = Schedule(
         tuple(int(t) for t in measure),
         batch_size,
         warm_up,
@@ -277,7 +277,7 @@ class _Following:
         network: Network,
         data: Dataset,
         descent: Descent,
-        plan: Plan,
+        plan: Schedule,
         rng: np.random.Generator,
         precision: str,
         progress: Callable[[int, int], None] | None,

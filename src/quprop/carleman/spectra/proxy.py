@@ -51,6 +51,22 @@ class Descent:
         root = np.sqrt((b**2 - 4 * self.momentum).astype(complex))
         return np.stack([np.abs(b + root), np.abs(b - root)], axis=1) / 2
 
+    def norms(self, eigenvalues: np.ndarray, steps: int) -> np.ndarray:
+        """max over modes of the norm of t steps, t = 0..steps: |1 - a|^t, or with momentum |P^t|, P = [[1 - a, -b], [a,
+        b]] on (deviation, last change times -1), which is not normal: it grows before it decays as `factors` say."""
+        a = self.learning_rate * (np.asarray(eigenvalues, float) + self.weight_decay)
+        if not self.momentum:
+            return np.asarray(np.abs(1 - a).max() ** np.arange(steps + 1))
+        b = np.full_like(a, self.momentum)
+        step = np.moveaxis(np.array([[1 - a, -b], [a, b]]), -1, 0)  # (modes, 2, 2)
+        power, found = np.broadcast_to(np.eye(2), step.shape), []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(steps + 1):
+                finite = np.isfinite(power).all()
+                found.append(float(np.linalg.norm(power, 2, axis=(1, 2)).max()) if finite else np.inf)
+                power = step @ power
+        return np.array(found)
+
 
 @dataclass(frozen=True, eq=False)
 class Proxy:

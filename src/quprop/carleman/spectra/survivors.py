@@ -22,9 +22,16 @@ PIECE = 512  # samples whose activations are alive at a time
 
 
 def survivors_dynamics(
-    network: Network, kept: np.ndarray, data: Sequence[tuple[Any, Any]], *, learning_rate: float, order: int
+    network: Network,
+    kept: np.ndarray,
+    data: Sequence[tuple[Any, Any]],
+    *,
+    learning_rate: float,
+    order: int,
+    momentum: float = 0.0,
 ) -> Dynamics:
-    """Descent of the parameters ``kept`` (r,) expanded at the network's present ones, one map a batch of ``data``."""
+    """Descent of the parameters ``kept`` (r,), with momentum of the numbers ``kept`` of the state (u, w), expanded at
+    the network's present ones at rest, one map a batch of ``data``."""
     whole = from_torch(
         network.module,
         network.loss,
@@ -32,6 +39,7 @@ def survivors_dynamics(
         learning_rate=learning_rate,
         order=order,
         weight_decay=network.weight_decay,
+        momentum=momentum,
         micro_batch=PIECE,
     )
     return Dynamics([Restricted(step, kept) for step in whole.maps])

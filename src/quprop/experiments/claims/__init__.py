@@ -4,6 +4,7 @@ from functools import partial
 
 from quprop.experiments import EXPERIMENTS as _CIRCUITS
 from quprop.experiments.claims import backpropagation, crossing, forum, networks
+from quprop.experiments.claims import carleman_dips as dips
 from quprop.experiments.claims import carleman_full_size as full_size
 from quprop.experiments.claims import carleman_scaling as scaling
 from quprop.experiments.claims import carleman_verdicts as verdicts
@@ -12,7 +13,7 @@ from quprop.experiments.experiment import Experiment
 from quprop.experiments.networks import EXPERIMENTS as _NETWORKS
 from quprop.lazy import submodule
 
-_FILES = (backpropagation, crossing, networks, scaling, verdicts, full_size, forum)
+_FILES = (backpropagation, crossing, networks, scaling, verdicts, dips, full_size, forum)
 
 CLAIMS: dict[str, Claim] = {c.name: c for file in _FILES for c in file.CLAIMS}
 

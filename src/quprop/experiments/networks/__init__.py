@@ -6,7 +6,7 @@ from quprop.experiments.networks.full_size import run_in as full_size_in
 
 _FILES = (
     *("order", "euler", "kappa", "queries", "burgers", "spectra", "training", "scaling", "momentum"),
-    *("scaling_n", "decay", "verdicts", "full_size"),
+    *("scaling_n", "decay", "verdicts", "dips", "full_size"),
 )
 
 EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
