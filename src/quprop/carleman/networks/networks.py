@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.maps.smooth import check_smooth
-from quprop.carleman.networks.torch_extra import dtype_of, load_torch
+from quprop.carleman.networks.torch_extra import dtype_of, load_torch, trainable
 from quprop.errors import QupropError, nearest
 
 BOTTLENECK_FROM = 54  # the depth from which Liu et al. (2024) take bottleneck blocks
@@ -45,7 +45,8 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        return sum(p.numel() for p in self.module.parameters())
+        """Of those that training moves: frozen ones (``requires_grad=False``) are constants."""
+        return sum(p.numel() for p in trainable(self.module).values())
 
     @property
     def precision(self) -> str:
@@ -56,7 +57,7 @@ class Network:
     def parameters(self) -> np.ndarray:
         """The flat vector theta (n_parameters,), a copy."""
         torch = load_torch("reading a network's parameters")
-        return torch.nn.utils.parameters_to_vector(self.module.parameters()).detach().cpu().numpy().copy()
+        return torch.nn.utils.parameters_to_vector(trainable(self.module).values()).detach().cpu().numpy().copy()
 
     def set_parameters(self, theta: np.ndarray) -> None:
         """Write a flat vector (n_parameters,) into the module."""
@@ -68,7 +69,7 @@ class Network:
         first = next(self.module.parameters())
         flat = torch.tensor(np.asarray(theta), dtype=first.dtype, device=first.device)
         with torch.no_grad():
-            torch.nn.utils.vector_to_parameters(flat, self.module.parameters())
+            torch.nn.utils.vector_to_parameters(flat, trainable(self.module).values())
 
 
 def logistic(input_shape: Sequence[int], classes: int, *, weight_decay: float = 1e-3) -> dict[str, Any]:

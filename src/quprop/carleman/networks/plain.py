@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.networks.networks import Network
-from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.networks.torch_extra import load_torch, trainable
 
 
 def descend(
@@ -23,14 +23,15 @@ def descend(
     moves. What diverges is returned as it is, not finite."""
     torch = load_torch("training")
     network.set_parameters(theta.copy())  # the module shares memory with what is written into it
-    parameters = list(network.module.parameters())
+    parameters = list(trainable(network.module).values())
     pieces: Sequence[Any] = [None] * len(parameters)
     if kept is not None:
         flat = torch.as_tensor(kept).split([p.numel() for p in parameters])
         pieces = [k.view_as(p).to(p.dtype) for k, p in zip(flat, parameters, strict=True)]
     for t in range(steps):
         inputs, targets = data[t % len(data)]
-        slopes = torch.autograd.grad(network.loss(network.module(inputs), targets), parameters)
+        loss = network.loss(network.module(inputs), targets)
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             for p, slope, piece in zip(parameters, slopes, pieces, strict=True):
                 change = slope + network.weight_decay * p

@@ -125,7 +125,7 @@ def analyse(
     probes: int = 4,
     norms: bool = True,
     samples: int = 16,
-    operator: str = "curvlinops",
+    operator: str = "auto",
     precision: str = "double",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Dissipation:
