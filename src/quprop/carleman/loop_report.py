@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice, repeat
 from typing import Any
 
@@ -20,13 +21,14 @@ from quprop.carleman.block_cost import (
 from quprop.carleman.block_cost import total as block_total
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.loop import TrainedNetwork
+from quprop.carleman.maps.smooth import UnwrittenDerivative, check_expandable
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import descend
 from quprop.carleman.networks.prune import prune
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.dissipation import Dissipation, analyse
-from quprop.carleman.spectra.hessian import split_batches
+from quprop.carleman.spectra.hessian import check_derivatives, split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.system.linear_system import check_precision
 from quprop.cost import HardwareModel, hardware, human_seconds
@@ -66,12 +68,16 @@ def analysis_report(
     samples: int = 512,
     lanczos_steps: int = 64,
     probes: int = 2,
+    momentum: float = 0.0,
+    weight_decay: float | None = None,
     machine: str = "figure2",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Warm up, prune, and ask: does descent contract here, how long may a block be, and what would it cost?
 
     ``block_length``  None: the error proxy's within ``tolerance``, at most ``longest``
+    ``momentum``      of the descent that is analysed; the plain steps of the warm-up have none
+    ``weight_decay``  None: the network's own
     ``batch_size``    of the plain steps of the warm-up; None: all samples
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
     ``machine``       of `quprop.cost`, for seconds; a query is taken as N 10 log2 n rotations
@@ -82,7 +88,15 @@ def analysis_report(
     solver_of(solver)
     made = hardware(machine)
     check_precision(1.0, eps)
-    descent, (x, y) = Descent(learning_rate), data.train(network.precision)
+    descent, (x, y) = Descent(learning_rate, momentum), data.train(network.precision)
+    if weight_decay is not None:
+        network = replace(network, weight_decay=checked_weight_decay(weight_decay))
+    expands = not check_expandable(network.module, network.loss, (x, y), kinks="allow")
+    if expands:
+        try:
+            check_derivatives(network, (x[:8], y[:8]))
+        except UnwrittenDerivative:
+            expands = False
     source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
     _warm_up(network, source, warm_up, learning_rate, progress)
     kept, n = prune(network.module, sparsity).n_kept, network.n_parameters
@@ -96,7 +110,7 @@ def analysis_report(
         tolerance=tolerance,
         lanczos_steps=min(lanczos_steps, n),
         probes=probes,
-        norms=n <= NORMS_BELOW,
+        norms=n <= NORMS_BELOW and expands,
         samples=8,
         precision=network.precision,
         progress=progress,
@@ -115,7 +129,10 @@ def analysis_report(
         rotation_seconds=made.rotation_seconds,
     )
     analysis = found.to_json()
-    radius = analysis.pop("radius") or {"exists": False if growth >= 1 else None, "why": _no_radius(growth, n)}
+    radius = analysis.pop("radius") or {
+        "exists": False if growth >= 1 else None,
+        "why": _no_radius(growth, n, found, momentum),
+    }
     price = _price(assumptions, kept, n, made)
     return {
         "format": "quprop-carleman_analysis",  # "kind" says how dissipative the descent is
@@ -199,13 +216,29 @@ def verdict(found: Dissipation, length: int, seconds: float, even: dict[str, Any
         )
     elif not pays:
         text += f"; it would pay from {even['parameters']:.1g} parameters"
-    return text + " (by formula)."
+    text += " (by formula)"
+    if found.kinks:
+        text += (
+            f"; the network has kinks ({shown_kinks(found.kinks)}), which no expansion sees: its truncation is not "
+            "judged, the block length is the error proxy's only, and train refuses it"
+        )
+    if found.spectrum.operator == "differences":
+        text += (
+            "; a layer has no second derivative in PyTorch: Hessian products are central differences of the gradient, "
+            "and its truncation is not judged"
+        )
+    return text + "."
+
+
+def shown_kinks(kinks: tuple[str, ...]) -> str:
+    return ", ".join(kinks[:2]) + (f" and {len(kinks) - 2} more" if len(kinks) > 2 else "")
 
 
 def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
     """The JSON of `quprop carleman train`."""
     ledger, blocks = result.ledger, result.blocks
     last, rows = blocks[-1], [b.to_json() for b in blocks]
+    metric = "accuracy" if data.classes else "r_squared"
     even = BreakEven(
         steps=max(1, last.run.length),
         order=result.settings.order,
@@ -219,8 +252,9 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         if result.settings.solver in ("kernel_reflection", "adiabatic")
         else "kernel_reflection",
     )
-    return {
+    report = {
         "kind": "carleman_training",
+        "metric": metric,
         "network": result.network,
         "data": data.name,
         "parameters": result.parameters,
@@ -249,9 +283,37 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         },
         "break_even": even.to_json(result.parameters),
     }
+    return report if data.classes else _of_regression(report, data)
 
 
-def _no_radius(growth: float, n: int) -> str:
+def _of_regression(report: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """The same with R^2 under its name in place of accuracy, and the mean squared error on the test part."""
+
+    def named(table: dict[str, Any]) -> dict[str, Any]:
+        return {key.replace("accuracy", "r_squared"): value for key, value in table.items()}
+
+    spread = float(np.square(data.y_test - data.y_test.mean(0)).mean())
+    found = named(report) | {
+        "blocks": [named(row) for row in report["blocks"]],
+        "meaning": named(report["meaning"])
+        | {"r_squared": "1 - sum |y - f(x)|^2 / sum |y - mean y|^2 on the test part", "mean_squared_error": "the same"},
+    }
+    return found | {"mean_squared_error": (1 - found["r_squared"]) * spread}
+
+
+def checked_weight_decay(value: float) -> float:
+    if not 0 <= value < np.inf:
+        raise QupropError(f"weight_decay is finite and at least 0, got {value}")
+    return value
+
+
+def _no_radius(growth: float, n: int, found: Dissipation, momentum: float) -> str:
+    if found.kinks:
+        return f"no expansion sees the kinks of the network ({shown_kinks(found.kinks)})"
+    if found.spectrum.operator == "differences":
+        return "derivatives beyond the first are not written for one of its layers"
+    if momentum:
+        return "norms of derivatives are estimated for plain descent, without momentum"
     if growth >= 1:
         return f"max |1 - a| = {growth:.6g} is not below 1, so none exists"
     return f"norms of derivatives are not estimated beyond {NORMS_BELOW:,} parameters, got {n:,}"

@@ -28,6 +28,7 @@ from quprop.carleman.block_cost import BlockCost
 from quprop.carleman.checkpoint import State, open_folder, restore, save
 from quprop.carleman.loop import Block, Loop, Trained, TrainedNetwork
 from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.smooth import check_expandable, crossed
 from quprop.carleman.maps.subspace import Restricted
 from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.networks.data import Dataset, batches
@@ -35,7 +36,7 @@ from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at
 from quprop.carleman.networks.prune import Mask, global_mask
 from quprop.carleman.spectra import proxy as proxies
-from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
+from quprop.carleman.spectra.hessian import check_derivatives, hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
 from quprop.carleman.transfer.queries import QueryLedger
@@ -126,10 +127,10 @@ class _Run:
         self._seconds, self._saved = 0.0, 0.0
 
     def check_layers(self) -> None:
-        """A layer without second derivatives is found before any work is done."""
+        """What has no Taylor series or no derivatives is found before any work is done."""
         x, y = self.data
-        product = hessian_matvec(self.network, [(x[:2], y[:2])], operator="double-backward")
-        product(np.zeros(self.network.n_parameters))
+        check_expandable(self.network.module, self.network.loss, self.data)
+        check_derivatives(self.network, (x[:8], y[:8]))
 
     def keep_in(self, folder: RunFolder, seconds: float) -> None:
         """Begin the run of this folder, or go on where its checkpoint is."""
@@ -266,6 +267,12 @@ class _Run:
         moved[kept] += run.update
         target[kept] += exact
         loss = loss_at(network, moved, self.data)
+        over = crossed(network, start.theta, target, self.data)
+        if over:
+            self._warn(
+                f"block {len(state.blocks) + 1}: {over} residuals cross the kink of the loss, which the "
+                "expansion at the block's start does not see"
+            )
         diverged = _verdict(run, loss, start.loss)
         twin = descend(network, start.twin, chosen, run.length, rate, start.twin_mask.kept)
         plain = descend(network, state.plain, chosen, run.length, rate)

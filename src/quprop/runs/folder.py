@@ -64,7 +64,7 @@ def fingerprint(definition: dict[str, Any]) -> str:
 def versions() -> dict[str, str]:
     """What the run was made with: recorded in run.toml, because digits may differ between versions and machines."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for package in ("quprop", "numpy", "scipy"):
+    for package in ("quprop", "numpy", "scipy", "torch"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # a source tree on the path, not installed

@@ -138,14 +138,18 @@ def check_expandable(
     return tuple(phrase for phrase, _ in found)
 
 
-def unwritten(error: Exception, name: str) -> QupropError | None:
+class UnwrittenDerivative(QupropError):
+    """PyTorch has no second derivative of some layer."""
+
+
+def unwritten(error: Exception, name: str) -> UnwrittenDerivative | None:
     """What is said where PyTorch has not written a derivative; None where the error is another (memory is short)."""
     if not isinstance(error, NotImplementedError) and not any(
         words in str(error) for words in ("not implemented", "once_differentiable", "not differentiable")
     ):
         return None
     reason = str(error).splitlines()[0].rstrip(".")
-    return QupropError(
+    return UnwrittenDerivative(
         f"a layer of {name!r} has no second derivative ({reason}): write that layer with elementary operations"
     )
 
@@ -222,6 +226,37 @@ def _guards(args: Any, kwargs: Any) -> bool:
     return bool(args[0].min() >= GUARD * least)
 
 
+def crossed(network: Any, before: Any, after: Any, data: tuple[Any, Any]) -> int:
+    """Residuals that are on another branch of a Huber or smooth L1 loss at the parameters `after` (n,) than at
+    `before`, where the expansion was made: it does not see the kink between."""
+    torch = load_torch("the residuals of a loss")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    branches: list[Any] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if operation.overloadpacket.__name__ in ("huber_loss", "smooth_l1_loss"):
+                named = kwargs or {}
+                bound = args[3] if len(args) > 3 else named.get("delta", named.get("beta", 1.0))
+                residual = args[0] - args[1]
+                branches.append(torch.where(residual.abs() < bound, 0, residual.sign()))
+            return operation(*args, **(kwargs or {}))
+
+    def at(theta: Any, size: int) -> list[Any]:
+        network.set_parameters(theta.copy())
+        branches.clear()
+        with torch.no_grad(), Watch():
+            for x, y in zip(data[0][:size].split(512), data[1][:size].split(512), strict=True):
+                network.loss(network.module(x), y)
+        return list(branches)
+
+    if not at(before, 1):  # another loss
+        return 0
+    count = len(data[0])
+    return sum(int((a != b).sum()) for a, b in zip(at(before, count), at(after, count), strict=True))
+
+
 def _flat(args: Any) -> list[Any]:
     return [b for a in args for b in (a if isinstance(a, list | tuple) else [a])]
 
@@ -275,11 +310,15 @@ def _watch_loss(loss: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> 
     if not bool(torch.isfinite(value)):
         raise QupropError("the loss is not finite at the network's present parameters: start from others")
     if not value.requires_grad:
-        raise QupropError("the loss does not depend on the parameters by torch's autograd, so there is nothing to train")
+        raise QupropError(
+            "the loss does not depend on the parameters by torch's autograd, so there is nothing to train"
+        )
     return [(phrase, f"the loss {sentence}") for phrase, sentence in found]
 
 
-def _check_mean(torch: Any, value: Callable[[Any, Any], float], inputs: Any, targets: Any, whole: bool, tolerance: float) -> None:
+def _check_mean(
+    torch: Any, value: Callable[[Any, Any], float], inputs: Any, targets: Any, whole: bool, tolerance: float
+) -> None:
     """Refuse a loss that draws at random, that is a sum, or (where the batch is cut) that is no mean over samples."""
     count = len(inputs)
     with torch.no_grad(), warnings.catch_warnings():
@@ -298,7 +337,9 @@ def _check_mean(torch: Any, value: Callable[[Any, Any], float], inputs: Any, tar
             parts = cut / count * value(inputs[:cut], targets[:cut])
             parts += (1 - cut / count) * value(inputs[cut:], targets[cut:])
     if not abs(parts - first) <= close:
-        what = "on every sample twice" if whole or count == 1 else "on two parts of the samples, averaged by their sizes,"
+        what = (
+            "on every sample twice" if whole or count == 1 else "on two parts of the samples, averaged by their sizes,"
+        )
         raise QupropError(
             f"the loss is no mean over samples: it is {first:.6g} on {count} and {parts:.6g} {what}: take the mean "
             "(reduction='mean', no batch statistics, no class weights)"

@@ -46,7 +46,7 @@ def from_torch(
                      ones (``requires_grad=False``) are constants
     ``loss``         (outputs, targets) -> scalar, a mean over samples
     ``data``         (x, y), or a list of such mini-batches, one map each
-    ``at``           theta_0 (n,), the trained of module.named_parameters() in their order; default: the module's parameters now
+    ``at``           theta_0 (n,), the trained ones of module.named_parameters() in their order; default: those of now
     ``order``        the order at which `step` truncates (engines bring their own)
     ``momentum``     heavy-ball beta; the state is then (u, w) of 2 n numbers (`Momentum`)
     ``micro_batch``  samples handled at a time, to bound memory; the mean is taken over all of the batch
@@ -67,9 +67,7 @@ def from_torch(
     batches = [data] if len(data) == 2 and not isinstance(data[0], (tuple, list)) else list(data)
     maps: list[PolynomialMap] = []
     for x, y in batches:
-        one = TorchMap(
-            torch, module, loss, x, y, learning_rate, order, at, weight_decay, micro_batch, method
-        )
+        one = TorchMap(torch, module, loss, x, y, learning_rate, order, at, weight_decay, micro_batch, method)
         if not maps:
             check_expandable(module, loss, (one.x, one.y), whole=len(one._pieces) == 1)
         maps.append(Momentum(one, momentum) if momentum else one)
@@ -98,7 +96,9 @@ class TorchMap(PolynomialMap):
         self._torch, self.module, self.loss = torch, module, loss
         self.names, parameters = list(trainable(module)), list(trainable(module).values())
         if not parameters:
-            raise QupropError(f"a module with parameters was expected, {type(module).__name__} has none that are trained")
+            raise QupropError(
+                f"a module with parameters was expected, {type(module).__name__} has none that are trained"
+            )
         self._like = parameters[0]
         self._shapes = [tuple(p.shape) for p in parameters]
         self._edges = np.concatenate([[0], np.cumsum([p.numel() for p in parameters])])

@@ -370,9 +370,7 @@ def mse_loss(
     return _averaged(multiply(residual, residual), reduction)
 
 
-def huber_loss(
-    x: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
-) -> Any:
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """The branch of the expansion point for each residual: r^2/2 within delta, delta (|r| - delta/2) outside."""
     if weight is not None or isinstance(target, TaylorTensor):
         raise MissingRule("huber_loss with weights or of a target with parameters")
@@ -474,7 +472,9 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     pairs = zip(left, right, strict=True)
     return TaylorTensor(
         [
-            None if c is None and d is None else torch.where(condition, zero if c is None else c, zero if d is None else d)
+            None
+            if c is None and d is None
+            else torch.where(condition, zero if c is None else c, zero if d is None else d)
             for c, d in pairs
         ]
     )
@@ -501,8 +501,10 @@ def attention(
         attn_mask = torch.ones(tuple(scores.shape[-2:]), dtype=torch.bool, device=scores.device).tril()
     if attn_mask is not None:
         if attn_mask.dtype == torch.bool:
-            scores = masked_fill(scores, ~attn_mask, -math.inf) if isinstance(scores, TaylorTensor) else (
-                scores.masked_fill(~attn_mask, -math.inf)
+            scores = (
+                masked_fill(scores, ~attn_mask, -math.inf)
+                if isinstance(scores, TaylorTensor)
+                else (scores.masked_fill(~attn_mask, -math.inf))
             )
         else:
             scores = scores + attn_mask
@@ -526,7 +528,7 @@ def _pieces(function: Callable[..., Any]) -> Callable[..., Any]:
     """A rule for a function that cuts its argument into several."""
 
     def rule(x: TaylorTensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        cut = [None if c is None else function(c, *args, **kwargs) for c in x.coefs]
+        cut: list[Any] = [None if c is None else function(c, *args, **kwargs) for c in x.coefs]
         return tuple(TaylorTensor([None if c is None else c[i] for c in cut]) for i in range(len(cut[0])))
 
     return rule
@@ -666,8 +668,8 @@ RULES: dict[str, Callable[..., Any]] = {
     **{name: _pieces(getattr(torch.Tensor, name)) for name in ("split", "chunk", "unbind", "tensor_split")},
     "linear": linear, "pad": pad, "dropout": dropout,
     "conv1d": _convolution(F.conv1d), "conv2d": _convolution(F.conv2d), "conv3d": _convolution(F.conv3d),
-    "exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid, "silu": silu, "mish": mish, "softplus": softplus, "gelu": gelu,
-    "erf": erf, "sin": sine, "cos": cosine, "logsigmoid": logsigmoid, "log_sigmoid": logsigmoid,
+    "exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid, "silu": silu, "mish": mish, "softplus": softplus,
+    "gelu": gelu, "erf": erf, "sin": sine, "cos": cosine, "logsigmoid": logsigmoid, "log_sigmoid": logsigmoid,
     "pow": power, "__pow__": power, "square": lambda x: multiply(x, x), "sqrt": lambda x: power(x, 0.5),
     "rsqrt": lambda x: power(x, -0.5), "reciprocal": lambda x: power(x, -1.0),
     "log_softmax": log_softmax, "softmax": softmax, "cross_entropy": cross_entropy, "nll_loss": nll_loss,

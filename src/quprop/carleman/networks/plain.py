@@ -39,15 +39,33 @@ def descend(
     return network.parameters().astype(float)
 
 
-def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
-    """Share of right classes at theta (n,); 0 where theta is not finite."""
+def metric_of(targets: Any) -> str:
+    """What a network for these targets is judged by: "accuracy" for classes, "r_squared" for numbers."""
+    return "r_squared" if targets.is_floating_point() else "accuracy"
+
+
+def accuracy_of(network: Network, data: tuple[Any, Any], size: int = 512) -> float:
+    """Share of right classes at the network's present parameters (one output is a logit, above 0 for class 1). For
+    targets that are numbers R^2 = 1 - sum |y - f(x)|^2 / sum |y - mean y|^2: 1 is perfect, 0 is the mean itself, and
+    not a number where the targets are all the same."""
     torch = load_torch("accuracy")
-    if not np.isfinite(theta).all():
-        return 0.0
-    network.set_parameters(theta.copy())
     with torch.no_grad():
-        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
-        return sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces) / len(data[1])
+        outputs = [network.module(x) for x in data[0].split(size)]
+        found, targets = torch.cat(outputs), data[1]
+        if metric_of(targets) == "r_squared":
+            spread = float((targets - targets.mean(0)).square().sum())
+            left = float((targets - found.reshape(targets.shape)).square().sum())
+            return 1 - left / spread if spread else float("nan")
+        chosen = found.argmax(1) if found.ndim > 1 and found.shape[1] > 1 else (found.reshape(-1) > 0).long()
+        return int((chosen == targets).sum()) / len(targets)
+
+
+def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
+    """`accuracy_of` at theta (n,); where theta is not finite 0, for numbers not a number."""
+    if not np.isfinite(theta).all():
+        return 0.0 if metric_of(data[1]) == "accuracy" else float("nan")
+    network.set_parameters(theta.copy())
+    return accuracy_of(network, data)
 
 
 def loss_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:

@@ -142,7 +142,7 @@ def _normalised(torch: Any, module: Any) -> dict[str, tuple[Any, int]]:
     kind = torch.nn.utils.parametrizations._WeightNorm
     found = {}
     for name, layer in module.named_modules():
-        chain = getattr(layer, "parametrizations", {})
+        chain: Any = getattr(layer, "parametrizations", {})
         if "weight" in chain and len(chain.weight) == 1 and isinstance(chain.weight[0], kind):
             where = f"{name + '.' if name else ''}parametrizations.weight.original1"
             found[where] = (chain.weight.original1, chain.weight[0].dim)

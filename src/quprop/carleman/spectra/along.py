@@ -16,8 +16,9 @@ import numpy as np
 
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
+from quprop.carleman.networks.plain import accuracy_of
 from quprop.carleman.networks.prune import prune, sparsity_of
-from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.networks.torch_extra import load_torch, trainable
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent, Proxy
@@ -27,7 +28,8 @@ from quprop.errors import QupropError, generator_of
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """One measured step: training loss of the step's batch, test accuracy, share of zero parameters, spectrum."""
+    """One measured step: training loss of the step's batch, `plain.accuracy_of` the test part, share of zero
+    parameters, spectrum."""
 
     step: int
     loss: float
@@ -69,21 +71,13 @@ class Course:
         }
 
 
-def accuracy(network: Network, inputs: Any, targets: Any, size: int = 256) -> float:
-    """Share of right classes."""
-    torch = load_torch("accuracy")
-    with torch.no_grad():
-        pieces = zip(inputs.split(size), targets.split(size), strict=True)
-        right = sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces)
-    return right / len(targets)
-
-
 def descend(network: Network, descent: Descent, source: Any, steps: int) -> list[float]:
     """`steps` steps of descent on mini-batches from `source`, in place; the loss of each batch before its step. The
     velocity starts at zero. theta' = theta - eta v', v' = b v + grad + w theta, w the network's weight decay."""
     torch = load_torch("training")
+    parameters = list(trainable(network.module).values())
     optimiser = torch.optim.SGD(
-        network.module.parameters(),
+        parameters,
         lr=descent.learning_rate,
         momentum=descent.momentum,
         weight_decay=network.weight_decay,
@@ -91,9 +85,10 @@ def descend(network: Network, descent: Descent, source: Any, steps: int) -> list
     losses = []
     for _ in range(steps):
         inputs, targets = next(source)
-        optimiser.zero_grad()
         loss = network.loss(network.module(inputs), targets)
-        loss.backward()
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        for p, slope in zip(parameters, slopes, strict=True):
+            p.grad = slope  # zero where unused: weight decay moves it all the same
         optimiser.step()
         losses.append(float(loss.detach()))
         if not np.isfinite(losses[-1]):
@@ -157,7 +152,9 @@ def follow(
             spectrum = measured()
             if not moments and not np.isfinite(last_loss):
                 last_loss = float(network.loss(network.module(fixed[0][0]), fixed[0][1]).detach())
-            moments.append(Moment(step, last_loss, accuracy(network, *test), sparsity_of(network.module), spectrum))
+            moments.append(
+                Moment(step, last_loss, accuracy_of(network, test, 256), sparsity_of(network.module), spectrum)
+            )
         if progress is not None:
             progress(step, measure[-1])
         if step < measure[-1]:

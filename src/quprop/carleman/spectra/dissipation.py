@@ -24,6 +24,7 @@ from quprop.carleman.maps.radius import (
     finite_time_bound,
     nonlinearity_ratio,
 )
+from quprop.carleman.maps.smooth import check_expandable
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import Batches, hessian_matvec
@@ -49,6 +50,7 @@ class Dissipation:
                              where the linear part does not contract)
     ``bound``                proved error (steps + 1,) of the lift cut at ``order``, over |theta|, of upper gains
     ``bound_block_length``   steps for which that stays within tolerance
+    ``kinks``                of the network (ReLU, max-pooling), which no expansion sees: nothing is said of it then
     """
 
     parameters: int
@@ -66,6 +68,7 @@ class Dissipation:
     ratio: float | None
     bound: np.ndarray | None
     bound_block_length: int | None
+    kinks: tuple[str, ...] = ()
 
     @property
     def block_length(self) -> int:
@@ -109,6 +112,7 @@ class Dissipation:
             "bound": None if self.bound is None else [_number(b) for b in self.bound],
             "bound_block_length": self.bound_block_length,
             "block_length": self.block_length,
+            "kinks": list(self.kinks),
         }
 
 
@@ -145,11 +149,12 @@ def analyse(
     def told(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, of: progress(done, of, what)
 
+    kinks = check_expandable(network.module, network.loss, data[0], kinks="allow")
     n, tell = network.n_parameters, told("Hessian-vector products")
     product = hessian_matvec(network, data, operator=operator)
     spectrum = spectrum_of(product, n, rng, steps=lanczos_steps, probes=probes, precision=precision, progress=tell)
     gains = None
-    if norms and not descent.momentum:
+    if norms and not descent.momentum and not kinks and spectrum.operator != "differences":
         some, tell = data if n < MANY else data[:1], told("norms of the step matrices")
         gains = step_gains(
             network, some, spectrum, descent, rng, order=order, samples=samples, precision=precision, progress=tell
@@ -167,6 +172,7 @@ def analyse(
         proxies.block_length(spectrum, descent, tolerance, LIMIT),
         gains,
         *_proved(gains, float(np.linalg.norm(network.parameters())), order, steps, tolerance),
+        kinks,
     )
 
 

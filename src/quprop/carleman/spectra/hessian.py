@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.maps.smooth import unwritten
+from quprop.carleman.maps.smooth import UnwrittenDerivative, unwritten
 from quprop.carleman.maps.torch_map import TorchMap
 from quprop.carleman.networks.networks import Network, as_loss
 from quprop.carleman.networks.torch_extra import elementary, load_curvlinops, load_torch, trainable
@@ -48,7 +48,7 @@ class HessianProduct:
                 self.operator = "double-backward"
                 try:
                     found = self._product(given)
-                except QupropError:
+                except UnwrittenDerivative:
                     self.operator, self._product = "differences", _differences(self.network, self.data)
                     found = self._product(given)
             else:
