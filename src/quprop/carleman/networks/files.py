@@ -13,6 +13,7 @@ where every class has two samples at least. Nothing is scaled.
 from __future__ import annotations
 
 import csv
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def read_file(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 def _npz(path: Path) -> Arrays:
     name = str(path)
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             arrays = {key: found[key] for key in found.files if key in (*PARTS, "x", "y")}
             names = found.files
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:

@@ -60,6 +60,8 @@ class Network:
     def parameters(self) -> np.ndarray:
         """The flat vector theta (n_parameters,), a copy."""
         torch = load_torch("reading a network's parameters")
+        if not self.n_parameters:
+            raise QupropError(f"the network {self.name!r} has no parameters that are trained (requires_grad)")
         return torch.nn.utils.parameters_to_vector(trainable(self.module).values()).detach().cpu().numpy().copy()
 
     def set_parameters(self, theta: np.ndarray) -> None:
