@@ -631,9 +631,7 @@ def test_every_network_is_analysed_and_trained(name):
     assert report["spectrum"]["operator"] == "double-backward" and np.isfinite(report["spectrum"]["nodes"]).all()
     network.set_parameters(start)
     gradient, settings = first_gradient(network, data.train()), {"blocks": 1, "block_length": 2, "sparsity": 0.0}
-    result = train(
-        network, data, Loop(learning_rate=1e-3, order=2, warm_up=2, lanczos_steps=4, **settings), 0
-    )
+    result = train(network, data, Loop(learning_rate=1e-3, order=2, warm_up=2, lanczos_steps=4, **settings), 0)
     block = result.blocks[0]
     allowed = 1e-4 + 1.01 * (block.run.solver_error or 0.0)
     assert block.update_error < allowed < 2e-3 and result.diverged is None
@@ -656,3 +654,30 @@ def test_momentum_and_weight_decay_of_an_analysis_are_those_asked_for():
     assert network.weight_decay == 0
     with pytest.raises(QupropError, match="weight_decay is finite and at least 0"):
         analysis_report(network, data, 0, weight_decay=-1.0)
+
+
+@pytest.mark.parametrize("function", [Once.apply, Wrong.apply])
+def test_an_analysis_without_second_derivatives_says_what_it_took(function):
+    report = analysis_report(Network("own", own_activation(function), ENTROPY), set_of(), 0, sparsity=0.0)
+    same = analysis_report(Network("tanh", own_activation(torch.tanh), ENTROPY), set_of(), 0, sparsity=0.0)
+    assert report["spectrum"]["operator"] == "differences" and "central differences" in report["verdict"]
+    assert np.allclose(report["spectrum"]["nodes"], same["spectrum"]["nodes"], atol=1e-4)
+    assert report["bound"] is None and "not written, or not right" in report["radius"]["why"]
+
+
+def test_outputs_that_only_the_loss_understands_have_no_metric():
+    """A mean and a variance for one number, by torch's Gaussian likelihood."""
+
+    def likelihood(outputs, y):
+        return F.gaussian_nll_loss(outputs[:, :1], y, torch.exp(outputs[:, 1:2]))
+
+    whole = regression()
+    data = replace(whole, y_train=whole.y_train[:, :1], y_test=whole.y_test[:, :1])
+    network = made(lambda: dense(nn.Tanh()), likelihood)
+    settings = Loop(learning_rate=0.05, warm_up=2, blocks=1, block_length=2, sparsity=0.0)
+    report = training_report(train(network, data, settings, 0), data)
+    assert math.isnan(report["r_squared"]) and report["blocks"][0]["r_squared"] is None
+    assert report["blocks"][0]["loss"] < report["blocks"][0]["loss_before"]
+    from quprop.carleman.figure import draw_training
+
+    assert draw_training(report).startswith(b"\x89PNG")

@@ -62,9 +62,17 @@ def draw_training(report: dict[str, Any]) -> bytes:
     for b, end in zip(blocks, ends, strict=True):
         steps += [b["step"], end]
         values += [b[f"pruned_{metric}"], b[metric]]
-    left.plot(steps, values, "o-", markersize=3, label="linear system, re-uploads")
-    left.plot(ends, [b[f"twin_{metric}"] for b in blocks], "x", color="C1", label="same loop, plain descent")
-    left.plot(ends, [b[f"plain_{metric}"] for b in blocks], "--", color="0.4", label="plain descent, not pruned")
+    left.plot(steps, np.array(values, float), "o-", markersize=3, label="linear system, re-uploads")
+    left.plot(
+        ends, np.array([b[f"twin_{metric}"] for b in blocks], float), "x", color="C1", label="same loop, plain descent"
+    )
+    left.plot(
+        ends,
+        np.array([b[f"plain_{metric}"] for b in blocks], float),
+        "--",
+        color="0.4",
+        label="plain descent, not pruned",
+    )
     left.set_xlabel("linearised step")
     left.set_ylabel("test " + {"accuracy": "accuracy"}.get(metric, "R squared"))
     left.legend(frameon=False, fontsize=7)

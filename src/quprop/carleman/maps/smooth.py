@@ -139,7 +139,7 @@ def check_expandable(
 
 
 class UnwrittenDerivative(QupropError):
-    """PyTorch has no second derivative of some layer."""
+    """PyTorch has no higher derivative of some layer, or a wrong one."""
 
 
 def unwritten(error: Exception, name: str) -> UnwrittenDerivative | None:

@@ -46,16 +46,21 @@ def metric_of(targets: Any) -> str:
 
 def accuracy_of(network: Network, data: tuple[Any, Any], size: int = 512) -> float:
     """Share of right classes at the network's present parameters (one output is a logit, above 0 for class 1). For
-    targets that are numbers R^2 = 1 - sum |y - f(x)|^2 / sum |y - mean y|^2: 1 is perfect, 0 is the mean itself, and
-    not a number where the targets are all the same."""
+    targets that are numbers R^2 = 1 - sum |y - f(x)|^2 / sum |y - mean y|^2: 1 is perfect, 0 is the mean itself. Not a
+    number where the targets are all the same, or where the outputs are no predictions of them (a mean and a variance,
+    say: only the loss knows)."""
     torch = load_torch("accuracy")
     with torch.no_grad():
         outputs = [network.module(x) for x in data[0].split(size)]
         found, targets = torch.cat(outputs), data[1]
         if metric_of(targets) == "r_squared":
+            if found.numel() != targets.numel():
+                return float("nan")
             spread = float((targets - targets.mean(0)).square().sum())
             left = float((targets - found.reshape(targets.shape)).square().sum())
             return 1 - left / spread if spread else float("nan")
+        if found.ndim > 2 or targets.ndim > 1:
+            return float("nan")
         chosen = found.argmax(1) if found.ndim > 1 and found.shape[1] > 1 else (found.reshape(-1) > 0).long()
         return int((chosen == targets).sum()) / len(targets)
 

@@ -233,7 +233,7 @@ def check_derivatives(network: Network, data: tuple[Any, Any]) -> None:
             found = (ahead - behind) / (2 * h) if order == 1 else (ahead - 2 * middle + behind) / (2 * h * h)
             off.append(float(np.linalg.norm(found - exact)) / max(float(np.linalg.norm(found)), 1e-6))
         if min(off) > 0.1:
-            raise QupropError(
+            raise UnwrittenDerivative(
                 f"the {name} derivatives of {network.name!r} are not differences of its first ones (off by "
                 f"{min(off):.2g} of their size): a layer of its own brings a wrong derivative; write it with "
                 "elementary operations"
