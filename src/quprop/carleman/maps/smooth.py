@@ -44,6 +44,7 @@ KINKED_LAYERS = {
     "FractionalMaxPool3d": "AvgPool3d",
 }
 
+COMPARISONS = ("gt", "lt", "ge", "le")
 # The same as operations of PyTorch's dispatcher, which every way of writing them ends in.
 KINKED_OPERATIONS = {
     "relu": "silu or softplus",
@@ -83,7 +84,7 @@ KINKED_OPERATIONS = {
     "sort": "softmax weights",
     "topk": "softmax weights",
     "median": "mean",
-    **dict.fromkeys(("gt", "lt", "ge", "le"), "one formula for all values"),
+    **dict.fromkeys(COMPARISONS, "one formula for all values"),
     **dict.fromkeys(("argmax", "argmin", "argsort"), "softmax weights"),
     **dict.fromkeys(("multi_margin_loss", "multilabel_margin_loss_forward"), "cross-entropy"),
 }
@@ -199,10 +200,13 @@ def _watched(run: Callable[[], Any], place: Callable[[], str], allow: tuple[str,
     from torch.utils._python_dispatch import TorchDispatchMode
 
     found: Kinks = []
+    compared: list[tuple[Any, tuple[str, str]]] = []  # a comparison is a kink where its result is used
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = operation.overloadpacket.__name__.removesuffix("_")
+            if name not in ("any", "all"):  # a check that raises
+                found.extend(kink for result, kink in compared if any(a is result for a in _flat(args)))
             result = operation(*args, **(kwargs or {}))
             if name not in allow and any(isinstance(a, torch.Tensor) and a.requires_grad for a in _flat(args)):
                 mend = KINKED_OPERATIONS.get(name)
@@ -210,7 +214,11 @@ def _watched(run: Callable[[], Any], place: Callable[[], str], allow: tuple[str,
                     mend = "the norm of order 2"
                 if mend and not (name in ("clamp", "clamp_min") and _guards(args, kwargs or {})):
                     sentence = f"computes {name}{place()}, which has a kink and no Taylor series: use {mend}"
-                    found.append((f"{name}{place()}", sentence))
+                    kink = (f"{name}{place()}", sentence)
+                    if name in COMPARISONS:
+                        compared.append((result, kink))
+                    else:
+                        found.append(kink)
             return result
 
     with torch.enable_grad(), Watch():
