@@ -195,3 +195,97 @@ def test_momentum_decay_and_mask_are_options_and_ctrl_c_is_one_sentence(quprop, 
     assert "velocity" in found["emulation"]["momentum"]
     for wrong in (["--momentum", 1], ["--weight-decay", -1]):
         assert wrong[0].strip("-").replace("-", "_") in refused(quprop, "train", "mlp", *TINY, *wrong)
+
+
+OWN = """
+import torch
+from torch import nn
+class Tokens(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.embed = nn.Embedding(6, 4)
+        layer = nn.TransformerEncoderLayer(4, 2, 5, activation="gelu", batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(4, classes)
+    def forward(self, x):
+        return self.head(self.encoder(self.embed(x)).mean(1))
+def tokens(classes):
+    return Tokens(classes).eval()
+def house(input_shape, classes):
+    return nn.Sequential(nn.Linear(*input_shape, 4), nn.SiLU(), nn.Linear(4, classes)), nn.MSELoss()
+def plain(input_shape, classes):
+    return nn.Sequential(nn.Linear(*input_shape, 4), nn.SiLU(), nn.Linear(4, classes))
+def kinked(input_shape, classes):
+    return nn.Sequential(nn.Linear(*input_shape, 4), nn.ReLU(), nn.Linear(4, classes))
+def network(input_shape, classes):
+    from quprop.carleman.networks.networks import Network
+    return Network("built", plain(input_shape, classes), nn.HuberLoss(), 0.1)
+"""
+SHORT = ["--warm-up", 4, "--blocks", 1, "--block-length", 2, "--sparsity", 0.2, "--rate", 0.05, "--quiet"]
+BRIEF = ["--lanczos", 4, "--probes", 1, "--order", 1, "--sparsity", 0.2, "--quiet"]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A file of networks in another folder than the command's, tokens and a table of numbers."""
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "nets.py").write_text(OWN)
+    x = rng.integers(6, size=(40, 5))
+    np.savez(tmp_path / "tokens.npz", x=x, y=x[:, 0] % 3)
+    x = rng.normal(size=(40, 3))
+    rows = [",".join(map(repr, row)) for row in np.column_stack([x, np.sin(x[:, 0]) + x[:, 1]]).tolist()]
+    (tmp_path / "house.csv").write_text("\n".join(["area,rooms,age,price", *rows]) + "\n")
+    return tmp_path / "other" / "nets.py"
+
+
+def test_a_file_of_networks_is_analysed_and_trained_on_files_of_data(quprop, tmp_path, own):
+    for name, data, metric in (
+        ("other/nets.py:tokens", "tokens.npz", "accuracy"),
+        (f"{own}:house", "house.csv", "r_squared"),
+        (f"{own}:plain", tmp_path / "house.csv", "r_squared"),
+        ("other/nets.py:network", "house.csv", "r_squared"),
+        ("mlp", "house.csv", "r_squared"),
+    ):
+        quprop("analyse", name, "--data", data, *BRIEF, "--json", "a.json")
+        found = json.loads((tmp_path / "a.json").read_text())
+        assert found["spectrum"]["operator"] == "double-backward" and not found["kinks"]
+        assert found["versions"]["torch"] and found["versions"]["torch"] != "not installed"
+        quprop("train", name, "--data", data, *SHORT, "--json", "t.json")
+        found = json.loads((tmp_path / "t.json").read_text())
+        assert found["metric"] == metric and found[metric] is not None and recognise(found) == "carleman_training"
+        assert max(found["relative_error"]) < 1e-3
+    out = quprop("train", "other/nets.py:house", "--data", "house.csv", *SHORT[:-1], "--plot", "t.png")[0]
+    assert "R squared" in out and "mean squared error" in out and "accuracy" not in out
+
+
+def test_kinks_are_analysed_with_their_caveat_and_not_trained(quprop, tmp_path, own):
+    out = quprop("analyse", "other/nets.py:kinked", "--data", "house.csv", *BRIEF[:-1], "--json", "a.json")[0]
+    assert "ReLU in layer '1'" in " ".join(out.split()) and "no expansion sees" in " ".join(out.split())
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["kinks"] == ["ReLU in layer '1'"] and found.get("bound") is None
+    assert "'1' is ReLU" in refused(quprop, "train", "other/nets.py:kinked", "--data", "house.csv")
+
+
+def test_momentum_and_weight_decay_are_options_of_analyse(quprop, tmp_path, own):
+    options = ["--momentum", 0.9, "--weight-decay", 0.25, "--json", "a.json"]
+    quprop("analyse", "other/nets.py:network", "--data", "house.csv", *BRIEF, "--json", "own.json")
+    quprop("analyse", "other/nets.py:network", "--data", "house.csv", *BRIEF, *options)
+    before, found = (json.loads((tmp_path / f).read_text()) for f in ("own.json", "a.json"))
+    assert found["momentum"] == 0.9 and before["momentum"] == 0
+    assert found["spectrum"]["greatest"] - before["spectrum"]["greatest"] == pytest.approx(0.25 - 0.1, abs=1e-9)
+    assert "momentum is from 0" in refused(quprop, "analyse", "mlp", *TINY, "--momentum", 1.5)
+    assert "weight_decay is finite" in refused(quprop, "analyse", "mlp", *TINY, "--weight-decay", -1)
+
+
+def test_bad_files_of_networks_get_one_sentence(quprop, tmp_path, own):
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+    (tmp_path / "wrong.py").write_text("def f(:\n")
+    assert "there is no file 'nowhere.py'" in refused(quprop, "analyse", "nowhere.py:make")
+    assert "could not be imported" in refused(quprop, "analyse", "broken.py:make")
+    assert "could not be imported (SyntaxError" in refused(quprop, "analyse", "wrong.py:make")
+    assert "did you mean 'tokens'" in refused(quprop, "analyse", "other/nets.py:token")
+    assert "the network fails on inputs" in refused(quprop, "train", "other/nets.py:tokens", "--data", "house.csv")
+    assert "the network fails on inputs" in refused(quprop, "analyse", "other/nets.py:tokens", "--data", "house.csv")
+    assert "targets are numbers" in refused(quprop, "analyse", "logistic", "--data", "house.csv")
+    assert "there is no data file" in refused(quprop, "analyse", "mlp", "--data", "nowhere.csv")

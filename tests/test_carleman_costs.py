@@ -20,7 +20,7 @@ from quprop.carleman.block_cost import (
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.maps.dynamics import Dynamics, from_tensors
 from quprop.carleman.spectra.sparsity import measure_second, measure_sparsity
-from quprop.carleman.spectra.survivors import survivors_product
+from quprop.carleman.spectra.survivors import SurvivorsProduct
 from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.linear_system import LinearSystem
 from quprop.carleman.transfer.upload import upload_history
@@ -126,7 +126,7 @@ def test_what_is_measured_is_the_hessian_of_the_survivors(pruned):
     net, data, kept, hessian, third = pruned
     n, r = len(hessian), len(kept)
     pieces = split_batches(*data.train())
-    product = survivors_product(net, kept, pieces)
+    product = SurvivorsProduct(net, kept, pieces)
     found = measure_sparsity(product, r, 0, learning_rate=0.2)
     dense = hessian[np.ix_(kept, kept)]
     above = np.abs(dense) > 1e-3 * np.abs(dense).max()

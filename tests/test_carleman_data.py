@@ -147,3 +147,132 @@ def test_without_torch_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(QupropError, match=r"needs PyTorch, which is not installed: pip install 'quprop\[torch\]'"):
         networks.make("mlp", (1, 8, 8), 10, seed=0)
+
+
+# Files of the user
+
+
+def write_csv(path, header, rows):
+    path.write_text("\n".join(",".join(str(cell) for cell in row) for row in [header, *rows]) + "\n")
+    return str(path)
+
+
+def numbers(samples=20):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(samples, 2)), rng.normal(size=samples)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", ["target", "Label", "y"])
+def test_csv_rows_stay_together_wherever_the_target_stands(tmp_path, place, name):
+    x, _ = numbers()
+    y = x @ [2.0, -3.0]  # a sample is told by its target
+    columns = [[repr(float(v)) for v in column] for column in (*x.T, y)]
+    header = ["a", "b"]
+    columns.insert(place, columns.pop())
+    header.insert(place, name)
+    data = datasets.load(write_csv(tmp_path / "d.csv", header, zip(*columns, strict=True)))
+    assert data.classes == 0 and data.outputs == 1 and (len(data.x_train), len(data.x_test)) == (15, 5)
+    for inputs, targets in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        assert np.allclose(inputs @ [2.0, -3.0], targets, atol=1e-12)
+    found = np.concatenate([data.x_train, data.x_test])
+    assert np.array_equal(np.sort(found, axis=0), np.sort(x, axis=0))
+    again = datasets.load(str(tmp_path / "d.csv"))
+    assert np.array_equal(again.x_test, data.x_test)
+
+
+@pytest.mark.parametrize("labels", [["dog", "cat", "eel"], [7, -1, 30], [" 2", "0", "1 "]])
+def test_csv_labels_become_classes_in_ascending_order(tmp_path, labels):
+    rows = [(float(i % 3), labels[i % 3]) for i in range(24)]
+    data = datasets.load(write_csv(tmp_path / "d.csv", ["x", "species"], rows))
+    assert data.classes == 3 and data.y_train.dtype == np.int64
+    values = [label.strip() if isinstance(label, str) else label for label in labels]
+    order = sorted(values, key=lambda v: int(v) if str(v).lstrip("-").isdigit() else v)
+    for inputs, targets in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        assert [order[t] for t in targets] == [values[int(v)] for v in inputs[:, 0]]
+    assert np.array_equal(np.bincount(data.y_test), [2, 2, 2])  # split class by class
+
+
+def test_npz_parts_are_taken_as_they_are_and_tokens_stay_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(9, size=(12, 4)), rng.integers(1, 4, size=12)
+    y[:3] = [1, 2, 3]
+    np.savez(tmp_path / "parts.npz", x_train=x[:8], y_train=y[:8], x_test=x[8:], y_test=y[8:], more=y)
+    data = datasets.load(str(tmp_path / "parts.npz"))
+    assert data.x_train.dtype == np.int64 and np.array_equal(data.x_test, x[8:])
+    assert np.array_equal(data.y_train, y[:8] - 1) and data.classes == 3
+    np.savez(tmp_path / "whole.npz", x=x.astype(np.float32), y=rng.normal(size=(12, 2)))
+    whole = datasets.load(str(tmp_path / "whole.npz"))
+    assert whole.classes == 0 and whole.outputs == 2 and len(whole.x_test) == 3
+    torch = pytest.importorskip("torch")
+    assert data.train("single")[0].dtype == torch.int64 and whole.train("single")[1].dtype == torch.float32
+    shaped = whole.like(networks.make("mlp", (4,), 2, seed=0, regression=True))
+    assert shaped.y_train.shape == (9, 2)
+
+
+BAD_CSV = {
+    "": "must have a header and samples, got 0 lines",
+    "a,b\n": "got 1 line",
+    "1,2\n3,4\n": "first line .* must be a header with names",
+    "a\n1\n": "must name two columns at least",
+    "a,a\n1,2\n": "all different",
+    "a,b\n1,2\n3\n": "line 3 of .* has 1 cells, the header 2",
+    "a,b\n1,2\nred,3\n": "column 'a' on line 3 of .* is 'red': inputs must be numbers",
+    "a,b\n1,2\n,3\n": "column 'a' on line 3 of .* is ''",
+    "a,b\n1,2\n3,\n": "the target 'b' on line 3 .* is empty",
+    "a,b\n1,2\nnan,3\n": "not finite",
+    "a,b\n1,inf\n2,0.5\n": "y_train of .* must be finite",
+    "target,y\n1,2\n3,4\n": "has 2 target columns",
+    "a,b\n1,2\n3,2\n4,2\n5,2\n": "two classes at least",
+    "a,b\n1,0.5\n2,0.25\n": "2 samples, and four at least",
+    'a,b\n1,"2\n': "no readable .csv",
+}
+
+
+@pytest.mark.parametrize("content", BAD_CSV)
+def test_a_malformed_csv_gets_one_sentence(tmp_path, content):
+    (tmp_path / "d.csv").write_text(content)
+    with pytest.raises(QupropError, match=BAD_CSV[content]):
+        datasets.load(str(tmp_path / "d.csv"))
+
+
+BAD_NPZ = {
+    "must hold x and y": {"z": np.ones(3)},
+    "must hold x and y, or": {"x": np.ones((4, 1)), "y": np.arange(4), "x_train": np.ones((4, 1))},
+    "lacks y$": {"x": np.ones((4, 1))},
+    "lacks x$": {"y": np.arange(4)},
+    "lacks y_train$": {"x_train": np.ones((4, 1))},
+    "lacks x_test$": {"x_train": np.ones((4, 1)), "y_train": np.arange(4), "y_test": np.arange(4)},
+    "has 4 samples in x_train and 3 in y_train": {"x": np.ones((4, 1)), "y": np.arange(3)},
+    r"must have shape \(samples, \.\.\.\)": {"x": np.ones(4), "y": np.arange(4)},
+    "must be real numbers, got complex128": {"x": np.ones((4, 1), complex), "y": np.arange(4)},
+    "must be whole numbers or text": {"x": np.ones((4, 1)), "y": np.ones(4, complex)},
+    r"are classes and must have shape \(samples,\)": {"x": np.ones((4, 1)), "y": np.ones((4, 2), int)},
+    "plain arrays": {"x": np.array([{}]), "y": np.arange(1)},
+    "training inputs of shape .* and test inputs": {
+        "x_train": np.ones((4, 1)),
+        "y_train": np.arange(4),
+        "x_test": np.ones((4, 2)),
+        "y_test": np.arange(4),
+    },
+}
+
+
+@pytest.mark.parametrize("words", BAD_NPZ)
+def test_a_malformed_npz_gets_one_sentence(tmp_path, words):
+    np.savez(tmp_path / "d.npz", **BAD_NPZ[words])
+    with pytest.raises(QupropError, match=words):
+        datasets.load(str(tmp_path / "d.npz"))
+
+
+def test_files_that_are_none_get_one_sentence(tmp_path):
+    (tmp_path / "d.npz").write_bytes(b"PK\x03\x04 nonsense")
+    (tmp_path / "e.npz").write_bytes(b"")
+    (tmp_path / "d.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    for name in ("d.npz", "e.npz", "d.csv"):
+        with pytest.raises(QupropError, match="no readable"):
+            datasets.load(str(tmp_path / name))
+    with pytest.raises(QupropError, match="there is no data file"):
+        datasets.load(str(tmp_path / "missing.csv"))
+    with pytest.raises(QupropError, match="takes no folder"):
+        datasets.load(str(tmp_path / "d.csv"), folder=tmp_path)

@@ -344,7 +344,7 @@ def small():
     return network, split_batches(x, y, 5), loss, torch.as_tensor(network.parameters())
 
 
-@pytest.mark.parametrize("operator", ["curvlinops", "double-backward"])
+@pytest.mark.parametrize("operator", ["auto", "curvlinops", "double-backward"])
 def test_hessian_products_are_those_of_the_dense_hessian(small, operator):
     if operator == "curvlinops":
         pytest.importorskip("curvlinops")
@@ -426,7 +426,7 @@ def test_an_analysis_says_what_dense_linear_algebra_says(small):
     [
         ({"steps": 0}, "steps and order must be at least 1"),
         ({"descent": Descent(0.1, weight_decay=0.1)}, "weight decay belongs to the network"),
-        ({"operator": "exact"}, "operator is 'curvlinops' or 'double-backward'"),
+        ({"operator": "exact"}, "operator is 'auto', 'double-backward', 'curvlinops' or 'differences', got 'exact'"),
     ],
 )
 def test_bad_analyses_get_one_sentence(small, change, message):
@@ -444,7 +444,7 @@ def test_without_curvlinops_one_sentence_says_what_to_install(small, monkeypatch
 
     monkeypatch.setitem(sys.modules, "curvlinops", None)
     with pytest.raises(QupropError, match="needs curvlinops-for-pytorch, which is not installed: pip install"):
-        hessian_matvec(small[0], small[1])
+        hessian_matvec(small[0], small[1], operator="curvlinops")
 
 
 def test_a_layer_without_forward_derivatives_is_said_with_the_mend(small):
@@ -457,7 +457,7 @@ def test_a_layer_without_forward_derivatives_is_said_with_the_mend(small):
     network = Network("theirs", module, as_loss("cross-entropy"))
     v = np.ones(network.n_parameters)
     with pytest.raises(QupropError, match="take operator='double-backward'"):
-        hessian_matvec(network, small[1])(v)
+        hessian_matvec(network, small[1], operator="curvlinops")(v)
     assert np.all(np.isfinite(hessian_matvec(network, small[1], operator="double-backward")(v)))
 
 

@@ -10,10 +10,10 @@ from quprop.errors import QupropError
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
-from quprop.carleman.maps.smooth import check_derivatives, check_smooth  # noqa: E402
+from quprop.carleman.maps.smooth import check_smooth  # noqa: E402
 from quprop.carleman.networks import modules, networks  # noqa: E402
 from quprop.carleman.networks.prune import global_mask, prune, sparsity_of  # noqa: E402
-from quprop.carleman.spectra.hessian import OPERATORS, hessian_matvec  # noqa: E402
+from quprop.carleman.spectra.hessian import OPERATORS, check_derivatives, hessian_matvec  # noqa: E402
 
 SHAPE, CLASSES = (1, 8, 8), 10
 SETTINGS = {
@@ -105,7 +105,7 @@ def test_every_activation_has_hessian_products_in_both_modes(activation):
     network = make("mlp", activation=activation)
     x = torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     v = np.random.default_rng(0).normal(size=network.n_parameters)
-    one, two = (hessian_matvec(network, [(x, torch.tensor([1, 2]))], operator=o)(v) for o in OPERATORS)
+    one, two = (hessian_matvec(network, [(x, torch.tensor([1, 2]))], operator=o)(v) for o in OPERATORS[1:3])
     assert np.allclose(one, two, atol=1e-12) and np.linalg.norm(one) > 0.1
 
 

@@ -57,17 +57,25 @@ def draw_training(report: dict[str, Any]) -> bytes:
     """PNG: accuracy after every pruning and every download beside plain descent (left); error of every block and the
     drift of all so far (right)."""
     figure, (left, right) = panels(2)
-    blocks = report["blocks"]
+    blocks, metric = report["blocks"], report.get("metric", "accuracy")
     ends = np.array([b["step"] + b["block_length"] for b in blocks])
     steps, values = [], []
     for b, end in zip(blocks, ends, strict=True):
         steps += [b["step"], end]
-        values += [b["pruned_accuracy"], b["accuracy"]]
-    left.plot(steps, values, "o-", markersize=3, label="linear system, re-uploads")
-    left.plot(ends, [b["twin_accuracy"] for b in blocks], "x", color="C1", label="same loop, plain descent")
-    left.plot(ends, [b["plain_accuracy"] for b in blocks], "--", color="0.4", label="plain descent, not pruned")
+        values += [b[f"pruned_{metric}"], b[metric]]
+    left.plot(steps, np.array(values, float), "o-", markersize=3, label="linear system, re-uploads")
+    left.plot(
+        ends, np.array([b[f"twin_{metric}"] for b in blocks], float), "x", color="C1", label="same loop, plain descent"
+    )
+    left.plot(
+        ends,
+        np.array([b[f"plain_{metric}"] for b in blocks], float),
+        "--",
+        color="0.4",
+        label="plain descent, not pruned",
+    )
     left.set_xlabel("linearised step")
-    left.set_ylabel("test accuracy")
+    left.set_ylabel("test " + {"accuracy": "accuracy"}.get(metric, "R squared"))
     left.legend(frameon=False, fontsize=7)
     for name, style, label in (
         ("relative_error", "o-", "parameters, this block"),

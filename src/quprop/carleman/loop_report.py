@@ -22,16 +22,17 @@ from quprop.carleman.block_cost import (
 from quprop.carleman.block_cost import total as block_total
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.loop import TrainedNetwork
+from quprop.carleman.maps.smooth import UnwrittenDerivative, check_expandable
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import descend
 from quprop.carleman.networks.prune import prune
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.dissipation import Dissipation, allowed, analyse, percent
-from quprop.carleman.spectra.hessian import derivative, split_batches
+from quprop.carleman.spectra.hessian import check_derivatives, derivative, split_batches
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.sparsity import Sparsity, measure_second, measure_sparsity
-from quprop.carleman.spectra.survivors import survivors_dynamics, survivors_product
+from quprop.carleman.spectra.survivors import SurvivorsProduct, survivors_dynamics
 from quprop.carleman.system.linear_system import check_precision
 from quprop.carleman.transfer.copies import L2_BOUND
 from quprop.carleman.truncation import Truncation
@@ -88,6 +89,8 @@ def analysis_report(
     truncation_samples: int | None = None,
     lanczos_steps: int = 64,
     probes: int = 2,
+    momentum: float = 0.0,
+    weight_decay: float | None = None,
     machine: str = "figure2",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -96,6 +99,8 @@ def analysis_report(
     ``block_length``  None: until the truncation error, measured beside plain descent, passes ``tolerance``, at most
                       ``longest``
     ``batch_size``    of the plain steps, those of the warm-up and those of the block; None: all samples
+    ``momentum``      of the descent that is analysed; the plain steps of the warm-up have none
+    ``weight_decay``  None: the network's own
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
     ``truncation_samples``  that the truncation is measured on, of the data or of each batch, DRAWS times where they are
                       not all; None: as many as make WORK with the parameters
@@ -108,7 +113,15 @@ def analysis_report(
     solver_of(solver)
     made = hardware(machine)
     check_precision(1.0, eps)
-    descent, (x, y) = Descent(learning_rate), data.train(network.precision)
+    descent, (x, y) = Descent(learning_rate, momentum), data.train(network.precision)
+    if weight_decay is not None:
+        network = replace(network, weight_decay=checked_weight_decay(weight_decay))
+    expands = not check_expandable(network.module, network.loss, (x, y), kinks="allow")
+    if expands and network.n_parameters <= NORMS_BELOW:
+        try:
+            check_derivatives(network, (x[:8], y[:8]))
+        except UnwrittenDerivative:
+            expands = False
     source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
     _warm_up(network, source, warm_up, learning_rate, progress)
     mask, n = prune(network.module, sparsity), network.n_parameters
@@ -116,7 +129,10 @@ def analysis_report(
     draws, of = _draws(
         (x, y), n, batch_size, truncation_samples, longest if block_length is None else block_length, rng
     )
-    whole = batch_size is None and len(draws) == 1 and samples >= len(x)
+    runs = None
+    if expands and not (batch_size is None and len(draws) == 1 and samples >= len(x)):
+        given = {"learning_rate": learning_rate, "momentum": momentum}
+        runs = [survivors_dynamics(network, survivors, draw, order=order, **given) for draw in draws]
     found = analyse(
         network,
         split_batches(x[:samples], y[:samples], 64),
@@ -127,14 +143,12 @@ def analysis_report(
         tolerance=tolerance,
         lanczos_steps=lanczos_steps,
         probes=probes,
-        norms=n <= NORMS_BELOW,
+        norms=n <= NORMS_BELOW and expands,
         samples=8,
-        operator="double-backward",
         precision=network.precision,
         kept=survivors,
-        runs=None
-        if whole
-        else [survivors_dynamics(network, survivors, draw, learning_rate=learning_rate, order=order) for draw in draws],
+        runs=runs,
+        expands=expands,
         stop=block_length is None,
         progress=progress,
     )
@@ -155,9 +169,14 @@ def analysis_report(
         alpha=access.alpha,
         measured=f"measured on {access.columns:,} of {access.dimension:,} columns of the survivors' Hessian",
     )
-    analysis, measured = found.to_json(), _measured(found.truncation, of)
-    analysis["truncation"] |= {"samples": of, "measured": measured}
-    radius = analysis.pop("radius") or {"exists": False if growth >= 1 else None, "why": _no_radius(growth, n)}
+    analysis = found.to_json()
+    measured = "" if found.truncation is None else _measured(found.truncation, of)
+    if found.truncation is not None:
+        analysis["truncation"] |= {"samples": of, "measured": measured}
+    radius = analysis.pop("radius") or {
+        "exists": False if growth >= 1 else None,
+        "why": _no_radius(growth, n, found, expands),
+    }
     price = _price(assumptions, kept, n, made)
     return {
         "format": "quprop-carleman_analysis",  # "kind" says how dissipative the descent is
@@ -172,7 +191,7 @@ def analysis_report(
         "block_length": length,
         "hessian_entries": access.to_json() | {"second_order": second},
         **price,
-        "warnings": found.truncation.warnings(),
+        "warnings": [] if found.truncation is None else found.truncation.warnings(),
         "verdict": verdict(found, block_length, measured, price["seconds"], price["break_even"], made.name)[:-1]
         + f"; {access.sentence()}.",
     }
@@ -204,7 +223,7 @@ def _access(
 ) -> tuple[Sparsity, dict[str, Any] | None]:
     """Entries of the survivors' Hessian, and of the second step matrix where contractions are affordable."""
     kept, n = np.flatnonzero(mask), network.n_parameters
-    product = survivors_product(network, kept, data)
+    product = SurvivorsProduct(network, kept, data)
     given = {"learning_rate": rate, "precision": network.precision}
     found = measure_sparsity(product, len(kept), rng, **given)  # type: ignore[arg-type]
     if order < 2 or n > NORMS_BELOW:
@@ -274,12 +293,16 @@ def verdict(
     """One sentence: would this help? For blocks as long as they may run, or of ``asked`` steps."""
     pays, run = even["ratio"] <= 1, found.truncation
     text = "It would pay" if pays else "It would not help"
-    text += f": descent is {found.kind}, a block may run {allowed(run, measured)}"
-    if found.block_range[0] < found.block_range[1]:
+    text += f": descent is {found.kind}, a block may run "
+    if run is None:
+        text += f"{found.block_length} step{'s' * (found.block_length != 1)} by the error proxy alone"
+    else:
+        text += allowed(run, measured)
+    if found.block_range[0] < found.block_range[1] and found.runs:
         text += f" ({found.block_range[0]} to {found.block_range[1]} over {len(found.runs)} draws)"
     if found.bound_by == "proved" and found.update_bound_length is not None:
         text += f", proved for {found.update_bound_length}"
-    if asked is not None and asked > run.within:
+    if asked is not None and run is not None and asked > run.within:
         text += f", one of {asked} has an update off by {percent(run.error)}"
     text += (
         f", takes {human_seconds(seconds)} of {machine} hardware and {even['ratio']:.2g} times as long as plain descent"
@@ -293,13 +316,29 @@ def verdict(
         )
     elif not pays:
         text += f"; it would pay from {even['parameters']:.1g} parameters"
-    return text + " (by formula)."
+    text += " (by formula)"
+    if found.kinks:
+        text += (
+            f"; the network has kinks ({shown_kinks(found.kinks)}), which no expansion sees: its truncation is not "
+            "judged, the block length is the error proxy's only, and train refuses it"
+        )
+    if found.spectrum.operator == "differences":
+        text += (
+            "; a layer has no second derivative in PyTorch: Hessian products are central differences of the gradient, "
+            "and its truncation is not judged"
+        )
+    return text + "."
+
+
+def shown_kinks(kinks: tuple[str, ...]) -> str:
+    return ", ".join(kinks[:2]) + (f" and {len(kinks) - 2} more" if len(kinks) > 2 else "")
 
 
 def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
     """The JSON of `quprop carleman train`."""
     ledger, blocks = result.ledger, result.blocks
     last, rows = blocks[-1], [b.to_json() for b in blocks]
+    metric = "accuracy" if data.classes else "r_squared"
     even = BreakEven(
         steps=max(1, last.run.length),
         order=result.settings.order,
@@ -315,8 +354,9 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         if result.settings.solver in ("kernel_reflection", "adiabatic")
         else "kernel_reflection",
     )
-    return {
+    report = {
         "kind": "carleman_training",
+        "metric": metric,
         "network": result.network,
         "data": data.name,
         "parameters": result.parameters,
@@ -349,9 +389,37 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         },
         "break_even": even.to_json(result.parameters),
     }
+    return report if data.classes else _of_regression(report, data)
 
 
-def _no_radius(growth: float, n: int) -> str:
+def _of_regression(report: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """The same with R^2 under its name in place of accuracy, and the mean squared error on the test part."""
+
+    def named(table: dict[str, Any]) -> dict[str, Any]:
+        return {key.replace("accuracy", "r_squared"): value for key, value in table.items()}
+
+    spread = float(np.square(data.y_test - data.y_test.mean(0)).mean())
+    found = named(report) | {
+        "blocks": [named(row) for row in report["blocks"]],
+        "meaning": named(report["meaning"])
+        | {"r_squared": "1 - sum |y - f(x)|^2 / sum |y - mean y|^2 on the test part", "mean_squared_error": "the same"},
+    }
+    return found | {"mean_squared_error": (1 - found["r_squared"]) * spread}
+
+
+def checked_weight_decay(value: float) -> float:
+    if not 0 <= value < np.inf:
+        raise QupropError(f"weight_decay is finite and at least 0, got {value}")
+    return value
+
+
+def _no_radius(growth: float, n: int, found: Dissipation, expands: bool) -> str:
+    if found.kinks:
+        return f"no expansion sees the kinks of the network ({shown_kinks(found.kinks)})"
+    if not expands:
+        return "higher derivatives are not written, or not right, for one of its layers"
+    if found.descent.momentum:
+        return "norms of derivatives are estimated for plain descent, without momentum"
     if growth >= 1:
         return f"max |1 - a| = {growth:.6g} is not below 1, so none exists"
     return f"norms of derivatives are not estimated beyond {NORMS_BELOW:,} parameters, got {n:,}"

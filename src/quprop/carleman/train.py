@@ -30,12 +30,13 @@ from quprop.carleman.block_cost import BlockCost
 from quprop.carleman.checkpoint import State, open_folder, restore, save
 from quprop.carleman.loop import Block, Loop, Trained, TrainedNetwork
 from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.smooth import check_expandable, crossed
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at
 from quprop.carleman.networks.prune import Mask, global_mask
 from quprop.carleman.spectra import proxy as proxies
-from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
+from quprop.carleman.spectra.hessian import check_derivatives, split_batches
 from quprop.carleman.spectra.spectrum import Spectrum
 from quprop.carleman.spectra.survivors import survivors_dynamics, survivors_spectrum
 from quprop.carleman.transfer.queries import QueryLedger
@@ -146,10 +147,10 @@ class _Run:
         self._seconds, self._saved = 0.0, 0.0
 
     def check_layers(self) -> None:
-        """A layer without second derivatives is found before any work is done."""
+        """What has no Taylor series or no derivatives is found before any work is done."""
         x, y = self.data
-        product = hessian_matvec(self.network, [(x[:2], y[:2])], operator="double-backward")
-        product(np.zeros(self.network.n_parameters))
+        check_expandable(self.network.module, self.network.loss, self.data)
+        check_derivatives(self.network, (x[:4], y[:4]))
 
     def keep_in(self, folder: RunFolder, seconds: float) -> None:
         """Begin the run of this folder, or go on where its checkpoint is."""
@@ -304,6 +305,12 @@ class _Run:
         moved[kept] += run.update
         target[kept] += exact
         loss = loss_at(network, moved[:n], self.data)
+        over = crossed(network, start.theta[:n], target[:n], self.data)
+        if over:
+            self._warn(
+                f"block {len(state.blocks) + 1}: {over} residuals cross the kink of the loss, which the "
+                "expansion at the block's start does not see"
+            )
         diverged = _verdict(run, loss, start.loss)
         twin = self._descend(start.twin, chosen, run.length, start.twin_moving)
         plain = self._descend(state.plain, chosen, run.length)
@@ -382,9 +389,9 @@ def block_dynamics(
     """Descent of what ``mask`` keeps, expanded at theta (n,), one map a batch, and its indices: (r,), with momentum
     those (2 r,) in the state (u, w) of all parameters."""
     network.set_parameters(theta.copy())
-    kept = _numbers(mask.kept, settings)
+    kept = np.flatnonzero(mask.kept)
     given = {"learning_rate": settings.learning_rate, "momentum": settings.momentum}
-    return survivors_dynamics(network, kept, data, order=settings.order, **given), kept
+    return survivors_dynamics(network, kept, data, order=settings.order, **given), _numbers(mask.kept, settings)
 
 
 def block_spectrum(

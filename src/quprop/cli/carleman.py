@@ -27,7 +27,7 @@ carleman_app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-NETWORK = "logistic, deep-linear, quadratic, mlp, resnet, or module:factory."
+NETWORK = "logistic, deep-linear, quadratic, mlp, resnet, or your own: FILE.py:factory or module:factory."
 EPILOG = """Large networks are those of 20,000 parameters and more.
 
 [bold]Examples[/bold]
@@ -35,6 +35,8 @@ EPILOG = """Large networks are those of 20,000 parameters and more.
 quprop carleman analyse mlp --data digits --sparsity 0.8
 
 quprop carleman analyse resnet --data cifar100 --folder data --set depth=32 --set widen=4
+
+quprop carleman analyse nets/wave.py:make --data house.csv --momentum 0.9 --weight-decay 1e-4
 
 quprop carleman train mlp --blocks 8 --block-length auto --dense-steps 10 --plot train.png
 
@@ -44,7 +46,13 @@ BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"
 LARGE = 20_000  # parameters from which on defaults are those of a large network
 
 Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
-Data = Annotated[str, typer.Option("--data", help="digits, digits32, breast_cancer, wine, iris, cifar10 or cifar100.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="digits, digits32, breast_cancer, wine, iris, cifar10, cifar100, or a file: .npz (x, y) or .csv.",
+    ),
+]
 Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the network.")]
 Order = Annotated[int, typer.Option("--order", metavar="N", min=1, help="Truncation order of the tower.")]
@@ -75,6 +83,10 @@ def analyse_command(
     set_: Set = None,
     order: Order = 3,
     rate: Annotated[float, typer.Option("--rate", help="Learning rate.")] = 0.1,
+    momentum: Annotated[float, typer.Option("--momentum", help="Of the descent that is analysed.")] = 0.0,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="Default: the network's own.", show_default=False)
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Plain steps before the analysis.")] = 0,
     batch: Batch = None,
     block_length: Length = "auto",
@@ -113,7 +125,7 @@ def analyse_command(
     """Hessian spectrum, error proxy, radius, block length, condition number, queries, copies, and a verdict."""
     console = _prepared(quiet, out, json_file, plot)
     length = _length(block_length)
-    loaded, made = _network(network, data, folder, set_, seed, single, threads)
+    loaded, made = _network(network, data, folder, set_, seed, single, threads, smooth=False)
     large = made.n_parameters >= LARGE
     from quprop.carleman.loop_report import analysis_report
 
@@ -137,6 +149,8 @@ def analyse_command(
             tolerance=tolerance,
             lanczos_steps=lanczos,
             probes=probes,
+            momentum=momentum,
+            weight_decay=weight_decay,
             machine=machine,
             progress=bar,
         )
@@ -149,6 +163,7 @@ def analyse_command(
         ("parameters", f"{report['parameters']:,}, of which {report['kept']:,} after pruning"),
         ("Hessian eigenvalues", f"{spectrum['least']:.4g} to {spectrum['greatest']:.4g}"),
         ("max |1 - a|", f"{report['growth']:.6g}, {report['kind']}"),
+        *([("Hessian products", "central differences")] if spectrum["operator"] == "differences" else []),
         ("error proxy", _proxy(report["proxy"])),
         (
             "convergence radius",
@@ -334,7 +349,9 @@ def _proxy(proxy: dict[str, Any]) -> str:
 
 
 def _block(report: dict[str, Any], asked: int | None) -> str:
-    found = report["truncation"]
+    found = report.get("truncation")
+    if found is None:
+        return f"{report['block_length']} by the error proxy alone"
     low, high = found["length_range"]
     most = found["crossing"] is None
     measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
@@ -365,7 +382,9 @@ def _network(
     seed: int,
     single: bool | None,
     threads: int,
+    smooth: bool = True,
 ) -> tuple[Any, Any]:
+    """The data, its regression targets in the shape of the network's outputs, and the network."""
     from quprop.carleman.networks import networks
     from quprop.carleman.networks.data import load
     from quprop.carleman.networks.torch_extra import load_torch
@@ -378,17 +397,18 @@ def _network(
         if not equals:
             raise QupropError(f"--set takes KEY=VALUE, got {entry!r}")
         settings[key.strip()] = _value(value.strip())
-    for key in ("name", "input_shape", "seed", "precision", "smooth"):
+    for key in ("name", "input_shape", "seed", "precision", "smooth", "regression", "sample"):
         if key in settings:
             raise QupropError(f"--set is for settings of the network, and {key!r} is none; leave it out")
-    outputs = settings.pop("classes", loaded.classes)
-    if not isinstance(outputs, int) or outputs < loaded.classes:
-        raise QupropError(f"classes must be at least the {loaded.classes} of {data}, got {outputs!r}")
+    outputs = settings.pop("classes", loaded.outputs)
+    if not isinstance(outputs, int) or outputs < loaded.outputs:
+        raise QupropError(f"classes must be at least the {loaded.outputs} of {data}, got {outputs!r}")
     precision = "single" if single else "double"
+    settings |= {"regression": not loaded.classes, "sample": loaded.train(precision)[0][:2], "smooth": smooth}
     made = networks.make(name, loaded.input_shape, outputs, seed=seed, precision=precision, **settings)
     if single is None and made.n_parameters >= LARGE:
         made.module.float()
-    return loaded, made
+    return (loaded.like(made) if not loaded.classes else loaded), made
 
 
 def _batch(given: int | None, made: Any, loaded: Any) -> int | None:
@@ -425,22 +445,30 @@ def _write(
 
 def _show_training(console: Console, report: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
-    for column in ("block", "steps", "kept", "accuracy", "twin", "plain", "error", "drift", "kappa", "queries", "by"):
+    metric = report["metric"]
+    name = metric.replace("r_squared", "R squared")
+    for column in ("block", "steps", "kept", name, "twin", "plain", "error", "drift", "kappa", "queries", "by"):
         table.add_column(column, justify="right", no_wrap=True)
     for i, b in enumerate(report["blocks"]):
-        numbers = [f"{b[k]:.4f}" for k in ("accuracy", "twin_accuracy", "plain_accuracy")]
+        numbers = [_share(b[k]) for k in (metric, f"twin_{metric}", f"plain_{metric}")]
         errors = [f"{b[k]:.1e}" for k in ("relative_error", "drift")]
         cost = [f"{b['cost']['kappa']:.3g}", short(b["cost"]["queries"])]
         table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost, b["by"])
     console.print(table)
     line(
         console,
-        f"accuracy {report['accuracy']:.4f}, plain descent {report['plain_accuracy']:.4f} (not pruned) and "
-        f"{report['twin_accuracy']:.4f} (same loop); {report['reuploads']} re-uploads, {short(report['queries'])} "
+        f"{name} {_share(report[metric])}, plain descent {_share(report[f'plain_{metric}'])} (not pruned) and "
+        f"{_share(report[f'twin_{metric}'])} (same loop); "
+        + (f"mean squared error {report['mean_squared_error']:.4g}; " if metric == "r_squared" else "")
+        + f"{report['reuploads']} re-uploads, {short(report['queries'])} "
         f"queries, {short(report['copies'])} copies ({short(report['copies_expected'])} for that precision on average)",
     )
     line(console, "; ".join(report["emulation"]["blocks"]))
     line(console, report["break_even"]["sentence"])
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None or value != value else f"{value:.4f}"
 
 
 def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:

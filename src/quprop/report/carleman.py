@@ -11,6 +11,8 @@ from quprop.report.sources import Source
 
 LARGEST_BOUND = 10.0  # of the error relative to the parameters, beyond which a bound says nothing
 
+METRICS = {"accuracy": "Accuracy", "r_squared": "R squared"}
+
 
 def analysis(source: Source) -> Section:
     """Spectrum, error proxy, block length, what it would cost, the verdict."""
@@ -92,15 +94,15 @@ def training(source: Source) -> Section:
     made = Section(f"Carleman loop: {r.text('network')} on {r.text('data')}", "Carleman training", str(source.path))
     made.notes = list(source.notes)
     made.quprop = r.text("versions", "quprop")
-    four = digits(4)
+    four, metric = digits(4), _metric(r)
     made.blocks.append(
         words(
-            "Accuracy ",
-            r.value("accuracy", show=four),
+            f"{METRICS[metric]} ",
+            r.value(metric, show=four),
             ", plain descent ",
-            r.value("plain_accuracy", show=four),
+            r.value(f"plain_{metric}", show=four),
             " (not pruned) and ",
-            r.value("twin_accuracy", show=four),
+            r.value(f"twin_{metric}", show=four),
             " (same loop); ",
             r.value("reuploads"),
             " re-uploads, ",
@@ -113,7 +115,7 @@ def training(source: Source) -> Section:
     )
     if r.has("diverged"):
         made.blocks.append(words("The loop diverged: ", r.value("diverged")))
-    made.facts = {"accuracy": r.value("accuracy", show=four), "queries": r.value("queries")}
+    made.facts = {metric: r.value(metric, show=four), "queries": r.value("queries")}
     blocks = r.at("blocks")
     steps = [b.number("step") for b in blocks.entries]
     lengths = [b.number("block_length") for b in blocks.entries]
@@ -122,7 +124,7 @@ def training(source: Source) -> Section:
     else:
         ends = [s + n for s, n in zip(steps, lengths, strict=True)]  # type: ignore[operator]
         made.blocks += _block_figures(r, ends)
-    made.blocks.append(_block_table(blocks))
+    made.blocks.append(_block_table(blocks, metric))
     made.blocks.append(pairs("Ledger", r.at("ledger")))
     if r.has("break_even", "sentence"):
         made.blocks.append(words(r.value("break_even", "sentence")))
@@ -150,7 +152,7 @@ def _line(name: str, r: Fields, x: tuple[str, ...], y: tuple[str, ...]) -> list[
 
 
 def _block_figures(r: Fields, ends: list[float]) -> list[Any]:
-    blocks = r.at("blocks")
+    blocks, metric = r.at("blocks"), _metric(r)
     x_source = f"computed: step + block_length of {blocks.source}/*"
 
     def curve(name: str, *keys: str, style: str = "both") -> Curve:
@@ -159,10 +161,10 @@ def _block_figures(r: Fields, ends: list[float]) -> list[Any]:
         return Curve(name, ends, y, f"{blocks.source}/*/{'/'.join(keys)}", x_source, style=style)
 
     accuracy = (
-        curve("linear system, re-uploads", "accuracy"),
-        curve("after the pruning before", "pruned_accuracy", style="points"),
-        curve("same loop, plain descent", "twin_accuracy", style="points"),
-        curve("plain descent, not pruned", "plain_accuracy", style="dashed"),
+        curve("linear system, re-uploads", metric),
+        curve("after the pruning before", f"pruned_{metric}", style="points"),
+        curve("same loop, plain descent", f"twin_{metric}", style="points"),
+        curve("plain descent, not pruned", f"plain_{metric}", style="dashed"),
     )
     errors = (
         curve("parameters, this block", "relative_error"),
@@ -173,19 +175,37 @@ def _block_figures(r: Fields, ends: list[float]) -> list[Any]:
     loss = (curve("after the block", "loss"), curve("before it", "loss_before", style="points"))
     step = "linearised step"
     return [
-        Figure("Accuracy, block by block", step, "test accuracy", accuracy),
+        Figure(f"{METRICS[metric]}, block by block", step, f"test {METRICS[metric].lower()}", accuracy),
         Figure("Loss, block by block", step, "loss", loss),
         Figure("Error and drift", step, "relative distance from plain descent", errors, "y"),
         Figure("Condition number and queries", step, "of the block", costs, "y"),
     ]
 
 
-def _block_table(blocks: Fields) -> Table:
+def _metric(r: Fields) -> str:
+    """What the network is judged by; records without it are of classes."""
+    return "r_squared" if r.has("metric") and r.text("metric") == "r_squared" else "accuracy"
+
+
+def _block_table(blocks: Fields, metric: str) -> Table:
     rows = []
     for i, b in enumerate(blocks.entries):
         errors = [b.value(k) for k in ("relative_error", "update_error", "drift")]
         cost = [b.value("cost", "kappa"), b.value("cost", "queries"), b.value("cost", "copies")]
-        accuracies = [b.value(k, show=digits(4)) for k in ("accuracy", "twin_accuracy", "plain_accuracy")]
+        accuracies = [b.value(k, show=digits(4)) for k in (metric, f"twin_{metric}", f"plain_{metric}")]
         rows.append((str(i + 1), b.value("block_length"), b.value("kept"), *accuracies, *errors, *cost, b.value("by")))
-    heads = ["steps", "kept", "accuracy", "twin", "plain", "error", "update", "drift", "kappa", "queries", "copies"]
-    return Table("Blocks", ("block", *heads, "by"), tuple(rows))
+    heads = [
+        "steps",
+        "kept",
+        METRICS[metric].lower(),
+        "twin",
+        "plain",
+        "error",
+        "update",
+        "drift",
+        "kappa",
+        "queries",
+        "copies",
+        "by",
+    ]
+    return Table("Blocks", ("block", *heads), tuple(rows))

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.maps.dynamics import Dynamics, Momentum, PolynomialMap, check_vector, check_vectors
-from quprop.carleman.maps.smooth import KINKED_LAYERS
-from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.maps.smooth import check_expandable, unwritten
+from quprop.carleman.networks.torch_extra import elementary, load_torch, trainable
 from quprop.errors import QupropError
 
 METHODS = ("auto", "taylor", "nested")
@@ -42,16 +42,19 @@ def from_torch(
 ) -> Dynamics:
     """Gradient descent on mean loss(module(x), y) + (weight_decay/2) |theta|^2, expanded at ``at``.
 
-    ``module``       torch.nn.Module in the mode it is trained in; its parameters' dtype and device are used
+    ``module``       torch.nn.Module in the mode it is trained in; its parameters' dtype and device are used, and frozen
+                     ones (``requires_grad=False``) are constants
     ``loss``         (outputs, targets) -> scalar, a mean over samples
     ``data``         (x, y), or a list of such mini-batches, one map each
-    ``at``           theta_0 (n,), in the order of module.named_parameters(); default: the module's parameters now
+    ``at``           theta_0 (n,), the trained ones of module.named_parameters() in their order; default: those of now
     ``order``        the order at which `step` truncates (engines bring their own)
     ``momentum``     heavy-ball beta; the state is then (u, w) of 2 n numbers (`Momentum`)
     ``micro_batch``  samples handled at a time, to bound memory; the mean is taken over all of the batch
     ``method``       "taylor", "nested" or "auto": Taylor where every function has a rule, else nested
 
-    The map is immutable with respect to ``at``: the module's own parameters are read once and never written.
+    The map is immutable with respect to ``at``: the module's own parameters are read once and never written. What has
+    no Taylor series (a kink, dropout in training mode, a loss that is no mean over samples) is refused before any work
+    (`smooth.check_expandable`).
     """
     torch = load_torch("a torch module as a polynomial map")
     if not isinstance(module, torch.nn.Module):
@@ -60,14 +63,13 @@ def from_torch(
         raise QupropError(f"method is one of {', '.join(METHODS)}, got {method!r}")
     if order < 1 or learning_rate <= 0:
         raise QupropError(f"order >= 1 and learning_rate > 0 were expected, got {order} and {learning_rate}")
-    _refuse_kinks(module)
     # a pair is one batch: two tensors (or arrays), where a list of mini-batches holds pairs
     batches = [data] if len(data) == 2 and not isinstance(data[0], (tuple, list)) else list(data)
     maps: list[PolynomialMap] = []
     for x, y in batches:
-        one: PolynomialMap = TorchMap(
-            torch, module, loss, x, y, learning_rate, order, at, weight_decay, micro_batch, method
-        )
+        one = TorchMap(torch, module, loss, x, y, learning_rate, order, at, weight_decay, micro_batch, method)
+        if not maps:
+            check_expandable(module, loss, (one.x, one.y), whole=len(one._pieces) == 1)
         maps.append(Momentum(one, momentum) if momentum else one)
     return Dynamics(maps)
 
@@ -92,10 +94,11 @@ class TorchMap(PolynomialMap):
         method: str,
     ) -> None:
         self._torch, self.module, self.loss = torch, module, loss
-        self.names = [name for name, _ in module.named_parameters()]
-        parameters = [p for _, p in module.named_parameters()]
+        self.names, parameters = list(trainable(module)), list(trainable(module).values())
         if not parameters:
-            raise QupropError(f"a module with parameters was expected, {type(module).__name__} has none")
+            raise QupropError(
+                f"a module with parameters was expected, {type(module).__name__} has none that are trained"
+            )
         self._like = parameters[0]
         self._shapes = [tuple(p.shape) for p in parameters]
         self._edges = np.concatenate([[0], np.cumsum([p.numel() for p in parameters])])
@@ -153,10 +156,13 @@ class TorchMap(PolynomialMap):
         return out
 
     def jet(self, k: int, vectors: Sequence[np.ndarray]) -> np.ndarray:
-        if k != 1:
+        if k == 0 or any(v is not vectors[0] for v in vectors):
             return super().jet(k, vectors)
-        check_vectors(k, vectors, self.dimension)  # a Hessian-vector product
-        return np.asarray(self.series(np.asarray(vectors[0], dtype=float)[None])[1])
+        check_vectors(k, vectors, self.dimension)
+        first = np.asarray(vectors[0], dtype=float)
+        path = np.zeros((k, *first.shape))
+        path[0] = first
+        return np.asarray(self.series(path)[k])
 
     def _gradient_series(self, path: np.ndarray) -> dict[int, np.ndarray]:
         """Coefficients 1..K of the gradient (without weight decay) along at + s p_1 + ..."""
@@ -166,18 +172,18 @@ class TorchMap(PolynomialMap):
             leaves.append([p.requires_grad_(True) for p in self._tensors(row)])
         # theta_K enters only as H theta_K and as grad L itself, which is known: it needs no gradient of its own
         wanted = [leaf for k in range(top) for leaf in leaves[k]]
-        if self.method == "auto":
+        if self.method in ("auto", "taylor"):
             from quprop.carleman.maps.torch_series import MissingRule
 
             try:
                 slopes = self._backward(lambda piece: self._taylor(leaves, piece), wanted)
                 self.method = "taylor"
-            except MissingRule:
+            except MissingRule as missing:
+                if self.method == "taylor":
+                    raise QupropError(f"{missing} has no Taylor rule: take method='nested' or 'auto'") from None
                 self.method = "nested"
-                slopes = self._backward(lambda piece: self._nested(leaves, piece), wanted)
-        else:
-            scalar = self._taylor if self.method == "taylor" else self._nested
-            slopes = self._backward(lambda piece: scalar(leaves, piece), wanted)
+        if self.method == "nested":
+            slopes = self._backward(lambda piece: self._nested(leaves, piece), wanted)
         width = len(self.names)
         return {top - j: self._flat(slopes[j * width : (j + 1) * width]) for j in range(top)}
 
@@ -185,13 +191,14 @@ class TorchMap(PolynomialMap):
         from quprop.carleman.maps.torch_series import TaylorTensor
 
         paths = [TaylorTensor([row[i] for row in leaves]) for i in range(len(self.names))]
-        return self._loss(paths, piece).coefs[-1]
+        highest = self._loss(paths, piece).coefs[-1]
+        return self._zero() if highest is None else highest
 
     def _nested(self, leaves: list[list[Any]], piece: slice) -> Any:
         from quprop.carleman.maps.torch_series import PlainNorms
 
         torch, top = self._torch, len(leaves) - 1
-        s = torch.zeros((), dtype=self._like.dtype, device=self._like.device, requires_grad=True)
+        s = self._zero()
         moved = []
         for i in range(len(self.names)):
             total = leaves[top][i]
@@ -201,8 +208,14 @@ class TorchMap(PolynomialMap):
         with PlainNorms():
             value = self._loss(moved, piece)
         for _ in range(top):
-            (value,) = torch.autograd.grad(value, s, create_graph=True)
-        return value / factorial(top)
+            if not value.requires_grad:
+                return s
+            (value,) = torch.autograd.grad(value, s, create_graph=True, allow_unused=True, materialize_grads=True)
+        return value / factorial(top) if value.requires_grad else s
+
+    def _zero(self) -> Any:
+        """A scalar 0 of which derivatives can be asked."""
+        return self._torch.zeros((), dtype=self._like.dtype, device=self._like.device, requires_grad=True)
 
     def _loss(self, tensors: Sequence[Any], piece: slice) -> Any:
         """Mean loss of a piece of the batch, weighted by its share of the batch."""
@@ -213,7 +226,11 @@ class TorchMap(PolynomialMap):
     def _backward(self, scalar: Callable[[slice], Any], leaves: list[Any]) -> list[Any]:
         total: list[Any] | None = None
         for piece in self._pieces:
-            found = self._torch.autograd.grad(scalar(piece), leaves, allow_unused=True, materialize_grads=True)
+            try:
+                with elementary():
+                    found = self._torch.autograd.grad(scalar(piece), leaves, allow_unused=True, materialize_grads=True)
+            except (NotImplementedError, RuntimeError) as error:
+                raise unwritten(error, type(self.module).__name__) or error from None
             total = list(found) if total is None else [a + b for a, b in zip(total, found, strict=True)]
         assert total is not None
         return total
@@ -225,13 +242,3 @@ class TorchMap(PolynomialMap):
 
     def _flat(self, tensors: Sequence[Any]) -> np.ndarray:
         return np.concatenate([t.detach().reshape(-1).cpu().double().numpy() for t in tensors])
-
-
-def _refuse_kinks(module: Any) -> None:
-    for name, layer in module.named_modules():
-        kind = type(layer).__name__
-        if kind in KINKED_LAYERS:
-            raise QupropError(
-                f"layer {name or 'module'!r} is {kind}, whose kink no Taylor series sees: use "
-                f"{KINKED_LAYERS[kind]} instead"
-            )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -67,6 +68,7 @@ class TaylorTensor(Tensor):
 
 PASSIVE = {
     *("passive", "size", "dim", "numel", "stride", "is_floating_point", "is_complex", "get_device", "storage_offset"),
+    *("is_nested", "is_cuda", "is_same_size"),
     *("__len__", "is_contiguous", "element_size", "is_signed", "ndimension", "nelement"),
 }
 
@@ -260,6 +262,10 @@ def silu(x: TaylorTensor, inplace: bool = False) -> Any:
     return multiply(x, sigmoid(x))
 
 
+def mish(x: TaylorTensor, inplace: bool = False) -> Any:
+    return multiply(x, tanh(softplus(x)))
+
+
 def softplus(x: TaylorTensor, beta: float = 1, threshold: float = 20) -> Any:
     scaled = _each(x, lambda c: beta * c)
     return _each(_known_slope(scaled, F.softplus(scaled.coefs[0]), sigmoid(scaled)), lambda c: c / beta)
@@ -364,6 +370,26 @@ def mse_loss(
     return _averaged(multiply(residual, residual), reduction)
 
 
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
+    """The branch of the expansion point for each residual: r^2/2 within delta, delta (|r| - delta/2) outside."""
+    if weight is not None or isinstance(target, TaylorTensor):
+        raise MissingRule("huber_loss with weights or of a target with parameters")
+    residual = subtract(x, target)
+    first = residual.coefs[0].detach()
+    inside = (first.abs() < delta).to(first.dtype)
+    square = _each(multiply(residual, residual), lambda c: 0.5 * inside * c)
+    line = add(_each(residual, lambda c: delta * (1 - inside) * first.sign() * c), -0.5 * delta**2 * (1 - inside))
+    return _averaged(add(square, line), reduction)
+
+
+def smooth_l1_loss(
+    x: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
+) -> Any:
+    if beta <= 0:
+        raise QupropError("smooth_l1_loss with beta 0 is the L1 loss, whose kink no Taylor series sees: use beta > 0")
+    return _each(huber_loss(x, target, reduction, beta), lambda c: c / beta)
+
+
 def binary_cross_entropy_with_logits(
     x: Any,
     target: Any,
@@ -398,6 +424,116 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     return _affine(_normalised(x, tuple(range(-len(normalized_shape), 0)), eps), weight, bias, tuple(normalized_shape))
 
 
+def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+    x = TaylorTensor(coefficients(x, _order(x, weight)))
+    dims = tuple(range(-len(normalized_shape), 0))
+    mean = _each(multiply(x, x), lambda c: c.mean(dims, keepdim=True))
+    least = torch.finfo(x.coefs[0].dtype).eps if eps is None else eps
+    return _affine(multiply(x, power(add(mean, least), -0.5)), weight, None, tuple(normalized_shape))
+
+
+def weight_norm(v: Any, g: Any, dim: int = 0) -> Any:
+    """g v/|v|, one norm for each index of axis `dim` (-1: one norm of all)."""
+    dims = tuple(d for d in range(v.ndim) if dim == -1 or d != dim % v.ndim)
+    v = TaylorTensor(coefficients(v, _order(v, g)))
+    square = _each(multiply(v, v), lambda c: c.sum(dims, keepdim=True))
+    return multiply(multiply(v, power(square, -0.5)), g)
+
+
+def embedding(
+    x: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    if max_norm is not None or scale_grad_by_freq:
+        raise QupropError(
+            "an embedding with max_norm or scale_grad_by_freq does not descend the gradient of its loss: leave both out"
+        )
+    return _each(weight, lambda c: F.embedding(x, c, padding_idx))
+
+
+def baddbmm(x: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    return add(_each(x, lambda c: beta * c), matmul(a, b), alpha=alpha)
+
+
+def masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    first, *higher = x.coefs
+    return TaylorTensor([first.masked_fill(mask, value), *(c if c is None else c.masked_fill(mask, 0) for c in higher)])
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    order = _order(a, b)
+    left, right = coefficients(a, order), coefficients(b, order)
+    zero = torch.zeros((), dtype=next(x for x in (a, b) if isinstance(x, TaylorTensor)).dtype)
+    pairs = zip(left, right, strict=True)
+    return TaylorTensor(
+        [
+            None
+            if c is None and d is None
+            else torch.where(condition, zero if c is None else c, zero if d is None else d)
+            for c, d in pairs
+        ]
+    )
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """softmax(q k'/sqrt(d) + mask) v, torch's scaled_dot_product_attention."""
+    if dropout_p:
+        dropout(query, dropout_p)
+    if enable_gqa:
+        raise MissingRule("attention with grouped queries")
+    scores = matmul(query, key.mT)
+    scores = _each(scores, lambda c: c * (query.shape[-1] ** -0.5 if scale is None else scale))
+    if is_causal:
+        attn_mask = torch.ones(tuple(scores.shape[-2:]), dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        if attn_mask.dtype == torch.bool:
+            scores = (
+                masked_fill(scores, ~attn_mask, -math.inf)
+                if isinstance(scores, TaylorTensor)
+                else (scores.masked_fill(~attn_mask, -math.inf))
+            )
+        else:
+            scores = scores + attn_mask
+    weights = softmax(scores, -1) if isinstance(scores, TaylorTensor) else torch.softmax(scores, -1)
+    return matmul(weights, value)
+
+
+def _body(function: Any) -> Any:
+    """A function of torch that is written in Python, run on series: its own body, without its question whether an
+    argument overrides it."""
+    return FunctionType(
+        function.__code__,
+        function.__globals__ | {"has_torch_function": lambda _: False},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+
+
+def _pieces(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule for a function that cuts its argument into several."""
+
+    def rule(x: TaylorTensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        cut: list[Any] = [None if c is None else function(c, *args, **kwargs) for c in x.coefs]
+        return tuple(TaylorTensor([None if c is None else c[i] for c in cut]) for i in range(len(cut[0])))
+
+    return rule
+
+
 def batch_norm(
     x: Any,
     mean: Any,
@@ -424,7 +560,8 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Sequence[int]) -> Any:
 
 
 class PlainNorms(TorchFunctionMode):
-    """Layer and batch norm written out: the third derivatives of torch's fused ones are wrong (torch 2.13)."""
+    """Layer, batch and weight norm written out. Of torch's fused ones some derivatives are wrong without a word (torch
+    2.13): the third, and forward over reverse, of layer norm; the second of weight norm."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -432,6 +569,8 @@ class PlainNorms(TorchFunctionMode):
             return _plain_layer_norm(*args, **kwargs)
         if func is F.batch_norm:
             return _plain_batch_norm(*args, **kwargs)
+        if func is torch._weight_norm:
+            return _plain_weight_norm(*args, **kwargs)
         if func in (torch.layer_norm, torch.batch_norm, torch.instance_norm, torch.native_layer_norm):
             raise QupropError(
                 f"torch.{func.__name__} has no dependable third derivative: use torch.nn.GroupNorm or LayerNorm"
@@ -441,6 +580,11 @@ class PlainNorms(TorchFunctionMode):
 
 def _plain_layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     return _plain(x, tuple(range(-len(normalized_shape), 0)), weight, bias, eps, tuple(normalized_shape))
+
+
+def _plain_weight_norm(v: Any, g: Any, dim: int = 0) -> Any:
+    dims = tuple(d for d in range(v.ndim) if dim == -1 or d != dim % v.ndim)
+    return v * (v * v).sum(dims, keepdim=True) ** -0.5 * g
 
 
 def _plain_batch_norm(
@@ -518,15 +662,20 @@ RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("matmul", "__matmul__", "mm", "bmm", "mv"), matmul),
     "__rsub__": lambda a, b: subtract(b, a), "rsub": lambda a, b: subtract(b, a),
     "__rdiv__": lambda a, b: divide(b, a), "__rtruediv__": lambda a, b: multiply(power(a, -1.0), b),
-    "__rmatmul__": lambda a, b: matmul(b, a),
+    "__rmatmul__": lambda a, b: matmul(b, a), "baddbmm": baddbmm,
+    "masked_fill": masked_fill, "where": where, "embedding": embedding,
+    "scaled_dot_product_attention": attention, "multi_head_attention_forward": _body(F.multi_head_attention_forward),
+    **{name: _pieces(getattr(torch.Tensor, name)) for name in ("split", "chunk", "unbind", "tensor_split")},
     "linear": linear, "pad": pad, "dropout": dropout,
     "conv1d": _convolution(F.conv1d), "conv2d": _convolution(F.conv2d), "conv3d": _convolution(F.conv3d),
-    "exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid, "silu": silu, "softplus": softplus, "gelu": gelu,
-    "erf": erf, "sin": sine, "cos": cosine, "logsigmoid": logsigmoid, "log_sigmoid": logsigmoid,
+    "exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid, "silu": silu, "mish": mish, "softplus": softplus,
+    "gelu": gelu, "erf": erf, "sin": sine, "cos": cosine, "logsigmoid": logsigmoid, "log_sigmoid": logsigmoid,
     "pow": power, "__pow__": power, "square": lambda x: multiply(x, x), "sqrt": lambda x: power(x, 0.5),
     "rsqrt": lambda x: power(x, -0.5), "reciprocal": lambda x: power(x, -1.0),
     "log_softmax": log_softmax, "softmax": softmax, "cross_entropy": cross_entropy, "nll_loss": nll_loss,
-    "mse_loss": mse_loss, "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
-    "group_norm": group_norm, "layer_norm": layer_norm, "batch_norm": batch_norm,
+    "mse_loss": mse_loss, "huber_loss": huber_loss, "smooth_l1_loss": smooth_l1_loss,
+    "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+    "group_norm": group_norm, "layer_norm": layer_norm, "batch_norm": batch_norm, "rms_norm": rms_norm,
+    "_weight_norm": weight_norm,
     "cat": _joined(torch.cat), "concat": _joined(torch.cat), "stack": _joined(torch.stack),
 }  # fmt: skip

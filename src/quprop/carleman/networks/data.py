@@ -1,4 +1,5 @@
-"""Data to train classical networks on: scikit-learn's sets, drawn characters, and CIFAR from a folder of the user.
+"""Data to train classical networks on: scikit-learn's sets, drawn characters, CIFAR from a folder of the user, and the
+user's own files.
 
 CIFAR-10 and CIFAR-100 (Krizhevsky 2009) are read as published, https://www.cs.toronto.edu/~kriz/cifar.html: the Python
 version (pickles of dictionaries with b"data", uint8 (samples, 3072), channel by channel) or the binary version (records
@@ -41,8 +42,9 @@ FILES: dict[str, dict[str, tuple[str, list[str], list[str]]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs (samples, *input_shape), float64 (images of 32 x 32 float32: pixels have 8 bits at most), and classes
-    (samples,), int64, split once and for all."""
+    """Inputs (samples, *input_shape), float64 (images of 32 x 32 float32: pixels have 8 bits at most) or int64 (for
+    embeddings), and targets, split once and for all: classes (samples,), int64, numbered from 0, or numbers (samples,
+    ...), float64, for regression, where `classes` is 0."""
 
     name: str
     x_train: np.ndarray
@@ -50,6 +52,11 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     classes: int
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that a network for this data needs: one a class, or one a number of the target."""
+        return int(np.prod(self.y_train.shape[1:])) if not self.classes else self.classes
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -69,12 +76,27 @@ class Dataset:
             y_test=self.y_test[:test],
         )
 
+    def like(self, network: Any) -> Dataset:
+        """Targets of regression in the shape of the network's outputs, where they are as many numbers: (samples,) as
+        (samples, 1), which a loss would else set against each other all with all."""
+        torch = load_torch("the outputs of a network")
+        with torch.no_grad():
+            try:
+                found = network.module(self.first(train=2).train(network.precision)[0])
+            except Exception:  # said by the check of the network, with its place
+                return self
+        shape = tuple(found.shape[1:]) if isinstance(found, torch.Tensor) else ()
+        if int(np.prod(shape)) != self.outputs:
+            return self
+        y_train, y_test = (y.reshape(len(y), *shape) for y in (self.y_train, self.y_test))
+        return replace(self, y_train=y_train, y_test=y_test)
+
     def train(self, precision: str = "double") -> tuple[Any, Any]:
-        """Training inputs and classes as torch tensors."""
+        """Training inputs and targets as torch tensors."""
         return _tensors(self.x_train, self.y_train, precision)
 
     def test(self, precision: str = "double") -> tuple[Any, Any]:
-        """Test inputs and classes as torch tensors."""
+        """Test inputs and targets as torch tensors."""
         return _tensors(self.x_test, self.y_test, precision)
 
 
@@ -83,7 +105,14 @@ def load(name: str, *, folder: str | Path | None = None) -> Dataset:
     shape 3 x 32 x 32, every pixel a square of four by four, float32), ``breast_cancer``, ``wine``, ``iris``
     (standardised features), ``glyphs`` (100 classes of 3 x 32 x 32 drawn characters, see glyphs.py; `folder` may name
     other fonts), and ``cifar10``, ``cifar100`` (3 x 32 x 32, standardised channels) from `folder`, which holds the
-    unpacked published folder or is it."""
+    unpacked published folder or is it; or a file ``PATH.npz`` or ``PATH.csv`` (:mod:`quprop.carleman.networks.files`).
+    """
+    if name.lower().endswith((".npz", ".csv")):
+        from quprop.carleman.networks.files import read_file
+
+        if folder is not None:
+            raise QupropError(f"{name!r} is a file and takes no folder, got {str(folder)!r}; leave it out")
+        return Dataset(name, *read_file(name))
     if name in CIFAR:
         return _cifar(name, folder)
     if name == "glyphs":
@@ -91,7 +120,9 @@ def load(name: str, *, folder: str | Path | None = None) -> Dataset:
 
         return Dataset(name, **glyphs(*GLYPHS, folder=folder), classes=len(CHARACTERS))
     if name not in SHIPPED:
-        raise QupropError(f"unknown data set {name!r}; {nearest(name, (*SHIPPED, 'glyphs', *CIFAR))}")
+        raise QupropError(
+            f"unknown data set {name!r}; {nearest(name, (*SHIPPED, 'glyphs', *CIFAR))} (your own: a file .npz or .csv)"
+        )
     if folder is not None:
         raise QupropError(f"{name} comes with scikit-learn and takes no folder, got {str(folder)!r}; leave it out")
     images = name in ("digits", "digits32")
@@ -132,7 +163,7 @@ def _enlarged(images: np.ndarray) -> np.ndarray:
 
 def _tensors(x: np.ndarray, y: np.ndarray, precision: str) -> tuple[Any, Any]:
     torch = load_torch("data for a network")
-    return torch.as_tensor(x, dtype=dtype_of(precision)), torch.as_tensor(y)
+    return tuple(torch.as_tensor(a, dtype=dtype_of(precision) if a.dtype.kind == "f" else None) for a in (x, y))
 
 
 def _cifar(name: str, folder: str | Path | None) -> Dataset:

@@ -72,6 +72,15 @@ class SquareLoss(nn.Module):
         return 0.5 * (outputs - targets.reshape(outputs.shape)).square().sum() / outputs.shape[0]
 
 
+class MeanSquareLoss(nn.Module):
+    """Mean of (outputs - target)^2 over samples and outputs; targets of as many numbers take the outputs' shape."""
+
+    reduction = "mean"
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - targets.reshape(outputs.shape)).square().mean()
+
+
 class FunctionLoss(nn.Module):
     """A user's function (outputs, targets) -> mean loss, in the form that curvature operators expect."""
 

@@ -1,28 +1,31 @@
-"""Classical networks by name, a user's own by ``module:factory``, and the check that a network has a Taylor series.
+"""Classical networks by name, a user's own by ``module:factory`` or ``FILE.py:factory``, and the check of a network.
 
-A `Network` is a torch module with its loss; parameters are one flat vector theta in the order of
-``module.named_parameters()``. The loss is a mean over samples, L(theta) = mean l(f(theta; x), y) + weight_decay/2
-|theta|^2, and weight decay is kept apart from the module because gradient descent and spectra add it exactly.
+A `Network` is a torch module with its loss; parameters are one flat vector theta, the trained ones
+(``requires_grad``) of ``module.named_parameters()`` in their order. The loss is a mean over samples, L(theta) =
+mean l(f(theta; x), y) + weight_decay/2 |theta|^2, and weight decay is kept apart from the module because gradient
+descent and spectra add it exactly.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quprop.carleman.maps.smooth import check_smooth
-from quprop.carleman.networks.torch_extra import dtype_of, load_torch
+from quprop.carleman.networks.torch_extra import dtype_of, load_torch, trainable
 from quprop.errors import QupropError, nearest
 
 BOTTLENECK_FROM = 54  # the depth from which Liu et al. (2024) take bottleneck blocks
-LOSSES = ("cross-entropy", "square")
+LOSSES = ("cross-entropy", "square", "mean-square")
 NORMS = ("group", "batch")
 
 
@@ -31,7 +34,7 @@ class Network:
     """A torch module, its loss and how it was made.
 
     ``module``      torch.nn.Module, inputs (samples, ...) -> outputs (samples, classes)
-    ``loss``        torch.nn.Module, (outputs, targets) -> mean loss, a scalar; ``loss.reduction`` is "mean"
+    ``loss``        torch.nn.Module or function, (outputs, targets) -> mean loss over samples, a scalar
     ``weight_decay`` w of the term w/2 |theta|^2
     ``degree``      degree of the loss as a polynomial in the parameters, None where it is not one
     """
@@ -45,7 +48,8 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        return sum(p.numel() for p in self.module.parameters())
+        """Of those that training moves: frozen ones (``requires_grad=False``) are constants."""
+        return sum(p.numel() for p in trainable(self.module).values())
 
     @property
     def precision(self) -> str:
@@ -56,7 +60,9 @@ class Network:
     def parameters(self) -> np.ndarray:
         """The flat vector theta (n_parameters,), a copy."""
         torch = load_torch("reading a network's parameters")
-        return torch.nn.utils.parameters_to_vector(self.module.parameters()).detach().cpu().numpy().copy()
+        if not self.n_parameters:
+            raise QupropError(f"the network {self.name!r} has no parameters that are trained (requires_grad)")
+        return torch.nn.utils.parameters_to_vector(trainable(self.module).values()).detach().cpu().numpy().copy()
 
     def set_parameters(self, theta: np.ndarray) -> None:
         """Write a flat vector (n_parameters,) into the module."""
@@ -68,7 +74,7 @@ class Network:
         first = next(self.module.parameters())
         flat = torch.tensor(np.asarray(theta), dtype=first.dtype, device=first.device)
         with torch.no_grad():
-            torch.nn.utils.vector_to_parameters(flat, self.module.parameters())
+            torch.nn.utils.vector_to_parameters(flat, trainable(self.module).values())
 
 
 def logistic(input_shape: Sequence[int], classes: int, *, weight_decay: float = 1e-3) -> dict[str, Any]:
@@ -167,24 +173,29 @@ def make(
     seed: int,
     precision: str = "double",
     smooth: bool = True,
+    regression: bool = False,
+    sample: Any = None,
     **settings: Any,
 ) -> Network:
     """The network `name` for inputs of `input_shape` (without the axis of samples) and `classes` outputs.
 
-    ``name``       one of NETWORKS, or ``module:factory``: factory() is a user's function that returns a torch module,
-                   or a pair (module, loss), or a Network; ``input_shape``, ``classes`` and settings are passed to it
-                   where it has arguments of these names
+    ``name``       one of NETWORKS, or ``module:factory`` or ``FILE.py:factory``: factory() is a user's function that
+                   returns a torch module, or a pair (module, loss), or a Network; ``input_shape``, ``classes`` (the
+                   number of outputs) and settings are passed to it where it has arguments of these names
     ``seed``       of the initial parameters (PyTorch's own initialisation of each layer)
     ``precision``  "double" or "single"
     ``smooth``     check that the network has a Taylor series (:func:`quprop.carleman.maps.smooth.check_smooth`);
-                   False only to count parameters or to train classically
+                   False to count parameters, to train classically, or for a spectrum, whose analysis checks itself
+    ``regression`` targets are numbers: a module that comes without a loss, and ``mlp``, get the mean squared error in
+                   place of cross-entropy
+    ``sample``     inputs (samples, ...) for that check; default two of zeros
     ``settings``   keyword arguments of the network's function, such as ``hidden=(64, 64)``
     """
     torch = load_torch(f"the network {name!r}")
     dtype = dtype_of(precision)
     build = _user_factory(name) if ":" in name else NETWORKS.get(name)
     if build is None:
-        raise QupropError(f"unknown network {name!r}; {nearest(name, NETWORKS)} (your own is 'module:factory')")
+        raise QupropError(f"unknown network {name!r}; {nearest(name, NETWORKS)} (your own is 'FILE.py:factory')")
     given = {"input_shape": tuple(input_shape), "classes": classes} | settings
     known = inspect.signature(build).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
@@ -197,20 +208,31 @@ def make(
         torch.manual_seed(seed)
         arguments = {k: v for k, v in given.items() if k in known or open_ended}
         made = _built(name, build, arguments) if ":" in name else build(**arguments)
-    network = _network(name, made, settings)
+    if regression and name == "logistic":
+        raise QupropError("the network 'logistic' is for classes, and the targets are numbers: take 'mlp' or your own")
+    if regression and name in ("mlp", "resnet"):
+        made = made | {"loss": "mean-square"}
+    network = _network(name, made, settings, "mean-square" if regression else "cross-entropy")
     network.module.to(dtype)
     if smooth:
-        sample = torch.zeros((2, *input_shape), dtype=dtype)
+        sample = torch.zeros((2, *input_shape), dtype=dtype) if sample is None else sample
         check_smooth(network.module, sample)
-        with torch.no_grad():
-            found = network.module(sample)
-        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-        if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < classes:
-            raise QupropError(
-                f"the network {name!r} must return a tensor (samples, classes) = (2, {classes}) for 2 samples, "
-                f"got {shape}"
-            )
+        if not regression:
+            _check_outputs(network, sample, classes)
     return network
+
+
+def _check_outputs(network: Network, sample: Any, classes: int) -> None:
+    torch = load_torch("a network")
+    with torch.no_grad():
+        found = network.module(sample)
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    one = classes == 2 and shape in ((len(sample),), (len(sample), 1))  # a logit, above 0 for class 1
+    if not one and (not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < classes):
+        raise QupropError(
+            f"the network {network.name!r} must return a tensor (samples, classes) = ({len(sample)}, {classes}) for "
+            f"{len(sample)} samples, got {shape}"
+        )
 
 
 def as_loss(loss: Any) -> Any:
@@ -219,42 +241,49 @@ def as_loss(loss: Any) -> Any:
     if isinstance(loss, str):
         if loss not in LOSSES:
             raise QupropError(f"unknown loss {loss!r}; {nearest(loss, LOSSES)}")
-        return torch.nn.CrossEntropyLoss() if loss == "cross-entropy" else _modules().SquareLoss()
+        return {"cross-entropy": torch.nn.CrossEntropyLoss, "square": _modules().SquareLoss}.get(
+            loss, _modules().MeanSquareLoss
+        )()
     if isinstance(loss, torch.nn.Module) and hasattr(loss, "reduction"):
         if loss.reduction != "mean":
             raise QupropError(f"the loss must be a mean over samples (reduction='mean'), got {loss.reduction!r}")
         return loss
     if not callable(loss):
         raise QupropError(
-            f"a loss is 'cross-entropy', 'square' or a function (outputs, targets) -> scalar, got {loss!r}"
+            f"a loss is {', '.join(map(repr, LOSSES))} or a function (outputs, targets) -> scalar, got {loss!r}"
         )
     return _modules().FunctionLoss(loss)
 
 
-def _network(name: str, made: Any, settings: dict[str, Any]) -> Network:
+def _network(name: str, made: Any, settings: dict[str, Any], loss: str) -> Network:
     torch = load_torch("a network")
     if isinstance(made, Network):
-        return made
+        return replace(made, loss=as_loss(made.loss))
     if isinstance(made, torch.nn.Module):
-        made = {"module": made, "loss": "cross-entropy"}
+        made = {"module": made, "loss": loss}
     elif isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], torch.nn.Module):
         made = {"module": made[0], "loss": made[1]}
     elif not isinstance(made, dict):
         raise QupropError(f"{name} must return a torch.nn.Module or a pair (module, loss), got {type(made).__name__}")
-    if not any(True for _ in made["module"].parameters()):
-        raise QupropError(f"the network {name!r} has no parameters, so there is nothing to train")
+    if not trainable(made["module"]):
+        raise QupropError(f"the network {name!r} has no parameters that are trained, so there is nothing to train")
     return Network(name, **(made | {"loss": as_loss(made["loss"])}), settings=dict(settings))
 
 
 def _user_factory(name: str) -> Callable[..., Any]:
-    module_name, _, attribute = name.partition(":")
-    folder = os.getcwd()
-    sys.path.insert(0, folder)  # as `python -m` does; a user's file lies where the command is run
+    module_name, _, attribute = name.rpartition(":")
+    path = Path(module_name).expanduser()
+    folder = str(path.parent.absolute()) if path.suffix == ".py" else os.getcwd()
+    sys.path.insert(0, folder)  # as `python -m` and `python FILE.py` do
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
+        module = _module_of(path) if path.suffix == ".py" else importlib.import_module(module_name)
+    except QupropError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError) else str(error)
         raise QupropError(
-            f"the network {name!r} could not be imported ({error}); run where {module_name!r} can be imported"
+            f"the network {name!r} could not be imported ({reason}); run where {module_name!r} can be imported, or "
+            "give the path of its file, FILE.py:factory"
         ) from None
     finally:
         sys.path.remove(folder)
@@ -264,6 +293,18 @@ def _user_factory(name: str) -> Callable[..., Any]:
         raise QupropError(f"{module_name!r} has no function {attribute!r}; {nearest(attribute, functions)}")
     factory: Callable[..., Any] = found
     return factory
+
+
+def _module_of(path: Path) -> Any:
+    if not path.is_file():
+        raise QupropError(f"there is no file {str(path)!r}")
+    name = f"quprop_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles of the file look for themselves
+    spec.loader.exec_module(module)
+    return module
 
 
 def _built(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quprop.carleman.networks.networks import Network
-from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.networks.torch_extra import load_torch, trainable
 from quprop.errors import QupropError
 
 
@@ -33,7 +33,7 @@ def descend(
         state = f"(theta, w) with momentum {momentum:g}, (2 n_parameters,)" if momentum else "theta, (n_parameters,)"
         raise QupropError(f"descent goes on from {state}, n_parameters = {n}, got shape {np.shape(theta)}")
     network.set_parameters(theta[:n].copy())  # the module shares memory with what is written into it
-    parameters = list(network.module.parameters())
+    parameters = list(trainable(network.module).values())
     sizes = [p.numel() for p in parameters]
     pieces: Sequence[Any] = [None] * len(parameters)
     if kept is not None:
@@ -46,7 +46,8 @@ def descend(
         velocities = [w.view_as(p) * (1 if k is None else k) for w, p, k in zip(flat, parameters, pieces, strict=True)]
     for t in range(steps):
         inputs, targets = data[t % len(data)]
-        slopes = torch.autograd.grad(network.loss(network.module(inputs), targets), parameters)
+        loss = network.loss(network.module(inputs), targets)
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             for p, slope, piece, velocity in zip(parameters, slopes, pieces, velocities, strict=True):
                 change = slope + network.weight_decay * p
@@ -58,15 +59,38 @@ def descend(
     return np.concatenate([found, torch.cat([w.reshape(-1) for w in velocities]).cpu().numpy().astype(float)])
 
 
-def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
-    """Share of right classes at theta (n,); 0 where theta is not finite."""
+def metric_of(targets: Any) -> str:
+    """What a network for these targets is judged by: "accuracy" for classes, "r_squared" for numbers."""
+    return "r_squared" if targets.is_floating_point() else "accuracy"
+
+
+def accuracy_of(network: Network, data: tuple[Any, Any], size: int = 512) -> float:
+    """Share of right classes at the network's present parameters (one output is a logit, above 0 for class 1). For
+    targets that are numbers R^2 = 1 - sum |y - f(x)|^2 / sum |y - mean y|^2: 1 is perfect, 0 is the mean itself. Not a
+    number where the targets are all the same, or where the outputs are no predictions of them (a mean and a variance,
+    say: only the loss knows)."""
     torch = load_torch("accuracy")
-    if not np.isfinite(theta).all():
-        return 0.0
-    network.set_parameters(theta.copy())
     with torch.no_grad():
-        pieces = zip(data[0].split(512), data[1].split(512), strict=True)
-        return sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces) / len(data[1])
+        outputs = [network.module(x) for x in data[0].split(size)]
+        found, targets = torch.cat(outputs), data[1]
+        if metric_of(targets) == "r_squared":
+            if found.numel() != targets.numel():
+                return float("nan")
+            spread = float((targets - targets.mean(0)).square().sum())
+            left = float((targets - found.reshape(targets.shape)).square().sum())
+            return 1 - left / spread if spread else float("nan")
+        if found.ndim > 2 or targets.ndim > 1:
+            return float("nan")
+        chosen = found.argmax(1) if found.ndim > 1 and found.shape[1] > 1 else (found.reshape(-1) > 0).long()
+        return int((chosen == targets).sum()) / len(targets)
+
+
+def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:
+    """`accuracy_of` at theta (n,); where theta is not finite 0, for numbers not a number."""
+    if not np.isfinite(theta).all():
+        return 0.0 if metric_of(data[1]) == "accuracy" else float("nan")
+    network.set_parameters(theta.copy())
+    return accuracy_of(network, data)
 
 
 def loss_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.networks.torch_extra import load_torch, trainable
 from quprop.errors import QupropError
 
 MODES = ("finetune", "rewind", "scratch")
@@ -46,12 +46,12 @@ class Mask:
     @property
     def sparsity(self) -> float:
         """Pruned weights over prunable weights: the ratio asked for, to one weight."""
-        return (len(self.kept) - self.n_kept) / self.prunable
+        return (len(self.kept) - self.n_kept) / max(1, self.prunable)
 
     def apply(self, module: Any) -> None:
         """Set the pruned parameters of `module` to zero, in place."""
         torch = load_torch("pruning")
-        parameters = list(module.parameters())
+        parameters = list(trainable(module).values())
         count = sum(p.numel() for p in parameters)
         if count != len(self.kept):
             raise QupropError(f"the mask is for {len(self.kept)} parameters, the module has {count}")
@@ -81,23 +81,25 @@ def global_mask(module: Any, ratio: float, *, skip_last: bool = True) -> Mask:
     ``ratio``      from 0 (none) to below 1; the authors prune 0.9
     ``skip_last``  leave the last linear layer or convolution whole, as the authors do; a network of one layer has
                    nothing left to prune then, and skips nothing
+
+    Frozen weights are constants and stay. Under weight normalisation, w = g v/|v|, weights are ranked by w and v is
+    masked, which sets the same entries to zero.
     """
     torch = load_torch("pruning")
     if not 0 <= ratio < 1:
         raise QupropError(f"the pruning ratio is from 0 to below 1, got {ratio}")
-    kinds = (torch.nn.modules.conv._ConvNd, torch.nn.Linear)
-    chosen = [f"{name}.weight" if name else "weight" for name, m in module.named_modules() if isinstance(m, kinds)]
-    if not chosen:
-        raise QupropError("there is nothing to prune: the network has no convolution and no linear layer")
-    if skip_last and len(chosen) > 1:
-        chosen = chosen[:-1]
+    sizes_of = _prunable(torch, module, skip_last)
+    if not sizes_of and ratio:
+        raise QupropError(
+            "there is nothing to prune: the network has no convolution and no linear layer that is trained"
+        )
     layers, pieces, start = {}, [], 0
-    for name, p in module.named_parameters():
-        if name in chosen:
+    for name, p in trainable(module).items():
+        if name in sizes_of:
             layers[name] = slice(start, start + p.numel())
-            pieces.append(p.detach().abs().flatten().cpu().numpy())
+            pieces.append(sizes_of[name])
         start += p.numel()
-    sizes = np.concatenate(pieces)
+    sizes = np.concatenate([np.empty(0), *pieces])
     remove = round(ratio * len(sizes))
     kept_sizes = np.ones(len(sizes), bool)
     if remove:
@@ -108,7 +110,43 @@ def global_mask(module: Any, ratio: float, *, skip_last: bool = True) -> Mask:
         size = where.stop - where.start
         kept[where] = kept_sizes[offset : offset + size]
         offset += size
+    for name, (direction, dim) in _normalised(torch, module).items():
+        if name in layers:
+            whole = kept[layers[name]].reshape(tuple(direction.shape))
+            whole = whole[None] if dim == -1 else np.moveaxis(whole, dim, 0)  # -1 is torch's "one norm of all"
+            if not whole.reshape(len(whole), -1).any(axis=1).all():
+                raise QupropError(
+                    f"pruning {ratio:g} of the weights removes all those of one output of {name!r}, whose weight "
+                    "normalisation is 0/0 then: prune less, or remove the parametrization"
+                )
     return Mask(kept, layers)
+
+
+def _prunable(torch: Any, module: Any, skip_last: bool) -> dict[str, np.ndarray]:
+    """Magnitudes (weights,) of the weights that may be pruned, by the names of the parameters that are masked."""
+    kinds = (torch.nn.modules.conv._ConvNd, torch.nn.Linear)
+    layers = [(name + "." if name else "", m) for name, m in module.named_modules() if isinstance(m, kinds)]
+    if skip_last and len(layers) > 1:
+        layers = layers[:-1]
+    masked, normalised = trainable(module), _normalised(torch, module)
+    sizes = {}
+    for prefix, layer in layers:
+        name = next((k for k in (f"{prefix}weight", f"{prefix}parametrizations.weight.original1") if k in masked), "")
+        if name.endswith(".weight") or name == "weight" or name in normalised:
+            sizes[name] = layer.weight.detach().abs().flatten().cpu().numpy()
+    return sizes
+
+
+def _normalised(torch: Any, module: Any) -> dict[str, tuple[Any, int]]:
+    """Directions v of the weight-normalised layers, with the axis of their outputs."""
+    kind = torch.nn.utils.parametrizations._WeightNorm
+    found = {}
+    for name, layer in module.named_modules():
+        chain: Any = getattr(layer, "parametrizations", {})
+        if "weight" in chain and len(chain.weight) == 1 and isinstance(chain.weight[0], kind):
+            where = f"{name + '.' if name else ''}parametrizations.weight.original1"
+            found[where] = (chain.weight.original1, chain.weight[0].dim)
+    return found
 
 
 def prune(
@@ -132,12 +170,12 @@ def prune(
         first = next(module.parameters())
         flat = torch.as_tensor(np.asarray(initial), dtype=first.dtype, device=first.device)
         with torch.no_grad():
-            torch.nn.utils.vector_to_parameters(flat, module.parameters())
+            torch.nn.utils.vector_to_parameters(flat, trainable(module).values())
     mask.apply(module)
     return mask
 
 
 def sparsity_of(module: Any) -> float:
-    """Zeros among all parameters: after dense steps from a pruned start it shows how fast sparsity is lost."""
-    values = [p.detach().cpu().numpy() for p in module.parameters()]
+    """Zeros among all trained parameters: after dense steps from a pruned start it shows how fast sparsity is lost."""
+    values = [p.detach().cpu().numpy() for p in trainable(module).values()]
     return sum(int(np.count_nonzero(v == 0)) for v in values) / sum(int(v.size) for v in values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -41,6 +43,28 @@ def dtype_of(precision: str) -> Any:
     if precision not in PRECISIONS:
         raise QupropError(f"precision is 'double' or 'single', got {precision!r}")
     return torch.float64 if precision == "double" else torch.float32
+
+
+def trainable(module: Any) -> dict[str, Any]:
+    """The parameters of `module` that training moves, by name: theta is these, flat, one after the other. Frozen ones
+    (``requires_grad=False``) are constants of the map."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def elementary() -> Iterator[None]:
+    """Attention by its elementary operations: the fused kernels and the inference path of torch's transformer layers
+    have no second derivatives."""
+    torch = load_torch("derivatives of a network")
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @lru_cache(maxsize=1)

@@ -20,8 +20,9 @@ import numpy as np
 
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
+from quprop.carleman.networks.plain import accuracy_of
 from quprop.carleman.networks.prune import prune, sparsity_of
-from quprop.carleman.networks.torch_extra import load_torch
+from quprop.carleman.networks.torch_extra import load_torch, trainable
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
 from quprop.carleman.spectra.proxy import Descent, Proxy
@@ -32,7 +33,8 @@ from quprop.runs import RunFolder, plain, versions
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """One measured step: training loss of the step's batch, test accuracy, share of zero parameters, spectrum."""
+    """One measured step: training loss of the step's batch, `plain.accuracy_of` the test part, share of zero
+    parameters, spectrum."""
 
     step: int
     loss: float
@@ -54,13 +56,15 @@ class Moment:
             "runs": [[nodes.tolist(), weights.tolist()] for nodes, weights in s.runs],
             "products": s.products,
             "edge_errors": list(s.edge_errors),
+            "operator": s.operator,
         }
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Moment:
         runs = tuple((np.array(nodes), np.array(weights)) for nodes, weights in row["runs"])
         edges = (float(row["edge_errors"][0]), float(row["edge_errors"][1]))
-        spectrum = Spectrum(row["dimension"], np.array(row["exact"], float), runs, row["products"], edges)
+        exact, way = np.array(row["exact"], float), row.get("operator")
+        spectrum = Spectrum(row["dimension"], exact, runs, row["products"], edges, operator=way)
         return cls(row["step"], row["loss"], row["accuracy"], row["zeros"], spectrum)
 
 
@@ -123,15 +127,6 @@ class Course:
             "batch_accuracy": list(self.hits),
             "dips": self.dips(),
         }
-
-
-def accuracy(network: Network, inputs: Any, targets: Any, size: int = 256) -> float:
-    """Share of right classes."""
-    torch = load_torch("accuracy")
-    with torch.no_grad():
-        pieces = zip(inputs.split(size), targets.split(size), strict=True)
-        right = sum(int((network.module(x).argmax(1) == y).sum()) for x, y in pieces)
-    return right / len(targets)
 
 
 @dataclass(frozen=True)
@@ -345,7 +340,7 @@ class _Following:
         if not self.moments and not np.isfinite(place.last_loss):
             x, y = self.fixed[0]
             place.last_loss = float(network.loss(network.module(x), y).detach())
-        found = accuracy(network, *self.test)
+        found = accuracy_of(network, self.test, 256)
         self.moments.append(Moment(place.step, place.last_loss, found, sparsity_of(network.module), spectrum))
         if self._folder is not None:
             self._folder.append_metrics(self.moments[-1].to_json())
@@ -355,11 +350,11 @@ class _Following:
         """One step, in place; the loss of its batch before it, and the share of right classes."""
         torch = load_torch("training")
         network, eta, momentum = self.network, self.descent.learning_rate, self.descent.momentum
-        parameters = list(network.module.parameters())
+        parameters = list(trainable(network.module).values())
         inputs, targets = next(self.source)
         outputs = network.module(inputs)
         loss = network.loss(outputs, targets)
-        slopes = torch.autograd.grad(loss, parameters)
+        slopes = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             slopes = [g + network.weight_decay * p for g, p in zip(slopes, parameters, strict=True)]
             if momentum:
@@ -403,8 +398,9 @@ class _Following:
             place = _Place(**meta["place"])
             velocity = None
             if "velocity" in arrays:
-                pieces = torch.as_tensor(arrays["velocity"]).split([p.numel() for p in network.module.parameters()])
-                velocity = [v.view_as(p) for v, p in zip(pieces, network.module.parameters(), strict=True)]
+                parameters = list(trainable(network.module).values())
+                pieces = torch.as_tensor(arrays["velocity"]).split([p.numel() for p in parameters])
+                velocity = [v.view_as(p) for v, p in zip(pieces, parameters, strict=True)]
             self.rng.bit_generator.state = meta["rng"]
             start, probe_seed = int(meta["start"]), int(meta["probe_seed"])
             with torch.no_grad():

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.maps.dynamics import Dynamics, Momentum
+from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.maps.gains import Gains, exact_gains, step_gains
 from quprop.carleman.maps.radius import (
     Radius,
@@ -27,6 +27,7 @@ from quprop.carleman.maps.radius import (
     level_bound,
     nonlinearity_ratio,
 )
+from quprop.carleman.maps.smooth import check_expandable
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.torch_extra import load_torch
 from quprop.carleman.spectra import proxy as proxies
@@ -57,8 +58,10 @@ class Dissipation:
                              where the linear part does not contract)
     ``bound``                error (steps + 1,) that these gains allow the lift cut at ``order``, over |theta|
     ``bound_block_length``   steps for which that stays within tolerance
-    ``runs``                 the truncation measured beside plain descent, once for each draw of samples or batches
+    ``runs``                 the truncation measured beside plain descent, once for each draw of samples or batches;
+                             none where the network does not expand
     ``update_bound``         `bound`, but of the engine that was measured and over |u|, at the steps measured
+    ``kinks``                of the network (ReLU, max-pooling), which no expansion sees: nothing is said of it then
     """
 
     parameters: int
@@ -80,21 +83,25 @@ class Dissipation:
     bound_block_length: int | None
     runs: tuple[Truncation, ...]
     update_bound: np.ndarray | None
+    kinks: tuple[str, ...] = ()
 
     @property
-    def truncation(self) -> Truncation:
+    def truncation(self) -> Truncation | None:
         """The typical run."""
-        return typical(self.runs)
+        return typical(self.runs) if self.runs else None
 
     @property
     def block_length(self) -> int:
-        """Steps a block may run: until its measured truncation error passes the tolerance, at most ``steps``."""
+        """Steps a block may run: until its measured truncation error passes the tolerance, at most ``steps``; by the
+        error proxy where the network does not expand."""
+        if self.truncation is None:
+            return max(1, min(self.proxy_block_length, self.steps))
         return max(1, self.truncation.within)
 
     @property
     def block_range(self) -> tuple[int, int]:
         """Least and greatest `block_length` over the draws of samples or batches."""
-        lengths = [max(1, run.within) for run in self.runs]
+        lengths = [max(1, run.within) for run in self.runs] or [self.block_length]
         return min(lengths), max(lengths)
 
     @property
@@ -117,7 +124,7 @@ class Dissipation:
             f"{self.spectrum.greatest:.3g}: at learning rate {a:g} the descent is {self.kind}, "
             f"the error proxy is least after {_steps(self.proxy_minimum)} "
             f"and stays within 1 + {self.tolerance:g} for {_steps(self.proxy_block_length)}; a block may run "
-            + allowed(self.truncation)
+            + (f"{_steps(self.block_length)} by that" if self.truncation is None else allowed(self.truncation))
         )
         if self.bound_block_length is not None:
             where = "inside a convergence radius" if self.radius else "in the absence of a convergence radius"
@@ -158,7 +165,10 @@ class Dissipation:
             "bound_block_length": self.bound_block_length,
             "bound_by": None if self.gains is None else self.gains.by,
             "block_length": self.block_length,
-            "truncation": self.truncation.to_json()
+            "kinks": list(self.kinks),
+            "truncation": None
+            if self.truncation is None
+            else self.truncation.to_json()
             | {
                 "length_range": list(self.block_range),
                 "lengths": [run.within for run in self.runs],
@@ -182,10 +192,11 @@ def analyse(
     probes: int = 4,
     norms: bool = True,
     samples: int = 16,
-    operator: str = "curvlinops",
+    operator: str = "auto",
     precision: str = "double",
     kept: np.ndarray | None = None,
     runs: Sequence[Dynamics] | None = None,
+    expands: bool = True,
     stop: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Dissipation:
@@ -200,6 +211,7 @@ def analyse(
     ``kept``       the parameters (r,) that move; None: all
     ``runs``       descents of these to measure the truncation of, each with samples or batches drawn anew; None: the
                    one over all of `data`
+    ``expands``    False: derivatives beyond the second cannot be had, so no norms and no truncation
     ``stop``       measure up to the crossing; False: for all ``steps``
     ``lanczos_steps``, ``probes``, ``operator``, ``precision``  see spectrum_of and hessian_matvec
     ``progress``   called with what is done, what is planned, and of what
@@ -210,6 +222,7 @@ def analyse(
     def told(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, of: progress(done, of, what)
 
+    kinks = check_expandable(network.module, network.loss, data[0], kinks="allow")
     n = network.n_parameters
     kept = np.arange(n) if kept is None else np.asarray(kept)
     spectrum = survivors_spectrum(
@@ -223,9 +236,15 @@ def analyse(
         precision=precision,
         progress=told("Hessian-vector products"),
     )
-    gains = _gains(network, data, spectrum, descent, rng, kept, order, samples, precision, told) if norms else None
+    expands = expands and not kinks and spectrum.operator != "differences"
+    gains = None
+    if norms and expands:
+        gains = _gains(network, data, spectrum, descent, rng, kept, order, samples, precision, told)
     same = runs is None  # else the gains are of another map than the one measured, and bound nothing of it
-    runs = [_whole(network, data, descent, kept, order)] if runs is None else runs
+    if not expands:
+        runs = []
+    elif runs is None:
+        runs = [_whole(network, data, descent, kept, order)]
     measured = []
     for i, run in enumerate(runs):
         tell = told(f"truncation error, run {i + 1} of {len(runs)}")
@@ -246,7 +265,8 @@ def analyse(
         gains,
         *_bounded(gains, float(np.linalg.norm(network.parameters())), order, steps, tolerance),
         tuple(measured),
-        _update_bound(gains, typical(measured)) if same else None,
+        _update_bound(gains, typical(measured)) if same and measured else None,
+        kinks,
     )
 
 
@@ -277,8 +297,8 @@ def _whole(network: Network, data: Batches, descent: Descent, kept: np.ndarray, 
     """Descent on the mean loss over all of `data`."""
     torch = load_torch("the descent of a network")
     joined = tuple(torch.cat([piece[i] for piece in data]) for i in range(2))
-    made = survivors_dynamics(network, kept, [joined], learning_rate=descent.learning_rate, order=order)
-    return Dynamics([Momentum(step, descent.momentum) for step in made.maps]) if descent.momentum else made
+    given = {"learning_rate": descent.learning_rate, "momentum": descent.momentum}
+    return survivors_dynamics(network, kept, [joined], order=order, **given)
 
 
 def allowed(found: Truncation, how: str = "") -> str:

@@ -37,6 +37,7 @@ class Spectrum:
     ``runs``       of each probe nodes and weights; the weights of a run sum to 1 - len(exact)/dimension
     ``products``   operator applications spent
     ``edge_errors`` residuals of the least and the greatest node: an eigenvalue lies within this distance of it
+    ``operator``   how products were taken, where the operator says so (`hessian.HessianProduct`)
     """
 
     dimension: int
@@ -44,6 +45,7 @@ class Spectrum:
     runs: tuple[tuple[np.ndarray, np.ndarray], ...]
     products: int
     edge_errors: tuple[float, float] = (0.0, 0.0)
+    operator: str | None = None
 
     @property
     def nodes(self) -> np.ndarray:
@@ -76,7 +78,7 @@ class Spectrum:
     def shifted(self, by: float) -> Spectrum:
         """The spectrum of H + by."""
         runs = tuple((nodes + by, weights) for nodes, weights in self.runs)
-        return Spectrum(self.dimension, self.exact + by, runs, self.products, self.edge_errors)
+        return replace(self, exact=self.exact + by, runs=runs)
 
     def density(self, grid: np.ndarray, width: float | None = None) -> np.ndarray:
         """The density on `grid` (points,), every node a Gaussian of deviation `width` (default a hundredth of the
@@ -97,6 +99,7 @@ class Spectrum:
             "probes": len(self.runs),
             "exact_eigenvalues": len(self.exact),
             "products": self.products,
+            "operator": self.operator,
         }
 
 
@@ -158,9 +161,51 @@ def lanczos(
     return Lanczos(nodes, vectors, off[m - 1] * np.abs(vectors[-1]), basis[: min(m, rows)])
 
 
+def as_matvec(operator: Any, dimension: int | None = None) -> tuple[Matvec, int]:
+    """Products (n,) -> (n,) of NumPy vectors, and n, of a function (whose dimension must be given), or of an operator
+    or matrix with ``@`` and ``shape`` (NumPy, SciPy, torch, curvlinops) or with ``matvec`` or ``apply`` and ``size`` or
+    ``shape`` (hessian-eigenthings). Operators whose ``dtype`` is torch's are given tensors of it on their ``device``.
+    One that is not symmetric on two random vectors is refused."""
+    shape, size = getattr(operator, "shape", None), getattr(operator, "size", None)
+    found = int(shape[-1]) if isinstance(shape, tuple) and shape else size if isinstance(size, int) else None
+    if found is not None and shape is not None and tuple(shape) != (found, found):
+        raise QupropError(f"a symmetric operator (n, n) was expected, got shape {tuple(shape)}")
+    if dimension is not None and found is not None and found != dimension:
+        raise QupropError(f"the operator acts on vectors of {found} entries, dimension is given as {dimension}")
+    methods = (getattr(operator, name, None) for name in ("__matmul__", "matvec", "apply", "__call__"))
+    product = next((m for m in methods if callable(m)), None)
+    if product is None or (found is None and dimension is None):
+        raise QupropError(
+            "an operator is a function with its dimension, or an object with `@`, matvec or apply and with shape or "
+            f"size, got {type(operator).__name__}"
+        )
+    if found is None:
+        assert dimension is not None
+        return operator, dimension
+    kind = getattr(operator, "dtype", None)
+    given: Matvec = product
+    if type(kind).__module__ == "torch":
+        given = _on_tensors(product, kind, getattr(operator, "device", None))
+    x, y = np.random.default_rng(0).normal(size=(2, found))
+    left, right = float(x @ given(y)), float(y @ given(x))
+    if not abs(left - right) <= 1e-3 * max(abs(left), abs(right), 1e-6 * found):
+        raise QupropError(f"the operator is not symmetric: x'Ay = {left:.6g} and y'Ax = {right:.6g} on random vectors")
+    return given, found
+
+
+def _on_tensors(product: Any, kind: Any, device: Any) -> Matvec:
+    import torch
+
+    def matvec(v: np.ndarray) -> np.ndarray:
+        found = product(torch.as_tensor(v).to(dtype=kind, device=device))
+        return np.asarray(found.detach().cpu().numpy().astype(v.dtype, copy=False))
+
+    return matvec
+
+
 def spectrum_of(
-    matvec: Matvec,
-    dimension: int,
+    matvec: Matvec | Any,
+    dimension: int | None,
     rng: int | np.random.Generator,
     *,
     steps: int = 64,
@@ -169,7 +214,8 @@ def spectrum_of(
     precision: str = "double",
     progress: Callable[[int, int], None] | None = None,
 ) -> Spectrum:
-    """The spectral density of a symmetric operator (n,) -> (n,).
+    """The spectral density of a symmetric operator: a function (n,) -> (n,) with its `dimension` n, or any object that
+    `as_matvec` takes as it is, with None for n.
 
     ``steps``, ``probes``  Lanczos steps a run, runs averaged; (probes + 1) steps products with `deflate`, else probes
                            steps. Where n products are no more than that, the whole matrix is formed and the spectrum is
@@ -179,6 +225,8 @@ def spectrum_of(
     ``progress``           called with products done and products planned
     """
     rng = generator_of(rng)
+    operator = matvec
+    matvec, dimension = as_matvec(operator, dimension)
     for name, value in (("dimension", dimension), ("steps", steps), ("probes", probes)):
         if value < 1:
             raise QupropError(f"{name} must be at least 1, got {value}")
@@ -201,7 +249,8 @@ def spectrum_of(
         matrix = np.stack([product(row) for row in np.eye(dimension, dtype=dtype)])
         if not np.all(np.isfinite(matrix)):
             raise QupropError(DIVERGED)
-        return exact_spectrum(np.linalg.eigvalsh((matrix + matrix.T) / 2), count)
+        found = exact_spectrum(np.linalg.eigvalsh((matrix + matrix.T) / 2), count)
+        return replace(found, operator=getattr(operator, "operator", None))
     kept, fixed = np.empty((0, dimension), dtype), np.empty(0)
     errors: dict[float, float] = {}
     if deflate:
@@ -219,4 +268,5 @@ def spectrum_of(
         runs.append((run.nodes, run.weights * share))
         errors |= dict(zip(run.nodes, run.residuals, strict=True))
     result = Spectrum(dimension, fixed, tuple(runs), count)
-    return replace(result, edge_errors=(float(errors[result.least]), float(errors[result.greatest])))
+    edges = (float(errors[result.least]), float(errors[result.greatest]))
+    return replace(result, edge_errors=edges, operator=getattr(operator, "operator", None))

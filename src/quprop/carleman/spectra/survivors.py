@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.maps.dynamics import Dynamics
+from quprop.carleman.maps.dynamics import Dynamics, Momentum, PolynomialMap
 from quprop.carleman.maps.subspace import Restricted
 from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.spectra.hessian import Batches, hessian_matvec
-from quprop.carleman.spectra.spectrum import Matvec, Spectrum, spectrum_of
+from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
 
 PIECE = 512  # samples whose activations are alive at a time
 
@@ -30,8 +30,8 @@ def survivors_dynamics(
     order: int,
     momentum: float = 0.0,
 ) -> Dynamics:
-    """Descent of the parameters ``kept`` (r,), with momentum of the numbers ``kept`` of the state (u, w), expanded at
-    the network's present ones at rest, one map a batch of ``data``."""
+    """Descent of the parameters ``kept`` (r,), with momentum of their (u, w) (2 r,), expanded at the network's present
+    ones at rest, one map a batch of ``data``."""
     whole = from_torch(
         network.module,
         network.loss,
@@ -39,24 +39,28 @@ def survivors_dynamics(
         learning_rate=learning_rate,
         order=order,
         weight_decay=network.weight_decay,
-        momentum=momentum,
         micro_batch=PIECE,
     )
-    return Dynamics([Restricted(step, kept) for step in whole.maps])
+    steps: list[PolynomialMap] = [Restricted(step, kept) for step in whole.maps]
+    return Dynamics([Momentum(step, momentum) for step in steps] if momentum else steps)
 
 
-def survivors_product(
-    network: Network, kept: np.ndarray, data: Batches, *, operator: str = "double-backward"
-) -> Matvec:
-    """v (r,) -> H v (r,), H the rows and columns ``kept`` (r,) of the Hessian on ``data``, weight decay included."""
-    product = hessian_matvec(network, data, operator=operator)
+class SurvivorsProduct:
+    """v (r,) -> H v (r,), H the rows and columns ``kept`` (r,) of the Hessian on ``data``, weight decay included;
+    ``operator`` see `hessian_matvec`."""
 
-    def restricted(v: np.ndarray) -> np.ndarray:
-        whole = np.zeros(network.n_parameters, v.dtype)
-        whole[kept] = v
-        return np.asarray(product(whole)[kept])
+    def __init__(self, network: Network, kept: np.ndarray, data: Batches, *, operator: str = "auto") -> None:
+        self._whole, self._kept = hessian_matvec(network, data, operator=operator), kept
+        self._n = network.n_parameters
 
-    return restricted
+    @property
+    def operator(self) -> str:
+        return self._whole.operator
+
+    def __call__(self, v: np.ndarray) -> np.ndarray:
+        whole = np.zeros(self._n, v.dtype)
+        whole[self._kept] = v
+        return np.asarray(self._whole(whole)[self._kept])
 
 
 def survivors_spectrum(
@@ -67,7 +71,7 @@ def survivors_spectrum(
     *,
     lanczos_steps: int,
     probes: int,
-    operator: str = "double-backward",
+    operator: str = "auto",
     precision: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Spectrum:
@@ -77,7 +81,7 @@ def survivors_spectrum(
     `hessian_matvec`
     """
     return spectrum_of(
-        survivors_product(network, kept, data, operator=operator),
+        SurvivorsProduct(network, kept, data, operator=operator),
         len(kept),
         rng,
         steps=min(lanczos_steps, len(kept)),

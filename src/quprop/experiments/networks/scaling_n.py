@@ -30,7 +30,7 @@ from scipy.linalg import eigh_tridiagonal, qr
 from quprop.carleman.block_cost import readout_copies, upload_formula
 from quprop.carleman.maps.dynamics import Polynomial, gathered
 from quprop.carleman.spectra.sparsity import SecondOrder, measure_second, measure_sparsity
-from quprop.carleman.spectra.survivors import survivors_product
+from quprop.carleman.spectra.survivors import SurvivorsProduct
 from quprop.carleman.system.history import HistorySystem
 from quprop.carleman.system.solver import SOLVERS
 from quprop.carleman.transfer.queries import amplify
@@ -324,7 +324,7 @@ def _survivors(width: int) -> tuple[np.ndarray, int, SecondOrder]:
     net.set_parameters(descend(net, net.parameters(), [(x, y)], 50, RATE))
     kept, n = np.flatnonzero(prune(net.module, 1 - DENSITY).kept), net.n_parameters
     pieces = split_batches(x[:256], y[:256])
-    product = survivors_product(net, kept, pieces)
+    product = SurvivorsProduct(net, kept, pieces)
     columns = np.array([product(e) for e in np.eye(len(kept))])
     second = measure_second(derivative(net, pieces), kept, n, 0, learning_rate=1.0, pairs=16)
     return 0.5 * (columns + columns.T), n, second

@@ -28,7 +28,7 @@ NODES, REACH = 9, 0.35  # values of s, and how far from 0
 LARGE = 20_000  # parameters from which on plain descents end soon after the verdict
 
 
-class Case(NamedTuple):
+class NetworkCase(NamedTuple):
     name: str
     network: str
     data: str
@@ -41,24 +41,24 @@ class Case(NamedTuple):
 
 HERE = "quprop.experiments.networks.verdicts:transformer"
 CASES = (
-    Case("logistic, wine", "logistic", "wine", 0.1, sparsity=0.0),
-    Case("logistic, digits, rate 0.5", "logistic", "digits", 0.5, sparsity=0.0),
-    Case("deep linear, digits", "deep-linear", "digits", 0.1, sparsity=0.0),
-    Case("deep linear, iris", "deep-linear", "iris", 0.1, sparsity=0.0, settings={"layers": 2, "width": 3}),
-    Case("MLP, digits", "mlp", "digits", 0.1),
-    Case("MLP, digits, 200 steps", "mlp", "digits", 0.5, 200),
-    Case("MLP, digits, softplus, 200 steps", "mlp", "digits", 0.1, 200, settings={"activation": "softplus"}),
-    Case("MLP, breast cancer", "mlp", "breast_cancer", 0.1),
-    Case("MLP, breast cancer, order 2", "mlp", "breast_cancer", 0.5, 200, order=2),
-    Case("MLP, breast cancer, softplus", "mlp", "breast_cancer", 0.1, settings={"activation": "softplus"}),
-    Case("CNN, digits", "resnet", "digits", 0.1, settings={"depth": 8}),
-    Case("transformer, digits", HERE, "digits", 0.1),
-    Case("transformer, digits, 200 steps", HERE, "digits", 0.1, 200),
+    NetworkCase("logistic, wine", "logistic", "wine", 0.1, sparsity=0.0),
+    NetworkCase("logistic, digits, rate 0.5", "logistic", "digits", 0.5, sparsity=0.0),
+    NetworkCase("deep linear, digits", "deep-linear", "digits", 0.1, sparsity=0.0),
+    NetworkCase("deep linear, iris", "deep-linear", "iris", 0.1, sparsity=0.0, settings={"layers": 2, "width": 3}),
+    NetworkCase("MLP, digits", "mlp", "digits", 0.1),
+    NetworkCase("MLP, digits, 200 steps", "mlp", "digits", 0.5, 200),
+    NetworkCase("MLP, digits, softplus, 200 steps", "mlp", "digits", 0.1, 200, settings={"activation": "softplus"}),
+    NetworkCase("MLP, breast cancer", "mlp", "breast_cancer", 0.1),
+    NetworkCase("MLP, breast cancer, order 2", "mlp", "breast_cancer", 0.5, 200, order=2),
+    NetworkCase("MLP, breast cancer, softplus", "mlp", "breast_cancer", 0.1, settings={"activation": "softplus"}),
+    NetworkCase("CNN, digits", "resnet", "digits", 0.1, settings={"depth": 8}),
+    NetworkCase("transformer, digits", HERE, "digits", 0.1),
+    NetworkCase("transformer, digits, 200 steps", HERE, "digits", 0.1, 200),
 )
 QUICK = (
-    Case("logistic, iris", "logistic", "iris", 0.5, sparsity=0.0),
-    Case("deep linear, iris", "deep-linear", "iris", 0.2, sparsity=0.0, settings={"layers": 2, "width": 2}),
-    Case("MLP, iris, order 2", "mlp", "iris", 0.3, 20, 0.5, 2, {"hidden": [4]}),
+    NetworkCase("logistic, iris", "logistic", "iris", 0.5, sparsity=0.0),
+    NetworkCase("deep linear, iris", "deep-linear", "iris", 0.2, sparsity=0.0, settings={"layers": 2, "width": 2}),
+    NetworkCase("MLP, iris, order 2", "mlp", "iris", 0.3, 20, 0.5, 2, {"hidden": [4]}),
 )
 
 
@@ -157,7 +157,7 @@ def crossing(errors: np.ndarray, tolerance: float = TOLERANCE) -> int:
     return int(above[0]) - 1 if len(above) else len(errors) - 1
 
 
-def measured(case: Case, seed: int, longest: int = LONGEST) -> dict[str, Any]:
+def measured(case: NetworkCase, seed: int, longest: int = LONGEST) -> dict[str, Any]:
     """One row: verdicts, what they are worth, and the errors of both witnesses."""
     from quprop.carleman.loop_report import analysis_report
     from quprop.carleman.networks import networks
