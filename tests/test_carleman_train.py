@@ -31,7 +31,6 @@ from quprop.carleman.block import SHORT, run_block  # noqa: E402
 from quprop.carleman.block_cost import fits, kappa_formula, readout_copies  # noqa: E402
 from quprop.carleman.break_even import BreakEven  # noqa: E402
 from quprop.carleman.loop_report import analysis_report, training_report  # noqa: E402
-from quprop.carleman.maps.subspace import Restricted  # noqa: E402
 from quprop.carleman.networks import networks  # noqa: E402
 from quprop.carleman.networks.data import Dataset, batches, load  # noqa: E402
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at  # noqa: E402
@@ -71,9 +70,10 @@ def tiny():
 def test_restricted_descent_is_descent_of_the_survivors_alone(iris):
     net = small(iris)
     x, y = iris.train()
-    dynamics = from_torch(net.module, net.loss, (x, y), learning_rate=0.3, order=3, weight_decay=net.weight_decay)
+    given = {"learning_rate": 0.3, "order": 3, "weight_decay": net.weight_decay}
     kept = np.arange(0, net.n_parameters, 3)
-    step, rng = Restricted(dynamics[0], kept), np.random.default_rng(1)
+    whole, step = (from_torch(net.module, net.loss, (x, y), kept=part, **given)[0] for part in (None, kept))
+    rng = np.random.default_rng(1)
     u = 0.1 * rng.normal(size=len(kept))
     theta = net.parameters()
     moved = theta.copy()
@@ -85,6 +85,13 @@ def test_restricted_descent_is_descent_of_the_survivors_alone(iris):
     first, second = rng.normal(size=(2, len(kept)))
     slope = (step.descend(1e-6 * first) - step.descend(-1e-6 * first)) / 2e-6
     assert np.allclose(step.series(np.stack([first, second]))[1], slope, atol=1e-7)
+    embedded = np.zeros((2, 4, len(theta)))  # a part of the whole map's series, for many paths at once
+    paths = rng.normal(size=(2, 4, len(kept)))
+    embedded[..., kept] = paths
+    assert np.allclose(step.series(paths), whole.series(embedded)[..., kept], atol=1e-13)
+    for wrong in ([0, 0], [-1], [len(theta)], []):
+        with pytest.raises(QupropError, match="`kept` holds"):
+            from_torch(net.module, net.loss, (x, y), kept=np.array(wrong, int), **given)
 
 
 def test_a_higher_order_follows_plain_descent_more_closely(iris):
@@ -761,18 +768,15 @@ def test_weight_decay_of_the_loop_stands_in_for_the_networks(iris):
 
 def test_part_of_a_map_with_momentum_is_momentum_of_the_part(iris):
     net = small(iris)
-    whole = {
-        b: from_torch(net.module, net.loss, iris.train(), learning_rate=0.3, order=3, momentum=b)[0] for b in (0.0, 0.7)
-    }
-    kept = np.arange(1, net.n_parameters, 3)
-    part = Restricted(whole[0.7], np.concatenate([kept, net.n_parameters + kept]))
-    other = Momentum(Restricted(whole[0.0], kept), 0.7)
-    rng = np.random.default_rng(2)
-    path = 0.1 * rng.normal(size=(3, part.dimension))
-    assert part.dimension == other.dimension == 2 * len(kept)
-    assert np.allclose(part.series(path), other.series(path), atol=1e-13)
-    assert np.allclose(part.descend(path[0]), other.descend(path[0]), atol=1e-13)
-    assert np.allclose(part.constant(), other.constant(), atol=1e-14)
+    kept, given = np.arange(1, net.n_parameters, 3), {"learning_rate": 0.3, "order": 3, "momentum": 0.7}
+    whole, part = (from_torch(net.module, net.loss, iris.train(), kept=k, **given)[0] for k in (None, kept))
+    both = np.concatenate([kept, net.n_parameters + kept])
+    path = np.zeros((3, whole.dimension))
+    path[:, both] = 0.1 * np.random.default_rng(2).normal(size=(3, len(both)))
+    assert part.dimension == len(both)
+    assert np.allclose(part.series(path[:, both]), whole.series(path)[:, both], atol=1e-13)
+    assert np.allclose(part.descend(path[0, both]), whole.descend(path[0])[both], atol=1e-13)
+    assert np.allclose(part.constant(), whole.constant()[both], atol=1e-14)
 
 
 def test_a_block_with_momentum_is_solved_from_its_velocity():

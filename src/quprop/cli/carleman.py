@@ -44,6 +44,8 @@ quprop carleman experiment --out runs/carleman"""
 
 BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"}
 LARGE = 20_000  # parameters from which on defaults are those of a large network
+# Samples of the Hessian, Lanczos steps and probes of `analyse` up to so many parameters: minutes on two cores.
+USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (4, 10, 1)}
 
 Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
 Data = Annotated[
@@ -97,7 +99,9 @@ def analyse_command(
     eps: Eps = 1e-3,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", min=1, help="Training samples of the Hessian. Default: 256, large networks 128."),
+        typer.Option(
+            "--samples", min=1, help="Training samples of the Hessian. Default: 256, fewer for large networks."
+        ),
     ] = None,
     truncation_samples: Annotated[
         int | None,
@@ -111,8 +115,14 @@ def analyse_command(
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Truncation error of the update that ends an automatic block.")
     ] = 0.01,
-    lanczos: Annotated[int, typer.Option("--lanczos", min=1, help="Steps of a Lanczos run.")] = 64,
-    probes: Annotated[int, typer.Option("--probes", min=1, help="Lanczos runs averaged, after one for the ends.")] = 2,
+    lanczos: Annotated[
+        int | None,
+        typer.Option("--lanczos", min=1, help="Steps of a Lanczos run. Default: 64, fewer from a million on."),
+    ] = None,
+    probes: Annotated[
+        int | None,
+        typer.Option("--probes", min=1, help="Lanczos runs averaged, after one for the ends. Default: 2, then 1."),
+    ] = None,
     machine: Machine = "figure2",
     single: Single = None,
     threads: Threads = 1,
@@ -126,7 +136,7 @@ def analyse_command(
     console = _prepared(quiet, out, json_file, plot)
     length = _length(block_length)
     loaded, made = _network(network, data, folder, set_, seed, single, threads, smooth=False)
-    large = made.n_parameters >= LARGE
+    usual = next(effort for most, effort in USUAL.items() if made.n_parameters < most)
     from quprop.carleman.loop_report import analysis_report
 
     with Progress(console, STEPS) as bar:
@@ -144,11 +154,11 @@ def analyse_command(
             precision=precision,
             solver=solver,
             eps=eps,
-            samples=min(samples or (128 if large else 256), len(loaded.x_train)),
+            samples=min(samples or usual[0], len(loaded.x_train)),
             truncation_samples=truncation_samples,
             tolerance=tolerance,
-            lanczos_steps=lanczos,
-            probes=probes,
+            lanczos_steps=lanczos or usual[1],
+            probes=probes or usual[2],
             momentum=momentum,
             weight_decay=weight_decay,
             machine=machine,

@@ -35,6 +35,7 @@ def from_torch(
     learning_rate: float,
     order: int = 3,
     at: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
     weight_decay: float = 0.0,
     momentum: float = 0.0,
     micro_batch: int | None = None,
@@ -47,8 +48,10 @@ def from_torch(
     ``loss``         (outputs, targets) -> scalar, a mean over samples
     ``data``         (x, y), or a list of such mini-batches, one map each
     ``at``           theta_0 (n,), the trained ones of module.named_parameters() in their order; default: those of now
+    ``kept``         indices (r,) of the parameters that move, as in a pruned network; the others stay at ``at``, and u
+                     is of r numbers. Every G_k then has r rows and r^k columns of the whole one. Default: all
     ``order``        the order at which `step` truncates (engines bring their own)
-    ``momentum``     heavy-ball beta; the state is then (u, w) of 2 n numbers (`Momentum`)
+    ``momentum``     heavy-ball beta; the state is then (u, w), twice as many numbers (`Momentum`)
     ``micro_batch``  samples handled at a time, to bound memory; the mean is taken over all of the batch
     ``method``       "taylor", "nested" or "auto": Taylor where every function has a rule, else nested
 
@@ -67,7 +70,7 @@ def from_torch(
     batches = [data] if len(data) == 2 and not isinstance(data[0], (tuple, list)) else list(data)
     maps: list[PolynomialMap] = []
     for x, y in batches:
-        one = TorchMap(torch, module, loss, x, y, learning_rate, order, at, weight_decay, micro_batch, method)
+        one = TorchMap(torch, module, loss, x, y, learning_rate, order, at, weight_decay, micro_batch, method, kept)
         if not maps:
             check_expandable(module, loss, (one.x, one.y), whole=len(one._pieces) == 1)
         maps.append(Momentum(one, momentum) if momentum else one)
@@ -92,6 +95,7 @@ class TorchMap(PolynomialMap):
         weight_decay: float,
         micro_batch: int | None,
         method: str,
+        kept: np.ndarray | None = None,
     ) -> None:
         self._torch, self.module, self.loss = torch, module, loss
         self.names, parameters = list(trainable(module)), list(trainable(module).values())
@@ -102,10 +106,12 @@ class TorchMap(PolynomialMap):
         self._like = parameters[0]
         self._shapes = [tuple(p.shape) for p in parameters]
         self._edges = np.concatenate([[0], np.cumsum([p.numel() for p in parameters])])
-        self.dimension = int(self._edges[-1])
+        n = int(self._edges[-1])
+        self.kept = None if kept is None else _checked_kept(kept, n)
+        self.dimension = n if self.kept is None else len(self.kept)
         if at is None:
             at = torch.cat([p.detach().reshape(-1) for p in parameters]).cpu().double().numpy()
-        self.at = check_vector(at, self.dimension, "at").copy()
+        self.at = check_vector(at, n, "at").copy()
         self.learning_rate, self.weight_decay, self.order = learning_rate, weight_decay, order
         x, y = torch.as_tensor(x), torch.as_tensor(y)
         self.x = x.to(self._like.device, self._like.dtype if x.is_floating_point() else x.dtype)
@@ -129,13 +135,15 @@ class TorchMap(PolynomialMap):
         return self._constant
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
-        """grad of the loss with weight decay at parameters (n,): one plain backward pass."""
+        """grad of the loss with weight decay at all parameters (n,), by those that move: one plain backward pass."""
         leaves = [p.requires_grad_(True) for p in self._tensors(theta)]
         slopes = self._backward(lambda piece: self._loss(leaves, piece), leaves)
-        return self._flat(slopes) + self.weight_decay * theta
+        return self._flat(slopes) + self.weight_decay * (theta if self.kept is None else theta[self.kept])
 
     def descend(self, u: np.ndarray) -> np.ndarray:
-        return np.asarray(u - self.learning_rate * self.gradient(self.at + u))
+        theta = self.at.copy()
+        theta[slice(None) if self.kept is None else self.kept] += u
+        return np.asarray(u - self.learning_rate * self.gradient(theta))
 
     def series(self, path: np.ndarray) -> np.ndarray:
         path = np.asarray(path, dtype=float)
@@ -169,7 +177,7 @@ class TorchMap(PolynomialMap):
         top = len(path)
         leaves = [[p.detach().requires_grad_(True) for p in self._point]]
         for row in path:
-            leaves.append([p.requires_grad_(True) for p in self._tensors(row)])
+            leaves.append([p.requires_grad_(True) for p in self._moved(row)])
         # theta_K enters only as H theta_K and as grad L itself, which is known: it needs no gradient of its own
         wanted = [leaf for k in range(top) for leaf in leaves[k]]
         if self.method in ("auto", "taylor"):
@@ -236,9 +244,29 @@ class TorchMap(PolynomialMap):
         return total
 
     def _tensors(self, vector: np.ndarray) -> list[Any]:
-        """A flat vector as tensors of the parameters' shapes, dtype and device; a copy."""
-        whole = self._torch.tensor(vector, dtype=self._like.dtype, device=self._like.device)
+        """A flat vector (n,) as tensors of the parameters' shapes, dtype and device; a copy."""
+        return self._split(self._torch.tensor(vector, dtype=self._like.dtype, device=self._like.device))
+
+    def _moved(self, u: np.ndarray) -> list[Any]:
+        """The same of u, zero where nothing moves."""
+        if self.kept is None:
+            return self._tensors(u)
+        whole = self._torch.zeros(len(self.at), dtype=self._like.dtype, device=self._like.device)
+        whole[self.kept] = self._torch.tensor(u, dtype=self._like.dtype, device=self._like.device)
+        return self._split(whole)
+
+    def _split(self, whole: Any) -> list[Any]:
         return [whole[self._edges[i] : self._edges[i + 1]].reshape(shape) for i, shape in enumerate(self._shapes)]
 
     def _flat(self, tensors: Sequence[Any]) -> np.ndarray:
-        return np.concatenate([t.detach().reshape(-1).cpu().double().numpy() for t in tensors])
+        whole = self._torch.cat([t.detach().reshape(-1) for t in tensors]).cpu()
+        return np.asarray((whole if self.kept is None else whole[self.kept]).double().numpy())
+
+
+def _checked_kept(kept: np.ndarray, n: int) -> np.ndarray:
+    kept = np.asarray(kept, dtype=np.int64)
+    if kept.ndim != 1 or not len(kept) or len(np.unique(kept)) < len(kept):
+        raise QupropError(f"`kept` holds different indices, at least one, got shape {kept.shape}")
+    if kept.min() < 0 or kept.max() >= n:
+        raise QupropError(f"`kept` holds indices from 0 to {n - 1}, got {kept.min()} to {kept.max()}")
+    return kept

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.carleman.maps.dynamics import Dynamics, Momentum, PolynomialMap
-from quprop.carleman.maps.subspace import Restricted
+from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.spectra.hessian import Batches, hessian_matvec
@@ -32,17 +31,17 @@ def survivors_dynamics(
 ) -> Dynamics:
     """Descent of the parameters ``kept`` (r,), with momentum of their (u, w) (2 r,), expanded at the network's present
     ones at rest, one map a batch of ``data``."""
-    whole = from_torch(
+    return from_torch(
         network.module,
         network.loss,
         list(data),
         learning_rate=learning_rate,
         order=order,
+        kept=kept,
         weight_decay=network.weight_decay,
+        momentum=momentum,
         micro_batch=PIECE,
     )
-    steps: list[PolynomialMap] = [Restricted(step, kept) for step in whole.maps]
-    return Dynamics([Momentum(step, momentum) for step in steps] if momentum else steps)
 
 
 class SurvivorsProduct:
