@@ -91,8 +91,8 @@ def measure(console: Console, experiment: Experiment, name: str, out: Path, quic
         with Progress(console, STEPS) as bar:
             result = run(quick, seed, bar)
     except KeyboardInterrupt:
-        left = f"its pieces are in {pieces}: the same command goes on" if pieces.exists() else "nothing was written"
-        raise KeyboardInterrupt(f"{name} was stopped; {left}") from None
+        kept = f"the pieces of {name} are in {pieces}, and the same command goes on"
+        raise KeyboardInterrupt(kept if pieces.exists() else f"nothing was written of {name}") from None
     picture = experiment.draw(result)
     result |= {
         "kind": "experiment",
