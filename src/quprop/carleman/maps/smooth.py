@@ -16,7 +16,8 @@ from typing import Any
 from quprop.carleman.networks.torch_extra import elementary, load_torch, trainable
 from quprop.errors import QupropError
 
-SAMPLES = 64  # that a loss is evaluated on before work starts
+SAMPLES = 64  # that a loss is evaluated on before work starts; fewer where that times the parameters is above
+WORK = 2e8
 # Layer types with a kink in themselves or in a low derivative, and what to use instead.
 KINKED_LAYERS = {
     "ReLU": "SiLU or Softplus",
@@ -127,7 +128,9 @@ def check_expandable(
     if kinks == "refuse":
         _refuse(found)
     _check_modes(module, whole)
-    inputs, targets = data[0][:SAMPLES], data[1][:SAMPLES]
+    size = sum(p.numel() for p in trainable(module).values())
+    count = max(2, min(SAMPLES, int(WORK / size)))
+    inputs, targets = data[0][:count], data[1][:count]
     with elementary():
         outputs, operations = _watch(module, inputs)
         found = found or operations
