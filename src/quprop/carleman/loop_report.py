@@ -29,7 +29,7 @@ from quprop.carleman.networks.plain import descend
 from quprop.carleman.networks.prune import prune
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.dissipation import Dissipation, allowed, analyse, percent
-from quprop.carleman.spectra.hessian import check_derivatives, derivative, split_batches
+from quprop.carleman.spectra.hessian import affordable_batches, check_derivatives, derivative
 from quprop.carleman.spectra.proxy import Descent
 from quprop.carleman.spectra.sparsity import Sparsity, measure_second, measure_sparsity
 from quprop.carleman.spectra.survivors import SurvivorsProduct, survivors_dynamics
@@ -135,9 +135,10 @@ def analysis_report(
     if expands and not (batch_size is None and len(draws) == 1 and samples >= len(x)):
         given = {"learning_rate": learning_rate, "momentum": momentum}
         runs = [survivors_dynamics(network, survivors, draw, order=order, **given) for draw in draws]
+    measured_on = affordable_batches(network, x[:samples], y[:samples])
     found = analyse(
         network,
-        split_batches(x[:samples], y[:samples], 64),
+        measured_on,
         descent,
         rng,
         steps=block_length or longest,
@@ -156,7 +157,7 @@ def analysis_report(
     )
     length = block_length or found.block_length
     growth = proxies.growth(found.spectrum, descent)
-    access, second = _access(network, mask.kept, split_batches(x[:samples], y[:samples], 64), learning_rate, rng, order)
+    access, second = _access(network, mask.kept, measured_on, learning_rate, rng, order)
     assumptions = BreakEven(
         steps=length,
         order=order,

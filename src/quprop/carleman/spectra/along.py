@@ -24,7 +24,7 @@ from quprop.carleman.networks.plain import accuracy_of
 from quprop.carleman.networks.prune import prune, sparsity_of
 from quprop.carleman.networks.torch_extra import load_torch, trainable
 from quprop.carleman.spectra import proxy as proxies
-from quprop.carleman.spectra.hessian import hessian_matvec, split_batches
+from quprop.carleman.spectra.hessian import affordable_batches, hessian_matvec
 from quprop.carleman.spectra.proxy import Descent, Proxy
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
 from quprop.errors import QupropError, generator_of, shown
@@ -282,7 +282,7 @@ class _Following:
         self.test = tuple(part[: plan.test_samples] for part in data.test(precision))
         fixed = data.test(precision)
         count = plan.hessian_samples
-        self.fixed = split_batches(fixed[0][:count], fixed[1][:count], 64)
+        self.fixed = affordable_batches(network, fixed[0][:count], fixed[1][:count])
         self.source = batches(*data.train(precision), plan.batch_size, rng)
         self.probe_seed = int(rng.integers(2**32))  # the same starts for every spectrum: differences are the network's
         self.place, self.moments = _Place(), list[Moment]()

@@ -14,6 +14,7 @@ from quprop.carleman.networks.networks import Network, as_loss
 from quprop.carleman.networks.torch_extra import elementary, load_curvlinops, load_torch, trainable
 from quprop.errors import QupropError
 
+ALIVE = 1e8  # parameters times samples whose activations are alive at a time
 OPERATORS = ("auto", "double-backward", "curvlinops", "differences")
 STEP = 1e-3  # of central differences, relative to the norm of the parameters
 Batches = Sequence[tuple[Any, Any]]
@@ -26,6 +27,12 @@ def split_batches(inputs: Any, targets: Any, size: int | None = None) -> list[tu
         raise QupropError(f"inputs and targets must be equally many and not none, got {len(inputs)} and {len(targets)}")
     size = size or len(inputs)
     return list(zip(inputs.split(size), targets.split(size), strict=True))
+
+
+def affordable_batches(network: Network, inputs: Any, targets: Any) -> list[tuple[Any, Any]]:
+    """The data in pieces of 64 samples, fewer where that times the parameters is above ALIVE: what activations of a
+    Hessian product take."""
+    return split_batches(inputs, targets, max(1, min(64, int(ALIVE / network.n_parameters))))
 
 
 class HessianProduct:
@@ -60,12 +67,18 @@ class HessianProduct:
             found = self._product(given)
         except UnwrittenDerivative:
             return False
-        steps = (1e-6, 1e-4) if self.network.precision == "double" else (1e-3, 1e-2)
-        for step in steps:
+        before = None
+        for step in (1e-4, 1e-5, 1e-6, 1e-7) if self.network.precision == "double" else (1e-2, 1e-3, 1e-4, 1e-5):
             other, noise = _differences(self.network, self.data, step)(given, True)
-            if float((other - found).norm()) <= 0.3 * float(other.norm()) + noise:
+            size = float(other.norm())
+            if noise > 0.3 * size:  # shorter steps are rounding alone
+                break
+            if float((other - found).norm()) <= 0.3 * size:
                 return True
-        return False
+            if before is not None and float((other - before).norm()) <= 0.1 * size:
+                return False  # differences agree with one another, and not with it
+            before = other
+        return True
 
 
 def hessian_matvec(network: Network, data: Batches, *, operator: str = "auto") -> HessianProduct:
