@@ -14,10 +14,10 @@ import numpy as np
 from quprop.carleman.maps.dynamics import Dynamics
 from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.networks.networks import Network
-from quprop.carleman.spectra.hessian import Batches, hessian_matvec
+from quprop.carleman.spectra.hessian import ALIVE, Batches, hessian_matvec
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
 
-PIECE = 512  # samples whose activations are alive at a time
+PIECE = 512  # samples whose activations are alive at a time, fewer in large networks (`hessian.ALIVE`)
 
 
 def survivors_dynamics(
@@ -40,7 +40,7 @@ def survivors_dynamics(
         kept=kept,
         weight_decay=network.weight_decay,
         momentum=momentum,
-        micro_batch=PIECE,
+        micro_batch=max(1, min(PIECE, int(ALIVE / network.n_parameters))),
     )
 
 
