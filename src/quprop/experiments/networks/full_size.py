@@ -50,8 +50,8 @@ FULL = Scale(
     {"depth": 422, "widen": 4},
     Size(1, 1, (0,), 300, 0.01, 32, 8, 40, momentum=0.9, deflate=False, test=200),
     Size(100, 3, (0, 4, 20, 99), 0, 0.01, 32, 8, 40, momentum=0.9, deflate=False, test=200),
-    Size(1, 1, (0,), 0, 0.01, 4, 2, 40, momentum=0.9, deflate=False, test=20),
-    Size(1, 1, (0,), 30, 0.01, 4, 2, 40, momentum=0.9, deflate=False, test=20),
+    Size(1, 1, (0,), 0, 0.01, 4, 2, 16, momentum=0.9, deflate=False, test=20),
+    Size(1, 1, (0,), 20, 0.01, 4, 2, 16, momentum=0.9, deflate=False, test=20),
 )
 QUICK = Scale(
     "digits",
