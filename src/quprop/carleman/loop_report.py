@@ -41,8 +41,8 @@ from quprop.errors import QupropError, generator_of
 
 WORK = 2e7  # parameters times samples up to which the truncation of a block is measured on all training samples
 LEAST = 8  # samples that it is measured on at least
-DRAWS = 3  # of samples or batches, where not all are used; one where a network is larger than ONE_DRAW
-ONE_DRAW = 20_000_000
+DRAWS = 3  # of samples or batches, where not all are used
+HUGE = 20_000_000  # parameters from which on there is one draw, of two samples, and half as many columns
 BATCH_BYTES = 1e9  # of the parameters that the maps of mini-batches hold
 MANY, FEW = 1_000_000, 8  # parameters from which on so few columns of the Hessian are measured
 NORMS_BELOW = 200_000  # parameters up to which norms of derivative tensors are estimated
@@ -207,12 +207,12 @@ def _draws(
     many samples of how many they have."""
     x, y = data
     whole = len(x) if batch_size is None else batch_size
-    used = min(whole, asked or max(LEAST, int(WORK / n)))
+    used = min(whole, asked or max(LEAST if n <= HUGE else 2, int(WORK / n)))
     sizes = {"used": used, "of": whole, "batches": batch_size is not None}
     if used == len(x):
         return [[(x, y)]], sizes
     held = 1 if batch_size is None else max(1, min(steps, int(BATCH_BYTES / (16 * n))))
-    draws = DRAWS if n <= ONE_DRAW else 1
+    draws = DRAWS if n <= HUGE else 1
     return [list(islice(batches(x, y, used, rng), held)) for _ in range(draws)], sizes
 
 
@@ -229,7 +229,9 @@ def _access(
     kept, n = np.flatnonzero(mask), network.n_parameters
     product = SurvivorsProduct(network, kept, data)
     given = {"learning_rate": rate, "precision": network.precision}
-    found = measure_sparsity(product, len(kept), rng, columns=FEW if n > MANY else None, **given)  # type: ignore[arg-type]
+    found = measure_sparsity(
+        product, len(kept), rng, columns=None if n <= MANY else FEW if n <= HUGE else FEW // 2, **given
+    )  # type: ignore[arg-type]
     if order < 2 or n > NORMS_BELOW:
         return found, None
     return found, measure_second(derivative(network, data[:1]), kept, n, rng, **given).to_json()  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ quprop carleman experiment --out runs/carleman"""
 BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"}
 LARGE = 20_000  # parameters from which on defaults are those of a large network
 # Samples of the Hessian, Lanczos steps and probes of `analyse` up to so many parameters: minutes on two cores.
-USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (4, 10, 1)}
+USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (2, 8, 1)}
 
 Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
 Data = Annotated[
