@@ -229,9 +229,8 @@ def _access(
     kept, n = np.flatnonzero(mask), network.n_parameters
     product = SurvivorsProduct(network, kept, data)
     given = {"learning_rate": rate, "precision": network.precision}
-    found = measure_sparsity(
-        product, len(kept), rng, columns=None if n <= MANY else FEW if n <= HUGE else FEW // 2, **given
-    )  # type: ignore[arg-type]
+    columns = None if n <= MANY else FEW if n <= HUGE else FEW // 2
+    found = measure_sparsity(product, len(kept), rng, columns=columns, **given)  # type: ignore[arg-type]
     if order < 2 or n > NORMS_BELOW:
         return found, None
     return found, measure_second(derivative(network, data[:1]), kept, n, rng, **given).to_json()  # type: ignore[arg-type]
