@@ -42,7 +42,7 @@ def _large(result: dict[str, Any]) -> Verdict:
         s = run["spectra"][0]
         parts.append(f"{name}: {ratios[-1]:.3g}, eigenvalues {s['least']:.3g} to {s['greatest']:.3g}")
     measured = f"{run['parameters']:,} parameters: positive over negative eigenvalues " + "; ".join(parts)
-    why = "what is missing is training: at the start a network so deep has as much negative curvature as positive"
+    why = "in a network so deep positive and negative curvature are about equal, by a spectrum on two images"
     return graded(measured, min(ratios) > 1, max(ratios) > 1, why)
 
 
