@@ -212,7 +212,8 @@ def _row(row: Any, result: dict[str, Any]) -> None:
         axes.set_xlabel("step after the first pruning")
     for axes in (density, edges, proxy, share):
         axes.legend(frameon=False, fontsize=7)
-    density.set_title(f"{result['network']} on {result['data']}, {result['parameters']:,} parameters", fontsize=9)
+    case = f"{result['case']}: " if "case" in result else ""
+    density.set_title(f"{case}{result['network']} on {result['data']}, {result['parameters']:,} parameters", fontsize=9)
     edges.set_title(f"learning rate {result['learning_rate']:g}", fontsize=9)
 
 
