@@ -365,7 +365,9 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
     low, high = found["length_range"]
     most = found["crossing"] is None
     measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
-    of = " on all samples" if len(found["lengths"]) == 1 else f" ({low} to {high} over {len(found['lengths'])} draws)"
+    draws, (used, whole) = len(found["lengths"]), (found["samples"][key] for key in ("used", "of"))
+    of = f" on {'all' if used == whole else f'{used:,} of {whole:,}'} samples"
+    of = of if draws == 1 else f" ({low} to {high} over {draws} draws)"
     bound = found["bound_length"]
     allowed = "" if bound is None else f", {bound} {BOUNDS[found['bound_by']]}"
     return (f"{asked} as asked, " if asked else "") + measured + of + allowed

@@ -202,7 +202,7 @@ def _at(spectrum: Spectrum, descent: Descent, t: int) -> tuple[float, float, flo
         def function(nodes: np.ndarray) -> np.ndarray:
             factors = descent.factors(nodes)
             chosen = np.ones_like(factors) if not keep else (factors - 1) * keep > NEUTRAL
-            return (factors**t * chosen).mean(axis=1)
+            return np.where(chosen > 0, factors**t, 0.0).mean(axis=1)
 
         return function
 
