@@ -279,3 +279,11 @@ def test_the_typical_run_is_the_median_one():
     slow, _ = toy(0.2)
     runs = [measure(Dynamics(slow.driven(np.full(3, f))), 2, 40, 0.01) for f in (0.05, 0.5, 0.15)]
     assert sorted(r.within for r in runs)[1] == typical(runs).within == runs[2].within
+
+
+def test_a_network_of_zeros_is_analysed_without_a_bound_over_its_norm():
+    data = load("iris")
+    net = networks.make("mlp", data.input_shape, data.classes, seed=0, hidden=(4,))
+    net.set_parameters(np.zeros(net.n_parameters))
+    report = analysis_report(net, data, 0, sparsity=0.0, lanczos_steps=8, probes=1, longest=5)
+    assert report["bound"] is None and report["bound_block_length"] is None and report["block_length"] >= 1

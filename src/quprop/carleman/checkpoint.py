@@ -16,7 +16,7 @@ from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import loss_at
 from quprop.carleman.networks.torch_extra import load_torch
 from quprop.carleman.transfer.queries import QueryLedger
-from quprop.errors import QupropError, shown
+from quprop.errors import QupropError
 from quprop.runs import RunFolder, plain, versions
 
 BESIDE = ("analysis.json", "analysis.png")  # what `quprop carleman analyse` may have put into the folder
@@ -73,18 +73,10 @@ def open_folder(
     if not resume:
         return RunFolder.create(out, definition, beside=BESIDE)
     folder = RunFolder.open(out)
-    then = folder.section("carleman")
-    if not then:
-        raise QupropError(f"the run in {folder.path} is none of the Carleman loop: choose another --out")
-    now = definition["carleman"]
-    since = {f.name: f.default for f in fields(Loop)}  # settings younger than the run had no other value
-    then = {key: value for key, value in since.items() if value is not None} | then
-    for key in sorted({*then, *now}):
-        if then.get(key) != now.get(key):
-            raise QupropError(
-                f"the run in {folder.path} was started with {key} = {shown(then.get(key))}, got "
-                f"{shown(now.get(key))}: resume with what it was started with"
-            )
+    since = {f.name: f.default for f in fields(Loop) if f.default is not None}
+    folder.check_section(
+        "carleman", definition["carleman"], "is none of the Carleman loop: choose another --out", since
+    )
     return folder
 
 

@@ -135,6 +135,22 @@ class RunFolder:
             )
         return table
 
+    def check_section(
+        self, name: str, now: dict[str, Any], missing: str, defaults: dict[str, Any] | None = None
+    ) -> None:
+        """Refuse to go on with other values than the run's; ``missing`` is said of a folder without that table, and
+        ``defaults`` are of entries younger than the run."""
+        then = self.section(name)
+        if not then:
+            raise QupropError(f"the run in {self.path} {missing}")
+        then = (defaults or {}) | then
+        for key in sorted({*then, *now}):
+            if then.get(key) != now.get(key):
+                raise QupropError(
+                    f"the run in {self.path} was started with {key} = {shown(then.get(key))}, got "
+                    f"{shown(now.get(key))}: resume with what it was started with"
+                )
+
     # -- metrics.jsonl ------------------------------------------------------------------------------------------------
 
     def lock(self) -> None:

@@ -349,7 +349,7 @@ def _check_mean(
             parts += (1 - cut / count) * value(inputs[cut:], targets[cut:])
     if not abs(parts - first) <= close:
         what = (
-            "on every sample twice" if whole or count == 1 else "on two parts of the samples, averaged by their sizes,"
+            "on every sample twice" if whole or count == 1 else "on two parts of the samples, averaged by their sizes"
         )
         raise QupropError(
             f"the loss is no mean over samples: it is {first:.6g} on {count} and {parts:.6g} {what}: take the mean "

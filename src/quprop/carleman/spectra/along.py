@@ -27,7 +27,7 @@ from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import affordable_batches, hessian_matvec
 from quprop.carleman.spectra.proxy import Descent, Proxy
 from quprop.carleman.spectra.spectrum import Spectrum, spectrum_of
-from quprop.errors import QupropError, generator_of, shown
+from quprop.errors import QupropError, generator_of
 from quprop.runs import RunFolder, plain, versions
 
 
@@ -241,15 +241,7 @@ def _opened(out: str | os.PathLike[str], resume: bool, definition: dict[str, Any
     if not resume:
         return RunFolder.create(out, definition)
     folder = RunFolder.open(out)
-    then, now = folder.section("following"), definition["following"]
-    if not then:
-        raise QupropError(f"the run in {folder.path} does not follow spectra: choose another folder")
-    for key in sorted({*then, *now}):
-        if then.get(key) != now.get(key):
-            raise QupropError(
-                f"the run in {folder.path} was started with {key} = {shown(then.get(key))}, got "
-                f"{shown(now.get(key))}: resume with what it was started with"
-            )
+    folder.check_section("following", definition["following"], "does not follow spectra: choose another folder")
     return folder
 
 

@@ -325,12 +325,16 @@ def _check(steps: int, order: int, descent: Descent) -> None:
 def _bounded(
     gains: Gains | None, size: float, order: int, steps: int, tolerance: float
 ) -> tuple[Radius | None, float | None, np.ndarray | None, int | None]:
-    """Radius, ratio, bound and its block length of `Dissipation`, for parameters of norm `size`; None without gains."""
+    """Radius, ratio, bound and its block length of `Dissipation`, for parameters of norm `size`; None without gains,
+    and no bound where all parameters are zero and nothing is relative to them."""
     if gains is None:
         return None, None, None, None
+    radius, ratio = convergence_radius(gains.upper), least_ratio(gains.upper)
+    if not size:
+        return radius, ratio, None, None
     return (
-        convergence_radius(gains.upper),
-        least_ratio(gains.upper),
+        radius,
+        ratio,
         level_bound(gains.upper, 0.0, order, steps) / size,
         bound_block_length(gains.upper, 0.0, order, tolerance * size, LIMIT, level_bound),
     )
