@@ -41,14 +41,23 @@ def draw_analysis(report: dict[str, Any]) -> bytes:
     handles, labels = right.get_legend_handles_labels()
     proved = np.array([np.nan if b is None else b for b in report.get("bound") or []], float)[: last + 1]
     proved[(proved > TALL) | (proved <= 0)] = np.nan
-    if np.isfinite(proved).any():
+    errors = (report.get("truncation") or {}).get("errors") or []
+    measured = np.array([np.nan if e is None else e for e in errors], float)[: last + 1]
+    measured[(measured > TALL) | (measured <= 0)] = np.nan
+    how = "proved" if report.get("bound_by") == "proof" else "estimated"
+    curves = [
+        (proved, ".-", "C1", f"{how} error over |theta| (right axis)"),
+        (measured, "-", "C2", "measured error of the update (right axis)"),
+    ]
+    curves = [curve for curve in curves if np.isfinite(curve[0]).any()]
+    if curves:
         other = right.twinx()
-        (line,) = other.plot(range(len(proved)), proved, ".-", color="C1", markersize=3, linewidth=1)
+        for values, style, colour, label in curves:
+            (line,) = other.plot(range(len(values)), values, style, color=colour, markersize=3, linewidth=1)
+            handles, labels = [*handles, line], [*labels, label]
         other.set_yscale("log")
-        other.set_ylim(float(np.nanmin(proved)) / 10, 10 * TALL)
-        how = "proved" if report.get("bound_by") == "proof" else "estimated"
-        other.set_ylabel(f"{how} error over |theta|")
-        handles, labels = [*handles, line], [*labels, f"{how} error of the truncation (right axis)"]
+        other.set_ylim(min(float(np.nanmin(c[0])) for c in curves) / 10, 1e4 * TALL)
+        other.set_ylabel("relative error")
     right.legend(handles, labels, frameon=False, fontsize=7, loc="upper left")
     return picture(figure, f"{report['network']} on {report['data']}, {report['parameters']:,} parameters")
 
