@@ -1,6 +1,7 @@
 """The README's lines are run, and print what it says they print."""
 
 import contextlib
+import importlib.util
 import io
 import re
 import subprocess
@@ -49,6 +50,17 @@ def test_set_up_is_two_commands():
     first, second = block.strip().splitlines()
     assert first.endswith("quprop train digits")
     assert second.endswith("pytest -n auto")
+
+
+def test_the_picture_shows_the_measured_ratios():
+    """Its numbers are those of `benchmarks/results`, and the text's range is theirs."""
+    spec = importlib.util.spec_from_file_location("speed_picture", README.parent / "tools/speed_picture.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    ratios = [tool.ratio(of) for of in tool.times().values()]
+    shown = re.findall(r">(\d+)×<", (README.parent / "docs/pictures/speed.svg").read_text(encoding="utf-8"))
+    assert shown == [f"{r:.0f}" for r in ratios]
+    assert f"{min(ratios):.0f} to {max(ratios):.0f} times faster" in README.read_text(encoding="utf-8")
 
 
 def unknown(names) -> str:
