@@ -57,43 +57,26 @@ def ratio(of: dict[str, float]) -> float:
 
 
 def draw() -> str:
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "quprop", "font.family": "sans-serif", "text.color": GREY}
-    settings |= {f"{part}.color": GREY for part in ("xtick", "ytick")} | {
-        "axes.edgecolor": GREY,
-        "axes.labelcolor": GREY,
-    }
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "quprop", "font.family": "sans-serif"}
+    settings |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.edgecolor", "axes.labelcolor"), GREY)
     found, text = times(), io.StringIO()
     with rc_context(settings):
         figure, (axes,) = panels(1, 9.2, 4.6)
         for name, (title, marker, colour) in LIBRARIES.items():
-            points = [(of[name], -k) for k, of in enumerate(found.values()) if name in of]
-            axes.scatter(
-                *zip(*points, strict=True),
-                marker=marker,
-                s=60 if name == "quprop" else 26,
-                c=colour,
-                label=title,
-                zorder=3,
-            )
+            x, y = zip(*[(of[name], -k) for k, of in enumerate(found.values()) if name in of], strict=True)
+            axes.scatter(x, y, 60 if name == "quprop" else 26, colour, marker, label=title, zorder=3)
+        beside = {"transform": axes.get_yaxis_transform(), "va": "center", "weight": "bold"}
         for k, of in enumerate(found.values()):
             axes.plot([min(of.values()), max(of.values())], [-k, -k], color=GREY, linewidth=0.6, alpha=0.6)
-            axes.text(
-                1.01,
-                -k,
-                f"{ratio(of):.0f}×",
-                transform=axes.get_yaxis_transform(),
-                va="center",
-                color="#2f81f7",
-                weight="bold",
-            )
+            axes.text(1.01, -k, f"{ratio(of):.0f}×", color=LIBRARIES["quprop"][2], **beside)
         axes.set_xscale("log")
         axes.set_yticks([-k for k in range(len(found))], list(WORKLOADS.values()))
         axes.set_xlabel("value and exact gradient, milliseconds (at the right: the fastest peer's time over quprop's)")
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
