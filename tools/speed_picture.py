@@ -64,7 +64,7 @@ def draw() -> str:
         figure, (axes,) = panels(1, 9.2, 4.6)
         for name, (title, marker, colour) in LIBRARIES.items():
             x, y = zip(*[(of[name], -k) for k, of in enumerate(found.values()) if name in of], strict=True)
-            axes.scatter(x, y, 60 if name == "quprop" else 26, colour, marker, label=title, zorder=3)
+            axes.scatter(x, y, 60 if name == "quprop" else 26, colour, marker=marker, label=title, zorder=3)
         beside = {"transform": axes.get_yaxis_transform(), "va": "center", "weight": "bold"}
         for k, of in enumerate(found.values()):
             axes.plot([min(of.values()), max(of.values())], [-k, -k], color=GREY, linewidth=0.6, alpha=0.6)
