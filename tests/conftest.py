@@ -1,4 +1,6 @@
-"""Shared settings of the tests: Hypothesis draws the same examples in every run."""
+"""Shared settings of the tests: Hypothesis draws the same examples in every run; what was skipped can be kept."""
+
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -8,6 +10,32 @@ from quprop.cli import app
 
 hypothesis.settings.register_profile("quprop", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("quprop")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--skipped", metavar="FILE", help="add the skipped tests to this file, to be run by pytest @FILE")
+
+
+def pytest_configure(config):
+    if config.getoption("--skipped") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Skipped(Path(config.getoption("--skipped"))))
+
+
+class Skipped:
+    """Keeps the names of skipped tests and files, so that they are run where the libraries are that they want."""
+
+    def __init__(self, path):
+        self.path, self.names = path, set()
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped:
+            self.names.add(report.nodeid)
+
+    pytest_collectreport = pytest_runtest_logreport
+
+    def pytest_sessionfinish(self):
+        before = set(self.path.read_text(encoding="utf-8").splitlines()) if self.path.exists() else set()
+        self.path.write_text("".join(f"{name}\n" for name in sorted(before | self.names)), encoding="utf-8")
 
 
 @pytest.fixture
