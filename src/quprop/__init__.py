@@ -1,6 +1,6 @@
 """quprop: train parameterised quantum models, and know what their gradients cost."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from quprop import hybrid, structure
 from quprop.classical import MarkovChain
@@ -31,7 +31,7 @@ from quprop.gradients import (
     gradient,
     pauli_list_model,
 )
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 from quprop.model import InputState, Model, Rotation, ansatz
 from quprop.model.angle import Angle, AngleVector, inputs, params
 from quprop.model.channels import CHANNELS
@@ -152,7 +152,28 @@ __all__ = [
     "zero_noise",
 ]
 
+# Packages that are public too; imported when they are asked for, as the names of `quprop.hybrid.WHERE` are.
+_PACKAGES = ["carleman", "classical", "collective", "planning", "problems"]
 
-def __getattr__(name: str) -> Any:
-    """The names of `quprop.hybrid.WHERE` and the modules, imported when they are first used."""
-    return getattr(hybrid, name) if name in hybrid.WHERE else submodule(__name__, name)
+if TYPE_CHECKING:
+    from quprop import carleman as carleman
+    from quprop import classical as classical
+    from quprop import collective as collective
+    from quprop import planning as planning
+    from quprop import problems as problems
+    from quprop.hybrid import QuantumLayer as QuantumLayer
+    from quprop.hybrid import cut as cut
+    from quprop.hybrid import from_openfermion as from_openfermion
+    from quprop.hybrid import from_pennylane as from_pennylane
+    from quprop.hybrid import from_qasm as from_qasm
+    from quprop.hybrid import from_qiskit as from_qiskit
+    from quprop.hybrid import from_stim as from_stim
+    from quprop.hybrid import load_qpy as load_qpy
+    from quprop.hybrid import save_qpy as save_qpy
+    from quprop.hybrid import to_openfermion as to_openfermion
+    from quprop.hybrid import to_qasm as to_qasm
+    from quprop.hybrid import to_qiskit as to_qiskit
+else:
+    __getattr__ = lazy(__name__, hybrid.WHERE)
+
+__dir__ = listing(__name__, [*_PACKAGES, *hybrid.WHERE])

@@ -4,15 +4,13 @@ Gradient descent is a polynomial map; its tensor powers obey a linear recursion;
 system for a quantum computer (Liu et al. 2024, doi 10.1038/s41467-023-43957-x).
 """
 
-from functools import partial
-
 from quprop.carleman.engines import ENGINES, TOWERS, LiftedState
 from quprop.carleman.engines.lift import Record, choose_engine, lift, march, success_probability
 from quprop.carleman.maps.convergence import error_against_order
 from quprop.carleman.maps.dynamics import Dynamics, Momentum, Polynomial, PolynomialMap, from_tensors
 from quprop.carleman.maps.torch_map import from_torch
 from quprop.carleman.system.history import HistorySystem
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 
 __all__ = [
     "ENGINES",
@@ -33,4 +31,4 @@ __all__ = [
     "success_probability",
 ]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -1,12 +1,10 @@
 """Classical models: Markov chains and networks, whose gradient costs about as much as their value (`chain.py`,
 `networks.py`), and the rivals of generative circuits (`bit_flip.py`, `boltzmann.py`)."""
 
-from functools import partial
-
 from quprop.classical.chain import ESTIMATORS, ChainGradient, MarkovChain
 from quprop.classical.moves import ControlledFlip, Flip, Map
 from quprop.classical.omega import ChainOmega, hoeffding, measure_omega, omega
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 
 __all__ = [
     "ESTIMATORS",
@@ -21,4 +19,4 @@ __all__ = [
     "omega",
 ]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

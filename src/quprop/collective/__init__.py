@@ -8,8 +8,6 @@ engines, fallback                       COPY_ENGINES, all by name; `auto`, which
 hypothesis/                             classical guesses at the state, learned from triggers
 """
 
-from functools import partial
+from quprop.lazy import lazy, listing
 
-from quprop.lazy import submodule
-
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

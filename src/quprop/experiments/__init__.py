@@ -1,9 +1,7 @@
 """The experiments of `quprop reproduce`, one file and one line each. `EXPERIMENTS` lists them all by name."""
 
-from functools import partial
-
 from quprop.experiments.experiment import Experiment, table_of
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 
 _FILES = (
     "total_gates",
@@ -36,4 +34,4 @@ EXPERIMENTS: dict[str, Experiment] = table_of(__name__, _FILES)
 
 __all__ = ["EXPERIMENTS", "Experiment"]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

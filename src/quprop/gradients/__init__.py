@@ -22,6 +22,7 @@ from quprop.gradients.spsa import SPSA
 from quprop.gradients.sweeps.fully_gentle import FullyGentle
 from quprop.gradients.sweeps.gentle_sweep import GentleSweep
 from quprop.gradients.sweeps.quantum_backprop import QuantumBackprop
+from quprop.lazy import listing
 from quprop.model import Model
 from quprop.sampling.estimate import Estimate
 from quprop.simulate import Call
@@ -99,3 +100,5 @@ __all__ = [
     "gradient",
     "pauli_list_model",
 ]
+
+__dir__ = listing(__name__)

@@ -11,10 +11,23 @@
 imported before one of them is used.
 """
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
+
+if TYPE_CHECKING:
+    from quprop.hybrid.openfermion import from_openfermion as from_openfermion
+    from quprop.hybrid.openfermion import to_openfermion as to_openfermion
+    from quprop.hybrid.pennylane import from_pennylane as from_pennylane
+    from quprop.hybrid.qasm import from_qasm as from_qasm
+    from quprop.hybrid.qasm import to_qasm as to_qasm
+    from quprop.hybrid.qiskit import from_qiskit as from_qiskit
+    from quprop.hybrid.qiskit import load_qpy as load_qpy
+    from quprop.hybrid.qiskit import save_qpy as save_qpy
+    from quprop.hybrid.qiskit import to_qiskit as to_qiskit
+    from quprop.hybrid.stim import from_stim as from_stim
+    from quprop.hybrid.torch import QuantumLayer as QuantumLayer
+    from quprop.modules.cutting import cut as cut
 
 WHERE = {
     "QuantumLayer": "quprop.hybrid.torch",
@@ -31,6 +44,7 @@ WHERE = {
     "cut": "quprop.modules.cutting",
 }
 
+if not TYPE_CHECKING:
+    __getattr__ = lazy(__name__, WHERE)
 
-def __getattr__(name: str) -> Any:
-    return getattr(import_module(WHERE[name]), name) if name in WHERE else submodule(__name__, name)
+__dir__ = listing(__name__, WHERE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 from quprop.errors import QupropError, shown
 
@@ -175,6 +175,10 @@ class AngleVector:
     def __iter__(self) -> Iterator[Angle]:
         return (self._entry(i) for i in self.indices)
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Angle: ...
+    @overload
+    def __getitem__(self, index: slice) -> AngleVector: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return AngleVector(self.kind, self.name, self.size, self.indices[index])

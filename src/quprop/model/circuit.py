@@ -10,7 +10,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from quprop.cost import HardwareModel, NoiseModel, noise_of
 from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, check_constants
+from quprop.model.gate_methods import GateMethods
 from quprop.model.gates import GATES
 from quprop.model.input_state import MAX_AMPLITUDE_QUBITS, InputState
 from quprop.model.noise import noisy_circuit
@@ -61,7 +62,7 @@ class XBlock(NamedTuple):
         return XRotations(self.subsets, param, np.full(len(self.subsets), self.factor))
 
 
-class Circuit:
+class Circuit(GateMethods):
     """A circuit on qubits 0..n_qubits-1; every gate method appends a gate and returns the circuit, so calls chain.
 
         theta, x = params("theta", 8), inputs("x", 4)
@@ -119,12 +120,12 @@ class Circuit:
             else:
                 yield step
 
-    def gate(self, name: str, *arguments: Any) -> Circuit:
+    def gate(self, name: str, *arguments: Any) -> Self:
         """Append the gate called `name`: its angles, then its qubits."""
         spec = GATES.get(name)
         if spec is None:
             raise UnknownGateError(f"there is no gate {name!r}; {nearest(str(name), [*GATES, 'rotation', 'exp'])}")
-        n_angles, n_qubits, _ = spec
+        n_angles, n_qubits, *_ = spec
         if len(arguments) != n_angles + n_qubits:
             raise QupropError(
                 f"{name} takes {_count(n_angles, 'angle')} and then {_count(n_qubits, 'qubit')}, "
@@ -134,7 +135,7 @@ class Circuit:
         self.steps.append(Operation(name, angles, self._qubits(arguments[n_angles:], name)))
         return self
 
-    def channel(self, name: str, *arguments: Any, **options: Any) -> Circuit:
+    def channel(self, name: str, *arguments: Any, **options: Any) -> Self:
         """Append the channel of `CHANNELS` called `name`: its strengths, then its qubits, then strengths that have a
         default, which may be named: `channel("thermal_relaxation", t1, t2, time, 0, excited=0.02)`."""
         noise = CHANNELS.get(name)
@@ -156,7 +157,7 @@ class Circuit:
         self.steps.append(Operation(name, strengths, qubits))
         return self
 
-    def pauli_channel(self, probabilities: Mapping[Any, Any], *qubits: int) -> Circuit:
+    def pauli_channel(self, probabilities: Mapping[Any, Any], *qubits: int) -> Self:
         """Append rho -> (1 - sum_j p_j) rho + sum_j p_j P_j rho P_j, with {P_j: p_j} on 8 qubits at most.
 
         With qubits the keys are dense strings on them, `pauli_channel({"XI": 0.01, "ZZ": p}, 2, 0)`; without, strings
@@ -187,7 +188,7 @@ class Circuit:
         """Its channels, in order."""
         return [step for step in self.steps if isinstance(step, Operation) and step.is_channel]
 
-    def noiseless(self) -> Circuit:
+    def noiseless(self) -> Self:
         """This circuit without its channels; theta and x are laid out as before."""
         twin = self.copy()
         twin.steps = [step for step in self.steps if not isinstance(step, Operation) or not step.is_channel]
@@ -206,7 +207,7 @@ class Circuit:
         """
         return noisy_circuit(self, noise_of(noise))
 
-    def rotation(self, pauli: str | PauliString, angle: Any) -> Circuit:
+    def rotation(self, pauli: str | PauliString, angle: Any) -> Self:
         """Append exp(-i angle P / 2) with P a Hermitian Pauli string such as "X0 Y2"."""
         string = PauliString.parse(pauli) if isinstance(pauli, str) else pauli
         if not isinstance(string, PauliString):
@@ -220,7 +221,7 @@ class Circuit:
         self.steps.append(Operation("rotation", (angle,), string))
         return self
 
-    def exp(self, pauli_sum: PauliSum | Mapping[Any, float] | str, angle: Any) -> Circuit:
+    def exp(self, pauli_sum: PauliSum | Mapping[Any, float] | str, angle: Any) -> Self:
         """Append exp(-i angle/2 sum_k c_k P_k) of a real sum of Pauli strings that commute, exactly.
 
         It is the product over k of the rotations exp(-i (c_k angle) P_k / 2): several that share an angle, such as one
@@ -238,9 +239,7 @@ class Circuit:
         self.steps.append(Operation("exp", (self._angle(angle),), total))
         return self
 
-    def x_rotations(
-        self, subsets: Sequence[Sequence[int]] | Subsets, theta: AngleVector, factor: float = 1.0
-    ) -> Circuit:
+    def x_rotations(self, subsets: Sequence[Sequence[int]] | Subsets, theta: AngleVector, factor: float = 1.0) -> Self:
         """Append exp(-i factor theta_k X_k / 2), X_k the product of X over the qubits of subset k, for all k.
 
         They are kept as arrays, however many there are; a circuit of these and Clifford gates makes a small model.
@@ -257,7 +256,7 @@ class Circuit:
         self.steps.append(XBlock(subsets, theta, float(factor)))
         return self
 
-    def append(self, other: Circuit) -> Circuit:
+    def append(self, other: Circuit) -> Self:
         """Append all gates of `other`, a circuit on as many qubits or fewer that starts from |0...0>."""
         if not isinstance(other, Circuit):
             raise QupropError(f"only a Circuit can be appended to a Circuit, got {type(other).__name__}")
@@ -270,10 +269,10 @@ class Circuit:
         self.steps.extend(list(other.steps))
         return self
 
-    def __add__(self, other: Circuit) -> Circuit:
+    def __add__(self, other: Circuit) -> Self:
         return self.copy().append(other)
 
-    def copy(self) -> Circuit:
+    def copy(self) -> Self:
         twin = copy.copy(self)
         twin.steps = list(self.steps)
         twin.vectors = dict(self.vectors)
@@ -363,13 +362,15 @@ class Circuit:
             lines.append(f"  ... {len(self) - _SHOWN} more")
         return "\n".join([f"Circuit: {', '.join(parts)}, from {start}", *lines])
 
-    def __getattr__(self, name: str) -> Callable[..., Circuit]:
-        # Reached only for names that are neither methods nor gates.
-        if name.startswith("_") or name in ("steps", "vectors", "n_qubits", "state"):
-            raise AttributeError(name)
-        raise UnknownGateError(
-            f"a circuit has no gate or method {name!r}; {nearest(name, [*GATES, *CHANNELS, *_OTHERS])}"
-        )
+    if not TYPE_CHECKING:  # which shall know the methods, and no others
+
+        def __getattr__(self, name: str) -> Callable[..., Circuit]:
+            # Reached only for names that are neither methods nor gates.
+            if name.startswith("_") or name in ("steps", "vectors", "n_qubits", "state"):
+                raise AttributeError(name)
+            raise UnknownGateError(
+                f"a circuit has no gate or method {name!r}; {nearest(name, [*GATES, *CHANNELS, *_OTHERS])}"
+            )
 
     def _declare(self, kind: int, name: str, size: int) -> None:
         known = self.vectors.setdefault(name, (kind, size))
@@ -446,31 +447,6 @@ class Circuit:
             raise QupropError(f"amplitude encoding on {n} qubits takes inputs(name, 2^{n}), got {state!r}")
 
 
-def _make_method(name: str) -> Callable[..., Circuit]:
-    spec = GATES[name]
-
-    def method(self: Circuit, *arguments: Any) -> Circuit:
-        return self.gate(name, *arguments)
-
-    method.__name__, method.__qualname__ = name, f"Circuit.{name}"
-    method.__doc__ = f"Append {name}: {_count(spec.n_angles, 'angle')}, then {_count(spec.n_qubits, 'qubit')}."
-    return method
-
-
-def _make_channel(name: str) -> Callable[..., Circuit]:
-    noise = CHANNELS[name]
-
-    def method(self: Circuit, *arguments: Any, **options: Any) -> Circuit:
-        return self.channel(name, *arguments, **options)
-
-    first = len(noise.strengths) - len(noise.defaults)
-    optional = [f"{s}={d:g}" for s, d in zip(noise.strengths[first:], noise.defaults, strict=True)]
-    qubits = [f"q{k}" for k in range(noise.n_qubits)] if noise.n_qubits > 1 else ["q"]
-    method.__name__, method.__qualname__ = name, f"Circuit.{name}"
-    method.__doc__ = f"Append {name}({', '.join([*noise.strengths[:first], *qubits, *optional])}): {noise.what}."
-    return method
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
@@ -483,9 +459,3 @@ def _show(op: Operation) -> str:
     angles = f"({', '.join(map(repr, op.angles))})" if op.angles else ""
     target: Iterable[Any] | str = op.target if isinstance(op.target, tuple) else str(op.target)
     return f"{op.name}{angles} " + (target if isinstance(target, str) else _between(op).join(map(str, target)))
-
-
-for _name in GATES:
-    setattr(Circuit, _name, _make_method(_name))
-for _name in CHANNELS:
-    setattr(Circuit, _name, _make_channel(_name))

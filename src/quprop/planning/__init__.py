@@ -11,9 +11,7 @@ presets.py      published plans
 figure.py       time against the number of parameters
 """
 
-from functools import partial
-
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 from quprop.planning.named import named_shape, summary
 from quprop.planning.structure import shape_of
 from quprop.planning.training import TrainingPlan, plan_training
@@ -21,4 +19,4 @@ from quprop.sampling.shape import Shape, Wanted
 
 __all__ = ["Shape", "TrainingPlan", "Wanted", "named_shape", "plan_training", "shape_of", "summary"]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

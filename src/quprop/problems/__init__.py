@@ -5,8 +5,11 @@
 >>> summary["energy"], summary["reference_energy"]
 """
 
+from quprop.lazy import listing
 from quprop.problems.run import configure, run
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 
 __all__ = ["PROBLEMS", "Problem", "Spec", "configure", "run"]
+
+__dir__ = listing(__name__)

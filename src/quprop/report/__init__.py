@@ -7,11 +7,9 @@ A sweep of quantum backpropagation is recorded by `QuantumBackprop(explain=True)
 `write_json("sweep.json", estimate.info["sweep"].as_dict())`, optionally with the exact dF/da under "exact".
 """
 
-from functools import partial
-
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 from quprop.report.page import Report, check_out, collect, render, write
 
 __all__ = ["Report", "check_out", "collect", "render", "write"]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -1,9 +1,7 @@
 """Run folders, executors and progress: what long work needs."""
 
-from functools import partial
-
 from quprop.files import write_atomically
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 from quprop.runs.folder import FORMAT, FORMAT_VERSION, RunFolder, plain, refuse_existing, versions, write_json
 
 __all__ = [
@@ -17,4 +15,4 @@ __all__ = [
     "write_json",
 ]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -1,7 +1,5 @@
 """What gradient methods share: programs and their runs, the sampler, budgets, plans, copies."""
 
-from functools import partial
+from quprop.lazy import lazy, listing
 
-from quprop.lazy import submodule
-
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

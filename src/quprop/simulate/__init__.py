@@ -11,6 +11,7 @@ import numpy as np
 
 from quprop.arrays import all_finite, checked, measured, plain
 from quprop.errors import QupropError, generator_of, nearest
+from quprop.lazy import listing
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.simulate import memory
@@ -52,6 +53,8 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+__dir__ = listing(__name__)
 
 # `ENGINES[name](precision, threads)` makes one, or refuses in a sentence. The first is taken if none is named.
 ENGINES: dict[str, Callable[[str, int | None], Any]] = {

@@ -1,6 +1,7 @@
 """Commuting structure of models: blocks whose derivatives are read together, circuits that read them, and what a model
 can express against what one measurement gives."""
 
+from quprop.lazy import listing
 from quprop.structure.algebra import dla_dimension, dynamical_lie_algebra, expressivity_bound
 from quprop.structure.blocks import Blocks, TermSplit, find_blocks
 from quprop.structure.efficiency import Efficiency, efficiency_report, measurement_efficiency
@@ -22,3 +23,5 @@ __all__ = [
     "readout_programs",
     "term_programs",
 ]
+
+__dir__ = listing(__name__)

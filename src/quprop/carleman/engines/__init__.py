@@ -9,6 +9,7 @@ from quprop.carleman.engines.low_rank import LowRankTower
 from quprop.carleman.engines.state import LiftedState
 from quprop.carleman.engines.symmetric import SymmetricTower
 from quprop.carleman.engines.tensor_train import TensorTrainTower
+from quprop.lazy import listing
 
 TOWERS: dict[str, type[LiftedState]] = {
     "kronecker": KroneckerTower,
@@ -30,3 +31,5 @@ __all__ = [
     "SymmetricTower",
     "TensorTrainTower",
 ]
+
+__dir__ = listing(__name__)

@@ -1,7 +1,5 @@
 """Gradient descent as a polynomial map."""
 
-from functools import partial
+from quprop.lazy import lazy, listing
 
-from quprop.lazy import submodule
-
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -16,9 +16,12 @@ from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.engines.symmetric_space import dimension
 from quprop.collective.protocol import CopyEngine
 from quprop.errors import QupropError
+from quprop.lazy import listing
 from quprop.simulate import memory
 
 __all__ = ["COPY_ENGINES", "ENGINES", "auto"]
+
+__dir__ = listing(__name__)
 
 COPY_ENGINES: dict[str, type[CopyEngine]] = {
     "null": NullEngine,

@@ -10,6 +10,7 @@ from quprop.collective.hypothesis.low_rank import LowRankHypothesis
 from quprop.collective.hypothesis.mps import MatrixProductHypothesis
 from quprop.collective.hypothesis.protocol import Hypothesis, HypothesisClass, mistake_bound
 from quprop.collective.hypothesis.typicality import TypicalityHypothesis
+from quprop.lazy import listing
 
 HYPOTHESES: dict[str, HypothesisClass] = {
     "dense": DenseHypothesis,
@@ -30,3 +31,5 @@ __all__ = [
     "TypicalityHypothesis",
     "mistake_bound",
 ]
+
+__dir__ = listing(__name__)

@@ -1,7 +1,5 @@
 """What the sources claim, and what was measured: every claim beside its number. `CLAIMS` lists them all by name."""
 
-from functools import partial
-
 from quprop.experiments import EXPERIMENTS as _CIRCUITS
 from quprop.experiments.claims import backpropagation, crossing, forum, networks
 from quprop.experiments.claims import carleman_dips as dips
@@ -11,7 +9,7 @@ from quprop.experiments.claims import carleman_verdicts as verdicts
 from quprop.experiments.claims.claim import Claim, Verdict
 from quprop.experiments.experiment import Experiment
 from quprop.experiments.networks import EXPERIMENTS as _NETWORKS
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 
 _FILES = (backpropagation, crossing, networks, scaling, verdicts, dips, full_size, forum)
 
@@ -26,4 +24,4 @@ def experiments() -> dict[str, Experiment]:
 
 __all__ = ["CLAIMS", "Claim", "Verdict", "experiments"]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError
+from quprop.lazy import listing
 
 try:
     from pennylane import measurements as mp
@@ -59,6 +60,8 @@ from quprop.hybrid.pennylane.translate import Reading, Structure, TapeReader, is
 from quprop.simulate import get_engine
 
 __all__ = ["QupropDevice", "from_pennylane"]
+
+__dir__ = listing(__name__)
 
 KEEP_QUBITS = 24  # a forward call keeps its state for the gradient up to here, a mixed one up to half as many
 

@@ -16,10 +16,13 @@ from quprop.errors import QupropError, whole
 from quprop.hybrid.qasm.parse import parse
 from quprop.hybrid.qasm.read import Reader
 from quprop.hybrid.qasm.write import write_2, write_3
+from quprop.lazy import listing
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 
 __all__ = ["from_qasm", "to_qasm"]
+
+__dir__ = listing(__name__)
 
 
 def from_qasm(

@@ -540,7 +540,7 @@ class Reader(Names):
         elif name in self.opaque and name != "delay":
             self.refuse(node, f"{name} is opaque: the program does not say what it does; define it, gate {name} ...")
         if definition is None:
-            n_angles, n_qubits, _ = GATES[BUILT_IN.get(name, name)]
+            n_angles, n_qubits, *_ = GATES[BUILT_IN.get(name, name)]
         else:
             n_angles, n_qubits = len(definition.arguments), len(definition.qubits)
         if (len(angles), len(qubits)) != (n_angles, n_qubits):

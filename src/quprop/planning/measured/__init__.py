@@ -1,8 +1,6 @@
 """How the cost of a gradient grows with the number of parameters, measured; and figure 2 of Abbas et al."""
 
-from functools import partial
-
-from quprop.lazy import submodule
+from quprop.lazy import lazy, listing
 from quprop.planning.measured.families import FAMILIES, Family
 from quprop.planning.measured.figure2 import Constants, reach
 from quprop.planning.measured.fit import Exponent, fit_exponent
@@ -25,4 +23,4 @@ __all__ = [
     "tasks",
 ]
 
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

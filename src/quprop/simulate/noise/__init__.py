@@ -1,7 +1,5 @@
 """Models with noise: their mixed state as a real vector over all Pauli strings."""
 
-from functools import partial
+from quprop.lazy import lazy, listing
 
-from quprop.lazy import submodule
-
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -5,8 +5,6 @@ is small is dropped, and what that can do to the value and to each derivative is
 derivatives come from going back through the kept strings (`native/pauli/graph.hpp`).
 """
 
-from functools import partial
+from quprop.lazy import lazy, listing
 
-from quprop.lazy import submodule
-
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -1,7 +1,5 @@
 """Engines that hold the whole state vector: the native kernels and the reference."""
 
-from functools import partial
+from quprop.lazy import lazy, listing
 
-from quprop.lazy import submodule
-
-__getattr__ = partial(submodule, __name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)
