@@ -18,7 +18,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, overload
 
 import numpy as np
 
@@ -83,7 +83,11 @@ class Imported(NamedTuple):
     measured: dict[int, int]
 
 
-def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), noise_model: Any = None) -> Any:
+@overload
+def from_qiskit(circuit: Any, observables: None = None, *, inputs: Any = (), noise_model: Any = None) -> Circuit: ...
+@overload
+def from_qiskit(circuit: Any, observables: Any, *, inputs: Any = (), noise_model: Any = None) -> Model: ...
+def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), noise_model: Any = None) -> Circuit | Model:
     """The `Circuit` of a QuantumCircuit, or its `Model` if observables are given.
 
     A ParameterVector("theta", 8) is params("theta", 8), a Parameter("phi") is params("phi", 1); characters that no
@@ -463,7 +467,13 @@ def save_qpy(circuit: Circuit, path: str | Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def load_qpy(path: str | Path, observables: Any = None, *, inputs: Any = (), index: int | None = None) -> Any:
+@overload
+def load_qpy(path: str | Path, observables: None = None, *, inputs: Any = (), index: int | None = None) -> Circuit: ...
+@overload
+def load_qpy(path: str | Path, observables: Any, *, inputs: Any = (), index: int | None = None) -> Model: ...
+def load_qpy(
+    path: str | Path, observables: Any = None, *, inputs: Any = (), index: int | None = None
+) -> Circuit | Model:
     """Read a QPY file: `from_qiskit` of its circuit, or of circuit `index` if it holds several."""
     try:
         with open(path, "rb") as file:

@@ -9,7 +9,7 @@ and measurements in the middle are refused with their place.
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import stim
 
@@ -26,7 +26,11 @@ _NAMES = {
 _LEFT_OUT = frozenset(("TICK", "QUBIT_COORDS", "SHIFT_COORDS", "DETECTOR", "OBSERVABLE_INCLUDE", "I", "II", "MPAD"))
 
 
-def from_stim(circuit: Any, observables: Any = None) -> Any:
+@overload
+def from_stim(circuit: Any, observables: None = None) -> Circuit: ...
+@overload
+def from_stim(circuit: Any, observables: Any) -> Model: ...
+def from_stim(circuit: Any, observables: Any = None) -> Circuit | Model:
     """The `Circuit` of a stim.Circuit of Clifford gates, or of its text, or its `Model` if observables are given.
 
     Gates that quprop has no name for are written as its own: SPP and the like as rotations by quarter turns, others by

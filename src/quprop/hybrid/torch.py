@@ -8,7 +8,7 @@ come back without a copy in double precision.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,12 @@ from quprop.model.circuit import Circuit
 from quprop.simulate import Composite, get_engine
 
 _HALVES = (torch.float16, torch.bfloat16)
+_Function = TypeVar("_Function", bound=Callable[..., Tensor])
+
+
+def _eager(function: _Function) -> _Function:
+    """A graph break under `torch.compile`, of the same type."""
+    return torch.compiler.disable(function)
 
 
 class QuantumLayer(torch.nn.Module):
@@ -56,6 +62,8 @@ class QuantumLayer(torch.nn.Module):
     those of reverse mode, with shots of its own for every sample.
     """
 
+    model: Model | Composite
+    weights: torch.nn.Parameter
     draws: Tensor
 
     def __init__(
@@ -102,7 +110,11 @@ class QuantumLayer(torch.nn.Module):
         """What the gradient method has executed in backward passes of this process, a `Cost`."""
         return self.meter.cost
 
-    @torch.compiler.disable
+    if TYPE_CHECKING:  # torch's own returns Any
+
+        def __call__(self, x: Tensor | None = None) -> Tensor: ...
+
+    @_eager
     def forward(self, x: Tensor | None = None) -> Tensor:
         precision = _precision(self.weights.dtype, self.precision, self.threads, self.engine)
         x = _checked(self.model, self.weights, x, ("the layer's weights", "the input"))
@@ -141,7 +153,7 @@ def expectation(
     return _apart(node, theta, _checked(model, theta, x, ("theta", "x")))
 
 
-@torch.compiler.disable
+@_eager
 def _apart(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
     return _exact(node, theta, x)
 

@@ -119,31 +119,33 @@ class GateMethods:
 
     def amplitude_damping(self, gamma: AngleLike, qubit: SupportsIndex, /) -> Self:
         """Append amplitude_damping(gamma, qubit): |1> decays to |0> with probability gamma: a = sqrt(1 - gamma), b = 1
-        - gamma, c = gamma."""
+        - gamma, c = gamma; observables: X -> a X, Y -> a Y, Z -> b Z + c I."""
 
     def generalised_amplitude_damping(self, gamma: AngleLike, excited: AngleLike, qubit: SupportsIndex, /) -> Self:
         """Append generalised_amplitude_damping(gamma, excited, qubit): damping towards a state that is |1> with
-        probability excited: a = sqrt(1 - gamma), b = 1 - gamma, c = gamma (1 - 2 excited)."""
+        probability excited: a = sqrt(1 - gamma), b = 1 - gamma, c = gamma (1 - 2 excited); observables: X -> a X, Y ->
+        a Y, Z -> b Z + c I."""
 
     def phase_damping(self, lam: AngleLike, qubit: SupportsIndex, /) -> Self:
         """Append phase_damping(lam, qubit): coherence is lost with Kraus operators diag(1, sqrt(1 - lam)), diag(0,
-        sqrt(lam)): a = sqrt(1 - lam), b = 1, c = 0."""
+        sqrt(lam)): a = sqrt(1 - lam), b = 1, c = 0; observables: X -> a X, Y -> a Y, Z -> b Z + c I."""
 
     def thermal_relaxation(
         self, t1: AngleLike, t2: AngleLike, time: AngleLike, qubit: SupportsIndex, /, excited: AngleLike = 0.0
     ) -> Self:
         """Append thermal_relaxation(t1, t2, time, qubit, excited=0): relaxation for a time, to a state that is |1> with
-        probability excited: a = exp(-time/t2), b = exp(-time/t1), c = (1 - b)(1 - 2 excited); one unit for all
-        times."""
+        probability excited: a = exp(-time/t2), b = exp(-time/t1), c = (1 - b)(1 - 2 excited); one unit for all times;
+        observables: X -> a X, Y -> a Y, Z -> b Z + c I."""
 
     def reset(self, qubit: SupportsIndex, /, probability: AngleLike = 1.0) -> Self:
-        """Append reset(qubit, probability=1): the qubit is set to |0> with this probability p: a = b = 1 - p, c = p."""
+        """Append reset(qubit, probability=1): the qubit is set to |0> with this probability p: a = b = 1 - p, c = p;
+        observables: X -> a X, Y -> a Y, Z -> b Z + c I."""
 
     def reset_error(self, p0: AngleLike, p1: AngleLike, qubit: SupportsIndex, /) -> Self:
         """Append reset_error(p0, p1, qubit): the qubit is set to |0> with probability p0 and to |1> with probability
-        p1: a = b = 1 - p0 - p1, c = p0 - p1."""
+        p1: a = b = 1 - p0 - p1, c = p0 - p1; observables: X -> a X, Y -> a Y, Z -> b Z + c I."""
 
     def readout_error(self, p10: AngleLike, p01: AngleLike, qubit: SupportsIndex, /) -> Self:
         """Append readout_error(p10, p01, qubit): the qubit's bit is misread, 0 as 1 with probability p10 and 1 as 0
-        with probability p01: b = 1 - p10 - p01, c = p01 - p10; afterwards only I and Z of this qubit can be
-        measured."""
+        with probability p01: b = 1 - p10 - p01, c = p01 - p10; afterwards only I and Z of this qubit can be measured;
+        observables: X -> a X, Y -> a Y, Z -> b Z + c I."""

@@ -10,7 +10,7 @@ Reading needs the language's reference parser: pip install 'quprop[qasm]'. Writi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from quprop.errors import QupropError, whole
 from quprop.hybrid.qasm.parse import parse
@@ -25,9 +25,17 @@ __all__ = ["from_qasm", "to_qasm"]
 __dir__ = listing(__name__)
 
 
+@overload
+def from_qasm(
+    text: str, observables: None = None, *, inputs: str | Sequence[str] = (), max_gates: int = 1_000_000
+) -> Circuit: ...
+@overload
+def from_qasm(
+    text: str, observables: Any, *, inputs: str | Sequence[str] = (), max_gates: int = 1_000_000
+) -> Model: ...
 def from_qasm(
     text: str, observables: Any = None, *, inputs: str | Sequence[str] = (), max_gates: int = 1_000_000
-) -> Any:
+) -> Circuit | Model:
     """The circuit of an OpenQASM 2 or 3 program, or its `Model` if observables are given.
 
     Parameters: `input float theta;` and `input angle theta;` are parameters of one entry, `input array[float[64], 8]
