@@ -39,6 +39,11 @@ class Cost:
 
     The first three, `classical_ops` and `toffolis` add; `depth`, `qubits` and `classical_bytes` are held, not spent: a
     sum has the larger of both. Scaling by a count repeats: what is spent is multiplied, what is held stays.
+
+    Raises: QupropError where it is multiplied by what is no whole number from 0.
+
+    >>> qpr.Cost(copies=10, rotations=50, qubits=3) + 2 * qpr.Cost(copies=1, rotations=5, qubits=4)
+    Cost(copies=12, rotations=60, measurements=0, depth=0, qubits=4, classical_ops=0, classical_bytes=0, toffolis=0)
     """
 
     copies: int = 0
@@ -126,6 +131,18 @@ class NoiseModel:
 
     A strength is a number, or made from params and inputs as a channel's strength is. Input states are prepared without
     error.
+
+    Raises: QupropError for probabilities outside [0, 1], times below 0, t2 above 2 t1, or one of t1 and t2 alone.
+
+    >>> noise = qpr.NoiseModel(one_qubit=0.001, two_qubit=0.01, readout=0.02)
+    >>> print(qpr.Circuit(2).h(0).cx(0, 1).with_noise(noise))
+    Circuit: 2 qubits, 6 gates, from |00>
+      h 0
+      depolarising(0.001) 0
+      cx 0 1
+      depolarising2(0.01) 0 1
+      depolarising(0.03) 0
+      depolarising(0.03) 1
     """
 
     one_qubit: Any = 0.0
@@ -190,6 +207,10 @@ class HardwareModel:
     rotations (it is six two-qubit gates, a rotation is two); measurement_seconds: one readout; overhead_seconds: what
     every run pays besides (reset, loading, control); parallel: runs at the same time; qubits: how many it has (None: as
     many as asked); noise: its errors, None if nothing is said of them; source: where the numbers are from.
+
+    >>> machine = qpr.HardwareModel("ours", rotation_seconds=1e-6, measurement_seconds=4e-6)
+    >>> round(1e6 * machine.seconds(qpr.Cost(rotations=50, measurements=10)), 6)  # microseconds
+    90.0
     """
 
     name: str
@@ -296,6 +317,13 @@ def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
 
     [noise]                       # none if left out; the fields of a `NoiseModel`
     two_qubit = 0.004
+
+    Returns: HardwareModel.
+    Raises: QupropError for an unknown name, with the nearest, or a file that is not such a table.
+
+    >>> machine = qpr.hardware("superconducting")
+    >>> machine.name, machine.rotation_seconds
+    ('superconducting', 1.68e-07)
     """
     if isinstance(name, HardwareModel):
         return name

@@ -13,7 +13,14 @@ _LONGEST = 1000  # characters of a sentence, names in it being anything that a f
 
 
 class QupropError(ValueError):
-    """A mistake in what the caller passed; its text is one sentence with the mend, on one printable line."""
+    """A mistake in what the caller passed; its text is one sentence with the mend, on one printable line.
+
+    >>> try:
+    ...     qpr.Circuit(2).rx(0.1, 5)
+    ... except qpr.QupropError as error:
+    ...     print(error)
+    rx acts on qubit 5, but this circuit has qubits 0 to 1; use one of them or make a larger Circuit
+    """
 
     def __init__(self, sentence: object = "", *more: object) -> None:
         super().__init__(one_line(str(sentence)), *more)

@@ -74,6 +74,14 @@ class MarkovChain:
     initial: a bit string such as "0110" (bit 0 on the left), probabilities of a one (n,), or data (samples, n) of zeros
         and ones of which each trajectory starts at a random row. Default: all bits zero.
     bound: b >= |o|, needed by :meth:`trajectories_for` if the observable is a function; of a sum it is sum |c|.
+
+    Raises: QupropError for layers beyond the bits, none of them, or an observable that is not read off bits.
+
+    >>> chain = qpr.MarkovChain(2, [0b01, 0b11], "Z0")
+    >>> round(chain.value_exact([1.0, 3.0]), 6), chain.gradient_exact([1.0, 3.0]).round(3)
+    (0.418285, array([0.356, 0.042]))
+    >>> chain.gradient([1.0, 3.0], trajectories=10_000, rng=0).grad.round(3)
+    array([0.354, 0.04 ])
     """
 
     n: int

@@ -128,6 +128,17 @@ class ShadowTomography:
     engine      a name from COPY_ENGINES, "auto", or a CopyEngine. "null" simulates undisturbed copies at any size
     hypothesis  a name from HYPOTHESES or an instance to go on with (it is copied). The bound on corrections is a
                 theorem for "dense" only, and only that one takes events that are no Pauli strings
+
+    `run(state, events, rng)` on copies of a pure state (2^n,) gives a ShadowResult; `budget(n, events)` the copies it
+    takes.
+    Raises: QupropError for settings outside their limits, unknown engines and hypotheses.
+
+    >>> from quprop.collective.event import Event
+    >>> events = [Event(qpr.PauliString.parse(text)) for text in ("X0 X1", "Z0 Z1", "Z0")]
+    >>> bell = np.array([1, 0, 0, 1]) / np.sqrt(2)  # <(1 + P)/2> = 1, 1, 1/2
+    >>> result = qpr.ShadowTomography(eps=0.2).run(bell, events, rng=0)
+    >>> bool(max(abs(result.estimates - [1, 1, 0.5])) <= 0.2)
+    True
     """
 
     eps: float

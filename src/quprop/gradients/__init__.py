@@ -62,6 +62,13 @@ def gradient(
     theta (..., P) and x (..., D) of leading axes that broadcast, weights (K,) or with the same axes (..., K); the
     estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
     rng: a seed or a numpy Generator, needed by every method that draws shots.
+
+    Returns: Estimate: value and stderr, float arrays (..., P), cost and info.
+    Raises: QupropError for other shapes, a model the method cannot serve, and no rng where shots are drawn.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.ParameterShift(shots=1000), rng=0))  # -sin(theta) = -0.5
+    [-0.48 ± 0.02] for 2,000 copies, 2,000 runs, 2,000 rotations, depth 1, 1 qubits, 2,000 classical multiply-adds
     """
     if method is None:
         method = Adjoint()

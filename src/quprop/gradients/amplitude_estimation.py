@@ -37,6 +37,13 @@ class AmplitudeEstimation(GradientMethod):
     oracle); Huggins et al., PRL 129, 240501 (2022), arXiv:2111.09283 (all expectation values with O~(sqrt(M)/eps) calls
     of the state preparation, using M + O(log(1/eps)) further qubits). For a sum of terms or shared parameters
     max_error is divided by the range of a component, max_i sum_m |da_m/dtheta_i| sum_t |c_t|.
+
+    Raises: QupropError for a max_error that is not positive or a failure that is no probability; and where it should be
+    run.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> print(qpr.AmplitudeEstimation(max_error=0.01).compile(model).cost)
+    461 copies, 1 runs, 461 rotations, depth 461, 10 qubits
     """
 
     name: ClassVar[str] = "amplitude_estimation"

@@ -57,6 +57,13 @@ class BellSampling(GradientMethod, Budget):
 
     Source: Huang, Kueng, Preskill, PRL 126, 190505 (2021), arXiv:2101.02464; as a gradient: Proposition 7 of Abbas et
     al., arXiv:2305.13362; thresholds, "colouring" and "mimicking": King, Gosset, Kothari, Babbush, arXiv:2404.19211.
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.gradient(model, [np.pi / 2], method=qpr.BellSampling(max_error=0.1), rng=0).value.round(2)
+    array([-1.])
     """
 
     name: ClassVar[str] = "bell_sampling"
@@ -259,6 +266,13 @@ def pauli_list_model(state: Circuit, paulis: Sequence[PauliString | str]) -> Mod
     One more qubit n in |+>, the circuit's gates, rotations about Z_n P_k, observable Y_n: dF/dtheta_k = <P_k> at 0. It
     is Proposition 7 of Abbas et al., arXiv:2305.13362, as the derivative of a cost. `state` has no parameters or inputs
     left; M can be 4^n.
+
+    Returns: Model with one parameter a string.
+    Raises: QupropError for a state with parameters or strings beyond its qubits.
+
+    >>> model = qpr.pauli_list_model(qpr.Circuit(2).h(0).cx(0, 1), ["X0 X1", "Z0 Z1", "Z0"])
+    >>> qpr.value_and_grad(model, np.zeros(3))[1].round(6)
+    array([1., 1., 0.])
     """
     n = state.n_qubits if isinstance(state, Circuit) else 0
     return Model(pauli_list(state, paulis), [PauliSum(PauliString(1 << n, 1 << n))])

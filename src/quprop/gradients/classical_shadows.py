@@ -71,6 +71,13 @@ class ClassicalShadows(GradientMethod, Budget):
 
     Source: Huang, Kueng, Preskill, Nat. Phys. 16, 1050 (2020), arXiv:2002.08953; Boucheron, Lugosi, Massart,
     Concentration Inequalities (2013), corollary 2.11, for means that are not centred.
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.gradient(model, [np.pi / 6], method=qpr.ClassicalShadows(total_shots=10_000), rng=0).value.round(2)
+    array([-0.53])
     """
 
     name: ClassVar[str] = "classical_shadows"

@@ -31,6 +31,13 @@ class CliffordShadows(ClassicalShadows):
 
     n + 1 qubits, 11 at most to run it here. Source: Huang, Kueng, Preskill, Nat. Phys. 16, 1050 (2020),
     arXiv:2002.08953; Remark 4 of Abbas et al., arXiv:2305.13362, on why its copies grow exponentially in n.
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.gradient(model, [np.pi / 6], method=qpr.CliffordShadows(total_shots=10_000), rng=0).value.round(2)
+    array([-0.5])
     """
 
     name: ClassVar[str] = "clifford_shadows"

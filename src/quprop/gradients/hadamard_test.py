@@ -51,6 +51,13 @@ class HadamardTest(GradientMethod, Budget):
     A controlled Pauli string is a Clifford gate: it costs no rotation, and rotations after it that anticommute with P_m
     turn the other way where the ancilla is 1. With noise the direct mode is unbiased, since channels are linear in what
     stands beside |0><1| of the ancilla; the reversed mode is biased, as `PairState` is.
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.HadamardTest(shots=1000), rng=0))  # -sin(theta) = -0.5
+    [-0.462 ± 0.03] for 1,000 copies, 1,000 runs, 1,000 rotations, depth 1, 2 qubits, 1,000 classical multiply-adds
     """
 
     name: ClassVar[str] = "hadamard_test"

@@ -43,6 +43,13 @@ class ShotNoise(GradientMethod, Budget):
 
     Nothing is measured: `cost` is the simulator's own (copies, rotations and measurements 0), and
     `info["protocol_cost"]` what the protocol would have spent. (Asked for in PennyLaneAI/pennylane#1418.)
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.gradient(model, [np.pi / 6], method=qpr.ShotNoise(shots=1000), rng=0).value.round(2)  # -sin(theta) = -0.5
+    array([-0.5])
     """
 
     name: ClassVar[str] = "shot_noise"

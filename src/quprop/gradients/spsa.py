@@ -41,6 +41,13 @@ class SPSA(Directional):
     step: c; by default the one that balances bias and shots under `shots` and `total_shots`, (bias/c^2)^2 c^4 + V/c^2;
     under precision bias^2 takes a third of the squared error, under max_error the bias takes a third of the error.
     Cost: two runs of the model's circuit for each direction and group, however many parameters.
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.SPSA(shots=1000), rng=0))  # -sin(theta) = -0.5
+    [-0.4634 ± 0.01] for 2e+04 copies, 2e+04 runs, 2e+04 rotations, depth 1, 1 qubits, 2e+04 classical multiply-adds
     """
 
     name: ClassVar[str] = "spsa"

@@ -28,6 +28,13 @@ def from_openfermion(operator: Any) -> PauliSum:
     ones (FermionOperator, MajoranaOperator, DiagonalCoulombHamiltonian, and the tensors InteractionOperator,
     QuadraticHamiltonian and PolynomialTensor) are transformed by Jordan-Wigner; for another mapping, transform them in
     OpenFermion first and pass the QubitOperator. Coefficients must be real up to rounding (1e-10 of the largest).
+
+    Returns: PauliSum.
+    Raises: QupropError for other types and complex coefficients, and where OpenFermion is not installed.
+
+    >>> from openfermion import QubitOperator
+    >>> qpr.from_openfermion(QubitOperator("X0 Y2", 0.5))
+    PauliSum({'X0 Y2': 0.5})
     """
     return _of_terms(_qubit_terms(operator))
 
@@ -73,7 +80,15 @@ def _of_terms(terms: dict[Any, Any]) -> PauliSum:
 
 
 def to_openfermion(total: Any) -> Any:
-    """The QubitOperator of a PauliSum, or of what makes one."""
+    """The QubitOperator of a PauliSum, or of what makes one.
+
+    Returns: QubitOperator.
+    Raises: QupropError for what makes no PauliSum, and where OpenFermion is not installed.
+
+    >>> print(qpr.to_openfermion("Z0 Z1 + 0.7*X3"))
+    1.0 [Z0 Z1] +
+    0.7 [X3]
+    """
     total = total if isinstance(total, PauliSum) else PauliSum(total)
     out = openfermion.QubitOperator()
     for string, coefficient in total.items():

@@ -109,6 +109,16 @@ def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), nois
         the device, gates have the errors that stand under their names, or labels, and no other gates are taken than
         its basis gates: transpile the circuit to them. Errors of readout stand where the circuit measures; with
         observables every qubit is measured, each Pauli string in its own basis.
+
+    Returns: Circuit, or Model if observables are given.
+    Raises: QupropError for what it refuses, and where Qiskit is missing.
+
+    >>> from qiskit import QuantumCircuit
+    >>> from qiskit.circuit import ParameterVector
+    >>> circuit = QuantumCircuit(1)
+    >>> _ = circuit.ry(ParameterVector("theta", 1)[0], 0)
+    >>> qpr.expectation(qpr.from_qiskit(circuit, "Z"), [np.pi / 3]).round(6)
+    array([0.5])
     """
     imported = read_qiskit(circuit, inputs, noise_model, all_measured=observables is not None)
     if observables is None:
@@ -389,6 +399,13 @@ def to_qiskit(circuit: Circuit) -> Any:
     in `metadata["quprop"]`.
 
     Rotations about Pauli strings and exponentials become PauliEvolutionGates; a given input state is prepared first.
+
+    Returns: QuantumCircuit.
+    Raises: QupropError for channels that Qiskit's circuits lack, and where Qiskit is missing.
+
+    >>> circuit = qpr.to_qiskit(qpr.Circuit(2).h(0).cx(0, 1))
+    >>> [step.operation.name for step in circuit.data]
+    ['h', 'cx']
     """
     if not isinstance(circuit, Circuit):
         raise QupropError(f"to_qiskit takes a quprop Circuit, got {type(circuit).__name__}")
@@ -461,7 +478,16 @@ def to_sparse_pauli_op(total: Any, n_qubits: int | None = None) -> Any:
 
 
 def save_qpy(circuit: Circuit, path: str | Path) -> None:
-    """Write a circuit as Qiskit's own binary file, which keeps the parameters."""
+    """Write a circuit as Qiskit's own binary file, which keeps the parameters.
+
+    Raises: QupropError as `to_qiskit`, and `FileError` where the file cannot be written.
+
+    >>> qpr.save_qpy(qpr.Circuit(2).h(0).cx(0, 1), "bell.qpy")
+    >>> print(qpr.load_qpy("bell.qpy"))
+    Circuit: 2 qubits, 2 gates, from |00>
+      h 0
+      cx 0 1
+    """
     content = io.BytesIO()
     qpy.dump(to_qiskit(circuit), content)
     write_atomically(path, content.getvalue())
@@ -474,7 +500,15 @@ def load_qpy(path: str | Path, observables: Any, *, inputs: Any = (), index: int
 def load_qpy(
     path: str | Path, observables: Any = None, *, inputs: Any = (), index: int | None = None
 ) -> Circuit | Model:
-    """Read a QPY file: `from_qiskit` of its circuit, or of circuit `index` if it holds several."""
+    """Read a QPY file: `from_qiskit` of its circuit, or of circuit `index` if it holds several.
+
+    Returns: Circuit, or Model if observables are given.
+    Raises: QupropError for files that cannot be read, and as `from_qiskit`.
+
+    >>> qpr.save_qpy(qpr.Circuit(2).h(0).cx(0, 1), "bell.qpy")
+    >>> qpr.expectation(qpr.load_qpy("bell.qpy", "ZZ"), []).round(6)
+    array([1.])
+    """
     try:
         with open(path, "rb") as file:
             programs = qpy.load(file)

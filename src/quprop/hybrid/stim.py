@@ -37,6 +37,12 @@ def from_stim(circuit: Any, observables: Any = None) -> Circuit | Model:
     H, S and CX. Measurements at the end of a qubit's life, resets of fresh qubits, TICK, detectors and coordinates are
     left out; REPEAT blocks are written out. Everything else raises a `QupropError` that names the
     instruction, by its number in the stim.Circuit (which joins lines of the same gate).
+
+    Returns: Circuit, or Model if observables are given.
+    Raises: QupropError as said.
+
+    >>> qpr.expectation(qpr.from_stim("H 0\nCX 0 1", ["X0 X1", "Z0"]), [])
+    array([1., 0.])
     """
     if isinstance(circuit, str):
         try:

@@ -60,6 +60,19 @@ class QuantumLayer(torch.nn.Module):
     The simulation runs on the CPU: inputs on another device are copied there and outputs back, with one warning. Under
     `torch.compile` the layer is a graph break. `torch.func` transforms work, vmap in one batched call; under shots
     those of reverse mode, with shots of its own for every sample.
+
+    Raises: QupropError for weights, inputs and settings that do not fit the model; and on import where PyTorch is not
+    there.
+
+    >>> import torch
+    >>> theta, x = qpr.params("theta", 1), qpr.inputs("x", 1)
+    >>> model = qpr.Model(qpr.Circuit(1).ry(theta[0] + x[0], 0), "Z0")
+    >>> layer = qpr.QuantumLayer(model, weights=[0.0], dtype=torch.float64)
+    >>> outputs = layer(torch.tensor([[0.0], [np.pi / 3]], dtype=torch.float64))
+    >>> outputs.sum().backward()
+    >>> outputs.detach().numpy().round(6), layer.weights.grad.numpy().round(6)
+    (array([[1. ],
+           [0.5]]), array([-0.866025]))
     """
 
     model: Model | Composite

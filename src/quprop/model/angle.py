@@ -27,7 +27,17 @@ Terms = tuple[tuple[Monomial, float], ...]
 
 
 class Angle:
-    """An immutable, hashable polynomial; `terms` holds (monomial, coefficient) pairs in a fixed order, none zero."""
+    """An immutable, hashable polynomial; `terms` holds (monomial, coefficient) pairs in a fixed order, none zero.
+
+    Made of entries of `params` and `inputs` with +, -, *, / by a number, and powers; in radians where a gate turns by
+    it.
+    Raises: QupropError for numbers that are not finite, and beyond degree 100.
+
+    >>> theta = qpr.params("theta", 2)
+    >>> angle = theta[0]*theta[1] - 0.5
+    >>> angle.degree, angle.constant
+    (2, -0.5)
+    """
 
     __slots__ = ("terms",)
     terms: Terms
@@ -150,7 +160,14 @@ class Angle:
 
 
 class AngleVector:
-    """A named vector of parameters or inputs; index, iterate or slice it for its `Angle`s."""
+    """A named vector of parameters or inputs; index, iterate or slice it for its `Angle`s.
+
+    Raises: QupropError for a name that is no identifier or a size that is no whole number from 0.
+
+    >>> theta = qpr.params("theta", 8)
+    >>> theta[-1], theta[2:4], len(theta[2:4])
+    (theta[7], params('theta', 8)[2:4:1], 2)
+    """
 
     __slots__ = ("kind", "name", "size", "indices")
     kind: int
@@ -201,12 +218,28 @@ class AngleVector:
 
 
 def params(name: str, n: int) -> AngleVector:
-    """`n` trainable parameters called `name`: `theta = params("theta", 8)`, then `2*theta[3] + 0.1`."""
+    """`n` trainable parameters called `name`: `theta = params("theta", 8)`, then `2*theta[3] + 0.1`.
+
+    Returns: AngleVector of n entries, each an `Angle` in radians.
+    Raises: QupropError for a name that is no identifier or n that is no whole number from 0.
+
+    >>> theta = qpr.params("theta", 8)
+    >>> 2*theta[3] + 0.1
+    2*theta[3] + 0.1
+    """
     return AngleVector(PARAM, name, n)
 
 
 def inputs(name: str, n: int) -> AngleVector:
-    """`n` data inputs called `name`: `x = inputs("x", 4)`, then `np.pi*x[0]`."""
+    """`n` data inputs called `name`: `x = inputs("x", 4)`, then `np.pi*x[0]`.
+
+    Returns: AngleVector of n entries, each an `Angle`.
+    Raises: QupropError for a name that is no identifier or n that is no whole number from 0.
+
+    >>> x = qpr.inputs("x", 4)
+    >>> (1 - x[0])*(1 - x[1])
+    -x[0] - x[1] + x[0]*x[1] + 1
+    """
     return AngleVector(INPUT, name, n)
 
 

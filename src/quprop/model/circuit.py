@@ -76,6 +76,17 @@ class Circuit(GateMethods):
         (2^n,) of amplitudes (normalised here), or an `inputs` vector of 2^n entries (amplitude encoding, x/|x|).
     params, inputs: vectors (or lists of them) to lay out first; others follow in order of first use. theta is one
         flat array over all params vectors, x one over all inputs vectors, unused entries included.
+
+    Raises: QupropError for a number of qubits below 1, a state that does not fit, and by each method for gates or
+    qubits that do not exist; `UnknownGateError`, which is an AttributeError too, for a method that does not.
+
+    >>> theta = qpr.params("theta", 2)
+    >>> print(qpr.Circuit(2).h(0).cx(0, 1).rx(theta[0], 1).rotation("X0 Y1", 2*theta[1]))
+    Circuit: 2 qubits, 4 gates, params theta[2], from |00>
+      h 0
+      cx 0 1
+      rx(theta[0]) 1
+      rotation(2*theta[1]) X0 Y1
     """
 
     n_qubits: int

@@ -26,6 +26,14 @@ class InputState:
     "product": the bytes of a complex128 (n, 2) array, one normalised qubit state a row;
     "amplitudes": the bytes of a normalised complex128 (2^n,) array;
     "encoded": the first of 2^n consecutive inputs; a sample's amplitudes are those x divided by their norm.
+
+    Made by `Circuit(n, state)` from bit strings and arrays; `vector(n, x)` has its amplitudes, (2^n,) or (X, 2^n).
+    Raises: QupropError for another kind, data that does not fit it, or amplitudes whose norm is not 1.
+
+    >>> qpr.Circuit(2, "10").state
+    InputState(kind='basis', data=1)
+    >>> qpr.Circuit(1, [3, 4j]).state.vector(1)
+    array([0.6+0.j , 0. +0.8j])
     """
 
     kind: str = "basis"

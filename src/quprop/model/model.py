@@ -46,6 +46,15 @@ class Model:
     observables (after absorption, C† O C); state (`InputState`); clifford (`stim.Tableau`, C);
     n_params, n_inputs, and the names and sizes of the vectors theta and x are made of;
     channels (tuple of `Channel`, in circuit order): the noise, () of a model that has none.
+
+    Raises: QupropError for what is no Circuit, or observables that are none or beyond its qubits.
+
+    >>> theta = qpr.params("theta", 2)
+    >>> model = qpr.Model(qpr.Circuit(2).ry(theta[0], 0).cx(0, 1).rx(theta[1], 1), "Z0 Z1 + 0.5*X0")
+    >>> model
+    <Model: 2 qubits, 2 rotations, 2 params, 0 inputs, 1 observables>
+    >>> model.param_names, model.observables
+    (('theta',), (PauliSum({'Z1': 1.0, 'X0 X1': 0.5}),))
     """
 
     n_qubits: int

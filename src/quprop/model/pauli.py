@@ -52,6 +52,12 @@ class PauliString:
 
     `phase` may be left out: then the string is the Hermitian one with a plus sign. Products, commutation and
     adjoints are exact integer arithmetic.
+
+    Raises: QupropError for masks that are no whole numbers from 0, or beyond the most qubits.
+
+    >>> string = qpr.PauliString.parse("X0 Y2")
+    >>> string.x, string.z, string.weight, string * qpr.PauliString.parse("Z0")
+    (5, 4, 2, PauliString.parse('-iY0 Y2'))
     """
 
     __slots__ = ("x", "z", "phase")
@@ -188,6 +194,11 @@ class PauliSum:
     `PauliSum({"Z0 Z1": 1.0, "X3": 0.7})`; keys are texts or `PauliString`s. Equal strings are merged, a minus sign
     goes into the coefficient, terms that are exactly zero vanish. Two sums are equal when their terms are, in any
     order.
+
+    Raises: QupropError for texts that are no Pauli strings, and coefficients that are not real and finite.
+
+    >>> qpr.PauliSum("Z0 Z1 + 0.7*X3") == qpr.PauliSum({"Z0 Z1": 1.0, "X3": 0.7})
+    True
     """
 
     __slots__ = ("_coefficients", "_hash", "_commuting")

@@ -19,7 +19,13 @@ from quprop.model.pauli import bits
 
 
 class Rotation(NamedTuple):
-    """R = exp(-i angle P / 2) with P = i^|x & z| X^x Z^z, the Hermitian string with a plus sign."""
+    """R = exp(-i angle P / 2) with P = i^|x & z| X^x Z^z, the Hermitian string with a plus sign.
+
+    x, z: bit masks, qubit q is bit q. angle: an `Angle` in radians, whose variables are flat, (0, i) for theta[i].
+
+    >>> qpr.Model(qpr.Circuit(2).rzz(qpr.params("theta", 1)[0], 0, 1), "X0").rotations[0]
+    Rotation(x=0, z=3, angle=theta[0])
+    """
 
     x: int
     z: int

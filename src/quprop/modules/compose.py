@@ -42,6 +42,12 @@ class Module:
     theta: (n_params,) in radians, or None. frozen: composed into a larger model its parameters become these numbers and
     leave theta. name: what its parameters are called by in a larger model, a Python identifier; "" for "part0", ....
     parts: for a module made by `compose` or `parallel`, the parts that still have parameters.
+
+    Raises: QupropError for a name that is no identifier, theta of another shape, or frozen without theta.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")
+    >>> qpr.parallel(qpr.Module(model, name="left"), qpr.Module(model, name="right")).model.param_names
+    ('left_theta', 'right_theta')
     """
 
     model: Model
@@ -148,6 +154,14 @@ def compose(*parts: Module | Model, observables: Any = None) -> Module:
     The first part gives the qubits and the input state; a later one may have fewer qubits (it acts on the first of
     them) and must start from |0...0>, which it never sees. observables: as for `Model`, on the final state; by default
     those of the last part. Each part's Clifford gates are moved through the rotations that follow, as `Model` does.
+
+    Returns: Module.
+    Raises: QupropError for no parts, two of one name, or a later part on more qubits or with a state.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")
+    >>> twice = qpr.compose(model, model)
+    >>> qpr.expectation(twice.model, [0.4, 0.6]).round(6), round(np.cos(1.0), 6)
+    (array([0.540302]), np.float64(0.540302))
     """
     modules = _named(parts)
     first = modules[0].model
@@ -194,6 +208,13 @@ def parallel(*parts: Module | Model, observables: Any = None) -> Module:
     observables: as for `Model`, on all qubits together; by default those of every part, one after the other, so that
     the outputs are the parts' outputs. No gate joins the parts: `quprop.modules.cutting.cut` finds them again, and they
     then cost their sum.
+
+    Returns: Module.
+    Raises: QupropError for no parts or two of one name.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")
+    >>> qpr.expectation(qpr.parallel(model, model).model, [0.0, np.pi]).round(6)
+    array([ 1., -1.])
     """
     modules = _named(parts)
     names = _Names()

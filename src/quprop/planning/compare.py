@@ -170,6 +170,14 @@ def compare(
     precision or max_error, one of them: see the module. theta (P,), x (D,): where; drawn from `rng` (a seed; theta
     uniform in [-pi, pi), x in [-1, 1)) if left out. weights (K,): all 1 if left out. run_seconds: a method whose
     simulation is estimated to take longer is costed but not run. executor, progress: see `run_tasks`.
+
+    Returns: Comparison: `rows`, one a method, `refused`, sentences by name; prints as a table.
+    Raises: QupropError unless one of precision and max_error is given, for other shapes, unknown methods or machines.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> result = qpr.compare(model, precision=0.05, methods=["adjoint", "parameter_shift"], rng=1)
+    >>> [(row.name, row.cost.copies) for row in result.rows]
+    [('adjoint', 0), ('parameter_shift', 400)]
     """
     if (precision is None) == (max_error is None):
         raise QupropError(f"compare takes one of precision= and max_error=, got {'both' if precision else 'neither'}")

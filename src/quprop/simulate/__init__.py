@@ -234,6 +234,16 @@ def expectation(
     """The expectation values <O_k> of all observables: (..., n_observables).
 
     theta is (..., n_params) and x (..., n_inputs), angles in radians; leading axes are batches and broadcast.
+
+    engine: a name of `quprop.simulate.ENGINES`, an engine or its settings such as `qpr.Trajectories(1000)`; default
+    "auto".
+    precision: "double" or "single". threads: all cores by default; results do not depend on it.
+    Returns: float array (..., n_observables).
+    Raises: QupropError for other shapes or numbers that are not finite, and where no engine or memory serves the model.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.expectation(model, [[0.0], [np.pi / 3]]).round(6).tolist()
+    [[1.0], [0.5]]
     """
     call = Call(model, theta, x, engine, precision, threads, "values")
     values = call.engine.values(model, call.theta, call.x)
@@ -255,6 +265,14 @@ def value_and_grad(
 
     weights is (..., n_observables); it may be left out for a model with one observable.
     Adjoint differentiation (Jones & Gacon 2020, arXiv:2009.02823): one forward and one backward sweep.
+
+    Returns: float arrays (...) and (..., n_params). engine, precision, threads: as in `expectation`.
+    Raises: QupropError as `expectation`, and for several observables without weights.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> value, grad = qpr.value_and_grad(model, [np.pi / 3])
+    >>> value.round(6), grad.round(6)
+    (np.float64(0.5), array([-0.866025]))
     """
     call = Call(model, theta, x, engine, precision, threads, "value_and_grad")
     w = _weights(model, weights, call)
@@ -279,6 +297,14 @@ def propagate(
 
     engine: what may be dropped; `PauliPropagation()` keeps the value and all derivatives within 1e-3. Bounds hold for
     the strings that were dropped, at these angles, and count rounding.
+
+    Returns: Propagated: value, gradient (P,), d_x (D,), and the bounds value_bound, gradient_bound, x_bound.
+    Raises: QupropError for other shapes, and where the engine's tolerance cannot be kept in its memory.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> result = qpr.propagate(model, [np.pi / 3])
+    >>> round(result.value, 6), result.gradient.round(6), result.value_bound < 1e-3
+    (0.5, array([-0.866025]), True)
     """
     call = Call(model, theta, x, engine or PauliPropagation(), "double", threads, "value_and_grad")
     if not isinstance(model, Model) or call.shape:
@@ -303,6 +329,14 @@ def estimate(
     trajectories of a noisy model at one point: theta (P,), x (D,), weights (K,), all 1 if left out.
 
     engine: how many trajectories, and their seed. All means are without bias, derivatives in strengths included.
+
+    Returns: Averages: values (K,), value, gradient (P,), d_x (D,), each with its error, `value_error` and so on.
+    Raises: QupropError for other shapes, batches, and engines that are no `Trajectories`.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0).depolarising(0.03, 0), "Z0")
+    >>> found = qpr.estimate(model, [0.0], engine=qpr.Trajectories(samples=2000, seed=1))
+    >>> bool(abs(found.value - 0.96) < 4 * found.value_error)
+    True
     """
     if engine is not None and not isinstance(engine, Trajectories):
         raise QupropError(f"estimate takes engine=qpr.Trajectories(samples, seed), got {engine!r}")
@@ -329,6 +363,15 @@ def vjp(
     cotangent is (..., K); d_theta is (..., n_params) and d_x (..., n_inputs), sample by sample. With
     `pullback(cotangent, sum_theta=True)` d_theta is summed over the batch, as a shared theta needs it: (n_params,).
     One backward sweep whatever the number of observables: their sum, weighted by the cotangent, is applied once.
+
+    theta, x, engine, precision, threads: as in `expectation`.
+    Returns: float array (..., K) and a function of the cotangent.
+    Raises: QupropError as `expectation`.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> values, pullback = qpr.vjp(model, [np.pi / 3])
+    >>> values.round(6), pullback([1.0])[0].round(6)
+    (array([0.5]), array([-0.866025]))
     """
     call = Call(model, theta, x, engine, precision, threads, "vjp")
     values, inner = call.engine.vjp(model, call.theta, call.x)
@@ -363,6 +406,15 @@ def hvp(
 
     h = d/dt of the gradient at (theta + t v_theta, x + t v_x), t = 0; v_x is zero if left out. The adjoint sweep,
     differentiated forwards: twice its states, no differences, no second circuit.
+
+    theta, x, weights, engine, precision, threads: as in `value_and_grad`. v_theta (..., n_params), v_x (..., n_inputs).
+    Returns: float arrays (..., n_params), (..., n_inputs), (..., n_params), (..., n_inputs).
+    Raises: QupropError as `value_and_grad`, and for a model with channels, which has no second derivatives here.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> d_theta, _, h_theta, _ = qpr.hvp(model, [np.pi / 3], v_theta=[1.0])
+    >>> d_theta.round(6), h_theta.round(6)  # -sin and -cos
+    (array([-0.866025]), array([-0.5]))
     """
     call = Call(model, theta, x, engine, precision, threads, "hvp")
     w = np.broadcast_to(_weights(model, weights, call), (call.batch, model.n_observables))
@@ -384,13 +436,29 @@ def state(
     precision: str = "double",
     threads: int | None = None,
 ) -> np.ndarray:
-    """The circuit's final state, up to a global phase: complex (..., 2^n), qubit q being bit q of the index."""
+    """The circuit's final state, up to a global phase: complex (..., 2^n), qubit q being bit q of the index.
+
+    Returns: complex array (..., 2^n). theta, x, engine, precision, threads: as in `expectation`.
+    Raises: QupropError as `expectation`, and for a model with channels, whose final state is mixed.
+
+    >>> model = qpr.Model(qpr.Circuit(2).h(0).cx(0, 1), "Z0")
+    >>> abs(qpr.state(model, [])).round(6)
+    array([0.707107, 0.      , 0.      , 0.707107])
+    """
     call = Call(model, theta, x, engine, precision, threads, "states")
     return call.engine.states(model, call.theta, call.x).reshape(*call.shape, 1 << model.n_qubits)
 
 
 def probabilities(model: Model, theta: Any, x: Any = None, **options: Any) -> np.ndarray:
-    """|amplitude|^2 of the final state, or the diagonal of a mixed one: (..., 2^n), summing to 1."""
+    """|amplitude|^2 of the final state, or the diagonal of a mixed one: (..., 2^n), summing to 1.
+
+    Returns: float array (..., 2^n). theta, x and options (engine, precision, threads): as in `expectation`.
+    Raises: QupropError as `expectation`.
+
+    >>> model = qpr.Model(qpr.Circuit(2).h(0).cx(0, 1), "Z0")
+    >>> qpr.probabilities(model, []).round(6)
+    array([0.5, 0. , 0. , 0.5])
+    """
     if isinstance(model, Model) and model.channels:
         return _of_mixed(model, theta, x, **options)
     amplitudes = state(model, theta, x, **options)
@@ -411,6 +479,14 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
     """Bits measured in the computational basis: uint8 (..., shots, n), column q for qubit q.
 
     `rng` is a seed or a numpy Generator; the same seed gives the same samples.
+
+    Returns: uint8 array (..., shots, n). theta, x and options: as in `probabilities`.
+    Raises: QupropError as `expectation`, and for no seed or no shots.
+
+    >>> model = qpr.Model(qpr.Circuit(2).h(0).cx(0, 1), "Z0")
+    >>> qpr.samples(model, [], shots=2, rng=0)
+    array([[1, 1],
+           [0, 0]], dtype=uint8)
     """
     if isinstance(shots, bool) or not isinstance(shots, (int, np.integer)) or shots < 1:
         raise QupropError(f"shots must be a positive integer, got {shots!r}")

@@ -39,6 +39,12 @@ class AutoEngine:
     """The whole state where this machine holds it, else the light cones of the terms, else, for a commuting model, sums
     over the signs that a term meets: exact each way. Where none fits it refuses, or takes Pauli propagation within
     `tolerance` (of the value and all derivatives) if one is given. Models with noise: the whole mixed state.
+
+    Raises: QupropError for another precision, number of threads or tolerance, and where nothing fits the model.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.expectation(model, [np.pi / 3], engine=qpr.AutoEngine(threads=1)).round(6)
+    array([0.5])
     """
 
     name = "auto"

@@ -43,7 +43,16 @@ class TrainingFailed(RuntimeError):
 @dataclass(frozen=True)
 class Trained:
     """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain) or
-    "interrupted"."""
+    "interrupted".
+
+    params: theta (n_params,) and, with a head, scale and bias. loss, metrics: at the end. steps, seconds, values and
+    gradients (evaluated): what it took. history: a dictionary a step or epoch. cost: what a gradient method executed.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> result = qpr.train(model, optimiser=qpr.sgd(0.5), params=[1.0], steps=3)
+    >>> result.steps, result.status, [round(row["loss"], 3) for row in result.history]
+    (3, 'finished', [0.54, 0.149, -0.338])
+    """
 
     params: Params
     loss: float

@@ -45,7 +45,14 @@ class Loss:
 @dataclass(frozen=True)
 class Expectation(Loss):
     """The mean over the batch of sum_k weights_k <O_k>; ``weights`` None means one for each. An energy is the case of
-    one observable."""
+    one observable.
+
+    Raises: QupropError in `train`, unless there is one weight an observable.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.train(model, qpr.Expectation((-1.0,)), params=[0.0], steps=0).loss  # of -cos(theta)
+    -1.0
+    """
 
     weights: tuple[float, ...] | None = None
     needs_targets = False
@@ -67,7 +74,15 @@ class Expectation(Loss):
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
     """-log softmax(outputs)[label], averaged; one output is the logit of class 1 against class 0. Targets: integer
-    labels (B,)."""
+    labels (B,).
+
+    Raises: QupropError in `train`, for labels that are missing or no whole numbers below the number of classes.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.inputs("x", 1)[0] + qpr.params("theta", 1)[0], 0), "Z0")
+    >>> data = np.array([[0.0], [np.pi]]), np.array([1, 0])
+    >>> round(qpr.train(model, qpr.CrossEntropy(), data=data, params=[0.0], steps=0).loss, 6)  # log(1 + 1/e)
+    0.313262
+    """
 
     metric_name = "accuracy"
 
@@ -105,7 +120,15 @@ class CrossEntropy(Loss):
 
 @dataclass(frozen=True)
 class MeanSquare(Loss):
-    """The mean over batch and outputs of (output - target)^2. Targets: (B,) for one output, or (B, K)."""
+    """The mean over batch and outputs of (output - target)^2. Targets: (B,) for one output, or (B, K).
+
+    Raises: QupropError in `train`, for targets that are missing or of another shape.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.inputs("x", 1)[0] + qpr.params("theta", 1)[0], 0), "Z0")
+    >>> x = np.array([[0.0], [np.pi]])
+    >>> round(qpr.train(model, qpr.MeanSquare(), data=(x, np.array([1.0, 1.0])), params=[0.0], steps=0).loss, 6)
+    2.0
+    """
 
     metric_name = "rmse"
 
@@ -133,6 +156,13 @@ class Fidelity(Loss):
 
     The gradient is the backward sweep of the observable |target><target|, exact
     (:class:`quprop.simulate.state_vector.metric.Overlap`).
+
+    Raises: QupropError for a target that is zero or not finite, and in `train` for targets beside it.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> result = qpr.train(model, qpr.Fidelity([1, 1]), optimiser=qpr.adam(0.1), params=[0.1], steps=200)
+    >>> round(result.loss, 6), result.params["theta"].round(2)  # |+> is at pi/2
+    (0.0, array([1.57]))
     """
 
     target: Any = field(repr=False)

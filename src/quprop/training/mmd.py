@@ -62,7 +62,14 @@ class MMD(Loss):
     test, test_sigma: data and widths that training does not see; the loss on them is looked at every `test_every`
         steps and in the end. By default the training widths.
 
-    >>> loss = MMD(bits, sigma=[0.6, 1.3], test=more_bits)
+    Raises: QupropError for data that are no bits, settings that are no whole numbers, and in `train` for a model it
+    cannot compare.
+
+    >>> model = qpr.Model(qpr.ansatz.iqp(2), "I")
+    >>> loss = qpr.MMD(np.array([[0, 0], [1, 1], [0, 0], [1, 1]]), sigma=1.0)
+    >>> result = qpr.train(model, loss, optimiser=qpr.adam(0.1), rng=1, steps=150)
+    >>> result.loss < 0.1
+    True
     """
 
     data: Any = field(repr=False)

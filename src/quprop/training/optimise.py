@@ -76,7 +76,15 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
 
 def cosine(peak: float, steps: int, *, final: float = 0.0) -> Callable[[int], float]:
     """From ``peak`` at step 0 to ``final`` at ``steps`` along half a cosine (Loshchilov and Hutter,
-    arXiv:1608.03983)."""
+    arXiv:1608.03983).
+
+    Returns: function of the step, a learning rate.
+    Raises: QupropError for rates that are not positive or no steps.
+
+    >>> rate = qpr.cosine(0.1, 100)
+    >>> round(rate(0), 6), round(rate(50), 6), round(rate(100), 6)
+    (0.1, 0.05, 0.0)
+    """
 
     def rate(step: int) -> float:
         done = min(step / max(steps, 1), 1.0)
@@ -103,7 +111,18 @@ class SGDState(NamedTuple):
 
 
 def sgd(learning_rate: Schedule = 0.1, *, momentum: float = 0.0) -> Optimiser:
-    """Gradient descent, with momentum: v <- momentum v + g, update -rate v (Polyak's heavy ball)."""
+    """Gradient descent, with momentum: v <- momentum v + g, update -rate v (Polyak's heavy ball).
+
+    learning_rate: a positive number, or a function of the step such as `cosine`.
+    Returns: Optimiser, a pair (init, update).
+    Raises: QupropError for a rate that is not positive, momentum outside [0, 1).
+
+    >>> optimiser = qpr.sgd(0.1)
+    >>> params = {"theta": np.array([1.0, 2.0])}
+    >>> updates, state = optimiser.update({"theta": np.array([0.5, -3.0])}, optimiser.init(params), params)
+    >>> updates["theta"].round(6)
+    array([-0.05,  0.3 ])
+    """
     _check_rate(learning_rate)
     if not 0 <= momentum < 1:
         raise QupropError(f"`momentum` must lie in [0, 1), got {momentum!r}")
@@ -126,7 +145,18 @@ class AdamState(NamedTuple):
 
 
 def adam(learning_rate: Schedule = 0.01, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimiser:
-    """Adam (Kingma and Ba, arXiv:1412.6980, algorithm 1), bias correction included."""
+    """Adam (Kingma and Ba, arXiv:1412.6980, algorithm 1), bias correction included.
+
+    learning_rate: a positive number, or a function of the step such as `cosine`.
+    Returns: Optimiser, a pair (init, update), for `train` or a loop of one's own.
+    Raises: QupropError for a rate that is not positive, b1 or b2 outside [0, 1).
+
+    >>> optimiser = qpr.adam(0.1)
+    >>> params = {"theta": np.array([1.0, 2.0])}
+    >>> updates, state = optimiser.update({"theta": np.array([0.5, -3.0])}, optimiser.init(params), params)
+    >>> updates["theta"].round(6)
+    array([-0.1,  0.1])
+    """
     _check_rate(learning_rate)
     if not (0 <= b1 < 1 and 0 <= b2 < 1):
         raise QupropError(f"`b1` and `b2` must lie in [0, 1), got {b1!r} and {b2!r}")
@@ -159,6 +189,15 @@ def natural_gradient(
     ``params`` other than ``theta`` (scale and bias of a head) have no place in the state space and take a plain
     gradient step. Reference: Stokes, Izaac, Killoran and Carleo, "Quantum natural gradient", Quantum 4, 269 (2020),
     equation 9.
+
+    Returns: Optimiser, a pair (init, update).
+    Raises: QupropError for a rate or damping that is not positive, and where G is no (n_params, n_params) array.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> optimiser = qpr.natural_gradient(lambda theta: qpr.metric(model, theta), 0.05)
+    >>> result = qpr.train(model, optimiser=optimiser, params=[1.0], steps=60)
+    >>> round(result.loss, 3)
+    -1.0
     """
     _check_rate(learning_rate)
     if not (math.isfinite(damping) and damping > 0):
@@ -188,6 +227,14 @@ class LBFGS:
 
     Stops when the largest gradient entry is under ``gradient_tolerance``, or the loss improves by less than
     ``loss_tolerance`` relative. Reference: Liu and Nocedal, Mathematical Programming 45, 503 (1989).
+
+    memory: pairs of steps and gradients it keeps.
+    Raises: QupropError in `train`, for batches, sampled losses or a gradient method.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> result = qpr.train(model, optimiser=qpr.LBFGS(), params=[1.0], steps=50)
+    >>> round(result.loss, 6), result.status
+    (-1.0, 'converged')
     """
 
     memory: int = 20

@@ -73,7 +73,13 @@ def train(
     at once. A file that cannot be written, on a full disk say, raises :class:`quprop.files.FileError`; the run goes on
     from its last checkpoint with ``resume``.
 
-    >>> result = train(model, "cross_entropy", data=(x, labels), head=True, optimiser=adam(0.02), epochs=10)
+    Returns: Trained: params, loss, metrics, history, status, cost.
+    Raises: QupropError for settings and data that do not fit; `TrainingFailed` where the loss is no longer a number.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> result = qpr.train(model, optimiser=qpr.adam(0.1), params=[1.0], steps=200)
+    >>> round(result.loss, 3), result.params["theta"].round(2), result.status
+    (-1.0, array([3.14]), 'finished')
     """
     loss = _loss(loss)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")

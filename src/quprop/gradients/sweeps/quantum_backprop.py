@@ -87,6 +87,13 @@ class QuantumBackprop(GradientMethod, Budget):
         taken to its end with the new angles. Other inputs x begin anew. explain: info["sweep"] is a `SweepLog`.
 
     stderr is that of the reading where a component was measured, and the promised bound where it was predicted.
+
+    Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
+    Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.gradient(model, [np.pi / 6], method=qpr.QuantumBackprop(max_error=0.1), rng=0).value.round(2)
+    array([-0.5])
     """
 
     name: ClassVar[str] = "quantum_backprop"

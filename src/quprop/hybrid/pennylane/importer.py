@@ -87,6 +87,17 @@ def from_pennylane(circuit: Any, *args: Any, inputs: Sequence[str] = (), **fixed
 
         model = from_pennylane(qnode, np.zeros((2, 4, 3)), np.zeros(4))
         quprop.expectation(model, weights.ravel(), x)
+
+    Returns: Model.
+    Raises: QupropError for what it refuses, and where PennyLane is not installed.
+
+    >>> import pennylane as qml
+    >>> def circuit(theta):
+    ...     qml.RY(theta[0], wires=0)
+    ...     return qml.expval(qml.Z(0))
+    >>> model = qpr.from_pennylane(qml.QNode(circuit, qml.device("default.qubit", wires=1)), np.array([0.1]))
+    >>> qpr.expectation(model, [np.pi / 3]).round(6)
+    array([0.5])
     """
     if isinstance(circuit, QuantumScript):
         tape, trainable = circuit, list(circuit.trainable_params)

@@ -59,6 +59,12 @@ def from_qasm(
     max_gates: the number of gates and steps at which the program is refused as too large.
 
     Whatever else the program has, and any mistake in it, raises a `QupropError` with its line and column, from 1.
+
+    Returns: Circuit, or Model if observables are given.
+
+    >>> text = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit[1] q; ry(theta) q[0];'
+    >>> qpr.expectation(qpr.from_qasm(text, "Z0"), [np.pi / 3]).round(6)
+    array([0.5])
     """
     names = [inputs] if isinstance(inputs, str) else list(inputs)
     if isinstance(max_gates, bool) or not isinstance(max_gates, int) or max_gates < 1:
@@ -95,6 +101,16 @@ def to_qasm(
 
     Of channels only the full reset has a form in OpenQASM. A basis or product input state is written as gates; one
     given by amplitudes is refused. Floats are exact.
+
+    Returns: str.
+    Raises: QupropError for channels and states without a form, and values that do not fit.
+
+    >>> print(qpr.to_qasm(qpr.Circuit(2).h(0).cx(0, 1)))
+    OPENQASM 3.0;
+    include "stdgates.inc";
+    qubit[2] q;
+    h q[0];
+    cx q[0], q[1];
     """
     measured = whole("measured", measured, 0)
     if isinstance(circuit, Circuit) and measured > circuit.n_qubits:

@@ -50,6 +50,17 @@ def cut(
         (qubit, operation) to cut before an operation; what still hangs together is a fragment.
     max_overhead: the plan is refused if shots would have to grow by more than this. It is the price of sampling only;
         exact reconstruction pays 4^(cut ends of a fragment), so `float("inf")` is right where no shots are drawn.
+
+    Returns: CutPlan, which stands where a Model does in `expectation`, `value_and_grad`, `train` and `QuantumLayer`.
+    Raises: QupropError for places that do not exist, and where no cut within max_qubits and max_overhead is found.
+
+    >>> theta = qpr.params("theta", 2)
+    >>> circuit = qpr.Circuit(2).ry(theta[0], 0).ry(theta[1], 1).cx(0, 1)
+    >>> plan = qpr.cut(circuit, "Z0 Z1", max_qubits=1)
+    >>> qpr.expectation(plan, [0.3, 0.4]).round(6)
+    array([0.921061])
+    >>> qpr.expectation(qpr.Model(circuit, "Z0 Z1"), [0.3, 0.4]).round(6)
+    array([0.921061])
     """
     model = None
     if isinstance(circuit, Model):

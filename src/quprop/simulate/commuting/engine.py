@@ -32,6 +32,14 @@ class Commuting:
         `seed` draws the same signs in every call, so that values and gradients are those of one smooth function of the
         angles; `CommutingModelEngine.estimate` tells its distance from the model's.
     most: operations that an exact sum for one string may take.
+
+    Raises: QupropError for settings that are no whole numbers, and by the engine for a model whose rotations do not
+    commute.
+
+    >>> theta = qpr.params("theta", 1)
+    >>> model = qpr.Model(qpr.Circuit(2).h(0).h(1).rzz(theta[0], 0, 1), "X0")
+    >>> qpr.expectation(model, [np.pi / 3], engine=qpr.Commuting()).round(6)
+    array([0.5])
     """
 
     samples: int | None = None

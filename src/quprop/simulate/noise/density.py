@@ -22,6 +22,12 @@ class DensityEngine:
     It has 4^n real numbers where the engines of a state vector have 2^n complex ones. A mixed state has no amplitudes,
     so there are no states, and Hessian-vector products are not given either. `threads` is 1 ... the number of cores
     (the default); the result does not depend on it. `isa`, `block` and `keep`: see `NativeVector`.
+
+    Raises: QupropError for single precision, and for states and Hessian-vector products.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0).depolarising(0.03, 0), "Z0")
+    >>> qpr.expectation(model, [0.0], engine=qpr.DensityEngine()).round(6)  # 1 - 4p/3
+    array([0.96])
     """
 
     name = "density"

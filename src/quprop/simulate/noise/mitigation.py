@@ -42,6 +42,13 @@ def scaled_noise(model: Model, factor: float) -> Model:
     """The model with `factor` times as much noise: times its probabilities, gamma, lam, and time of relaxation.
 
     Strengths that this takes beyond their limits are refused when the model is evaluated.
+
+    Returns: Model.
+    Raises: QupropError for a factor that is no number from 0.
+
+    >>> model = qpr.Model(qpr.Circuit(1).depolarising(0.03, 0), "Z0")
+    >>> qpr.expectation(qpr.scaled_noise(model, 2), []).round(6)
+    array([0.92])
     """
     if not isinstance(factor, numbers.Real) or not 0 <= factor < math.inf:
         raise QupropError(f"noise is scaled by a factor from 0, got {shown(factor)}")
@@ -92,6 +99,14 @@ def zero_noise(
     given: E(s) = E exp(-r s)): E = sign prod_i |E_i|^c_i, of standard error |E| sqrt(sum (c_i / E_i)^2) to first order.
     theta, x and options (engine, precision, threads) as in `quprop.vjp`. With `Trajectories` all scales share their
     random numbers, so that errors partly cancel.
+
+    Returns: Mitigated: values (..., K), pullback as that of `quprop.vjp`, error_factor (..., K).
+    Raises: QupropError for a model without channels, scales that are not different numbers from 0, or values that
+    change sign under `exponential`.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0).depolarising(0.03, 0), "Z0")
+    >>> qpr.zero_noise(model, [0.0], scales=(1, 2)).values.round(6)  # linear in this noise
+    array([1.])
     """
     c = extrapolation(scales, 1 if exponential and degree is None else degree)
     if not isinstance(model, Model) or not model.channels:
@@ -127,6 +142,12 @@ def readout_inverse(observable: Any, confusion: Any) -> PauliSum:
     read with errors has the mean b <Z> + c, b = 1 - p(1|0) - p(0|1), c = p(0|1) - p(1|0), so a string is
     prod_q (Z_q - c_q) / b_q of read bits: 2^w strings if it has w letters, X and Y being turned into Z before they are
     read. Qubits are misread independently (tensored mitigation: Bravyi et al. 2021, arXiv:2006.14044).
+
+    Returns: PauliSum.
+    Raises: QupropError for a confusion of another shape, without probabilities, or that cannot be inverted.
+
+    >>> qpr.readout_inverse("Z0", [[0.9, 0.1], [0.1, 0.9]])
+    PauliSum({'Z0': 1.25})
     """
     total = observable if isinstance(observable, PauliSum) else PauliSum(observable)
     n = max(total.n_qubits, 1)
@@ -154,6 +175,14 @@ def invert_readout(model: Model, theta: Any, x: Any = None, *, confusion: Any, *
     The error factor is that of a string measured to the standard error 1, sqrt(sum of squared coefficients) over the
     strings that are measured for it: prod_q sqrt(1 + c_q^2) / |b_q| about; of a sum, over that of its own coefficients.
     theta, x and options (engine, precision, threads) as in `quprop.vjp`.
+
+    Returns: Mitigated: values (..., K), pullback as that of `quprop.vjp`, error_factor (..., K).
+    Raises: QupropError for a confusion of another shape, without probabilities, or that cannot be inverted.
+
+    >>> model = qpr.Model(qpr.Circuit(1).x(0).readout_error(0.1, 0.1, 0), "Z0")
+    >>> found = qpr.invert_readout(model, [], confusion=[[0.9, 0.1], [0.1, 0.9]])
+    >>> qpr.expectation(model, []).round(6), found.values.round(6), found.error_factor.round(6)
+    (array([-0.8]), array([-1.]), array([1.25]))
     """
     if not isinstance(model, Model):
         raise QupropError(f"model must be a quprop Model, got {type(model).__name__}")

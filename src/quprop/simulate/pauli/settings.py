@@ -43,6 +43,12 @@ class PauliPropagation:
     five steps of the kicked Ising circuit of 127 qubits (a = 0.6, b = -1.2; coefficients from 1e-3) 9,086, and with
     two-qubit depolarising noise of 0.3, 1 and 3 % after each gate of two qubits 7,729, 5,853 and 2,520. Derivatives
     are given at strengths that are numbers.
+
+    Raises: QupropError for settings that do not go together, and where the tolerance cannot be kept.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.expectation(model, [np.pi / 3], engine=qpr.PauliPropagation(tolerance=1e-6)).round(6)
+    array([0.5])
     """
 
     tolerance: float | None = None

@@ -36,9 +36,11 @@ def metric(
     theta: (n_params,). x: (n_inputs,) or (samples, n_inputs), over which G is averaged. The quantum Fisher information
     is 4 G. Where G is too large to hold, `metric_products` multiplies by it. Reference: Stokes et al., Quantum 4, 269
     (2020), equation 6.
+    Returns: float array (P, P).
+    Raises: QupropError as `quprop.state`, and for a batch of theta.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("t", 1)[0], 0), "Z0")
-    >>> metric(model, [0.3])          # a rotation by an angle moves the state at speed 1/2
+    >>> qpr.metric(model, [0.3])          # a rotation by an angle moves the state at speed 1/2
     array([[0.25]])
     """
     call = Call(model, theta, x, engine, precision, threads, "states")
@@ -62,6 +64,15 @@ def geometric_tensor(
     (samples, n_inputs). Costs about n_params forward sweeps a sample and one matrix product; derivatives that do not
     fit a block of 1 GiB (or a quarter of the free memory) are computed again for every pair of blocks.
     Reference: Provost and Vallee, Commun. Math. Phys. 76, 289 (1980).
+
+    Returns: complex array (P, P).
+    Raises: QupropError as `quprop.state`, and for a batch of theta.
+
+    >>> theta = qpr.params("theta", 2)
+    >>> model = qpr.Model(qpr.Circuit(1).rx(theta[0], 0).rz(theta[1], 0), "Z0")
+    >>> Q = qpr.geometric_tensor(model, [np.pi / 2, 0.3])
+    >>> Q.diagonal().real.round(6), (-2 * Q[0, 1].imag).round(6)  # the Berry curvature is that of a spin 1/2
+    (array([0.25, 0.25]), np.float64(-0.5))
     """
     call = Call(model, theta, x, engine, precision, threads, "states")
     return _averaged(_products, complex, call, model, precision)

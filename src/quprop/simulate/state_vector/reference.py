@@ -28,6 +28,12 @@ class ReferenceEngine:
         dF/da_m = Im <lambda| P_m |psi>,
     so one backward sweep that un-rotates psi and lambda gives all of them: three state vectors in all.
     theta is (T, P), x is (X, D), T and X each 1 or B; they have been checked by the public functions.
+
+    Raises: QupropError for another precision.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> qpr.expectation(model, [np.pi / 3], engine=qpr.ReferenceEngine()).round(6)
+    array([0.5])
     """
 
     name = "reference"
