@@ -206,7 +206,8 @@ class HardwareModel:
     rotation_seconds: one Pauli rotation with the Clifford gates around it; toffoli_seconds: one Toffoli, None for three
     rotations (it is six two-qubit gates, a rotation is two); measurement_seconds: one readout; overhead_seconds: what
     every run pays besides (reset, loading, control); parallel: runs at the same time; qubits: how many it has (None: as
-    many as asked); noise: its errors, None if nothing is said of them; source: where the numbers are from.
+    many as asked); noise: its errors, None if nothing is said of them; source: where the numbers are from; name:
+    what tables call it.
 
     >>> machine = qpr.HardwareModel("ours", rotation_seconds=1e-6, measurement_seconds=4e-6)
     >>> round(1e6 * machine.seconds(qpr.Cost(rotations=50, measurements=10)), 6)  # microseconds

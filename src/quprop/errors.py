@@ -15,6 +15,8 @@ _LONGEST = 1000  # characters of a sentence, names in it being anything that a f
 class QupropError(ValueError):
     """A mistake in what the caller passed; its text is one sentence with the mend, on one printable line.
 
+    sentence, more: as of any exception.
+
     >>> try:
     ...     qpr.Circuit(2).rx(0.1, 5)
     ... except qpr.QupropError as error:

@@ -24,7 +24,8 @@ class Adjoint(GradientMethod):
     Source: Jones, Gacon, arXiv:2009.02823. Needs the amplitudes, so no hardware can run it: its rotations are classical
     work, 3M Pauli rotations of 2^n amplitudes at 4 multiply-adds each, and nothing is measured.
 
-    Raises: QupropError for another precision, in `compile` for a model that is too large.
+    precision: "double" or "single". threads: of the engine; all cores by default.
+    Raises: QupropError in `compile`, for a precision that is not "double" or "single" and a model that is too large.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> qpr.gradient(model, [np.pi / 6], method=qpr.Adjoint()).value.round(6)  # -sin(theta) = -0.5

@@ -267,6 +267,7 @@ def pauli_list_model(state: Circuit, paulis: Sequence[PauliString | str]) -> Mod
     is Proposition 7 of Abbas et al., arXiv:2305.13362, as the derivative of a cost. `state` has no parameters or inputs
     left; M can be 4^n.
 
+    paulis: texts or `PauliString`s.
     Returns: Model with one parameter a string.
     Raises: QupropError for a state with parameters or strings beyond its qubits.
 

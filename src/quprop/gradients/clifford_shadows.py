@@ -32,6 +32,7 @@ class CliffordShadows(ClassicalShadows):
     n + 1 qubits, 11 at most to run it here. Source: Huang, Kueng, Preskill, Nat. Phys. 16, 1050 (2020),
     arXiv:2002.08953; Remark 4 of Abbas et al., arXiv:2305.13362, on why its copies grow exponentially in n.
 
+    ensemble, frames, groups: as in `ClassicalShadows`.
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
 

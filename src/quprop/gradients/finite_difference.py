@@ -44,6 +44,7 @@ class FiniteDifference(GradientMethod, Budget):
     Cost: two runs of the model's circuit for each parameter (not: each rotation), times groups, times shots. The error
     of N shots falls as N^(-1/3) only, which parameter shift's N^(-1/2) beats whenever precision matters.
 
+    grouping: how a sum of Pauli strings is read: "qubit_wise", "commuting" or "sampled", or the best, "auto".
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
 

@@ -44,6 +44,7 @@ class ForwardGradient(Directional):
 
     Cost: one run of the model's circuit for each shot.
 
+    grouping: how a sum of Pauli strings is read: "qubit_wise", "commuting" or "sampled", or the best, "auto".
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
 

@@ -52,6 +52,7 @@ class HadamardTest(GradientMethod, Budget):
     turn the other way where the ancilla is 1. With noise the direct mode is unbiased, since channels are linear in what
     stands beside |0><1| of the ancilla; the reversed mode is biased, as `PairState` is.
 
+    grouping: how a sum of Pauli strings is read: "qubit_wise", "commuting" or "sampled", or the best, "auto".
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
 

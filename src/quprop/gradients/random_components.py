@@ -46,6 +46,8 @@ class RandomComponents(GradientMethod, Budget):
     126, 140502 (2021), arXiv:1901.05374; Sweke et al., Quantum 4, 314 (2020),
     arXiv:1910.01155 (doubly stochastic gradients).
 
+    grouping: how a sum of Pauli strings is read: "qubit_wise", "commuting" or "sampled", or the best, "auto".
+    rule: as in `ParameterShift`.
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
 

@@ -42,6 +42,8 @@ class SPSA(Directional):
     under precision bias^2 takes a third of the squared error, under max_error the bias takes a third of the error.
     Cost: two runs of the model's circuit for each direction and group, however many parameters.
 
+    support: parameters that a direction moves; None: all.
+    grouping: how a sum of Pauli strings is read: "qubit_wise", "commuting" or "sampled", or the best, "auto".
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.
 

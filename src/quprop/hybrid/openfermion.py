@@ -80,7 +80,7 @@ def _of_terms(terms: dict[Any, Any]) -> PauliSum:
 
 
 def to_openfermion(total: Any) -> Any:
-    """The QubitOperator of a PauliSum, or of what makes one.
+    """The QubitOperator of a PauliSum, `total`, or of what makes one.
 
     Returns: QubitOperator.
     Raises: QupropError for what makes no PauliSum, and where OpenFermion is not installed.

@@ -480,6 +480,7 @@ def to_sparse_pauli_op(total: Any, n_qubits: int | None = None) -> Any:
 def save_qpy(circuit: Circuit, path: str | Path) -> None:
     """Write a circuit as Qiskit's own binary file, which keeps the parameters.
 
+    path: the file, overwritten if it is there.
     Raises: QupropError as `to_qiskit`, and `FileError` where the file cannot be written.
 
     >>> qpr.save_qpy(qpr.Circuit(2).h(0).cx(0, 1), "bell.qpy")
@@ -502,6 +503,7 @@ def load_qpy(
 ) -> Circuit | Model:
     """Read a QPY file: `from_qiskit` of its circuit, or of circuit `index` if it holds several.
 
+    path: the file. observables, inputs: as in `from_qiskit`.
     Returns: Circuit, or Model if observables are given.
     Raises: QupropError for files that cannot be read, and as `from_qiskit`.
 

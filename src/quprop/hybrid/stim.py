@@ -31,7 +31,7 @@ def from_stim(circuit: Any, observables: None = None) -> Circuit: ...
 @overload
 def from_stim(circuit: Any, observables: Any) -> Model: ...
 def from_stim(circuit: Any, observables: Any = None) -> Circuit | Model:
-    """The `Circuit` of a stim.Circuit of Clifford gates, or of its text, or its `Model` if observables are given.
+    """The `Circuit` of `circuit`, a stim.Circuit of Clifford gates or its text; its `Model` if observables are given.
 
     Gates that quprop has no name for are written as its own: SPP and the like as rotations by quarter turns, others by
     H, S and CX. Measurements at the end of a qubit's life, resets of fresh qubits, TICK, detectors and coordinates are
@@ -41,7 +41,7 @@ def from_stim(circuit: Any, observables: Any = None) -> Circuit | Model:
     Returns: Circuit, or Model if observables are given.
     Raises: QupropError as said.
 
-    >>> qpr.expectation(qpr.from_stim("H 0\nCX 0 1", ["X0 X1", "Z0"]), [])
+    >>> qpr.expectation(qpr.from_stim("H 0\\nCX 0 1", ["X0 X1", "Z0"]), [])
     array([1., 0.])
     """
     if isinstance(circuit, str):

@@ -29,8 +29,8 @@ Terms = tuple[tuple[Monomial, float], ...]
 class Angle:
     """An immutable, hashable polynomial; `terms` holds (monomial, coefficient) pairs in a fixed order, none zero.
 
-    Made of entries of `params` and `inputs` with +, -, *, / by a number, and powers; in radians where a gate turns by
-    it.
+    value: a real number or an `Angle`; else made of entries of `params` and `inputs` with +, -, *, / by a number, and
+    powers. In radians where a gate turns by it.
     Raises: QupropError for numbers that are not finite, and beyond degree 100.
 
     >>> theta = qpr.params("theta", 2)
@@ -162,6 +162,7 @@ class Angle:
 class AngleVector:
     """A named vector of parameters or inputs; index, iterate or slice it for its `Angle`s.
 
+    kind: 0 for params, 1 for inputs. indices: the entries of a slice.
     Raises: QupropError for a name that is no identifier or a size that is no whole number from 0.
 
     >>> theta = qpr.params("theta", 8)

@@ -171,6 +171,7 @@ def compare(
     uniform in [-pi, pi), x in [-1, 1)) if left out. weights (K,): all 1 if left out. run_seconds: a method whose
     simulation is estimated to take longer is costed but not run. executor, progress: see `run_tasks`.
 
+    hardware: what seconds are told for, as in `quprop.hardware`.
     Returns: Comparison: `rows`, one a method, `refused`, sentences by name; prints as a table.
     Raises: QupropError unless one of precision and max_error is given, for other shapes, unknown methods or machines.
 

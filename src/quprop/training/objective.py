@@ -204,6 +204,8 @@ def check_data(model: Model | Composite, loss: Loss, data: Any, name: str) -> Da
             raise QupropError(f"the model reads {model.n_inputs} inputs a sample: pass data=(inputs, targets)")
         if name == "data" and loss.needs_targets:
             raise QupropError(f"{type(loss).__name__} needs targets: pass data=(inputs, targets)")
+        if name == "data" and type(loss).over is Loss.over:  # it reads the model's outputs
+            loss.check(n_outputs, None)
         return None
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     x = checked(f"inputs in `{name}`", x, ("samples", model.n_inputs))

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.errors import QupropError
+from quprop.arrays import checked
+from quprop.errors import QupropError, whole
 
 Tree = Any  # an ndarray, or dict / tuple / list of trees
 Schedule = float | Callable[[int], float]
@@ -79,12 +80,16 @@ def cosine(peak: float, steps: int, *, final: float = 0.0) -> Callable[[int], fl
     arXiv:1608.03983).
 
     Returns: function of the step, a learning rate.
-    Raises: QupropError for rates that are not positive or no steps.
+    Raises: QupropError for a peak that is not positive, a final rate below 0, or steps that are no whole number from 0.
 
     >>> rate = qpr.cosine(0.1, 100)
     >>> round(rate(0), 6), round(rate(50), 6), round(rate(100), 6)
     (0.1, 0.05, 0.0)
     """
+
+    whole("steps", steps, 0)
+    if not (math.isfinite(peak) and peak > 0 and 0 <= final < math.inf):
+        raise QupropError(f"cosine falls from a positive peak to a final rate from 0, got {peak!r} and {final!r}")
 
     def rate(step: int) -> float:
         done = min(step / max(steps, 1), 1.0)
@@ -147,7 +152,8 @@ class AdamState(NamedTuple):
 def adam(learning_rate: Schedule = 0.01, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimiser:
     """Adam (Kingma and Ba, arXiv:1412.6980, algorithm 1), bias correction included.
 
-    learning_rate: a positive number, or a function of the step such as `cosine`.
+    learning_rate: a positive number, or a function of the step such as `cosine`. b1, b2: decay of the means of
+    gradients and of their squares; eps: added to the root of the latter.
     Returns: Optimiser, a pair (init, update), for `train` or a loop of one's own.
     Raises: QupropError for a rate that is not positive, b1 or b2 outside [0, 1).
 
@@ -190,6 +196,7 @@ def natural_gradient(
     gradient step. Reference: Stokes, Izaac, Killoran and Carleo, "Quantum natural gradient", Quantum 4, 269 (2020),
     equation 9.
 
+    learning_rate: a positive number, or a function of the step.
     Returns: Optimiser, a pair (init, update).
     Raises: QupropError for a rate or damping that is not positive, and where G is no (n_params, n_params) array.
 
@@ -213,7 +220,7 @@ def natural_gradient(
             raise QupropError("natural_gradient needs the parameters: call update(gradients, state, params)")
         rate = _rate(learning_rate, int(state.step))
         theta, slope = (params["theta"], gradients["theta"]) if isinstance(params, dict) else (params, gradients)
-        tensor = np.asarray(metric(theta))
+        tensor = checked("what metric(theta) returns", metric(theta), (np.size(theta), np.size(theta)))
         step = -rate * np.linalg.solve(tensor + damping * np.eye(len(tensor)), slope)
         updates = {**tree_map(lambda g: -rate * g, gradients), "theta": step} if isinstance(params, dict) else step
         return updates, NaturalGradientState(state.step + 1)
@@ -229,7 +236,8 @@ class LBFGS:
     ``loss_tolerance`` relative. Reference: Liu and Nocedal, Mathematical Programming 45, 503 (1989).
 
     memory: pairs of steps and gradients it keeps.
-    Raises: QupropError in `train`, for batches, sampled losses or a gradient method.
+    Raises: QupropError for memory below 1 or tolerances below 0, and in `train` for batches, sampled losses or a
+    gradient method.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> result = qpr.train(model, optimiser=qpr.LBFGS(), params=[1.0], steps=50)

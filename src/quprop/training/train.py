@@ -73,6 +73,8 @@ def train(
     at once. A file that cannot be written, on a full disk say, raises :class:`quprop.files.FileError`; the run goes on
     from its last checkpoint with ``resume``.
 
+    checkpoint_seconds: the least time between two checkpoints. progress: whether to show a bar. engine, precision,
+    threads: as in ``quprop.expectation``.
     Returns: Trained: params, loss, metrics, history, status, cost.
     Raises: QupropError for settings and data that do not fit; `TrainingFailed` where the loss is no longer a number.
 

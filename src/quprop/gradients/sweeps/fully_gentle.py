@@ -25,8 +25,8 @@ class FullyGentle(GentleBudget):
     (Theorem 13), and k ~ 1/(eps^2 alpha^2) is what is known to suffice. The way out is either to count kicks as the
     random walk they are (`GentleSweep`, sqrt(M)) or not to read values at all (`QuantumBackprop`, log^2 M).
 
-    Settings as in `GentleSweep`; `precision` puts z = 1. The estimate is as good as claimed, and far better than it had
-    to be: the true drift is a random walk.
+    batches, engine, bond_dimension: as in `GentleSweep`. `precision` puts z = 1. The estimate is as good as
+    claimed, and far better than it had to be: the true drift is a random walk.
 
     Takes one budget (`quprop.sampling.budget.Budget`): shots, total_shots, precision, or max_error with `failure`.
     Raises: QupropError for another budget, and in `compile` for a model that it cannot serve.

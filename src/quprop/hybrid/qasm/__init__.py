@@ -61,6 +61,7 @@ def from_qasm(
     Whatever else the program has, and any mistake in it, raises a `QupropError` with its line and column, from 1.
 
     Returns: Circuit, or Model if observables are given.
+    Raises: QupropError, also where the parser `openqasm3` is not installed.
 
     >>> text = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit[1] q; ry(theta) q[0];'
     >>> qpr.expectation(qpr.from_qasm(text, "Z0"), [np.pi / 3]).round(6)
@@ -105,7 +106,7 @@ def to_qasm(
     Returns: str.
     Raises: QupropError for channels and states without a form, and values that do not fit.
 
-    >>> print(qpr.to_qasm(qpr.Circuit(2).h(0).cx(0, 1)))
+    >>> print(qpr.to_qasm(qpr.Circuit(2).h(0).cx(0, 1)), end="")
     OPENQASM 3.0;
     include "stdgates.inc";
     qubit[2] q;

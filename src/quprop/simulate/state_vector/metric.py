@@ -36,6 +36,7 @@ def metric(
     theta: (n_params,). x: (n_inputs,) or (samples, n_inputs), over which G is averaged. The quantum Fisher information
     is 4 G. Where G is too large to hold, `metric_products` multiplies by it. Reference: Stokes et al., Quantum 4, 269
     (2020), equation 6.
+    engine, precision, threads: as in `quprop.state`.
     Returns: float array (P, P).
     Raises: QupropError as `quprop.state`, and for a batch of theta.
 
@@ -65,6 +66,7 @@ def geometric_tensor(
     fit a block of 1 GiB (or a quarter of the free memory) are computed again for every pair of blocks.
     Reference: Provost and Vallee, Commun. Math. Phys. 76, 289 (1980).
 
+    engine, precision, threads: as in `quprop.state`.
     Returns: complex array (P, P).
     Raises: QupropError as `quprop.state`, and for a batch of theta.
 

@@ -104,9 +104,9 @@ class NativeEngine:
     `precision` is "double" or "single" (sums over amplitudes are always in double). `threads` is 1 ... the number of
     cores (the default); the result does not depend on it. Values and gradients of models that reach few basis states
     are computed on those alone; `support=False` never does, `support=True` whenever it can (by default, where it pays).
-    `block` sets the dimensions of a block (for tests).
+    `block` sets the dimensions of a block, `isa` the instruction set (for tests).
 
-    Raises: QupropError for another precision, or more threads than there are cores.
+    Raises: QupropError for another precision, or a number of threads below 1.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> qpr.expectation(model, [np.pi / 3], engine=qpr.NativeEngine("single")).round(3)

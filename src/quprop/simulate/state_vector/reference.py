@@ -29,6 +29,7 @@ class ReferenceEngine:
     so one backward sweep that un-rotates psi and lambda gives all of them: three state vectors in all.
     theta is (T, P), x is (X, D), T and X each 1 or B; they have been checked by the public functions.
 
+    precision: "double" or "single". threads: taken as of other engines, but there is one.
     Raises: QupropError for another precision.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
