@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import quprop as qpr
+from quprop.cost import PRESETS
 
 NAMES = [name for name in dir(qpr) if callable(getattr(qpr, name, None)) or name in qpr.hybrid.WHERE]
 LIBRARY = {
@@ -161,3 +162,7 @@ def test_the_example_of_a_docstring_runs_and_prints_what_it_says(name):
 def test_an_example_that_prints_something_else_is_seen():
     example = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, None)
     assert doctest.DocTestRunner(verbose=False).run(example, out=[].append).failed == 1
+
+
+def test_the_machines_that_have_a_name_are_named():
+    assert all(name in qpr.hardware.__doc__ for name in PRESETS)

@@ -21,7 +21,13 @@ def test_there_is_one_version():
 
 def test_the_installed_package_ships_its_types_and_its_data():
     package = Path(quprop.__file__).parent
-    for name in ("py.typed", "experiments/claims/measured.json", "problems/data/h2.json", "report/template.html"):
+    for name in (
+        "py.typed",
+        "model/gate_methods.pyi",
+        "experiments/claims/measured.json",
+        "problems/data/h2.json",
+        "report/template.html",
+    ):
         assert (package / name).is_file(), name
 
 
@@ -30,3 +36,11 @@ def test_an_sdist_takes_what_git_takes():
     settings = PROJECT["tool"]["scikit-build"]
     assert "include" not in settings.get("sdist", {}) and "sdist.include" not in settings
     assert "*.so" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_one_platform_is_named_everywhere():
+    """What is tested: the classifier, the sentence of the README, what wheels are built for."""
+    systems = [c for c in PROJECT["project"]["classifiers"] if c.startswith("Operating System")]
+    assert systems == ["Operating System :: POSIX :: Linux"]
+    assert {key for key in PROJECT["tool"]["cibuildwheel"] if key in ("linux", "macos", "windows")} == {"linux"}
+    assert "Linux is what is tested" in (ROOT / "README.md").read_text(encoding="utf-8")

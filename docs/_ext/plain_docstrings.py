@@ -2,7 +2,7 @@
 
 import re
 
-FIELD = re.compile(r"[a-z_]\w*(, \w+)*( \([^)]*\))?: ")  # `name: what it is` at the start of a line
+FIELD = re.compile(r"([a-z_]\w*(, \w+)*( \([^)]*\))?|Returns|Raises): ")  # `name: what it is` at the start of a line
 CODE = re.compile(r"``([^`]+)``|`([^`]+)`")
 
 
@@ -18,7 +18,7 @@ def escaped(text):
 
 
 def rewritten(lines):
-    """Indented blocks become literal blocks; `name: meaning` becomes a paragraph of its own."""
+    """Indented blocks become literal blocks; `name: meaning` becomes a paragraph of its own; examples stay."""
     blocks, block = [], []
     for line in [*lines, ""]:
         if line.strip():
@@ -30,6 +30,9 @@ def rewritten(lines):
     for block in blocks:
         if block[0].startswith(" "):
             out += ["::", "", *(f"    {line}" for line in block), ""]
+            continue
+        if block[0].startswith(">>>"):
+            out += [*block, ""]
             continue
         paragraph = []
         for i, line in enumerate(block):

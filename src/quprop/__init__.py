@@ -1,4 +1,10 @@
-"""quprop: train parameterised quantum models, and know what their gradients cost."""
+"""quprop: train parameterised quantum models, and know what their gradients cost.
+
+`dir(quprop)` lists the public names. The examples in their docstrings have these lines before them:
+
+>>> import numpy as np
+>>> import quprop as qpr
+"""
 
 from typing import TYPE_CHECKING
 

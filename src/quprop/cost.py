@@ -308,7 +308,8 @@ PRESETS: dict[str, HardwareModel] = {
 
 
 def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
-    """A machine: a `HardwareModel` as it is, one of `PRESETS` by name, or a TOML file with its fields:
+    """A machine: a `HardwareModel` as it is, one of `PRESETS` by name (figure2, superconducting, trapped_ion,
+    neutral_atom, fault_tolerant), or a TOML file with its fields:
 
     name = "ours"
     rotation_seconds = 2e-6

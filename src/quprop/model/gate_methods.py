@@ -55,7 +55,8 @@ def _method(name: str) -> Callable[..., Any]:
     listed = [Parameter(p, Parameter.POSITIONAL_ONLY) for p in ("self", *angles, *qubits)]
     listed += [Parameter(s, Parameter.POSITIONAL_OR_KEYWORD, default=d) for s, d in optional.items()]
     method.__name__, method.__qualname__, method.__doc__ = name, f"Circuit.{name}", documentation(name)
-    method.__signature__ = Signature(listed)  # type: ignore[attr-defined]
+    method.__annotations__ = {"return": "Circuit"}
+    method.__signature__ = Signature(listed, return_annotation="Circuit")  # type: ignore[attr-defined]
     return method
 
 

@@ -476,7 +476,7 @@ def _of_mixed(
 def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **options: Any) -> np.ndarray:
     """Bits measured in the computational basis: uint8 (..., shots, n), column q for qubit q.
 
-    `rng` is a seed or a numpy Generator; the same seed gives the same samples. theta, x, options: as for `probabilities`.
+    `rng` is a seed or a numpy Generator; the same seed gives the same samples. theta, x, options: as `probabilities`.
 
     Returns: uint8 array (..., shots, n). Raises: QupropError as `expectation`, and for no seed or no shots.
 
