@@ -123,6 +123,12 @@ def test_an_editor_completes(code, names):
     assert names <= offered, offered
 
 
+def test_a_notebook_offers_what_dir_lists():
+    jedi = pytest.importorskip("jedi")
+    offered = {c.name for c in jedi.Interpreter("qpr.", [{"qpr": qpr}]).complete()}
+    assert {name for name in offered if not name.startswith("_")} == set(dir(qpr))
+
+
 PROGRAM = """
 import numpy as np
 import quprop as qpr

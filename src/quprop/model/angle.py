@@ -54,6 +54,7 @@ class Angle:
 
     @property
     def is_constant(self) -> bool:
+        """Whether it has no parameter and no input."""
         return not self.terms or (len(self.terms) == 1 and not self.terms[0][0])
 
     @property
@@ -63,6 +64,7 @@ class Angle:
 
     @property
     def degree(self) -> int:
+        """Of the polynomial; 0 of a constant."""
         return max((len(m) for m, _ in self.terms), default=0)
 
     def relabel(self, name: Callable[[Variable], Variable], factor: float = 1.0) -> Angle:

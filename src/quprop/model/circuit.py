@@ -284,6 +284,7 @@ class Circuit(GateMethods):
         return self.copy().append(other)
 
     def copy(self) -> Self:
+        """A circuit of the same gates; what is appended to one does not appear in the other."""
         twin = copy.copy(self)
         twin.steps = list(self.steps)
         twin.vectors = dict(self.vectors)
@@ -335,10 +336,12 @@ class Circuit(GateMethods):
 
     @property
     def n_params(self) -> int:
+        """The size of theta: of all params vectors together."""
         return sum(size for _, size in self.layout(PARAM))
 
     @property
     def n_inputs(self) -> int:
+        """The size of x: of all inputs vectors together."""
         return sum(size for _, size in self.layout(INPUT))
 
     def __len__(self) -> int:

@@ -127,18 +127,22 @@ class Model:
 
     @property
     def n_rotations(self) -> int:
+        """M, the number of Pauli rotations."""
         return len(self.rotations)
 
     @property
     def n_observables(self) -> int:
+        """K, the number of observables."""
         return len(self.observables)
 
     @cached_property
     def n_params(self) -> int:
+        """P, the size of theta."""
         return sum(self.param_sizes)
 
     @cached_property
     def n_inputs(self) -> int:
+        """D, the size of x."""
         return sum(self.input_sizes)
 
     @cached_property

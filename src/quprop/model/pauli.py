@@ -94,6 +94,7 @@ class PauliString:
 
     @property
     def is_hermitian(self) -> bool:
+        """Whether its factor is 1 or -1, not i or -i."""
         return (self.phase - (self.x & self.z).bit_count()) & 1 == 0
 
     @property
@@ -110,6 +111,7 @@ class PauliString:
 
     @property
     def qubits(self) -> tuple[int, ...]:
+        """The qubits it acts on, in order."""
         return tuple(bits(self.x | self.z))
 
     @property
@@ -118,6 +120,7 @@ class PauliString:
         return (self.x | self.z).bit_length()
 
     def commutes(self, other: PauliString) -> bool:
+        """Whether the two commute; otherwise they anticommute."""
         return ((self.x & other.z).bit_count() + (self.z & other.x).bit_count()) & 1 == 0
 
     def __mul__(self, other: PauliString) -> PauliString:
@@ -131,6 +134,7 @@ class PauliString:
         return PauliString(self.x, self.z, self.phase + 2)
 
     def adjoint(self) -> PauliString:
+        """The conjugate transpose."""
         return PauliString(self.x, self.z, 2 * (self.x & self.z).bit_count() - self.phase)
 
     @classmethod
