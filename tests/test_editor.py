@@ -77,7 +77,10 @@ def test_the_formula_in_a_gates_docstring_is_the_gate(name):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_dir_lists_what_is_public_and_a_static_reader_finds_it(package):
-    module = importlib.import_module(package)
+    try:
+        module = importlib.import_module(package)
+    except qpr.QupropError as missing:
+        pytest.skip(str(missing))
     tree = ast.parse(modules()[package].read_text())
     found = {m.name for m in iter_modules(module.__path__)}
     for node in ast.walk(tree):

@@ -265,7 +265,7 @@ def value_and_grad(
     weights is (..., n_observables); it may be left out for a model with one observable.
     Adjoint differentiation (Jones & Gacon 2020, arXiv:2009.02823): one forward and one backward sweep.
 
-    Returns: float arrays (...) and (..., n_params). engine, precision, threads: as in `expectation`.
+    Returns: float arrays (...) and (..., n_params). theta, x, engine, precision, threads: as in `expectation`.
     Raises: QupropError as `expectation`, and for several observables without weights.
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
