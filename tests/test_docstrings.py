@@ -27,7 +27,7 @@ CIRCUIT = qpr.Circuit(1).ry(T[0], 0)
 MODEL, TWO = qpr.Model(CIRCUIT, "Z0"), qpr.Model(CIRCUIT, ["Z0", "X0"])
 NOISY = qpr.Model(CIRCUIT.copy().depolarising(0.03, 0), "Z0")
 SQUARE = np.eye(2)
-BUDGETED = [name for name in set(NAMES) - set(qpr.hybrid.WHERE) if hasattr(getattr(qpr, name), "_check_budget")]
+BUDGETED = [n for n in NAMES if n not in qpr.hybrid.WHERE and hasattr(getattr(qpr, n), "_check_budget")]
 
 # What each of them must refuse, in quprop's own words, before it gives any number.
 WRONG = {

@@ -38,7 +38,8 @@ def from_qasm(
 ) -> Circuit | Model:
     """The circuit of an OpenQASM 2 or 3 program, or its `Model` if observables are given.
 
-    text: the program. Parameters: `input float theta;` and `input angle theta;` are parameters of one entry, `input array[float[64], 8]
+    text: the program.
+    Parameters: `input float theta;` and `input angle theta;` are parameters of one entry, `input array[float[64], 8]
     theta;` a vector. Scalars theta_0, theta_1, ... declared one after the other, from 0, are the vector theta, and so
     are _theta_0_, _theta_1_, ..., which Qiskit writes. So theta holds the program's inputs in the order of their
     declaration. Angles may be any polynomial of them.
