@@ -17,7 +17,7 @@ from quprop.gradients.method import GradientMethod
 from quprop.model import ansatz
 from quprop.planning import classical, plan_training, presets
 from quprop.planning.check import check
-from quprop.planning.costs import cost_of
+from quprop.planning.costs import cost_of, people
 from quprop.planning.measured.families import find
 from quprop.planning.named import (
     commuting_blocks,
@@ -29,7 +29,7 @@ from quprop.planning.named import (
     tfim_variational,
 )
 from quprop.planning.structure import shape_of
-from quprop.planning.training import gradient_seconds, people
+from quprop.planning.training import gradient_seconds
 from quprop.sampling.shape import Wanted
 
 COUNTED = ("copies", "rotations", "measurements", "depth", "qubits", "classical_ops", "classical_bytes", "toffolis")

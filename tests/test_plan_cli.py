@@ -12,7 +12,7 @@ import quprop as qpr
 from quprop.cost import short
 from quprop.gradients import METHODS
 from quprop.model import ansatz
-from quprop.planning.training import tidy
+from quprop.planning.costs import tidy
 from quprop.report.sources import recognise
 
 MODELS = {

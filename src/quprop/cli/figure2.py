@@ -9,8 +9,8 @@ from rich.console import Console
 from quprop.cli.tables import line, narrow_table
 from quprop.cost import short
 from quprop.planning import presets
+from quprop.planning.costs import people
 from quprop.planning.measured.figure2 import NAMES, SHIFT, TWO, WORST, Constants
-from quprop.planning.training import people
 from quprop.runs import write_atomically, write_json
 
 _HEADS = {SHIFT: "parameter shift", WORST: "worst case", TWO: "two batches"}

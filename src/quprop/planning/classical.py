@@ -17,7 +17,7 @@ from quprop.carleman.transfer.queries import QueryLedger
 from quprop.cost import HardwareModel, short
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
-from quprop.planning.training import people, tidy
+from quprop.planning.costs import people, tidy
 
 FLOPS = 1e13  # operations a second of the classical machine, as in `BreakEven`
 # Parameters of the networks of `quprop carleman` on its digits, and of the two that the paper has results for.

@@ -8,7 +8,8 @@ from typing import Any
 
 from quprop.gradients import COSTED, PLAIN
 from quprop.planning.classical import NetworkPlan
-from quprop.planning.training import MOST_PARAMETERS, TrainingPlan, gradient_seconds, tidy
+from quprop.planning.costs import tidy
+from quprop.planning.training import MOST_PARAMETERS, TrainingPlan, gradient_seconds
 
 _TIMES = {
     "1 s": 1.0,
