@@ -219,7 +219,7 @@ def test_times_are_rotations_runs_and_classical_work_by_hand():
 
 
 def test_a_machine_with_few_qubits_is_not_recommended_what_it_cannot_hold():
-    plan = plan_training(summary(24, 10**4), precision=0.1, hardware="trapped_ion")
+    plan = plan_training(summary(24, 300), precision=0.1, hardware="trapped_ion")
     assert plan.machines["trapped_ion"]["gentle_sweep"] is None
     assert "use parameter_shift" in plan.advice
     full = plan_training(summary(100, 10), precision=0.1, hardware="trapped_ion")

@@ -7,14 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.tables import line, machine, narrow_table, toffolis
+from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
 from quprop.cost import PRESETS, short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
 from quprop.planning.check import Checked
 from quprop.planning.classical import NetworkPlan, describe
 from quprop.planning.costs import people, tidy
-from quprop.planning.feasible import KINDS
+from quprop.planning.feasible import KINDS, fidelity_text
 from quprop.planning.training import BASES, TrainingPlan
 
 MACHINE_MODEL = (
@@ -99,37 +99,25 @@ def _bytes(size: int) -> str:
 
 
 def _times(found: TrainingPlan) -> Table:
-    heads = ["a gradient", "the training", "classical part", *["fidelity"] * bool(found.noise), "basis"]
+    heads = ["a gradient", "the training", "classical", *["fidelity"] * bool(found.noise), "basis"]
     table = narrow_table(f"time on {found.hardware.name[:40]}", *heads)
     for row in found.rows:
         mark = " !" + "".join(o.kind[0] for o in row.obstacles) if row.obstacles else ""
-        times = (people(row.gradient), people(row.training) + mark, people(row.classical_seconds))
-        left = ["-" if row.fidelity is None else tidy(f"{row.fidelity:.2g}")] if found.noise else []
+        times = (brief(row.gradient), brief(row.training) + mark, brief(row.classical_seconds))
+        left = ["-" if row.fidelity is None else fidelity_text(row.fidelity)] if found.noise else []
         table.add_row(row.name, *times, *left, row.basis)
     return table
 
 
-_SHORT = {
-    "superconducting": "supercond.",
-    "neutral_atom": "neutral",
-    "fault_tolerant": "fault tol.",
-    "trapped_ion": "ions",
-}
-
-
 def _machines(found: TrainingPlan) -> Table:
     names = list(found.machines)
-    table = narrow_table("the training on each machine", *(_SHORT.get(n, n)[:10] for n in names))
+    table = narrow_table("the training on each machine", *(short_name(n) for n in names))
     for row in found.rows:
         if not row.simulated:
             times = [found.machines[n][row.name] for n in names]
             marks = ["!" * (row.name in found.infeasible.get(n, {})) for n in names]
-            table.add_row(row.name, *("-" if t is None else _brief(t) + m for t, m in zip(times, marks, strict=True)))
+            table.add_row(row.name, *("-" if t is None else brief(t) + m for t, m in zip(times, marks, strict=True)))
     return table
-
-
-def _brief(seconds: float) -> str:
-    return people(seconds).replace(" years", " y").replace(" days", " d")
 
 
 def _physical(found: physical.FaultTolerant) -> Table:
@@ -139,7 +127,7 @@ def _physical(found: physical.FaultTolerant) -> Table:
             table.add_row(r.name, "-", "-", _compact(r.runs), "-", "-")
             continue
         counts = (_compact(r.physical_qubits), str(r.distance), _compact(r.runs))
-        table.add_row(r.name, *counts, _brief(r.seconds_a_run), _brief(r.seconds))
+        table.add_row(r.name, *counts, brief(r.seconds_a_run), brief(r.seconds))
     return table
 
 
@@ -148,6 +136,7 @@ def show_network(console: Console, plan: NetworkPlan) -> None:
         console,
         f"{plan.name}: n = {_compact(plan.parameters)}, {plan.steps:,} steps in {plan.blocks:,} blocks",
     )
+    machine(console, plan.hardware)
     for text in describe(plan):
         line(console, f"  {text}", "    ")
     console.print()

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from quprop.cost import PRESETS, Cost, HardwareModel, short
-from quprop.planning.costs import tidy
+from quprop.planning.costs import people, tidy
 
 
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:
@@ -40,6 +40,24 @@ def machine(console: Console, found: HardwareModel) -> None:
     """What counts are turned into time with; the default says that it is no device."""
     more = "; the model machine of Abbas et al., figure 2, no device" if found == PRESETS["figure2"] else ""
     line(console, tidy(f"Machine {found.name}: {found.summary}{more} (quprop plan --machines lists them)."))
+
+
+_SHORT = {
+    "superconducting": "supercond.",
+    "neutral_atom": "neutral",
+    "fault_tolerant": "fault tol.",
+    "trapped_ion": "ions",
+}
+
+
+def short_name(name: str) -> str:
+    """A machine, in ten letters."""
+    return _SHORT.get(name, name)[:10]
+
+
+def brief(seconds: float) -> str:
+    """A time in a narrow column."""
+    return people(seconds).replace(" years", " y").replace(" days", " d")
 
 
 def line(console: Console, text: str, hanging: str = "") -> None:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from quprop.cost import short, short_bytes
 from quprop.gradients import COSTED, PLAIN
-from quprop.planning.costs import people, tidy
-from quprop.planning.feasible import distance, sentence
+from quprop.planning.costs import cost_of, people, tidy
+from quprop.planning.feasible import LONGEST, Obstacle, distance, fidelity_text, sentence
 
 if TYPE_CHECKING:
     from quprop.planning.training import MethodCost, TrainingPlan
+
+
+class Obstructed(Protocol):
+    """A method's row."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]: ...
+
+
+Row = TypeVar("Row", bound=Obstructed)
 
 MARGIN = 0.05  # what another must be cheaper by to be recommended instead
 MOST_PARAMETERS = 10**15  # up to which a change of the advice is looked for
@@ -45,15 +58,23 @@ def advise(plan: TrainingPlan) -> str:
     if fitting:
         chosen = choose({r.name: r.gradient for r in fitting})
         best = next(r for r in fitting if r.name == chosen)
-        fidelity = "" if best.fidelity is None else tidy(f", a fidelity of {best.fidelity:.2g} in the longest run")
+        fidelity = "" if best.fidelity is None else f", a fidelity of {fidelity_text(best.fidelity)} in the longest run"
         parts.append(
             f"on {plan.hardware.name} use {best.name}: {people(best.gradient)} a gradient, {people(best.training)} the "
             f"training{fidelity}{_when_that_changes(plan, best.name)}"
         )
     elif there:
-        parts.append(f"infeasible on {plan.hardware.name}" + ("" if here else ", and no simulator does it either"))
-        nearest = min(there, key=lambda r: (distance(r.obstacles), r.gradient, r.name != PLAIN))
-        more = f" Nearest is {sentence(nearest.name, nearest.obstacles)}."
+        where = plan.hardware.name
+        if all(r.too_large for r in there):
+            text = f"no method fits the {plan.hardware.qubits} qubits of {where}, where it is infeasible"
+        else:
+            text = f"infeasible on {where}"
+        parts.append(text + ("" if here else ", and no simulator does it either"))
+        nearest = nearest_of(there, {r.name: r.gradient for r in there})
+        times = f"{people(nearest.gradient)} a gradient"
+        if all(o.kind != "time" for o in nearest.obstacles):
+            times += f" and {people(nearest.training)} the training"
+        more = f" Nearest is {sentence(nearest.name, nearest.obstacles)}{_looser(plan, nearest)} ({times} as it is)."
         reach = plan.reaches
         more += f" Models of this kind are feasible there up to P = {_count(reach)} parameters." if reach else ""
     if not parts:
@@ -62,6 +83,11 @@ def advise(plan: TrainingPlan) -> str:
     text = text[0].upper() + text[1:] + "." + more
     unseen = resolution(plan.wanted.precision(plan.shape.parameters), plan.shape.largest)
     return f"{text} {unseen}".strip()
+
+
+def nearest_of(rows: Sequence[Row], seconds: Mapping[str, float]) -> Row:
+    """Of methods that are infeasible the one that least is lacking of; of equals the cheapest."""
+    return min(rows, key=lambda r: (round(distance(r.obstacles), 2), float(f"{seconds[r.name]:.1e}"), r.name != PLAIN))
 
 
 def resolution(precision: float, largest: float | None) -> str:
@@ -93,7 +119,7 @@ def noise(plan: TrainingPlan) -> str:
     best = best if best in {r.name for r in fitting} else fitting[0].name
     most = max(left, key=lambda name: left[name])
     whose = f"the errors of {plan.hardware.name} leave" if plan.shape.survival == 1 else "the model's noise leaves"
-    text = f"{whose} {tidy(f'{left[best]:.2g}')} of the signal in the longest run of {best}"
+    text = f"{whose} {fidelity_text(left[best])} of the signal in the longest run of {best}"
     largest, e = plan.shape.reach * plan.shape.norm, plan.wanted.precision(plan.shape.parameters)
     if left[most] * largest <= e:
         text += (
@@ -105,6 +131,25 @@ def noise(plan: TrainingPlan) -> str:
     else:
         text += ", which more shots do not mend"
     return text[0].upper() + text[1:] + "."
+
+
+def _looser(plan: TrainingPlan, row: MethodCost) -> str:
+    """The precision that would do, in words, where time is the matter and one below the largest derivative does."""
+    if not any(o.kind == "time" for o in row.obstacles):
+        return ""
+
+    def short_enough(value: float) -> bool:
+        cost = cost_of(row.name, plan.shape, replace(plan.wanted, value=value))
+        seconds = plan.hardware.seconds(cost) + cost.classical_ops / plan.flops
+        return seconds * plan.steps * plan.samples <= LONGEST
+
+    low, high = plan.wanted.value, plan.shape.reach * plan.shape.norm
+    if low >= high or not short_enough(high):
+        return ""
+    while high > 1.01 * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if short_enough(middle) else (middle, high)
+    return tidy(f", such as {high:.2g}")
 
 
 def _when_that_changes(plan: TrainingPlan, name: str) -> str:

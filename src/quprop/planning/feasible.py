@@ -64,12 +64,13 @@ def obstacles(
     if log is not None and log < math.log(LEAST_FIDELITY):
         factor = log / math.log(LEAST_FIDELITY)
         longest = int(cost.depth / factor) if math.isfinite(factor) else 0
-        why = f"its longest run, {short(cost.depth)} gates one after another, keeps a fidelity of {math.exp(log):.1g}"
-        mend = f"errors {factor:.3g} times smaller (or runs of at most {short(longest)} gates)"
+        kept = fidelity_text(math.exp(log))
+        why = f"its longest run, {short(cost.depth)} gates one after another, keeps a fidelity of {kept}"
+        mend = f"errors {factor:.3g} times smaller, or runs of at most {short(longest)} gates"
         out.append(Obstacle("fidelity", factor, why, mend))
     if seconds > LONGEST:
         factor = seconds / LONGEST
-        mend = f"{factor:.3g} times less time (fewer steps, machines side by side, a looser precision)"
+        mend = f"a time {factor:.3g} times shorter, by fewer steps, machines side by side or a looser precision"
         out.append(Obstacle("time", factor, f"it takes {people(seconds)}", mend))
     if cost.classical_bytes > LARGEST_MEMORY:
         size = tidy(f"{cost.classical_bytes:.2g}") + " B" if cost.classical_bytes > 1e18 else ""
@@ -94,7 +95,12 @@ def distance(found: Iterable[Obstacle]) -> float:
 def sentence(name: str, found: tuple[Obstacle, ...]) -> str:
     """Why a method is infeasible, and what would have to change."""
     whys = "; ".join(o.why for o in found)
-    return f"{name}: {whys}; it would take {', and '.join(o.mend for o in found)}"
+    return f"{name}: {whys}. It would need {'; and '.join(o.mend for o in found)}"
+
+
+def fidelity_text(fidelity: float) -> str:
+    """Two digits, down to where nothing is left."""
+    return tidy(f"{fidelity:.2g}") if fidelity >= 1e-9 else "<1e-9"
 
 
 def as_dicts(found: tuple[Obstacle, ...]) -> list[dict[str, Any]]:
@@ -104,7 +110,7 @@ def as_dicts(found: tuple[Obstacle, ...]) -> list[dict[str, Any]]:
             "kind": o.kind,
             "factor": o.factor if math.isfinite(o.factor) else "infinite",
             "why": o.why,
-            "would_take": o.mend,
+            "would_need": o.mend,
         }
         for o in found
     ]

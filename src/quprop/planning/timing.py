@@ -33,7 +33,7 @@ def modelled(name: str, shape: Shape, wanted: Wanted, flops: float = FLOPS) -> f
     """Seconds of one gradient by a simulated method, by the law above."""
     ops = cost_of(name, shape, wanted).classical_ops
     try:
-        sweeps = ops / max(1, cost_of("adjoint", shape, wanted).classical_ops)
+        sweeps = ops / max(1, cost_of(Adjoint.name, shape, wanted).classical_ops)
         return sweeps * (SWEEP + ROTATION * shape.rotations) * (FLOPS / flops) + ops / flops
     except OverflowError:
         return float("inf")

@@ -47,9 +47,10 @@ def section(source: Source) -> Section:
     made.blocks += _figures(all_of, methods, order)
     notes: list[Cell] = []
     for method in order:
-        for key in ("not_run", "too_large", "damage"):
-            if methods.text(method, key):
-                notes.append(f"{method}: {methods.text(method, key)}")
+        row = methods.at(method)
+        why = "; ".join(o.text("why") for o in row.at("obstacles").entries) or row.text("too_large")
+        said = [row.text("not_run"), f"infeasible, {why}" if why else "", row.text("damage")]
+        notes += [f"{method}: {text}" for text in said if text]
     refused = all_of.at("refused")
     notes += [f"{k} does not apply: {refused.text(k)}" for k in refused.names]
     if notes:
@@ -84,6 +85,7 @@ def _costs(all_of: Fields, methods: Fields, order: list[str]) -> Table:
 
 def _errors(methods: Fields, order: list[str], machine: str) -> Table:
     rows = []
+    errs = any(methods.has(name, "fidelity") for name in order)
     for name in order:
         row = methods.at(name)
         rows.append(
@@ -95,10 +97,14 @@ def _errors(methods: Fields, order: list[str], machine: str) -> Table:
                 row.value("cost", "classical_ops"),
                 row.value("cost", "classical_bytes", show=size),
                 row.value("seconds", show=seconds),
+                *[row.value("fidelity")] * errs,
             )
         )
     heads = ("", "error", "expected", "bound", "classical operations", "classical memory", f"time on {machine}")
+    heads += ("fidelity",) * errs
     note = "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured."
+    if errs:
+        note += " Fidelity: of the longest run, the probability that nothing in it errs."
     return Table("What comes out", heads, tuple(rows), note)
 
 
