@@ -101,11 +101,10 @@ def _errors(methods: Fields, order: list[str], machine: str) -> Table:
             )
         )
     heads = ("", "error", "expected", "bound", "classical operations", "classical memory", f"time on {machine}")
-    heads += ("fidelity",) * errs
     note = "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured."
     if errs:
         note += " Fidelity: of the longest run, the probability that nothing in it errs."
-    return Table("What comes out", heads, tuple(rows), note)
+    return Table("What comes out", (*heads, *["fidelity"] * errs), tuple(rows), note)
 
 
 def _biases(methods: Fields, order: list[str]) -> Table:

@@ -97,8 +97,8 @@ def _methods(rows: list[tuple[str, Fields]], machine: str) -> Table:
     counted = ["copies", "runs", "rotations", "depth", "qubits", *["Toffolis"] * toffolis]
     heads = ("", *counted, f"a gradient on {machine}", "the training", *["fidelity"] * errs, "basis")
     note = (
-        "Counts are of one gradient; methods that only a simulator runs first, then the cheapest. Times include classical "
-        "work; !: infeasible."
+        "Counts are of one gradient; methods that only a simulator runs first, then the cheapest. Times include "
+        "classical work; !: infeasible."
     )
     if errs:
         note += " Fidelity: of the longest run, the probability that nothing in it errs."
