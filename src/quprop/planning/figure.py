@@ -63,6 +63,9 @@ def draw_plan(plan: TrainingPlan) -> bytes:
                 fontsize=7,
             )
     axes.axvline(P, color="0.5", linewidth=0.8)
+    if plan.reaches < top:
+        label = f"infeasible from P = {max(1, plan.reaches):.2g} on" if plan.reaches else "infeasible at any P"
+        axes.axvspan(max(sizes[0], plan.reaches), top, color="0.93", zorder=-1, label=tidy(label))
     if shown:
         low, high = max(1e-9, min(shown) / 3), min(max(shown) * 3, top_time)
         _times(axes, low, high, sizes[0])

@@ -67,12 +67,18 @@ def check(source: Source) -> Section:
 
 
 def _rows(entry: Fields) -> list[tuple[str, Fields]]:
-    """(name, method), the cheapest in time first, simulators before all."""
+    """(name, method), the cheapest in time first, simulators before all, what is infeasible and formulas behind."""
     if isinstance(entry.data, list):
         rows = [(e.text("name") or e.text("method"), e) for e in entry.entries if isinstance(e.data, dict)]
     else:
         rows = [(k, entry.at(k)) for k in entry.names if isinstance(entry.at(k).data, dict)]
-    return sorted(rows, key=lambda row: (row[1].at("simulated").data is not True, _time(row[1])[0]))
+
+    def place(row: tuple[str, Fields]) -> tuple[bool, bool, bool, float]:
+        entry = row[1]
+        infeasible, formula = entry.at("feasible").data is False, entry.text("basis") == "formula"
+        return entry.at("simulated").data is not True, infeasible, formula, _time(entry)[0]
+
+    return sorted(rows, key=place)
 
 
 def _time(row: Fields) -> tuple[float, tuple[str, ...]]:
@@ -93,9 +99,9 @@ def _methods(rows: list[tuple[str, Fields]], machine: str) -> Table:
             counts.append(row.value("cost", "toffolis"))
         times = [_gradient(row), _marked(row.value("training", show=seconds), row.at("feasible").data is False)]
         left = [row.value("fidelity")] * errs
-        body.append((name.replace("_", " "), *counts, *times, *left, row.value("basis")))
+        body.append((name.replace("_", " "), *times, *left, *counts, row.value("basis")))
     counted = ["copies", "runs", "rotations", "depth", "qubits", *["Toffolis"] * toffolis]
-    heads = ("", *counted, f"a gradient on {machine}", "the training", *["fidelity"] * errs, "basis")
+    heads = ("", f"a gradient on {machine}", "the training", *["fidelity"] * errs, *counted, "basis")
     note = (
         "Counts are of one gradient; methods that only a simulator runs first, then the cheapest. Times include "
         "classical work; !: infeasible."
