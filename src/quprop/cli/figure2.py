@@ -57,7 +57,8 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
     line(
         console,
         f"With constants, from M = {honest['break_even']:.2g} parameters on quantum backpropagation is cheaper than "
-        f"parameter shift in the theorem's worst case, and from {honest['break_even_of_two_batches']:.3g} with two batches"
+        f"parameter shift in the theorem's worst case, and from {honest['break_even_of_two_batches']:.3g} with two "
+        "batches"
         + (f", or from {own:.3g} by quprop's own counts of both, for rotations of slope 1" if own else "")
         + "; its classical hypothesis of 4^(n+1) numbers is left out of all. quprop plan has stronger rivals than "
         "parameter shift.",

@@ -8,13 +8,12 @@ sweeps: how many times the multiply-adds of an exact gradient; SWEEP, ROTATION: 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.gradients import COSTED, Adjoint
+from quprop.gradients import Adjoint
 from quprop.model import Model
 from quprop.planning.costs import cost_of
 from quprop.sampling.plan import settle
@@ -39,27 +38,28 @@ def modelled(name: str, shape: Shape, wanted: Wanted, flops: float = FLOPS) -> f
         return float("inf")
 
 
+def seconds_of(name: str, shape: Shape, wanted: Wanted, flops: float = FLOPS) -> tuple[float, str]:
+    """Seconds of one gradient by a simulated method, and whether that is "measured" or a "model": what was timed, else
+    the law, in proportion to what was timed of an exact gradient."""
+    known = shape.timed.get(name)
+    if known is not None:
+        return known * (FLOPS / flops), "measured"
+    scale = max((t / modelled(k, shape, wanted) for k, t in shape.timed.items()), default=1.0)
+    return modelled(name, shape, wanted, flops) * scale, "model"
+
+
 def timed(shape: Shape, model: Model, wanted: Wanted, *, at: Any, weights: Any = None, samples: int = 1) -> Shape:
-    """The shape of a model with what was timed at a point: gradients of steps of `samples` samples, as a training takes
-    them, and the largest component there. A simulated method that is predicted to take longer than `LONGEST_CALL` is
-    left out."""
+    """The shape of a model with what was timed at a point: exact gradients of steps of `samples` samples, as a training
+    takes them, and the largest component there. What is predicted to take longer than `LONGEST_CALL` is left out."""
     theta, x = at
-    w = settle(model, weights, Adjoint)
-    seconds: dict[str, float] = {}
-    largest = None
-    for name, kind in COSTED.items():
-        if kind.copies != 0 or kind.costed_only:
-            continue
-        try:
-            if modelled(name, shape, wanted) * (samples if kind.exact else 1) > LONGEST_CALL:
-                continue
-            if kind.exact:
-                call = gradient_call(model, theta, np.tile(x, (samples, 1)) if len(x) else None)
-                seconds[name] = median_seconds(call, TIMED) / (samples if len(x) else 1)
-                largest = float(np.abs(kind().compile(model, w).estimate(theta, x).value).max(initial=0.0))
-            else:
-                plan = kind.wanting(wanted, model.n_params).compile(model, w, at=at)
-                seconds[name] = median_seconds(partial(plan.estimate, theta, x, 0), TIMED)
-        except QupropError:
-            continue
-    return replace(shape, timed=seconds, largest=largest)
+    name = Adjoint.name
+    try:
+        if not shape.trained or modelled(name, shape, wanted) * samples > LONGEST_CALL:
+            return shape
+        plan = Adjoint().compile(model, settle(model, weights, Adjoint))
+        largest = float(np.abs(plan.estimate(theta, x).value).max(initial=0.0))
+        call = gradient_call(model, theta, np.tile(x, (samples, 1)) if len(x) else None)
+        seconds = median_seconds(call, TIMED) / (samples if len(x) else 1)
+    except QupropError:
+        return shape
+    return replace(shape, timed={name: seconds}, largest=largest)

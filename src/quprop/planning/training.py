@@ -23,7 +23,7 @@ from quprop.planning import advice
 from quprop.planning.advice import MOST_PARAMETERS
 from quprop.planning.costs import cost_of, people, rivalry
 from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles
-from quprop.planning.timing import FLOPS, modelled
+from quprop.planning.timing import FLOPS, seconds_of
 from quprop.sampling.shape import Shape, Wanted
 
 BASES = {
@@ -315,9 +315,7 @@ def _row(
     except OverflowError:
         seconds = classical = math.inf
     if simulated:
-        measured = shape.timed.get(name)
-        basis = "model" if measured is None else "measured"
-        classical = modelled(name, shape, wanted, flops) if measured is None else measured * (FLOPS / flops)
+        classical, basis = seconds_of(name, shape, wanted, flops)
     else:
         basis = "formula" if kind.costed_only else "bound" if kind.worst_case or name in shape.bounds else "counted"
     training = (seconds + classical) * repeats
