@@ -104,6 +104,8 @@ def _add(a: int, b: int) -> int:
 
 def short(count: float) -> str:
     """A count with four digits at most: 9,999 or 1.23e+05."""
+    if isinstance(count, int) and count > 10**300:
+        return "> 1e300"  # beyond most floats
     return f"{count:,.0f}" if count < 10_000 else f"{count:.3g}"
 
 
@@ -349,8 +351,28 @@ PRESETS: dict[str, HardwareModel] = {
 }
 
 
+# What a machine's TOML file may say, a line each; those of [noise] after "noise.".
+KEYS: dict[str, str] = {
+    "name": "what it is called",
+    "rotation_seconds": "seconds of a Pauli rotation with the Clifford gates around it",
+    "measurement_seconds": "seconds of a readout",
+    "overhead_seconds": "seconds that every run takes besides: reset, loading, control",
+    "parallel": "runs at the same time",
+    "qubits": "how many it has; none: as many as asked",
+    "source": "where the numbers are from",
+    "toffoli_seconds": "seconds of a Toffoli; none: three rotations",
+    "noise.one_qubit": "probability of an error after a one-qubit gate, 3/2 of its average infidelity",
+    "noise.two_qubit": "probability of an error after a two-qubit gate, 5/4 of its average infidelity",
+    "noise.readout": "probability that a measured bit is flipped",
+    "noise.t1": "seconds of relaxation; with t2 or not at all",
+    "noise.t2": "seconds of coherence, at most 2 t1",
+    "noise.one_qubit_seconds": "seconds of a one-qubit gate, for qubits that wait (with_noise)",
+    "noise.two_qubit_seconds": "seconds of a two-qubit gate, for qubits that wait (with_noise)",
+}
+
+
 def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
-    """A machine: a `HardwareModel` as it is, one of `PRESETS` by name, or a TOML file with its fields:
+    """A machine: a `HardwareModel` as it is, one of `PRESETS` by name, or a TOML file with its fields (`KEYS`):
 
     name = "ours"
     rotation_seconds = 2e-6

@@ -188,4 +188,4 @@ def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) ->
 
 
 def _compact(count: float) -> str:
-    return "> 1e300" if isinstance(count, int) and count > 10**300 else tidy(short(count))
+    return tidy(short(count))

@@ -149,7 +149,8 @@ def _looser(plan: TrainingPlan, row: MethodCost) -> str:
     while high > 1.01 * low:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if short_enough(middle) else (middle, high)
-    return tidy(f", such as {high:.2g}")
+    unit = 10.0 ** (math.floor(math.log10(high)) - 1)
+    return tidy(f", such as {math.ceil(high / unit) * unit:.2g}")
 
 
 def _when_that_changes(plan: TrainingPlan, name: str) -> str:

@@ -59,11 +59,11 @@ def obstacles(
     out = []
     if not simulated and machine.qubits is not None and cost.qubits > machine.qubits:
         why = f"needs {short(cost.qubits)} qubits, {machine.name} has {machine.qubits}"
-        out.append(Obstacle("qubits", cost.qubits / machine.qubits, why, f"{short(cost.qubits)} qubits"))
+        out.append(Obstacle("qubits", _ratio(cost.qubits, machine.qubits), why, f"{short(cost.qubits)} qubits"))
     log = None if simulated else log_fidelity_of(cost, machine, survival)
     if log is not None and log < math.log(LEAST_FIDELITY):
         factor = log / math.log(LEAST_FIDELITY)
-        longest = int(cost.depth / factor) if math.isfinite(factor) else 0
+        longest = int(cost.depth / factor) if cost.depth < 1e300 and math.isfinite(factor) else 0
         kept = fidelity_text(math.exp(log))
         why = f"its longest run, {short(cost.depth)} gates one after another, keeps a fidelity of {kept}"
         mend = f"errors {factor:.3g} times smaller, or runs of at most {short(longest)} gates"
