@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import quprop as qpr
-from quprop.cost import KEYS, PRESETS, Cost, HardwareModel, NoiseModel
+from quprop.cost import KEYS, PRESETS, Cost, HardwareModel, NoiseModel, fidelity_text
 from quprop.errors import QupropError
 from quprop.planning import classical, named_shape, plan_training, summary, timing
 from quprop.planning.advice import MOST_PARAMETERS, resolution
 from quprop.planning.costs import people
-from quprop.planning.feasible import LEAST_FIDELITY, LONGEST, fidelity_text, obstacles
+from quprop.planning.feasible import LEAST_FIDELITY, LONGEST, obstacles
 from quprop.planning.structure import shape_of
 from quprop.report import sources
 from quprop.report.comparison import section as comparison_section
@@ -279,7 +279,8 @@ def test_a_model_at_hand_is_timed_in_steps_of_its_batch(monkeypatch):
     rows = {r.name: r for r in plan.rows}
     assert (rows["adjoint"].gradient, rows["adjoint"].training, rows["adjoint"].basis) == (0.75, 15.0, "measured")
     assert plan_training(fed_shape, precision=0.1, flops=math.inf).rows[0].gradient == 0.0
-    assert plan_training(fed_shape.at(5), precision=0.1).rows[0].basis == "model"
+    grown = plan_training(fed_shape.at(5), precision=0.1).rows[0]
+    assert (grown.gradient, grown.basis) == (5 * 0.75, "model")
 
 
 def test_a_simulated_method_that_was_not_timed_goes_with_what_was():

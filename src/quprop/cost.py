@@ -478,6 +478,13 @@ def human_seconds(seconds: float) -> str:
     return f"{_three_digits(number)} {unit}"
 
 
+def fidelity_text(fidelity: float | None) -> str:
+    """Two digits, down to where nothing is left."""
+    if fidelity is None:
+        return "-"
+    return f"{fidelity:.2g}".replace("e-0", "e-") if fidelity >= 1e-9 else "<1e-9"
+
+
 def _three_digits(number: float) -> str:
     if number >= 9_999.5:
         return f"{number:.2g}"

@@ -24,12 +24,11 @@ from quprop.cli.common import (
 )
 from quprop.cli.models import PLANNED, load
 from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
-from quprop.cost import PRESETS, hardware, short, short_bytes
+from quprop.cost import PRESETS, fidelity_text, hardware, short, short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
 from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
-from quprop.planning.feasible import fidelity_text
 from quprop.runs import write_atomically, write_json
 from quprop.runs.executor import open_executor
 from quprop.runs.progress import TASKS, Progress
@@ -178,7 +177,7 @@ def _errors(found: Comparison) -> Table:
             short(row.cost.classical_ops) if row.cost.classical_ops else "-",
             short_bytes(row.cost.classical_bytes).replace(" ", "") if row.cost.classical_bytes else "-",
             _when(row),
-            *["-" if row.fidelity is None else fidelity_text(row.fidelity)] * errs,
+            *[fidelity_text(row.fidelity)] * errs,
         )
     return table
 

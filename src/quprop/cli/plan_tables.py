@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
-from quprop.cost import PRESETS, short, short_bytes
+from quprop.cost import PRESETS, fidelity_text, short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
 from quprop.planning.check import Checked
 from quprop.planning.classical import NetworkPlan, describe
 from quprop.planning.costs import people, tidy
-from quprop.planning.feasible import KINDS, fidelity_text
+from quprop.planning.feasible import KINDS
 from quprop.planning.training import BASES, TrainingPlan
 
 MACHINE_MODEL = (
@@ -104,7 +104,7 @@ def _times(found: TrainingPlan) -> Table:
     for row in found.rows:
         mark = " !" + "".join(o.kind[0] for o in row.obstacles) if row.obstacles else ""
         times = (brief(row.gradient), brief(row.training) + mark, brief(row.classical_seconds))
-        left = ["-" if row.fidelity is None else fidelity_text(row.fidelity)] if found.noise else []
+        left = [fidelity_text(row.fidelity)] if found.noise else []
         table.add_row(row.name, *times, *left, row.basis)
     return table
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from quprop.cost import short, short_bytes
+from quprop.cost import fidelity_text, short, short_bytes
 from quprop.gradients import COSTED, PLAIN
 from quprop.planning.costs import cost_of, people, tidy
-from quprop.planning.feasible import LONGEST, Obstacle, distance, fidelity_text, sentence
+from quprop.planning.feasible import LONGEST, Obstacle, distance, sentence
 
 if TYPE_CHECKING:
     from quprop.planning.training import MethodCost, TrainingPlan

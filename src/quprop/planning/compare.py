@@ -35,14 +35,14 @@ import scipy.sparse as sp
 from scipy.special import ndtr
 
 from quprop.arrays import checked
-from quprop.cost import TOFFOLI_ROTATIONS, Cost, HardwareModel, human_seconds
+from quprop.cost import TOFFOLI_ROTATIONS, Cost, HardwareModel, fidelity_text, human_seconds
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
 from quprop.model import Model
 from quprop.planning.advice import nearest_of, resolution
 from quprop.planning.costs import rivalry
-from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, fidelity_text, obstacles, sentence
+from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles, sentence
 from quprop.planning.structure import survival_of
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from quprop.cost import Cost, HardwareModel, short, short_bytes
+from quprop.cost import Cost, HardwareModel, fidelity_text, short, short_bytes
 from quprop.planning.costs import people, tidy
 
 LEAST_FIDELITY = 0.01  # derivatives shrink by it, and to undo that by scaling takes 1 / fidelity^2 = 1e4 times the runs
@@ -96,11 +96,6 @@ def sentence(name: str, found: tuple[Obstacle, ...]) -> str:
     """Why a method is infeasible, and what would have to change."""
     whys = "; ".join(o.why for o in found)
     return f"{name}: {whys}. It would need {'; and '.join(o.mend for o in found)}"
-
-
-def fidelity_text(fidelity: float) -> str:
-    """Two digits, down to where nothing is left."""
-    return tidy(f"{fidelity:.2g}") if fidelity >= 1e-9 else "<1e-9"
 
 
 def as_dicts(found: tuple[Obstacle, ...]) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def seconds_of(name: str, shape: Shape, wanted: Wanted, flops: float = FLOPS) ->
     the law, in proportion to what was timed of an exact gradient."""
     known = shape.timed.get(name)
     if known is not None:
-        return known * (FLOPS / flops), "measured"
+        return known * (FLOPS / flops), "model" if shape.extrapolated else "measured"
     scale = max((t / modelled(k, shape, wanted) for k, t in shape.timed.items()), default=1.0)
     return modelled(name, shape, wanted, flops) * scale, "model"
 

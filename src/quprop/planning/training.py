@@ -28,7 +28,7 @@ from quprop.sampling.shape import Shape, Wanted
 
 BASES = {
     "measured": "gradients timed here, in steps of as many samples",
-    "model": "30 µs a sweep, 0.25 µs a rotation, and multiply-adds at --flops: to about a factor of 2 on an idle machine",
+    "model": "30 µs a sweep, 0.25 µs a rotation, multiply-adds at --flops: to about a factor of 2 on an idle machine",
     "counted": "equal to what runs count at small size (quprop plan --check)",
     "bound": "the worst case: as many triggers or batches as there can be, strings as long as they can be",
     "formula": "nothing runs it; hidden constants are taken for 1",

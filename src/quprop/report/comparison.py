@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from quprop.cost import fidelity_text
 from quprop.report.figure import Curve, Figure
 from quprop.report.generic import pairs
-from quprop.report.parts import ABSENT, Cell, Fields, Items, Section, Table, seconds, size, words
+from quprop.report.parts import ABSENT, Cell, Fields, Items, Section, Table, Value, seconds, size, words
 from quprop.report.sources import Source
 
 COUNTS = ("copies", "measurements", "rotations", "depth", "qubits")
@@ -60,6 +62,11 @@ def section(source: Source) -> Section:
     return made
 
 
+def marked(cell: Cell, infeasible: bool) -> Cell:
+    """A value with a mark where it is of something infeasible."""
+    return replace(cell, text=f"{cell.text} !") if infeasible and isinstance(cell, Value) else cell
+
+
 def _gates(methods: Fields, name: str) -> float:
     """Rotations and Toffolis."""
     return sum(methods.number(name, "cost", key) or 0.0 for key in ("rotations", "toffolis"))
@@ -96,12 +103,14 @@ def _errors(methods: Fields, order: list[str], machine: str) -> Table:
                 row.value("bound"),
                 row.value("cost", "classical_ops"),
                 row.value("cost", "classical_bytes", show=size),
-                row.value("seconds", show=seconds),
-                *[row.value("fidelity")] * errs,
+                marked(row.value("seconds", show=seconds), row.at("feasible").data is False),
+                *[row.value("fidelity", show=fidelity_text)] * errs,
             )
         )
     heads = ("", "error", "expected", "bound", "classical operations", "classical memory", f"time on {machine}")
-    note = "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured."
+    note = (
+        "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured; !: infeasible."
+    )
     if errs:
         note += " Fidelity: of the longest run, the probability that nothing in it errs."
     return Table("What comes out", (*heads, *["fidelity"] * errs), tuple(rows), note)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from quprop.report.comparison import COUNTS
+from quprop.cost import fidelity_text
+from quprop.report.comparison import COUNTS, marked
 from quprop.report.figure import Curve, Figure
 from quprop.report.generic import pairs, table, tables, versions
 from quprop.report.parts import Cell, Fields, Heading, Items, Section, Table, Value, computed, seconds, words
@@ -97,8 +97,8 @@ def _methods(rows: list[tuple[str, Fields]], machine: str) -> Table:
         counts = [row.value("cost", k) for k in COUNTS]
         if toffolis:
             counts.append(row.value("cost", "toffolis"))
-        times = [_gradient(row), _marked(row.value("training", show=seconds), row.at("feasible").data is False)]
-        left = [row.value("fidelity")] * errs
+        times = [_gradient(row), marked(row.value("training", show=seconds), row.at("feasible").data is False)]
+        left = [row.value("fidelity", show=fidelity_text)] * errs
         body.append((name.replace("_", " "), *times, *left, *counts, row.value("basis")))
     counted = ["copies", "runs", "rotations", "depth", "qubits", *["Toffolis"] * toffolis]
     heads = ("", f"a gradient on {machine}", "the training", *["fidelity"] * errs, *counted, "basis")
@@ -119,10 +119,6 @@ def _gradient(row: Fields) -> Cell:
     if None in parts:
         return row.value("seconds", show=seconds)
     return computed(sum(p for p in parts if p is not None), f"seconds + classical_seconds of {row.source}", seconds)
-
-
-def _marked(cell: Cell, infeasible: bool) -> Cell:
-    return replace(cell, text=f"{cell.text} !") if infeasible and isinstance(cell, Value) else cell
 
 
 def _bars(rows: list[tuple[str, Fields]], machine: str) -> list[Any]:
@@ -148,7 +144,7 @@ def _machines(machines: Fields, formulas: set[str], infeasible: Fields) -> list[
         return []
 
     def at(machine: str, method: str) -> Cell:
-        return _marked(machines.value(machine, method, show=seconds), infeasible.has(machine, method))
+        return marked(machines.value(machine, method, show=seconds), infeasible.has(machine, method))
 
     body = tuple((k.replace("_", " "), *(at(m, k) for m in known)) for k in methods)
     out: list[Any] = [Table("The training on each machine", ("", *(m.replace("_", " ") for m in known)), body)]
