@@ -9,7 +9,7 @@ import pytest
 
 from quprop.experiments import claims, gradient_sweep
 from quprop.experiments.claims import CLAIMS, table
-from quprop.experiments.claims.claim import HOLDS, IN_PART, NOT_SEEN
+from quprop.experiments.claims.claim import HOLDS, IN_PART, NOT_SEEN, UNDECIDED, unsure
 from quprop.experiments.experiment import Experiment
 
 _spec = importlib.util.spec_from_file_location(
@@ -68,6 +68,8 @@ def test_the_table_of_the_package_is_what_the_committed_results_say(name):
 
 FLAT = {"slope": 0.0, "low": -0.01, "high": 0.01, "scale": 1.0}
 STEEP = {"slope": 1.0, "low": 0.9, "high": 1.1, "scale": 1.0}
+LOOSE = {"slope": 0.6, "low": 0.18, "high": 1.02, "scale": 1.0}  # contains 1 just so, as does what is off it by 0.42
+WIDE = {"slope": 0.7, "low": 0.0, "high": 1.4, "scale": 1.0}
 FALSE = [  # claim, where in the result (None: every row), a false number, the verdict it must lead to
     ("definition_1", "circuits.None.time", 9.0, IN_PART),
     ("definition_1", "circuits.None.memory", 9.0, NOT_SEEN),
@@ -94,10 +96,25 @@ FALSE = [  # claim, where in the result (None: every row), a false number, the v
     ("proposition_7", "rows.-1.bell_sampling", 10**6, NOT_SEEN),
     ("theorem_9_copies", "slopes.quantum_backprop.reduced.slope", 0.5, NOT_SEEN),
     ("theorem_9_copies", "slopes.quantum_backprop.reduced.slope", -0.6, NOT_SEEN),
+    ("theorem_9_copies", "slopes.quantum_backprop.reduced", WIDE, UNDECIDED),
+    ("theorem_9_copies", "slopes.quantum_backprop.reduced", LOOSE, NOT_SEEN),  # expected is 0.06 here
     ("theorem_9_copies", "rows.None.within", 0.5, NOT_SEEN),
     ("theorem_9_copies", "rows.None.bound", 3, NOT_SEEN),
     ("theorem_9_gates", "slopes.quantum_backprop.reduced.slope", 1.5, NOT_SEEN),
     ("theorem_9_gates", "slopes.quantum_backprop.reduced.slope", 0.3, NOT_SEEN),
+    ("theorem_9_gates", "slopes.quantum_backprop.reduced", WIDE, UNDECIDED),
+    ("talk_question", "fit", WIDE, UNDECIDED),
+    ("remark_4", "slopes.parameter_shift.reduced", {"slope": 1.6, "low": 1.1, "high": 2.1}, UNDECIDED),
+    ("definition_6", "fit", {"slope": -2.6, "low": -3.3, "high": -1.9}, UNDECIDED),
+    ("theorem_13_sweep", "slopes.fully_gentle.reduced", {"slope": 1.8, "low": 1.5, "high": 2.1}, UNDECIDED),
+    ("carleman_theorem_1", "exponents.fully dissipative, repeated", WIDE, UNDECIDED),
+    (
+        "carleman_theorem_2",
+        "exponents.almost dissipative, repeated",
+        {"slope": 2.6, "low": 1.9, "high": 3.3},
+        UNDECIDED,
+    ),
+    ("forum_modules", "fit", {"slope": 1.4, "low": 0.9, "high": 1.9}, UNDECIDED),
     ("figure_1", "rows.3.updates", 10**9, NOT_SEEN),
     ("figure_1", "rows.None.error", 1.0, NOT_SEEN),
     ("theorem_12", "rows.None.exact_difference", 1e-3, NOT_SEEN),
@@ -195,6 +212,24 @@ def test_a_verdict_turns_with_its_numbers(claim, path, value, verdict):
     put(result, path.split("."), value)
     found = c.judge(result)
     assert found.verdict == verdict != before and (found.why or verdict == HOLDS)
+
+
+def test_an_exponent_is_undecided_only_where_nothing_else_speaks_against_the_claim():
+    result = committed(CLAIMS["theorem_9_gates"])
+    put(result, ["slopes", "quantum_backprop", "reduced"], WIDE)
+    found = CLAIMS["theorem_9_gates"].judge(result)
+    assert found.verdict == UNDECIDED and "its interval contains what is expected" in found.why
+    put(result, ["rows", "None", "within"], 0.5)
+    assert CLAIMS["theorem_9_gates"].judge(result).verdict == NOT_SEEN
+    assert unsure(LOOSE, 1.0) and not unsure(LOOSE, 1.03) and not unsure({"slope": 0.6, "low": 0.5, "high": 0.7}, 1.0)
+
+
+def test_grovers_bound_is_undecided_within_two_standard_errors():
+    result = committed(CLAIMS["theorem_13"])
+    result |= {"slope": 0.45, "stderr": 0.03}
+    assert CLAIMS["theorem_13"].judge(result).verdict == UNDECIDED
+    result |= {"stderr": 0.02}
+    assert CLAIMS["theorem_13"].judge(result).verdict == NOT_SEEN
 
 
 def test_every_claim_is_fed_a_false_result():

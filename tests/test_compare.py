@@ -16,8 +16,7 @@ from quprop.errors import QupropError
 from quprop.gradients import FORMULAS, METHODS
 from quprop.model import ansatz
 from quprop.planning.compare import compare, median_of_max, simulation_seconds, value_cost
-from quprop.planning.costs import rivalry
-from quprop.planning.training import tidy
+from quprop.planning.costs import rivalry, tidy
 from quprop.problems import PROBLEMS
 from quprop.runs.executor import Workers
 from quprop.sampling.budget import Budget

@@ -510,23 +510,30 @@ def test_the_printed_comparison_of_a_noisy_problem_tells_both_biases(quprop_in_8
 # Plans ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_signal_of_a_run_is_the_product_of_1_minus_p_of_its_gates():
+def test_the_fidelity_of_a_plan_is_that_of_the_gates_readout_and_wait_of_the_longest_run():
     machine = qpr.hardware("superconducting")
     shape = shape_of(qpr.Model(qpr.ansatz.hardware_efficient(4, 3), "Z0 Z1"))
     plan = plan_training(shape, precision=0.05, hardware=machine)
     rows = {row.name: row for row in plan.rows}
-    M, (p1, p2) = shape.rotations, (1.5 * 2.5e-4, 1.25 * 3e-3)
-    assert rows["parameter_shift"].signal == pytest.approx(((1 - p1) * (1 - p2) ** 2) ** M, rel=1e-12)
-    assert rows["pair_state"].signal < rows["parameter_shift"].signal and rows["adjoint"].signal is None
+    M, (p1, p2, readout, t2) = shape.rotations, (1.5 * 2.5e-4, 1.25 * 3e-3, 1e-2, 100e-6)
+    for name, depth in (("parameter_shift", M), ("pair_state", rows["pair_state"].cost.depth)):
+        gates = ((1 - p1) * (1 - p2) ** 2) ** depth
+        waits = np.exp(-(depth * (2 * 68e-9 + 32e-9) + 1.5e-6) / t2)
+        assert rows[name].fidelity == pytest.approx(gates * (1 - readout) * waits, rel=1e-12)
+    assert rows["pair_state"].cost.depth > M and rows["adjoint"].fidelity is None
+    # An average run of pair_state is shorter than its longest, of which the fidelity is told.
+    average = rows["pair_state"].cost.rotations / rows["pair_state"].cost.measurements
+    assert average < rows["pair_state"].cost.depth
     assert plan.noise == (
-        "The errors of superconducting leave 0.76 of the signal in a run of pair_state, which more shots do not mend."
+        "The errors of superconducting leave 0.64 of the signal in the longest run of pair_state, which more shots do "
+        "not mend."
     )
-    assert plan.as_dict()["methods"]["pair_state"]["signal"] == rows["pair_state"].signal
+    assert plan.as_dict()["methods"]["pair_state"]["fidelity"] == rows["pair_state"].fidelity
     quiet = plan_training(shape, precision=0.05, hardware="figure2")
-    assert quiet.noise == "" and "noise" not in quiet.as_dict() and quiet.rows[-1].signal is None
+    assert quiet.noise == "" and "noise" not in quiet.as_dict() and quiet.rows[-1].fidelity is None
 
 
-def test_the_signal_of_a_noisy_model_is_that_no_channel_of_its_own_errs():
+def test_the_fidelity_of_a_noisy_model_is_that_no_channel_of_its_own_errs():
     t = qpr.params("t", 2)
     circuit = qpr.Circuit(2).ry(t[0], 0).depolarising(0.1, 0).rotation("X0 Z1", t[1]).amplitude_damping(0.3, 1)
     circuit.depolarising2(0.2, 0, 1)
@@ -541,7 +548,7 @@ def test_the_signal_of_a_noisy_model_is_that_no_channel_of_its_own_errs():
     for machine in ("figure2", "superconducting"):  # its own, not the machine's besides
         plan = plan_training(shape, precision=0.05, hardware=machine)
         rows = {row.name: row for row in plan.rows}
-        assert rows["parameter_shift"].signal == pytest.approx(kept, rel=1e-9)
+        assert rows["parameter_shift"].fidelity == pytest.approx(kept, rel=1e-9)
         assert plan.noise.startswith("The model's noise leaves") and "takes no noise" in plan.refused["gentle_sweep"]
     assert Adjoint.formula(shape, Wanted("precision", 0.1)) == Adjoint().compile(model).cost
     trained = qpr.Model(qpr.Circuit(1).ry(t[0], 0).bit_flip(t[1], 0), "Z0")
@@ -553,14 +560,14 @@ def test_the_signal_of_a_noisy_model_is_that_no_channel_of_its_own_errs():
 def test_a_plan_says_where_noise_swamps_the_gradient(quprop_in_80_columns, tmp_path):
     deep = named_shape("hardware_efficient:20,50")
     plan = plan_training(deep, precision=0.1, hardware="trapped_ion")
-    largest = max(row.signal for row in plan.rows if row.signal is not None)
+    largest = max(row.fidelity for row in plan.rows if row.fidelity is not None)
     assert largest < 0.1 and "noise swamps the gradient" in plan.noise and "\n" not in plan.noise
     asked, file = ("plan", "hardware_efficient:20,50", "--precision", "0.1"), tmp_path / "p.json"
     out, _ = quprop_in_80_columns(*asked, "--hardware", "trapped_ion", "--json", file)
-    assert "noise swamps the gradient" in " ".join(out.split()) and "signal" in out
+    assert "noise swamps the gradient" in " ".join(out.split()) and "fidelity" in out
     (source,), _ = sources.find(file)
     assert "noise swamps the gradient" in str(plan_section(source).blocks)
     out, _ = quprop_in_80_columns("plan", "tfim", "--set", "n=3,noise=superconducting", "--precision", "0.1")
     assert "The model's noise leaves" in " ".join(out.split())
     out, _ = quprop_in_80_columns(*asked)
-    assert "signal" not in out
+    assert "fidelity" not in out

@@ -17,7 +17,7 @@ from quprop.gradients.method import GradientMethod
 from quprop.model import ansatz
 from quprop.planning import classical, plan_training, presets
 from quprop.planning.check import check
-from quprop.planning.costs import cost_of
+from quprop.planning.costs import cost_of, people
 from quprop.planning.measured.families import find
 from quprop.planning.named import (
     commuting_blocks,
@@ -29,7 +29,7 @@ from quprop.planning.named import (
     tfim_variational,
 )
 from quprop.planning.structure import shape_of
-from quprop.planning.training import gradient_seconds, people
+from quprop.planning.training import gradient_seconds
 from quprop.sampling.shape import Wanted
 
 COUNTED = ("copies", "rotations", "measurements", "depth", "qubits", "classical_ops", "classical_bytes", "toffolis")
@@ -219,7 +219,7 @@ def test_times_are_rotations_runs_and_classical_work_by_hand():
 
 
 def test_a_machine_with_few_qubits_is_not_recommended_what_it_cannot_hold():
-    plan = plan_training(summary(24, 10**4), precision=0.1, hardware="trapped_ion")
+    plan = plan_training(summary(24, 300), precision=0.1, hardware="trapped_ion")
     assert plan.machines["trapped_ion"]["gentle_sweep"] is None
     assert "use parameter_shift" in plan.advice
     full = plan_training(summary(100, 10), precision=0.1, hardware="trapped_ion")

@@ -12,7 +12,7 @@ import quprop as qpr
 from quprop.cost import short
 from quprop.gradients import METHODS
 from quprop.model import ansatz
-from quprop.planning.training import tidy
+from quprop.planning.costs import tidy
 from quprop.report.sources import recognise
 
 MODELS = {
@@ -121,13 +121,15 @@ BAD = {
     "tfm --precision 0.1": "did you mean 'tfim'?",
     "hardware_eficient:3,4 --precision 0.1": "did you mean 'hardware_efficient'?",
     "hardware_efficient:3,4 --precision 0.1 --set n=3": "this circuit has none",
-    "--qubits 3 --precision 0.1": "give a MODEL, or both of --qubits n and --parameters M",
+    "--qubits 3 --precision 0.1": "give a MODEL, or both of --qubits n and --parameters P",
     "--qubits 3 --parameters 2.5 --precision 0.1": "--parameters must be a whole number",
     "--qubits 3 --parameters 2 --precision 0.1 --set n=3": "--set changes the settings of a problem",
     "--preset figure3": "unknown preset 'figure3': did you mean 'figure2'?",
     "--preset talk --plot x.png": "without a figure",
     "--preset talk --check": "stand alone",
     "--check --plot x.png": "without a figure",
+    "--machines --plot x.png": "without a figure",
+    "tfim --machines": "stand alone",
     "--preset figure2 --precision 0.1": "figure2 takes --max-error",
     "mlp --precision 0.1 --method spsa": "mlp is a network",
     "tfim --precision 0.1 --entries 5": "belong to networks",

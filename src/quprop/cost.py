@@ -109,6 +109,8 @@ def _add(a: int, b: int) -> int:
 
 def short(count: float) -> str:
     """A count with four digits at most: 9,999 or 1.23e+05."""
+    if isinstance(count, int) and count > 10**300:
+        return "> 1e300"  # beyond most floats
     return f"{count:,.0f}" if count < 10_000 else f"{count:.3g}"
 
 
@@ -183,10 +185,12 @@ class NoiseModel:
         times = {k: None if not factor or getattr(self, k) is None else getattr(self, k) / factor for k in ("t1", "t2")}
         return replace(self, **strengths, **times)
 
-    def signal(self, one_qubit: float, two_qubit: float) -> float:
-        """The probability (1 - p1)^a (1 - p2)^b that none of so many gates errs: about what is left of expectation
-        values and their derivatives."""
-        return float((1 - self.one_qubit) ** one_qubit * (1 - self.two_qubit) ** two_qubit)
+    def log_fidelity(self, one_qubit: float, two_qubit: float, readouts: float = 0.0, seconds: float = 0.0) -> float:
+        """ln[(1 - p1)^a (1 - p2)^b (1 - r)^m exp(-t / t2)]: of the probability that none of so many gates and readouts
+        errs and that one qubit stays coherent for so long (Arute et al., Nature 574, 505 (2019), equation 77, and a
+        factor for waiting). It is about what is left of expectation values and their derivatives."""
+        gates = one_qubit * math.log1p(-self.one_qubit) + two_qubit * math.log1p(-self.two_qubit)
+        return gates + readouts * math.log1p(-self.readout) - (0.0 if self.t2 is None else seconds / self.t2)
 
 
 def _within(value: Any, most: float) -> bool:
@@ -194,6 +198,18 @@ def _within(value: Any, most: float) -> bool:
     if isinstance(value, bool | str) or value is None:
         return False
     return not isinstance(value, numbers.Real) or (math.isfinite(value) and 0 <= float(value) <= most)
+
+
+def _check(path: Path | str, key: str, value: Any) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if key in ("name", "source"):
+        if not isinstance(value, str):
+            raise QupropError(f"{key} in {path} must be a text, got {value!r}")
+    elif key in ("parallel", "qubits"):
+        if not (number and isinstance(value, numbers.Integral) and int(value) >= 1):
+            raise QupropError(f"{key} in {path} must be a whole number, 1 or more, got {value!r}")
+    elif not (number and value >= 0):
+        raise QupropError(f"{key} in {path} must be a number of seconds, 0 or more, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +239,56 @@ class HardwareModel:
     source: str = ""
     noise: NoiseModel | None = None
     toffoli_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name != "noise" and value is not f.default:
+                _check(f"machine {self.name!r}", f.name, value)
+        if self.noise is None:
+            return
+        known = isinstance(self.noise, NoiseModel)
+        if not (
+            known and all(isinstance(getattr(self.noise, f.name), numbers.Real | None) for f in fields(NoiseModel))
+        ):
+            raise QupropError(f"noise of machine {self.name!r} is a NoiseModel of numbers or None, got {self.noise!r}")
+
+    def log_fidelity(self, cost: Cost) -> float | None:
+        """ln of the expected fidelity of the longest run of a cost, `depth` rotations one after another, each of two
+        two-qubit gates and a one-qubit gate (Toffolis count as one rotation): `NoiseModel.log_fidelity` with one qubit
+        read and one that waits as long as the run lasts. An estimate from above: a run that reads or holds more qubits
+        keeps less. None of what measures nothing, and of a machine of whose errors nothing is said."""
+        if self.noise is None or not cost.measurements:
+            return None
+        step = self.rotation_seconds
+        if cost.toffolis and self.toffoli_seconds is not None:
+            step = min(step, self.toffoli_seconds)
+        try:
+            depth = float(cost.depth)
+        except OverflowError:
+            return -math.inf
+        return self.noise.log_fidelity(depth, 2 * depth, 1.0, depth * step + self.measurement_seconds)
+
+    @property
+    def summary(self) -> str:
+        """Times, sizes and errors in one line."""
+        parts = [f"{human_seconds(self.rotation_seconds)} a rotation"]
+        if self.toffoli_seconds is not None:
+            parts.append(f"{human_seconds(self.toffoli_seconds)} a Toffoli")
+        per_run = self.measurement_seconds + self.overhead_seconds
+        parts.append(f"{human_seconds(per_run)} more a run" if per_run else "readout and reset free")
+        if self.parallel > 1:
+            parts.append(f"{self.parallel:,} runs at a time")
+        parts.append("any number of qubits" if self.qubits is None else f"{self.qubits:,} qubits")
+        if self.noise is None:
+            return ", ".join([*parts, "no errors"])
+        e = self.noise
+        parts.append(
+            f"errors {e.one_qubit:.2g} and {e.two_qubit:.2g} of one- and two-qubit gates, {e.readout:.2g} of a bit"
+        )
+        if e.t1 is not None:
+            parts.append(f"T1 {human_seconds(e.t1)}, T2 {human_seconds(e.t2)}")
+        return ", ".join(parts)
 
     def seconds(self, cost: Cost) -> float:
         per_run = self.measurement_seconds + self.overhead_seconds
@@ -307,9 +373,29 @@ PRESETS: dict[str, HardwareModel] = {
 }
 
 
+# What a machine's TOML file may say, a line each; those of [noise] after "noise.".
+KEYS: dict[str, str] = {
+    "name": "what it is called",
+    "rotation_seconds": "seconds of a Pauli rotation with the Clifford gates around it",
+    "measurement_seconds": "seconds of a readout",
+    "overhead_seconds": "seconds that every run takes besides: reset, loading, control",
+    "parallel": "runs at the same time",
+    "qubits": "how many it has; none: as many as asked",
+    "source": "where the numbers are from",
+    "toffoli_seconds": "seconds of a Toffoli; none: three rotations",
+    "noise.one_qubit": "probability of an error after a one-qubit gate, 3/2 of its average infidelity",
+    "noise.two_qubit": "probability of an error after a two-qubit gate, 5/4 of its average infidelity",
+    "noise.readout": "probability that a measured bit is flipped",
+    "noise.t1": "seconds of relaxation; with t2 or not at all",
+    "noise.t2": "seconds of coherence, at most 2 t1",
+    "noise.one_qubit_seconds": "seconds of a one-qubit gate, for qubits that wait (with_noise)",
+    "noise.two_qubit_seconds": "seconds of a two-qubit gate, for qubits that wait (with_noise)",
+}
+
+
 def hardware(name: str | os.PathLike[str] | HardwareModel) -> HardwareModel:
     """A machine: a `HardwareModel` as it is, one of `PRESETS` by name (figure2, superconducting, trapped_ion,
-    neutral_atom, fault_tolerant), or a TOML file with its fields:
+    neutral_atom, fault_tolerant), or a TOML file with its fields (`KEYS`):
 
     name = "ours"
     rotation_seconds = 2e-6
@@ -394,18 +480,6 @@ def _noise(path: Path, table: Any) -> NoiseModel:
     return NoiseModel(**table)
 
 
-def _check(path: Path, key: str, value: Any) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if key in ("name", "source"):
-        if not isinstance(value, str):
-            raise QupropError(f"{key} in {path} must be a text, got {value!r}")
-    elif key in ("parallel", "qubits"):
-        if not (number and isinstance(value, int) and value >= 1):
-            raise QupropError(f"{key} in {path} must be a whole number, 1 or more, got {value!r}")
-    elif not (number and value >= 0):
-        raise QupropError(f"{key} in {path} must be a number of seconds, 0 or more, got {value!r}")
-
-
 _UNITS = (
     (365.25 * 86400, "years"),
     (86400, "days"),
@@ -432,6 +506,13 @@ def human_seconds(seconds: float) -> str:
     else:
         number, unit = seconds / 1e-9, "ns"
     return f"{_three_digits(number)} {unit}"
+
+
+def fidelity_text(fidelity: float | None) -> str:
+    """Two digits, down to where nothing is left."""
+    if fidelity is None:
+        return "-"
+    return f"{fidelity:.2g}".replace("e-0", "e-") if fidelity >= 1e-9 else "<1e-9"
 
 
 def _three_digits(number: float) -> str:

@@ -23,8 +23,8 @@ from quprop.cli.common import (
     split,
 )
 from quprop.cli.models import PLANNED, load
-from quprop.cli.tables import line, narrow_table, toffolis
-from quprop.cost import PRESETS, hardware, human_seconds, short, short_bytes
+from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
+from quprop.cost import PRESETS, fidelity_text, hardware, short, short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
@@ -36,7 +36,7 @@ from quprop.runs.progress import TASKS, Progress
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)} (at their start parameters, with the first training sample),
 a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
 
-[bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file.
+[bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file; `quprop plan --machines` lists them.
 
 [bold]Examples[/bold]
 
@@ -53,7 +53,7 @@ def compare_command(
     precision: Precision = None,
     max_error: MaxError = None,
     failure: Annotated[float, typer.Option("--failure", help="Probability that an error exceeds that.")] = 0.01,
-    machine: Machine = "figure2",
+    hardware_: Machine = "figure2",
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="A,B", help="Only these; `quprop methods` lists all.")
     ] = None,
@@ -76,7 +76,7 @@ def compare_command(
     if not run_limit >= 0:
         raise QupropError(f"--run-limit must be 0 seconds or more, got {run_limit}")
     check_outputs(json=json_file, plot=plot)
-    hardware(machine)  # refused before the work
+    hardware(hardware_)  # refused before the work
     model, point = load(what, set_ or [], seed)
     console = console_for(quiet)
     try:
@@ -87,7 +87,7 @@ def compare_command(
                 max_error=max_error,
                 failure=failure,
                 methods=split(methods),
-                hardware=machine,
+                hardware=hardware_,
                 rng=seed,
                 run_seconds=run_limit,
                 executor=executor,
@@ -106,12 +106,14 @@ def compare_command(
 
 
 def show(console: Console, what: str, found: Comparison) -> None:
-    line(console, f"{what}: {found.model.removeprefix('Model: ')}; largest component {found.true:.3g}")
+    largest = "not known (it takes too long)" if found.true is None else f"{found.true:.3g}"
+    line(console, f"{what}: {found.model.removeprefix('Model: ')}; largest component {largest}")
     line(
         console,
         f"Standard error {found.precision:.3g} of every component; all within {found.max_error:.3g} except with "
         f"probability {found.failure:g}.",
     )
+    machine(console, found.hardware)
     console.print()
     console.print(_costs(found))
     toffolis(console, {row.name: row.cost for row in _in_order(found)})
@@ -127,7 +129,8 @@ def show(console: Console, what: str, found: Comparison) -> None:
             "bias: the mean estimate against the exact gradient of the noisy model; from noiseless: against that of "
             "the model without its noise. More shots mend neither.",
         )
-    notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.too_large, r.damage) if note]
+    notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.damage) if note]
+    notes += [f"{r.name}: infeasible, {'; '.join(o.why for o in r.obstacles)}" for r in found.rows if r.obstacles]
     notes += [f"{name} does not apply: {why}" for name, why in found.refused.items()]
     if notes:
         console.print()
@@ -160,8 +163,11 @@ def _counts(cost: Any) -> tuple[str, ...]:
 
 
 def _errors(found: Comparison) -> Table:
+    errs = any(r.fidelity is not None for r in found.rows)
     table = narrow_table(
-        "what comes out", "error", "expected", "class. ops", "class. mem", f"on {found.hardware.name[:14]}"
+        "what comes out",
+        *("error", "expected", "cl. ops", "cl. mem", f"on {short_name(found.hardware.name)}"),
+        *["fidelity"] * errs,
     )
     for row in _in_order(found):
         table.add_row(
@@ -171,6 +177,7 @@ def _errors(found: Comparison) -> Table:
             short(row.cost.classical_ops) if row.cost.classical_ops else "-",
             short_bytes(row.cost.classical_bytes).replace(" ", "") if row.cost.classical_bytes else "-",
             _when(row),
+            *[fidelity_text(row.fidelity)] * errs,
         )
     return table
 
@@ -186,8 +193,8 @@ def _biases(found: Comparison) -> Table:
 
 def _when(row: MethodRow) -> str:
     if row.simulated:
-        return f"{human_seconds(row.seconds)} here" if row.seconds else "-"
-    return human_seconds(row.seconds)
+        return f"{brief(row.seconds)} here" if row.seconds else "-"
+    return brief(row.seconds) + "!" * (not row.feasible)
 
 
 def _ratio(value: float | None) -> str:

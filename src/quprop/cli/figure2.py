@@ -9,8 +9,8 @@ from rich.console import Console
 from quprop.cli.tables import line, narrow_table
 from quprop.cost import short
 from quprop.planning import presets
+from quprop.planning.costs import people
 from quprop.planning.measured.figure2 import NAMES, SHIFT, TWO, WORST, Constants
-from quprop.planning.training import people
 from quprop.runs import write_atomically, write_json
 
 _HEADS = {SHIFT: "parameter shift", WORST: "worst case", TWO: "two batches"}
@@ -56,8 +56,9 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
         line(console, f"{_HEADS[law]}: {NAMES[law]}.", "  ")
     line(
         console,
-        f"With constants, from M = {honest['break_even']:.2g} on quantum backpropagation is cheaper than parameter "
-        f"shift in the theorem's worst case, and from {honest['break_even_of_two_batches']:.3g} with two batches"
+        f"With constants, from M = {honest['break_even']:.2g} parameters on quantum backpropagation is cheaper than "
+        f"parameter shift in the theorem's worst case, and from {honest['break_even_of_two_batches']:.3g} with two "
+        "batches"
         + (f", or from {own:.3g} by quprop's own counts of both, for rotations of slope 1" if own else "")
         + "; its classical hypothesis of 4^(n+1) numbers is left out of all. quprop plan has stronger rivals than "
         "parameter shift.",

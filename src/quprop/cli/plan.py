@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,7 @@ from quprop.cli.common import (
     with_options,
 )
 from quprop.cli.models import PLANNED, load
-from quprop.cli.plan_tables import show_check, show_network, show_plan, show_talk
+from quprop.cli.plan_tables import show_check, show_machines, show_network, show_plan, show_talk
 from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
@@ -33,10 +33,11 @@ from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, network_parameters, plan_network
 from quprop.planning.named import forms, named_shape, summary
 from quprop.planning.structure import shape_of
-from quprop.planning.training import FLOPS, plan_training
+from quprop.planning.timing import FLOPS, timed
+from quprop.planning.training import plan_training
 from quprop.problems.table import PROBLEMS
 from quprop.runs import write_atomically, write_json
-from quprop.sampling.shape import Shape
+from quprop.sampling.shape import Shape, Wanted
 
 if TYPE_CHECKING:
     from quprop.planning.check import Checked
@@ -48,7 +49,7 @@ EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)}, a saved model, a TOML fi
 {", ".join(_CIRCUITS)}; a network trained by the Carleman loop,
 {", ".join(NETWORKS)}; or none, with --qubits and --parameters.
 
-[bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file.
+[bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file; --machines lists them.
 
 [bold]Qubits[/bold] of --physical: {", ".join(physical.QUBITS)}.
 
@@ -85,7 +86,7 @@ class PlanRequest:
     ] = 0.01
     qubits: Annotated[int | None, typer.Option("--qubits", metavar="n", help="Without MODEL: qubits.")] = None
     parameters: Annotated[
-        str | None, typer.Option("--parameters", metavar="M", help="Parameters; with MODEL: it grows to so many.")
+        str | None, typer.Option("--parameters", metavar="P", help="Parameters; with MODEL: it grows to so many.")
     ] = None
     terms: Annotated[int, typer.Option("--terms", metavar="T", help="Without MODEL: strings of O.")] = 1
     norm: Annotated[
@@ -117,9 +118,11 @@ class PlanRequest:
     check: Annotated[bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")] = (
         False
     )
+    machines: Annotated[bool, typer.Option("--machines", help="List the machines and what is assumed of them.")] = False
     json_file: Json = None
     plot: Annotated[
-        Path | None, typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against M into a PNG file.")
+        Path | None,
+        typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against parameters into a PNG file."),
     ] = None
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the runs of --check, and of parameters.")] = 0
     quiet: Quiet = False
@@ -130,10 +133,11 @@ class PlanRequest:
 def plan_command(asked: PlanRequest) -> None:
     """Say what training would cost by every method, on real and future machines, at any size.
 
-    Costs are formulas, which equal what runs count at small size (--check shows it); nothing is simulated.
+    Costs are formulas, which equal what runs count at small size (--check shows it); simulators are timed. What takes
+    longer than 100 years, or has a run of which errors leave less than a hundredth, is called infeasible.
     """
     check_outputs(json=asked.json_file, plot=asked.plot)
-    if asked.preset is not None or asked.check:
+    if asked.preset is not None or asked.check or asked.machines:
         _alone(asked)
         return
     check_error(asked.precision, asked.max_error)
@@ -146,14 +150,17 @@ def plan_command(asked: PlanRequest) -> None:
 
 
 def _alone(asked: PlanRequest) -> None:
-    """Presets and checks, which take no model."""
-    if asked.what is not None or (asked.preset is not None and asked.check):
-        raise QupropError("--preset and --check stand alone; leave MODEL and the other of them out")
-    if asked.precision is not None or (asked.check and asked.max_error is not None):
+    """Presets, checks and the list of machines, which take no model."""
+    if asked.what is not None or (asked.preset is not None) + asked.check + asked.machines > 1:
+        raise QupropError("--preset, --check and --machines stand alone; leave MODEL and the others of them out")
+    if asked.precision is not None or (asked.preset is None and asked.max_error is not None):
         raise QupropError(
-            "--precision has no part in --preset and --check; leave it out (figure2 takes --max-error and --qubits)"
+            "--precision has no part in --preset, --check and --machines; leave it out (figure2 takes --max-error and "
+            "--qubits)"
         )
-    if asked.check:
+    if asked.machines:
+        _machines(asked)
+    elif asked.check:
         _check(asked)
     elif asked.preset == "talk":
         _talk(asked)
@@ -166,6 +173,14 @@ def _alone(asked: PlanRequest) -> None:
         figure2(console_for(asked.quiet), Constants(qubits, error, asked.failure), asked.json_file, asked.plot)
     else:
         raise QupropError(f"unknown preset {asked.preset!r}: {nearest(str(asked.preset), PRESET_NAMES)}")
+
+
+def _machines(asked: PlanRequest) -> None:
+    if asked.plot is not None:
+        raise QupropError("--machines is a list without a figure; leave --plot out")
+    show_machines(console_for(asked.quiet))
+    if asked.json_file is not None:
+        write_json(asked.json_file, {"kind": "machines", **{name: asdict(m) for name, m in PRESETS.items()}})
 
 
 def _check(asked: PlanRequest) -> None:
@@ -264,7 +279,7 @@ def _shape(asked: PlanRequest, count: int | None) -> Shape:
         if asked.set_:
             raise QupropError("--set changes the settings of a problem; name one as MODEL, or leave it out")
         if asked.qubits is None or count is None:
-            raise QupropError("give a MODEL, or both of --qubits n and --parameters M")
+            raise QupropError("give a MODEL, or both of --qubits n and --parameters P")
         return summary(asked.qubits, count, terms=asked.terms, norm=asked.norm, sets=asked.sets, blocks=asked.blocks)
     numbers = (asked.qubits, asked.norm, asked.sets)
     if any(given is not None for given in numbers) or asked.terms != 1 or asked.blocks:
@@ -276,17 +291,26 @@ def _shape(asked: PlanRequest, count: int | None) -> Shape:
             raise QupropError("--set changes the settings of a problem, and this circuit has none; leave it out")
         shape = named_shape(asked.what)
     else:
-        shape = _built(asked.what, asked.set_ or [], asked.seed)
+        shape = _built(asked.what, asked, timing=count is None)
     return shape if count is None else shape.at(count)
 
 
-def _built(what: str, changes: list[str], seed: int) -> Shape:
+def _built(what: str, asked: PlanRequest, timing: bool) -> Shape:
+    """Read off a model; and timed, unless it grows."""
     if what not in PROBLEMS and not what.endswith(".toml") and not Path(what).is_file():
         known = [*PROBLEMS, *NETWORKS, *_CIRCUITS]
         raise QupropError(f"unknown model {what!r}: {nearest(what, known)} (or give a file of Model.save)")
-    model, point = load(what, changes, seed)
+    model, point = load(what, asked.set_ or [], asked.seed)
     at = (point["theta"], np.zeros(0) if point["x"] is None else point["x"]) if point else None
-    shape = shape_of(model, point.get("weights", np.ones(model.n_observables)), at=at)
+    weights = point.get("weights", np.ones(model.n_observables))
+    shape = shape_of(model, weights, at=at)
+    if timing:
+        kind = "max_error" if asked.precision is None else "precision"
+        wanted = Wanted(kind, getattr(asked, kind), asked.failure)
+        generator = np.random.default_rng(asked.seed)
+        there = (generator.uniform(-np.pi, np.pi, model.n_params), generator.uniform(-1, 1, model.n_inputs))
+        shape = timed(shape, model, wanted, at=at or there, weights=weights, samples=asked.batch)
+        shape = shape if at else replace(shape, largest=None)  # of a point that nobody asked about
     return replace(shape, name=f"{what}: {shape.name}")
 
 

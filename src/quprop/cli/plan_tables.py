@@ -7,13 +7,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.tables import line, narrow_table, toffolis
-from quprop.cost import short, short_bytes
+from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
+from quprop.cost import PRESETS, fidelity_text, short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
 from quprop.planning.check import Checked
 from quprop.planning.classical import NetworkPlan, describe
-from quprop.planning.training import BASES, TrainingPlan, people, tidy
+from quprop.planning.costs import people, tidy
+from quprop.planning.feasible import KINDS
+from quprop.planning.training import BASES, TrainingPlan
+
+MACHINE_MODEL = (
+    "Gates of a run follow one another; a rotation is two two-qubit gates and a one-qubit gate. Your own machine is a "
+    "TOML file with these numbers: --hardware FILE.toml."
+)
 
 
 def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTolerant | None) -> None:
@@ -30,6 +37,7 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
     )
     if shape.assumed:
         line(console, f"Assumed: {shape.assumed}.")
+    machine(console, found.hardware)
     console.print()
     console.print(_counts(found))
     toffolis(console, {row.name: row.cost for row in found.rows})
@@ -56,12 +64,19 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
     for basis, meaning in BASES.items():
         if basis in used:
             line(console, f"{basis}: {meaning}.", "  ")
-    if any(r.too_large for r in found.rows):
-        line(console, f"!: more qubits than the {found.hardware.qubits} of {found.hardware.name} (- for each machine).")
+    kinds = {o.kind for r in found.rows for o in r.obstacles}
+    if kinds or found.infeasible:
+        marks = [f"{k[0]} {KINDS[k]}" for k in KINDS if k in kinds]
+        line(console, "!: infeasible" + (f": {'; '.join(marks)}" if marks else "") + " (-: too few qubits).", "  ")
     for name, why in found.refused.items():
         line(console, f"{name} does not apply: {why}.", "  ")
     if found.noise:
-        line(console, "signal: the probability that nothing in a run errs, about what is left of a derivative.", "  ")
+        line(
+            console,
+            "fidelity: of the longest run, the probability that nothing in it errs, about what is left of a "
+            "derivative; an estimate from above.",
+            "  ",
+        )
     console.print()
     if found.noise:
         line(console, found.noise)
@@ -84,36 +99,25 @@ def _bytes(size: int) -> str:
 
 
 def _times(found: TrainingPlan) -> Table:
-    heads = ["a gradient", "the training", "classical part", *["signal"] * bool(found.noise), "basis"]
+    heads = ["a gradient", "the training", "classical", *["fidelity"] * bool(found.noise), "basis"]
     table = narrow_table(f"time on {found.hardware.name[:40]}", *heads)
     for row in found.rows:
-        mark = " !" if row.too_large else ""
-        times = (people(row.gradient), people(row.training) + mark, people(row.classical_seconds))
-        left = ["-" if row.signal is None else tidy(f"{row.signal:.2g}")] if found.noise else []
+        mark = " !" + "".join(o.kind[0] for o in row.obstacles) if row.obstacles else ""
+        times = (brief(row.gradient), brief(row.training) + mark, brief(row.classical_seconds))
+        left = [fidelity_text(row.fidelity)] if found.noise else []
         table.add_row(row.name, *times, *left, row.basis)
     return table
 
 
-_SHORT = {
-    "superconducting": "supercond.",
-    "neutral_atom": "neutral",
-    "fault_tolerant": "fault tol.",
-    "trapped_ion": "ions",
-}
-
-
 def _machines(found: TrainingPlan) -> Table:
     names = list(found.machines)
-    table = narrow_table("the training on each machine", *(_SHORT.get(n, n)[:10] for n in names))
+    table = narrow_table("the training on each machine", *(short_name(n) for n in names))
     for row in found.rows:
         if not row.simulated:
             times = [found.machines[n][row.name] for n in names]
-            table.add_row(row.name, *("-" if t is None else _brief(t) for t in times))
+            marks = ["!" * (row.name in found.infeasible.get(n, {})) for n in names]
+            table.add_row(row.name, *("-" if t is None else brief(t) + m for t, m in zip(times, marks, strict=True)))
     return table
-
-
-def _brief(seconds: float) -> str:
-    return people(seconds).replace(" years", " y").replace(" days", " d")
 
 
 def _physical(found: physical.FaultTolerant) -> Table:
@@ -123,7 +127,7 @@ def _physical(found: physical.FaultTolerant) -> Table:
             table.add_row(r.name, "-", "-", _compact(r.runs), "-", "-")
             continue
         counts = (_compact(r.physical_qubits), str(r.distance), _compact(r.runs))
-        table.add_row(r.name, *counts, _brief(r.seconds_a_run), _brief(r.seconds))
+        table.add_row(r.name, *counts, brief(r.seconds_a_run), brief(r.seconds))
     return table
 
 
@@ -132,6 +136,7 @@ def show_network(console: Console, plan: NetworkPlan) -> None:
         console,
         f"{plan.name}: n = {_compact(plan.parameters)}, {plan.steps:,} steps in {plan.blocks:,} blocks",
     )
+    machine(console, plan.hardware)
     for text in describe(plan):
         line(console, f"  {text}", "    ")
     console.print()
@@ -162,9 +167,18 @@ def show_talk(console: Console, found: dict[str, Any]) -> None:
         line(console, f"{row['what']}: {row['assumption']}.", "  ")
 
 
+def show_machines(console: Console) -> None:
+    """The machines that have a name: times, errors, and where the numbers are from."""
+    for found in PRESETS.values():
+        line(console, f"{found.name}: {found.summary}", "  ")
+        line(console, f"  {found.source}.", "  ")
+        console.print()
+    line(console, MACHINE_MODEL)
+
+
 def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) -> None:
     """Counted over formula, a line each method and circuit."""
-    table = narrow_table("counted / formula (the count that is farthest off)", *(f"M = {m}" for m in sizes), "circuit")
+    table = narrow_table("counted / formula (the count that is farthest off)", *(f"P = {m}" for m in sizes), "circuit")
     for method, family in dict.fromkeys((r.method, r.family) for r in rows):
         mine = {r.parameters: r.ratio for r in rows if (r.method, r.family) == (method, family)}
         table.add_row(method, *(f"{mine[m]:.4f}" if m in mine else "-" for m in sizes), family)
@@ -174,4 +188,4 @@ def show_check(console: Console, rows: list[Checked], sizes: tuple[int, ...]) ->
 
 
 def _compact(count: float) -> str:
-    return "> 1e300" if isinstance(count, int) and count > 10**300 else tidy(short(count))
+    return tidy(short(count))

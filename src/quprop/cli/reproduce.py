@@ -16,7 +16,7 @@ from quprop.cli.tables import line
 from quprop.errors import QupropError, nearest
 from quprop.experiments import Experiment
 from quprop.experiments.claims import CLAIMS, experiments
-from quprop.experiments.claims.claim import HOLDS, IN_PART
+from quprop.experiments.claims.claim import HOLDS, IN_PART, UNDECIDED
 from quprop.experiments.claims.table import Row, rows
 from quprop.files import FileError, check_outputs, make_folder, read_text
 from quprop.runs import plain, versions, write_atomically, write_json
@@ -33,7 +33,7 @@ quprop reproduce theorem_9_gates --out results --json gates.json
 
 quprop reproduce --all --quick"""
 
-COLOURS = {HOLDS: "green", IN_PART: "yellow"}
+COLOURS = {HOLDS: "green", IN_PART: "yellow", UNDECIDED: "blue"}
 
 
 @reported

@@ -70,9 +70,10 @@ class ScalingRequest:
 @reported
 @with_options
 def scaling_command(asked: ScalingRequest) -> None:
-    """Measure how the rotations of one gradient grow with M, at equal measured error, and fit the exponent.
+    """Measure how the rotations of one gradient grow with those of the circuit, M, each of which has a parameter.
 
-    Backpropagation scaling is an exponent of 1 up to logarithms; one by one estimation of the components has 2.
+    At equal measured error, with the exponent fitted. Backpropagation scaling is an exponent of 1 up to logarithms; one
+    by one estimation of the components has 2.
     """
     check_outputs(json=asked.json_file, plot=asked.plot, out=None if asked.figure2 else asked.out)
     console = console_for(asked.quiet)

@@ -8,8 +8,8 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from quprop.cost import Cost, short
-from quprop.planning.training import tidy
+from quprop.cost import PRESETS, Cost, HardwareModel, short
+from quprop.planning.costs import people, tidy
 
 
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:
@@ -34,6 +34,30 @@ def toffolis(console: Console, costs: dict[str, Cost]) -> None:
     taken = [f"{name} {tidy(short(cost.toffolis))}" for name, cost in costs.items() if cost.toffolis]
     if taken:
         line(console, f"Toffolis: {', '.join(taken)}.", "  ")
+
+
+def machine(console: Console, found: HardwareModel) -> None:
+    """What counts are turned into time with; the default says that it is no device."""
+    more = "; the model machine of Abbas et al., figure 2, no device" if found == PRESETS["figure2"] else ""
+    line(console, tidy(f"Machine {found.name}: {found.summary}{more} (quprop plan --machines lists them)."))
+
+
+_SHORT = {
+    "superconducting": "supercond.",
+    "neutral_atom": "neutral",
+    "fault_tolerant": "fault tol.",
+    "trapped_ion": "ions",
+}
+
+
+def short_name(name: str) -> str:
+    """A machine, in ten letters."""
+    return _SHORT.get(name, name)[:10]
+
+
+def brief(seconds: float) -> str:
+    """A time in a narrow column."""
+    return people(seconds).replace(" years", " y").replace(" days", " d")
 
 
 def line(console: Console, text: str, hanging: str = "") -> None:

@@ -236,7 +236,7 @@ def draw(result: Result) -> bytes:
             left.axvline(c["M"], color=colour, linewidth=0.8)
     left.plot([], [], "ko", markerfacecolor="none", markersize=4.5, label="open: counted by the plan, not run")
     left.plot([], [], "k--", linewidth=0.9, label="dashed: formulas")
-    left.set_xlabel("parameters M")
+    left.set_xlabel("M parameters, one a rotation")
     right.set_xlabel("qubits n")
     left.set_title(f"{n} qubits; lines and bands: crossings, median and all seeds", fontsize=9)
     right.set_title(f"M about {result['M']:,}", fontsize=9)

@@ -194,7 +194,7 @@ def draw(result: Result, what: str, label: str, title: str) -> bytes:
     for panel, y_label in ((axes, label), (right, "triggers of a sweep")):
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
-        panel.set_xlabel("parameters M")
+        panel.set_xlabel("M parameters, one a rotation")
         panel.set_ylabel(y_label)
         panel.legend(frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return picture(figure, title)

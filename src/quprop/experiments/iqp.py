@@ -100,7 +100,7 @@ def draw(result: Result) -> bytes:
     right.set_ylabel("cost of gradient / cost of loss")
     for axes in (left, right):
         axes.set_xscale("log")
-        axes.set_xlabel("parameters M")
+        axes.set_xlabel("M parameters, one a rotation")
     return picture(figure, "A generative quantum model whose gradient costs what its loss costs")
 
 

@@ -63,7 +63,7 @@ def draw(result: Result) -> bytes:
     axes.plot(m, [r["hoeffding"] for r in rows], "k--", linewidth=1, label="formula ln(2M/δ)/ln(2/δ)")
     axes.set_xscale("log", base=2)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("parameters M")
+    axes.set_xlabel("parameters")
     axes.set_ylabel("omega")
     axes.legend(frameon=False, fontsize=8)
     return picture(figure, "Gradient of a Markov chain from the trajectories of its value")

@@ -91,7 +91,7 @@ def draw(result: Result) -> bytes:
     axes.axhspan(2, 4, color="0.9", label="[2, 4]")
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("parameters M")
+    axes.set_xlabel("parameters")
     axes.set_ylabel("cost of gradient / cost of value")
     axes.legend(frameon=False, fontsize=7)
     return picture(figure, "What an exact gradient costs where intermediate results can be kept")

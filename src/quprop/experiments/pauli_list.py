@@ -73,7 +73,7 @@ def draw(result: Result) -> bytes:
     axes.plot(grid, base + slope * np.log(grid), "--", color="C0", linewidth=1, label="a + b ln M, fitted")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlabel("parameters M")
+    axes.set_xlabel("M parameters, one a rotation")
     axes.set_ylabel("copies of the state")
     axes.legend(frameon=False, fontsize=8)
     return picture(figure, f"All components to {result['eps']:g} at the special point theta = 0")

@@ -4,7 +4,10 @@ structure.py    the shape of a model that exists
 named.py        shapes of circuits that are described by their sizes
 costs.py        one gradient of a shape (sampling/shape.py), by the formula that each method has
 check.py        the formulas against counted runs
-training.py     steps, machines, people's units, advice
+feasible.py     what can be done at all: the one rule of plans and comparisons
+timing.py       what simulators take: timed, or a law
+training.py     steps, machines
+advice.py       what a plan recommends, in sentences
 classical.py    networks: plain descent and the Carleman loop
 physical.py     physical qubits, by Microsoft's estimator (optional)
 presets.py      published plans

@@ -14,10 +14,11 @@ from typing import Any
 from quprop.carleman.block_cost import formula_loads, formula_success, readout_copies, solver_of, total, upload_formula
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.transfer.queries import QueryLedger
-from quprop.cost import HardwareModel, short
+from quprop.cost import Cost, HardwareModel, short
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
-from quprop.planning.training import people, tidy
+from quprop.planning.costs import people, tidy
+from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, obstacles, sentence
 
 FLOPS = 1e13  # operations a second of the classical machine, as in `BreakEven`
 # Parameters of the networks of `quprop carleman` on its digits, and of the two that the paper has results for.
@@ -65,22 +66,29 @@ class NetworkPlan:
         return self.even.rotations_a_query(self.parameters)
 
     @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """Why the loop is infeasible on the machine; () if it is not."""
+        ran = Cost(depth=self.queries_a_run * self.rotations_a_query, qubits=self.ledger.qubits, measurements=1)
+        return obstacles(ran, self.hardware, self.loop_seconds)
+
+    @property
     def advice(self) -> str:
-        """One sentence."""
-        best = "the Carleman loop" if self.loop_seconds < self.descent_seconds else "plain descent"
+        """The cheaper of both, and from which size on the other."""
+        possible = not self.obstacles
+        best = "the Carleman loop" if possible and self.loop_seconds < self.descent_seconds else "plain descent"
         text = (
             f"Use {best}: {self.steps:,} steps take {people(self.descent_seconds)} by plain descent and "
             f"{people(self.loop_seconds)} by the Carleman loop on {self.hardware.name}"
         )
-        fixed = self.even.entries is not None
         at = self.even.parameters()
-        if at is not None and at > self.parameters:
-            return text + tidy(f", which would pay from {at:.2g} parameters on.")
-        if at is not None:
-            return text + "."
-        if fixed:
-            return text + ", at every number of parameters."
-        return text + ", at every number of parameters: at a fixed density copies grow as fast as the network."
+        if at is None:
+            text += ", at every number of parameters"
+            text += "" if self.even.entries is not None else ": at a fixed density copies grow as fast as the network"
+        elif at > self.parameters:
+            text += tidy(f", which would pay from {at:.2g} parameters on")
+        if not possible:
+            text += f". It is infeasible there. {sentence('The loop', self.obstacles)}"
+        return text + "."
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -98,6 +106,9 @@ class NetworkPlan:
             "block": self.ledger.as_dict(),
             "descent_seconds": self.descent_seconds,
             "carleman_seconds": self.loop_seconds,
+            "carleman_feasible": not self.obstacles,
+            "obstacles": as_dicts(self.obstacles),
+            "limits": LIMITS,
             "by": "formula",
             "advice": self.advice,
         }

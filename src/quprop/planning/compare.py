@@ -35,12 +35,15 @@ import scipy.sparse as sp
 from scipy.special import ndtr
 
 from quprop.arrays import checked
-from quprop.cost import TOFFOLI_ROTATIONS, Cost, HardwareModel, human_seconds
+from quprop.cost import TOFFOLI_ROTATIONS, Cost, HardwareModel, fidelity_text, human_seconds
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
 from quprop.model import Model
+from quprop.planning.advice import nearest_of, resolution
 from quprop.planning.costs import rivalry
+from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles, sentence
+from quprop.planning.structure import survival_of
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import shown
@@ -52,6 +55,7 @@ from quprop.simulate import get_engine
 from quprop.simulate.measure import measure_omega
 
 RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
+LOOK_SECONDS = 5.0  # that the exact gradient may take whatever else is run: without it no error has a scale
 _EVER = 1e18  # seconds, the age of the universe
 _UPDATES_A_SECOND = 5e8  # amplitudes that a simulated rotation changes; deliberately slow
 _OUTCOMES_A_SECOND = 2e7  # drawn and multiplied with their weights
@@ -62,7 +66,8 @@ _CIRCUIT_SECONDS = 4e-5  # what every circuit takes besides
 class Comparison:
     """One row a method that serves the model, and one sentence for each that does not. Prints as a table.
 
-    value: the cost of F itself; true: the largest |component| of the exact gradient, for scale.
+    value: the cost of F itself; true: the largest |component| of the exact gradient, for scale, None where that takes
+    too long.
     """
 
     model: str
@@ -72,7 +77,7 @@ class Comparison:
     failure: float
     hardware: HardwareModel
     value: Cost
-    true: float
+    true: float | None
     rows: tuple[MethodRow, ...]
     refused: dict[str, str]
 
@@ -93,6 +98,7 @@ class Comparison:
             "hardware": asdict(self.hardware),
             "value": self.value.as_dict(),
             "value_seconds": self.hardware.seconds(self.value),
+            "limits": LIMITS,
             "methods": {row.name: row.as_dict() for row in self.rows},
             "refused": self.refused,
             **({"rivalry": self.rivalry} if self.rivalry else {}),
@@ -115,7 +121,8 @@ class MethodRow:
     with probability `failure`. simulated: no hardware can run it. seconds: on the hardware, or of a simulated method on
     this machine. damage: in words, of copies that are taken for undisturbed. bias, noise_bias: of a model with noise,
     the largest |mean - exact| over components, exact being the gradient of the noisy model, or of the model without
-    noise; None where the mean has no closed form.
+    noise; None where the mean has no closed form. fidelity: expected of the longest run, None where nothing is said of
+    errors; obstacles: why one gradient is infeasible, () if it is not (`quprop.planning.feasible`).
     """
 
     name: str
@@ -130,15 +137,32 @@ class MethodRow:
     expected: float | None
     bound: float | None
     seconds: float
-    too_large: str = ""
     not_run: str = ""
     info: dict[str, Any] | None = None
     damage: str = ""
     bias: float | None = None
     noise_bias: float | None = None
+    fidelity: float | None = None
+    obstacles: tuple[Obstacle, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        return not self.obstacles
+
+    @property
+    def too_large(self) -> str:
+        """Why the machine cannot hold it, or ""."""
+        return next((o.why for o in self.obstacles if o.kind == "qubits"), "")
 
     def as_dict(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "cost"} | {"cost": self.cost.as_dict()}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("cost", "obstacles")}
+        return {
+            **plain,
+            "too_large": self.too_large,
+            "feasible": self.feasible,
+            "obstacles": as_dicts(self.obstacles),
+            "cost": self.cost.as_dict(),
+        }
 
     def __str__(self) -> str:
         omega = "" if self.omega_time is None else f", omega {self.omega_time:.3g}"
@@ -203,7 +227,9 @@ def compare(
 
     kind = "precision" if precision is not None else "max_error"
     value = value_cost(model, Budget(**{kind: settings[kind]}, failure=failure), w)
-    rows = tuple(_row(name, r, value, machine) for name, r in found.items() if "refused" not in r)
+    at = (np.array(point["theta"]), np.array(point["x"]))
+    survival = survival_of(model, at)
+    rows = tuple(_row(name, r, value, machine, survival) for name, r in found.items() if "refused" not in r)
     return Comparison(
         repr(model).strip("<>"),
         model.n_params,
@@ -212,10 +238,21 @@ def compare(
         failure,
         machine,
         value,
-        max((r["true"] for r in found.values() if r.get("true") is not None), default=0.0),
+        next((r["true"] for r in found.values() if "true" in r), None) or _largest(model, *at, w, run_seconds),
         rows,
         {name: r["refused"] for name, r in found.items() if "refused" in r},
     )
+
+
+def _largest(model: Model, theta: np.ndarray, x: np.ndarray, w: np.ndarray, seconds: float) -> float | None:
+    """The largest |component| of the exact gradient, where no method was run; None where it takes too long."""
+    try:
+        plan = Adjoint().compile(model, w)
+        if simulation_seconds(plan) > max(seconds, LOOK_SECONDS):
+            return None
+        return float(np.abs(plan.estimate(theta, x).value).max(initial=0.0))
+    except QupropError:
+        return None
 
 
 def value_cost(model: Model, budget: Budget, weights: Any = None) -> Cost:
@@ -356,7 +393,7 @@ def median_of_max(stderr: np.ndarray) -> float:
 
 
 def advise(found: Comparison) -> str:
-    """One sentence: what to use here, and what on hardware."""
+    """What to use here, what on hardware, and whether that shows anything of the gradient."""
     here = [r for r in found.rows if r.exact]
     there = [r for r in found.rows if not r.simulated and r.cost.measurements and not COSTED[r.name].costed_only]
     there.sort(key=lambda r: (float(f"{r.seconds:.1e}"), r.name != PLAIN))
@@ -365,9 +402,10 @@ def advise(found: Comparison) -> str:
         best = min(here, key=lambda r: r.seconds)
         took = "" if best.omega_time is None else f", at {best.omega_time:.2g} times the time of a value"
         parts.append(f"On a simulator use {best.name}: exact{took}")
-    fitting = [r for r in there if not r.too_large]
+    fitting = [r for r in there if r.feasible]
     off = [r for r in fitting if r.bias is not None and r.bias > found.precision]
     fitting = [r for r in fitting if r not in off]
+    more = ""
     if fitting:
         best = fitting[0]
         shift = next((r for r in there if r.name == PLAIN and r is not best), None)
@@ -375,18 +413,22 @@ def advise(found: Comparison) -> str:
         if shift is not None and best.seconds > 0 and shift.seconds > 1.05 * best.seconds:
             less = f", {shift.seconds / best.seconds:.3g} times less than {PLAIN}"
         took = human_seconds(best.seconds)
-        parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}")
+        kept = "" if best.fidelity is None else f", a fidelity of {fidelity_text(best.fidelity)} in the longest run"
+        parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}{kept}")
     elif off:
         parts.append(f"no method that fits {found.hardware.name} has a bias below the precision under this noise")
     elif there:
-        parts.append(f"no method fits the {found.hardware.qubits} qubits of {found.hardware.name}")
+        parts.append(f"a gradient is infeasible on {found.hardware.name}")
+        nearest = nearest_of(there, {r.name: r.seconds for r in there})
+        more = f" Nearest is {sentence(nearest.name, nearest.obstacles)}."
     if not parts:
         return "No method serves this model."
     text = "; ".join(parts)
-    return text[0].upper() + text[1:] + "."
+    text = text[0].upper() + text[1:] + "." + more
+    return f"{text} {resolution(found.precision, found.true)}".strip()
 
 
-def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> MethodRow:
+def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel, survival: float) -> MethodRow:
     cost = Cost(**r["cost"])
     time_, memory = None, None
     if r["exact"]:
@@ -394,9 +436,9 @@ def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> M
     elif value.rotations and cost.rotations and not r["simulated"]:
         spent = cost.rotations + TOFFOLI_ROTATIONS * cost.toffolis
         time_, memory = spent / value.rotations, cost.qubits / value.qubits
-    too_large = ""
-    if machine.qubits is not None and not r["simulated"] and cost.qubits > machine.qubits:
-        too_large = f"needs {cost.qubits} qubits, {machine.name} has {machine.qubits}"
+    simulated = r["simulated"]
+    here = r.get("gradient_seconds", r.get("seconds_here", 0.0))
+    seconds = here if simulated else machine.seconds(cost)
     return MethodRow(
         name,
         r["exact"],
@@ -409,13 +451,14 @@ def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel) -> M
         r.get("measured"),
         r.get("expected"),
         r.get("bound"),
-        r.get("gradient_seconds", r.get("seconds_here", 0.0)) if r["simulated"] else machine.seconds(cost),
-        too_large,
+        seconds,
         r.get("not_run", ""),
         r["info"],
         r.get("damage", ""),
         r.get("bias"),
         r.get("noise_bias"),
+        None if simulated else fidelity_of(cost, machine, survival),
+        obstacles(cost, machine, seconds, survival=survival, simulated=simulated),
     )
 
 

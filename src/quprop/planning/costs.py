@@ -6,10 +6,11 @@ itself has them (`GradientMethod.formula`).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
-from quprop.cost import Cost, short
+from quprop.cost import Cost, human_seconds, short
 from quprop.errors import QupropError
 from quprop.gradients import COSTED, PLAIN
 from quprop.sampling.shape import Shape, Wanted
@@ -44,5 +45,15 @@ def rivalry(costs: Mapping[str, Cost]) -> str:
     )
 
 
+def people(seconds: float) -> str:
+    """Seconds in units that people use."""
+    return tidy(human_seconds(seconds)) if math.isfinite(seconds) else "∞"
+
+
+def tidy(text: str) -> str:
+    """1.5e+08 as 1.5e8."""
+    return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", text)
+
+
 def _plain(number: float) -> str:
-    return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", short(number) if isinstance(number, int) else f"{number:.3g}")
+    return tidy(short(number) if isinstance(number, int) else f"{number:.3g}")

@@ -8,7 +8,8 @@ from typing import Any
 
 from quprop.gradients import COSTED, PLAIN
 from quprop.planning.classical import NetworkPlan
-from quprop.planning.training import MOST_PARAMETERS, TrainingPlan, gradient_seconds, tidy
+from quprop.planning.costs import tidy
+from quprop.planning.training import MOST_PARAMETERS, TrainingPlan, gradient_seconds
 
 _TIMES = {
     "1 s": 1.0,
@@ -25,10 +26,10 @@ _YEARS = 1e6 * 3.15576e7  # the top of the figure, unless even the cheapest meth
 
 def draw_plan(plan: TrainingPlan) -> bytes:
     """PNG. Lines: methods on the plan's machine (dashed: simulators; dotted: formulas nothing runs), as far as they
-    serve the model and the machine holds them; dots: where the cheapest method changes; vertical: the plan's M."""
+    serve the model and the machine holds them; dots: where the cheapest method changes; vertical: the plan's P."""
     names = [r.name for r in plan.rows]
-    M = plan.shape.parameters
-    top = min(MOST_PARAMETERS, max(10**7, 1000 * M))
+    P = plan.shape.parameters
+    top = min(MOST_PARAMETERS, max(10**7, 1000 * P))
     sizes = sorted({round(math.exp(u)) for u in _spaced(math.log(4), math.log(top))})
     shapes = [(m, plan.shape.at(m)) for m in sizes]
     figure, axes = _figure((9.2, 5.0))
@@ -61,7 +62,10 @@ def draw_plan(plan: TrainingPlan) -> bytes:
                 xytext=(6, -16),
                 fontsize=7,
             )
-    axes.axvline(M, color="0.5", linewidth=0.8)
+    axes.axvline(P, color="0.5", linewidth=0.8)
+    if plan.reaches < top:
+        label = f"infeasible from P = {max(1, plan.reaches):.2g} on" if plan.reaches else "infeasible at any P"
+        axes.axvspan(max(sizes[0], plan.reaches), top, color="0.93", zorder=-1, label=tidy(label))
     if shown:
         low, high = max(1e-9, min(shown) / 3), min(max(shown) * 3, top_time)
         _times(axes, low, high, sizes[0])
@@ -69,7 +73,7 @@ def draw_plan(plan: TrainingPlan) -> bytes:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(sizes[0], top)
-    axes.set_xlabel(f"parameters M (the line: {M:,})")
+    axes.set_xlabel(f"parameters P (the line: {P:,})")
     axes.set_ylabel(f"one gradient on {plan.hardware.name} (s)")
     kind = f"{plan.wanted.kind.replace('_', ' ')} {plan.wanted.value:g}"
     axes.set_title(f"{plan.shape.name}: formulas, {kind}", fontsize=9)

@@ -254,7 +254,7 @@ def _built(name: str, *sizes: int) -> Shape:
     if math.prod(sizes) > MOST_BUILT:
         raise QupropError(
             f"no closed shape is known of {name}, which is built to be planned, up to sizes whose product is "
-            f"{MOST_BUILT:,}, got {','.join(map(str, sizes))}: give smaller ones, and --parameters M to let it grow"
+            f"{MOST_BUILT:,}, got {','.join(map(str, sizes))}: give smaller ones, and --parameters P to let it grow"
         )
     ansatz = ANSATZE[name]
     circuit = ansatz.circuit(*sizes)

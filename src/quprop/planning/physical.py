@@ -18,7 +18,8 @@ from typing import Any
 from quprop.cost import Cost, short
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED
-from quprop.planning.training import TrainingPlan, people, tidy
+from quprop.planning.costs import people, tidy
+from quprop.planning.training import TrainingPlan
 from quprop.sampling.shape import Shape
 
 QUBITS: dict[str, str] = {

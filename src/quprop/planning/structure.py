@@ -45,7 +45,7 @@ def shape_of(model: Model, weights: Any = None, *, at: Any = None) -> Shape:
         cones=facts.cones if known else None,
         missing=missing,
         affine=is_affine(model),
-        survival=_survival(model, at),
+        survival=survival_of(model, at),
     )
 
 
@@ -54,7 +54,8 @@ def _load(kind: type[GradientMethod], facts: ModelFacts) -> Load | None:
     return kind.load(facts)
 
 
-def _survival(model: Model, at: Any) -> float:
+def survival_of(model: Model, at: Any) -> float:
+    """`Shape.survival` of a model at a point."""
     if not model.channels or not model.n_rotations:
         return 1.0
     if at is None and not all(s.is_constant for c in model.channels for s in c.strengths):

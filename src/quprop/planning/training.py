@@ -4,29 +4,31 @@
     seconds of a training  = steps * samples * seconds of a gradient
 
 The advice is about what a device can run: simulators and formulas that nothing runs are in the table and not in it. The
-M at which it changes is looked for with the rest of the shape growing as its kind does (`Shape.at`).
+number of parameters at which it changes is looked for with the rest of the shape growing as its kind does
+(`Shape.at`).
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from quprop.cost import PRESETS, Cost, HardwareModel, human_seconds, short, short_bytes
+from quprop.cost import PRESETS, Cost, HardwareModel
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN
-from quprop.planning.costs import cost_of, rivalry
+from quprop.planning import advice
+from quprop.planning.advice import MOST_PARAMETERS
+from quprop.planning.costs import cost_of, people, rivalry
+from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles
+from quprop.planning.timing import FLOPS, seconds_of
 from quprop.sampling.shape import Shape, Wanted
 
-MARGIN = 0.05  # what another must be cheaper by to be recommended instead
-FLOPS = 2e10  # multiply-adds a second of the classical side: two cores of a laptop
-MOST_PARAMETERS = 10**15  # up to which a change of the advice is looked for
-LARGEST_MEMORY = 2**40  # bytes of the classical side that a simulator is recommended with
 BASES = {
+    "measured": "gradients timed here, in steps of as many samples",
+    "model": "30 µs a sweep, 0.25 µs a rotation, multiply-adds at --flops: to about a factor of 2 on an idle machine",
     "counted": "equal to what runs count at small size (quprop plan --check)",
     "bound": "the worst case: as many triggers or batches as there can be, strings as long as they can be",
     "formula": "nothing runs it; hidden constants are taken for 1",
@@ -35,10 +37,9 @@ BASES = {
 
 @dataclass(frozen=True)
 class MethodCost:
-    """One method. seconds: of one gradient on the machine; classical_seconds: of its classical side, `seconds` of a
-    simulator; training: of the whole training, both added; signal: of a run with as many rotations as its runs have on
-    average, see `TrainingPlan`; basis: a key of `BASES`; too_large: why the machine cannot
-    hold it, or "".
+    """One method. seconds: of one gradient on the machine; classical_seconds: of its classical side, or of a simulator;
+    training: of the whole training, both added; basis: a key of `BASES`; fidelity: expected of its longest run, None
+    where nothing is said of errors; obstacles: why it is infeasible, () if it is not (`quprop.planning.feasible`).
     """
 
     name: str
@@ -48,18 +49,33 @@ class MethodCost:
     classical_seconds: float
     training: float
     basis: str
-    too_large: str
-    signal: float | None = None
+    fidelity: float | None = None
+    obstacles: tuple[Obstacle, ...] = ()
 
     @property
     def gradient(self) -> float:
         """Seconds of one gradient, both sides."""
         return self.seconds + self.classical_seconds
 
+    @property
+    def feasible(self) -> bool:
+        return not self.obstacles
+
+    @property
+    def too_large(self) -> str:
+        """Why the machine cannot hold it, or ""."""
+        return next((o.why for o in self.obstacles if o.kind == "qubits"), "")
+
     def as_dict(self) -> dict[str, Any]:
-        names = ("name", "simulated", "seconds", "classical_seconds", "training", "basis", "too_large")
-        signal = {} if self.signal is None else {"signal": self.signal}
-        return {k: _finite(getattr(self, k)) for k in names} | signal | {"cost": self.cost.as_dict()}
+        names = ("name", "simulated", "seconds", "classical_seconds", "gradient", "training", "basis", "too_large")
+        fidelity = {} if self.fidelity is None else {"fidelity": self.fidelity}
+        return {
+            **{k: _finite(getattr(self, k)) for k in names},
+            **fidelity,
+            "feasible": self.feasible,
+            "obstacles": as_dicts(self.obstacles),
+            "cost": self.cost.as_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -73,14 +89,14 @@ class Change:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """rows: a method each, the cheapest first, simulators before; refused: why others do not serve; machines: seconds
-    of the training by machine and method, None where it does not fit; changes: the cheapest method from 1 parameter
-    on.
+    """rows: a method each, the cheapest first, simulators before, infeasible ones behind; refused: why others do not
+    serve; machines: seconds of the training by machine and method, None where it does not fit; infeasible: the kinds of
+    obstacles there, where there are any; changes: the cheapest method from 1 parameter on; reaches: the largest number
+    of parameters at which some method is feasible, 0 if there is none.
 
-    The signal of a run is the probability that nothing in it errs, prod (1 - p): about what noise leaves of expectation
-    values and derivatives, whatever the shots. p are those of the model's own channels, in proportion to the rotations
-    of the run; of a model without channels those of the machine, for two two-qubit gates and one of one qubit for each
-    rotation, readout and idle qubits left out; None where neither has any.
+    The fidelity of a run is the probability that nothing in it errs: about what noise leaves of expectation values and
+    derivatives, whatever the shots. Errors are those of the model's own channels, in proportion to the rotations of the
+    run; of a model without channels those of the machine (`HardwareModel.log_fidelity`); None where neither has any.
     """
 
     shape: Shape
@@ -92,11 +108,18 @@ class TrainingPlan:
     rows: tuple[MethodCost, ...]
     refused: dict[str, str]
     machines: dict[str, dict[str, float | None]]
+    infeasible: dict[str, dict[str, tuple[str, ...]]]
     changes: tuple[Change, ...]
+    reaches: int
+
+    @property
+    def feasible(self) -> bool:
+        """Whether a device can do it, by some method that can be run."""
+        return any(r.feasible for r in self.rows if advice.runnable(r))
 
     @property
     def advice(self) -> str:
-        return advise(self)
+        return advice.advise(self)
 
     @property
     def rivalry(self) -> str:
@@ -106,7 +129,7 @@ class TrainingPlan:
     @property
     def noise(self) -> str:
         """One sentence on what noise leaves of the gradient; "" without noise."""
-        return _noise(self)
+        return advice.noise(self)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it."""
@@ -121,9 +144,13 @@ class TrainingPlan:
             "samples": self.samples,
             "hardware": asdict(self.hardware),
             "flops": _finite(self.flops),
+            "limits": LIMITS,
+            "feasible": self.feasible,
+            "feasible_parameters": self.reaches,
             "methods": {row.name: row.as_dict() for row in self.rows},
             "refused": self.refused,
             "machines": {m: {k: _finite(v) for k, v in times.items()} for m, times in self.machines.items()},
+            "infeasible": {m: {k: list(v) for k, v in kinds.items()} for m, kinds in self.infeasible.items()},
             "changes": [asdict(c) for c in self.changes],
             "bases": BASES,
             **({"rivalry": self.rivalry} if self.rivalry else {}),
@@ -133,7 +160,9 @@ class TrainingPlan:
 
     def __str__(self) -> str:
         lines = [f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples on {self.hardware.name}"]
-        lines += [f"{r.name}: {people(r.gradient)} a gradient, {people(r.training)} in all" for r in self.rows]
+        for r in self.rows:
+            mark = "" if r.feasible else f" (infeasible: {', '.join(o.kind for o in r.obstacles)})"
+            lines.append(f"{r.name}: {people(r.gradient)} a gradient, {people(r.training)} in all{mark}")
         return "\n".join([*lines, self.advice])
 
 
@@ -172,20 +201,13 @@ def plan_training(
     rows, refused = [], {}
     for name in names:
         try:
-            cost = cost_of(name, shape, wanted)
+            rows.append(_row(name, cost_of(name, shape, wanted), shape, wanted, machine, flops, repeats))
         except QupropError as error:
             refused[name] = str(error)
-            continue
-        row = _row(name, cost, machine, flops, repeats, shape.bounds)
-        rows.append(replace(row, signal=_signal(row, shape, machine)))
     rows.sort(key=_order)
     known = PRESETS if machine.name in PRESETS else {**PRESETS, machine.name: machine}
-    machines: dict[str, dict[str, float | None]] = {
-        m.name: {
-            r.name: None if _too_large(r.cost, m) else _row(r.name, r.cost, m, flops, repeats).training
-            for r in rows
-            if not r.simulated
-        }
+    elsewhere = {
+        m.name: [_row(r.name, r.cost, shape, wanted, m, flops, repeats) for r in rows if not r.simulated]
         for m in known.values()
     }
     return TrainingPlan(
@@ -197,9 +219,41 @@ def plan_training(
         flops,
         tuple(rows),
         refused,
-        machines,
+        {m: {r.name: None if r.too_large else r.training for r in there} for m, there in elsewhere.items()},
+        {
+            m: {r.name: tuple(o.kind for o in r.obstacles) for r in there if r.obstacles}
+            for m, there in elsewhere.items()
+        },
         tuple(changes_of(shape, wanted, machine, names, flops)),
+        _reaches(shape, wanted, machine, names, flops, repeats),
     )
+
+
+def _reaches(
+    shape: Shape, wanted: Wanted, machine: HardwareModel, names: Iterable[str], flops: float, repeats: int
+) -> int:
+    """The largest number of parameters at which a device can do it, to a thousandth; `MOST_PARAMETERS` if all."""
+
+    def feasible(parameters: int) -> bool:
+        grown = shape if parameters == shape.parameters else shape.at(parameters)
+        for name in names:
+            try:
+                row = _row(name, cost_of(name, grown, wanted), grown, wanted, machine, flops, repeats)
+            except QupropError:
+                continue
+            if advice.runnable(row) and row.feasible:
+                return True
+        return False
+
+    if not shape.trained or not feasible(1):
+        return 0
+    if feasible(MOST_PARAMETERS):
+        return MOST_PARAMETERS
+    low, high = 1, MOST_PARAMETERS
+    while high - low > max(1, low // 1000):
+        middle = max(low + 1, math.isqrt(low * high)) if high > 2 * low else (low + high) // 2
+        low, high = (middle, high) if feasible(middle) else (low, middle)
+    return low
 
 
 def gradient_seconds(
@@ -207,10 +261,10 @@ def gradient_seconds(
 ) -> float | None:
     """Seconds of one gradient; None if the method does not serve the shape, or the machine does not hold it."""
     try:
-        cost = cost_of(name, shape, wanted)
+        row = _row(name, cost_of(name, shape, wanted), shape, wanted, machine, flops, 1)
     except QupropError:
         return None
-    return None if _too_large(cost, machine) else _row(name, cost, machine, flops, 1).gradient
+    return None if row.too_large else row.gradient
 
 
 def changes_of(
@@ -234,7 +288,7 @@ def changes_of(
     for m in sorted({round(2 ** (k / 2)) for k in range(2, 2 * MOST_PARAMETERS.bit_length())}):
         fitting = times(m)
         last = out[-1].method if out else PLAIN
-        found = choose(fitting, last)
+        found = advice.choose(fitting, last)
         if m > MOST_PARAMETERS or found is None or (out and found == last):
             continue
         start = m
@@ -250,93 +304,8 @@ def changes_of(
     return out
 
 
-def choose(times: Mapping[str, float], usual: str = PLAIN) -> str | None:
-    """The least time; `usual` where no other is cheaper by more than a twentieth, None where there are no times."""
-    best = min(times, key=lambda n: times[n], default=None)
-    return usual if best is not None and times.get(usual, math.inf) * (1 - MARGIN) <= times[best] else best
-
-
-def advise(plan: TrainingPlan) -> str:
-    """One sentence: the method to use, and at which M that changes."""
-    parts = []
-    here = [r for r in plan.rows if COSTED[r.name].exact and r.cost.classical_bytes <= LARGEST_MEMORY]
-    if here:
-        parts.append(
-            f"simulated, {here[0].name} is exact and takes {people(here[0].training)} and "
-            f"{short_bytes(here[0].cost.classical_bytes)} for the training"
-        )
-    there = [r for r in plan.rows if not r.simulated and not COSTED[r.name].costed_only and r.cost.measurements]
-    fitting = [r for r in there if not r.too_large]
-    if fitting:
-        chosen = choose({r.name: r.gradient for r in fitting})
-        best = next(r for r in fitting if r.name == chosen)
-        text = (
-            f"on {plan.hardware.name} use {best.name}: {people(best.gradient)} a gradient, {people(best.training)} the "
-            "training"
-        )
-        parts.append(text + _when_that_changes(plan, best.name))
-    elif there:
-        parts.append(f"no method fits the {plan.hardware.qubits} qubits of {plan.hardware.name}")
-    if not parts:
-        return "No method serves this model."
-    sentence = "; ".join(parts)
-    return sentence[0].upper() + sentence[1:] + "."
-
-
-def _signal(row: MethodCost, shape: Shape, machine: HardwareModel) -> float | None:
-    kind = COSTED[row.name]
-    if row.simulated or kind.costed_only or kind.copies == "many" or not row.cost.measurements:
-        return None
-    length = row.cost.rotations / row.cost.measurements
-    if shape.survival < 1:
-        return float(shape.survival**length)
-    return None if machine.noise is None else machine.noise.signal(length, 2 * length)
-
-
-def _noise(plan: TrainingPlan) -> str:
-    known = [r for r in plan.rows if r.signal is not None]
-    known = [r for r in known if not r.too_large] or known
-    if not known:
-        return ""
-    signals = {r.name: r.signal or 0.0 for r in known}
-    best = choose({r.name: r.gradient for r in known}) or PLAIN
-    most = max(signals, key=lambda name: signals[name])
-    whose = f"the errors of {plan.hardware.name} leave" if plan.shape.survival == 1 else "the model's noise leaves"
-    sentence = f"{whose} {tidy(f'{signals[best]:.2g}')} of the signal in a run of {best}"
-    largest, e = plan.shape.reach * plan.shape.norm, plan.wanted.precision(plan.shape.parameters)
-    if signals[most] * largest <= e:
-        sentence += (
-            f": noise swamps the gradient, since of derivatives of {largest:.3g} at most {most} keeps "
-            f"{tidy(f'{signals[most] * largest:.2g}')}, below the standard error {e:.3g}, and shots do not mend that"
-        )
-    elif signals[best] * largest <= e:
-        sentence += f", which swamps its gradient; {most} keeps {tidy(f'{signals[most]:.2g}')}"
-    else:
-        sentence += ", which more shots do not mend"
-    return sentence[0].upper() + sentence[1:] + "."
-
-
-def _when_that_changes(plan: TrainingPlan, name: str) -> str:
-    later = [c for c in plan.changes if c.parameters > plan.shape.parameters and c.method != name]
-    if not later:
-        return tidy(f", and no M up to {MOST_PARAMETERS:.0e} changes that")
-    change = later[0]
-    held = f", holding {short(change.holds)} qubits" if COSTED[change.method].copies == "many" else ""
-    return tidy(f", and from M = {change.parameters:.2g} {change.method}{held}")
-
-
-def people(seconds: float) -> str:
-    """Seconds in units that people use."""
-    return tidy(human_seconds(seconds)) if math.isfinite(seconds) else "∞"
-
-
-def tidy(text: str) -> str:
-    """1.5e+08 as 1.5e8."""
-    return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", text)
-
-
 def _row(
-    name: str, cost: Cost, machine: HardwareModel, flops: float, repeats: int, bounds: Iterable[str] = ()
+    name: str, cost: Cost, shape: Shape, wanted: Wanted, machine: HardwareModel, flops: float, repeats: int
 ) -> MethodCost:
     kind = COSTED[name]
     simulated = kind.copies == 0
@@ -345,21 +314,21 @@ def _row(
         classical = cost.classical_ops / flops
     except OverflowError:
         seconds = classical = math.inf
-    basis = "formula" if kind.costed_only else "bound" if kind.worst_case or name in bounds else "counted"
-    too_large = "" if simulated else _too_large(cost, machine)
-    return MethodCost(name, cost, simulated, seconds, classical, (seconds + classical) * repeats, basis, too_large)
+    if simulated:
+        classical, basis = seconds_of(name, shape, wanted, flops)
+    else:
+        basis = "formula" if kind.costed_only else "bound" if kind.worst_case or name in shape.bounds else "counted"
+    training = (seconds + classical) * repeats
+    found = obstacles(cost, machine, training, survival=shape.survival, simulated=simulated)
+    fidelity = None if simulated else fidelity_of(cost, machine, shape.survival)
+    return MethodCost(name, cost, simulated, seconds, classical, training, basis, fidelity, found)
 
 
 def _order(row: MethodCost) -> tuple[Any, ...]:
-    """The cheapest first, simulators before and formulas after; ties go to the method that everybody has."""
+    """The cheapest first, simulators before, infeasible ones and formulas after; ties go to the method that everybody
+    has."""
     formula = COSTED[row.name].costed_only
     return not row.simulated, formula, row.too_large != "", float(f"{row.gradient:.1e}"), row.name != PLAIN
-
-
-def _too_large(cost: Cost, machine: HardwareModel) -> str:
-    if machine.qubits is not None and cost.qubits > machine.qubits:
-        return f"needs {short(cost.qubits)} qubits, {machine.name} has {machine.qubits}"
-    return ""
 
 
 def _names(methods: Iterable[str] | None) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from quprop.cost import fidelity_text
 from quprop.report.figure import Curve, Figure
 from quprop.report.generic import pairs
-from quprop.report.parts import ABSENT, Cell, Fields, Items, Section, Table, seconds, size, words
+from quprop.report.parts import ABSENT, Cell, Fields, Items, Section, Table, Value, seconds, size, words
 from quprop.report.sources import Source
 
 COUNTS = ("copies", "measurements", "rotations", "depth", "qubits")
@@ -47,9 +49,10 @@ def section(source: Source) -> Section:
     made.blocks += _figures(all_of, methods, order)
     notes: list[Cell] = []
     for method in order:
-        for key in ("not_run", "too_large", "damage"):
-            if methods.text(method, key):
-                notes.append(f"{method}: {methods.text(method, key)}")
+        row = methods.at(method)
+        why = "; ".join(o.text("why") for o in row.at("obstacles").entries) or row.text("too_large")
+        said = [row.text("not_run"), f"infeasible, {why}" if why else "", row.text("damage")]
+        notes += [f"{method}: {text}" for text in said if text]
     refused = all_of.at("refused")
     notes += [f"{k} does not apply: {refused.text(k)}" for k in refused.names]
     if notes:
@@ -57,6 +60,11 @@ def section(source: Source) -> Section:
     made.blocks.append(pairs(f"Machine: {machine}", all_of.at("hardware"), folded=True))
     made.facts = {"parameters": all_of.value("parameters"), "precision": all_of.value("precision")}
     return made
+
+
+def marked(cell: Cell, infeasible: bool) -> Cell:
+    """A value with a mark where it is of something infeasible."""
+    return replace(cell, text=f"{cell.text} !") if infeasible and isinstance(cell, Value) else cell
 
 
 def _gates(methods: Fields, name: str) -> float:
@@ -84,6 +92,7 @@ def _costs(all_of: Fields, methods: Fields, order: list[str]) -> Table:
 
 def _errors(methods: Fields, order: list[str], machine: str) -> Table:
     rows = []
+    errs = any(methods.has(name, "fidelity") for name in order)
     for name in order:
         row = methods.at(name)
         rows.append(
@@ -94,12 +103,17 @@ def _errors(methods: Fields, order: list[str], machine: str) -> Table:
                 row.value("bound"),
                 row.value("cost", "classical_ops"),
                 row.value("cost", "classical_bytes", show=size),
-                row.value("seconds", show=seconds),
+                marked(row.value("seconds", show=seconds), row.at("feasible").data is False),
+                *[row.value("fidelity", show=fidelity_text)] * errs,
             )
         )
     heads = ("", "error", "expected", "bound", "classical operations", "classical memory", f"time on {machine}")
-    note = "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured."
-    return Table("What comes out", heads, tuple(rows), note)
+    note = (
+        "Error: the largest |component - exact| of one estimate. Times of simulated methods: measured; !: infeasible."
+    )
+    if errs:
+        note += " Fidelity: of the longest run, the probability that nothing in it errs."
+    return Table("What comes out", (*heads, *["fidelity"] * errs), tuple(rows), note)
 
 
 def _biases(methods: Fields, order: list[str]) -> Table:

@@ -140,7 +140,7 @@ def _figures(fits: Fields) -> list[Any]:
         if curves:
             title = f"Rotations of one gradient: {family.replace('_', ' ')}"
             note = "Full lines are fits, dotted ones powers of M as theory has them, without logarithms."
-            out.append(Figure(title, "parameters M", "rotations executed", tuple(curves), "xy", note))
+            out.append(Figure(title, "M parameters, one a rotation", "rotations executed", tuple(curves), "xy", note))
     return out
 
 
@@ -162,7 +162,8 @@ def _points(rows: list[dict[str, Any]], where: str) -> list[Any]:
         name = f"{family}: {method}".replace("_", " ")
         m, rotations, at = zip(*points, strict=True)
         curves.append(Curve(name, m, rotations, f"{where}/*/result/rotations", style="points", sources=at))
-    return [Figure("Rotations of one gradient", "parameters M", "rotations executed", tuple(curves), "xy")]
+    title, x = "Rotations of one gradient", "M parameters, one a rotation"
+    return [Figure(title, x, "rotations executed", tuple(curves), "xy")]
 
 
 def _said(rows: list[dict[str, Any]]) -> list[Any]:
@@ -213,7 +214,7 @@ def figure2_blocks(all_of: Fields) -> list[Any]:
             curves.append(Curve(law, when, reach, f"{table.source}/*/{law}", style="both", sources=at))
     if curves:
         title = "Parameters against the time of one gradient"
-        out.append(Figure(title, "time of one gradient (s)", "parameters M", tuple(curves), "xy"))
+        out.append(Figure(title, "time of one gradient (s)", "M parameters, one a rotation", tuple(curves), "xy"))
     for key, how in _EVEN.items():
         if all_of.has(key):
             out.append(words(f"{how} is cheaper than parameter shift from M = ", all_of.value(key), " on."))

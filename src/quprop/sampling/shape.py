@@ -58,6 +58,9 @@ class Shape:
     than any state; None where it is not, or nothing is known of them. affine: whether angles are affine in theta.
     survival: of a model with noise, the probability (process fidelity) that nothing errs, for each rotation and what
     channels come with it, as a geometric mean; 1 without noise.
+    timed: seconds of a gradient that were measured, by simulated method; extrapolated: at another size, and taken in
+    proportion to the rotations; largest: the largest |component| of the
+    gradient where it was measured, None where it was not.
     assumed: what in it is assumed, in words ("" for a model that was read).
     grown: the shape of the same kind with another number of parameters.
     """
@@ -81,6 +84,9 @@ class Shape:
     missing: Mapping[str, str] = field(default_factory=dict)
     affine: bool = True
     survival: float = 1.0
+    timed: Mapping[str, float] = field(default_factory=dict)
+    extrapolated: bool = False
+    largest: float | None = None
     assumed: str = ""
     grown: Callable[[int], Shape] | None = None
 
@@ -120,6 +126,7 @@ class Shape:
             **{k: getattr(self, k) for k in names},
             "largest_reach": self.reach,
             **({"survival": self.survival} if self.survival < 1 else {}),
+            **({} if self.largest is None else {"largest_component": self.largest}),
             "groups": len(self.ranges),
             "strings_on_one_state": self.strings,
             "loads": {k: v._asdict() for k, v in self.loads.items()},
@@ -143,6 +150,9 @@ def deeper(shape: Shape, parameters: int) -> Shape:
         loads={name: load.repeated(f, shape.one_set) for name, load in shape.loads.items()},
         strings=math.ceil(shape.strings * f),
         cones=None,
+        timed={name: seconds * f for name, seconds in shape.timed.items()},
+        extrapolated=f != 1,
+        largest=None,
     )
 
 

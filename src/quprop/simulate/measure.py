@@ -49,20 +49,27 @@ def measure_omega(
 ) -> dict[str, Any]:
     """Median seconds and bytes of a value and of a gradient at the same inputs, and their ratios."""
     options: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads}
-    cotangent = np.ones(model.n_observables)
 
     def value() -> None:
         simulate.expectation(model, theta, x, **options)
+
+    gradient = gradient_call(model, theta, x, **options)
+    found = _ratio("seconds", "time", median_seconds(value), median_seconds(gradient))
+    engine, batch = simulate.get_engine(engine, precision, threads), 1 if x is None else len(x)
+    kind = "value_and_grad" if batch == model.n_observables == 1 else "vjp"  # one observable needs no pullback
+    needed = [int(engine.memory(model, batch, what)) for what in ("values", kind)]
+    return found | _ratio("bytes", "memory", *needed)
+
+
+def gradient_call(model: Model, theta: np.ndarray, x: np.ndarray | None = None, **options: Any) -> Callable[[], None]:
+    """An exact gradient of the sum of all observables, of every sample of x, as a call to be timed."""
+    cotangent = np.ones(model.n_observables)
 
     def gradient() -> None:
         values, pullback = simulate.vjp(model, theta, x, **options)
         pullback(np.broadcast_to(cotangent, values.shape))
 
-    found = _ratio("seconds", "time", _median_seconds(value), _median_seconds(gradient))
-    engine, batch = simulate.get_engine(engine, precision, threads), 1 if x is None else len(x)
-    kind = "value_and_grad" if batch == model.n_observables == 1 else "vjp"  # one observable needs no pullback
-    needed = [int(engine.memory(model, batch, what)) for what in ("values", kind)]
-    return found | _ratio("bytes", "memory", *needed)
+    return gradient
 
 
 def measure_loss(loss: Any, theta: np.ndarray, seed: int = 0) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def measure_loss(loss: Any, theta: np.ndarray, seed: int = 0) -> dict[str, Any]:
     def gradient() -> None:
         loss.loss_and_grad(theta, np.random.default_rng(seed))
 
-    found = _ratio("seconds", "time", _median_seconds(value), _median_seconds(gradient))
+    found = _ratio("seconds", "time", median_seconds(value), median_seconds(gradient))
     return found | _ratio("bytes", "memory", loss.memory(gradient=False), loss.memory())
 
 
@@ -83,10 +90,11 @@ def _ratio(unit: str, what: str, value: float, gradient: float) -> dict[str, Any
     return {f"value_{unit}": value, f"gradient_{unit}": gradient, f"omega_{what}": gradient / value}
 
 
-def _median_seconds(call: Callable[[], None]) -> float:
+def median_seconds(call: Callable[[], Any], most: float | None = None) -> float:
+    """The median of repeated calls, for `most` seconds (by default `MEASURE_SECONDS`) or one call."""
     call()  # what is made once (plans, tables) is no cost of a gradient
     times: list[float] = []
-    end = time.perf_counter() + MEASURE_SECONDS
+    end = time.perf_counter() + (MEASURE_SECONDS if most is None else most)
     while not times or (len(times) < MOST_REPEATS and time.perf_counter() < end):
         start = time.perf_counter()
         call()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quprop.experiments import gradient_sweep
-from quprop.experiments.claims.claim import Claim, Verdict, counted, graded, interval, span
+from quprop.experiments.claims.claim import Claim, Verdict, counted, graded, interval, span, unsure
 from quprop.planning.measured.figure2 import SHIFT, TWO, WORST
 from quprop.sampling.estimate import shown
 
@@ -57,6 +57,7 @@ def _talk_question(result: dict[str, Any]) -> Verdict:
         right and all(r["time"] <= 4 for r in rows) and abs(slope) < 0.1,
         right and all(r["time"] <= 8 for r in rows),
         "the ratio leaves [1, 4], or grows with M",
+        right and all(r["time"] <= 4 for r in rows) and unsure(result["fit"], 0),
     )
 
 
@@ -80,6 +81,7 @@ def _remark_4(result: dict[str, Any]) -> Verdict:
         all(abs(s - 2) < 0.1 for s in slopes),
         all(abs(s - 2) < 0.5 for s in slopes),
         "the exponent is off 2",
+        unsure(fit, 2) and all(abs(s - 2) < 0.1 for s in slopes[1:]),
     )
 
 
@@ -100,7 +102,7 @@ def _definition_6(result: dict[str, Any]) -> Verdict:
         f"the worst outcome moves {last['k']:,} copies by {last['alpha']:.3f}; k ~ alpha^{slope:.2f}; a pass of the "
         f"one-bit check moves them by {last['pass_distance']:.0e}"
     )
-    return graded(measured, abs(slope + 2) < 0.25, slope < -1, "the power is off -2")
+    return graded(measured, abs(slope + 2) < 0.25, slope < -1, "the power is off -2", unsure(result["fit"], -2))
 
 
 def _proposition_7(result: dict[str, Any]) -> Verdict:
@@ -152,7 +154,8 @@ def _theorem_9(result: dict[str, Any], what: str) -> Verdict:
         "the guarantee of the copies' error is void at this damage" if damage > 1 else "",
     ]
     why = "; ".join(filter(None, whys))
-    return graded(measured, not why, off <= 0.25 and within >= 0.9 and not missed, why)
+    open_ = why == whys[0] and unsure(fit, expected)
+    return graded(measured, not why, off <= 0.25 and within >= 0.9 and not missed, why, open_)
 
 
 def _theorem_9_copies(result: dict[str, Any]) -> Verdict:
@@ -211,7 +214,13 @@ def _theorem_12(result: dict[str, Any]) -> Verdict:
 
 def _theorem_13(result: dict[str, Any]) -> Verdict:
     measured = f"copies to tell a marked item of N ~ N^{result['slope']:.3f} ± {2 * result['stderr']:.3f}"
-    found = graded(measured, result["slope"] >= 0.5, False, "fewer copies than Grover's bound: the experiment is wrong")
+    found = graded(
+        measured,
+        result["slope"] >= 0.5,
+        False,
+        "fewer copies than Grover's bound: the experiment is wrong",
+        result["slope"] + 2 * result["stderr"] >= 0.5,
+    )
     return found._replace(why=found.why or "the tests at hand, not all tests: the theorem excludes every one")
 
 
@@ -224,6 +233,7 @@ def _fully_gentle(result: dict[str, Any]) -> Verdict:
         "the sweep grows more slowly than the theorem lets it"
         if fit["slope"] < 1.9
         else "the square-root one is off M^1.5",
+        (fit["slope"] >= 1.9 or unsure(fit, 2)) and (abs(root["slope"] - 1.5) < 0.1 or unsure(root, 1.5)),
     )
 
 

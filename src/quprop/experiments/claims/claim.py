@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-HOLDS, IN_PART, NOT_SEEN = "holds", "holds in part", "not seen"
+HOLDS, IN_PART, NOT_SEEN, UNDECIDED = "holds", "holds in part", "not seen", "undecided"
 
 
 class Verdict(NamedTuple):
-    """measured: the numbers, with their uncertainty; verdict: HOLDS, IN_PART or NOT_SEEN; why: of anything but HOLDS,
-    and of what the numbers leave open."""
+    """measured: the numbers, with their uncertainty; verdict: HOLDS, IN_PART, NOT_SEEN, or UNDECIDED where the
+    numbers are too uncertain for any; why: of anything but HOLDS, and of what the numbers leave open."""
 
     measured: str
     verdict: str
@@ -34,9 +34,22 @@ class Claim:
     counted: tuple[str, str] | None = None
 
 
-def graded(measured: str, holds: bool, in_part: bool, why: str) -> Verdict:
-    """HOLDS, or else IN_PART or NOT_SEEN with the reason."""
-    return Verdict(measured, HOLDS) if holds else Verdict(measured, IN_PART if in_part else NOT_SEEN, why)
+def graded(measured: str, holds: bool, in_part: bool, why: str, unsure: bool = False) -> Verdict:
+    """HOLDS, or else IN_PART or NOT_SEEN with the reason; UNDECIDED if all that speaks against it is an exponent that
+    is `unsure`."""
+    if holds:
+        return Verdict(measured, HOLDS)
+    if unsure:
+        return Verdict(
+            measured, UNDECIDED, f"{why}, but its interval contains what is expected: more sizes would decide"
+        )
+    return Verdict(measured, IN_PART if in_part else NOT_SEEN, why)
+
+
+def unsure(fit: dict[str, float], expected: float) -> bool:
+    """Whether the 95 % interval of an exponent, as wide as it is and centred at the exponent, contains what is
+    expected."""
+    return abs(fit["slope"] - expected) <= (fit["high"] - fit["low"]) / 2
 
 
 def span(rows: list[dict[str, Any]], key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quprop.experiments.claims.claim import Claim, Verdict, graded, interval
+from quprop.experiments.claims.claim import Claim, Verdict, graded, interval, unsure
 
 FORUM = 'PennyLane forum, "Hybrid computation backpropagation"'
 
@@ -25,7 +25,8 @@ def _shift(result: dict[str, Any]) -> Verdict:
 def _modules(result: dict[str, Any]) -> Verdict:
     fit = result["fit"]
     measured = f"time ~ k^{interval(fit)}, k to {result['rows'][-1]['k']:,}; the joint circuit gives the same numbers"
-    return graded(measured, fit["slope"] <= 1.1, fit["slope"] <= 1.5, "time grows faster than the number of modules")
+    why = "time grows faster than the number of modules"
+    return graded(measured, fit["slope"] <= 1.1, fit["slope"] <= 1.5, why, unsure(fit, 1))
 
 
 def _cutting(result: dict[str, Any]) -> Verdict:

@@ -47,7 +47,7 @@ def draw_scaling(fits: Sequence[Fit], max_error: float) -> bytes:
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_title(_plain(family), fontsize=9)
-        panel.set_xlabel("parameters M")
+        panel.set_xlabel("M parameters, one a rotation")
         panel.set_ylabel("rotations executed")
         low, high = panel.get_ylim()
         panel.set_ylim(low, high * (high / low) ** 0.45)  # room for the legend above the points
@@ -100,7 +100,7 @@ def draw_figure2(constants: Constants | None = None) -> bytes:
     axes.set_xlim(0.1, 1e9 if constants is None else 1e18)
     axes.set_ylim(1.5, 1e9)
     axes.set_xlabel("time of one gradient (s), at 1 ms a rotation")
-    axes.set_ylabel("parameters M")
+    axes.set_ylabel("M parameters, one a rotation")
     if constants is not None:
         text = f"n = {constants.qubits}, error {constants.error:g}, failure {constants.failure:g}"
         axes.set_title(f"formulas; constants for {text}", fontsize=9)
