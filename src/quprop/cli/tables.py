@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import textwrap
+from rich.console import Console
 
-from rich.console import Console, JustifyMethod
-from rich.markup import escape
-from rich.table import Table
-
-from quprop.cost import Cost, short
-from quprop.planning.training import tidy
-
-
-def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:
-    """Names in the first column, numbers flush right in the others (or as they say), nothing drawn between them."""
-    table = Table(
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        title=f"[bold]{escape(title)}[/bold]" if title else None,
-        title_justify="left",
-        title_style="",
-    )
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        name, justify = (column, "right") if isinstance(column, str) else column
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    return table
+from quprop.cost import Cost
+from quprop.planning import compare_table
+from quprop.tables import Line, show
+from quprop.tables import narrow_table as narrow_table
 
 
 def toffolis(console: Console, costs: dict[str, Cost]) -> None:
     """A sentence on the methods that take Toffolis, if there are any."""
-    taken = [f"{name} {tidy(short(cost.toffolis))}" for name, cost in costs.items() if cost.toffolis]
-    if taken:
-        line(console, f"Toffolis: {', '.join(taken)}.", "  ")
+    show(console, compare_table.toffolis(costs))
 
 
 def line(console: Console, text: str, hanging: str = "") -> None:
     """A sentence, in lines of 80 letters."""
-    as_it_is(console, textwrap.fill(text, 80, subsequent_indent=hanging))
+    show(console, [Line(text, hanging)])
 
 
 def as_it_is(console: Console, text: str) -> None:

@@ -40,6 +40,7 @@ from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
 from quprop.model import Model
+from quprop.planning.compare_table import parts
 from quprop.planning.costs import rivalry
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
@@ -50,6 +51,7 @@ from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Wanted
 from quprop.simulate import get_engine
 from quprop.simulate.measure import measure_omega
+from quprop.tables import flat_rows, html, text
 
 RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
 _EVER = 1e18  # seconds, the age of the universe
@@ -99,11 +101,15 @@ class Comparison:
             "advice": self.advice,
         }
 
+    def table(self) -> list[dict[str, Any]]:
+        """A flat row a method, of numbers and texts: `pandas.DataFrame(comparison.table())`. Costs are cost_copies, ..."""
+        return flat_rows(row.as_dict() for row in self.rows)
+
     def __str__(self) -> str:
-        lines = [f"{self.model}, precision {self.precision:g} (all within {self.max_error:g})", f"F: {self.value}"]
-        lines += [f"{row.name}: {row}" for row in self.rows]
-        lines += [f"{name}: not applicable: {why}" for name, why in self.refused.items()]
-        return "\n".join([*lines, *filter(None, [self.rivalry]), self.advice])
+        return text(parts(self))
+
+    def _repr_html_(self) -> str:
+        return html(parts(self))
 
 
 @dataclass(frozen=True)
