@@ -1,4 +1,4 @@
-"""What results look like: sentences and tables, as text for a terminal, as HTML for a notebook, as rows for a data frame.
+"""What results look like: sentences and tables, as text, as HTML for a notebook, as rows for a data frame.
 
 A table is one of rich's. Its text is never cut, however narrow the terminal; its HTML has no colours of its own, so it
 is read on light and on dark pages alike.
@@ -21,14 +21,14 @@ WIDTH = 80  # of printed sentences
 MOST = 12  # rows of a table that a notebook shows
 
 
-class Line(NamedTuple):
+class Sentence(NamedTuple):
     """A sentence; where it is broken, what follows is moved in by `hanging`."""
 
     text: str
     hanging: str = ""
 
 
-BLANK = Line("")
+BLANK = Sentence("")
 Part = "Line | Table"
 
 
@@ -65,7 +65,7 @@ def folded(table: Table, rows: Sequence[tuple[str, ...]], total: int | None = No
 def show(console: Console, parts: Iterable[Part]) -> None:
     """Print them."""
     for part in parts:
-        if isinstance(part, Line):
+        if isinstance(part, Sentence):
             filled = textwrap.fill(part.text, WIDTH, subsequent_indent=part.hanging)
             console.print(filled, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -83,7 +83,7 @@ def text(parts: Iterable[Part]) -> str:
 
 def html(parts: Iterable[Part]) -> str:
     """The parts as HTML; what stands in them is escaped."""
-    made = [f"<p>{escape(p.text)}</p>" if isinstance(p, Line) else _table(p) for p in parts if p != BLANK]
+    made = [f"<p>{escape(p.text)}</p>" if isinstance(p, Sentence) else _table(p) for p in parts if p != BLANK]
     return f'<div class="quprop">{"".join(made)}</div>'
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from quprop.cost import Cost
 from quprop.planning import compare_table
-from quprop.tables import Line, show
+from quprop.tables import Sentence, show
 from quprop.tables import narrow_table as narrow_table
 
 
@@ -17,7 +17,7 @@ def toffolis(console: Console, costs: dict[str, Cost]) -> None:
 
 def line(console: Console, text: str, hanging: str = "") -> None:
     """A sentence, in lines of 80 letters."""
-    show(console, [Line(text, hanging)])
+    show(console, [Sentence(text, hanging)])
 
 
 def as_it_is(console: Console, text: str) -> None:

@@ -102,7 +102,7 @@ class Comparison:
         }
 
     def table(self) -> list[dict[str, Any]]:
-        """A flat row a method, of numbers and texts: `pandas.DataFrame(comparison.table())`. Costs are cost_copies, ..."""
+        """Rows for `pandas.DataFrame`, a method each, of numbers and texts only; costs are cost_copies, ..."""
         return flat_rows(row.as_dict() for row in self.rows)
 
     def __str__(self) -> str:

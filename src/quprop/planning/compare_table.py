@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quprop.cost import Cost, human_seconds, short, short_bytes
 from quprop.gradients import COSTED
 from quprop.planning.training import tidy
-from quprop.tables import BLANK, Line, Part, narrow_table
+from quprop.tables import BLANK, Sentence, Part, narrow_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +20,8 @@ def parts(found: Comparison, what: str = "") -> list[Part]:
     """what: the name of the model, where it has one."""
     model = found.model.removeprefix("Model: ")
     out: list[Part] = [
-        Line(f"{what or 'Model'}: {model}; largest component {found.true:.3g}"),
-        Line(
+        Sentence(f"{what or 'Model'}: {model}; largest component {found.true:.3g}"),
+        Sentence(
             f"Standard error {found.precision:.3g} of every component; all within {found.max_error:.3g} except with "
             f"probability {found.failure:g}."
         ),
@@ -30,27 +30,27 @@ def parts(found: Comparison, what: str = "") -> list[Part]:
         *toffolis({row.name: row.cost for row in _in_order(found)}),
     ]
     if found.rivalry:
-        out.append(Line(found.rivalry, "  "))
+        out.append(Sentence(found.rivalry, "  "))
     out += [BLANK, _errors(found)]
     if any(r.bias is not None for r in found.rows):
         out += [BLANK, _biases(found)]
         out.append(
-            Line(
-                "bias: the mean estimate against the exact gradient of the noisy model; from noiseless: against that of "
-                "the model without its noise. More shots mend neither."
+            Sentence(
+                "bias: the mean estimate against the exact gradient of the noisy model; from noiseless: against that "
+                "of the model without its noise. More shots mend neither."
             )
         )
     notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.too_large, r.damage) if note]
     notes += [f"{name} does not apply: {why}" for name, why in found.refused.items()]
     if notes:
-        out += [BLANK, *(Line(note, "  ") for note in notes)]
-    return [*out, BLANK, Line(found.advice)]
+        out += [BLANK, *(Sentence(note, "  ") for note in notes)]
+    return [*out, BLANK, Sentence(found.advice)]
 
 
-def toffolis(costs: Mapping[str, Cost]) -> list[Line]:
+def toffolis(costs: Mapping[str, Cost]) -> list[Sentence]:
     """A sentence on the methods that take Toffolis, if there are any."""
     taken = [f"{name} {tidy(short(cost.toffolis))}" for name, cost in costs.items() if cost.toffolis]
-    return [Line(f"Toffolis: {', '.join(taken)}.", "  ")] if taken else []
+    return [Sentence(f"Toffolis: {', '.join(taken)}.", "  ")] if taken else []
 
 
 def _costs(found: Comparison) -> Table:
