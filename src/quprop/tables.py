@@ -81,6 +81,13 @@ def text(parts: Iterable[Part]) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
+def literal(value: object) -> str:
+    """A cell of a table that shows the text of `value` as it is, brackets and all."""
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
 def html(parts: Iterable[Part]) -> str:
     """The parts as HTML; what stands in them is escaped."""
     made = [f"<p>{escape(p.text)}</p>" if isinstance(p, Sentence) else _table(p) for p in parts if p != BLANK]
@@ -95,7 +102,7 @@ def _table(table: Table) -> str:
 
     def cells(tag: str, values: Iterable[Any]) -> str:
         made = zip(sides, values, strict=True)
-        return "".join(f'<{tag} style="text-align: {side}">{_cell(v)}</{tag}>' for side, v in made)
+        return "".join(f'<{tag} style="text-align: {side}; padding: 0 0.6em">{_cell(v)}</{tag}>' for side, v in made)
 
     out.append(f"<thead><tr>{cells('th', (c.header for c in table.columns))}</tr></thead><tbody>")
     out += [f"<tr>{cells('td', row)}</tr>" for row in zip(*(c.cells for c in table.columns), strict=True)]

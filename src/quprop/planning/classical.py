@@ -18,6 +18,7 @@ from quprop.cost import HardwareModel, short
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.planning.training import people, tidy
+from quprop.tables import Sentence, html, narrow_table
 
 FLOPS = 1e13  # operations a second of the classical machine, as in `BreakEven`
 # Parameters of the networks of `quprop carleman` on its digits, and of the two that the paper has results for.
@@ -81,6 +82,13 @@ class NetworkPlan:
         if fixed:
             return text + ", at every number of parameters."
         return text + ", at every number of parameters: at a fixed density copies grow as fast as the network."
+
+    def _repr_html_(self) -> str:
+        table = narrow_table(f"time on {self.hardware.name}", "a block", "the training")
+        for name, seconds in (("carleman", self.loop_seconds), ("descent", self.descent_seconds)):
+            table.add_row(name, people(seconds / self.blocks), people(seconds))
+        head = f"{self.name}: n = {short(self.parameters)}, {self.steps:,} steps in {self.blocks:,} blocks"
+        return html([*map(Sentence, (head, *describe(self))), table, Sentence(self.advice)])
 
     def as_dict(self) -> dict[str, Any]:
         return {

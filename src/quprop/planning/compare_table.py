@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quprop.cost import Cost, human_seconds, short, short_bytes
 from quprop.gradients import COSTED
 from quprop.planning.training import tidy
-from quprop.tables import BLANK, Sentence, Part, narrow_table
+from quprop.tables import BLANK, Part, Sentence, narrow_table
 
 if TYPE_CHECKING:
     from rich.table import Table

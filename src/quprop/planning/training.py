@@ -21,6 +21,7 @@ from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN
 from quprop.planning.costs import cost_of, rivalry
 from quprop.sampling.shape import Shape, Wanted
+from quprop.tables import Sentence, flat_rows, html, narrow_table
 
 MARGIN = 0.05  # what another must be cheaper by to be recommended instead
 FLOPS = 2e10  # multiply-adds a second of the classical side: two cores of a laptop
@@ -130,6 +131,19 @@ class TrainingPlan:
             "advice": self.advice,
             **({"noise": self.noise} if self.noise else {}),
         }
+
+    def table(self) -> list[dict[str, Any]]:
+        """Rows for `pandas.DataFrame`, a method each, of numbers and texts only; costs are cost_copies, ..."""
+        return flat_rows(row.as_dict() for row in self.rows)
+
+    def _repr_html_(self) -> str:
+        heads = ("copies", "rotations", "a gradient", "the training")
+        table = narrow_table(f"time on {self.hardware.name}", *heads, first="one gradient")
+        for row in self.rows:
+            counts = (short(row.cost.copies), short(row.cost.rotations))
+            table.add_row(row.name, *counts, people(row.gradient), people(row.training))
+        head = f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples"
+        return html([Sentence(head), table, *map(Sentence, filter(None, (self.noise, self.advice)))])
 
     def __str__(self) -> str:
         lines = [f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples on {self.hardware.name}"]
