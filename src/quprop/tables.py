@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # rich is imported when something is printed, not with quprop
     from rich.console import Console, JustifyMethod
@@ -29,7 +29,7 @@ class Sentence(NamedTuple):
 
 
 BLANK = Sentence("")
-Part = "Line | Table"
+Part: TypeAlias = "Sentence | Table"
 
 
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:

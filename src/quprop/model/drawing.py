@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from quprop.errors import QupropError, whole
 from quprop.model.angle import Angle
@@ -379,9 +379,12 @@ def _svg(layout: _Layout, start: str, title: str) -> str:
     drawn: list[str] = []
     line_of = {c: k for k, line in enumerate(lines) for c in line}
     for gate, place in zip(layout.gates, layout.places, strict=True):
-        drawn += _one(
-            gate, *centres[place], lambda wire, a, b, k=line_of[place]: boxes.setdefault((k, wire), []).append((a, b))
-        )
+        x, top = centres[place]
+        drawn += _one(gate, x, top)
+        for wire, symbol in gate.symbols:
+            if symbol not in _SIGNS:
+                half = _width(gate) / 2
+                boxes.setdefault((line_of[place], wire), []).append((x - half, x + half))
     if layout.gap >= 0:
         x, top = centres[layout.gap]
         middle = top + n * _GAP / 2
@@ -423,7 +426,7 @@ def _words(kind: str, x: float, y: float, text: str, size: int, anchor: str = "m
     return f'<text class="{kind}" x="{x:g}" y="{y:g}" {look}>{escape(text)}</text>'
 
 
-def _one(gate: DrawnGate, x: float, top: float, cover: Callable[[int, float, float], Any]) -> list[str]:
+def _one(gate: DrawnGate, x: float, top: float) -> list[str]:
     ys = {wire: top + wire * _GAP + 20 for wire, _ in gate.symbols}
     stroke = 'stroke="currentColor" stroke-width="1.6" fill="none"'
     out = [f"<g><title>{escape(gate.full)}</title>"]
@@ -443,7 +446,6 @@ def _one(gate: DrawnGate, x: float, top: float, cover: Callable[[int, float, flo
         elif symbol == "×":
             out.append(f'<path class="link" d="M{x - 6:g} {y - 6:g}l12 12M{x + 6:g} {y - 6:g}l-12 12" {stroke}/>')
         elif symbol != "⋮":
-            cover(wire, x - half, x + half)
             kind = f" {symbol.lower()}" if symbol in _COLOURS else ""
             under = "" if written or not gate.under else _cut(gate.under)
             written = True

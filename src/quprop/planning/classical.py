@@ -87,7 +87,7 @@ class NetworkPlan:
         table = narrow_table(f"time on {self.hardware.name}", "a block", "the training")
         for name, seconds in (("carleman", self.loop_seconds), ("descent", self.descent_seconds)):
             table.add_row(name, people(seconds / self.blocks), people(seconds))
-        head = f"{self.name}: n = {short(self.parameters)}, {self.steps:,} steps in {self.blocks:,} blocks"
+        head = f"{self.name}: n = {short(self.parameters)}, {self.steps:,} steps, blocks of {self.even.steps:,}"
         return html([*map(Sentence, (head, *describe(self))), table, Sentence(self.advice)])
 
     def as_dict(self) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class TrainingPlan:
         for row in self.rows:
             counts = (short(row.cost.copies), short(row.cost.rotations))
             table.add_row(row.name, *counts, people(row.gradient), people(row.training))
-        head = f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples"
+        head = f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} sample{'s' * (self.samples > 1)}"
         return html([Sentence(head), table, *map(Sentence, filter(None, (self.noise, self.advice)))])
 
     def __str__(self) -> str:

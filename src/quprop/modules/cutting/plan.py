@@ -211,9 +211,8 @@ class CutPlan:
         return f"{count_of(len(self.run), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}" + how
 
     def _repr_html_(self) -> str:
-        fragments = narrow_table(
-            "", "qubits", "cut ends", "rotations", "settings", ("qubits held", "left"), first="fragment"
-        )
+        heads = ("qubits", "cut ends", "rotations", "settings")
+        fragments = narrow_table("", *heads, ("qubits held", "left"), first="fragment")
         rows = [
             (
                 str(k),
