@@ -485,8 +485,8 @@ def _require_room(what: str, count: int, each: int) -> None:
     if gates > _MOST_GATES:
         memory, minutes = gates * _GATE_BYTES / 2**30, gates * _GATE_SECONDS / 60
         raise QupropError(
-            f"{what}={shown(count)} makes {float(gates):.3g} gates, which take about {memory:,.3g} GiB and {minutes:,.3g} "
-            f"minutes before the first value; take {what}={_MOST_GATES // each} at most"
+            f"{what}={shown(count)} makes {float(gates):.3g} gates, which take about {memory:,.3g} GiB and "
+            f"{minutes:,.3g} minutes before the first value; take {what}={_MOST_GATES // each} at most"
         )
 
 
