@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 import types
 
 import numpy as np
@@ -224,10 +225,10 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
         assert values == [(line["step"], float(np.float32(line[name]))) for line in found.history]
 
 
-def test_mlflow_reads_what_was_logged(tmp_path):
+def test_mlflow_reads_what_was_logged(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{tmp_path}/log.db" if _has("sqlalchemy") else (tmp_path / "log").as_uri()
-    found = learn(callback=MLflow("here", uri=uri))
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # its data bases take more packages
+    found = learn(callback=MLflow("here", uri=(tmp_path / "log").as_uri()))
     (run,) = mlflow.search_runs(experiment_names=["here"], output_format="list")
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "test_loss")
     assert [(m.step, m.value) for m in history] == [(line["step"], line["test_loss"]) for line in found.history]
@@ -235,17 +236,12 @@ def test_mlflow_reads_what_was_logged(tmp_path):
 
 def test_wandb_writes_a_run_offline(tmp_path):
     pytest.importorskip("wandb")
-    learn(callback=WandB("here", mode="offline", dir=str(tmp_path)))
+    found = learn(callback=WandB("here", mode="offline", dir=str(tmp_path)))
     (kept,) = tmp_path.rglob("*.wandb")
-    assert kept.stat().st_size > 1000
-
-
-def _has(name):
-    try:
-        __import__(name)
-    except ImportError:
-        return False
-    return True
+    deadline = time.monotonic() + 20
+    while kept.stat().st_size < 1000 and time.monotonic() < deadline:  # a process of its own writes it
+        time.sleep(0.1)
+    assert repr(found.history[-1]["test_loss"]).encode() in kept.read_bytes()
 
 
 # -- diverging --------------------------------------------------------------------------------------------------------
@@ -254,7 +250,7 @@ def _has(name):
 def squares(rate, **kw):
     x, labels = samples()
     model = qpr.Model(qpr.ansatz.data_reuploading(2, 2, 3), "Z0")
-    options = {"data": (x, labels - 1.0), "head": True, "steps": 2000, "rng": 0, "checkpoint_seconds": 0.0}
+    options = {"data": (x, labels - 1.0), "head": True, "steps": 120, "rng": 0, "checkpoint_seconds": 0.0}
     return train(model, "mean_square", optimiser=qpr.sgd(rate), **{**options, **kw})
 
 
@@ -264,17 +260,17 @@ def test_a_diverging_run_says_when_and_keeps_a_checkpoint_with_a_loss_in_order(t
     ) as e:
         squares(30.0, out=tmp_path / "run")
     assert str(tmp_path / "run") in str(e.value)
-    arrays, meta = qpr.runs.RunFolder.open(tmp_path / "run").read_checkpoint()
+    _, meta = qpr.runs.RunFolder.open(tmp_path / "run").read_checkpoint()
     step = int(str(e.value).split("at step ")[1].split(";")[0])
     assert meta["step"] == step - 2  # of which the loss was looked at in step - 1, and was in order
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(math.isfinite(line["loss"]) for line in lines)
     again = squares(0.01, out=tmp_path / "run", resume=True)
-    assert again.status == "finished" and again.history[-1]["loss"] < again.history[-100]["loss"] < 10
+    assert again.status == "finished" and again.history[-1]["loss"] < again.history[-20]["loss"]
 
 
 def test_a_large_loss_that_outputs_can_give_is_no_divergence():
-    """Coefficients of millions, targets of thousands: from a point near zero loss the loss may grow as far as it can."""
+    """Coefficients of millions, targets far away: from a loss near zero it may grow as far as outputs go."""
     model = qpr.Model(qpr.Circuit(1).ry(qpr.params("t", 1)[0], 0), {"Z0": 1e6})
     found = train(model, params=np.array([np.pi / 2]), optimiser=qpr.sgd(1e-7), steps=100)
     assert found.status == "finished" and found.loss == pytest.approx(-1e6)
