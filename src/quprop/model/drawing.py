@@ -299,11 +299,12 @@ def _text(layout: _Layout, start: str, width: int) -> str:
         for c in columns:
             starts[c], at = at, at + widths[c]
         canvas = [
-            list((name + (": " if name != "⋮" else "")).ljust(named) + ("─" if name != "⋮" else " ") * (at - named + 1))
-            if between == 0
-            else [" "] * (at + 1)
+            list(line)
             for name in layout.names
-            for between in (0, 1)
+            for line in (
+                "...".ljust(at + 1) if name == "⋮" else f"{name}: ".ljust(named) + "─" * (at - named + 1),
+                " " * (at + 1),
+            )
         ][:-1]
         if layout.gap in columns:
             for wire in range(len(layout.names)):
@@ -321,7 +322,7 @@ def _labels(gate: DrawnGate, longest: int) -> dict[int, str]:
     left, right = "╡╞" if gate.noise else "┤├"
     labels, told = {}, False
     for wire, symbol in sorted(gate.symbols):
-        label = {"•": "●"}.get(symbol, symbol)
+        label = {"•": "●", "⋮": "┊"}.get(symbol, symbol)
         if symbol not in _SIGNS:
             if gate.under and not told:
                 single = len(gate.symbols) == 1 and symbol in "XYZ"
@@ -331,7 +332,7 @@ def _labels(gate: DrawnGate, longest: int) -> dict[int, str]:
         labels[wire] = label
     if gate.is_box:  # of one width
         most = max(map(len, labels.values())) - 2
-        labels = {w: left + ("⋮" if s == "⋮" else s[1:-1]).ljust(most) + right for w, s in labels.items()}
+        labels = {w: left + (s if s == "┊" else s[1:-1]).ljust(most) + right for w, s in labels.items()}
     return labels
 
 

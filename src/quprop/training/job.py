@@ -405,7 +405,7 @@ class Job:
     def _diverged(self, what: str, step: int) -> TrainingFailed:
         kept = "" if self.folder is None else f"; the last checkpoint before that is kept in {self.folder.path}"
         return TrainingFailed(
-            f"the training diverged: {what} at step {step}{kept}; lower the learning rate, or look at the inputs"
+            f"the training diverged: at step {step} {what}{kept}; lower the learning rate, or look at the inputs"
         )
 
     def _result(self, params: Params, steps: int, status: str) -> Trained:
