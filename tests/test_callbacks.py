@@ -12,7 +12,7 @@ from test_train import classifier, energy_model, samples
 
 import quprop as qpr
 from quprop.errors import QupropError
-from quprop.training.callbacks import EarlyStopping
+from quprop.training.callbacks import EarlyStopping, TrainingStep
 from quprop.training.loggers import LOGGERS, MLflow, TensorBoard, WandB, logger
 from quprop.training.losses import CrossEntropy
 from quprop.training.objective import Objective
@@ -116,6 +116,24 @@ def test_early_stopping_stops_patience_epochs_after_the_last_change_that_counts(
         best, last = (loss, k) if loss < best - 1e-3 else (best, last)
         assert k - last <= 5
     assert found.status == "stopped" and len(losses) - last == 5 < 400
+
+
+STOPS = {  # losses, (patience, min_change), the epoch that ends it
+    "no change": ([1.0] * 9, (3, 0.0), 4),
+    "too little": ([1.0, 0.9995, 0.9994, 0.9993, 0.9], (3, 1e-3), 4),
+    "little by little": ([1.0, 0.9996, 0.9992, 0.9988, 0.9984, 0.9980, 0.9975], (3, 1e-3), None),
+    "a gain in time": ([1.0, 1.1, 1.2, 0.5, 0.6, 0.7, 0.8], (3, 0.0), 7),
+    "always better": ([1.0, 0.9, 0.8, 0.7, 0.6], (1, 0.05), None),
+}
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_early_stopping_counts_changes_from_the_best_so_far(name):
+    losses, (patience, least), end = STOPS[name]
+    stop = EarlyStopping(patience, least)
+    history = [{"step": k, "epoch": k, "loss": loss} for k, loss in enumerate(losses, 1)]
+    told = [TrainingStep(k, 9, k, True, losses[k - 1], {}, {}, 0.0, history[:k]) for k in range(1, len(losses) + 1)]
+    assert next((step.step for step in told if stop(step)), None) == end
 
 
 def test_early_stopping_of_a_resumed_run_stops_where_the_whole_one_does(tmp_path):

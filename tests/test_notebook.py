@@ -89,6 +89,13 @@ def test_long_tables_are_folded_and_say_how_much_is_left_out():
     assert rows[-1][0] == "... 200 more"
 
 
+@pytest.mark.parametrize(("rows", "shown"), [(11, 11), (12, 12), (13, 13), (400, 13)])
+def test_a_folded_table_has_twelve_rows_and_one_for_the_rest(rows, shown):
+    table = tables.folded(tables.narrow_table("", "n"), [(f"row {k}", str(k)) for k in range(rows)])
+    lines = tables.text([table]).splitlines()[1:]
+    assert len(lines) == shown and (rows <= 12 or lines[-1] == f"... {rows - 12} more")
+
+
 def test_an_estimate_is_shown_with_its_values_errors_and_cost():
     found = estimated()
     rows = [[cell.text for cell in row] for row in ET.fromstring(found._repr_html_()).iter("tr")][1:]

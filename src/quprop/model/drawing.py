@@ -243,7 +243,8 @@ def _layout(gates: Iterable[DrawnGate], n: int, most_gates: int, most_qubits: in
         places = _columns(first)
         gap = max(places, default=-1) + 1
         places += [gap + 1 + p for p in _columns(last)]
-        left_out.append(f"Left out: {_count(skipped, 'gate')} in the middle of {total:,}.")
+        among = f"the other {total:,}" if hidden else f"{total:,}"
+        left_out.append(f"Left out: {_count(skipped, 'gate')} in the middle of {among}.")
     return _Layout(names, first + last, places, gap, skipped, left_out)
 
 
