@@ -218,6 +218,19 @@ def test_a_logger_takes_steps_inside_an_epoch_if_asked(monkeypatch):
     assert [step for step, *_ in log[1:-1]] == [2, 3, 4, 6, 8, 9, 10, 12] and log[1][1].keys() == {"loss"}
 
 
+def test_the_command_line_logs_and_refuses_an_unknown_logger_before_any_work(monkeypatch, tmp_path):
+    from typer.testing import CliRunner
+
+    from quprop.cli.app import app
+
+    log = stand_in(monkeypatch, "wandb")
+    args = ["train", "tfim", "--set", "n=3,optimiser=adam,steps=4", "--quiet", "--out", str(tmp_path / "run")]
+    refused = CliRunner().invoke(app, [*args, "--log", "tensorbord:x"])
+    assert refused.exit_code == 2 and not (tmp_path / "run").exists()
+    assert CliRunner().invoke(app, [*args, "--log", "wandb:here"]).exit_code == 0
+    assert log[0] == ("open", "here") and [step for step, *_ in log[1:-1]] == [1, 2, 3, 4] and log[-1] == ("close",)
+
+
 @pytest.mark.parametrize("name", LOGGERS)
 def test_a_missing_package_is_one_sentence(name, monkeypatch):
     for module in ("tensorboard.summary", "tensorboard", "mlflow", "wandb"):
