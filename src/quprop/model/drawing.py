@@ -411,7 +411,7 @@ def _svg(layout: _Layout, start: str, title: str) -> str:
                     )
                 at = max(at, b)
     below = height - 14 * len(layout.left_out) + 4
-    said = [_words("more", _LEFT - 6, below + 14 * k, text, 10, "start") for k, text in enumerate(layout.left_out)]
+    said = [_words("said", _LEFT - 6, below + 14 * k, text, 10, "start") for k, text in enumerate(layout.left_out)]
     return "".join([*out, *drawn, *said, "</svg>"])
 
 
