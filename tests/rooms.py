@@ -19,6 +19,7 @@ ROOMS = [
     "files",
     "machine",
     "plots",
+    "tables",
     "cost",
     "model",
     "simulate",

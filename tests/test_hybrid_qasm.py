@@ -80,6 +80,54 @@ def test_circuits_of_named_gates_come_back_equal(name):
     assert from_qasm(to_qasm(circuit)) == circuit
 
 
+def evaluated(expression, values):
+    """An angle of the reference parser's tree, in numbers."""
+    from openqasm3 import ast
+
+    if isinstance(expression, ast.BinaryExpression):
+        left, right = evaluated(expression.lhs, values), evaluated(expression.rhs, values)
+        return {"+": left + right, "-": left - right, "*": left * right}[expression.op.name]
+    if isinstance(expression, ast.UnaryExpression):
+        assert expression.op.name == "-"
+        return -evaluated(expression.expression, values)
+    return values[expression.name] if isinstance(expression, ast.Identifier) else float(expression.value)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["all_gates", "products_of_angles", "inputs", "constant_angles", "random"])
+def test_the_reference_parser_and_printer_see_the_gates_that_were_written(name, seed):
+    """Names, qubits and angles of the tree that openqasm3 makes, and the state of what its printer writes."""
+    import openqasm3
+    from openqasm3 import ast
+
+    circuit = random_circuit(seed, 4, 40) if name == "random" else CASES[name].circuit
+    theta, x = values(circuit, seed)
+    text = to_qasm(circuit, measured=2)
+    tree = openqasm3.parse(text)
+    flat = {
+        f"{vector}_{k}": value
+        for kind, given in ((0, theta), (1, x))
+        for (vector, k), value in zip(
+            [(v, k) for v, size in circuit.layout(kind) for k in range(size)], given, strict=True
+        )
+    }
+    written = [
+        ((g.name.name, [q.indices[0][0].value for q in g.qubits]), [evaluated(a, flat) for a in g.arguments])
+        for g in tree.statements
+        if isinstance(g, ast.QuantumGate)
+    ]
+    named = [op for op in circuit.bound(theta, x).operations if isinstance(op.target, tuple)]
+    rest = iter(written)
+    for op in named:  # in their order, with the input state before and rotations about strings between them
+        expected = ({"u": "U"}.get(op.name, op.name), list(op.target))
+        angles = [a.constant for a in op.angles]
+        assert any(g[0] == expected and np.allclose(g[1], angles, rtol=1e-14, atol=1e-14) for g in rest), expected
+    assert len(named) > 3 or name != "all_gates"
+    assert sum(isinstance(s, ast.QuantumMeasurementStatement) for s in tree.statements) == 2
+    printed = from_qasm(openqasm3.dumps(tree))
+    assert apart(dense.final_state(printed, theta, x), dense.final_state(circuit, theta, x)) < 1e-12
+
+
 def test_a_pauli_rotation_comes_back_as_one_and_floats_come_back_exact():
     t = qpr.params("t", 3)
     circuit = qpr.Circuit(4).rotation("X0 Y2 Z3", t[2] / 3 + 1e-17).rotation("Z1 Z2", 0.1 * t[0] * t[1] ** 2 - 1e22)

@@ -13,9 +13,9 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.hybrid.qasm import to_qasm
 from quprop.model.channels import CHANNELS
+from quprop.model.drawing import circuit_svg, model_svg
 from quprop.model.gates import GATES
 from quprop.model.text import versioned
-from quprop.report.drawing import circuit_svg, model_svg
 from quprop.simulate import ENGINES
 from quprop.structure import dynamical_lie_algebra, find_blocks
 

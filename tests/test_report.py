@@ -21,8 +21,8 @@ import report_samples as samples
 
 import quprop as qpr
 from quprop.errors import QupropError
+from quprop.model.drawing import circuit_svg, model_svg
 from quprop.report import check_out, collect, render, sources, write
-from quprop.report.drawing import circuit_svg, model_svg
 from quprop.report.figure import Curve, Figure
 from quprop.report.models import blocks
 from quprop.report.parts import Fields, readable, seconds

@@ -67,6 +67,7 @@ from quprop.simulate.state_vector.metric import geometric_tensor, metric
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training import losses
+from quprop.training.callbacks import EarlyStopping
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.training.mmd import MMD
 from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
@@ -94,6 +95,7 @@ __all__ = [
     "Cost",
     "CrossEntropy",
     "DensityEngine",
+    "EarlyStopping",
     "Estimate",
     "Expectation",
     "Fidelity",

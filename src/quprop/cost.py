@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from quprop.errors import QupropError, nearest
 from quprop.files import read_toml
+from quprop.tables import html, narrow_table
 
 TOFFOLI_ROTATIONS = 3  # six two-qubit gates; a rotation is two
 
@@ -101,6 +102,14 @@ class Cost:
         if self.classical_bytes:
             parts.append(f"{short_bytes(self.classical_bytes)} of classical memory")
         return ", ".join(parts)
+
+    def _repr_html_(self) -> str:
+        table = narrow_table("", "count", first="what")
+        for name, count in self.as_dict().items():
+            if count or name not in ("toffolis", "classical_ops", "classical_bytes"):
+                size = short_bytes(count) if name == "classical_bytes" else f"{count:,}"
+                table.add_row(name.replace("_", " "), size)
+        return html([table])
 
 
 def _add(a: int, b: int) -> int:

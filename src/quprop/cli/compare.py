@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from quprop.cli.common import (
     Json,
@@ -23,15 +21,15 @@ from quprop.cli.common import (
     split,
 )
 from quprop.cli.models import PLANNED, load
-from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
-from quprop.cost import PRESETS, fidelity_text, hardware, short, short_bytes
+from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError
 from quprop.files import check_outputs
-from quprop.gradients import COSTED
-from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
+from quprop.planning.compare import RUN_SECONDS, compare
+from quprop.planning.compare_table import parts
 from quprop.runs import write_atomically, write_json
 from quprop.runs.executor import open_executor
 from quprop.runs.progress import TASKS, Progress
+from quprop.tables import show
 
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)} (at their start parameters, with the first training sample),
 a file that Model.save wrote (at random parameters), or a TOML file as for quprop train.
@@ -102,104 +100,4 @@ def compare_command(
         from quprop.planning.compare_figure import draw_comparison
 
         write_atomically(plot, draw_comparison(found))
-    show(console, what, found)
-
-
-def show(console: Console, what: str, found: Comparison) -> None:
-    largest = "not known (it takes too long)" if found.true is None else f"{found.true:.3g}"
-    line(console, f"{what}: {found.model.removeprefix('Model: ')}; largest component {largest}")
-    line(
-        console,
-        f"Standard error {found.precision:.3g} of every component; all within {found.max_error:.3g} except with "
-        f"probability {found.failure:g}.",
-    )
-    machine(console, found.hardware)
-    console.print()
-    console.print(_costs(found))
-    toffolis(console, {row.name: row.cost for row in _in_order(found)})
-    if found.rivalry:
-        line(console, found.rivalry, "  ")
-    console.print()
-    console.print(_errors(found))
-    if any(r.bias is not None for r in found.rows):
-        console.print()
-        console.print(_biases(found))
-        line(
-            console,
-            "bias: the mean estimate against the exact gradient of the noisy model; from noiseless: against that of "
-            "the model without its noise. More shots mend neither.",
-        )
-    notes = [f"{r.name}: {note}" for r in found.rows for note in (r.not_run, r.damage) if note]
-    notes += [f"{r.name}: infeasible, {'; '.join(o.why for o in r.obstacles)}" for r in found.rows if r.obstacles]
-    notes += [f"{name} does not apply: {why}" for name, why in found.refused.items()]
-    if notes:
-        console.print()
-        for note in notes:
-            line(console, note, "  ")
-    console.print()
-    line(console, found.advice)
-
-
-def _costs(found: Comparison) -> Table:
-    table = narrow_table("what it executes", "copies", "runs", "rotations", "depth", "qubits", "ω time", "ω mem.")
-    value = found.value
-    table.add_row("the value F", *_counts(value), "1", "1")
-    for row in _in_order(found):
-        counts = ("-", "-", "-", *_counts(row.cost)[3:]) if row.simulated else _counts(row.cost)
-        table.add_row(row.name, *counts, _ratio(row.omega_time), _ratio(row.omega_memory))
-    return table
-
-
-def _in_order(found: Comparison) -> list[MethodRow]:
-    """What a simulator alone can do first, then the fewest rotations and Toffolis first, formulas last."""
-    return sorted(found.rows, key=lambda r: (COSTED[r.name].costed_only, not r.simulated, r.cost.gates))
-
-
-def _counts(cost: Any) -> tuple[str, ...]:
-    return (
-        *(_compact(n) for n in (cost.copies, cost.measurements, cost.rotations, cost.depth)),
-        _compact(cost.qubits),
-    )
-
-
-def _errors(found: Comparison) -> Table:
-    errs = any(r.fidelity is not None for r in found.rows)
-    table = narrow_table(
-        "what comes out",
-        *("error", "expected", "cl. ops", "cl. mem", f"on {short_name(found.hardware.name)}"),
-        *["fidelity"] * errs,
-    )
-    for row in _in_order(found):
-        table.add_row(
-            row.name,
-            "not run" if row.measured is None else f"{row.measured:.2g}",
-            "" if row.expected is None else f"{row.expected:.2g}",
-            short(row.cost.classical_ops) if row.cost.classical_ops else "-",
-            short_bytes(row.cost.classical_bytes).replace(" ", "") if row.cost.classical_bytes else "-",
-            _when(row),
-            *[fidelity_text(row.fidelity)] * errs,
-        )
-    return table
-
-
-def _biases(found: Comparison) -> Table:
-    table = narrow_table("what noise does to it", "of shots", "bias", "from noiseless")
-    for row in _in_order(found):
-        known = [None if v is None else f"{v:.2g}" for v in (row.expected, row.bias, row.noise_bias)]
-        if row.measured is not None:
-            table.add_row(row.name, *(v or "not known" for v in known))
-    return table
-
-
-def _when(row: MethodRow) -> str:
-    if row.simulated:
-        return f"{brief(row.seconds)} here" if row.seconds else "-"
-    return brief(row.seconds) + "!" * (not row.feasible)
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}" if value < 100 else _compact(round(value))
-
-
-def _compact(count: int) -> str:
-    return f"{count:,}" if count < 100_000 else f"{count:.2e}".replace("e+0", "e").replace("e+", "e")
+    show(console, parts(found, what))

@@ -7,12 +7,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.tables import brief, line, machine, narrow_table, short_name, toffolis
+from quprop.cli.tables import line, machine, narrow_table, toffolis
 from quprop.cost import PRESETS, fidelity_text, short, short_bytes
 from quprop.gradients import FORMULAS
 from quprop.planning import physical
 from quprop.planning.check import Checked
 from quprop.planning.classical import NetworkPlan, describe
+from quprop.planning.compare_table import brief, short_name
 from quprop.planning.costs import people, tidy
 from quprop.planning.feasible import KINDS
 from quprop.planning.training import BASES, TrainingPlan

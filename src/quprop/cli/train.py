@@ -22,6 +22,7 @@ from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, refuse_existing, write_atomically, write_json
 from quprop.training.curves import RIVALS
+from quprop.training.loggers import logger
 
 EXPORTED_GATES = 50_000  # of a circuit.qasm, some megabytes; larger ones are written by a call of one's own
 BESIDE = ("circuit.qasm", "samples.npy", "samples.png", "covariance.png")  # files of generative models
@@ -64,6 +65,10 @@ def train_command(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of the simulation. Default: all cores.")
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="LOGGER:WHERE", help="Log to tensorboard:DIR, mlflow:EXPERIMENT, wandb:PROJECT."),
+    ] = None,
     json_file: Json = None,
     quiet: Quiet = False,
     settings: Annotated[
@@ -94,11 +99,12 @@ def train_command(
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
+    loggers = [logger(text) for text in log or []]
     _show_start(console, config, out, resume)
     place = "" if out == default else f" --out {out}"
     again = f"quprop train {what}{place} --resume"
     with _told(out, again):
-        summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads)
+        summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers)
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
         raise typer.Exit(INTERRUPTED)

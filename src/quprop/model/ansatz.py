@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, nearest, shown
 from quprop.model.angle import inputs, params
 from quprop.model.ansatz_iqp import covariance_gates as covariance_gates
 from quprop.model.ansatz_iqp import graph_gates as graph_gates
@@ -27,6 +27,8 @@ from quprop.model.pauli import PauliString, PauliSum
 
 _TURNS = ("rx", "ry", "rz")
 _ENTANGLERS = ("cx", "cz")
+_MOST_GATES = 10_000_000  # of a named circuit
+_GATE_BYTES, _GATE_SECONDS = 800, 2e-5  # what a gate and its rotations take until there is a model
 
 
 def hardware_efficient(
@@ -48,6 +50,7 @@ def hardware_efficient(
     n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
     rotations, final = _turns("rotations", rotations), _turns("final", final)
     _choice("entangler", entangler, _ENTANGLERS)
+    _require_room("layers", layers, n * (len(rotations) + 1))
     theta = iter(vector := params("theta", n * (layers * len(rotations) + len(final))))
     circuit = Circuit(n, params=vector)
     for _ in range(layers):
@@ -68,6 +71,7 @@ def strongly_entangling(n: int, layers: int) -> Circuit:
     Reference: Schuld, Bocharov, Svore, Wiebe, Phys. Rev. A 101, 032308 (2020), arXiv:1804.00633.
     """
     n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
+    _require_room("layers", layers, 4 * n)
     theta = iter(vector := params("theta", layers * n * 3))
     circuit = Circuit(n, params=vector)
     for layer in range(layers):
@@ -101,6 +105,7 @@ def qaoa(n: int, edges: Iterable[Sequence[float]], layers: int) -> Circuit:
         cost[string] = cost.get(string, 0.0) + (edge[2] if len(edge) == 3 else 1.0)
     total = PauliSum(cost)
     mixer = PauliSum({PauliString(1 << q, 0): 1.0 for q in range(n)})
+    _require_room("layers", layers, len(total) + n)
     gamma, beta = params("gamma", layers), params("beta", layers)
     circuit = Circuit(n, _plus(n), params=[gamma, beta])
     for layer in range(layers):
@@ -125,6 +130,7 @@ def hamiltonian_variational(
         raise QupropError("hamiltonian_variational needs a Hamiltonian with one term at least, got none")
     needed = max(1, *(g.n_qubits for g in parts))
     n = needed if n is None else _whole("n", n, 1)
+    _require_room("layers", layers, sum(map(len, parts)))
     theta = params("theta", layers * len(parts))
     circuit = Circuit(n, state, params=theta)
     for angle, group in zip(theta, itertools.cycle(parts), strict=False):
@@ -164,6 +170,7 @@ def uccsd(n_qubits: int, n_electrons: int, layers: int = 1) -> Circuit:
         raise QupropError(f"{n} spin orbitals hold at most {n} electrons, got {electrons}")
     excitations = spin_conserving_excitations(n, electrons)
     sums = [excitation_generator(*e) for e in excitations]
+    _require_room("layers", layers, sum(map(len, sums)))
     theta = params("theta", layers * len(sums))
     circuit = Circuit(n, "1" * electrons + "0" * (n - electrons), params=theta)
     for angle, total in zip(theta, itertools.cycle(sums), strict=False):
@@ -183,6 +190,7 @@ def data_reuploading(n: int, layers: int, n_features: int) -> Circuit:
     """
     n, layers, features = _whole("n", n, 1), _whole("layers", layers, 0), _whole("n_features", n_features, 1)
     slots = 3 * math.ceil(features / (3 * n))
+    _require_room("layers", layers, (slots + 1) * n)
     x, weight, bias = inputs("x", features), params("weight", layers * features), params("bias", layers * slots * n)
     circuit = Circuit(n, params=[weight, bias], inputs=x)
     for layer in range(layers):
@@ -228,6 +236,7 @@ def random_pauli_rotations(n: int, m: int, rng: int | np.random.Generator, state
     generators.
     """
     n, m = _whole("n", n, 1), _whole("m", m, 0)
+    _require_room("m", m, 1)
     generator = np.random.default_rng(rng)
     theta = params("theta", m)
     circuit = Circuit(n, state, params=theta)
@@ -248,6 +257,7 @@ def commuting_blocks(n: int, m: int, blocks: int = 4, state: Any = None) -> Circ
     Reference: Chinzei et al., npj Quantum Information 11, 79 (2025), arXiv:2406.18316.
     """
     n, m, blocks = _whole("n", n, 1), _whole("m", m, 0), _whole("blocks", blocks, 1)
+    _require_room("m", m, 1)
     each = math.ceil(m / blocks)
     subsets = _x_products(n, each)
     theta = params("theta", m)
@@ -467,6 +477,17 @@ def _turns(what: str, names: Sequence[str]) -> tuple[str, ...]:
 def _choice(what: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise QupropError(f"{what} must be made of {', '.join(known)}, got {name!r}; use one of those")
+
+
+def _require_room(what: str, count: int, each: int) -> None:
+    """Refuse, before any work, a circuit of `count` times `each` gates that nobody waits for."""
+    gates = min(count * each, 10**30)
+    if gates > _MOST_GATES:
+        memory, minutes = gates * _GATE_BYTES / 2**30, gates * _GATE_SECONDS / 60
+        raise QupropError(
+            f"{what}={shown(count)} makes {float(gates):.3g} gates, which take about {memory:,.3g} GiB and "
+            f"{minutes:,.3g} minutes before the first value; take {what}={_MOST_GATES // each} at most"
+        )
 
 
 def _whole(what: str, value: Any, least: int) -> int:

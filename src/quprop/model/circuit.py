@@ -19,6 +19,7 @@ from quprop.cost import HardwareModel, NoiseModel, noise_of
 from quprop.errors import QupropError, UnknownGateError, nearest, shown
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, check_constants
+from quprop.model.drawing import Drawable, DrawnGate, circuit_gates
 from quprop.model.gate_methods import GateMethods
 from quprop.model.gates import GATES
 from quprop.model.input_state import MAX_AMPLITUDE_QUBITS, InputState
@@ -27,7 +28,7 @@ from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Subsets, XRotations
 
 # methods that may be meant
-_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise", "bound")
+_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise", "bound", "draw")
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
@@ -62,7 +63,7 @@ class XBlock(NamedTuple):
         return XRotations(self.subsets, param, np.full(len(self.subsets), self.factor))
 
 
-class Circuit(GateMethods):
+class Circuit(GateMethods, Drawable):
     """A circuit on qubits 0..n_qubits-1; every gate method appends a gate and returns the circuit, so calls chain.
 
         theta, x = params("theta", 8), inputs("x", 4)
@@ -385,6 +386,9 @@ class Circuit(GateMethods):
             raise UnknownGateError(
                 f"a circuit has no gate or method {name!r}; {nearest(name, [*GATES, *CHANNELS, *_OTHERS])}"
             )
+
+    def _to_draw(self) -> tuple[Iterable[DrawnGate], int, str, str]:
+        return circuit_gates(self)
 
     def _declare(self, kind: int, name: str, size: int) -> None:
         known = self.vectors.setdefault(name, (kind, size))

@@ -25,6 +25,7 @@ from quprop.model.angle import INPUT, PARAM, AngleVector, Variable
 from quprop.model.angle_table import AngleTable, Drivers, safe_size
 from quprop.model.channels import Channel, ChannelTable, check_readout
 from quprop.model.circuit import Circuit
+from quprop.model.drawing import Drawable, DrawnGate, model_gates
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import describe, dump, fields, read
@@ -36,7 +37,7 @@ _ORDINARY = (2.0**-20, 2.0**40)  # of coefficients: far from where single precis
 _SHOWN = 16  # rotations a printed model shows before it abbreviates
 
 
-class Model:
+class Model(Drawable):
     """A circuit and its observables in canonical form; frozen, hashable, comparable; parameter values live outside.
 
     observables: a `PauliSum`, a dictionary {"Z0 Z1": 1.0}, a text "Z0 Z1 + 0.7*X3", or a list of those.
@@ -271,6 +272,9 @@ class Model:
 
     def __str__(self) -> str:
         return describe(self, _SHOWN)
+
+    def _to_draw(self) -> tuple[Iterable[DrawnGate], int, str, str]:
+        return model_gates(self)
 
     def to_text(self) -> str:
         """The whole model as versioned, readable JSON, floats exact."""

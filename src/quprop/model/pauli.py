@@ -6,6 +6,7 @@ mask and of a basis-state index. As Y = iXZ, the Hermitian string with a plus si
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 import operator
@@ -20,6 +21,7 @@ from quprop.errors import QupropError, shown
 MAX_QUBITS = 10_000  # of strings and circuits: a tableau of that many takes 50 MB, and up to ten seconds to invert
 MAX_MATRIX_QUBITS = 14  # of a dense matrix: 4 GiB
 _SHOWN = 20  # digits of a qubit's number that a refusal repeats
+_TERMS = 12  # of a sum that a notebook shows
 _LONG = 256  # bits from which on NumPy finds the ones faster than a loop
 
 _LETTER = {(0, 0): "I", (1, 0): "X", (1, 1): "Y", (0, 1): "Z"}
@@ -169,6 +171,9 @@ class PauliString:
 
     def __repr__(self) -> str:
         return f"PauliString.parse({str(self)!r})"
+
+    def _repr_latex_(self) -> str:
+        return f"${_latex(self)}$"
 
     def dense(self, n: int) -> str:
         """The letters of qubits 0..n-1 from left to right, with the sign in front."""
@@ -339,6 +344,22 @@ class PauliSum:
 
     def __repr__(self) -> str:
         return f"PauliSum({ {str(p): c for p, c in self.items()} })"
+
+    def _repr_latex_(self) -> str:
+        """Its first terms, six digits of their coefficients."""
+        text = ""
+        for string, coefficient in itertools.islice(self.items(), _TERMS):
+            joint = (" - " if coefficient < 0 else " + ") if text else ("-" if coefficient < 0 else "")
+            number, e, exponent = f"{abs(coefficient):.6g}".partition("e")
+            power = rf" \times 10^{{{int(exponent)}}}" if e else ""
+            alone = number == "1" and not e
+            text += joint + ("" if alone else f"{number}{power}\\,") + _latex(string)
+        more = len(self) - _TERMS
+        return f"${text or '0'}" + (rf" + \cdots \text{{ ({more:,} more terms)}}$" if more > 0 else "$")
+
+
+def _latex(string: PauliString) -> str:
+    return re.sub(r"([XYZ])(\d+)", r"\1_{\2}", str(string))
 
 
 def _whole(what: str, value: Any) -> int:

@@ -19,6 +19,7 @@ from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.planning.costs import people, tidy
 from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, obstacles, sentence
+from quprop.tables import Sentence, html, narrow_table
 
 FLOPS = 1e13  # operations a second of the classical machine, as in `BreakEven`
 # Parameters of the networks of `quprop carleman` on its digits, and of the two that the paper has results for.
@@ -89,6 +90,13 @@ class NetworkPlan:
         if not possible:
             text += f". It is infeasible there. {sentence('The loop', self.obstacles)}"
         return text + "."
+
+    def _repr_html_(self) -> str:
+        table = narrow_table(f"time on {self.hardware.name}", "a block", "the training")
+        for name, seconds in (("carleman", self.loop_seconds), ("descent", self.descent_seconds)):
+            table.add_row(name, people(seconds / self.blocks), people(seconds))
+        head = f"{self.name}: n = {short(self.parameters)}, {self.steps:,} steps, blocks of {self.even.steps:,}"
+        return html([*map(Sentence, (head, *describe(self))), table, Sentence(self.advice)])
 
     def as_dict(self) -> dict[str, Any]:
         return {

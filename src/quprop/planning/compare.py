@@ -41,6 +41,7 @@ from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
 from quprop.model import Model
 from quprop.planning.advice import nearest_of, resolution
+from quprop.planning.compare_table import parts
 from quprop.planning.costs import rivalry
 from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles, sentence
 from quprop.planning.structure import survival_of
@@ -53,6 +54,7 @@ from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Wanted
 from quprop.simulate import get_engine
 from quprop.simulate.measure import measure_omega
+from quprop.tables import flat_rows, html, text
 
 RUN_SECONDS = 60.0  # a method that would take longer to simulate is costed but not run
 LOOK_SECONDS = 5.0  # that the exact gradient may take whatever else is run: without it no error has a scale
@@ -105,11 +107,15 @@ class Comparison:
             "advice": self.advice,
         }
 
+    def table(self) -> list[dict[str, Any]]:
+        """Rows for `pandas.DataFrame`, a method each, of numbers and texts only; costs are cost_copies, ..."""
+        return flat_rows(row.as_dict() for row in self.rows)
+
     def __str__(self) -> str:
-        lines = [f"{self.model}, precision {self.precision:g} (all within {self.max_error:g})", f"F: {self.value}"]
-        lines += [f"{row.name}: {row}" for row in self.rows]
-        lines += [f"{name}: not applicable: {why}" for name, why in self.refused.items()]
-        return "\n".join([*lines, *filter(None, [self.rivalry]), self.advice])
+        return text(parts(self))
+
+    def _repr_html_(self) -> str:
+        return html(parts(self))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from quprop.cost import PRESETS, Cost, HardwareModel
+from quprop.cost import PRESETS, Cost, HardwareModel, short
 from quprop.cost import hardware as find_hardware
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN
@@ -25,6 +25,7 @@ from quprop.planning.costs import cost_of, people, rivalry
 from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles
 from quprop.planning.timing import FLOPS, seconds_of
 from quprop.sampling.shape import Shape, Wanted
+from quprop.tables import Sentence, flat_rows, html, narrow_table
 
 BASES = {
     "measured": "gradients timed here, in steps of as many samples",
@@ -157,6 +158,20 @@ class TrainingPlan:
             "advice": self.advice,
             **({"noise": self.noise} if self.noise else {}),
         }
+
+    def table(self) -> list[dict[str, Any]]:
+        """Rows for `pandas.DataFrame`, a method each, of numbers and texts only; costs are cost_copies, ..."""
+        return flat_rows(row.as_dict() for row in self.rows)
+
+    def _repr_html_(self) -> str:
+        heads = ("copies", "rotations", "a gradient", "the training")
+        table = narrow_table(f"time on {self.hardware.name}", *heads, first="one gradient")
+        for row in self.rows:
+            counts = (short(row.cost.copies), short(row.cost.rotations))
+            mark = "" if row.feasible else ", infeasible"
+            table.add_row(row.name, *counts, people(row.gradient), people(row.training) + mark)
+        head = f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} sample{'s' * (self.samples > 1)}"
+        return html([Sentence(head), table, *map(Sentence, filter(None, (self.noise, self.advice)))])
 
     def __str__(self) -> str:
         lines = [f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples on {self.hardware.name}"]

@@ -21,7 +21,7 @@ from quprop.simulate import AutoEngine, PauliPropagation, get_engine
 from quprop.simulate.measure import measure_loss, measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.objective import Objective, require_memory
-from quprop.training.optimise import LBFGS, Optimiser, adam, cosine, natural_gradient, sgd
+from quprop.training.optimise import LBFGS, Optimiser, adam, check_rate, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
 
 METRIC_SAMPLES = 8  # of the training data, over which the natural gradient's metric is averaged
@@ -65,6 +65,7 @@ def run(
     progress: bool = False,
     threads: int | None = None,
     checkpoint_seconds: float = 2.0,
+    callback: Any = None,
 ) -> dict[str, Any]:
     """Train a configured problem and return its summary; with ``out`` the folder holds it and its checkpoints.
 
@@ -103,6 +104,7 @@ def run(
             resume=resume,
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
+            callback=callback,
             **options,
         )
     finally:
@@ -214,6 +216,7 @@ def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Pr
 
 def _optimiser(settings: dict[str, Any], problem: Problem, steps: int) -> Optimiser | LBFGS:
     name, rate = settings["optimiser"], settings["learning_rate"]
+    check_rate(rate or 1.0)  # 0 is refused by those that use it
     if name == "lbfgs":
         return LBFGS()
     schedule = cosine(rate, steps) if settings["schedule"] == "cosine" else rate

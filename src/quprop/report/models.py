@@ -13,8 +13,8 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.circuit import Circuit
+from quprop.model.drawing import MOST, MOST_WIRES, SHOWN, circuit_svg, model_svg
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.report.drawing import MOST, MOST_WIRES, SHOWN, circuit_svg, model_svg
 from quprop.report.parts import Drawing, Heading, Picture, Section, Table, Value, computed, readable, words
 from quprop.report.sources import Source
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from quprop.cost import Cost
+from quprop.tables import MOST, Sentence, folded, html, narrow_table
 
 _ROUNDING = 1e-14  # relative; a spread below is one
 _SHOWN = 4  # components a printed estimate shows
@@ -48,10 +50,19 @@ class Estimate:
         values, errors = self.value.ravel(), self.stderr.ravel()
         listed = ", ".join(f"{v:.4g} ± {e:.1g}" for v, e in zip(values[:_SHOWN], errors[:_SHOWN], strict=True))
         more = f", ... ({values.size} in all)" if values.size > _SHOWN else ""
+        return f"[{listed}{more}] {self._paid()}"
+
+    def _paid(self) -> str:
         damage = f"; {shown(self.info['damage'])}" if "damage" in self.info else ""
         beyond = self.info.get("beyond_the_readings", 0)
         late = f"; {beyond:,} components predicted past the planned readings: see their errors" if beyond else ""
-        return f"[{listed}{more}] for {self.cost}{damage}{late}"
+        return f"for {self.cost}{damage}{late}"
+
+    def _repr_html_(self) -> str:
+        table = narrow_table("", "value", "standard error", first="component")
+        places = itertools.islice(np.ndindex(self.value.shape), MOST)
+        rows = [(", ".join(map(str, k)) or "0", f"{self.value[k]:.6g}", f"{self.stderr[k]:.2g}") for k in places]
+        return html([folded(table, rows, self.value.size), Sentence(self._paid())])
 
 
 def variance_of_mean(mean: Any, square: Any, shots: Any, farthest: Any) -> Any:

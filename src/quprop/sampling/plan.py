@@ -15,6 +15,7 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
 from quprop.simulate import Call, get_engine
+from quprop.tables import Sentence, html, literal, narrow_table
 
 
 class Terms(NamedTuple):
@@ -113,6 +114,12 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"{type(self).__name__} for {self.model!r}", f"  cost: {self.cost}"]
         return "\n".join(lines + [f"  {k}: {v}" for k, v in self.info.items()])
+
+    def _repr_html_(self) -> str:
+        table = narrow_table("", ("", "left"))
+        for key, value in {"cost": self.cost, **self.info}.items():
+            table.add_row(literal(key.replace("_", " ")), literal(value))
+        return html([Sentence(f"{type(self).__name__} for {repr(self.model).strip('<>')}"), table])
 
 
 def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:

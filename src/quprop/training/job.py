@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, versions
 from quprop.runs.interrupt import Interrupt
 from quprop.runs.progress import TRAINING, Progress
+from quprop.training.callbacks import Callback, TrainingStep, told
 from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
 from quprop.training.optimise import LBFGS, apply_updates, tree_fill, tree_leaves
@@ -36,14 +38,18 @@ _NOT_SHOWN = (
 )  # of a history line, in the progress bar
 
 
+FAR = 1000.0  # times the largest loss that the outputs could give at the start, beyond which a run has diverged
+LARGEST = 2.0**33  # an angle, beyond which a double tells it from its neighbours to a millionth only
+
+
 class TrainingFailed(RuntimeError):
-    """The run cannot go on although its input was in order: the loss is no longer a number."""
+    """The run cannot go on although its input was in order: it has diverged."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain) or
-    "interrupted".
+    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain),
+    "stopped" (by a callback) or "interrupted".
 
     params: theta (n_params,) and, with a head, scale and bias. loss, metrics: at the end. steps, seconds, values and
     gradients (evaluated): what it took. history: a dictionary a step or epoch. cost: what a gradient method executed.
@@ -98,18 +104,24 @@ class Job:
     checkpoint_seconds: float
     progress: bool
     folder: RunFolder | None = None
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         self.per_epoch = 1 if self.data is None else -(-len(self.data[0]) // self.batch)
         self.history: list[dict[str, Any]] = []
         self.spent, self._start, self._saved = 0.0, time.monotonic(), time.monotonic()
+        self._pending: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
 
     def run(self, params: Params) -> Trained:
+        self.most = FAR * self.objective.reach(params, None if self.data is None else self.data[1])
         try:
             with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
                 lbfgs = isinstance(self.optimiser, LBFGS)
                 return self._lbfgs(params, interrupt) if lbfgs else self._pairs(params, interrupt)
         finally:
+            for callback in self.callbacks:
+                if callable(close := getattr(callback, "close", None)):
+                    close()
             if self.folder is not None:
                 self.folder.close()
 
@@ -187,6 +199,7 @@ class Job:
         return found
 
     def save(self, params: Params, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, now: bool = False) -> None:
+        """Make a checkpoint if one is due; `keep` writes it, once the loss of these parameters is known."""
         if self.folder is None or not (now or time.monotonic() - self._saved >= self.checkpoint_seconds):
             return
         common = {
@@ -196,11 +209,16 @@ class Job:
             "gradients": self.objective.gradients,
             "cost": self.objective.cost.as_dict(),
         }
-        self.folder.write_checkpoint({**{f"params/{k}": v for k, v in params.items()}, **arrays}, {**common, **meta})
-        self._saved = time.monotonic()
+        self._pending = {**{f"params/{k}": v for k, v in params.items()}, **arrays}, {**common, **meta}
+
+    def keep(self) -> None:
+        """Write the checkpoint that `save` left."""
+        if self.folder is not None and self._pending is not None:
+            self.folder.write_checkpoint(*self._pending)
+            self._pending, self._saved = None, time.monotonic()
 
     def record(self, line: dict[str, Any]) -> None:
-        _refuse_no_number(line["loss"], line["step"])
+        self._refuse_diverged(line["loss"], line["step"])
         self.history.append(line)
         if self.folder is not None:
             self.folder.append_metrics(line)
@@ -211,7 +229,8 @@ class Job:
         now = _Moment(params, self.optimiser.init(params))
         found = self.restore()
         if found is None:
-            self._keep(now, at_once=True)
+            self._keep(now, due=True)
+            self.keep()
         else:
             self._go_back_to(now, *found)
         status = "finished"
@@ -219,24 +238,31 @@ class Job:
             while now.step < self.total and status == "finished":
                 loss = self._step(now)
                 bar(now.step, self.total, numbers(loss, self.history[-1] if self.history else {}))
+                ends = now.seen == 0
+                if self._told(now.step, ends, loss, now.params) and now.step < self.total:
+                    status = "stopped"
                 if interrupt.hit and now.step < self.total:
                     status = "interrupted"
-                else:
+                if status == "finished":
                     self._keep(now)
-        self._keep(now, at_once=True)
-        return self._result(now.params, now.step, status)
+        self._keep(now, due=True)
+        result = self._result(now.params, now.step, status)
+        self.keep()
+        return result
 
     def _step(self, now: _Moment) -> float:
         """One step; its loss, or where it ends an epoch the epoch's."""
         x, y = self._samples(now)
         loss, gradients, outputs = self.objective.loss_and_grad(now.params, x, y, self.rng)
+        self._refuse_diverged(loss, now.step + 1)
+        self.keep()
         updates, now.state = self.optimiser.update(gradients, now.state, now.params)
         now.params = apply_updates(now.params, updates)
         size, metric = len(outputs), self.objective.loss.metric(outputs, y)
         now.loss_sum, now.metric_sum = now.loss_sum + loss * size, now.metric_sum + (metric or 0.0) * size
         now.seen += size
         now.step += 1
-        _refuse_no_number(loss, now.step)
+        self._refuse_far(now.params["theta"], now.step)
         if now.step % self.per_epoch == 0 or now.step == self.total:
             loss = now.loss_sum / now.seen
             self._epoch(now.step, loss, None if metric is None else now.metric_sum / now.seen, now.params)
@@ -256,10 +282,10 @@ class Job:
         chosen = now.order[position * self.batch : (position + 1) * self.batch]
         return x[chosen], None if y is None else y[chosen]
 
-    def _keep(self, now: _Moment, at_once: bool = False) -> None:
+    def _keep(self, now: _Moment, due: bool = False) -> None:
         leaves = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(tree_leaves(now.state))}
         running = [now.loss_sum, now.metric_sum, now.seen]
-        self.save(now.params, {**leaves, "order": now.order}, {"step": now.step, "running": running}, now=at_once)
+        self.save(now.params, {**leaves, "order": now.order}, {"step": now.step, "running": running}, now=due)
 
     def _go_back_to(self, now: _Moment, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Make a run that begins the one of the checkpoint."""
@@ -289,11 +315,14 @@ class Job:
             points, losses, slopes = zip(*evaluations, strict=True) if evaluations else ((), (), ())
             arrays = {"points": np.array(points), "losses": np.array(losses), "slopes": np.array(slopes)}
             self.save(params, arrays, {"step": max(step, logged)}, now=now)
+            self.keep()
 
-        def line(step: int, loss: float, params: Params) -> None:
-            if step > logged:  # a resumed run goes through its recorded steps again and must not write them twice
-                self._epoch(step, loss, None, params)
+        def line(step: int, loss: float, params: Params) -> bool:
             bar(step, self.total, numbers(loss, {}))
+            if step <= logged:  # a resumed run goes through its recorded steps again and must not write them twice
+                return False
+            self._epoch(step, loss, None, params)
+            return self._told(step, True, loss, params) and step < self.total
 
         with self._bar(0) as bar:
             params, steps, status = run_lbfgs(
@@ -358,6 +387,36 @@ class Job:
         self.record(line)
         return line
 
+    def _told(self, step: int, ends_epoch: bool, loss: float, params: Params) -> bool:
+        """Whether a callback asks to stop."""
+        if not self.callbacks:
+            return False
+        views = {key: value.view() for key, value in params.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        line = self.history[-1] if ends_epoch else {}
+        metrics = {k: float(v) for k, v in line.items() if k not in ("step", "epoch", "loss", "seconds")}
+        where = (step, self.total, -(-step // self.per_epoch), ends_epoch, loss, metrics)
+        return told(self.callbacks, TrainingStep(*where, views, self.seconds(), self.history))
+
+    def _refuse_diverged(self, loss: float, step: int) -> None:
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss became {loss}", step)
+        if abs(loss) > self.most:
+            could = f"more than {FAR:,.0f} times what the outputs could give at the start"
+            raise self._diverged(f"the loss became {loss:.3g}, {could}", step)
+
+    def _refuse_far(self, theta: np.ndarray, step: int) -> None:
+        size = float(np.abs(theta).max(initial=0.0))
+        if not size <= LARGEST:
+            raise self._diverged(f"a parameter became {size:.3g}, too large for an angle", step)
+
+    def _diverged(self, what: str, step: int) -> TrainingFailed:
+        kept = "" if self.folder is None else f"; the last checkpoint before that is kept in {self.folder.path}"
+        return TrainingFailed(
+            f"the training diverged: at step {step} {what}{kept}; lower the learning rate, or look at the inputs"
+        )
+
     def _result(self, params: Params, steps: int, status: str) -> Trained:
         """The loss written down is the mean over an epoch's steps; the result says what the parameters now give."""
         name, metrics, o = self.objective.loss.metric_name, {}, self.objective
@@ -370,7 +429,7 @@ class Job:
                 metrics[f"test_{name}"] = test_metric
         if o.direct is not None:
             metrics |= o.direct.told(params["theta"])
-        _refuse_no_number(loss, steps)
+        self._refuse_diverged(loss, steps)
         return Trained(
             params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost
         )
@@ -384,11 +443,6 @@ def numbers(loss: float, line: dict[str, Any]) -> str:
         return f"loss {loss:.8g}"
     digits = ".3g" if 0 < abs(named[best]) < 0.01 else ".4f"
     return f"loss {loss:.4g}  {best.replace('_', ' ')} {named[best]:{digits}}"
-
-
-def _refuse_no_number(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise TrainingFailed(f"the loss became {loss} at step {step}: lower the learning rate, or look at the inputs")
 
 
 def _refuse_another(folder: RunFolder, definition: dict[str, Any]) -> None:

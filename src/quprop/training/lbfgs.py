@@ -19,7 +19,7 @@ Evaluation = tuple[np.ndarray, float, np.ndarray]  # point, loss, slope, all par
 
 
 class _Stopped(Exception):
-    pass
+    """Its argument is the status that the training ends with."""
 
 
 class _Loss:
@@ -58,7 +58,7 @@ class _Loss:
         self._note(vector, loss)
         self._save(self.params(self.point), self.iteration, False)
         if self._stop():
-            raise _Stopped
+            raise _Stopped("interrupted")
         return loss, slope
 
     def _note(self, vector: np.ndarray, loss: float) -> None:
@@ -74,10 +74,11 @@ def run_lbfgs(
     *,
     evaluations: list[Evaluation],
     save: Callable[[Params, int, bool], None],
-    line: Callable[[int, float, Params], None],
+    line: Callable[[int, float, Params], bool],
     stop: Callable[[], bool],
 ) -> tuple[Params, int, str]:
-    """Minimise from ``params``; returns parameters, iterations and status. ``evaluations`` is replayed, then appended
+    """Minimise from ``params``, or until ``line`` returns True; returns parameters, iterations and status.
+    ``evaluations`` is replayed, then appended
     to."""
     if iterations == 0:
         return params, 0, "finished"
@@ -87,7 +88,8 @@ def run_lbfgs(
 
     def callback(intermediate_result: Any) -> None:
         loss.iteration += 1
-        line(loss.iteration, float(intermediate_result.fun), loss.params(intermediate_result.x))
+        if line(loss.iteration, float(intermediate_result.fun), loss.params(intermediate_result.x)):
+            raise _Stopped("stopped")
 
     options = {
         "maxiter": iterations,
@@ -100,8 +102,8 @@ def run_lbfgs(
         result = scipy.optimize.minimize(
             loss, loss.point, jac=True, method="L-BFGS-B", callback=callback, options=options
         )
-    except _Stopped:
-        return loss.params(loss.point), loss.iteration, "interrupted"
+    except _Stopped as stopped:
+        return loss.params(loss.point), loss.iteration, str(stopped)
     return loss.params(np.asarray(result.x)), loss.iteration, "converged" if result.success else "finished"
 
 

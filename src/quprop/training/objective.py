@@ -16,7 +16,7 @@ from quprop.model import Model
 from quprop.sampling.remote import estimate_samples
 from quprop.simulate import Composite, memory
 from quprop.simulate.state_vector.metric import Overlap
-from quprop.training.losses import Fidelity, Loss
+from quprop.training.losses import Expectation, Fidelity, Loss
 
 Params = dict[str, np.ndarray]
 Data = tuple[np.ndarray, np.ndarray | None]
@@ -101,6 +101,18 @@ class Objective:
                 value = np.ones(shape) if key == "scale" else np.zeros(shape)
             start[key] = value
         return start
+
+    def reach(self, params: Params, targets: np.ndarray | None) -> float:
+        """What no loss exceeds at these ``params``: of outputs of at most sum_k |scale_k| ||O_k|| + |bias_k|, ||O||
+        being the sum of the coefficients, beside targets y, (1 + outputs + max |y|)^2."""
+        norms = [sum(abs(c) for _, c in total.items()) for total in getattr(self.model, "observables", ())]
+        outputs = np.array(norms or [1.0])
+        if self.head:
+            outputs = np.abs(params["scale"]) * outputs + np.abs(params["bias"])
+        if isinstance(self.loss, Expectation) and self.loss.weights is not None:
+            outputs = outputs * np.abs(self.loss.weights)
+        largest = float(np.abs(targets).max(initial=0.0)) if targets is not None else 0.0
+        return (1.0 + float(outputs.sum()) + largest) ** 2
 
     def apply_head(self, params: Params, values: np.ndarray) -> np.ndarray:
         return params["scale"] * values + params["bias"] if self.head else values

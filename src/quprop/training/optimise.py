@@ -72,6 +72,8 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     return tree_map(lambda p, u: p + np.asarray(u).astype(p.dtype), params, updates)
 
 
+MOST_RATE = 1e4  # of all optimisers; where gradients are tiny, plain descent takes large ones
+
 # -- learning rates ---------------------------------------------------------------------------------------------------
 
 
@@ -102,9 +104,16 @@ def _rate(learning_rate: Schedule, step: int) -> float:
     return float(learning_rate(step)) if callable(learning_rate) else float(learning_rate)
 
 
-def _check_rate(learning_rate: Schedule) -> None:
-    if not callable(learning_rate) and not (math.isfinite(learning_rate) and learning_rate > 0):
+def check_rate(learning_rate: Schedule) -> None:
+    """Refuse what no training can use; of a function of the step, where it begins."""
+    rate = learning_rate(0) if callable(learning_rate) else learning_rate
+    if not (math.isfinite(rate) and (rate > 0 or callable(learning_rate))):
         raise QupropError(f"`learning_rate` must be a positive number or a function of the step, got {learning_rate!r}")
+    if rate > MOST_RATE:
+        raise QupropError(
+            f"`learning_rate` is {MOST_RATE:g} at most, got {rate:g}: parameters are angles, a step of many turns ends "
+            "anywhere; take 0.001 to 1"
+        )
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------
@@ -128,7 +137,7 @@ def sgd(learning_rate: Schedule = 0.1, *, momentum: float = 0.0) -> Optimiser:
     >>> updates["theta"].round(6)
     array([-0.05,  0.3 ])
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     if not 0 <= momentum < 1:
         raise QupropError(f"`momentum` must lie in [0, 1), got {momentum!r}")
 
@@ -163,7 +172,7 @@ def adam(learning_rate: Schedule = 0.01, *, b1: float = 0.9, b2: float = 0.999, 
     >>> updates["theta"].round(6)
     array([-0.1,  0.1])
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     if not (0 <= b1 < 1 and 0 <= b2 < 1):
         raise QupropError(f"`b1` and `b2` must lie in [0, 1), got {b1!r} and {b2!r}")
 
@@ -206,7 +215,7 @@ def natural_gradient(
     >>> round(result.loss, 3)
     -1.0
     """
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     if not (math.isfinite(damping) and damping > 0):
         raise QupropError(
             f"`damping` must be a positive number (the metric is singular for redundant parameters), got {damping!r}"

@@ -6,6 +6,7 @@ Each step is one exact gradient (a forward and a backward sweep), or an estimate
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from quprop.errors import QupropError, nearest
 from quprop.model import Model
 from quprop.runs import RunFolder
 from quprop.simulate import Composite
+from quprop.training.callbacks import Callback, checked_callbacks
 from quprop.training.job import Job, Trained, TrainingFailed
 from quprop.training.losses import LOSSES, Loss
 from quprop.training.objective import Objective, Params, check_data, require_memory
@@ -41,6 +43,7 @@ def train(
     resume: bool = False,
     checkpoint_seconds: float = 2.0,
     progress: bool = False,
+    callback: Callback | Sequence[Callback] | None = None,
     engine: Any = None,
     precision: str = "double",
     threads: int | None = None,
@@ -69,6 +72,14 @@ def train(
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
+    callback: a function that is called with a :class:`quprop.training.callbacks.TrainingStep` after every step (an
+        iteration of L-BFGS), or a list of them: :class:`quprop.EarlyStopping`, the loggers of
+        ``quprop.training.loggers``. One that returns True ends the training with status "stopped" (anything else it
+        returns means nothing); what it raises ends it too. With ``resume`` it goes on from there. What has a ``close``
+        is closed at the end.
+    A run whose loss is no finite number, or 1000 times the largest that the outputs could give at the start, or whose
+    parameters leave 2^33, has diverged: it ends with :class:`TrainingFailed`, and the run folder keeps a checkpoint
+    whose loss was in order.
     Ctrl-C or SIGTERM finishes the step, writes the checkpoint and returns with status "interrupted"; a second one stops
     at once. A file that cannot be written, on a full disk say, raises :class:`quprop.files.FileError`; the run goes on
     from its last checkpoint with ``resume``.
@@ -99,6 +110,7 @@ def train(
     if objective.direct is None:
         require_memory(model, batch, **simulation)
     job = Job(objective, optimiser, data, test, batch, total, generator, checkpoint_seconds, progress)
+    job.callbacks = checked_callbacks(callback)
     job.open(out, resume, start, rng if isinstance(rng, int | np.integer) else None)
     return job.run(start)
 

@@ -1,4 +1,9 @@
-"""Circuits -> OpenQASM 2 and 3."""
+"""Circuits -> OpenQASM 2 and 3.
+
+Text is written line by line. The language's own tree and printer (`openqasm3.ast`, `openqasm3.printer`) print version 3
+only, would make writing need what only reading needs, and take five times as long for more code: a tree of expressions
+for every angle. They check what is written instead (tests/test_hybrid_qasm.py).
+"""
 
 from __future__ import annotations
 

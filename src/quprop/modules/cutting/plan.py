@@ -22,6 +22,7 @@ from quprop.modules.cutting.fragments import Cut, Fragment
 from quprop.modules.cutting.joined import Joined, join
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
+from quprop.tables import Sentence, folded, html, literal, narrow_table
 
 Arrays = tuple[np.ndarray, np.ndarray]
 _CONTRACT_BYTES = 4 << 30
@@ -203,12 +204,34 @@ class CutPlan:
         budget = Budget(shots=shots, total_shots=total_shots, precision=precision, max_error=max_error, failure=failure)
         return gradient(self, theta, x, budget, rng, weights)
 
-    def __str__(self) -> str:
+    def _head(self) -> str:
         gates = sum(c.kind == "gate" for c in self.cuts)
         kinds = [count_of(gates, "gate cut"), count_of(len(self.cuts) - gates, "wire cut")]
         how = " (optimal)" if self.optimal and self.cuts else ""
+        return f"{count_of(len(self.run), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}" + how
+
+    def _repr_html_(self) -> str:
+        heads = ("qubits", "cut ends", "rotations", "settings")
+        fragments = narrow_table("", *heads, ("qubits held", "left"), first="fragment")
+        rows = [
+            (
+                str(k),
+                str(f.n_qubits),
+                str(len(f.axes)),
+                f"{f.model.n_rotations:,}",
+                f"{len(f.model.observables):,}",
+                _ranges(sorted({w for w, _ in f.wires})),
+            )
+            for k, f in enumerate(self.fragments)
+            if not f.idle
+        ]
+        cuts = narrow_table("", "operation", "kappa", first="cut")
+        cut_rows = [(literal(c.text), f"{c.place:,}", f"{c.kappa:.3g}") for c in self.cuts]
+        return html([Sentence(self._head()), folded(fragments, rows), *([folded(cuts, cut_rows)] if cut_rows else [])])
+
+    def __str__(self) -> str:
         lines = [
-            f"{count_of(len(self.run), 'fragment')}, {', '.join(kinds)}, sampling overhead {self.overhead:.4g}" + how,
+            self._head(),
             f"  {'fragment':>8}  {'qubits':>6}  {'cut ends':>8}  {'rotations':>9}  {'settings':>8}  qubits held",
         ]
         for k, f in enumerate(self.fragments):
