@@ -17,6 +17,10 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest
 from quprop.model.angle import inputs, params
+from quprop.model.ansatz_excitations import excitation_generator as excitation_generator
+from quprop.model.ansatz_excitations import excitation_pool as excitation_pool
+from quprop.model.ansatz_excitations import spin_conserving_excitations as spin_conserving_excitations
+from quprop.model.ansatz_excitations import uccsd
 from quprop.model.ansatz_iqp import covariance_gates as covariance_gates
 from quprop.model.ansatz_iqp import graph_gates as graph_gates
 from quprop.model.ansatz_iqp import iqp
@@ -142,33 +146,6 @@ def tfim_variational(n: int, layers: int, field: float = 1.0, ring: bool = False
     """
     n = _whole("n", n, 2)
     return hamiltonian_variational(_ising_chain(n, field, ring), layers, n, _plus(n))
-
-
-def uccsd(n_qubits: int, n_electrons: int, layers: int = 1) -> Circuit:
-    """Unitary coupled cluster singles and doubles, first-order Trotter product, under the Jordan-Wigner transformation.
-
-    Spin orbitals are interleaved: even qubits spin up, odd ones down; the Hartree-Fock state fills qubits
-    0..n_electrons-1. Each spin-conserving excitation T is one exponential exp(theta (T - T†)), a commuting sum with
-    one parameter (2 Pauli terms for a single, 8 for a double).
-    Parameters: theta[layer, excitation], first the singles (i -> a), then the doubles (i < j -> a < b), each in
-    lexicographic order; the circuit applies them in that order.
-
-    Reference: Peruzzo et al., Nat. Commun. 5, 4213 (2014), arXiv:1304.3061; Romero et al., Quantum Sci. Technol. 4,
-    014008 (2018), arXiv:1701.02691.
-    """
-    n, electrons = _whole("n_qubits", n_qubits, 2), _whole("n_electrons", n_electrons, 0)
-    layers = _whole("layers", layers, 0)
-    if n % 2:
-        raise QupropError(f"uccsd needs an even number of qubits (two spins an orbital), got {n}")
-    if electrons > n:
-        raise QupropError(f"{n} spin orbitals hold at most {n} electrons, got {electrons}")
-    excitations = spin_conserving_excitations(n, electrons)
-    sums = [excitation_generator(*e) for e in excitations]
-    theta = params("theta", layers * len(sums))
-    circuit = Circuit(n, "1" * electrons + "0" * (n - electrons), params=theta)
-    for angle, total in zip(theta, itertools.cycle(sums), strict=False):
-        circuit.exp(total, angle)
-    return circuit
 
 
 def data_reuploading(n: int, layers: int, n_features: int) -> Circuit:
@@ -392,45 +369,6 @@ def commuting_groups(hamiltonian: PauliSum) -> list[PauliSum]:
             groups.append(group := {})
         group[string] = coefficient
     return [PauliSum(g) for g in groups]
-
-
-def spin_conserving_excitations(n: int, electrons: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(occupied, virtual) of all singles and then all doubles that keep the number of spins up (even orbitals)."""
-    found = []
-    for rank in (1, 2):
-        for occupied in itertools.combinations(range(electrons), rank):
-            for virtual in itertools.combinations(range(electrons, n), rank):
-                if sum(o % 2 for o in occupied) == sum(v % 2 for v in virtual):
-                    found.append((occupied, virtual))
-    return found
-
-
-def excitation_generator(occupied: Sequence[int], virtual: Sequence[int]) -> PauliSum:
-    """The commuting sum G with exp(-i theta/2 G) = exp(theta (T - T†)), T = a†_b a†_a a_i a_j (or a†_a a_i).
-
-    G = 2i (T - T†) with a_p = Z_0 ... Z_{p-1} (X_p + i Y_p) / 2, as |1> is an occupied orbital.
-    """
-    product: dict[PauliString, complex] = {PauliString(0, 0): 1.0}
-    ladder = [_ladder(p, raising=True) for p in reversed(virtual)] + [_ladder(p, raising=False) for p in occupied]
-    for factor in ladder:
-        product = _multiply(product, factor)
-    # T† has the conjugate coefficients, so T - T† is 2i times the imaginary part over positive Hermitian strings.
-    return PauliSum({p: -4.0 * c.imag for p, c in product.items() if c.imag})
-
-
-def _ladder(orbital: int, raising: bool) -> dict[PauliString, complex]:
-    bit = 1 << orbital
-    return {PauliString(bit, bit - 1): 0.5, PauliString(bit, bit | bit - 1): -0.5j if raising else 0.5j}
-
-
-def _multiply(a: dict[PauliString, complex], b: dict[PauliString, complex]) -> dict[PauliString, complex]:
-    out: dict[PauliString, complex] = {}
-    for (p, c), (q, d) in itertools.product(a.items(), b.items()):
-        string = p * q
-        positive = PauliString(string.x, string.z)
-        phase = 1j ** ((string.phase - positive.phase) & 3)
-        out[positive] = out.get(positive, 0.0) + phase * c * d
-    return out
 
 
 def _ising_chain(n: int, field: float, ring: bool) -> tuple[PauliSum, PauliSum]:
