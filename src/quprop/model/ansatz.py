@@ -19,6 +19,7 @@ from quprop.errors import QupropError, nearest
 from quprop.model.angle import inputs, params
 from quprop.model.ansatz_excitations import excitation_generator as excitation_generator
 from quprop.model.ansatz_excitations import excitation_pool as excitation_pool
+from quprop.model.ansatz_excitations import hartree_fock as hartree_fock
 from quprop.model.ansatz_excitations import spin_conserving_excitations as spin_conserving_excitations
 from quprop.model.ansatz_excitations import uccsd
 from quprop.model.ansatz_iqp import covariance_gates as covariance_gates

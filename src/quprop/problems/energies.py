@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 EXACT_QUBITS = 14  # exact diagonalisation up to here: seconds and some hundred MiB
 
 
-def model_settings(ansatz: str, layers: int) -> dict[str, Setting]:
+def model_settings(ansatz: str, layers: int, *others: str) -> dict[str, Setting]:
+    """ansatz, others: circuits of the problem's own, the first of them the default."""
     general = [name for name, a in ANSATZE.items() if a.grows]
+    own = (ansatz, *others)
     return {
-        "ansatz": Setting(ansatz, "the circuit", choices=(ansatz, *(a for a in general if a != ansatz))),
+        "ansatz": Setting(ansatz, "the circuit", choices=(*own, *(a for a in general if a not in own))),
         "layers": Setting(layers, "layers of the ansatz", least=0, most=LARGEST),
         "gates": Setting([], 'the circuit gate by gate instead, such as ["h(0)", "cx(0, 1)", "ry(theta[0], 1)"]'),
     }
@@ -75,6 +77,13 @@ def exact_reference(hamiltonian: PauliSum, n: int) -> dict[str, Any]:
     if n > EXACT_QUBITS:
         return {"reference_name": f"none (exact diagonalisation stops at {EXACT_QUBITS} qubits)"}
     return {"reference_energy": ground_energy(hamiltonian, n), "reference_name": "exact diagonalisation"}
+
+
+def levels(summary: dict[str, Any]) -> dict[str, float]:
+    """The energies that a run is compared with, by name, of what a problem says of itself or of a run's summary."""
+    exact = "exact" if "reference_energy" in summary else ""
+    found = {"Hartree-Fock": summary.get("hartree_fock_energy"), exact: summary.get("reference_energy")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def judge_energy(reference: dict[str, Any]) -> Callable[[Params, float, dict[str, float]], dict[str, Any]]:
