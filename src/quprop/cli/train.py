@@ -21,7 +21,7 @@ from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, refuse_existing, write_atomically, write_json
-from quprop.training.curves import RIVALS
+from quprop.training.curves import RIVALS, accuracy, difference
 
 EXPORTED_GATES = 50_000  # of a circuit.qasm, some megabytes; larger ones are written by a call of one's own
 BESIDE = ("circuit.qasm", "samples.npy", "samples.png", "covariance.png")  # files of generative models
@@ -38,6 +38,8 @@ quprop train digits
 quprop train tfim --set n=12 --set layers=6 --out runs/chain
 
 quprop train tfim --set n=6 --noise superconducting
+
+quprop train molecule --set atoms="Li 0 0 0; H 0 0 1.6" --set active=2,5
 
 quprop train my.toml --json result.json
 
@@ -198,14 +200,7 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
             f"{summary['reference_accuracy']:.4f}"
         )
     if "energy" in summary:
-        unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
-        lines.append(f"energy         {summary['energy']:.8f}{unit}")
-        if "reference_energy" in summary:
-            bound = f"{summary['reference_name']}, " if "bound" in summary["reference_name"] else ""
-            lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}")
-            lines.append(f"error          {summary['energy_error']:.3e}{unit}{_accuracy(summary)}")
-        else:
-            lines.append(f"known best     {summary['reference_name']}")
+        lines += _energy_verdict(summary)
     if "expected_cut" in summary:
         best = f", largest possible {summary['best_cut']:g}" if "best_cut" in summary else ""
         lines.append(
@@ -260,12 +255,29 @@ def _samples_verdict(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _accuracy(summary: dict[str, Any]) -> str:
-    if "chemical_accuracy" not in summary:
-        return ""
-    return (
-        " (chemical accuracy reached)" if summary["chemical_accuracy"] else " (chemical accuracy, 1.6e-3, not reached)"
-    )
+def _energy_verdict(summary: dict[str, Any]) -> list[str]:
+    """The energy beside those it is compared with, in their unit."""
+    unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
+    lines = []
+    if "system" in summary:
+        lines.append(summary["system"])
+        lines.append(f"qubits {summary['n_qubits']}, terms {summary['terms']:,}, parameters {summary['n_params']:,}")
+        if chosen := summary.get("operators"):
+            more = f", ... ({len(chosen)})" if len(chosen) > 3 else ""
+            lines.append(f"operators {', '.join(chosen[:3])}{more}")
+        lines.append("")
+    lines.append(f"energy         {summary['energy']:.8f}{unit}")
+    if "hartree_fock_energy" in summary:
+        lines.append(f"Hartree-Fock   {summary['hartree_fock_energy']:.8f}{unit}")
+    if "reference_energy" not in summary:
+        return [*lines, f"known best     {summary['reference_name']}"]
+    bound = f"{summary['reference_name']}, " if "bound" in summary["reference_name"] else ""
+    lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}")
+    good = accuracy(summary)
+    reached = good and ("reached" if summary["energy_error"] <= good[1] else "not reached")
+    told = f" ({good[0]}, {difference(good[1], summary)}, {reached})" if good else ""
+    lines.append(f"error          {difference(summary['energy_error'], summary)}{told}")
+    return lines
 
 
 def _cost_table(summary: dict[str, Any]) -> Table:

@@ -6,7 +6,8 @@
 """
 
 from quprop.problems.run import configure, run
+from quprop.problems.scan import scan
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 
-__all__ = ["PROBLEMS", "Problem", "Spec", "configure", "run"]
+__all__ = ["PROBLEMS", "Problem", "Spec", "configure", "run", "scan"]

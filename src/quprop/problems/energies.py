@@ -79,13 +79,6 @@ def exact_reference(hamiltonian: PauliSum, n: int) -> dict[str, Any]:
     return {"reference_energy": ground_energy(hamiltonian, n), "reference_name": "exact diagonalisation"}
 
 
-def levels(summary: dict[str, Any]) -> dict[str, float]:
-    """The energies that a run is compared with, by name, of what a problem says of itself or of a run's summary."""
-    exact = "exact" if "reference_energy" in summary else ""
-    found = {"Hartree-Fock": summary.get("hartree_fock_energy"), exact: summary.get("reference_energy")}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def judge_energy(reference: dict[str, Any]) -> Callable[[Params, float, dict[str, float]], dict[str, Any]]:
     def judge(params: Params, loss: float, metrics: dict[str, float]) -> dict[str, Any]:
         exact = reference.get("reference_energy")

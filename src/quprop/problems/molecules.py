@@ -42,9 +42,7 @@ def build_any(config: Config) -> Problem:
 def _problem(molecule: chem.Molecule, origin: dict[str, Any], config: Config) -> Problem:
     n, electrons, settings = molecule.n_qubits, molecule.n_electrons, config["model"]
     grows = settings["ansatz"] == "adapt" and not settings["gates"]
-    pool = (
-        excitation_pool(n, electrons, generalised=settings["pool"] == POOLS[0], spin=molecule.spin) if grows else {}
-    )
+    pool = excitation_pool(n, electrons, generalised=settings["pool"] == POOLS[0], spin=molecule.spin) if grows else {}
     filled = hartree_fock(n, electrons, spin=molecule.spin)
     if grows and not pool:
         raise QupropError(f"{_space(molecule)} leave no excitation to grow an ansatz from: take a larger basis")
@@ -96,8 +94,8 @@ def _problem(molecule: chem.Molecule, origin: dict[str, Any], config: Config) ->
 
 
 def _space(molecule: chem.Molecule) -> str:
-    plural = "" if molecule.n_electrons == 1 else "s"
-    return f"{molecule.n_electrons} electron{plural} in {molecule.n_qubits // 2} orbitals"
+    counts = {"electron": molecule.n_electrons, "orbital": molecule.n_qubits // 2}
+    return " in ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -176,7 +174,7 @@ ANY = Spec(
             "name": Setting("molecule", "this problem"),
             "atoms": Setting("", 'symbol and x, y, z in Angstrom of each, such as "H 0 0 0; H 0 0 0.74"'),
             "file": Setting("", "an XYZ file instead of atoms"),
-            "r": Setting(0.0, f"bond length in Angstrom that {LENGTH} in atoms stands for", least=0.0),
+            "r": Setting(0.0, f"bond length in Angstrom, which {LENGTH} in atoms stands for", least=0.0),
             "basis": Setting("sto-3g", "basis set, by PySCF's name"),
             "charge": Setting(0, "of the molecule", least=-1000, most=1000),
             "spin": Setting(0, "electrons up minus electrons down", least=0, most=1000),

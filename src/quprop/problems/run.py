@@ -49,6 +49,8 @@ def configure(name: str, given: Config | None = None) -> Config:
 
 def definition_of(folder: RunFolder) -> Config:
     """The settings a run folder was started with."""
+    if "scan" in folder.definition:
+        raise QupropError(f"{folder.path} holds a scan: resume it with `quprop scan`, or choose another folder")
     config = {section: folder.section(section) for section in SECTIONS}
     name = config["problem"].get("name")
     if name is None:
