@@ -1,5 +1,5 @@
-"""Molecules as qubit Hamiltonians: integrals, Hartree-Fock and full configuration interaction by PySCF, Jordan-Wigner by
-OpenFermion (extra ``chem``); a few molecules come with the package.
+"""Molecules as qubit Hamiltonians: integrals, Hartree-Fock and full configuration interaction by PySCF, Jordan-Wigner
+by OpenFermion (extra ``chem``); a few molecules come with the package.
 
 >>> molecule = qpr.chem.molecule("Li 0 0 0; H 0 0 1.6", basis="sto-3g", active=(2, 5))
 >>> model = qpr.Model(qpr.ansatz.uccsd(molecule.n_qubits, molecule.n_electrons), molecule.hamiltonian)
@@ -71,8 +71,8 @@ class Molecule:
 
     n_electrons: those of the Hamiltonian's orbitals, in Hartree-Fock on the qubits `occupied`. fci_energy: the lowest
     energy of that many electrons with that spin projection in these orbitals: full configuration interaction, or that
-    of the complete active space (CASCI) if `active` = (electrons, orbitals) is given. spin: electrons up minus electrons
-    down. nuclear_repulsion: of the nuclei alone.
+    of the complete active space (CASCI) if `active` = (electrons, orbitals) is given. spin: electrons up minus
+    electrons down. nuclear_repulsion: of the nuclei alone.
     """
 
     name: str

@@ -1,5 +1,5 @@
-"""An ansatz that grows: the generator of a pool along which the energy falls fastest is appended, all angles are trained
-again, until no generator of the pool has a slope left (ADAPT-VQE).
+"""An ansatz that grows: the generator of a pool along which the energy falls fastest is appended, all angles are
+trained again, until no generator of the pool has a slope left (ADAPT-VQE).
 
 Grimsley, Economou, Barnes, Mayhall, Nat. Commun. 10, 3007 (2019), arXiv:1812.11173.
 """
@@ -101,8 +101,8 @@ def adapt(
 ) -> Adapted:
     """ADAPT-VQE: grow a circuit for the ground state of a Hamiltonian out of a pool of generators.
 
-    Each turn takes the slopes of the whole pool by one gradient (:func:`pool_gradient`), stops if their Euclidean norm is
-    under ``tolerance``, else appends the steepest element with angle 0 and trains all angles from where they are.
+    Each turn takes the slopes of the whole pool by one gradient (:func:`pool_gradient`), stops if their Euclidean norm
+    is under ``tolerance``, else appends the steepest element with angle 0 and trains all angles from where they are.
 
     hamiltonian: a PauliSum. pool: name -> commuting sums G, applied one after the other as exp(-i theta/2 G) with one
         angle, such as :func:`quprop.ansatz.excitation_pool`. start: the circuit to grow from, without parameters, such

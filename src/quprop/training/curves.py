@@ -87,7 +87,7 @@ def difference(value: float, summary: dict[str, Any]) -> str:
 
 
 def _draw_energy(history: list[dict[str, Any]], title: str, summary: dict[str, Any]) -> bytes:
-    """The energy with those it is compared with, and its distance to the exact one with the band that is good enough."""
+    """The energy with those it is compared with, and its distance to the exact one over what is good enough."""
     steps = [line["step"] for line in history]
     energy = np.array([line["loss"] for line in history], float)
     figure = energy_panels(steps, {"training": energy}, summary["reference_energy"], summary)
