@@ -61,6 +61,7 @@ from quprop.simulate.state_vector.metric import geometric_tensor, metric
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training import losses
+from quprop.training.adapt import Adapted, adapt
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.training.mmd import MMD
 from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
@@ -74,6 +75,7 @@ __all__ = [
     "METHODS",
     "MMD",
     "SPSA",
+    "Adapted",
     "Adjoint",
     "AmplitudeEstimation",
     "Angle",
@@ -119,6 +121,7 @@ __all__ = [
     "Trained",
     "Trajectories",
     "adam",
+    "adapt",
     "ansatz",
     "compare",
     "compose",
@@ -154,5 +157,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `quprop.hybrid.WHERE` and the modules, imported when they are first used."""
+    """`chem`, the names of `quprop.hybrid.WHERE` and the modules, imported when they are first used."""
+    if name == "chem":
+        return submodule("quprop.problems", name)
     return getattr(hybrid, name) if name in hybrid.WHERE else submodule(__name__, name)

@@ -132,7 +132,7 @@ def adapt(
             while True:
                 energy, slopes = turn.slopes(simulation)
                 norm = float(np.linalg.norm(slopes))
-                turn.record(energy, norm)
+                turn.record(energy, slopes)
                 bar(len(turn.chosen), most, f"energy {energy:.8f}  gradient {norm:.1e}")
                 if norm < tolerance or len(turn.chosen) == most:
                     return turn.result(energy, "converged" if norm < tolerance else "finished")
@@ -178,6 +178,7 @@ class _Growth:
         self.counts: Counter[str] = Counter()
         self.history: list[dict[str, Any]] = []
         self.folder: RunFolder | None = None
+        self._known: tuple[float, np.ndarray] | None = None  # energy and slopes that the checkpoint holds
         self._spent, self._start = 0.0, time.monotonic()
 
     @property
@@ -189,6 +190,10 @@ class _Growth:
         self.chosen.append(name)
 
     def slopes(self, simulation: dict[str, Any]) -> tuple[float, np.ndarray]:
+        """Energy and slopes of the pool."""
+        if self._known is not None:
+            known, self._known = self._known, None
+            return known
         model, energy, gradient = _slopes(self.hamiltonian, self.pool, self.circuit, self.theta, simulation)
         self.counts.update(rotation_counts(model, 0, 1))
         return energy, gradient
@@ -207,17 +212,17 @@ class _Growth:
         self.counts.update(rotation_counts(model, trained.values, trained.gradients))
         return True
 
-    def record(self, energy: float, norm: float) -> None:
+    def record(self, energy: float, slopes: np.ndarray) -> None:
         step = len(self.chosen)
         if len(self.history) > step:  # of the checkpoint
             return
         line = {"step": step, "epoch": step, "loss": energy, "operator": self.chosen[-1] if step else ""}
-        line |= {"pool_gradient": norm, "seconds": round(self.seconds(), 3)}
+        line |= {"pool_gradient": float(np.linalg.norm(slopes)), "seconds": round(self.seconds(), 3)}
         self.history.append(line)
         if self.folder is not None:
             self.folder.append_metrics(line)
             meta = {"step": step, "operators": self.chosen, "counts": dict(self.counts), "seconds": self.seconds()}
-            self.folder.write_checkpoint({"params/theta": self.theta}, meta)
+            self.folder.write_checkpoint({"params/theta": self.theta, "slopes": slopes}, meta)
 
     def result(self, energy: float, status: str) -> Adapted:
         counts = dict(self.counts)
@@ -250,7 +255,9 @@ class _Growth:
         try:
             self._spent, self.theta, names = float(meta["seconds"]), arrays["params/theta"], meta["operators"]
             self.counts = Counter({str(k): int(v) for k, v in meta["counts"].items()})
-            if self.theta.shape != (len(names),) or self.theta.dtype != float or not np.isfinite(self.theta).all():
+            slopes = arrays["slopes"]
+            sizes = ((self.theta, len(names)), (slopes, len(self.pool)))
+            if any(a.shape != (n,) or a.dtype != float or not np.isfinite(a).all() for a, n in sizes):
                 raise ValueError
             for name in names:
                 self.add(name)
@@ -259,6 +266,7 @@ class _Growth:
         self.history = self.folder.start_metrics(meta["metrics_bytes"], meta.get("metrics_sha256"))
         if [line.get("step") for line in self.history] != list(range(len(names) + 1)):
             raise self.folder.damaged()
+        self._known = self.history[-1]["loss"], slopes
 
     def _definition(self, optimiser: Any) -> dict[str, Any]:
         model = Model(with_pool(self.circuit, self.pool), self.hamiltonian)
