@@ -173,7 +173,7 @@ def molecule(
     calculation that does not converge. Reference: Sun et al., J. Chem. Phys. 153, 024109 (2020), arXiv:2002.12531
     (PySCF); McClean et al., Quantum Sci. Technol. 5, 034014 (2020), arXiv:1710.07629 (OpenFermion).
     """
-    placed = _atoms(atoms)
+    placed = read_atoms(atoms)
     text = "; ".join(" ".join([symbol, *(repr(c) for c in place)]) for symbol, place in placed)
     pyscf = _pyscf()
     built = _built(pyscf, text, [symbol for symbol, _ in placed], basis, charge, spin)
@@ -248,8 +248,8 @@ def _pyscf() -> Any:
     return pyscf
 
 
-def _atoms(atoms: Any) -> list[tuple[str, tuple[float, float, float]]]:
-    """(symbol, place) of each atom, in Angstrom."""
+def read_atoms(atoms: Any) -> list[tuple[str, tuple[float, float, float]]]:
+    """(symbol, place) of each atom, in Angstrom; refuses what is none, and atoms on top of one another."""
     form = 'atoms are written as "H 0 0 0; H 0 0 0.74", a symbol and x, y, z in Angstrom each'
     if isinstance(atoms, str):
         parts: list[Any] = [part.split() for part in re.split(r"[;\n]", atoms) if part.strip()]

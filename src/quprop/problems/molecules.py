@@ -184,4 +184,5 @@ ANY = Spec(
         "train": train_settings(optimiser="lbfgs", learning_rate=0.05, steps=200),
     },
     build_any,
+    check=lambda config: chem.read_atoms(_atoms(config["problem"])),
 )

@@ -3,10 +3,12 @@ chains. Each point is a whole training, which begins where the point before ende
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,7 +100,8 @@ def scan(
 
 def _configured(name: str, key: str, values: Sequence[float], given: Config) -> list[Config]:
     """The settings of every point, checked."""
-    schema = find(name).schema
+    spec = find(name)
+    schema = spec.schema
     numeric = [k for k, s in schema["problem"].items() if type(s.default) in (int, float)]
     if key not in numeric:
         where = next((f" (it is a setting of [{s}])" for s in SECTIONS if key in schema[s]), "")
@@ -110,18 +113,29 @@ def _configured(name: str, key: str, values: Sequence[float], given: Config) -> 
     if key in given.get("problem", {}):
         raise QupropError(f"{key} is what the scan goes over: leave it out of the other settings")
     whole = type(schema["problem"][key].default) is int
-    return [
-        configure(name, {**given, "problem": {**given.get("problem", {}), key: int(v) if whole and v == int(v) else v}})
-        for v in plain(values)
-    ]
+    configs = []
+    for v in plain(values):
+        value = int(v) if whole and math.isfinite(v) and v == int(v) else v
+        configs.append(configure(name, {**given, "problem": {**given.get("problem", {}), key: value}}))
+        if spec.check is not None:
+            with _at(key, value):
+                spec.check(configs[-1])
+    return configs
+
+
+@contextmanager
+def _at(key: str, value: float) -> Iterator[None]:
+    """What is refused is told with its point."""
+    try:
+        yield
+    except QupropError as error:
+        raise QupropError(f"at {key} = {value:g}: {error}") from None
 
 
 def _built(config: Config, key: str) -> Problem:
     name = config["problem"]["name"]
-    try:
+    with _at(key, config["problem"][key]):
         problem = find(name).build(config)
-    except QupropError as error:
-        raise QupropError(f"at {key} = {config['problem'][key]:g}: {error}") from None
     if problem.data is not None or not isinstance(problem.loss, Expectation) or problem.judge is None:
         raise QupropError(
             f"a scan follows an energy, and {name} has none: give molecule, tfim or another energy problem"

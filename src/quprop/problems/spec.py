@@ -53,6 +53,7 @@ class Spec:
     title: str
     schema: dict[str, dict[str, Setting]]
     build: Callable[[Config], Problem]
+    check: Callable[[Config], Any] | None = None  # refuses settled settings before anything is computed
     of_observables: bool = True  # the loss is a function of expectation values, whose gradients methods estimate
 
 

@@ -101,16 +101,21 @@ ROUNDING = 1e-12  # distances below are what rounding leaves
 
 
 def energy_panels(x: Any, energies: dict[str, np.ndarray], exact: Any, summary: dict[str, Any]) -> Any:
-    """A figure of two panels: energies by name against x, and their distances to the exact ones, on a log scale, over
-    the band that is good enough."""
+    """A figure of energies by name against x, and beside it, where the exact ones are known, of their distances to
+    these, on a log scale, over the band that is good enough."""
     from quprop.plots import panels
 
-    figure, (left, right) = panels(2, 4.8, 3.8)
+    known = bool(np.isfinite(np.asarray(exact, float)).any())
+    figure, axes = panels(1 + known, 4.8, 3.8)
     style = "o-" if len(x) <= 60 else "-"
     for place, (name, energy) in enumerate(energies.items()):
         look = {"color": LEVEL_COLOURS.get(name, "#0072B2"), "markersize": 3.5, "linewidth": 1.4, "zorder": 2 + place}
-        left.plot(x, energy, style, label=name, **look)
-        right.plot(x, np.maximum(np.abs(energy - exact), ROUNDING), style, label=name, **look)
+        axes[0].plot(x, energy, style, label=name, **look)
+        if known:
+            axes[1].plot(x, np.maximum(np.abs(energy - exact), ROUNDING), style, label=name, **look)
+    if not known:
+        return figure
+    right = axes[1]
     right.set_yscale("log")
     if found := accuracy(summary):
         name, value = found
@@ -127,11 +132,9 @@ def finish_energies(figure: Any, x: str, title: str, summary: dict[str, Any], *,
 
     from quprop.plots import picture
 
-    left, right = figure.axes
-    left.set_ylabel(in_unit("energy", summary))
-    right.set_ylabel(in_unit("distance to the exact energy", summary))
-    left.ticklabel_format(axis="y", useOffset=False)
-    for axes in (left, right):
+    figure.axes[0].ticklabel_format(axis="y", useOffset=False)
+    for axes, what in zip(figure.axes, ("energy", "distance to the exact energy"), strict=False):
+        axes.set_ylabel(in_unit(what, summary))
         axes.set_xlabel(x)
         axes.legend(frameon=False, fontsize=8)
         if whole:
