@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported
+from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported, told
 from quprop.cli.models import named
 from quprop.cli.tables import as_it_is
 from quprop.errors import QupropError, nearest
@@ -69,7 +69,8 @@ def scan_command(
     if not resume:
         refuse_existing(out)
     as_it_is(console, f"{'resuming' if resume else 'writing to'} {out}")
-    summary = scan(name, key, points, given, out=out, resume=resume, progress=not quiet, threads=threads)
+    with told(out, "the same command and --resume"):
+        summary = scan(name, key, points, given, out=out, resume=resume, progress=not quiet, threads=threads)
     if summary["status"] == "interrupted":
         done = len(summary["points"])
         as_it_is(console, f"Stopped after {done} of {len(points)} points. Continue with the same command and --resume")

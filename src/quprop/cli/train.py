@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported
+from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported, told
 from quprop.cli.models import named
 from quprop.cli.tables import as_it_is
 from quprop.errors import QupropError, nearest
-from quprop.files import FileError, check_outputs
+from quprop.files import check_outputs
 from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
@@ -99,7 +97,7 @@ def train_command(
     _show_start(console, config, out, resume)
     place = "" if out == default else f" --out {out}"
     again = f"quprop train {what}{place} --resume"
-    with _told(out, again):
+    with told(out, again):
         summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads)
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
@@ -122,20 +120,6 @@ def _export(out: Path, config: Config) -> None:
     assert found is not None
     text = to_qasm(problem.circuit.bound(found[0]["params/theta"]), measured=problem.measured)
     write_atomically(out / BESIDE[0], text.encode())
-
-
-@contextmanager
-def _told(out: Path, again: str) -> Iterator[None]:
-    """What ends a run before its end says how it is continued."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        begun = (out / "run.toml").exists()
-        raise KeyboardInterrupt(f"continue with: {again}" if begun else "nothing was written") from None
-    except FileError as error:
-        if not (out / "checkpoint.npz").exists():
-            raise
-        raise FileError(f"{error}; the last checkpoint stands: {again}") from None
 
 
 def _resumed(out: Path, name: str, given: Config) -> Config:
@@ -272,7 +256,8 @@ def _energy_verdict(summary: dict[str, Any]) -> list[str]:
     if "reference_energy" not in summary:
         return [*lines, f"known best     {summary['reference_name']}"]
     bound = f"{summary['reference_name']}, " if "bound" in summary["reference_name"] else ""
-    lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}")
+    where = " (in the active space)" if "reference_label" in summary else ""
+    lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}{where}")
     good = accuracy(summary)
     reached = good and ("reached" if summary["energy_error"] <= good[1] else "not reached")
     told = f" ({good[0]}, {difference(good[1], summary)}, {reached})" if good else ""

@@ -63,6 +63,7 @@ def _problem(molecule: chem.Molecule, origin: dict[str, Any], config: Config) ->
         "energy_accuracy": CHEMICAL_ACCURACY,
         "energy_accuracy_name": "chemical accuracy",
         "terms": len(molecule.hamiltonian),
+        **({"reference_label": "exact in the active space"} if molecule.active else {}),
         "system": f"{molecule.title}, {molecule.basis.upper()}: {_space(molecule)}",
         **origin,
     }

@@ -239,7 +239,7 @@ class _Scan:
     def written(self, status: str) -> dict[str, Any]:
         """The summary; finished, it is in the folder with its figure."""
         known = self.first.reference
-        kept = ("system", "energy_unit", "energy_accuracy", "energy_accuracy_name", "reference_name")
+        kept = ("system", "energy_unit", "reference_label", "energy_accuracy", "energy_accuracy_name", "reference_name")
         summary = {
             "kind": "scan",
             "problem": self.name,

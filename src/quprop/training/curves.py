@@ -60,6 +60,7 @@ def draw_curves(history: list[dict[str, Any]], title: str, reference: dict[str, 
 def levels(summary: dict[str, Any]) -> dict[str, tuple[str, float]]:
     """The energies that a run is compared with, by their key in its summary: name and value, the highest first."""
     exact = "lower bound" if "bound" in str(summary.get("reference_name")) else "exact"
+    exact = summary.get("reference_label", exact)
     names = {"hartree_fock_energy": "Hartree-Fock", "reference_energy": exact}
     return {key: (name, summary[key]) for key, name in names.items() if summary.get(key) is not None}
 
@@ -92,11 +93,13 @@ def _draw_energy(history: list[dict[str, Any]], title: str, summary: dict[str, A
     energy = np.array([line["loss"] for line in history], float)
     figure = energy_panels(steps, {"training": energy}, summary["reference_energy"], summary)
     for name, value in (levels(summary)).values():
-        figure.axes[0].axhline(value, color=LEVEL_COLOURS[name], linestyle="--", linewidth=1.2, label=name, zorder=1)
+        figure.axes[0].axhline(
+            value, color=LEVEL_COLOURS.get(name, "black"), linestyle="--", linewidth=1.2, label=name, zorder=1
+        )
     return finish_energies(figure, axis_of(history), str(summary.get("system", title)), summary, whole=True)
 
 
-LEVEL_COLOURS = {"Hartree-Fock": "#D55E00", "exact": "#000000", "lower bound": "#000000"}
+LEVEL_COLOURS = {"Hartree-Fock": "#D55E00"}
 ROUNDING = 1e-12  # distances below are what rounding leaves
 
 
