@@ -1,5 +1,6 @@
 """Molecules, curves along a bond and circuits that grow: against PySCF, OpenFermion's data and dense linear algebra."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -621,3 +622,32 @@ def test_a_scans_figure_has_its_three_curves(monkeypatch):
         np.testing.assert_allclose(named(left, label).get_ydata(), [p[key] for p in points])
     np.testing.assert_allclose(named(right, "VQE").get_ydata(), [1e-3] * 3)
     np.testing.assert_allclose(named(right, "Hartree-Fock").get_ydata(), [0.051] * 3)
+
+
+def test_a_report_has_the_energies_in_their_unit_and_steps_that_are_whole(quprop, tmp_path):
+    pytest.importorskip("plotly")
+    from quprop.report.page import collect
+
+    quprop("train", "h2", "--set", "ansatz=adapt", "--out", "run")
+    (section,) = collect([tmp_path / "run"]).sections
+    result = next(block for block in section.blocks if block.kind == "table")
+    rows = {name: cell.text for name, cell in result.rows}
+    assert rows["energy"].endswith(" Hartree") and rows["Hartree-Fock energy"] == "-1.11668439 Hartree"
+    assert rows["exact energy"] == "-1.13727017 Hartree" and rows["energy error"].endswith(" mHa")
+    assert rows["within chemical accuracy (1.6 mHa)"] == "yes"
+    energies, near = [b for b in section.blocks if b.kind == "figure"][:2]
+    assert (energies.x, energies.y) == ("operators in the circuit", "energy, Hartree")
+    levels = {c.name: c.y[0] for c in energies.curves if c.reference}
+    assert levels == pytest.approx({"Hartree-Fock": -1.11668439, "exact": -1.13727017}, abs=1e-7)
+    band = next(c for c in near.curves if c.style == "band")
+    assert band.name == "chemical accuracy, 1.6 mHa" and band.high[0] == CHEMICAL_ACCURACY
+    assert energies.plotly()["layout"]["xaxis"]["dtick"] == 1
+    many = dataclasses.replace(energies, curves=(dataclasses.replace(energies.curves[0], x=range(40), y=[0.0] * 40),))
+    assert "dtick" not in many.plotly()["layout"]["xaxis"]
+
+
+def test_a_scan_without_exact_energies_has_one_panel(monkeypatch):
+    points = [{"value": h, "energy": -h} for h in (1.0, 2.0)]
+    summary = {"points": points, "axis": "transverse field (h)", "problem": "ising-2d"}
+    (axes,) = drawn(monkeypatch, lambda: draw(summary)).axes
+    np.testing.assert_allclose(named(axes, "VQE").get_ydata(), [-1.0, -2.0])

@@ -21,7 +21,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Molecule:
     nuclear_repulsion: float
     hartree_fock_energy: float
     fci_energy: float
-    hamiltonian: PauliSum
+    hamiltonian: PauliSum = field(repr=False)  # has hundreds of terms and more
     charge: int = 0
     spin: int = 0
     active: tuple[int, int] | None = None
@@ -186,8 +186,8 @@ def molecule(
         "determinants)",
         "take a smaller active space",
     )
-    field = _hartree_fock(pyscf, built)
-    space = pyscf.mcscf.CASCI(field, orbitals, (up, down))
+    solved = _hartree_fock(pyscf, built)
+    space = pyscf.mcscf.CASCI(solved, orbitals, (up, down))
     one, core = space.get_h1eff()
     two = pyscf.ao2mo.restore(1, space.get_h2eff(), orbitals)
     solver = pyscf.fci.direct_spin1.FCI()
@@ -203,7 +203,7 @@ def molecule(
         2 * orbitals,
         electrons,
         float(built.energy_nuc()),
-        float(field.e_tot),
+        float(solved.e_tot),
         float(exact),
         jordan_wigner(float(core), one, two),
         charge,
