@@ -54,6 +54,7 @@ MOLECULES = {
     "doublet": ("H 0 0 0; H 0 0 0.9; H 0 0 1.9", {"spin": 1}),
     "triplet with a core": ("O 0 0 0; O 0 0 1.2", {"spin": 2, "active": (6, 5)}),
     "broken triple bond": ("N 0 0 0; N 0 0 2.2", {"active": (6, 6)}),
+    "lowest state of another symmetry than its field's": ("C 0 0 0; C 0 0 1.6", {"active": (6, 6)}),
     "one electron": ("H 0 0 0", {"spin": 1}),
 }
 
@@ -252,16 +253,25 @@ def test_what_is_no_xyz_file_is_refused(content, tmp_path):
         settled(problem={"file": str(tmp_path / "a.xyz")})
 
 
-def test_an_open_shell_starts_at_its_field_and_ends_above_the_exact_energy():
+OPEN_SHELLS = {
+    "doublet": {"atoms": "H 0 0 0; H 0 0 0.9; H 0 0 1.9", "spin": 1},
+    "triplet": {"atoms": "O 0 0 0; O 0 0 1.2", "spin": 2, "active": "6,5"},
+}
+
+
+@pytest.mark.parametrize("name", OPEN_SHELLS)
+@pytest.mark.parametrize("circuit", ["uccsd", "adapt"])
+def test_an_open_shell_starts_at_its_field_and_ends_above_the_exact_energy(name, circuit):
     pytest.importorskip("pyscf")
     pytest.importorskip("openfermion")
-    problem = {"atoms": "H 0 0 0; H 0 0 0.9; H 0 0 1.9", "spin": 1}
-    built = settled(problem=problem)
+    asked = {"problem": OPEN_SHELLS[name], "model": {"ansatz": circuit, "pool": "singles_doubles"}}
+    built = settled(**asked)
     start = built.start(np.random.default_rng(0))["theta"]
-    assert qpr.expectation(built.model, start)[0] == pytest.approx(built.reference["hartree_fock_energy"], abs=1e-9)
-    summary = problems.run(problems.configure("molecule", {"problem": problem}))
+    field = built.reference["hartree_fock_energy"]
+    assert qpr.expectation(built.model, start)[0] == pytest.approx(field, abs=1e-9)
+    summary = problems.run(problems.configure("molecule", asked))
     assert -1e-9 < summary["energy_error"] < CHEMICAL_ACCURACY and summary["chemical_accuracy"]
-    assert summary["energy"] < summary["hartree_fock_energy"] - 1e-3
+    assert summary["energy"] < field - 1e-3
 
 
 def test_the_command_tells_all_energies_in_their_units(quprop_in_80_columns):
@@ -651,3 +661,21 @@ def test_a_scan_without_exact_energies_has_one_panel(monkeypatch):
     summary = {"points": points, "axis": "transverse field (h)", "problem": "ising-2d"}
     (axes,) = drawn(monkeypatch, lambda: draw(summary)).axes
     np.testing.assert_allclose(named(axes, "VQE").get_ydata(), [-1.0, -2.0])
+
+
+def test_a_circuit_that_takes_on_an_electron_is_no_good_answer(quprop):
+    """The exact energy is that of the ion; a circuit that leaves its electrons falls below, to the neutral molecule."""
+    pytest.importorskip("pyscf")
+    pytest.importorskip("openfermion")
+    ion = ["--set", "atoms=H 0 0 0; H 0 0 0.8", "--set", "charge=1", "--set", "spin=1"]
+    out, _ = quprop("train", "molecule", *ion, "--set", "ansatz=hardware_efficient", "--json", "found.json")
+    with open("found.json") as file:
+        found = json.load(file)
+    assert found["energy_error"] < -0.1 and not found["chemical_accuracy"]
+    assert "not reached" in out and "does not keep electrons and spin" in out
+
+
+@pytest.mark.parametrize("given", [{"noise": "superconducting"}, {"optimiser": "natural_gradient"}])
+def test_what_a_growing_ansatz_cannot_be_trained_with_is_refused(given):
+    with pytest.raises(qpr.QupropError, match="the ansatz adapt"):
+        problems.run(problems.configure("h2", {"model": {"ansatz": "adapt"}, "train": given}))

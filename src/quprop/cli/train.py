@@ -259,9 +259,11 @@ def _energy_verdict(summary: dict[str, Any]) -> list[str]:
     where = " (in the active space)" if "reference_label" in summary else ""
     lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}{where}")
     good = accuracy(summary)
-    reached = good and ("reached" if summary["energy_error"] <= good[1] else "not reached")
+    reached = good and ("reached" if abs(summary["energy_error"]) <= good[1] else "not reached")
     told = f" ({good[0]}, {difference(good[1], summary)}, {reached})" if good else ""
     lines.append(f"error          {difference(summary['energy_error'], summary)}{told}")
+    if good and summary["energy_error"] < -good[1]:
+        lines.append("               below the exact one: this circuit does not keep electrons and spin")
     return lines
 
 

@@ -48,6 +48,8 @@ def _problem(molecule: chem.Molecule, origin: dict[str, Any], config: Config) ->
         raise QupropError(f"{_space(molecule)} leave no excitation to grow an ansatz from: take a larger basis")
     if grows and config["train"]["noise"]:
         raise QupropError("the ansatz adapt is grown without noise: leave out noise, or choose uccsd")
+    if grows and config["train"]["optimiser"] == "natural_gradient":
+        raise QupropError("natural_gradient is of one circuit, and the ansatz adapt grows: choose lbfgs, adam or sgd")
     own = {
         "uccsd": lambda n, layers: uccsd(n, electrons, layers, spin=molecule.spin),
         "adapt": lambda n, layers: with_pool(filled, pool),
@@ -77,7 +79,7 @@ def _problem(molecule: chem.Molecule, origin: dict[str, Any], config: Config) ->
 
     def judge(params: Params, loss: float, metrics: dict[str, float]) -> dict[str, object]:
         entries = judge_energy(reference)(params, loss, metrics)
-        return {**entries, "chemical_accuracy": bool(entries["energy_error"] <= CHEMICAL_ACCURACY)}
+        return {**entries, "chemical_accuracy": bool(abs(entries["energy_error"]) <= CHEMICAL_ACCURACY)}
 
     grow = (
         functools.partial(
