@@ -268,6 +268,10 @@ def test_an_open_shell_starts_at_its_field_and_ends_above_the_exact_energy(name,
     built = settled(**asked)
     start = built.start(np.random.default_rng(0))["theta"]
     field = built.reference["hartree_fock_energy"]
+    if circuit == "adapt":
+        spin, electrons = OPEN_SHELLS[name]["spin"], {"doublet": 3, "triplet": 6}[name]
+        pool = ansatz.excitation_pool(built.model.n_qubits, electrons, generalised=False, spin=spin)
+        assert built.model.n_params == len(pool)
     assert qpr.expectation(built.model, start)[0] == pytest.approx(field, abs=1e-9)
     summary = problems.run(problems.configure("molecule", asked))
     assert -1e-9 < summary["energy_error"] < CHEMICAL_ACCURACY and summary["chemical_accuracy"]
