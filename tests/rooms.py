@@ -48,7 +48,7 @@ OPTIONAL = {
     "pennylane": {"hybrid"},
     "qiskit": {"hybrid"},
     "openqasm3": {"hybrid"},
-    "openfermion": {"hybrid"},
+    "openfermion": {"hybrid", "problems"},
     "pyscf": {"problems"},
     "distributed": {"runs"},
     "cryptography": {"runs"},

@@ -12,7 +12,7 @@ from quprop.problems import chem
 DATA = Path(__file__).parent.parent / "src" / "quprop" / "problems" / "data"
 
 if __name__ == "__main__":
-    for name in ("h2", "lih"):
+    for name in chem.GEOMETRIES:
         path = chem.write(name, DATA)
         molecule = chem.Molecule.from_json(path.read_text(encoding="utf-8"))
         print(

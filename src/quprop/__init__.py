@@ -67,6 +67,7 @@ from quprop.simulate.state_vector.metric import geometric_tensor, metric
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training import losses
+from quprop.training.adapt import Adapted, adapt
 from quprop.training.callbacks import EarlyStopping
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.training.mmd import MMD
@@ -81,6 +82,7 @@ __all__ = [
     "METHODS",
     "MMD",
     "SPSA",
+    "Adapted",
     "Adjoint",
     "AmplitudeEstimation",
     "Angle",
@@ -127,6 +129,7 @@ __all__ = [
     "Trained",
     "Trajectories",
     "adam",
+    "adapt",
     "ansatz",
     "compare",
     "compose",
@@ -181,7 +184,8 @@ if TYPE_CHECKING:
     from quprop.hybrid import to_openfermion as to_openfermion
     from quprop.hybrid import to_qasm as to_qasm
     from quprop.hybrid import to_qiskit as to_qiskit
+    from quprop.problems import chem as chem
 else:
-    __getattr__ = lazy(__name__, hybrid.WHERE)
+    __getattr__ = lazy(__name__, {**hybrid.WHERE, "chem": "quprop.problems"})
 
-__dir__ = listing(__name__, [*_PACKAGES, *hybrid.WHERE])
+__dir__ = listing(__name__, [*_PACKAGES, "chem", *hybrid.WHERE])

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from quprop.runs import versions
 
-COMMANDS = ("train", "compare", "plan", "methods", "scaling", "reproduce", "carleman", "report")  # a file each
+COMMANDS = ("train", "scan", "compare", "plan", "methods", "scaling", "reproduce", "carleman", "report")  # a file each
 SETTINGS: dict[str, Any] = {
     "add_completion": False,
     "rich_markup_mode": "rich",

@@ -9,8 +9,8 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -100,6 +100,20 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             _fail(error, FAILED)
 
     return run
+
+
+@contextmanager
+def told(out: Path, again: str) -> Iterator[None]:
+    """What ends a run before its end says how it is continued."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (out / "run.toml").exists()
+        raise KeyboardInterrupt(f"continue with: {again}" if begun else "nothing was written") from None
+    except FileError as error:
+        if not (out / "checkpoint.npz").exists():
+            raise
+        raise FileError(f"{error}; the last checkpoint stands: {again}") from None
 
 
 def _let_go_of_output() -> None:

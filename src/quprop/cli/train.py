@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported
+from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported, told
 from quprop.cli.models import named
 from quprop.cli.tables import as_it_is
 from quprop.errors import QupropError, nearest
-from quprop.files import FileError, check_outputs
+from quprop.files import check_outputs
 from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, refuse_existing, write_atomically, write_json
-from quprop.training.curves import RIVALS
+from quprop.training.curves import RIVALS, accuracy, difference
 from quprop.training.loggers import logger
 
 EXPORTED_GATES = 50_000  # of a circuit.qasm, some megabytes; larger ones are written by a call of one's own
@@ -39,6 +37,8 @@ quprop train digits
 quprop train tfim --set n=12 --set layers=6 --out runs/chain
 
 quprop train tfim --set n=6 --noise superconducting
+
+quprop train molecule --set atoms="Li 0 0 0; H 0 0 1.6" --set active=2,5
 
 quprop train my.toml --json result.json
 
@@ -103,7 +103,7 @@ def train_command(
     _show_start(console, config, out, resume)
     place = "" if out == default else f" --out {out}"
     again = f"quprop train {what}{place} --resume"
-    with _told(out, again):
+    with told(out, again):
         summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers)
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
@@ -126,20 +126,6 @@ def _export(out: Path, config: Config) -> None:
     assert found is not None
     text = to_qasm(problem.circuit.bound(found[0]["params/theta"]), measured=problem.measured)
     write_atomically(out / BESIDE[0], text.encode())
-
-
-@contextmanager
-def _told(out: Path, again: str) -> Iterator[None]:
-    """What ends a run before its end says how it is continued."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        begun = (out / "run.toml").exists()
-        raise KeyboardInterrupt(f"continue with: {again}" if begun else "nothing was written") from None
-    except FileError as error:
-        if not (out / "checkpoint.npz").exists():
-            raise
-        raise FileError(f"{error}; the last checkpoint stands: {again}") from None
 
 
 def _resumed(out: Path, name: str, given: Config) -> Config:
@@ -204,14 +190,7 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
             f"{summary['reference_accuracy']:.4f}"
         )
     if "energy" in summary:
-        unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
-        lines.append(f"energy         {summary['energy']:.8f}{unit}")
-        if "reference_energy" in summary:
-            bound = f"{summary['reference_name']}, " if "bound" in summary["reference_name"] else ""
-            lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}")
-            lines.append(f"error          {summary['energy_error']:.3e}{unit}{_accuracy(summary)}")
-        else:
-            lines.append(f"known best     {summary['reference_name']}")
+        lines += _energy_verdict(summary)
     if "expected_cut" in summary:
         best = f", largest possible {summary['best_cut']:g}" if "best_cut" in summary else ""
         lines.append(
@@ -266,12 +245,32 @@ def _samples_verdict(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _accuracy(summary: dict[str, Any]) -> str:
-    if "chemical_accuracy" not in summary:
-        return ""
-    return (
-        " (chemical accuracy reached)" if summary["chemical_accuracy"] else " (chemical accuracy, 1.6e-3, not reached)"
-    )
+def _energy_verdict(summary: dict[str, Any]) -> list[str]:
+    """The energy beside those it is compared with, in their unit."""
+    unit = f" {summary['energy_unit']}" if "energy_unit" in summary else ""
+    lines = []
+    if "system" in summary:
+        lines.append(summary["system"])
+        lines.append(f"qubits {summary['n_qubits']}, terms {summary['terms']:,}, parameters {summary['n_params']:,}")
+        if chosen := summary.get("operators"):
+            more = f", ... ({len(chosen)})" if len(chosen) > 3 else ""
+            lines.append(f"operators {', '.join(chosen[:3])}{more}")
+        lines.append("")
+    lines.append(f"energy         {summary['energy']:.8f}{unit}")
+    if "hartree_fock_energy" in summary:
+        lines.append(f"Hartree-Fock   {summary['hartree_fock_energy']:.8f}{unit}")
+    if "reference_energy" not in summary:
+        return [*lines, f"known best     {summary['reference_name']}"]
+    bound = f"{summary['reference_name']}, " if "bound" in summary["reference_name"] else ""
+    where = " (in the active space)" if "reference_label" in summary else ""
+    lines.append(f"{bound or 'exact          '}{summary['reference_energy']:.8f}{unit}{where}")
+    good = accuracy(summary)
+    reached = good and ("reached" if abs(summary["energy_error"]) <= good[1] else "not reached")
+    told = f" ({good[0]}, {difference(good[1], summary)}, {reached})" if good else ""
+    lines.append(f"error          {difference(summary['energy_error'], summary)}{told}")
+    if good and summary["energy_error"] < -good[1]:
+        lines.append("               below the exact one: this circuit does not keep electrons and spin")
+    return lines
 
 
 def _cost_table(summary: dict[str, Any]) -> Table:

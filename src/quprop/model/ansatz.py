@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import itertools
 import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, nearest, shown
+from quprop.errors import QupropError, nearest, whole
 from quprop.model.angle import inputs, params
+from quprop.model.ansatz_excitations import excitation_generator as excitation_generator
+from quprop.model.ansatz_excitations import excitation_pool as excitation_pool
+from quprop.model.ansatz_excitations import hartree_fock as hartree_fock
+from quprop.model.ansatz_excitations import spin_conserving_excitations as spin_conserving_excitations
+from quprop.model.ansatz_excitations import uccsd
 from quprop.model.ansatz_iqp import covariance_gates as covariance_gates
 from quprop.model.ansatz_iqp import graph_gates as graph_gates
 from quprop.model.ansatz_iqp import iqp
+from quprop.model.ansatz_room import require_room
 from quprop.model.ansatz_stabiliser import stabilizer_logical_product
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
@@ -27,8 +32,6 @@ from quprop.model.pauli import PauliString, PauliSum
 
 _TURNS = ("rx", "ry", "rz")
 _ENTANGLERS = ("cx", "cz")
-_MOST_GATES = 10_000_000  # of a named circuit
-_GATE_BYTES, _GATE_SECONDS = 800, 2e-5  # what a gate and its rotations take until there is a model
 
 
 def hardware_efficient(
@@ -47,10 +50,10 @@ def hardware_efficient(
 
     Reference: Kandala et al., Nature 549, 242 (2017), arXiv:1704.05050.
     """
-    n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
+    n, layers = whole("n", n, 1), whole("layers", layers, 0)
     rotations, final = _turns("rotations", rotations), _turns("final", final)
     _choice("entangler", entangler, _ENTANGLERS)
-    _require_room("layers", layers, n * (len(rotations) + 1))
+    require_room("layers", layers, n * (len(rotations) + 1))
     theta = iter(vector := params("theta", n * (layers * len(rotations) + len(final))))
     circuit = Circuit(n, params=vector)
     for _ in range(layers):
@@ -70,8 +73,8 @@ def strongly_entangling(n: int, layers: int) -> Circuit:
 
     Reference: Schuld, Bocharov, Svore, Wiebe, Phys. Rev. A 101, 032308 (2020), arXiv:1804.00633.
     """
-    n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
-    _require_room("layers", layers, 4 * n)
+    n, layers = whole("n", n, 1), whole("layers", layers, 0)
+    require_room("layers", layers, 4 * n)
     theta = iter(vector := params("theta", layers * n * 3))
     circuit = Circuit(n, params=vector)
     for layer in range(layers):
@@ -93,19 +96,19 @@ def qaoa(n: int, edges: Iterable[Sequence[float]], layers: int) -> Circuit:
 
     Reference: Farhi, Goldstone, Gutmann, arXiv:1411.4028 (2014).
     """
-    n, layers = _whole("n", n, 1), _whole("layers", layers, 0)
+    n, layers = whole("n", n, 1), whole("layers", layers, 0)
     cost: dict[PauliString, float] = {}
     for edge in edges:
         if len(edge) not in (2, 3):
             raise QupropError(f"an edge is (i, j) or (i, j, weight), got {edge!r}")
-        i, j = (_whole("a vertex", v, 0) for v in edge[:2])
+        i, j = (whole("a vertex", v, 0) for v in edge[:2])
         if i == j or max(i, j) >= n:
             raise QupropError(f"an edge joins two different vertices from 0 to {n - 1}, got {tuple(edge)!r}")
         string = PauliString(0, 1 << i | 1 << j)
         cost[string] = cost.get(string, 0.0) + (edge[2] if len(edge) == 3 else 1.0)
     total = PauliSum(cost)
     mixer = PauliSum({PauliString(1 << q, 0): 1.0 for q in range(n)})
-    _require_room("layers", layers, len(total) + n)
+    require_room("layers", layers, len(total) + n)
     gamma, beta = params("gamma", layers), params("beta", layers)
     circuit = Circuit(n, _plus(n), params=[gamma, beta])
     for layer in range(layers):
@@ -125,12 +128,12 @@ def hamiltonian_variational(
     Reference: Wecker, Hastings, Troyer, Phys. Rev. A 92, 042303 (2015), arXiv:1507.08969.
     """
     parts = commuting_groups(groups) if isinstance(groups, PauliSum) else [PauliSum(g) for g in groups]
-    layers = _whole("layers", layers, 0)
+    layers = whole("layers", layers, 0)
     if not parts:
         raise QupropError("hamiltonian_variational needs a Hamiltonian with one term at least, got none")
     needed = max(1, *(g.n_qubits for g in parts))
-    n = needed if n is None else _whole("n", n, 1)
-    _require_room("layers", layers, sum(map(len, parts)))
+    n = needed if n is None else whole("n", n, 1)
+    require_room("layers", layers, sum(map(len, parts)))
     theta = params("theta", layers * len(parts))
     circuit = Circuit(n, state, params=theta)
     for angle, group in zip(theta, itertools.cycle(parts), strict=False):
@@ -146,36 +149,8 @@ def tfim_variational(n: int, layers: int, field: float = 1.0, ring: bool = False
 
     Reference: Wierichs, Gogolin, Kastoryano, Phys. Rev. Research 2, 043246 (2020), arXiv:2004.14666.
     """
-    n = _whole("n", n, 2)
+    n = whole("n", n, 2)
     return hamiltonian_variational(_ising_chain(n, field, ring), layers, n, _plus(n))
-
-
-def uccsd(n_qubits: int, n_electrons: int, layers: int = 1) -> Circuit:
-    """Unitary coupled cluster singles and doubles, first-order Trotter product, under the Jordan-Wigner transformation.
-
-    Spin orbitals are interleaved: even qubits spin up, odd ones down; the Hartree-Fock state fills qubits
-    0..n_electrons-1. Each spin-conserving excitation T is one exponential exp(theta (T - T†)), a commuting sum with
-    one parameter (2 Pauli terms for a single, 8 for a double).
-    Parameters: theta[layer, excitation], first the singles (i -> a), then the doubles (i < j -> a < b), each in
-    lexicographic order; the circuit applies them in that order.
-
-    Reference: Peruzzo et al., Nat. Commun. 5, 4213 (2014), arXiv:1304.3061; Romero et al., Quantum Sci. Technol. 4,
-    014008 (2018), arXiv:1701.02691.
-    """
-    n, electrons = _whole("n_qubits", n_qubits, 2), _whole("n_electrons", n_electrons, 0)
-    layers = _whole("layers", layers, 0)
-    if n % 2:
-        raise QupropError(f"uccsd needs an even number of qubits (two spins an orbital), got {n}")
-    if electrons > n:
-        raise QupropError(f"{n} spin orbitals hold at most {n} electrons, got {electrons}")
-    excitations = spin_conserving_excitations(n, electrons)
-    sums = [excitation_generator(*e) for e in excitations]
-    _require_room("layers", layers, sum(map(len, sums)))
-    theta = params("theta", layers * len(sums))
-    circuit = Circuit(n, "1" * electrons + "0" * (n - electrons), params=theta)
-    for angle, total in zip(theta, itertools.cycle(sums), strict=False):
-        circuit.exp(total, angle)
-    return circuit
 
 
 def data_reuploading(n: int, layers: int, n_features: int) -> Circuit:
@@ -188,9 +163,9 @@ def data_reuploading(n: int, layers: int, n_features: int) -> Circuit:
 
     Reference: Pérez-Salinas, Cervera-Lierta, Gil-Fuster, Latorre, Quantum 4, 226 (2020), arXiv:1907.02085.
     """
-    n, layers, features = _whole("n", n, 1), _whole("layers", layers, 0), _whole("n_features", n_features, 1)
+    n, layers, features = whole("n", n, 1), whole("layers", layers, 0), whole("n_features", n_features, 1)
     slots = 3 * math.ceil(features / (3 * n))
-    _require_room("layers", layers, (slots + 1) * n)
+    require_room("layers", layers, (slots + 1) * n)
     x, weight, bias = inputs("x", features), params("weight", layers * features), params("bias", layers * slots * n)
     circuit = Circuit(n, params=[weight, bias], inputs=x)
     for layer in range(layers):
@@ -212,7 +187,7 @@ def commuting_generator(n: int, generators: Iterable[str | PauliString] | None =
     Reference: Bowles, Wierichs, Park, arXiv:2306.14962 (2023), Sec. III; IQP: Shepherd, Bremner, Proc. R. Soc. A 465,
     1413 (2009), arXiv:0809.0847.
     """
-    n = _whole("n", n, 1)
+    n = whole("n", n, 1)
     if generators is None:
         strings = [PauliString(sum(1 << q for q in c), 0) for k in (1, 2) for c in itertools.combinations(range(n), k)]
     else:
@@ -235,8 +210,8 @@ def random_pauli_rotations(n: int, m: int, rng: int | np.random.Generator, state
     Reference: the "simple variational model" of Abbas et al., NeurIPS 2023, arXiv:2305.13362, Definition 2, with random
     generators.
     """
-    n, m = _whole("n", n, 1), _whole("m", m, 0)
-    _require_room("m", m, 1)
+    n, m = whole("n", n, 1), whole("m", m, 0)
+    require_room("m", m, 1)
     generator = np.random.default_rng(rng)
     theta = params("theta", m)
     circuit = Circuit(n, state, params=theta)
@@ -256,8 +231,8 @@ def commuting_blocks(n: int, m: int, blocks: int = 4, state: Any = None) -> Circ
 
     Reference: Chinzei et al., npj Quantum Information 11, 79 (2025), arXiv:2406.18316.
     """
-    n, m, blocks = _whole("n", n, 1), _whole("m", m, 0), _whole("blocks", blocks, 1)
-    _require_room("m", m, 1)
+    n, m, blocks = whole("n", n, 1), whole("m", m, 0), whole("blocks", blocks, 1)
+    require_room("m", m, 1)
     each = math.ceil(m / blocks)
     subsets = _x_products(n, each)
     theta = params("theta", m)
@@ -404,45 +379,6 @@ def commuting_groups(hamiltonian: PauliSum) -> list[PauliSum]:
     return [PauliSum(g) for g in groups]
 
 
-def spin_conserving_excitations(n: int, electrons: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(occupied, virtual) of all singles and then all doubles that keep the number of spins up (even orbitals)."""
-    found = []
-    for rank in (1, 2):
-        for occupied in itertools.combinations(range(electrons), rank):
-            for virtual in itertools.combinations(range(electrons, n), rank):
-                if sum(o % 2 for o in occupied) == sum(v % 2 for v in virtual):
-                    found.append((occupied, virtual))
-    return found
-
-
-def excitation_generator(occupied: Sequence[int], virtual: Sequence[int]) -> PauliSum:
-    """The commuting sum G with exp(-i theta/2 G) = exp(theta (T - T†)), T = a†_b a†_a a_i a_j (or a†_a a_i).
-
-    G = 2i (T - T†) with a_p = Z_0 ... Z_{p-1} (X_p + i Y_p) / 2, as |1> is an occupied orbital.
-    """
-    product: dict[PauliString, complex] = {PauliString(0, 0): 1.0}
-    ladder = [_ladder(p, raising=True) for p in reversed(virtual)] + [_ladder(p, raising=False) for p in occupied]
-    for factor in ladder:
-        product = _multiply(product, factor)
-    # T† has the conjugate coefficients, so T - T† is 2i times the imaginary part over positive Hermitian strings.
-    return PauliSum({p: -4.0 * c.imag for p, c in product.items() if c.imag})
-
-
-def _ladder(orbital: int, raising: bool) -> dict[PauliString, complex]:
-    bit = 1 << orbital
-    return {PauliString(bit, bit - 1): 0.5, PauliString(bit, bit | bit - 1): -0.5j if raising else 0.5j}
-
-
-def _multiply(a: dict[PauliString, complex], b: dict[PauliString, complex]) -> dict[PauliString, complex]:
-    out: dict[PauliString, complex] = {}
-    for (p, c), (q, d) in itertools.product(a.items(), b.items()):
-        string = p * q
-        positive = PauliString(string.x, string.z)
-        phase = 1j ** ((string.phase - positive.phase) & 3)
-        out[positive] = out.get(positive, 0.0) + phase * c * d
-    return out
-
-
 def _ising_chain(n: int, field: float, ring: bool) -> tuple[PauliSum, PauliSum]:
     """Bonds and fields of -sum Z Z - field sum X."""
     bonds = n if ring and n > 2 else n - 1
@@ -477,20 +413,3 @@ def _turns(what: str, names: Sequence[str]) -> tuple[str, ...]:
 def _choice(what: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise QupropError(f"{what} must be made of {', '.join(known)}, got {name!r}; use one of those")
-
-
-def _require_room(what: str, count: int, each: int) -> None:
-    """Refuse, before any work, a circuit of `count` times `each` gates that nobody waits for."""
-    gates = min(count * each, 10**30)
-    if gates > _MOST_GATES:
-        memory, minutes = gates * _GATE_BYTES / 2**30, gates * _GATE_SECONDS / 60
-        raise QupropError(
-            f"{what}={shown(count)} makes {float(gates):.3g} gates, which take about {memory:,.3g} GiB and "
-            f"{minutes:,.3g} minutes before the first value; take {what}={_MOST_GATES // each} at most"
-        )
-
-
-def _whole(what: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise QupropError(f"{what} must be a whole number, {least} or more, got {value!r}")
-    return int(value)

@@ -7,9 +7,10 @@
 
 from quprop.lazy import listing
 from quprop.problems.run import configure, run
+from quprop.problems.scan import scan
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 
-__all__ = ["PROBLEMS", "Problem", "Spec", "configure", "run"]
+__all__ = ["PROBLEMS", "Problem", "Spec", "configure", "run", "scan"]
 
 __dir__ = listing(__name__)

@@ -44,7 +44,7 @@ class Setting:
             value = float(value)
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if not fits:
-            raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {shown(value)}")
+            raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {shown(value)} ({self.help})")
         if isinstance(value, float) and not math.isfinite(value):
             raise QupropError(f"{name} must be finite, got {value!r}")
         if self.least is not None and value < self.least:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 EXACT_QUBITS = 14  # exact diagonalisation up to here: seconds and some hundred MiB
 
 
-def model_settings(ansatz: str, layers: int) -> dict[str, Setting]:
+def model_settings(ansatz: str, layers: int, *others: str) -> dict[str, Setting]:
+    """ansatz, others: circuits of the problem's own, the first of them the default."""
     general = [name for name, a in ANSATZE.items() if a.grows]
+    own = (ansatz, *others)
     return {
-        "ansatz": Setting(ansatz, "the circuit", choices=(ansatz, *(a for a in general if a != ansatz))),
+        "ansatz": Setting(ansatz, "the circuit", choices=(*own, *(a for a in general if a not in own))),
         "layers": Setting(layers, "layers of the ansatz", least=0, most=LARGEST),
         "gates": Setting([], 'the circuit gate by gate instead, such as ["h(0)", "cx(0, 1)", "ry(theta[0], 1)"]'),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomi
 from quprop.simulate import AutoEngine, PauliPropagation, get_engine
 from quprop.simulate.measure import measure_loss, measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
+from quprop.training.adapt import Adapted
 from quprop.training.objective import Objective, require_memory
 from quprop.training.optimise import LBFGS, Optimiser, adam, check_rate, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
@@ -47,6 +49,8 @@ def configure(name: str, given: Config | None = None) -> Config:
 
 def definition_of(folder: RunFolder) -> Config:
     """The settings a run folder was started with."""
+    if "scan" in folder.definition:
+        raise QupropError(f"{folder.path} holds a scan: resume it with `quprop scan`, or choose another folder")
     config = {section: folder.section(section) for section in SECTIONS}
     name = config["problem"].get("name")
     if name is None:
@@ -80,33 +84,36 @@ def run(
     batch = min(settings.get("batch_size") or data_size, data_size)
     steps = settings["steps"] if "steps" in settings else settings["epochs"] * -(-data_size // batch)
     rng = np.random.default_rng(settings["seed"])
-    options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
-    options["engine"] = _engine(settings, **options)
-    optimiser = _optimiser(settings, problem, steps)
+    options = simulation(settings, threads)
+    optimiser = optimiser_of(settings, problem, steps)
     direct = problem.loss.over(problem.model, **options)
     if direct is None:
         require_memory(problem.model, batch, **options)
     params = problem.start(rng)
-    folder = None if out is None else _open(out, resume, config, problem)
+    folder = None if out is None else open_folder(out, resume, config, problem.model)
+    grown: Adapted | None = None
+    kept: dict[str, Any] = {"out": folder, "resume": resume, "progress": progress, "callback": callback}
     try:
-        trained = train(
-            problem.model,
-            problem.loss,
-            data=problem.data,
-            test=problem.test,
-            optimiser=optimiser,
-            params=params,
-            head=problem.head,
-            steps=steps,
-            batch_size=None if problem.data is None else batch,
-            rng=rng,
-            out=folder,
-            resume=resume,
-            checkpoint_seconds=checkpoint_seconds,
-            progress=progress,
-            callback=callback,
-            **options,
-        )
+        if problem.grow is not None:
+            grown = problem.grow(steps=steps, optimiser=optimiser, **kept, **options)
+            trained = grown.trained
+            problem = replace(problem, model=grown.model, circuit=grown.circuit)
+        else:
+            trained = train(
+                problem.model,
+                problem.loss,
+                data=problem.data,
+                test=problem.test,
+                optimiser=optimiser,
+                params=params,
+                head=problem.head,
+                steps=steps,
+                batch_size=None if problem.data is None else batch,
+                rng=rng,
+                checkpoint_seconds=checkpoint_seconds,
+                **kept,
+                **options,
+            )
     finally:
         if folder is not None:
             folder.close()
@@ -116,6 +123,8 @@ def run(
         return plain(summary)
     found, files = _judged(config, problem, trained, batch, direct, options)
     summary |= found
+    if grown is not None:
+        summary |= {**grown.counts, "operators": list(grown.operators)}
     if folder is not None:
         from quprop.training.curves import draw_curves
 
@@ -124,6 +133,12 @@ def run(
             write_atomically(folder.path / name, content)
         folder.write_summary(summary)
     return plain(summary)
+
+
+def simulation(settings: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    """Engine, precision and threads, as [train] asks for them."""
+    options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
+    return options | {"engine": _engine(settings, **options)}
 
 
 def _engine(settings: dict[str, Any], precision: str, threads: int | None) -> Any:
@@ -200,10 +215,13 @@ def _without_noise(problem: Problem, trained: Trained, options: dict[str, Any]) 
     return out
 
 
-def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Problem) -> RunFolder:
-    digest = hashlib.sha256(problem.model.to_text().encode()).hexdigest()
+def open_folder(
+    out: str | os.PathLike[str], resume: bool, config: Config, model: Model, more: dict[str, Any] | None = None
+) -> RunFolder:
+    """The run folder of these settings, made or found again. more: tables of run.toml beside them."""
+    digest = hashlib.sha256(model.to_text().encode()).hexdigest()
     if not resume:
-        return RunFolder.create(out, {"model_sha256": digest, **config, "versions": versions()})
+        return RunFolder.create(out, {"model_sha256": digest, **config, **(more or {}), "versions": versions()})
     folder = RunFolder.open(out)
     if folder.definition.get("model_sha256") != digest:
         raise QupropError(
@@ -214,7 +232,7 @@ def _open(out: str | os.PathLike[str], resume: bool, config: Config, problem: Pr
     return folder
 
 
-def _optimiser(settings: dict[str, Any], problem: Problem, steps: int) -> Optimiser | LBFGS:
+def optimiser_of(settings: dict[str, Any], problem: Problem, steps: int) -> Optimiser | LBFGS:
     name, rate = settings["optimiser"], settings["learning_rate"]
     check_rate(rate or 1.0)  # 0 is refused by those that use it
     if name == "lbfgs":

@@ -13,6 +13,7 @@ from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.problems.config import Config, Setting
 from quprop.simulate import ENGINES
+from quprop.training.adapt import Adapted
 from quprop.training.job import Trained
 from quprop.training.losses import Loss
 from quprop.training.optimise import OPTIMISERS
@@ -41,6 +42,7 @@ class Problem:
         None  # (training, its loss over the model) -> entries of the summary, and files of the run folder by name
     )
     circuit: Circuit | None = None  # as it was written, for drawing
+    grow: Callable[..., Adapted] | None = None  # (steps=, optimiser=, out=, ...) -> a circuit grown while it is trained
     measured: int = 0  # of a model of samples, the first qubits, whose measured bits they are
 
 
@@ -51,6 +53,7 @@ class Spec:
     title: str
     schema: dict[str, dict[str, Setting]]
     build: Callable[[Config], Problem]
+    check: Callable[[Config], Any] | None = None  # refuses settled settings before anything is computed
     of_observables: bool = True  # the loss is a function of expectation values, whose gradients methods estimate
 
 

@@ -12,6 +12,7 @@ PROBLEMS: dict[str, Spec] = {
     "h2": molecules.H2,
     "lih": molecules.LIH,
     "h2o": molecules.H2O,
+    "molecule": molecules.ANY,
     "tfim": tfim.SPEC,
     "ising-2d": ising_2d.SPEC,
     "kicked-ising": kicked_ising.SPEC,

@@ -25,6 +25,7 @@ SYMBOLS = {
     "star": "M14 0l1.3 3.6h3.8l-3 2.3l1.1 3.7l-3.2-2.2l-3.2 2.2l1.1-3.7l-3-2.3h3.8z",
     "cross": "M12.5 1h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z",
 }
+FEW = 10  # whole numbers, below which plotly's own ticks would fall between them
 COLOURS = 8  # that the page's style defines
 
 
@@ -63,6 +64,7 @@ class Figure:
     log: str = ""
     note: str = ""
     low: float | None = None  # where a y axis that reaches further down begins at first
+    whole: bool = False  # whether x counts: no ticks between whole numbers
     kind: ClassVar[str] = "figure"
 
     def colour(self, index: int) -> int:
@@ -92,6 +94,9 @@ class Figure:
             scale = np.log10 if "y" in self.log else float
             top = float(scale(np.nanmax(values)))
             layout["yaxis"]["range"] = [float(scale(self.low)), top + 0.05 * abs(top - float(scale(self.low)))]
+        places = [v for c in self.curves for v in c.x if isinstance(v, int | float)]
+        if self.whole and places and max(places) - min(places) < FEW:
+            layout["xaxis"] |= {"dtick": 1, "tick0": 0}
         if self.bars:  # x is the length of the bars, y their names
             layout["yaxis"] |= {"type": "category", "autorange": "reversed", "title": {"text": ""}}
             layout["height"] = 120 + 26 * len(self.curves[0].x)

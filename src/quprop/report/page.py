@@ -14,7 +14,7 @@ from typing import Any
 
 from quprop.errors import QupropError
 from quprop.files import check_file, write_atomically
-from quprop.report import carleman, comparison, models, plans, results, scalings, sweeps, training
+from quprop.report import carleman, comparison, models, plans, results, scalings, scans, sweeps, training
 from quprop.report.bundle import jinja, plotly_gzip
 from quprop.report.figure import Curve, Figure
 from quprop.report.parts import Cell, Section, Value
@@ -36,6 +36,7 @@ SECTIONS: dict[str, Callable[[Source], Section]] = {
     "method": results.methods,
     "check": plans.check,
     "summary": results.summary,
+    "scan": scans.section,
     "sweep": sweeps.section,
     "model": models.section,
 }

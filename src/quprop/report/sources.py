@@ -51,6 +51,7 @@ KINDS = {
     "carleman_analysis",
     "carleman_training",
     "summary",
+    "scan",
     "claim",
 }
 
@@ -232,6 +233,8 @@ def training(path: Path) -> Source:
         source.notes.append(f"{path / 'run.toml'} is missing: the settings of this run are not known")
     except (OSError, tomllib.TOMLDecodeError) as error:
         source.notes.append(f"{path / 'run.toml'} cannot be read ({error}): the settings of this run are not known")
+    if isinstance(source.data.get("run.toml", {}).get("scan"), dict):
+        source.kind = "scan"
     if (path / "metrics.jsonl").exists():
         rows, said = read_lines(path / "metrics.jsonl")
         good = [r for r in rows if isinstance(r.get("step"), int) and isinstance(r.get("loss"), int | float)]
@@ -242,7 +245,7 @@ def training(path: Path) -> Source:
     if (path / "summary.json").exists():
         data, problem = read_json(path / "summary.json")
         if isinstance(data, dict):
-            source.data["summary.json"] = _unnamed(data, "summary")
+            source.data["summary.json"] = _unnamed(data, "scan" if source.kind == "scan" else "summary")
         else:
             source.notes.append(problem or f"{path / 'summary.json'} is no summary of a run: left out")
     meta, problem = _checkpoint(path / "checkpoint.npz")

@@ -24,7 +24,7 @@ from quprop.report.parts import (
 )
 from quprop.report.results import png_of
 from quprop.report.sources import Source
-from quprop.training.curves import RIVALS
+from quprop.training.curves import RIVALS, accuracy, axis_of, difference, in_unit, levels
 
 # What the run folder of a generative model holds, and in words.
 _PICTURES = {
@@ -49,7 +49,7 @@ def section(source: Source) -> Section:
     rows = _result(run, summary, lines, meta)
     if rows:
         made.blocks.append(Table("Result", ("", "value"), tuple(rows)))
-    made.facts = {name: cell for name, cell in rows[:8] if isinstance(cell, Value)}
+    made.facts = {name: cell for name, cell in rows[:8] if isinstance(cell, Value) and not isinstance(cell.raw, list)}
     if history:
         made.blocks += _curves(lines, summary)
         made.blocks += _against_cost(lines, summary, meta)
@@ -100,10 +100,8 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
             row(key.replace("_", " "), summary.value(key, show=digits(4)))
         for name, cell in _generative(summary):
             row(name, cell)
-        row("energy", summary.value("energy", show=digits(8)))
-        row("exact energy", summary.value("reference_energy", show=digits(8)))
-        row("energy error", summary.value("energy_error"))
-        row("chemical accuracy (1.6e-3)", summary.value("chemical_accuracy"))
+        for name, cell in _energies(summary):
+            row(name, cell)
         row("expected cut", summary.value("expected_cut", show=digits(4)))
         row("best sampled cut", summary.value("sampled_cut"))
         row("largest possible cut", summary.value("best_cut"))
@@ -131,6 +129,25 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
     row("parameters", run.value("model", "n_params"))
     row("gradients asked for", meta.value("gradients"))
     return rows
+
+
+def _energies(summary: Fields) -> list[tuple[str, Cell]]:
+    """The energy beside those it is compared with, in their unit."""
+    data = summary.data
+    unit = f" {data['energy_unit']}" if data.get("energy_unit") else ""
+    known = [("energy", "energy"), *((f"{name} energy", key) for key, (name, _) in levels(data).items())]
+    rows = [(name, summary.value(key, show=lambda v: f"{v:.8f}{unit}")) for name, key in known]
+    rows.append(("energy error", summary.value("energy_error", show=lambda v: difference(v, data))))
+    good = accuracy(data)
+    within = f"within {good[0]} ({difference(good[1], data)})" if good else "within chemical accuracy (1.6 mHa)"
+    chosen = summary.at("operators")
+    return [
+        *rows,
+        (within, summary.value("chemical_accuracy")),
+        ("molecule", summary.value("system")),
+        ("terms of the Hamiltonian", summary.value("terms")),
+        ("operators", Value(chosen.data, ", ".join(map(str, chosen.data)), chosen.source) if chosen.data else ABSENT),
+    ]
 
 
 def _generative(summary: Fields) -> list[tuple[str, Cell]]:
@@ -212,7 +229,7 @@ def _level(name: str, at: float, over: list[Any], source: str) -> Curve:
 
 
 def _metrics(lines: Fields) -> list[str]:
-    keys = dict.fromkeys(k for row in lines.data for k in row)
+    keys = dict.fromkeys(k for row in lines.data for k, v in row.items() if not isinstance(v, str))
     return [k for k in keys if k not in _NO_METRIC and not k.endswith("loss")]
 
 
@@ -220,30 +237,45 @@ def _curves(lines: Fields, summary: Fields) -> list[Any]:
     if any("gradient_variance" in row for row in lines.data):
         return [Heading("Loss against steps"), *_mmd_curves(lines, summary)]
     x = "step"
-    steps = _column(lines, x)
+    steps, axis = _column(lines, x), axis_of(lines.data)
     loss = [_curve("training", lines, x, "loss")]
     if any("test_loss" in row for row in lines.data):
         loss.append(_curve("test", lines, x, "test_loss"))
     energy = summary.number("reference_energy")
     out: list[Any] = [Heading("Loss and metric against steps")]
-    if energy is not None:
-        loss.append(_level("exact energy", energy, steps, summary.at("reference_energy").source))
-    out.append(Figure("Loss against steps", "optimiser step", "loss", tuple(loss)))
-    if energy is not None:
+    if energy is None:
+        out.append(Figure("Loss against steps", axis, "loss", tuple(loss), whole=True))
+    else:
+        for place, (key, (name, value)) in enumerate(levels(summary.data).items()):
+            loss.append(replace(_level(name, value, steps, summary.at(key).source), colour=6 + place))
+        y = in_unit("energy", summary.data)
+        out.append(Figure("Energy against steps", axis, y, tuple(loss), whole=True))
         above = [max(v - energy, 0.0) for v in _column(lines, "loss")]
         how = f"computed: {lines.file}#/*/loss minus {summary.at('reference_energy').source}"
         curve = Curve("above the exact energy", steps, above, how, f"{lines.file}#/*/step")
-        out.append(
-            Figure("Distance to the exact energy", "optimiser step", "energy above the exact one", (curve,), "y")
-        )
+        y = in_unit("energy above the exact one", summary.data)
+        near = (curve, *band(summary, steps, above))
+        out.append(Figure("Distance to the exact energy", axis, y, near, "y", whole=True))
     names = _metrics(lines)
     if names:
         curves = [_curve(name.replace("_", " "), lines, x, name) for name in names]
         if summary.number("reference_accuracy") is not None:
             known = summary.at("reference_accuracy")
             curves.append(_level(summary.text("reference_name") or "reference", known.data, steps, known.source))
-        out.append(Figure("Metric against steps", "optimiser step", "metric", tuple(curves)))
+        out.append(Figure("Metric against steps", axis, "metric", tuple(curves), whole=True))
     return out
+
+
+def band(summary: Fields, x: list[Any], errors: list[Any]) -> list[Curve]:
+    """The errors of an energy that are good enough, down to the least there is; nothing where no bound is known."""
+    if (good := accuracy(summary.data)) is None:
+        return []
+    known = [v for v in x if v is not None]
+    low = min([good[1] / 100, *(v for v in errors if v is not None and v > 0)])
+    edges: dict[str, Any] = {"x": [min(known), max(known)], "y": [low, low], "high": [good[1], good[1]]}
+    name = f"{good[0]}, {difference(good[1], summary.data)}"
+    source = summary.at("energy_accuracy").source
+    return [Curve(name, **edges, source=source, style="band", colour=2, reference=True)]
 
 
 def _against_cost(lines: Fields, summary: Fields, meta: Fields) -> list[Any]:

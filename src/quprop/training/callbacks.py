@@ -61,6 +61,13 @@ def told(callbacks: Sequence[Callback], step: TrainingStep) -> bool:
     return any(isinstance(a, bool | np.bool_) and bool(a) for a in answers)
 
 
+def close(callbacks: Sequence[Callback]) -> None:
+    """What those with a `close` do at the end of a training, however it ends."""
+    for callback in callbacks:
+        if callable(end := getattr(callback, "close", None)):
+            end()
+
+
 class EarlyStopping:
     """Stops a training whose `monitor` has not improved by more than `min_change` in `patience` epochs.
 

@@ -22,7 +22,7 @@ from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, versions
 from quprop.runs.interrupt import Interrupt
 from quprop.runs.progress import TRAINING, Progress
-from quprop.training.callbacks import Callback, TrainingStep, told
+from quprop.training.callbacks import Callback, TrainingStep, close, told
 from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
 from quprop.training.optimise import LBFGS, apply_updates, tree_fill, tree_leaves
@@ -119,9 +119,7 @@ class Job:
                 lbfgs = isinstance(self.optimiser, LBFGS)
                 return self._lbfgs(params, interrupt) if lbfgs else self._pairs(params, interrupt)
         finally:
-            for callback in self.callbacks:
-                if callable(close := getattr(callback, "close", None)):
-                    close()
+            close(self.callbacks)
             if self.folder is not None:
                 self.folder.close()
 
