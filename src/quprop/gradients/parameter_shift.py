@@ -42,7 +42,7 @@ class ParameterShift(GradientMethod, Budget):
     in which the observable is read, times shots; each run executes all M rotations. At one max-norm error the rotations
     executed grow as M^2.
 
-    grouping: how a sum of Pauli strings is read (`gradients/grouping.py`). rule: "auto", "two_term" or "general".
+    grouping: how a sum of Pauli strings is read (`sampling/grouping.py`). rule: "auto", "two_term" or "general".
     adaptive: a first part of the shots, `pilot` of them, only measures variances; the rest is allotted by them (Neyman)
     and alone makes the estimate, which therefore stays unbiased.
 

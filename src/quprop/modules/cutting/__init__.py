@@ -9,7 +9,11 @@ cutter.py      `cut`: by search or by hand, and what is refused
 sample.py      shots by quasi-probability, with standard errors
 """
 
+from functools import partial
+
+from quprop.lazy import submodule
 from quprop.modules.cutting.cutter import cut
 from quprop.modules.cutting.plan import CutPlan
 
 __all__ = ["CutPlan", "cut"]
+__getattr__ = partial(submodule, __name__)
