@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -95,8 +96,7 @@ def train_command(
     if not resume:
         refuse_existing(out)
     _show_start(console, config, out, resume)
-    place = "" if out == default else f" --out {out}"
-    again = f"quprop train {what}{place} --resume"
+    again = f"quprop train {quote(what)}{'' if out == default else f' --out {quote(str(out))}'} --resume"
     with _told(out, again):
         summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads)
     if summary["status"] == "interrupted":
