@@ -29,8 +29,15 @@ from quprop.runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_ARGUMENTS = {("methods",), ("scaling",), ("reproduce",), ("carleman", "experiment")}  # are whole lines
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")]
-CODE = [p for folder in ("src/quprop", "examples", "benchmarks", "tools") for p in sorted((ROOT / folder).rglob("*.py"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks" / "README.md",
+    *(ROOT / "docs").rglob("*.md"),
+]
+CODE = [
+    p for folder in ("src/quprop", "examples", "benchmarks", "tools") for p in sorted((ROOT / folder).rglob("*.py"))
+]
 # `quprop NAME`, from where a command can begin: not "quprop compare" within a longer dotted or hyphened name.
 _COMMAND = re.compile(rf"(?<![\w./-])quprop\s+(?=(?:{'|'.join(COMMANDS)}|--version|--help)\b)")
 _FENCE = re.compile(r"^```.*$", re.MULTILINE)
@@ -50,7 +57,9 @@ class Command(NamedTuple):
 def strings(path: Path) -> list[tuple[int, str]]:
     """The strings of a Python file with their lines; adjacent ones and f-strings are one."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inner = {id(v) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for v in ast.walk(node) if v is not node}
+    inner = {
+        id(v) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for v in ast.walk(node) if v is not node
+    }
     found = []
     for node in ast.walk(tree):
         if id(node) in inner:
@@ -239,7 +248,10 @@ def is_a_mention(words: tuple[str, ...]) -> bool:
 
 def options() -> set[str]:
     """All options that any command has."""
-    return {o for name in COMMANDS for p in _parameters(name) for o in (*p.opts, *p.secondary_opts)} | {"--help", "--version"}
+    return {o for name in COMMANDS for p in _parameters(name) for o in (*p.opts, *p.secondary_opts)} | {
+        "--help",
+        "--version",
+    }
 
 
 def parsed(words: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -366,7 +378,7 @@ def smaller(words: tuple[str, ...]) -> tuple[str, ...]:
             less += ["--set", "rivals=false", "--set", "steps=1"]
         elif not what.endswith(".toml"):
             less += ["--set", "epochs=1" if what in ("digits", "breast-cancer") else "steps=1"]
-    elif words[0] == "reproduce" and len(words) > 1 or words[:2] == ("carleman", "experiment") and len(words) > 2:
+    elif (words[0] == "reproduce" and len(words) > 1) or (words[:2] == ("carleman", "experiment") and len(words) > 2):
         less += ["--quick"]
     elif words[0] == "scaling" and "--figure2" not in words:
         less += ["--m-min", "16", "--m-max", "64", "--instances", "1", "--max-error", "0.3", "--workers", "1"]

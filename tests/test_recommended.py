@@ -106,7 +106,7 @@ GROUPS = {
     "train": lambda words: words[0] == "train",
     "cost": lambda words: words[0] in ("compare", "plan", "methods", "scaling"),
     "claims and pages": lambda words: words[0] in ("reproduce", "report") and "carleman" not in words[-1],
-    "networks": lambda words: words[0] == "carleman" or words[0] == "reproduce" and "carleman" in words[-1],
+    "networks": lambda words: words[0] == "carleman" or (words[0] == "reproduce" and "carleman" in words[-1]),
 }
 
 
@@ -125,8 +125,8 @@ def test_every_command_that_a_text_names_runs(group, prepared, tmp_path, monkeyp
     assert wrong == []
 
 
-# What is wrong, what the one sentence says, what a reader then types, and what becomes of it: "" where it runs, else what
-# the next sentence says.
+# What is wrong, what the one sentence says, what a reader then types, and what becomes of it: "" where it runs, else
+# what the next sentence says.
 SMALL = "--set steps=1 --quiet"
 CHAINS = {
     "a name": ("train tfmi", "did you mean 'tfim'?", f"train tfim --set n=3 {SMALL}", ""),
@@ -220,7 +220,12 @@ CHAINS = {
         f"train tfim --set problem.n=4 {SMALL}",
         "",
     ),
-    "a precision": ("compare model.json", "give one of --precision E and --max-error E", "plan model.json --max-error 1", ""),
+    "a precision": (
+        "compare model.json",
+        "give one of --precision E and --max-error E",
+        "plan model.json --max-error 1",
+        "",
+    ),
     "a saved model's settings": (
         "compare model.json --precision 1 --set n=4",
         "leave it out",
@@ -264,11 +269,16 @@ CHAINS = {
         "",
     ),
     "a preset": ("plan tfim --preset figure2", "leave MODEL", "plan --preset figure2", ""),
-    "constants": ("scaling --constants", "--constants belongs to --figure2; add it", "scaling --figure2 --constants", ""),
+    "constants": (
+        "scaling --constants",
+        "--constants belongs to --figure2; add it",
+        "scaling --figure2 --constants",
+        "",
+    ),
     "a figure of one size": (
         "scaling --m-min 16 --m-max 16 --plot a.png",
         "a fit needs three sizes",
-        "scaling --m-min 16 --m-max 64 --max-error 0.5 --methods parameter_shift --family hardware_efficient --instances 1",
+        "scaling --m-min 16 --m-max 64 --max-error 0.5 --methods parameter_shift --family qaoa --instances 1",
         "",
     ),
     "two ways to reproduce": ("reproduce figure2 --all", "give a NAME or --all", "reproduce figure2 --quick", ""),
@@ -299,7 +309,12 @@ FORMS = {  # what follows each name is said with an example that can be typed
 }
 
 
-@pytest.mark.parametrize("name", [*CHAINS, *FORMS])
+SLOW = {name for name, chain in CHAINS.items() if chain[2].startswith(("train blobs", "scaling --m", "reproduce"))}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*CHAINS, *FORMS)]
+)
 def test_what_a_refusal_advises_works(name, prepared, tmp_path, monkeypatch):
     bad, says, advised, then = (CHAINS | FORMS)[name]
     folder = tmp_path / "there"

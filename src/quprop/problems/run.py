@@ -218,8 +218,8 @@ def _optimiser(settings: dict[str, Any], problem: Problem, steps: int) -> Optimi
         samples, batch = len(problem.data[0]) if problem.data else 1, settings.get("batch_size") or 0
         if 0 < batch < samples:
             raise QupropError(
-                f"L-BFGS takes all {samples:,} samples in every step, got train.batch_size = {batch}: set batch_size=0, "
-                "or optimiser=adam"
+                f"L-BFGS takes all {samples:,} samples in every step, got train.batch_size = {batch}: set "
+                "batch_size=0, or optimiser=adam"
             )
         return LBFGS()
     schedule = cosine(rate, steps) if settings["schedule"] == "cosine" else rate

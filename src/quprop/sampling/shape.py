@@ -131,8 +131,8 @@ def deeper(shape: Shape, parameters: int) -> Shape:
     proportion. A model that is one set of commuting rotations stays one."""
     if not shape.trained:
         raise QupropError(
-            f"a model without trained rotations does not grow with its parameters, got {shape.name}: leave --parameters "
-            "and --plot out"
+            f"a model without trained rotations does not grow with its parameters, got {shape.name}: leave "
+            "--parameters and --plot out"
         )
     f = parameters / shape.parameters
     rotations = max(1, round(shape.rotations * f))
