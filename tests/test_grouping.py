@@ -79,9 +79,8 @@ def test_an_unknown_scheme_gets_a_sentence():
 @pytest.mark.parametrize("n", [63, 64, 127])
 def test_a_common_basis_is_found_on_any_number_of_qubits(n):
     """D P D† = ±Z^mask by stim, also where a mask has more bits than an int64."""
-    strings = [
-        PauliString.parse(s) for s in (f"X0 X{n - 1}", f"Z0 Z{n - 1}", f"Y0 Y{n - 1}", f"Z{n // 2}", f"X{n - 2}")
-    ]
+    ghz = ["X" * n, *("I" * q + "ZZ" + "I" * (n - q - 2) for q in range(n - 1)), "Y" * 2 + "X" * (n - 2)]
+    strings = [PauliString.parse(s) for s in ghz]
     tableau, masks, signs = diagonalise(strings, n)
     for p, mask, sign in zip(strings, masks, signs, strict=True):
         turned = tableau(stim.PauliString(p.dense(n)))
