@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import stim
 from cases import CASES, random_sum
 
 import quprop as qpr
 from quprop.errors import QupropError
 from quprop.gradients import ParameterShift
+from quprop.model.pauli import PauliString
 from quprop.sampling.grouping import SCHEMES, group
+from quprop.sampling.joint import diagonalise
 
 
 def letters(string, n):
@@ -71,3 +74,15 @@ def test_the_frame_of_the_user_is_undone_for_every_model(name):
 def test_an_unknown_scheme_gets_a_sentence():
     with pytest.raises(QupropError, match="grouping is auto, qubit_wise, commuting, sampled, got 'commute'"):
         group(qpr.PauliSum("Z0"), "commute")
+
+
+@pytest.mark.parametrize("n", [63, 64, 127])
+def test_a_common_basis_is_found_on_any_number_of_qubits(n):
+    """D P D† = ±Z^mask by stim, also where a mask has more bits than an int64."""
+    ghz = ["X" * n, *("I" * q + "ZZ" + "I" * (n - q - 2) for q in range(n - 1)), "Y" * 2 + "X" * (n - 2)]
+    strings = [PauliString.parse(s) for s in ghz]
+    tableau, masks, signs = diagonalise(strings, n)
+    for p, mask, sign in zip(strings, masks, signs, strict=True):
+        turned = tableau(stim.PauliString(p.dense(n)))
+        read = "".join("Z" if int(mask) >> q & 1 else "_" for q in range(n))
+        assert str(turned) == ("+" if sign > 0 else "-") + read

@@ -263,13 +263,13 @@ def _model(asked: PlanRequest, count: int | None) -> None:
         estimated = physical.estimate(found, qubit=asked.qubit_model or physical.USUAL, budget=asked.error_budget)
     elif asked.machine == "fault_tolerant" and physical.available():
         estimated = physical.estimate(found)
-    if asked.json_file is not None:
-        more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
-        write_json(asked.json_file, found.as_dict() | more)
     if asked.plot is not None:
         from quprop.planning.figure import draw_plan
 
         write_atomically(asked.plot, draw_plan(found))
+    if asked.json_file is not None:
+        more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
+        write_json(asked.json_file, found.as_dict() | more)
     show_plan(console_for(asked.quiet), found, estimated)
 
 

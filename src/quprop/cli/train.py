@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -101,8 +102,7 @@ def train_command(
         refuse_existing(out)
     loggers = [logger(text) for text in log or []]
     _show_start(console, config, out, resume)
-    place = "" if out == default else f" --out {out}"
-    again = f"quprop train {what}{place} --resume"
+    again = f"quprop train {quote(what)}{'' if out == default else f' --out {quote(str(out))}'} --resume"
     with told(out, again):
         summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers)
     if summary["status"] == "interrupted":

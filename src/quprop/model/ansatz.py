@@ -275,7 +275,7 @@ def pauli_list(state: Circuit, paulis: Sequence[PauliString | str]) -> Circuit:
 class Ansatz:
     """A named circuit: `build(...)` makes it, as its docstring says.
 
-    sizes: the numbers that are enough to describe it, as in `quprop plan NAME:4,2`; "" if it needs more than numbers.
+    sizes: the numbers that are enough to describe it, as in `quprop plan NAME:4,2 --precision E`; "" if it needs more.
     Those of "n,layers" and "n,M" grow with the second one, which `quprop scaling` and `quprop train` (by `layers`) set.
     of_sizes: the circuit of these numbers, where that is not `build` of them. observable: of the model that numbers
     describe, by its qubits. trained: further options of `build` in `quprop train`.

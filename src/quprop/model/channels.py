@@ -372,11 +372,15 @@ def check_readout(model: Model) -> None:
             )
 
 
-def refuse_channels(given: Model | Circuit, what: str) -> None:
-    """The guard of whatever takes models or circuits without noise only; what: the subject of the sentence."""
+DENSITY = 'engine="density", which gives values and gradients of noisy models'
+
+
+def refuse_channels(given: Model | Circuit, what: str, instead: str = "") -> None:
+    """The guard of whatever takes models or circuits without noise only; what: the subject of the sentence; instead:
+    what takes noise in its place, such as `DENSITY` in that of an engine."""
     if given.channels:
         count, kind = len(given.channels), type(given).__name__.lower()
         raise QupropError(
             f"{what} takes no noise, and this {kind} has {count} channel{'s' if count > 1 else ''}; take "
-            f'engine="density", which gives values and gradients of noisy models, or {kind}.noiseless()'
+            f"{instead and f'{instead}, or '}{kind}.noiseless()"
         )

@@ -153,7 +153,9 @@ def commuting_generator(n: int, m: int) -> Shape:
 
 
 def commuting_blocks(n: int, m: int, blocks: int = 4) -> Shape:
-    """Neighbouring blocks anticommute; a shadow between two of them serves both."""
+    """Neighbouring blocks anticommute; a shadow between two of them serves both. More blocks than rotations are as many
+    as these."""
+    blocks = min(blocks, m)
     return summary(
         n,
         m,
@@ -241,10 +243,11 @@ def named_shape(text: str) -> Shape:
         raise QupropError(f"unknown circuit {name!r}: {nearest(name, known)}")
     try:
         numbers = [int(float(part)) if "e" in part.lower() else int(part) for part in sizes.replace("_", "").split(",")]
-    except ValueError:
+    except (ValueError, OverflowError):
         numbers = []
     if len(numbers) not in ANSATZE[name].counts() or min(numbers) < 1:
-        example = f"{name}:10,{64 if 'M' in known[name] else 4}"
+        usual = {"n": 10, "layers": 4, "M": 64, "features": 2, "weight": 2, "B": 4}
+        example = f"{name}:{','.join(str(usual[size]) for size in known[name].split(' or ')[-1].split(','))}"
         raise QupropError(f"{name} is followed by {known[name]}, whole numbers from 1, as in {example}; got {text!r}")
     return CLOSED[name](*numbers) if name in CLOSED else _built(name, *numbers)
 

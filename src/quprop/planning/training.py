@@ -352,7 +352,9 @@ def _names(methods: Iterable[str] | None) -> list[str]:
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     for name in names:
         if name == "carleman":
-            raise QupropError("carleman trains classical networks; plan one by its name, as in quprop plan mlp")
+            raise QupropError(
+                "carleman trains classical networks; plan one by its name, as in quprop plan mlp --precision 0.01"
+            )
         if name not in COSTED:
             raise QupropError(f"unknown method {name!r}: {nearest(str(name), COSTED)}")
     if not names:

@@ -236,12 +236,18 @@ def optimiser_of(settings: dict[str, Any], problem: Problem, steps: int) -> Opti
     name, rate = settings["optimiser"], settings["learning_rate"]
     check_rate(rate or 1.0)  # 0 is refused by those that use it
     if name == "lbfgs":
+        samples, batch = len(problem.data[0]) if problem.data else 1, settings.get("batch_size") or 0
+        if 0 < batch < samples:
+            raise QupropError(
+                f"L-BFGS takes all {samples:,} samples in every step, got train.batch_size = {batch}: set "
+                "batch_size=0, or optimiser=adam"
+            )
         return LBFGS()
     schedule = cosine(rate, steps) if settings["schedule"] == "cosine" else rate
     if name == "adam":
         return adam(schedule)
     if name == "sgd":
         return sgd(schedule, momentum=settings["momentum"])
-    refuse_channels(problem.model, "the natural gradient")
+    refuse_channels(problem.model, "the natural gradient", "another optimiser, such as adam")
     x = None if problem.data is None else problem.data[0][:METRIC_SAMPLES]
     return natural_gradient(lambda theta: metric(problem.model, theta, x), schedule, damping=settings["damping"])

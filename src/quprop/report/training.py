@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 from quprop.report.figure import Curve, Figure
@@ -83,7 +84,7 @@ def _state(source: Source, run: Fields, summary: Fields, meta: Fields) -> str:
         return "Finished."
     if meta.has("step") or run.data:
         name = run.text("problem", "name")
-        how = f"quprop train {name} --out {source.path} --resume" if name else "train(..., resume=True)"
+        how = f"quprop train {name} --out {quote(str(source.path))} --resume" if name else "train(..., resume=True)"
         return f"Not finished: it was interrupted or killed; continue it with {how}."
     return "Whether this run was finished is not known."
 

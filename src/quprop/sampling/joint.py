@@ -29,8 +29,11 @@ def independent(paulis: Sequence[PauliString]) -> list[PauliString]:
 
 
 def diagonalise(paulis: Sequence[PauliString], n: int) -> tuple[stim.Tableau, np.ndarray, np.ndarray]:
-    """D with D P_l D† = signs[l] Z^masks[l] for every string: the tableau, masks (L,), of int64 or, on more than 63
-    qubits, of Python's integers, and ±1 signs (L,)."""
+    """D with D P_l D† = signs[l] Z^masks[l] for every string: the tableau, masks (L,) and ±1 signs (L,).
+
+    The masks are int64, and whole numbers of Python for more qubits than an int64 has bits, of which there is no state
+    that they could be read from.
+    """
     generators = [stim.PauliString(p.dense(n)) for p in independent(paulis)]
     if generators:
         tableau = stim.Tableau.from_stabilizers(generators, allow_underconstrained=True).inverse()
@@ -38,5 +41,5 @@ def diagonalise(paulis: Sequence[PauliString], n: int) -> tuple[stim.Tableau, np
         tableau = stim.Tableau(n)
     images = [conjugate(tableau, n, p.x, p.z) for p in paulis]
     assert all(x == 0 for x, _, _ in images), "the strings do not commute"
-    masks = np.array([z for _, z, _ in images], np.int64 if n <= 63 else object)
+    masks = np.array([z for _, z, _ in images], np.int64 if n < 64 else object)
     return tableau, masks, np.array([sign * p.sign for (_, _, sign), p in zip(images, paulis, strict=True)])

@@ -137,7 +137,10 @@ def deeper(shape: Shape, parameters: int) -> Shape:
     """The model repeated until it has so many parameters: rotations, circuits and sets of commuting rotations grow in
     proportion. A model that is one set of commuting rotations stays one."""
     if not shape.trained:
-        raise QupropError(f"a model without trained rotations does not grow with its parameters, got {shape.name}")
+        raise QupropError(
+            f"a model without trained rotations does not grow with its parameters, got {shape.name}: leave "
+            "--parameters and --plot out"
+        )
     f = parameters / shape.parameters
     rotations = max(1, round(shape.rotations * f))
     return replace(

@@ -13,7 +13,7 @@ from quprop.arrays import all_finite, checked, measured, plain
 from quprop.errors import QupropError, generator_of, nearest
 from quprop.lazy import listing
 from quprop.model import Model
-from quprop.model.channels import refuse_channels
+from quprop.model.channels import DENSITY, refuse_channels
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
@@ -469,7 +469,7 @@ def _of_mixed(
 ) -> np.ndarray:
     call = Call(model, theta, x, engine, precision, threads, "probabilities")
     if not hasattr(call.engine, "probabilities"):
-        refuse_channels(model, f"the engine {getattr(call.engine, 'name', call.engine)!r}")
+        refuse_channels(model, f"the engine {getattr(call.engine, 'name', call.engine)!r}", DENSITY)
     return call.engine.probabilities(model, call.theta, call.x).reshape(*call.shape, 1 << model.n_qubits)
 
 

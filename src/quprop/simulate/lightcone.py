@@ -27,7 +27,7 @@ import scipy.sparse as sp
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle import params
-from quprop.model.channels import refuse_channels
+from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.pauli import PauliString
@@ -224,7 +224,7 @@ def supports(model: Model, strings: Sequence[PauliString]) -> list[int]:
 
 def _from_basis_state(model: Model) -> tuple[list[PauliString], int, np.ndarray]:
     """The strings of all rotations, the F that make a product state of |start> first; start; their angles (F,)."""
-    refuse_channels(model, "an engine of light cones")
+    refuse_channels(model, "an engine of light cones", DENSITY)
     own = generators(model)
     state = model.state
     if state.kind == "basis":

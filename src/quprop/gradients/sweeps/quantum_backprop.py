@@ -67,8 +67,8 @@ class QuantumBackprop(GradientMethod, Budget):
     `readings` times, whose error is larger than max_error, as their stderr says.
 
     max_error: every component within it, except with probability `failure`; for dF/da of F = sum_t u_t P_t it is
-        divided by the norm sum_t |u_t| (each copy draws its term, see `pair_copies.py`) and by the largest
-        column sum of |da/dtheta|. shots: copies of a batch. total_shots: copies in all. The plan's cost is with
+        divided by the norm sum_t |u_t| (each copy draws its term, see `gradients/sweeps/pair_copies.py`) and by the
+        largest column sum of |da/dtheta|. shots: copies of a batch. total_shots: copies in all. The plan's cost is with
         `batches` batches; it is never exceeded, but for classical work on more readings than these are designed for.
     readings: of a batch; by default 25 + n + 1, at most the number of components. batches: the most there are;
         another one is prepared when one has been read so often.

@@ -9,10 +9,10 @@ cutter.py      `cut`: by search or by hand, and what is refused
 sample.py      shots by quasi-probability, with standard errors
 """
 
-from quprop.lazy import listing
+from quprop.lazy import lazy, listing
 from quprop.modules.cutting.cutter import cut
 from quprop.modules.cutting.plan import CutPlan
 
 __all__ = ["CutPlan", "cut"]
-
+__getattr__ = lazy(__name__)
 __dir__ = listing(__name__)

@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.absorption import conjugate
-from quprop.model.channels import refuse_channels
+from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.pauli import PauliString, bits
 from quprop.model.x_rotations import Subsets, XRotations
 
@@ -46,7 +46,7 @@ class CommutingForm:
 
     def __init__(self, model: Model) -> None:
         self._clifford = model.clifford  # and not the model, beside which the form is kept
-        refuse_channels(model, "an engine of commuting rotations")
+        refuse_channels(model, "an engine of commuting rotations", DENSITY)
         rotations = model.rotations
         if is_iqp(model):
             self.n = model.n_qubits

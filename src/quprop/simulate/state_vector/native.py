@@ -18,7 +18,7 @@ from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle import Angle
-from quprop.model.channels import refuse_channels
+from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.engine import threads_of
@@ -148,7 +148,7 @@ class NativeEngine:
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
         known = self._plans.get(model)
         if known is None:
-            refuse_channels(model, STATE_VECTOR)
+            refuse_channels(model, STATE_VECTOR, DENSITY)
             known = self._plans[model] = {}
         evaluator = known.get((as_lanes, kind))
         if evaluator is None:
@@ -164,7 +164,7 @@ class NativeEngine:
         try:
             return self._supports[model]
         except KeyError:
-            refuse_channels(model, STATE_VECTOR)
+            refuse_channels(model, STATE_VECTOR, DENSITY)
             flat = support.plan(model, force=bool(self._use_support)) if self._use_support is not False else None
             found = None
             if flat is not None:

@@ -12,7 +12,7 @@ import stim
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.model.channels import refuse_channels
+from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.pauli import PauliString, PauliSum
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -213,7 +213,7 @@ def _rotate_pair(
 
 
 def _start(model: Model, batch: int, x: np.ndarray) -> np.ndarray:
-    refuse_channels(model, STATE_VECTOR)
+    refuse_channels(model, STATE_VECTOR, DENSITY)
     phi = model.state.vector(model.n_qubits, x)
     return np.broadcast_to(phi, (batch, 2**model.n_qubits)).copy()
 
