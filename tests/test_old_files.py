@@ -86,6 +86,13 @@ def test_a_command_still_says_all_that_it_said(name, quprop):
             for r in (old, new)
         )
         assert now["cost"]["copies"] < before["cost"]["copies"] / 30
+        # What no number of parameters changed is feasible up to one.
+        assert new.pop("advice").startswith(old.pop("advice").split(", and no M")[0] + ", feasible up to P = ")
+    if name == "plan_model":  # an exact gradient of a model at hand was 12 multiply-adds a rotation, and is timed
+        then, now = (r["methods"]["adjoint"] for r in (old, new))
+        assert (then.pop("basis"), now.pop("basis")) == ("counted", "measured")
+        for key in ("classical_seconds", "training"):
+            assert now.pop(key) > then.pop(key)
     for result in (old, new) if isinstance(old, dict) else ():
         # Batches that outlive their triggers are fewer; what rests on their number is another one.
         result.get("bases", {}).pop("bound", None)

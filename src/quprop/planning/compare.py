@@ -176,7 +176,8 @@ class MethodRow:
         damage = f", {self.damage}" if self.damage else ""
         if self.bias is not None:
             damage += f", bias {self.bias:.2g} ({self.noise_bias:.2g} from the gradient without noise)"
-        return f"{self.cost}{omega}{error}, {human_seconds(self.seconds)}{damage}"
+        bad = f" (infeasible: {'; '.join(o.why for o in self.obstacles)})" if self.obstacles else ""
+        return f"{self.cost}{omega}{error}, {human_seconds(self.seconds)}{bad}{damage}"
 
 
 def compare(
