@@ -282,21 +282,21 @@ def train_command(
                 out=out,
                 resume=resume,
             )
+        report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
+        from quprop.carleman.figure import draw_training
+
+        _write(report, lambda: draw_training(report), "training", out, json_file, plot)
+        if out is not None:
+            import numpy as np
+
+            content = io.BytesIO()
+            np.save(content, result.theta)
+            write_atomically(out / "parameters.npy", content.getvalue())
     except KeyboardInterrupt:
         kept = out is not None and (out / "run.toml").exists()
         raise KeyboardInterrupt(
             "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
         ) from None
-    report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
-    from quprop.carleman.figure import draw_training
-
-    _write(report, lambda: draw_training(report), "training", out, json_file, plot)
-    if out is not None:
-        import numpy as np
-
-        content = io.BytesIO()
-        np.save(content, result.theta)
-        write_atomically(out / "parameters.npy", content.getvalue())
     show_training(console, report)
     if result.diverged is not None:
         raise typer.Exit(1)

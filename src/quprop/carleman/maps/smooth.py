@@ -187,12 +187,12 @@ def _check_modes(module: Any, whole: bool) -> None:
         if kind in BATCH_NORMS and layer.training and not (whole and not layer.track_running_stats):
             raise QupropError(
                 f"layer {_where(name)} is {kind} in training mode, where samples mix and a step changes more than the "
-                "parameters: use GroupNorm, or freeze its averages by .eval() on the network, in its factory"
+                "parameters: use GroupNorm, or call module.eval() where it is made, to freeze its averages"
             )
         if kind in DROPOUTS and layer.training and layer.p > 0:
             raise QupropError(
-                f"layer {_where(name)} is {kind}, which draws anew at every step: call .eval() on the network, in its "
-                "factory, or use p=0"
+                f"layer {_where(name)} is {kind}, which draws anew at every step: call module.eval() where it is "
+                "made, or use p=0"
             )
 
 
