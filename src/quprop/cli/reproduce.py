@@ -169,9 +169,10 @@ def _done(path: Path, quick: bool, seed: int) -> bool:
 
 def _show(console: Console, row: Row) -> None:
     verdict = row.found.verdict if row.found else "not measured"
-    console.print(f"{row.claim.title}: ", style="bold", end="", highlight=False)
+    console.print(row.claim.title, style="bold", highlight=False)
+    console.print(f"  {row.claim.name}  ", end="", highlight=False)
     console.print(verdict, style=COLOURS.get(verdict, "red"), highlight=False)
-    line(console, f"  {row.claim.name}: {row.claim.statement} ({row.claim.source})", hanging="  ")
+    line(console, f"  {row.claim.statement} ({row.claim.source})", hanging="  ")
     line(console, f"  expected: {row.claim.expected}", hanging="    ")
     if row.found:
         size = "" if not row.run else f" ({'quick, ' if row.run.get('quick') else ''}{row.run.get('date', 'undated')})"
