@@ -1,6 +1,10 @@
 """``quprop carleman``: what it prints and writes, its exit status, one sentence for everything that is wrong."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -289,3 +293,141 @@ def test_bad_files_of_networks_get_one_sentence(quprop, tmp_path, own):
     assert "the network fails on inputs" in refused(quprop, "analyse", "other/nets.py:tokens", "--data", "house.csv")
     assert "targets are numbers" in refused(quprop, "analyse", "logistic", "--data", "house.csv")
     assert "there is no data file" in refused(quprop, "analyse", "mlp", "--data", "nowhere.csv")
+
+
+def layered(*layers):
+    return f"import torch\nfrom torch import nn\ndef net():\n    return nn.Sequential({', '.join(layers)})\n"
+
+
+DENSE = layered("nn.Linear(16, 3)", "nn.SiLU()", "nn.Linear(3, 3)")
+CONVOLUTION = layered("nn.Conv2d(1, 2, 3)", "nn.Tanh()", "nn.Flatten()", "nn.Linear(8, 3)")
+EMBEDDING = layered("nn.Embedding(4, 2)", "nn.Flatten()", "nn.Linear(32, 3)")
+LAID = {  # the network, how the inputs lie, and the advice
+    "images for a dense network": (DENSE, lambda x: x.reshape(-1, 4, 4), "x.reshape(len(x), -1)"),
+    "pixels of 8 bits": (DENSE, lambda x: (9 * x).astype(np.uint8), "x.astype(float)"),
+    "channels last": (CONVOLUTION, lambda x: x.reshape(-1, 4, 4, 1), "x.transpose(0, 3, 1, 2)"),
+    "no channel": (CONVOLUTION, lambda x: x.reshape(-1, 4, 4), "x[:, None]"),
+    "flat images": (CONVOLUTION, lambda x: x, "x.reshape(-1, 1, 4, 4)"),
+    "floating words": (EMBEDDING, lambda x: np.floor(3 * np.abs(x) % 4), "x.astype(int)"),
+}
+
+
+@pytest.mark.parametrize("case", LAID)
+def test_the_advice_on_inputs_that_a_network_does_not_take_is_followed_to_a_verdict(quprop, tmp_path, case):
+    pytest.importorskip("torch")
+    text, lay, advice = LAID[case]
+    (tmp_path / "nets.py").write_text(text)
+    x, y = lay(np.random.default_rng(0).normal(size=(24, 16)) ** 2), np.arange(24) % 3
+    command = ("analyse", "nets.py:net", "--data", "d.npz", "--order", 1, "--lanczos", 4, "--longest", 3, "--quiet")
+    np.savez(tmp_path / "d.npz", X=x, y=y)
+    sentence = refused(quprop, *command)
+    assert f"store the inputs as {advice}" in sentence
+    np.savez(tmp_path / "d.npz", X=eval(advice, {"x": x, "len": len, "float": float, "int": int, "None": None}), y=y)
+    quprop(*command)
+
+
+TARGETS = {  # the network, its targets, what is said, and what mends it
+    "floating classes": (DENSE, lambda y: y.astype(float), "y.astype(int)", {}),
+    "one output": (
+        DENSE.replace("3, 3)", "3, 1)"),
+        lambda y: y % 2,
+        "let the factory return (module, loss)",
+        {"return nn.Sequential(": "return nn.Sequential(nn.Identity(), ", "nn.Linear(3, 1))": "nn.Linear(3, 1)), LOSS"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+def test_the_advice_on_targets_is_followed_to_a_verdict(quprop, tmp_path, case):
+    pytest.importorskip("torch")
+    text, targets, advice, change = TARGETS[case]
+    x, y = np.random.default_rng(0).normal(size=(24, 16)), np.arange(24) % 3
+    np.savez(tmp_path / "d.npz", x=x, y=targets(y))
+    command = ("analyse", "nets.py:net", "--data", "d.npz", "--order", 1, "--lanczos", 4, "--longest", 3, "--quiet")
+    (tmp_path / "nets.py").write_text(text)
+    sentence = refused(quprop, *command)
+    assert advice in sentence
+    if "loss = " in sentence:
+        change = change | {"LOSS": sentence.split("loss = ")[1].strip()}
+        for old, new in change.items():
+            text = text.replace(old, new)
+        (tmp_path / "nets.py").write_text(text)
+    else:
+        np.savez(tmp_path / "d.npz", x=x, y=targets(y).astype(int))
+    quprop(*command)
+
+
+@pytest.mark.parametrize("kink, mend", [("nn.ReLU()", "nn.SiLU()"), ("nn.ELU()", "nn.Softplus()")])
+def test_a_kink_is_refused_by_train_with_two_ways_on_that_work(quprop, tmp_path, kink, mend):
+    pytest.importorskip("torch")
+    x, y = np.random.default_rng(0).normal(size=(24, 16)), np.arange(24) % 3
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    (tmp_path / "nets.py").write_text(DENSE.replace("nn.SiLU()", kink))
+    fast = ["--data", "d.npz", "--blocks", 1, "--block-length", 2, "--warm-up", 2, "--rate", 0.1, "--quiet"]
+    sentence = refused(quprop, "train", "nets.py:net", *fast)
+    assert mend.removeprefix("nn.").removesuffix("()") in sentence and "`quprop carleman analyse`" in sentence
+    out = quprop("analyse", "nets.py:net", "--data", "d.npz", "--lanczos", 4, "--json", "a.json")[0]
+    caveat = json.loads((tmp_path / "a.json").read_text())["spectrum"]["caveat"]
+    assert "almost everywhere" in caveat and "almost everywhere: kinks carry no" in " ".join(out.split())
+    (tmp_path / "nets.py").write_text(DENSE.replace("nn.SiLU()", mend))
+    quprop("train", "nets.py:net", *fast)
+    quprop("analyse", "nets.py:net", "--data", "d.npz", "--lanczos", 4, "--json", "a.json", "--quiet")
+    assert json.loads((tmp_path / "a.json").read_text())["spectrum"].get("caveat") is None
+
+
+@pytest.mark.parametrize("steps", [0, 30])
+def test_an_analysis_says_where_it_stands_and_what_was_pruned_of_what(quprop, tmp_path, steps):
+    torch = pytest.importorskip("torch")
+    from quprop.carleman.networks import networks
+    from quprop.carleman.networks.data import load
+    from quprop.carleman.networks.plain import descend
+
+    given = ["analyse", "mlp", *TINY, "--steps", steps, "--rate", 0.3, "--sparsity", 0.5, "--lanczos", 4]
+    out = " ".join(quprop(*given, "--json", "a.json")[0].split())
+    found = json.loads((tmp_path / "a.json").read_text())
+    data = load("iris")
+    network = networks.make("mlp", (4,), 3, seed=0, hidden=[4])
+    network.set_parameters(descend(network, network.parameters(), [data.train()], steps, 0.3))
+    (x, y), (tx, ty) = data.train(), data.test()
+    with torch.no_grad():
+        decay = network.weight_decay / 2 * float(network.parameters() @ network.parameters())
+        loss = float(torch.nn.functional.cross_entropy(network.module(x), y)) + decay
+        accuracy = float((network.module(tx).argmax(1) == ty).double().mean())
+    assert found["point"]["loss"] == pytest.approx(loss, rel=1e-10) and found["point"]["plain_steps"] == steps
+    assert found["point"]["accuracy"] == pytest.approx(accuracy)
+    assert ("(--steps N trains first)" in out) == (steps == 0) and "random initial weights" in found["verdict"]
+    assert f"loss {loss:.4g}, test accuracy {accuracy:.4f}" in out
+    # 4 x 4 weights of the first layer may be pruned, half of them are; 12 of the last and 7 biases stay
+    pruning = found["pruning"]
+    assert (pruning["prunable"], pruning["pruned"], pruning["kept"], pruning["parameters"]) == (16, 8, 27, 35)
+    assert sum(layer["kept"] for layer in pruning["layers"].values()) + sum(pruning["whole"].values()) == 27
+    assert "kept 27 of 35 parameters (77.1 %): 50 % of the 16 weights that may be pruned are, as asked" in out
+
+
+@pytest.mark.slow
+def test_what_control_c_promises_of_a_run_is_kept(tmp_path):
+    pytest.importorskip("torch")
+    command = [
+        sys.executable,
+        "-c",
+        "from quprop.cli import main; main()",
+        "carleman",
+        "train",
+        "mlp",
+        *TINY,
+        "--blocks",
+        6,
+        "--block-length",
+        30,
+    ]
+    command = [str(c) for c in (*command, "--rate", 0.1, "--warm-up", 20, "--quiet")]
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    process = subprocess.Popen([*command, "--out", cut], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (cut / "checkpoint.npz").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and said == "quprop: interrupted; continue with the same command and --resume\n"
+    assert subprocess.run([*command, "--out", cut, "--resume"]).returncode == 0
+    assert subprocess.run([*command, "--out", whole]).returncode == 0
+    assert (cut / "training.json").read_bytes() == (whole / "training.json").read_bytes()

@@ -276,3 +276,62 @@ def test_files_that_are_none_get_one_sentence(tmp_path):
         datasets.load(str(tmp_path / "missing.csv"))
     with pytest.raises(QupropError, match="takes no folder"):
         datasets.load(str(tmp_path / "d.csv"), folder=tmp_path)
+
+
+NAMES = [
+    {"X": "x", "y": "y"},
+    {"data": "x", "target": "y"},
+    {"features": "x", "labels": "y"},
+    {"x": "x", "Labels": "y"},
+    {"images": "x", "target": "y", "target_names": "y"},
+]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_arrays_under_other_usual_names_are_read_as_x_and_y(tmp_path, names):
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.normal(size=(12, 3)), "y": np.arange(12) % 3}
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez(tmp_path / "named.npz", **{name: arrays[role] for name, role in names.items()})
+    plain, named = (datasets.load(str(tmp_path / f"{f}.npz")) for f in ("plain", "named"))
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        assert np.array_equal(getattr(plain, part), getattr(named, part))
+
+
+@pytest.mark.parametrize("name", ["X_{}", "{}_images", "inputs_{}", "x_{}"])
+def test_parts_under_other_usual_names_stay_parts(tmp_path, name):
+    x, y = np.random.default_rng(0).normal(size=(8, 2)), np.arange(8) % 2
+    parts = {"train": slice(0, 6), "test": slice(6, 8)}
+    labels = "{}_labels" if name.startswith("{}") else "y_{}"
+    arrays = {n.format(p): a[i] for p, i in parts.items() for n, a in ((name, x), (labels, y))}
+    np.savez(tmp_path / "d.npz", **arrays)
+    data = datasets.load(str(tmp_path / "d.npz"))
+    assert np.array_equal(data.x_train, x[:6]) and np.array_equal(data.y_test, y[6:])
+
+
+def test_arrays_called_x_and_y_go_before_others_and_two_of_a_kind_are_refused(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(8, 2)), np.arange(8) % 2
+    np.savez(tmp_path / "d.npz", x=x, y=y, data=x + 1, X=x + 2)
+    data = datasets.load(str(tmp_path / "d.npz"))
+    assert np.isin(data.x_train, x).all()
+    np.savez(tmp_path / "d.npz", data=x, images=x, target=y)
+    with pytest.raises(QupropError, match=r"holds inputs twice, 'data' and 'images': keep one, called x$"):
+        datasets.load(str(tmp_path / "d.npz"))
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, int, bool])
+def test_one_hot_rows_and_columns_of_classes_are_classes(tmp_path, kind):
+    x, y = np.random.default_rng(0).normal(size=(12, 2)), np.arange(12) % 3
+    np.savez(tmp_path / "plain.npz", x=x, y=y)
+    np.savez(tmp_path / "hot.npz", x=x, y=np.eye(3)[y].astype(kind))
+    np.savez(tmp_path / "column.npz", x=x, y=y[:, None])
+    plain, hot, column = (datasets.load(str(tmp_path / f"{f}.npz")) for f in ("plain", "hot", "column"))
+    assert hot.classes == column.classes == 3 and hot.y_train.dtype == np.int64
+    for data in (hot, column):
+        assert np.array_equal(data.y_train, plain.y_train) and np.array_equal(data.y_test, plain.y_test)
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 0.0], [0.5, 0.5]] * 6, [[1.0, 1.0], [0.0, 1.0]] * 6, [[1.0], [0.0]] * 6])
+def test_rows_that_are_not_one_hot_stay_numbers(tmp_path, rows):
+    np.savez(tmp_path / "d.npz", x=np.ones((12, 1)), y=np.array(rows))
+    assert datasets.load(str(tmp_path / "d.npz")).classes == 0

@@ -70,6 +70,31 @@ def test_three_vectors_give_the_same_density_as_all(monkeypatch):
     assert lean.greatest == pytest.approx(eigenvalues.max(), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_nodes_and_weights_are_those_of_curvlinops():
+    torch = pytest.importorskip("torch")
+    fast_lanczos = pytest.importorskip("curvlinops.papyan2020traces.spectrum").fast_lanczos
+    matrix, _ = network_like(60)
+    torch.manual_seed(3)
+    nodes, vectors = fast_lanczos(torch.tensor(matrix), 12)
+    torch.manual_seed(3)
+    start = torch.randn(60, dtype=torch.float64).numpy()
+    for keep in (False, True):
+        run = lanczos(matrix.__matmul__, start, 12, keep=keep)
+        assert np.allclose(run.nodes, nodes.numpy(), atol=1e-10)
+        assert np.allclose(run.weights, vectors[0].numpy() ** 2, atol=1e-10)
+
+
+def test_the_ends_of_a_spectrum_are_those_of_eigsh():
+    from scipy.sparse.linalg import eigsh
+
+    matrix, _ = network_like(300)
+    found = spectrum_of(matrix.__matmul__, 300, 5, steps=40, probes=2)
+    ends = eigsh(matrix, k=2, which="BE", return_eigenvectors=False)
+    assert np.allclose([found.least, found.greatest], np.sort(ends), atol=1e-6)
+    assert abs(found.greatest - ends.max()) <= found.edge_errors[1] + 1e-12
+
+
 def many_of(matrix, start, function):
     """v' f(H) v by all eigenvectors."""
     values, vectors = np.linalg.eigh(matrix)

@@ -330,3 +330,18 @@ def test_accuracy_dips_at_an_upload_only_where_all_parameters_moved(measured):
         part, whole = widths[f"survivors, {moment}"], widths[f"all, {moment}"]
         assert np.all(np.array(part["greatest"]) <= np.array(whole["greatest"]) + 1e-3)
         assert np.all(np.array(part["least"]) >= np.array(whole["least"]) - 1e-3)
+
+
+@pytest.mark.parametrize("structure", scaling_n.STRUCTURES[1:3])
+def test_the_recurrence_for_a_norm_is_scipys_eigenvalue(structure):
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    step = scaling_n.base(structure, "almost dissipative", 8)
+    history = HistorySystem(step, np.zeros(8), 2, 6, scale=scaling_n.SCALE, basis="kronecker")
+    size = history.shape[0]
+
+    def product(v):
+        return history.rmatvec(history.matvec(np.ravel(v)))
+
+    exact = eigsh(LinearOperator((size, size), matvec=product, dtype=float), k=1, which="LA", tol=1e-10)[0][0]
+    assert exact * (1 - 2e-4) <= scaling_n._lanczos(product, size) <= exact * (1 + 1e-9)

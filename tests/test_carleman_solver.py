@@ -272,6 +272,47 @@ def test_phases_answer_with_the_polynomial(coefficients):
     assert np.allclose(qsp_response(phases, x).real, np.polynomial.chebyshev.chebval(x, coefficients), atol=1e-11)
 
 
+# Phases of pyqsp 0.2.0, `sym_qsp_opt.newton_solver(coefficients of one parity, parity)[3].full_phases`
+PYQSP = {
+    (0, 0.4, 0, -0.3, 0, 0.2): [
+        0.1083607046824141,
+        -0.16645868494033625,
+        0.21044430726562094,
+        0.21044430726562094,
+        -0.16645868494033625,
+        0.1083607046824141,
+    ],
+    (0.2, 0, 0.3, 0, -0.25): [
+        -0.1324410587246828,
+        0.15256283969689727,
+        0.21243669319764968,
+        0.15256283969689727,
+        -0.1324410587246828,
+    ],
+}
+
+
+def of_pyqsp(theirs):
+    """Their phases have the polynomial as imaginary part, ours as real part."""
+    out = -np.asarray(theirs)
+    out[[0, -1]] += np.pi / 4
+    return out
+
+
+@pytest.mark.parametrize("coefficients", PYQSP)
+def test_phases_are_those_of_pyqsp(coefficients):
+    assert np.allclose(qsp_phases(coefficients), of_pyqsp(PYQSP[coefficients]), atol=1e-12)
+
+
+def test_phases_of_an_inverse_are_those_of_pyqsp():
+    newton_solver = pytest.importorskip("pyqsp.sym_qsp_opt").newton_solver
+    p = optimal_inverse(4.0, 1e-3)
+    full = np.zeros(p.degree + 1)
+    full[1::2] = 0.9 / p.peak * p.coefficients
+    theirs = newton_solver(full[1::2], 1)[3].full_phases
+    assert np.allclose(qsp_phases(full), of_pyqsp(theirs), atol=1e-11)
+
+
 def test_phases_of_a_long_inverse():
     p = optimal_inverse(20.0, 1e-6)
     full = np.zeros(p.degree + 1)

@@ -137,7 +137,8 @@ class Block:
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
     """``settings``: those asked for, with the weight decay that was used; ``theta`` (n,): the last good parameters;
-    ``mask``: of the last upload; ``warnings``: what was said before and during the run, in order."""
+    ``mask``: of the last upload, ``pruning``: the same layer by layer (`kept_in_words`); ``warnings``: what was said
+    before and during the run, in order."""
 
     settings: Loop
     network: str
@@ -151,6 +152,7 @@ class TrainedNetwork:
     dense_accuracy: float
     ledger: QueryLedger
     warnings: tuple[str, ...] = field(default=())
+    pruning: dict[str, Any] = field(default_factory=dict)
 
     @property
     def reuploads(self) -> int:

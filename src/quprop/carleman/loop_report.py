@@ -25,8 +25,8 @@ from quprop.carleman.loop import TrainedNetwork
 from quprop.carleman.maps.smooth import UnwrittenDerivative, check_expandable
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
-from quprop.carleman.networks.plain import descend
-from quprop.carleman.networks.prune import prune
+from quprop.carleman.networks.plain import descend, standing
+from quprop.carleman.networks.prune import kept_in_words, prune
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.dissipation import Dissipation, allowed, analyse, percent
 from quprop.carleman.spectra.hessian import affordable_batches, check_derivatives, derivative
@@ -94,6 +94,7 @@ def analysis_report(
     momentum: float = 0.0,
     weight_decay: float | None = None,
     machine: str = "figure2",
+    weights: str = "the weights it was given",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Warm up, prune, and ask: does descent contract here, how long may a block be, and what would it cost?
@@ -108,6 +109,7 @@ def analysis_report(
                       not all; None: as many as make WORK with the parameters
     ``machine``       of `quprop.cost`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
                       charged for kappa_eff = alpha/sigma_min, s and alpha of the survivors' Hessian, measured
+    ``weights``       what the network's parameters are before the warm-up, in words, for the report
     """
     rng = generator_of(rng)
     if not 0 <= sparsity < 1 or not 0 < precision < 1:
@@ -115,7 +117,11 @@ def analysis_report(
     solver_of(solver)
     made = hardware(machine)
     check_precision(1.0, eps)
-    descent, (x, y) = Descent(learning_rate, momentum), data.train(network.precision)
+    descent, (x, y), test = (
+        Descent(learning_rate, momentum),
+        data.train(network.precision),
+        data.test(network.precision),
+    )
     if weight_decay is not None:
         network = replace(network, weight_decay=checked_weight_decay(weight_decay))
     expands = not check_expandable(network.module, network.loss, (x, y), kinks="allow")
@@ -126,7 +132,10 @@ def analysis_report(
             expands = False
     source = repeat((x, y)) if batch_size is None else batches(x, y, batch_size, rng)
     _warm_up(network, source, warm_up, learning_rate, progress)
+    at = f"{weights}{f' and {warm_up} plain steps' if warm_up else ''}"
+    point: dict[str, Any] = {"weights": at, "plain_steps": warm_up} | standing(network, (x, y), test)
     mask, n = prune(network.module, sparsity), network.n_parameters
+    point["pruned"] = standing(network, (x, y), test)
     kept, survivors = mask.n_kept, np.flatnonzero(mask.kept)
     draws, of = _draws(
         (x, y), n, batch_size, truncation_samples, longest if block_length is None else block_length, rng
@@ -186,8 +195,10 @@ def analysis_report(
         **analysis,
         "network": network.name,
         "data": data.name,
+        "point": point,
         "kept": kept,
         "sparsity": sparsity,
+        "pruning": kept_in_words(network.module, mask, sparsity),
         "growth": growth,
         "radius": radius,
         "proxy_block_length": found.proxy_block_length,
@@ -195,7 +206,7 @@ def analysis_report(
         "hessian_entries": access.to_json() | {"second_order": second},
         **price,
         "warnings": [] if found.truncation is None else found.truncation.warnings(),
-        "verdict": verdict(found, block_length, measured, price["seconds"], price["break_even"], made.name)[:-1]
+        "verdict": verdict(found, block_length, measured, price["seconds"], price["break_even"], made.name, at)[:-1]
         + f"; {access.sentence()}.",
     }
 
@@ -293,12 +304,13 @@ def _price(assumed: BreakEven, kept: int, n: int, made: HardwareModel) -> dict[s
 
 
 def verdict(
-    found: Dissipation, asked: int | None, measured: str, seconds: float, even: dict[str, Any], machine: str
+    found: Dissipation, asked: int | None, measured: str, seconds: float, even: dict[str, Any], machine: str, at: str
 ) -> str:
-    """One sentence: would this help? For blocks as long as they may run, or of ``asked`` steps."""
+    """One sentence: would this help, from the weights ``at``? For blocks as long as they may run, or of ``asked``
+    steps."""
     pays, run = even["ratio"] <= 1, found.truncation
     text = "It would pay" if pays else "It would not help"
-    text += f": descent is {found.kind}, a block may run "
+    text += f": from {at} descent is {found.kind}, a block may run "
     if run is None:
         text += f"{found.block_length} step{'s' * (found.block_length != 1)} by the error proxy alone"
     else:
@@ -325,7 +337,8 @@ def verdict(
     if found.kinks:
         text += (
             f"; the network has kinks ({shown_kinks(found.kinks)}), which no expansion sees: its truncation is not "
-            "judged, the block length is the error proxy's only, and train refuses it"
+            "judged, the block length is the error proxy's only, and `quprop carleman train` refuses it; the spectrum "
+            f"is that of {found.caveat}"
         )
     if found.spectrum.operator == "differences":
         text += (
@@ -383,6 +396,7 @@ def training_report(result: TrainedNetwork, data: Dataset) -> dict[str, Any]:
         "diverged": result.diverged,
         "warnings": list(result.warnings),
         "settings": {name: getattr(result.settings, name) for name in result.settings.__dataclass_fields__},
+        "pruning": result.pruning,
         "emulation": EMULATION
         | (WITH_MOMENTUM if result.settings.momentum else {})
         | {"blocks": sorted({b.run.emulation for b in blocks})},

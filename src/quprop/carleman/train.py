@@ -34,7 +34,7 @@ from quprop.carleman.maps.smooth import check_expandable, crossed
 from quprop.carleman.networks.data import Dataset, batches
 from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.plain import accuracy_at, descend, loss_at
-from quprop.carleman.networks.prune import Mask, global_mask
+from quprop.carleman.networks.prune import Mask, global_mask, kept_in_words
 from quprop.carleman.spectra import proxy as proxies
 from quprop.carleman.spectra.hessian import check_derivatives, split_batches
 from quprop.carleman.spectra.spectrum import Spectrum
@@ -265,6 +265,7 @@ class _Run:
             state.dense_accuracy,
             state.ledger,
             tuple(state.warnings),
+            kept_in_words(network.module, mask, self.settings.sparsity),
         )
 
     def _pruned(self) -> _Start:

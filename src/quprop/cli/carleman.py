@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from quprop.cli.carleman_tables import analysis_rows, pairs, read_as, show_training
 from quprop.cli.common import Machine, Plot, Quiet, console_for, reported
 from quprop.cli.tables import line
-from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs, make_folder
 from quprop.runs import versions, write_atomically, write_json
@@ -42,7 +41,6 @@ quprop carleman train mlp --blocks 8 --block-length auto --dense-steps 10 --plot
 
 quprop carleman experiment --out runs/carleman"""
 
-BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"}
 LARGE = 20_000  # parameters from which on defaults are those of a large network
 # Samples of the Hessian, Lanczos steps and probes of `analyse` up to so many parameters: minutes on two cores.
 USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (2, 8, 1)}
@@ -52,7 +50,7 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="digits, digits32, breast_cancer, wine, iris, cifar10, cifar100, or a file: .npz (x, y) or .csv.",
+        help="digits, digits32, breast_cancer, wine, iris, glyphs, cifar10, cifar100, or a file: .npz (x, y) or .csv.",
     ),
 ]
 Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
@@ -65,7 +63,13 @@ Batch = Annotated[
 Single = Annotated[
     bool | None, typer.Option("--single/--double", help="Precision. Default: double, for large networks single.")
 ]
-Sparsity = Annotated[float, typer.Option("--sparsity", help="Share of weights pruned at every upload.")]
+Sparsity = Annotated[
+    float,
+    typer.Option(
+        "--sparsity",
+        help="Share pruned at every upload, of the weights of linear layers and convolutions but the last.",
+    ),
+]
 Precision = Annotated[float, typer.Option("--precision", metavar="DELTA", help="Of the l2 readout, relative.")]
 SolverName = Annotated[str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.")]
 Eps = Annotated[float, typer.Option("--eps", help="Error of the linear solver's state.")]
@@ -89,7 +93,14 @@ def analyse_command(
     weight_decay: Annotated[
         float | None, typer.Option("--weight-decay", help="Default: the network's own.", show_default=False)
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=0, help="Plain steps before the analysis.")] = 0,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            min=0,
+            help="Plain training steps before the analysis; without them it is of the weights as they are made.",
+        ),
+    ] = 0,
     batch: Batch = None,
     block_length: Length = "auto",
     longest: Annotated[int, typer.Option("--longest", min=1, help="The most steps of an automatic block.")] = 100,
@@ -162,42 +173,15 @@ def analyse_command(
             momentum=momentum,
             weight_decay=weight_decay,
             machine=machine,
+            weights=f"the weights that {network} returned" if ":" in network else "random initial weights",
             progress=bar,
         )
     report |= {"seed": seed, "versions": versions()}
     from quprop.carleman.figure import draw_analysis
 
     _write(report, lambda: draw_analysis(report), "analysis", out, json_file, plot)
-    spectrum, radius = report["spectrum"], report["radius"]
-    rows = [
-        ("parameters", f"{report['parameters']:,}, of which {report['kept']:,} after pruning"),
-        ("Hessian eigenvalues", f"{spectrum['least']:.4g} to {spectrum['greatest']:.4g}"),
-        ("max |1 - a|", f"{report['growth']:.6g}, {report['kind']}"),
-        *([("Hessian products", "central differences")] if spectrum["operator"] == "differences" else []),
-        ("error proxy", _proxy(report["proxy"])),
-        (
-            "convergence radius",
-            f"{radius['outer']:.3g}, {BOUNDS[radius.get('by')]}"
-            if radius.get("exists") and radius.get("outer")
-            else "none",
-        ),
-        ("block length", _block(report, length)),
-        (
-            "Hessian entries a row",
-            f"{report['hessian_entries']['entries']:.4g} ± {report['hessian_entries']['error']:.2g} of "
-            f"{report['kept']:,}, normalisation {report['hessian_entries']['alpha']:.3g}",
-        ),
-        ("condition number", f"{report['condition_number']:.4g}, {report['kappa_eff']:.4g} charged (formula)"),
-        ("queries a run", short(report["queries_per_run"]) + f" ({solver}, eps {eps:g})"),
-        (
-            "copies to read",
-            f"{short(report['copies'])} (proved error {report['proved_error']:.2g}, expected "
-            f"{report['expected_error']:.2g}); {short(report['copies_expected'])} for {precision:g} expected",
-        ),
-        ("queries in all", short(report["queries"])),
-        ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
-    ]
-    _pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
+    rows = analysis_rows(report, loaded, length, solver=solver, eps=eps, precision=precision)
+    pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
     for text in report["warnings"]:
         line(console, f"warning: {text}")
     line(console, report["verdict"])
@@ -285,6 +269,7 @@ def train_command(
         weight_decay=weight_decay,
         masked=masked,
     )
+    line(console, f"{network} on {data}: {read_as(loaded)}")
     try:
         with Progress(console, STEPS) as bar:
             result = train(
@@ -297,22 +282,22 @@ def train_command(
                 out=out,
                 resume=resume,
             )
+        report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
+        from quprop.carleman.figure import draw_training
+
+        _write(report, lambda: draw_training(report), "training", out, json_file, plot)
+        if out is not None:
+            import numpy as np
+
+            content = io.BytesIO()
+            np.save(content, result.theta)
+            write_atomically(out / "parameters.npy", content.getvalue())
     except KeyboardInterrupt:
         kept = out is not None and (out / "run.toml").exists()
         raise KeyboardInterrupt(
             "continue with the same command and --resume" if kept else "nothing was kept; --out DIR keeps checkpoints"
         ) from None
-    report = training_report(result, loaded) | {"seed": seed, "versions": versions()}
-    from quprop.carleman.figure import draw_training
-
-    _write(report, lambda: draw_training(report), "training", out, json_file, plot)
-    if out is not None:
-        import numpy as np
-
-        content = io.BytesIO()
-        np.save(content, result.theta)
-        write_atomically(out / "parameters.npy", content.getvalue())
-    _show_training(console, report)
+    show_training(console, report)
     if result.diverged is not None:
         raise typer.Exit(1)
 
@@ -350,27 +335,6 @@ def experiment_command(
             raise QupropError(f"--folder belongs to the experiment 'full_size', got {name!r}; leave it out")
         experiment = replace(experiment, kept=lambda kept: full_size_in(kept, folder))
     tell(console, name, measure(console, experiment, name, out, quick, seed), out, json_file)
-
-
-def _proxy(proxy: dict[str, Any]) -> str:
-    low, high = proxy["block_length_range"]
-    spread = "" if low == high else f" ({low:,} to {high:,} over probes)"
-    return f"least at step {proxy['minimum_at']:,}, allows {proxy['block_length']:,} steps{spread}"
-
-
-def _block(report: dict[str, Any], asked: int | None) -> str:
-    found = report.get("truncation")
-    if found is None:
-        return f"{report['block_length']} by the error proxy alone"
-    low, high = found["length_range"]
-    most = found["crossing"] is None
-    measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
-    draws, (used, whole) = len(found["lengths"]), (found["samples"][key] for key in ("used", "of"))
-    of = f" on {'all' if used == whole else f'{used:,} of {whole:,}'} samples"
-    of = of if draws == 1 else f" ({low} to {high} over {draws} draws)"
-    bound = found["bound_length"]
-    allowed = "" if bound is None else f", {bound} {BOUNDS[found['bound_by']]}"
-    return (f"{asked} as asked, " if asked else "") + measured + of + allowed
 
 
 def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
@@ -453,41 +417,3 @@ def _write(
         make_folder(out)
         write_json(out / f"{name}.json", report)
         write_atomically(out / f"{name}.png", drawn)
-
-
-def _show_training(console: Console, report: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
-    metric = report["metric"]
-    name = metric.replace("r_squared", "R squared")
-    for column in ("block", "steps", "kept", name, "twin", "plain", "error", "drift", "kappa", "queries", "by"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for i, b in enumerate(report["blocks"]):
-        numbers = [_share(b[k]) for k in (metric, f"twin_{metric}", f"plain_{metric}")]
-        errors = [f"{b[k]:.1e}" for k in ("relative_error", "drift")]
-        cost = [f"{b['cost']['kappa']:.3g}", short(b["cost"]["queries"])]
-        table.add_row(str(i + 1), str(b["block_length"]), str(b["kept"]), *numbers, *errors, *cost, b["by"])
-    console.print(table)
-    line(
-        console,
-        f"{name} {_share(report[metric])}, plain descent {_share(report[f'plain_{metric}'])} (not pruned) and "
-        f"{_share(report[f'twin_{metric}'])} (same loop); "
-        + (f"mean squared error {report['mean_squared_error']:.4g}; " if metric == "r_squared" else "")
-        + f"{report['reuploads']} re-uploads, {short(report['queries'])} "
-        f"queries, {short(report['copies'])} copies ({short(report['copies_expected'])} for that precision on average)",
-    )
-    line(console, "; ".join(report["emulation"]["blocks"]))
-    line(console, report["break_even"]["sentence"])
-
-
-def _share(value: float | None) -> str:
-    return "none" if value is None or value != value else f"{value:.4f}"
-
-
-def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    line(console, title)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, highlight=False)

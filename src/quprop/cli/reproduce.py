@@ -17,7 +17,7 @@ from quprop.errors import QupropError, nearest
 from quprop.experiments import Experiment
 from quprop.experiments.claims import CLAIMS, experiments
 from quprop.experiments.claims.claim import HOLDS, IN_PART, UNDECIDED
-from quprop.experiments.claims.table import Row, rows
+from quprop.experiments.claims.table import Row, by_work, rows
 from quprop.files import FileError, check_outputs, make_folder, read_text
 from quprop.runs import plain, versions, write_atomically, write_json
 from quprop.runs.executor import TaskFailed
@@ -63,8 +63,10 @@ def reproduce_command(
         failed = _run_all(console, out, quick, seed)
     if name is None:
         table = rows(out)
-        for row in table:
-            _show(console, row)
+        for work, of_it in by_work(table).items():
+            line(console, f"-- {work}", hanging="   ")
+            for row in of_it:
+                _show(console, row)
         line(console, _summary(table))
         if json_file is not None:
             write_json(json_file, {row.claim.name: {"kind": "claim", **row.plain()} for row in table})
@@ -167,7 +169,8 @@ def _done(path: Path, quick: bool, seed: int) -> bool:
 
 def _show(console: Console, row: Row) -> None:
     verdict = row.found.verdict if row.found else "not measured"
-    console.print(f"{row.claim.name}  ", style="bold", end="", highlight=False)
+    console.print(row.claim.title, style="bold", highlight=False)
+    console.print(f"  {row.claim.name}  ", end="", highlight=False)
     console.print(verdict, style=COLOURS.get(verdict, "red"), highlight=False)
     line(console, f"  {row.claim.statement} ({row.claim.source})", hanging="  ")
     line(console, f"  expected: {row.claim.expected}", hanging="    ")

@@ -90,6 +90,7 @@ KINKED_OPERATIONS = {
     **dict.fromkeys(("multi_margin_loss", "multilabel_margin_loss_forward"), "cross-entropy"),
 }
 GUARD = 1e3  # a value so many times a positive lower bound is kept from division by zero, not bent
+AS_IT_IS = "; `quprop carleman analyse` takes the network as it is, and measures its Hessian spectrum"
 BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
 DROPOUTS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
 
@@ -173,6 +174,7 @@ def _kinked_layers(module: Any, allow: tuple[str, ...] = ()) -> Kinks:
         if kind in KINKED_LAYERS and kind not in allow and type(layer).__module__.startswith("torch.nn"):
             sentence = (
                 f"layer {_where(name)} is {kind}, whose kink no Taylor series sees: use {KINKED_LAYERS[kind]} instead"
+                f"{AS_IT_IS}"
             )
             found.append((f"{kind} in layer {_where(name)}", sentence))
     return found
@@ -185,11 +187,12 @@ def _check_modes(module: Any, whole: bool) -> None:
         if kind in BATCH_NORMS and layer.training and not (whole and not layer.track_running_stats):
             raise QupropError(
                 f"layer {_where(name)} is {kind} in training mode, where samples mix and a step changes more than the "
-                "parameters: use GroupNorm, or module.eval() to freeze its averages"
+                "parameters: use GroupNorm, or call module.eval() where it is made, to freeze its averages"
             )
         if kind in DROPOUTS and layer.training and layer.p > 0:
             raise QupropError(
-                f"layer {_where(name)} is {kind}, which draws anew at every step: call module.eval() or use p=0"
+                f"layer {_where(name)} is {kind}, which draws anew at every step: call module.eval() where it is "
+                "made, or use p=0"
             )
 
 
@@ -293,12 +296,50 @@ def _watch(module: Any, sample: Any, allow: tuple[str, ...] = ()) -> tuple[Any, 
         where = f"layer {entered[-1]!r} of " if entered and entered[-1] else ""
         raise QupropError(
             f"{where}the network fails on inputs of shape {tuple(sample.shape)} and type {sample.dtype} "
-            f"({_reason(error)}): check its layers' shapes and types"
+            f"({_reason(error)}): {_other_inputs(module, sample)}"
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
-    return outputs, [(phrase, f"the network {sentence}") for phrase, sentence in found]
+    return outputs, [(phrase, f"the network {sentence}{AS_IT_IS}") for phrase, sentence in found]
+
+
+def _other_inputs(module: Any, sample: Any) -> str:
+    """How the inputs would have to lie for the network to run, found by trying."""
+    torch = load_torch("checking a network")
+    shape, first = tuple(sample.shape[1:]), next(iter(trainable(module).values()))
+    side = round(shape[0] ** 0.5) if len(shape) == 1 else 0
+    laid = {"x": sample, "x.reshape(len(x), -1)": sample.flatten(1), "x[:, None]": sample[:, None]}
+    if len(shape) == 3:
+        laid["x.transpose(0, 3, 1, 2)"] = sample.permute(0, 3, 1, 2)
+    if side and side * side == shape[0]:
+        laid[f"x.reshape(-1, 1, {side}, {side})"] = sample.reshape(-1, 1, side, side)
+    for how, other in laid.items():
+        for kind, name in ((sample.dtype, ""), (first.dtype, ".astype(float)"), (torch.int64, ".astype(int)")):
+            try:
+                with torch.no_grad(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    module(other.to(kind))
+            except Exception:
+                continue
+            whole = ", as whole numbers stay whole, for embeddings" if name == ".astype(float)" else ""
+            return f"store the inputs as {how}{name}{whole}"
+    return "check its layers' shapes and types"
+
+
+def _other_targets(torch: Any, outputs: Any, targets: Any) -> str:
+    """What may be wrong with targets that a loss does not take."""
+    count = outputs.shape[1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 2 else 0
+    if targets.is_floating_point() and targets.ndim == 1 and count > 1:
+        return "floating targets are regression, for classes store whole numbers, y.astype(int)"
+    if not targets.is_floating_point() and count == 1 and int(targets.max()) == 1:
+        return (
+            "one output is for regression, or with a loss of its own: let the factory return (module, loss) with "
+            "loss = lambda out, y: torch.nn.functional.binary_cross_entropy_with_logits(out[:, 0], y.to(out.dtype))"
+        )
+    if not targets.is_floating_point() and 0 < count <= int(targets.max()):
+        return f"there are classes up to {int(targets.max())}, so the network needs {int(targets.max()) + 1} outputs"
+    return "check the number of outputs and the targets"
 
 
 def _watch_loss(loss: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Kinks:
@@ -312,8 +353,7 @@ def _watch_loss(loss: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> 
         raise
     except Exception as error:
         raise QupropError(
-            f"the loss fails on {shapes}, {targets.dtype} ({_reason(error)}): check the number of outputs and the "
-            "targets"
+            f"the loss fails on {shapes}, {targets.dtype} ({_reason(error)}): {_other_targets(torch, outputs, targets)}"
         ) from error
     if not isinstance(value, torch.Tensor) or value.ndim:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__

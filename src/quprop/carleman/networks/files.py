@@ -1,13 +1,14 @@
 """Data of the user's own, from one file: NumPy's .npz, or .csv with a header.
 
-``.npz``  arrays x_train, y_train and, if there is a test part, x_test, y_test; or x, y. Inputs keep their type: whole
-          numbers stay whole, for embeddings
+``.npz``  arrays x_train, y_train and, if there is a test part, x_test, y_test; or x, y. Capitals and other usual names
+          (INPUTS, TARGETS; train_images too) are taken for them where these are not there. Inputs keep their type:
+          whole numbers stay whole, for embeddings
 ``.csv``  a header, then a sample a line; the target is the column named target, y or label, else the last one. All
           other columns are inputs, float64
 
-Targets (samples,) that are whole numbers or text are classes, numbered in ascending order; floating ones are
-regression, and may have more axes. Where there is no test part a quarter is split off with a fixed seed, class by class
-where every class has two samples at least. Nothing is scaled.
+Targets (samples,) that are whole numbers or text are classes, numbered in ascending order, and so are rows of zeros
+with a single one, by its place; other floating ones are regression, and may have more axes. Where there is no test part
+a quarter is split off with a fixed seed, class by class where every class has two samples at least. Nothing is scaled.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from quprop.errors import QupropError, shown
 from quprop.problems.datasets import SPLIT_SEED, TEST_FRACTION
 
 ENDINGS = (".npz", ".csv")
-TARGETS = ("target", "y", "label")
+COLUMNS = ("target", "y", "label")  # of a .csv
+INPUTS = ("x", "inputs", "features", "data", "images")
+TARGETS = ("y", "target", "targets", "label", "labels")
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 Arrays = dict[str, np.ndarray]
 
@@ -56,15 +60,17 @@ def _npz(path: Path) -> Arrays:
     name = str(path)
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
-            arrays = {key: found[key] for key in found.files if key in (*PARTS, "x", "y")}
             names = found.files
+            arrays = {key: found[name] for key, name in _roles(path, names).items()}
+    except QupropError:
+        raise
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise QupropError(f"{name!r} is no readable .npz file of plain arrays ({reason})") from None
     if ("x" in arrays or "y" in arrays) == any(key in arrays for key in PARTS):
         raise QupropError(
             f"{name!r} must hold x and y, or x_train, y_train and perhaps x_test, y_test; it holds "
-            f"{', '.join(map(shown, sorted(names))) or 'nothing'}"
+            f"{', '.join(map(shown, sorted(names))) or 'nothing'}: save it again by np.savez(FILE, x=inputs, y=targets)"
         )
     if "x" in arrays or "y" in arrays:
         arrays = {f"{key}_train": array for key, array in arrays.items()}
@@ -74,6 +80,34 @@ def _npz(path: Path) -> Arrays:
             named = any(key in names for key in PARTS)
             raise QupropError(f"{name!r} lacks {lacking[0] if named else lacking[0].removesuffix('_train')}")
     return arrays
+
+
+def _roles(path: Path, names: list[str]) -> dict[str, str]:
+    """Which array is x, y or one of PARTS: those so called, or, where that does not make a pair, those that are called
+    so in other words."""
+
+    def pairs(found: Iterable[str]) -> bool:
+        return any({x, y} <= set(found) for x, y in (("x", "y"), PARTS[:2]))
+
+    exact = {name: name for name in names if name in (*PARTS, "x", "y")}
+    if pairs(exact):
+        return exact
+    meant: dict[str, str] = {}
+    for name in names:
+        word, part = name.lower(), ""
+        for which in ("train", "test"):
+            if word.startswith(f"{which}_") or word.endswith(f"_{which}"):
+                word, part = word.removeprefix(f"{which}_").removesuffix(f"_{which}"), f"_{which}"
+        role = f"{'x' if word in INPUTS else 'y'}{part}"
+        if word not in (*INPUTS, *TARGETS):
+            continue
+        if role in meant:
+            what = "inputs" if role[0] == "x" else "targets"
+            raise QupropError(
+                f"{str(path)!r} holds {what} twice, {meant[role]!r} and {name!r}: keep one, called {role}"
+            )
+        meant[role] = name
+    return meant if pairs(meant) else exact
 
 
 def _csv(path: Path) -> Arrays:
@@ -93,7 +127,7 @@ def _csv(path: Path) -> Arrays:
     for number, row in rows[1:]:
         if len(row) != len(header):
             raise QupropError(f"line {number} of {name!r} has {len(row)} cells, the header {len(header)}")
-    chosen = [i for i, cell in enumerate(header) if cell.lower() in TARGETS]
+    chosen = [i for i, cell in enumerate(header) if cell.lower() in COLUMNS]
     if len(chosen) > 1:
         raise QupropError(
             f"{name!r} has {len(chosen)} target columns ({', '.join(header[i] for i in chosen)}): keep one"
@@ -146,6 +180,10 @@ def _inputs(name: str, key: str, array: np.ndarray) -> np.ndarray:
 
 def _targets(name: str, arrays: Arrays) -> tuple[Arrays, int]:
     """Classes from 0 (samples,), and how many; or numbers, and 0."""
+    arrays = {key: array[:, 0] if _column_of_classes(array) else array for key, array in arrays.items()}
+    widths = {array.shape[1] if _one_hot(array) else 0 for array in arrays.values()}
+    if len(widths) == 1 and min(widths):
+        return {key: array.argmax(axis=1).astype(np.int64) for key, array in arrays.items()}, min(widths)
     kinds = {array.dtype.kind for array in arrays.values()}
     if kinds <= {"f"}:
         for key, array in arrays.items():
@@ -164,6 +202,16 @@ def _targets(name: str, arrays: Arrays) -> tuple[Arrays, int]:
     if len(labels) < 2:
         raise QupropError(f"the targets of {name!r} must be of two classes at least, got {shown(labels.tolist())}")
     return {key: np.searchsorted(labels, array).astype(np.int64) for key, array in arrays.items()}, len(labels)
+
+
+def _column_of_classes(array: np.ndarray) -> bool:
+    return array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iubUS"
+
+
+def _one_hot(array: np.ndarray) -> bool:
+    if array.ndim != 2 or array.shape[1] < 2 or not len(array) or array.dtype.kind not in "iubf":
+        return False
+    return bool(((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all())
 
 
 def _split(name: str, x: np.ndarray, y: np.ndarray, classes: int) -> Any:

@@ -11,6 +11,8 @@ from quprop.carleman.networks.networks import Network
 from quprop.carleman.networks.torch_extra import load_torch, trainable
 from quprop.errors import QupropError
 
+STANDING_WORK = 2e9  # parameters times samples
+
 
 def descend(
     network: Network,
@@ -91,6 +93,19 @@ def accuracy_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> f
         return 0.0 if metric_of(data[1]) == "accuracy" else float("nan")
     network.set_parameters(theta.copy())
     return accuracy_of(network, data)
+
+
+def standing(network: Network, train: tuple[Any, Any], test: tuple[Any, Any]) -> dict[str, Any]:
+    """Training loss and test metric at the network's present parameters, on the first samples where all would take more
+    than STANDING_WORK with the parameters."""
+    most = max(1, int(STANDING_WORK / network.n_parameters))
+    used, held = min(most, len(train[0])), min(most, len(test[0]))
+    value = accuracy_of(network, (test[0][:held], test[1][:held]))
+    return {
+        "loss": loss_at(network, network.parameters().astype(float), (train[0][:used], train[1][:used])),
+        metric_of(test[1]): value if value == value else None,
+        "samples": {"train": used, "test": held},
+    }
 
 
 def loss_at(network: Network, theta: np.ndarray, data: tuple[Any, Any]) -> float:

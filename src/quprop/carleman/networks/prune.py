@@ -75,6 +75,44 @@ class Mask:
         return int(np.count_nonzero(mine & theirs)) / max(1, int(np.count_nonzero(mine)))
 
 
+def kept_in_words(module: Any, mask: Mask, asked: float) -> dict[str, Any]:
+    """What a mask made by ``asked`` keeps, layer by layer and in all, and what is never pruned; ``sentence`` says it:
+    the share asked for is one of the weights that may be pruned, not of all parameters."""
+    sizes = {name: p.numel() for name, p in trainable(module).items()}
+    whole = {name: size for name, size in sizes.items() if name not in mask.layers}
+    total, pruned = len(mask.kept), len(mask.kept) - mask.n_kept
+    sentence = f"kept {mask.n_kept:,} of {total:,} parameters ({percent(mask.density)})"
+    if pruned or asked:
+        sentence += (
+            f": {percent(mask.sparsity)} of the {mask.prunable:,} weights that may be pruned are"
+            f"{'' if abs(pruned - asked * mask.prunable) > 0.5 else ', as asked'}"
+        )
+    if asked and whole:
+        names = sorted(whole, key=lambda name: -whole[name])
+        some = ", ".join(f"{name} {whole[name]:,}" for name in names[:2])
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        sentence += (
+            f"; {total - mask.prunable:,} stay whole ({some}{more}), being the last layer or no weight of a linear "
+            "layer or convolution"
+        )
+    return {
+        "asked": asked,
+        "parameters": total,
+        "kept": mask.n_kept,
+        "kept_share": mask.density,
+        "prunable": mask.prunable,
+        "pruned": pruned,
+        "pruned_share_of_prunable": mask.sparsity,
+        "layers": mask.report(),
+        "whole": whole,
+        "sentence": sentence,
+    }
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
 def global_mask(module: Any, ratio: float, *, skip_last: bool = True) -> Mask:
     """The mask that removes the round(ratio x prunable) smallest weights (which of equal ones is not defined).
 

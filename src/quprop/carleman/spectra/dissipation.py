@@ -40,6 +40,10 @@ from quprop.errors import QupropError, generator_of
 
 MANY = 20_000
 LIMIT = 10_000  # the longest block that is looked for
+ALMOST_EVERYWHERE = (
+    "the Hessian where it exists, almost everywhere: kinks carry no curvature, and a step across one changes the "
+    "gradient by more than it says"
+)
 KINDS = ("fully dissipative", "almost dissipative", "not dissipative")
 
 
@@ -89,6 +93,11 @@ class Dissipation:
     def truncation(self) -> Truncation | None:
         """The typical run."""
         return typical(self.runs) if self.runs else None
+
+    @property
+    def caveat(self) -> str | None:
+        """What the spectrum is where the network has kinks."""
+        return ALMOST_EVERYWHERE if self.kinks else None
 
     @property
     def block_length(self) -> int:
@@ -153,7 +162,7 @@ class Dissipation:
             "order": self.order,
             "tolerance": self.tolerance,
             "kind": self.kind,
-            "spectrum": self.spectrum.to_json(),
+            "spectrum": self.spectrum.to_json() | {"caveat": self.caveat},
             "proxy": self.proxy.to_json()
             | {
                 "minimum_at": self.proxy_minimum,

@@ -10,6 +10,10 @@ times noisy. So converged pairs of a first run are *deflated*: each counts 1/n e
 Vectors are re-orthogonalised in full, so no eigenvalue appears twice; memory is (steps + deflated + 3) vectors. Where
 that would be more than BASIS_LIMIT bytes, three vectors are held and nothing is deflated: an end of the spectrum may
 then appear twice with its weight shared, which leaves means over the density as they are (Paige 1980).
+
+The run is written here because the libraries have parts of it only: curvlinops' `fast_lanczos` is the run of three
+vectors (the tests hold the two to the same nodes and weights), without deflation, residuals, single precision of NumPy
+vectors or progress; SciPy's `eigsh` gives ends without weights, and takes as many products as it wants.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@
 
 With symmetric phases, phi_j = phi_{d-j}, half of them are the unknowns of as many equations, the Chebyshev coefficients
 of f, and Newton's method from the phases of the polynomial 0 finds them (Dong, Lin, Ni and Wang, arXiv:2307.12468).
+
+pyqsp (`sym_qsp_opt.newton_solver`) finds the same phases by the same iteration, to the same 1e-14, but point by point
+in Python, printing as it goes: 1.3 s at degree 101 and 22 s at 601, where this takes 0.05 s and 0.42 s, all points at
+once. Theirs have f as the imaginary part: pi/4 - phi at both ends and -phi in between are ours. Tests compare the two.
 """
 
 from __future__ import annotations

@@ -276,6 +276,7 @@ def _bowles(result: dict[str, Any]) -> Verdict:
 CLAIMS = (
     Claim(
         "definition_1",
+        "Backpropagation scaling of reverse mode",
         "Backpropagation scaling: time and memory of the gradient within a constant (or log M) of the value's.",
         ABBAS + "Definition 1",
         "omega_time, omega_memory <= 4 where intermediate states can be kept",
@@ -283,10 +284,17 @@ CLAIMS = (
         _definition_1,
     ),
     Claim(
-        "talk_omega", "Classical reverse mode costs omega in [2, 4].", ABBAS + "talk", "2 <= omega <= 4", "omega", _talk
+        "talk_omega",
+        "Classical reverse mode costs two to four values",
+        "Classical reverse mode costs omega in [2, 4].",
+        ABBAS + "talk",
+        "2 <= omega <= 4",
+        "omega",
+        _talk,
     ),
     Claim(
         "talk_question",
+        "Quantum models that have the scaling",
         "Are there quantum models, not universal ones, that reach the scaling? IQP circuits, trained classically.",
         ABBAS + "talk, last question; Recio-Armengol et al., arXiv:2503.02934",
         "omega <= 4 at every size, exponent 0 in M",
@@ -295,6 +303,7 @@ CLAIMS = (
     ),
     Claim(
         "proposition_3",
+        "No scaling without quantum memory",
         "Without quantum memory the scaling is impossible: single copies need Omega(2^n).",
         ABBAS + "Proposition 3",
         "slope 1 of log2(copies/n) in n, to 0.2; n^1 with pairs, to 0.6",
@@ -303,6 +312,7 @@ CLAIMS = (
     ),
     Claim(
         "remark_4",
+        "Parameter shift takes M^2 gates",
         "Parameter shift does not have the scaling: M^2 gates.",
         ABBAS + "Remark 4",
         "exponent 2",
@@ -312,6 +322,7 @@ CLAIMS = (
     ),
     Claim(
         "proposition_5",
+        "A parameterised Markov chain has the scaling",
         "The classical analogue, a parameterised Markov chain, has the scaling.",
         ABBAS + "Proposition 5",
         "omega grows at most as log M",
@@ -320,6 +331,7 @@ CLAIMS = (
     ),
     Claim(
         "definition_6",
+        "Gentle measurement of many copies",
         "A measurement can leave every state of k copies alpha-close, whatever comes out.",
         ABBAS + "Definition 6",
         "k ~ alpha^-2",
@@ -328,6 +340,7 @@ CLAIMS = (
     ),
     Claim(
         "proposition_7",
+        "All Pauli expectations of one state from few copies",
         "A special model has it: O(log M/eps^4) values give all Pauli expectations of one state.",
         ABBAS + "Proposition 7",
         "copies linear in ln M, all components within the error",
@@ -337,6 +350,7 @@ CLAIMS = (
     ),
     Claim(
         "theorem_9_copies",
+        "Shadow tomography: copies",
         "Online shadow tomography with a hypothesis state takes O(n log^2 M/eps^4) copies.",
         ABBAS + "Theorem 9",
         "exponent 0 of copies beside log^1.5 M for large M; at those run the design's own, to 0.1; damage at most 1",
@@ -345,6 +359,7 @@ CLAIMS = (
     ),
     Claim(
         "theorem_9_gates",
+        "Shadow tomography: gates",
         "The same algorithm takes M polylog(M) quantum operations.",
         ABBAS + "Theorem 9",
         "exponent 1 of rotations and Toffolis beside log^1.5 M for large M; at the sizes run the design's own, to 0.1; "
@@ -354,6 +369,7 @@ CLAIMS = (
     ),
     Claim(
         "figure_1",
+        "Copies are spent on mistakes only",
         "Batches are spent on mistakes only: about n of them, however many components are asked.",
         ABBAS + "Figure 1",
         "triggers below 8 n ln 2/eps^2, estimates within eps, damage at most 1",
@@ -362,6 +378,7 @@ CLAIMS = (
     ),
     Claim(
         "theorem_12",
+        "Efficient gradients would be efficient shadow tomography",
         "An efficient gradient algorithm would be efficient shadow tomography.",
         ABBAS + "Theorem 12",
         "the reduction is exact",
@@ -370,6 +387,7 @@ CLAIMS = (
     ),
     Claim(
         "theorem_13",
+        "No test is gentle on every outcome",
         "No test is gentle on every outcome with polylog(1/alpha) copies: it would beat Grover's bound.",
         ABBAS + "Theorem 13",
         "exponent of copies in N at least 1/2",
@@ -378,6 +396,7 @@ CLAIMS = (
     ),
     Claim(
         "theorem_13_sweep",
+        "A purely gentle sweep lacks the scaling",
         "So a purely gentle sweep does not have the scaling.",
         ABBAS + "Theorem 13",
         "exponent at least 1.9; 1.5 where a square root of the copies is spent",
@@ -386,6 +405,7 @@ CLAIMS = (
     ),
     Claim(
         "figure_2",
+        "Parameters trained in a given time",
         "In a given time quantum backpropagation reaches far more parameters than parameter shift.",
         ABBAS + "Figure 2",
         "at 1 ms a primitive 10^4 parameters a day by parameter shift, ten times more at least by quantum "
@@ -395,6 +415,7 @@ CLAIMS = (
     ),
     Claim(
         "bowles",
+        "Commuting generators take fewer shots",
         "Circuits of commuting generators train with about two orders of magnitude fewer shots.",
         "Bowles, Wierichs and Park, arXiv:2306.14962, figure 6",
         "ratio of shots about 100, equal accuracy",

@@ -65,6 +65,7 @@ def _span(values: list[float]) -> str:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "carleman_dips",
+        "Accuracy dips at a re-upload and recovers",
         "Training accuracy dips at every re-upload and then recovers.",
         LIU + "figure 5",
         "training accuracy lost at each pruning and won back within the block",
@@ -73,6 +74,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_dense_steps",
+        "Dense steps counteract the broadening of the Hessian",
         "Ten dense steps before each re-upload counteract the broadening of the Hessian.",
         LIU + "figure 5",
         "a re-upload broadens the Hessian less than without them",

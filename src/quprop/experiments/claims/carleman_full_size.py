@@ -84,6 +84,7 @@ def _broadening(result: dict[str, Any]) -> Verdict:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "carleman_full_size_modes",
+        "Positive modes at 7.45 million parameters",
         "At 7.45 million parameters positive modes dominate after pruning.",
         LIU + "figure 3",
         "positive eigenvalues add up to more than twice the negative ones",
@@ -92,6 +93,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_full_size_proxy",
+        "The error proxy at 7.45 million parameters",
         "At 7.45 million parameters the error proxy falls and then rises within a block.",
         LIU + "figure 4",
         "a minimum inside each block",
@@ -100,6 +102,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_full_size_dips",
+        "Accuracy at re-uploads, 7.45 million parameters",
         "Training accuracy dips at each re-upload, then recovers.",
         LIU + "figure 5",
         "lower right after, and back within the block",
@@ -108,6 +111,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_full_size_broadening",
+        "The Hessian over time, 7.45 million parameters",
         "The Hessian broadens over time; ten dense steps counteract that.",
         LIU + "figure 5",
         "a wider spectrum later, a narrower one with dense steps",
@@ -116,6 +120,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_103_million",
+        "Dissipative modes at 103 million parameters",
         "A network of 103 million parameters pruned to 10 % starts out dominated by dissipative modes.",
         LIU + "figure 3",
         "positive eigenvalues add up to more than the negative ones",

@@ -87,6 +87,7 @@ def _precision(result: dict[str, Any]) -> Verdict:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "carleman_n_fully",
+        "Fully dissipative training: cost in the number of parameters",
         "Fully dissipative training costs polylogarithmically in the number n of parameters.",
         LIU + "Theorem 1",
         "exponent 0 of kappa_eff = alpha/sigma_min in n",
@@ -95,6 +96,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_n_almost",
+        "Almost dissipative training: cost in the number of parameters",
         "Almost dissipative training costs polylogarithmically in n too.",
         LIU + "Theorem 2",
         "exponent 0 of kappa_eff = alpha/sigma_min in n",
@@ -103,6 +105,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_n_transfer",
+        "Upload and download: cost in the number of parameters",
         "Upload and download of a sparse network are included in that cost.",
         LIU + "Theorem 1",
         "exponents 0 in n at the density that was used, 10 %",
@@ -111,6 +114,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_precision",
+        "Precision after T steps",
         "After T steps the parameters are recovered to a precision like 1/sqrt(2^T).",
         LIU + "discussion of readout",
         "error of a fixed number of runs ~ 2^(T/2) where modes contract by 1/sqrt(2) without a force",

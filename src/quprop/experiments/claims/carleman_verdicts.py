@@ -26,6 +26,7 @@ def _verdicts(result: dict[str, Any]) -> Verdict:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "carleman_verdicts",
+        "How long a block may run",
         "A block may run as many steps as the analysis says before its update is wrong by 1 %.",
         "quprop carleman analyse; Liu et al., Nat. Commun. 15, 434 (2024), judge blocks by the error proxy",
         "every verdict within 1.5 times of the steps that plain descent measures",

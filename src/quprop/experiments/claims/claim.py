@@ -8,6 +8,17 @@ from typing import Any, NamedTuple
 
 HOLDS, IN_PART, NOT_SEEN, UNDECIDED = "holds", "holds in part", "not seen", "undecided"
 
+WORKS = {  # by what sources begin with
+    "Abbas et al.": "Abbas et al., On quantum backpropagation, information reuse, and cheating measurement collapse, "
+    "arXiv:2305.13362",
+    "Bowles": "Bowles, Wierichs and Park, Backpropagation scaling in parameterised quantum circuits, arXiv:2306.14962",
+    "Liu et al., Nat. Commun.": "Liu et al., Towards provably efficient quantum algorithms for large-scale "
+    "machine-learning models, Nat. Commun. 15, 434 (2024)",
+    "Liu et al., PNAS": "Liu et al., Efficient quantum algorithm for dissipative nonlinear differential equations, "
+    "PNAS 118, e2026805118 (2021)",
+    "quprop": "quprop's own analysis of blocks",
+}
+
 
 class Verdict(NamedTuple):
     """measured: the numbers, with their uncertainty; verdict: HOLDS, IN_PART, NOT_SEEN, or UNDECIDED where the
@@ -20,18 +31,23 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """statement: in our words; source: where from; expected: the numbers it comes down to; experiment: whose result
-    `judge` reads, as a file has it (entries that are None are left out). counted: (family, method) of the fit of
-    `quprop scaling` that counted what the experiment has by formula: where there is one, `judge` finds it in the result
-    as "counted"."""
+    """title: a heading; statement: in our words; source: where from, of which `work` is the whole; expected: the
+    numbers it comes down to; experiment: whose result `judge` reads, as a file has it (entries that are None are left
+    out). counted: (family, method) of the fit of `quprop scaling` that counted what the experiment has by formula:
+    where there is one, `judge` finds it in the result as "counted"."""
 
     name: str
+    title: str
     statement: str
     source: str
     expected: str
     experiment: str
     judge: Callable[[dict[str, Any]], Verdict]
     counted: tuple[str, str] | None = None
+
+    @property
+    def work(self) -> str:
+        return next((work for start, work in WORKS.items() if self.source.startswith(start)), self.source)
 
 
 def graded(measured: str, holds: bool, in_part: bool, why: str, unsure: bool = False) -> Verdict:

@@ -111,6 +111,7 @@ def _many_qubits(result: dict[str, Any]) -> Verdict:
 CLAIMS = (
     Claim(
         "crossing",
+        "Fewest gates from some number of parameters on",
         "From some number of parameters on quantum backpropagation takes fewer gates than any method that measures "
         "copies one by one, checks counted.",
         ABBAS + "abstract" + REUSED,
@@ -120,6 +121,7 @@ CLAIMS = (
     ),
     Claim(
         "followed",
+        "Copies that go on keep the promised accuracy",
         "Copies that are read where they trigger and go on keep the accuracy that is promised.",
         ABBAS + "Theorem 9" + REUSED,
         "errors beyond the promise as seldom as promised, damage at most 1, engine error below 0.05, copies claimed at "
@@ -129,6 +131,7 @@ CLAIMS = (
     ),
     Claim(
         "training",
+        "Training end to end",
         "A model trains end to end on such gradients, and what was learned of the input serves all later steps.",
         ABBAS + "section on training",
         "the energy that parameter shift reaches, within 0.001; warm starts at most 0.6 of the copies",
@@ -137,6 +140,7 @@ CLAIMS = (
     ),
     Claim(
         "many_qubits",
+        "Hypothesis states of more qubits than can be held",
         "Structured hypothesis states carry the method past what a classical computer can hold.",
         ABBAS + "discussion of approximate hypothesis states",
         "99 % of components within the error at n = 50, M >= 1,000, of which 30 % exceed it",

@@ -43,6 +43,7 @@ def _cutting(result: dict[str, Any]) -> Verdict:
 CLAIMS = (
     Claim(
         "forum_shift",
+        "Two circuits a parameter by parameter shift",
         "2D circuits are evaluated for the partial derivatives of D parameters by parameter-shift rules.",
         FORUM,
         "2 circuits a parameter",
@@ -51,6 +52,7 @@ CLAIMS = (
     ),
     Claim(
         "forum_modules",
+        "Modules side by side",
         "k parallel computations on n qubits differentiate in O(k 2^n).",
         FORUM,
         "exponent 1 in k",
@@ -59,6 +61,7 @@ CLAIMS = (
     ),
     Claim(
         "forum_cutting",
+        "Cutting into modules of few qubits",
         "A large computation can be cut into low-qubit modules, but the cost added may be too large.",
         FORUM,
         "exact; shots at most 9 times a cut gate",

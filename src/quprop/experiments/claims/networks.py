@@ -145,6 +145,7 @@ def _advantage(result: dict[str, Any]) -> Verdict:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "carleman_theorem_1",
+        "Fully dissipative training: cost in the number of steps",
         "Fully dissipative training of T steps costs O(T polylog).",
         LIU + "Theorem 1",
         "exponent 1 in T",
@@ -153,6 +154,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_theorem_2",
+        "Almost dissipative training: cost in the number of steps",
         "Almost dissipative training costs O(T^2 polylog).",
         LIU + "Theorem 2",
         "exponent at most 2 in T",
@@ -161,6 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_convergence",
+        "The truncated system converges inside its radius",
         "Inside its radius the truncated system converges geometrically in the order N; outside it need not.",
         LIU + "methods; Liu et al., PNAS 118, e2026805118 (2021)",
         "error <= R^N for R < 1",
@@ -169,6 +172,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_burgers",
+        "Convergence for a Burgers flow",
         "It converges for a Burgers flow at R = 43.59 too.",
         "Liu et al., PNAS 118, e2026805118 (2021), figure 1",
         "R = 43.59, error falling with N",
@@ -177,6 +181,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_spectra",
+        "Positive modes dominate after pruning",
         "After pruning, positive (dissipative) modes dominate the Hessian.",
         LIU + "figures 3 and 4",
         "positive eigenvalues add up to more than twice the negative ones",
@@ -185,6 +190,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_proxy",
+        "The error proxy falls, then rises",
         "Within a block the error proxy falls and then rises exponentially.",
         LIU + "figure 4",
         "a minimum inside each block",
@@ -193,6 +199,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_reupload",
+        "Re-uploading resets the error proxy",
         "Re-uploading every 100 steps resets the proxy.",
         LIU + "figure 5",
         "proxy nearer to 1 with re-uploads",
@@ -201,6 +208,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_training",
+        "Sparse training follows plain training",
         "Sparse training with re-uploads follows plain training.",
         LIU + "figure 1",
         "accuracy within 1 % of plain descent",
@@ -209,6 +217,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "carleman_advantage",
+        "Faster than classical training",
         "So it could be faster than classical training of large sparse networks.",
         LIU + "abstract",
         "a block faster than plain descent; in part where it pays from some size on at the same density",

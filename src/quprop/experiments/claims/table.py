@@ -34,6 +34,8 @@ class Row(NamedTuple):
         found = self.found or Verdict("", "not measured")
         return {
             "name": c.name,
+            "title": c.title,
+            "work": c.work,
             "statement": c.statement,
             "source": c.source,
             "expected": c.expected,
@@ -68,6 +70,14 @@ def rows(folder: Path | None = None, only: Iterable[str] | None = None) -> list[
         else:
             out.append(Row(claim, Verdict(kept["measured"], kept["verdict"], kept["why"]), kept["run"], "with quprop"))
     return out
+
+
+def by_work(table: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each work that claims come from, in the order of their first ones."""
+    found: dict[str, list[Row]] = {}
+    for row in table:
+        found.setdefault(row.claim.work, []).append(row)
+    return found
 
 
 def with_counts(claim: Claim, result: dict[str, Any], folder: Path | None) -> dict[str, Any]:
