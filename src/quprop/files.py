@@ -30,6 +30,7 @@ try:
 except ImportError:  # Windows has no such locks: there is no telling who writes, so nothing is locked and nothing swept
     fcntl = None  # type: ignore[assignment]
 
+PICTURES = (".png", ".pdf", ".svg")  # what a figure's file may be called
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
 MOST_TYPED = 1 << 24  # of one that a person wrote: settings, edges
 _NAME = 50  # characters of a file's name that its temporary file's name repeats
@@ -199,19 +200,24 @@ def check_outputs(*, out: Path | None = None, **files: Path | None) -> None:
     seen: dict[Path, str] = {}
     for option, path in files.items():
         if path is not None:
-            check_file(f"--{option}", path)
+            check_file(f"--{option}", path, PICTURES if option == "plot" else ())
             other = seen.setdefault(path.resolve(), option)
             if other != option:
                 raise QupropError(f"--{other} and --{option} are both {path}: give two names")
 
 
-def check_file(option: str, path: Path) -> None:
-    """Refuse a place for a file that is something else, or where none can be written."""
+def check_file(option: str, path: Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse a place for a file that is something else, where none can be written, or whose name does not end in one of
+    `suffixes`, where some are given."""
+    named = f"{option} {path}".lstrip()
+    if suffixes and path.suffix.lower() not in suffixes:
+        known = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise QupropError(f"{named}: the name must end in {known}, which says the format, got {path.suffix or 'none'}")
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise QupropError(f"{option} {path}: there is no folder {folder} to write into; make it first")
-    _refuse_special(path, f"{option} ")
-    _try(f"{option} {path}", path)
+        raise QupropError(f"{named}: there is no folder {folder} to write into; make it first")
+    _refuse_special(path, f"{option} ".lstrip())
+    _try(named, path)
 
 
 def check_folder(option: str, path: Path) -> None:

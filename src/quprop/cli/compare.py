@@ -29,7 +29,7 @@ from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
 from quprop.planning.compare import RUN_SECONDS, Comparison, MethodRow, compare
-from quprop.runs import write_atomically, write_json
+from quprop.runs import write_json
 from quprop.runs.executor import open_executor
 from quprop.runs.progress import TASKS, Progress
 
@@ -101,7 +101,7 @@ def compare_command(
     if plot is not None:
         from quprop.planning.compare_figure import draw_comparison
 
-        write_atomically(plot, draw_comparison(found))
+        draw_comparison(found).save(plot)
     show(console, what, found)
 
 

@@ -35,7 +35,7 @@ from quprop.planning.named import forms, named_shape, summary
 from quprop.planning.structure import shape_of
 from quprop.planning.training import FLOPS, plan_training
 from quprop.problems.table import PROBLEMS
-from quprop.runs import write_atomically, write_json
+from quprop.runs import write_json
 from quprop.sampling.shape import Shape
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class PlanRequest:
     )
     json_file: Json = None
     plot: Annotated[
-        Path | None, typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against M into a PNG file.")
+        Path | None, typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against M: .png, .pdf or .svg.")
     ] = None
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the runs of --check, and of parameters.")] = 0
     quiet: Quiet = False
@@ -222,7 +222,7 @@ def _network(asked: PlanRequest, name: str, count: int | None) -> None:
     if asked.plot is not None:
         from quprop.planning.figure import draw_network
 
-        write_atomically(asked.plot, draw_network(found))
+        draw_network(found).save(asked.plot)
     show_network(console_for(asked.quiet), found)
 
 
@@ -254,7 +254,7 @@ def _model(asked: PlanRequest, count: int | None) -> None:
     if asked.plot is not None:
         from quprop.planning.figure import draw_plan
 
-        write_atomically(asked.plot, draw_plan(found))
+        draw_plan(found).save(asked.plot)
     show_plan(console_for(asked.quiet), found, estimated)
 
 
