@@ -200,24 +200,28 @@ def check_outputs(*, out: Path | None = None, **files: Path | None) -> None:
     seen: dict[Path, str] = {}
     for option, path in files.items():
         if path is not None:
-            check_file(f"--{option}", path, PICTURES if option == "plot" else ())
+            check_file(f"--{option}", path)
             other = seen.setdefault(path.resolve(), option)
             if other != option:
                 raise QupropError(f"--{other} and --{option} are both {path}: give two names")
+            if option == "plot":
+                check_picture("--plot ", path)
 
 
-def check_file(option: str, path: Path, suffixes: tuple[str, ...] = ()) -> None:
-    """Refuse a place for a file that is something else, where none can be written, or whose name does not end in one of
-    `suffixes`, where some are given."""
-    named = f"{option} {path}".lstrip()
-    if suffixes and path.suffix.lower() not in suffixes:
-        known = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
-        raise QupropError(f"{named}: the name must end in {known}, which says the format, got {path.suffix or 'none'}")
+def check_picture(option: str, path: Path) -> None:
+    """Refuse a name of a figure's file that does not say in which format it shall be."""
+    if path.suffix.lower() not in PICTURES:
+        known = f"{', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
+        raise QupropError(f"{option}{path}: the name must end in {known}, the formats of figures")
+
+
+def check_file(option: str, path: Path) -> None:
+    """Refuse a place for a file that is something else, or where none can be written."""
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise QupropError(f"{named}: there is no folder {folder} to write into; make it first")
-    _refuse_special(path, f"{option} ".lstrip())
-    _try(named, path)
+        raise QupropError(f"{option} {path}: there is no folder {folder} to write into; make it first")
+    _refuse_special(path, f"{option} ")
+    _try(f"{option} {path}", path)
 
 
 def check_folder(option: str, path: Path) -> None:

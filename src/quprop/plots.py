@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.files import PICTURES, write_atomically
+from quprop.files import check_picture, write_atomically
 
 # The light colours of the HTML report (report/style.css), all with a contrast of 4.5 or more on white.
 PALETTE = ("#0b62a8", "#b8430b", "#117a3d", "#7b3fa0", "#8a6a00", "#b0205c", "#0f7a80", "#4b5560")
@@ -76,9 +76,7 @@ class Picture(bytes):
 
     def save(self, path: str | Path) -> None:
         """Write it, in the format that the suffix names."""
-        from quprop.files import check_file
-
-        check_file("", Path(path), PICTURES)
+        check_picture("", Path(path))
         write_atomically(Path(path), self.as_format(Path(path).suffix))
 
     def _repr_png_(self) -> bytes:
