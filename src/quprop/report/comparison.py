@@ -56,6 +56,7 @@ def section(source: Source) -> Section:
         made.blocks.append(Items(tuple(notes)))
     made.blocks.append(pairs(f"Machine: {machine}", all_of.at("hardware"), folded=True))
     made.facts = {"parameters": all_of.value("parameters"), "precision": all_of.value("precision")}
+    made.settings = {"machine": machine}
     return made
 
 

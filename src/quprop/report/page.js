@@ -49,7 +49,24 @@
     const { data, layout } = coloured(figure);
     return window.Plotly.react(figure.plot, data, layout, config);
   }
-  const redraw = () => { if (window.Plotly) figures.forEach(draw); };
+  const later = [];
+  const redraw = () => { if (window.Plotly) figures.filter((f) => !later.includes(f)).forEach(draw); };
+
+  // -- results that are folded ------------------------------------------------------------------------------------
+  function drawOpened() {
+    if (!window.Plotly) return;
+    for (const figure of later.splice(0)) {
+      if (figure.element.offsetParent) { draw(figure); window.qupropReport.drawn += 1; } else later.push(figure);
+    }
+  }
+  function openTarget() {  // a link of the contents leads to what it names
+    const found = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    const fold = found && found.querySelector(":scope > details.result");
+    if (fold) { fold.open = true; found.scrollIntoView(); }
+  }
+  document.querySelectorAll("details").forEach((d) => d.addEventListener("toggle", drawOpened));
+  addEventListener("hashchange", openTarget);
+  openTarget();
 
   // -- buttons ------------------------------------------------------------------------------------------------------
   for (const figure of figures) {
@@ -101,6 +118,7 @@
     for (const figure of figures) figure.width = on ? 680 : undefined;
     const opened = on ? "details.short:not([open])" : "details[data-printed]";
     document.querySelectorAll(opened).forEach((d) => { d.open = on; d.toggleAttribute("data-printed", on); });
+    drawOpened();
     redraw();
     if (!on && window.Plotly) figures.forEach((figure) => window.Plotly.Plots.resize(figure.plot));
   }
@@ -165,12 +183,14 @@
       await unpack();
       performance.mark("unpacked");
       for (const figure of figures) {
+        if (!figure.element.offsetParent) { later.push(figure); continue; }  // folded away: drawn when it is opened
         await draw(figure);
         window.qupropReport.drawn += 1;
         performance.mark("drawn" + window.qupropReport.drawn);
         await new Promise((next) => setTimeout(next));
       }
     }
+    drawOpened();
     window.qupropReport.milliseconds = performance.now() - started;
     root.dataset.ready = "yes";
     restore();

@@ -47,6 +47,11 @@ def section(source: Source) -> Section:
             made.blocks.append(pairs("The model" if key == "shape" else f"Machine: {machine}", r.at(key), folded=True))
     made.blocks += versions(r)
     made.facts = {k: c for k in ("precision", "steps") if isinstance(c := r.value(k), Value)}
+    if methods:
+        made.facts["time"] = methods[0][1].value(*_time(methods[0][1])[1], show=seconds)
+    elif r.has("descent_seconds"):
+        made.facts["time"] = r.value("descent_seconds", show=seconds)
+    made.settings = {"machine": machine}
     return made
 
 
