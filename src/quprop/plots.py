@@ -197,6 +197,10 @@ def _ticks(axes: Any, axis: Any) -> None:
         if ticks is not None:
             axis.set_major_locator(FixedLocator(ticks))
             axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    elif axis.get_scale() == "symlog":
+        axis.set_major_locator(
+            FixedLocator(_apart(axes, which, [t for t in axis.get_majorticklocs() if low <= t <= high]))
+        )
     elif axis.get_scale() == "linear":
         values = np.concatenate([np.empty(0), *(f[:, which] for f in _drawn(axes))])
         values = values[np.isfinite(values)]
@@ -205,6 +209,17 @@ def _ticks(axes: Any, axis: Any) -> None:
             axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
             if len(np.unique(values)) == 1:
                 axis.set_major_locator(FixedLocator([float(values[0])]))
+
+
+def _apart(axes: Any, which: int, ticks: Sequence[float]) -> list[float]:
+    """Of these, zero and as many as are a line of text from one another."""
+    line = 1.5 * 10 * axes.figure.dpi / 72
+    kept: dict[float, float] = {}
+    for tick in sorted(ticks, key=abs):
+        at = float(axes.transData.transform((tick, tick))[which])
+        if all(abs(at - other) > line for other in kept.values()):
+            kept[float(tick)] = at
+    return sorted(kept)
 
 
 def _log_ticks(axis: Any, low: float, high: float) -> list[float] | None:
@@ -359,7 +374,7 @@ def _broken(text: Any, room: float, upright: bool) -> bool:
 
 _PLACES = [
     (dx, dy, {-1: "right", 0: "center", 1: "left"}[sx], {-1: "top", 0: "center", 1: "bottom"}[sy])
-    for far in (6, 14, 26, 42)
+    for far in (6, 14, 26, 42, 60, 85, 115)
     for sx, sy in ((1, -1), (-1, 1), (1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
     for dx, dy in [(far * sx, far * sy)]
 ]

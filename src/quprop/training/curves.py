@@ -26,7 +26,7 @@ def draw_curves(history: list[dict[str, Any]], title: str, reference: dict[str, 
     if exact is not None and len(loss):
         left.plot(steps, np.maximum(loss - exact, 1e-16), color=TRAINING)
         left.set_yscale("log")
-        unit = str(reference.get("unit", ""))
+        unit = str(reference.get("energy_unit", ""))
         left.set_ylabel("energy above the exact one" + (f" ({unit})" if unit else ""))
     else:
         left.plot(steps, loss, color=TRAINING, label="training")
