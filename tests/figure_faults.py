@@ -18,17 +18,10 @@ def faults(figure):
 
 
 def _ticks(axis):
-    """Labels that are drawn: those of ticks within the view."""
-    if not axis.get_visible():
-        return
-    low, high = sorted(axis.get_view_interval())
-    slack = 1e-9 * (high - low)
-    for which in (axis.get_major_ticks(), axis.get_minor_ticks()):
-        for tick in which:
-            if low - slack <= tick.get_loc() <= high + slack:
-                for label in (tick.label1, tick.label2):
-                    if label.get_visible() and label.get_text():
-                        yield label
+    """Labels that are drawn."""
+    if axis.get_visible():
+        for tick in axis._update_ticks():  # those within the view
+            yield from (t for t in (tick.label1, tick.label2) if t.get_visible() and t.get_text())
 
 
 def _words(figure):

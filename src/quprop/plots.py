@@ -182,7 +182,7 @@ def _drawn(axes: Any) -> list[np.ndarray]:
 
 
 def _ticks(axes: Any, axis: Any) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 
     which = 0 if axis is axes.xaxis else 1
     if isinstance(axis.get_major_locator(), (FixedLocator, NullLocator)):
@@ -205,6 +205,9 @@ def _ticks(axes: Any, axis: Any) -> None:
         values = np.concatenate([np.empty(0), *(f[:, which] for f in _drawn(axes))])
         values = values[np.isfinite(values)]
         bars = bool(axes.patches)
+        if isinstance(axis.get_major_formatter(), ScalarFormatter):
+            axis.get_major_formatter().set_powerlimits((-4, 5))  # beyond, the power of ten stands at the axis' end
+            axis.get_major_formatter().set_useMathText(True)
         if len(values) and not bars and np.all(values == np.round(values)):
             axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
             if len(np.unique(values)) == 1:
