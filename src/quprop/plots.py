@@ -22,7 +22,7 @@ from quprop.files import check_picture, write_atomically
 # The light colours of the HTML report (report/style.css), all with a contrast of 4.5 or more on white.
 PALETTE = ("#0b62a8", "#b8430b", "#117a3d", "#7b3fa0", "#8a6a00", "#b0205c", "#0f7a80", "#4b5560")
 BLUE, VERMILION, GREEN, PURPLE, OCHRE, PINK, TEAL, SLATE = PALETTE
-MARKS = "osD^vX*P"
+MARKS = "osD^vX*P"  # in the order of the report's
 
 TRAINING, TEST = VERMILION, BLUE  # data
 ESTIMATE = BLUE  # what was measured or sampled
@@ -45,7 +45,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "bell_sampling": (BLUE, "D"),
     "forward_gradient": (GREEN, "^"),
     "spsa": (PINK, "v"),
-    "random_components": (VERMILION, "X"),
+    "random_components": (SLATE, "X"),
     "shot_noise": (SLATE, "P"),
     "amplitude_estimation": (GREEN, "*"),
 }

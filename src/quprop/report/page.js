@@ -26,7 +26,8 @@
       // A logarithmic axis would draw the way to a value that is not positive as a fall out of the picture.
       if (figure.spec.layout.yaxis.type === "log") made.y = trace.y.map((v) => (v > 0 ? v : null));
       if (trace.line || trace.mode) made.line = { ...trace.line, color: colour };
-      if (trace.marker || trace.type === "bar") made.marker = { ...trace.marker, color: colour };
+      const each = trace.meta.colours?.map((index) => css("--c" + index));
+      if (trace.marker || trace.type === "bar") made.marker = { ...trace.marker, color: each ?? colour };
       if (trace.fill) made.fillcolor = faint(colour);
       if (trace.error_y) made.error_y = { ...trace.error_y, color: colour };
       return made;

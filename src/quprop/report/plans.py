@@ -105,7 +105,15 @@ def _bars(rows: list[tuple[str, Fields]], machine: str) -> list[Any]:
     lengths, at = [e.number(*keys) or 0.0 for _, e in good], [e.at(*keys).source for _, e in good]
     names = [n.replace("_", " ") for n, _ in good]
     base = good[0][1].source.rsplit("/", 1)[0]
-    bars = Curve(f"on {machine}", names, lengths, f"{base}/*/{'/'.join(keys)}", style="bars", sources=at)
+    bars = Curve(
+        f"on {machine}",
+        names,
+        lengths,
+        f"{base}/*/{'/'.join(keys)}",
+        style="bars",
+        sources=at,
+        methods=[n for n, _ in good],
+    )
     title = "Time of the training" if keys[0].startswith("training") else "Time of one gradient"
     return [Figure(f"{title}, by method", "seconds", "method", (bars,), "x")]
 
@@ -126,7 +134,16 @@ def _machines(machines: Fields, formulas: set[str]) -> list[Any]:
         names = [f"{m} ({k})".replace("_", " ") for m, (_, k) in best.items()]
         at = [machines.at(m, k).source for m, (_, k) in best.items()]
         source = f"computed: the least of {machines.source}/MACHINE"
-        bars = Curve("the fastest method", names, [s for s, _ in best.values()], source, style="bars", sources=at)
+        methods = [k for _, k in best.values()]
+        bars = Curve(
+            "the fastest method",
+            names,
+            [s for s, _ in best.values()],
+            source,
+            style="bars",
+            sources=at,
+            methods=methods,
+        )
         note = "Of methods that can be run: those of which only a formula is known are left out." if formulas else ""
         title = "The fastest method on each machine"
         out.append(Figure(title, "seconds of the training", "machine", (bars,), "x", note))
