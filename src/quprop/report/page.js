@@ -51,13 +51,15 @@
     return window.Plotly.react(figure.plot, data, layout, config);
   }
   const later = [];
+  const folded = (figure) => figure.element.closest("details.result:not([open])");
   const redraw = () => { if (window.Plotly) figures.filter((f) => !later.includes(f)).forEach(draw); };
 
   // -- results that are folded ------------------------------------------------------------------------------------
   function drawOpened() {
     if (!window.Plotly) return;
     for (const figure of later.splice(0)) {
-      if (figure.element.offsetParent) { draw(figure); window.qupropReport.drawn += 1; } else later.push(figure);
+      if (folded(figure)) later.push(figure);
+      else { draw(figure); window.qupropReport.drawn += 1; }
     }
   }
   function openTarget() {  // a link of the contents leads to what it names
@@ -184,7 +186,7 @@
       await unpack();
       performance.mark("unpacked");
       for (const figure of figures) {
-        if (!figure.element.offsetParent) { later.push(figure); continue; }  // folded away: drawn when it is opened
+        if (folded(figure)) { later.push(figure); continue; }  // drawn when it is opened
         await draw(figure);
         window.qupropReport.drawn += 1;
         performance.mark("drawn" + window.qupropReport.drawn);

@@ -173,7 +173,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """A PNG that is there already."""
 
     title: str

@@ -9,7 +9,7 @@ from typing import Any
 from quprop.errors import QupropError
 from quprop.files import read_bytes
 from quprop.report.generic import pairs, table, tables, versions
-from quprop.report.parts import Cell, Fields, Heading, Items, Picture, Section, Table, seconds, words
+from quprop.report.parts import Cell, Fields, Heading, Image, Items, Section, Table, seconds, words
 from quprop.report.scalings import figure2_blocks
 from quprop.report.sources import Source
 
@@ -32,7 +32,7 @@ def experiment(source: Source) -> Section:
     png, problem = png_of(source.path.with_suffix(".png"))
     if png:
         alt = f"Figure of the experiment {r.text('experiment')}: {r.text('claim')}. The findings say what it shows."
-        made.blocks.append(Picture("Picture", png, alt, str(source.path.with_suffix(".png"))))
+        made.blocks.append(Image("Picture", png, alt, str(source.path.with_suffix(".png"))))
     elif problem:
         made.notes.append(problem)
     # "panels" is what the picture was drawn from

@@ -18,7 +18,7 @@ from quprop.report.parts import (
     Drawing,
     Fields,
     Heading,
-    Picture,
+    Image,
     Section,
     Table,
     Value,
@@ -202,7 +202,7 @@ def _pictures(source: Source, notes: list[str]) -> list[Any]:
         if (source.path / file).exists():
             png, problem = png_of(source.path / file)
             notes += [problem] if problem else []
-            out += [Picture(title, png, alt, source.name(file))] if png else []
+            out += [Image(title, png, alt, source.name(file))] if png else []
     return [Heading("Samples and data"), *out] if out else []
 
 
