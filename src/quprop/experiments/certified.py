@@ -72,7 +72,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
 
 
 def draw(result: Result) -> Picture:
-    figure, (left, right) = panels(2, 8.4)
+    figure, (left, right) = panels(2, 4.8)
     rows = result["rows"]
     strings, seconds = ([r[k] for r in rows] for k in ("strings", "seconds"))
     for axes, x, label in ((left, strings, "strings, at most"), (right, seconds, "seconds")):

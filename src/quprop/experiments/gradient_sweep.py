@@ -177,13 +177,14 @@ def draw(result: Result, what: str, label: str, title: str) -> Picture:
         m, y = np.array([r["M"] for r in mine], float), np.array([r[what] for r in mine], float)
         power = LAWS[name] - (what == "copies")
         fit = result["slopes"].get(name)
-        slope = "" if fit is None else f", slope {fit['reduced']['slope']:.2f} without logs"
+        slope = "" if fit is None else f", slope {fit['reduced']['slope']:z.2f} without logs"
         axes.plot(m, y, mark, color=colour, markersize=4, label=f"{NAMES[name]}{slope}")
         grid = np.geomspace(m.min(), m.max(), 40)
         law = grid**power * logarithms(name, grid)
         late = m >= (SETTLED if name in _SWEPT else 0)
         law *= math.exp(float(np.mean(np.log(y[late]) - np.log(np.interp(m[late], grid, law)))))
-        text = f"formula M^{power:g} {LOGARITHMS[name]}" if power else f"formula {LOGARITHMS[name]}"
+        power_text = {0: "", 1: "M "}.get(power, f"M^{power:g} ")
+        text = f"formula {power_text}{LOGARITHMS[name]}"
         axes.plot(grid, law, "--", color=colour, linewidth=1, label=text)
         if name in _SWEPT:
             triggers = [r["triggers"] for r in mine]

@@ -86,7 +86,7 @@ def _findings(rows: list[dict[str, float]], fit: dict[str, float]) -> list[str]:
 
 
 def draw(result: Result) -> Picture:
-    figure, (left, right) = panels(2, 8.0)
+    figure, (left, right) = panels(2, 4.8)
     rows = result["rows"]
     m = [r["M"] for r in rows]
     left.plot(m, [r["value_seconds"] for r in rows], "o-", color=BLUE, markersize=4, label="loss")
