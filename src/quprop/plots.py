@@ -447,7 +447,8 @@ def draw_curves(plots: Sequence[dict[str, Any]], title: str) -> Picture:
     for axis, plot in zip(axes, plots, strict=True):
         for label, x, y, style in plot["curves"]:
             y = np.asarray([np.nan if v is None else v for v in y], float)
-            look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.2, "label": label[:1] + label[1:].replace("_", " ")}
+            name = label[:1] + label[1:].replace("_", " ")
+            look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.2, "label": name}
             if numbered := re.match(r"C(\d+)", style):
                 look["color"], style = hue(int(numbered[1])), style[numbered.end() :]
             axis.plot(x, np.where(np.isfinite(y), y, np.nan), style, **look)

@@ -183,8 +183,8 @@ def draw(result: Result, what: str, label: str, title: str) -> Picture:
         law = grid**power * logarithms(name, grid)
         late = m >= (SETTLED if name in _SWEPT else 0)
         law *= math.exp(float(np.mean(np.log(y[late]) - np.log(np.interp(m[late], grid, law)))))
-        power_text = {0: "", 1: "M "}.get(power, f"M^{power:g} ")
-        text = f"formula {power_text}{LOGARITHMS[name]}"
+        powers = "" if power == 0 else "M " if power == 1 else f"M^{power:g} "
+        text = f"formula {powers}{LOGARITHMS[name]}"
         axes.plot(grid, law, "--", color=colour, linewidth=1, label=text)
         if name in _SWEPT:
             triggers = [r["triggers"] for r in mine]
