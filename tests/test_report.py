@@ -318,7 +318,7 @@ def test_training_and_test_have_their_colours_on_every_page(page):
         for trace in spec["data"]:
             part = trace["name"].split(" ")[0].split(",")[0]
             if trace["name"] in ("training", "test", "training accuracy", "test accuracy"):
-                assert plots.PALETTE[trace["meta"]["colour"]] == plots.DATA[part]
+                assert plots.PALETTE[trace["meta"]["colour"]] == {"training": plots.TRAINING, "test": plots.TEST}[part]
                 seen.add(trace["name"])
     assert {"training", "test"} <= seen
 

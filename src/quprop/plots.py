@@ -27,7 +27,6 @@ MARKS = "osD^vX*P"  # in the order of the report's
 TRAINING, TEST = VERMILION, BLUE  # data
 ESTIMATE = BLUE  # what was measured or sampled
 EXACT = {"color": "black", "linestyle": "--", "linewidth": 1}  # a known value, a formula, a bound
-DATA = {"train": TRAINING, "training": TRAINING, "test": TEST}
 
 # The colour and the mark of every gradient method, by its name in `quprop.gradients.COSTED`.
 LOOKS: dict[str, tuple[str, str]] = {

@@ -12,7 +12,7 @@ from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
 from quprop.model import Model
 from quprop.model.ansatz import iqp
-from quprop.plots import BLUE, VERMILION, Picture, panels, picture
+from quprop.plots import BLUE, EXACT, VERMILION, Picture, panels, picture
 from quprop.simulate.commuting.strings import drawn_subsets
 from quprop.training.mmd import MMD, MMDOverModel
 
@@ -94,7 +94,7 @@ def draw(result: Result) -> Picture:
     left.set_yscale("log")
     left.set_ylabel("seconds on one thread")
     right.plot(m, [r["time"] for r in rows], "o-", color=BLUE, markersize=4)
-    right.axhline(3, color="black", linestyle="--", linewidth=1)
+    right.axhline(3, **EXACT, label="three losses")
     right.set_ylim(bottom=0)
     right.set_ylabel("cost of gradient / cost of loss")
     for axes in (left, right):
