@@ -319,5 +319,6 @@ def test_a_figure_is_written_in_the_format_of_its_name_and_the_same_twice(suffix
 def test_a_command_draws_in_the_format_that_is_asked_for(command, quprop, tmp_path):
     quprop(*command.split(), "--plot", "x.svg", "--quiet")
     assert b"<svg" in (tmp_path / "x.svg").read_bytes()
-    said = quprop(*command.split(), "--plot", "x.jpg", "--quiet", status=2)[1]
-    assert ".png, .pdf or .svg" in said and not (tmp_path / "x.jpg").exists()
+    said = quprop(*command.split(), "--plot", "x.jpg", "--json", "x.json", "--quiet", status=2)[1]
+    assert ".png, .pdf or .svg" in said
+    assert not list(tmp_path.glob("x.j*")), "refused before anything is computed or written"

@@ -110,12 +110,10 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
             row(key.replace("_", " "), summary.value(key, show=digits(4)))
         for name, cell in _generative(summary):
             row(name, cell)
-        unit = _unit(summary)
-        row(f"energy{unit}", summary.value("energy", show=digits(8)))
-        row(f"Hartree–Fock energy{unit}", summary.value("hartree_fock_energy", show=digits(8)))
-        row(f"exact energy{unit}", summary.value("reference_energy", show=digits(8)))
-        row(f"energy error{unit}", summary.value("energy_error"))
-        row(f"chemical accuracy (1.6×10⁻³{unit})", summary.value("chemical_accuracy"))
+        row("energy", summary.value("energy", show=digits(8)))
+        row("exact energy", summary.value("reference_energy", show=digits(8)))
+        row("energy error", summary.value("energy_error"))
+        row("chemical accuracy (1.6e-3)", summary.value("chemical_accuracy"))
         row("expected cut", summary.value("expected_cut", show=digits(4)))
         row("best sampled cut", summary.value("sampled_cut"))
         row("largest possible cut", summary.value("best_cut"))
@@ -143,11 +141,6 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
     row("parameters", run.value("model", "n_params"))
     row("gradients asked for", meta.value("gradients"))
     return rows
-
-
-def _unit(summary: Fields) -> str:
-    """Of a run's energies, as it stands behind a name."""
-    return f" ({summary.text('energy_unit')})" if summary.has("energy_unit") else ""
 
 
 def _generative(summary: Fields) -> list[tuple[str, Cell]]:
@@ -272,20 +265,13 @@ def _curves(lines: Fields, summary: Fields) -> list[Any]:
     out: list[Any] = [Heading("Loss and metric against steps")]
     if energy is not None:
         loss.append(_level("exact energy", energy, steps, summary.at("reference_energy").source))
-    name = "loss" if energy is None else f"energy{_unit(summary)}"
-    out.append(Figure("Loss against steps", "optimiser step", name, tuple(loss)))
+    out.append(Figure("Loss against steps", "optimiser step", "loss", tuple(loss)))
     if energy is not None:
         above = [max(v - energy, 0.0) for v in _column(lines, "loss")]
         how = f"computed: {lines.file}#/*/loss minus {summary.at('reference_energy').source}"
         curve = Curve("above the exact energy", steps, above, how, f"{lines.file}#/*/step", colour=TRAINING)
         out.append(
-            Figure(
-                "Distance to the exact energy",
-                "optimiser step",
-                f"energy above the exact one{_unit(summary)}",
-                (curve,),
-                "y",
-            )
+            Figure("Distance to the exact energy", "optimiser step", "energy above the exact one", (curve,), "y")
         )
     names = _metrics(lines)
     if names:
