@@ -149,7 +149,13 @@ def _many_panels():
                 "title": "a title that is too long to stand over its panel alone",
                 "curves": [("one", [1, 2, 3], [30.0, 33.0, 41.0], "C0o-"), (long, [1, 2, 3], [30.0, 33.0, 41.0], "-")],
             },
-            {"x": "steps", "y": "error", "log": "xy", "curves": [("two", [150, 160, 420], [1e-3, 2e-3, 6e-3], "C1s")]},
+            {
+                "x": "steps",
+                "y": "error",
+                "log": "xy",
+                "title": "another title that is longer than its panel",
+                "curves": [("two", [150, 160, 420], [1e-3, 2e-3, 6e-3], "C1s")],
+            },
             {"x": "qubits n", "y": "copies", "curves": [("three", [2, 3, 4], [10, 20, None], "C2^--")]},
         ],
         "Panels",
@@ -290,6 +296,18 @@ def test_the_faults_are_found(what):
 
 def test_what_is_no_fault_is_not_found():
     assert faults(_bad(lambda a, r: None)) == []
+
+
+def test_points_are_named_where_nothing_is_drawn():
+    figure, (axes,) = plots.panels(1)
+    x = np.linspace(0, 10, 40)
+    for k, curve in enumerate((10 - x, x, 0.1 * x**2)):
+        axes.plot(x, curve, color=plots.hue(k), label=f"curve {k}")
+    for at in (5.0, 5.5, 6.0):
+        plots.note(axes, f"from {at:g} on\nthe cheapest", at, 10 - at)
+    axes.set_xlabel("time (s)")
+    assert faults(plots.picture(figure, "Notes").figure) == []
+    assert sum("the cheapest" in t.get_text() for t in axes.texts) == 3
 
 
 # -- colours and files ------------------------------------------------------------------------------------------------
