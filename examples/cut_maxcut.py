@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.optimize import minimize
 
 import quprop as qpr
 from quprop.model import ansatz
 from quprop.modules.cutting import cut
+from quprop.plots import EXACT, panels, picture
 
 CLUSTERS, SIZE, CHORDS = 4, 10, 0.25
 SHOTS = 200_000
@@ -97,16 +97,14 @@ def main():
         print(f"from {SHOTS:,} shots {shots.value[0]:.3f} ± {shots.stderr[0]:.2g}, off by {off:.1f} standard errors")
         print(f"    ({shots.cost}; {time.perf_counter() - begin:.1f} s to simulate)")
 
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, 5.0, 3.4)
     axes.plot(np.maximum.accumulate(seen), label="expected cut, best so far")
-    axes.axhline(best, color="k", linestyle="--", linewidth=1, label="best cut")
+    axes.axhline(best, **EXACT, label="best cut")
     axes.axhline(len(edges) / 2, color="gray", linestyle=":", linewidth=1, label="a random cut")
     axes.set_xlabel("values with gradients")
     axes.set_ylabel("edges cut")
-    axes.set_title(f"{n} qubits in modules of {SIZE}, {layers} layers")
-    axes.legend(frameon=False, loc=(0.5, 0.25))
-    figure.savefig(arguments.out / "cut_maxcut.png", dpi=120)
+    title = f"{n} qubits in modules of {SIZE}, {layers} layers"
+    picture(figure, title).save(arguments.out / "cut_maxcut.png")
     print(f"figure: {arguments.out / 'cut_maxcut.png'}")
 
 

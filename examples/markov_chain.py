@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import stim
-from matplotlib.figure import Figure
 
 import quprop as qpr
 from quprop.classical import MarkovChain
+from quprop.plots import EXACT, panels, picture
 
 DISTANCE, ROUNDS, SHOTS = 4, 4, 200_000
 STEPS, TRAJECTORIES = 250, 2000
@@ -111,17 +111,16 @@ def main():
     print(f"finite differences: {values * TRAJECTORIES * m:,} layers, {values} values of as many trajectories;")
     print(f"    and {values * alike * m:,} for its standard error at step {width}, truncation error not counted")
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy(losses)
+    figure, (left, right) = panels(2, 4.0, 3.4)
+    left.plot(losses)
+    left.set_yscale("log")
     left.set_xlabel("step")
     left.set_ylabel("loss (exact)")
-    right.plot([0, truth.max()], [0, truth.max()], "k--", linewidth=1, label="equal")
+    right.plot([0, truth.max()], [0, truth.max()], **EXACT, label="equal")
     right.plot(truth, found, "o", markersize=4, label="fault mechanisms")
     right.set_xlabel("true rate")
     right.set_ylabel("rate found")
-    right.legend(frameon=False)
-    figure.savefig(out / "markov_chain.png", dpi=120)
+    picture(figure, "Rates of faults, learnt from what detectors saw").save(out / "markov_chain.png")
     print(f"figure: {out / 'markov_chain.png'}")
 
 

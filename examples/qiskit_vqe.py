@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import ParameterVector
 from qiskit.circuit.library import PauliEvolutionGate
@@ -27,6 +26,7 @@ from scipy.optimize import minimize
 import quprop as qpr
 from quprop.hybrid.qiskit import from_qiskit, to_sparse_pauli_op
 from quprop.hybrid.qiskit_primitives import QupropEstimator
+from quprop.plots import EXACT, panels, picture
 from quprop.problems import chem
 
 
@@ -116,15 +116,13 @@ def main():
     value, stderr, shots = float(noisy.data.evs), float(noisy.data.stds), int(noisy.metadata["shots"])
     print(f"measured {value:.5f} ± {stderr:.5f} Ha in {shots:,} shots")
 
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.semilogy(1e3 * np.maximum(errors, 1e-9), label="L-BFGS with exact gradients")
-    axes.axhline(1.6, color="k", linestyle="--", linewidth=1, label="chemical accuracy")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure, (axes,) = panels(1, 6.0, 3.4)
+    axes.plot(1e3 * np.maximum(errors, 1e-9), label="L-BFGS with exact gradients")
+    axes.axhline(1.6, **EXACT, label="chemical accuracy, 1.6 mHa")
+    axes.set_yscale("log")
     axes.set_xlabel("gradients")
     axes.set_ylabel("error of the energy, mHa")
-    axes.legend(frameon=False)
-    figure.savefig(out / "qiskit_vqe.png", dpi=120)
+    picture(figure, "Energies of the molecule against full CI").save(out / "qiskit_vqe.png")
     print(f"figure: {out / 'qiskit_vqe.png'}")
 
 

@@ -18,16 +18,20 @@ pytest.importorskip("jinja2", reason="the extra report")
 pytest.importorskip("plotly", reason="the extra report")
 
 import report_samples as samples
+from sklearn import datasets
 
 import quprop as qpr
+from quprop import plots
 from quprop.errors import QupropError
+from quprop.gradients import COSTED
 from quprop.model.drawing import circuit_svg, model_svg
-from quprop.report import check_out, collect, render, sources, write
-from quprop.report.figure import Curve, Figure
+from quprop.report import check_out, collect, generic, render, sources, write
+from quprop.report.figure import SYMBOLS, Curve, Figure
 from quprop.report.models import blocks
 from quprop.report.parts import Fields, readable, seconds
 from quprop.report.thin import thin
 from quprop.report.watch import watch
+from quprop.report.wording import WORDS, phrase
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +184,143 @@ def test_numbers_read_well_and_keep_their_digits():
     assert seconds(1.6e13 * 3600) == "1.8×10⁹ years"
     value = Fields("a.json", {"a": [{"b/c": 0.1}]}).at("a", 0).value("b/c")
     assert value.source == "a.json#/a/0/b~1c" and value.exact == "0.1"
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+# Keys that are English as they stand.
+PLAIN = re.findall(
+    r"\w+",
+    """
+    ansatz assumed assumption bias blocks bound circuits class condition_number constant copies counted damping
+    depth edges encoding energy engine epochs error expected_cut family formula gates k largest layers learning_rate
+    loss machine measured measurements method minutes model momentum name network noise optimiser parameters problem
+    qubits queries quprop ratio ring rotations samples schedule seed shots solver source status steps summary
+    ten_thousand_parameters terms tolerance train trained vertices years
+    """,
+)
+
+
+def test_every_key_on_the_pages_of_commands_is_in_words(results, monkeypatch, quprop, tmp_path):
+    """In the one table, or English as it stands: a new key of a result has to be given its words."""
+    met = set()
+    monkeypatch.setattr(generic, "phrase", lambda key: met.update(key.split("/")) or phrase(key))
+    for i, command in enumerate(("plan mlp --precision 0.1", "plan --preset figure2", "compare h2 --precision 1 "
+                                 "--run-limit 0 --methods spsa", "train maxcut --set steps=1 --out run")):  # fmt: skip
+        quprop(*command.split(), "--json", f"{i}.json", "--quiet")
+    collect([*(r for r in results if "reproduce" not in str(r) and "claims" not in str(r)), tmp_path])
+    methods = set(COSTED) | {m.replace("_", " ") for m in COSTED}
+    laws = {key for key in met if re.match("M[ ²]", key) or "backpropagation" in key}
+    assert sorted(met - set(WORDS) - set(PLAIN) - methods - laws) == []
+    assert "cnots" in met and phrase("block/cnots") == "one block: CNOT gates"
+
+
+def test_lists_of_numbers_are_rounded():
+    assert generic.short_list(Fields("a", [0.29999999999999966, 1 / 3, 2])) == "0.3, 0.33333, 2"
+
+
+# -- what a result is about -------------------------------------------------------------------------------------------
+
+
+def test_the_picture_of_an_experiment_stands_for_the_data_that_it_is_drawn_from(tmp_path):
+    folder = samples.experiment(tmp_path / "reproduce")
+    data = json.loads((folder / "damage.json").read_text())
+    curve = ["a", [1, 2], [0.29999999999999966, 0.1], "C0o-"]
+    data |= {"panels": [{"x": "steps", "y": "error", "curves": [curve]}], "steps": [0.29999999999999966] * 3}
+    (folder / "damage.json").write_text(json.dumps(data))
+    shown = render(collect([folder]))
+    assert "panels" not in shown and "C0o-" not in shown and "0.3, 0.3, 0.3" in shown
+    assert "0.29999999999999966" not in shown and shown.count("<img") == 1
+
+
+def test_a_cut_is_told_and_drawn(quprop, tmp_path):
+    (tmp_path / "square.txt").write_text("a b\nb c\nc d\nd a\nd <e>\n")
+    quprop("train", "maxcut", "--set", "file=square.txt", "--set", "steps=20", "--out", "run", "--quiet")
+    one = json.loads((tmp_path / "run/summary.json").read_text())["one_side"]
+    assert set(one) in ({"a", "c", "<e>"}, {"b", "d"})  # all five edges are cut: the graph has two sides
+    shown = render(collect([tmp_path / "run"]))
+    page = samples.Page(shown)
+    assert f"On one side: {', '.join(one)}.".replace("<e>", "&lt;e&gt;") in shown
+    edges = [e for e in page.all("line") if e.get("class") in ("cut", "kept")]
+    assert [e["class"] for e in edges] == ["cut"] * 5
+    sides = {name: e.get("text-anchor") for e in page.all("text") for name in [e["text"]] if name in "abcd<e>"}
+    assert {name for name, anchor in sides.items() if anchor == "end"} == set(one) and len(sides) == 5
+    (tmp_path / "square.txt").unlink()
+    assert "the cut is not drawn" in render(collect([tmp_path / "run"]))
+
+
+@pytest.mark.parametrize("problem", ["breast-cancer", "digits"])
+def test_a_classifier_says_what_it_took_for_what(problem, quprop, tmp_path):
+    quprop("train", problem, "--set", "epochs=1", "--set", "layers=1", "--out", "run", "--quiet")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    for part in ("train", "test"):
+        counts = np.array(summary["confusion"][part])
+        assert np.trace(counts) / counts.sum() == pytest.approx(summary[f"{part}_accuracy"], abs=1e-12)
+    loaded = getattr(datasets, f"load_{problem.replace('-', '_')}")()
+    together = np.array(summary["confusion"]["train"]) + np.array(summary["confusion"]["test"])
+    assert together.sum(axis=1).tolist() == np.bincount(loaded.target).tolist()
+    names = ["malignant", "benign"] if problem == "breast-cancer" else [str(k) for k in range(10)]
+    tables = [b for s in collect([tmp_path / "run"]).sections for b in s.blocks if "true class" in str(b)]
+    assert [t.columns for t in tables] == [("", *names)] * 2
+    assert [[v.raw for v in row[1:]] for row in tables[0].rows] == summary["confusion"]["test"]
+
+
+def _runs(folder, count):
+    """Runs of one problem that differ in two settings."""
+    for k in range(count):
+        at = folder / f"run{k}"
+        at.mkdir(parents=True)
+        settings = f'[problem]\nname = "tfim"\nn = 4\n[model]\nlayers = {k}\n[train]\nlearning_rate = {0.1 * 3 * k}\n'
+        (at / "run.toml").write_text(settings)
+        (at / "summary.json").write_text(json.dumps({"status": "finished", "energy_error": 0.1 + k, "seconds": 1.5}))
+        (at / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "loss": 1.0}\n')
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_the_contents_say_what_varied_and_the_time(count, tmp_path):
+    """And of many results each is folded, of few none."""
+    _runs(tmp_path, count)
+    shown = render(collect([tmp_path]))
+    contents = shown.split("<nav")[1].split("</nav>")[0]
+    heads = re.findall(r'<th scope="col">([^<]*)</th>', contents)
+    assert heads == ["result", "kind", "layers", "learning rate", "energy error", "time", "from"]
+    assert (
+        contents.count("1.5 s") == count
+        and ">0.3<" in contents
+        and "0.30000000000000004" not in re.sub(r'(value|title)="[^"]*"', "", contents)
+    )
+    folds = samples.Page(shown).all("details")
+    assert sum("result" in e.get("class", "") for e in folds) == (count if count > 8 else 0)
+
+
+def test_a_method_has_the_colour_and_mark_of_the_pictures_on_every_page(page):
+    looks = {}
+    for title, spec in page.figures().items():
+        for trace in spec["data"]:
+            for name in COSTED:
+                if name.replace("_", " ") == trace["name"].split(",")[0] and trace.get("mode") == "markers":
+                    looks[title, name] = trace["meta"]["colour"], trace["marker"]["symbol"]
+            if trace["type"] == "bar" and "colours" in trace["meta"]:
+                for label, colour in zip(trace["y"], trace["meta"]["colours"], strict=True):
+                    if label.replace(" ", "_") in COSTED:
+                        looks[title, label.replace(" ", "_")] = colour, None
+    assert len({title for title, _ in looks}) >= 4 and len(looks) >= 10
+    for (_, name), (colour, mark) in looks.items():
+        wanted, letter = plots.LOOKS[name]
+        assert plots.PALETTE[colour] == wanted
+        assert mark is None or list(SYMBOLS).index(mark) == plots.MARKS.index(letter)
+
+
+def test_training_and_test_have_their_colours_on_every_page(page):
+    seen = set()
+    for spec in page.figures().values():
+        for trace in spec["data"]:
+            part = trace["name"].split(" ")[0].split(",")[0]
+            if trace["name"] in ("training", "test", "training accuracy", "test accuracy"):
+                assert plots.PALETTE[trace["meta"]["colour"]] == {"training": plots.TRAINING, "test": plots.TEST}[part]
+                seen.add(trace["name"])
+    assert {"training", "test"} <= seen
 
 
 # -- long runs --------------------------------------------------------------------------------------------------------

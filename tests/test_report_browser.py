@@ -64,12 +64,15 @@ def browser(tmp_path_factory):
 def show(browser):
     """Opens a file and waits until its figures are drawn; leaves the window as it was."""
 
-    def opened(file, ready="yes"):
+    def opened(file, ready="yes", opening=True):
         browser.get("about:blank")
         for log in ("browser", "performance"):
             browser.get_log(log)
         browser.get(file.as_uri())
         wait(browser, ready)
+        if opening:
+            browser.execute_script("document.querySelectorAll('details.result').forEach((d) => { d.open = true; })")
+            time.sleep(0.5)
         return browser
 
     yield opened
@@ -134,7 +137,7 @@ def test_the_picture_shows_the_data(reports, show):
         plot.scrollIntoView({behavior: "instant"});
         const b = plot.querySelector(".nsewdrag").getBoundingClientRect();
         return [[b.left, b.top, b.width, b.height], [l.xaxis.range, l.yaxis.range],
-          getComputedStyle(document.documentElement).getPropertyValue("--c0").trim()]""")
+          getComputedStyle(document.documentElement).getPropertyValue("--c" + plot.data[0].meta.colour).trim()]""")
     time.sleep(0.3)
     picture = screenshot(browser)
     wanted = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
@@ -188,6 +191,44 @@ def test_light_and_dark_follow_the_system_and_the_button(reports, show):
     assert button.text == "Theme: light" and colours() == light
     button.click()
     assert button.text == "Theme: dark" and colours() == dark
+
+
+def test_a_picture_has_the_papers_colour_in_the_dark_and_in_the_light(reports, show):
+    """And its ink the contrary one: nothing is a white box on a dark page."""
+    browser = show(reports[0])
+    for scheme, paper in (("dark", (20, 23, 27)), ("light", (255, 255, 255))):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        time.sleep(0.5)
+        left, top, width, height = browser.execute_script("""
+            const image = document.querySelector(".picture img");
+            image.scrollIntoView({behavior: "instant", block: "center"});
+            const b = image.getBoundingClientRect();
+            return [b.left, b.top, b.width, b.height].map(Math.round)""")
+        time.sleep(0.3)
+        seen = screenshot(browser)[top : top + height, left : left + width] * 255
+        assert np.abs(seen[2, 2] - paper).max() <= 8, (scheme, seen[2, 2])
+        brightest, darkest = seen.mean(axis=2).max(), seen.mean(axis=2).min()
+        assert brightest - darkest > 180
+
+
+def test_folded_results_open_where_a_link_leads_and_draw_their_figures(reports, show, tmp_path):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for k in range(10):
+        samples.long_run(folder / f"run{k}", 5)
+    write(collect([folder]), tmp_path / "many.html")
+    browser = show(tmp_path / "many.html", opening=False)
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 6000
+    drawn_first = browser.execute_script("return qupropReport.drawn")
+    browser.execute_script("document.querySelectorAll('nav a')[4].click()")
+    time.sleep(0.5)
+    opened = browser.execute_script("return [...document.querySelectorAll('details.result')].map((d) => d.open)")
+    assert opened == [k == 4 for k in range(10)]
+    assert browser.execute_script("return qupropReport.drawn") > drawn_first
+    assert browser.execute_script("""
+        const plots = [...document.querySelectorAll("details.result[open] .plot")];
+        return plots.length > 0 && plots.every((p) => p.querySelector(".main-svg").clientWidth > 300)""")
 
 
 @pytest.mark.parametrize("width", [320, 390, 800])

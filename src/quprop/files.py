@@ -30,6 +30,7 @@ try:
 except ImportError:  # Windows has no such locks: there is no telling who writes, so nothing is locked and nothing swept
     fcntl = None  # type: ignore[assignment]
 
+PICTURES = (".png", ".pdf", ".svg")  # what a figure's file may be called
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
 MOST_TYPED = 1 << 24  # of one that a person wrote: settings, edges
 _NAME = 50  # characters of a file's name that its temporary file's name repeats
@@ -203,6 +204,15 @@ def check_outputs(*, out: Path | None = None, **files: Path | None) -> None:
             other = seen.setdefault(path.resolve(), option)
             if other != option:
                 raise QupropError(f"--{other} and --{option} are both {path}: give two names")
+            if option == "plot":
+                check_picture("--plot ", path)
+
+
+def check_picture(option: str, path: Path) -> None:
+    """Refuse a name of a figure's file that does not say in which format it shall be."""
+    if path.suffix.lower() not in PICTURES:
+        known = f"{', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
+        raise QupropError(f"{option}{path}: the name must end in {known}, the formats of figures")
 
 
 def check_file(option: str, path: Path) -> None:

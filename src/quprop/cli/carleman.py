@@ -412,7 +412,7 @@ def _write(
         return
     drawn = draw()
     if plot is not None:
-        write_atomically(plot, drawn)
+        drawn.save(plot)
     if out is not None:
         make_folder(out)
         write_json(out / f"{name}.json", report)

@@ -28,7 +28,7 @@ from quprop.training.train import TrainingFailed
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole result there too.")]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it there: .png, .pdf or .svg.")]
 Machine = Annotated[str, typer.Option("--hardware", metavar="NAME", help="What turns counts into time.")]
 Precision = Annotated[float | None, typer.Option("--precision", metavar="E", help="Standard error of every component.")]
 MaxError = Annotated[

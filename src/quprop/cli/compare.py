@@ -26,7 +26,7 @@ from quprop.errors import QupropError
 from quprop.files import check_outputs
 from quprop.planning.compare import RUN_SECONDS, compare
 from quprop.planning.compare_table import parts
-from quprop.runs import write_atomically, write_json
+from quprop.runs import write_json
 from quprop.runs.executor import open_executor
 from quprop.runs.progress import TASKS, Progress
 from quprop.tables import show
@@ -99,5 +99,5 @@ def compare_command(
     if plot is not None:
         from quprop.planning.compare_figure import draw_comparison
 
-        write_atomically(plot, draw_comparison(found))
+        draw_comparison(found).save(plot)
     show(console, parts(found, what))

@@ -11,7 +11,7 @@ from quprop.cost import short
 from quprop.planning import presets
 from quprop.planning.costs import people
 from quprop.planning.measured.figure2 import NAMES, SHIFT, TWO, WORST, Constants
-from quprop.runs import write_atomically, write_json
+from quprop.runs import write_json
 
 _HEADS = {SHIFT: "parameter shift", WORST: "worst case", TWO: "two batches"}
 
@@ -27,7 +27,7 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
     if plot is not None:
         from quprop.planning.measured.figure import draw_figure2
 
-        write_atomically(plot, draw_figure2(constants))
+        draw_figure2(constants).save(plot)
     line(console, found["source"])
     for text in found["assumptions"]:
         line(console, f"  {text}", "    ")

@@ -36,7 +36,7 @@ from quprop.planning.structure import shape_of
 from quprop.planning.timing import FLOPS, timed
 from quprop.planning.training import plan_training
 from quprop.problems.table import PROBLEMS
-from quprop.runs import write_atomically, write_json
+from quprop.runs import write_json
 from quprop.sampling.shape import Shape, Wanted
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class PlanRequest:
     json_file: Json = None
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against parameters into a PNG file."),
+        typer.Option("--plot", "--figure", metavar="FILE", help="Draw time against parameters: .png, .pdf or .svg."),
     ] = None
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the runs of --check, and of parameters.")] = 0
     quiet: Quiet = False
@@ -237,7 +237,7 @@ def _network(asked: PlanRequest, name: str, count: int | None) -> None:
     if asked.plot is not None:
         from quprop.planning.figure import draw_network
 
-        write_atomically(asked.plot, draw_network(found))
+        draw_network(found).save(asked.plot)
     show_network(console_for(asked.quiet), found)
 
 
@@ -266,7 +266,7 @@ def _model(asked: PlanRequest, count: int | None) -> None:
     if asked.plot is not None:
         from quprop.planning.figure import draw_plan
 
-        write_atomically(asked.plot, draw_plan(found))
+        draw_plan(found).save(asked.plot)
     if asked.json_file is not None:
         more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
         write_json(asked.json_file, found.as_dict() | more)

@@ -104,7 +104,7 @@ def scaling_command(asked: ScalingRequest) -> None:
         picture = draw_scaling(found, asked.max_error)
         write_atomically(asked.out / "scaling.png", picture)
         if asked.plot is not None:
-            write_atomically(asked.plot, picture)
+            picture.save(asked.plot)
     elif asked.plot is not None:
         raise TaskFailed(NO_FIT)
     _show(console, rows, found, asked.out)

@@ -19,7 +19,6 @@ so each set of outcomes yields the exact chance of being right given them, inste
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from scipy.special import stdtrit
 
 from quprop.collective.hidden_strategies import STRATEGIES
 from quprop.errors import QupropError, generator_of, nearest
+from quprop.plots import Picture, hue, panels, picture
 
 SUCCESS = 2 / 3
 MOST_QUBITS = {"mub": 13, "clifford": 9, "pauli": 8, "bell": 13}  # gigabytes and minutes beyond
@@ -204,14 +204,9 @@ def experiment(
     return CopiesTable(tuple(rows), tuple(fits))
 
 
-def draw(table: CopiesTable) -> bytes:
-    """PNG of copies against n: measured points with 95 % intervals, and :func:`formula` as dashed lines."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.0, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+def draw(table: CopiesTable) -> Picture:
+    """Copies against n: measured points with 95 % intervals, and :func:`formula` as dashed lines."""
+    figure, (axes,) = panels(1, 5.6, 3.8)
     names = {
         "mub": "single copies, unbiased bases",
         "clifford": "single copies, random Clifford",
@@ -222,7 +217,7 @@ def draw(table: CopiesTable) -> bytes:
         own = sorted((row for row in table.rows if (row.strategy, row.eps) == key), key=lambda row: row.n)
         n, copies = [row.n for row in own], np.array([row.copies for row in own])
         below, above = copies - [row.low for row in own], np.array([row.high for row in own]) - copies
-        colour, label = f"C{index}", f"{names[key[0]]}, eps = {key[1]:g}"
+        colour, label = hue(index), f"{names[key[0]]}, eps = {key[1]:g}"
         axes.errorbar(n, copies, (below, above), fmt="o", color=colour, markersize=4, label=f"{label}: measured")
         if key[0] != "pauli":  # whose formula is a typical string's, not a line to hold points against
             name = None if index else "formula of the same colour"
@@ -230,11 +225,7 @@ def draw(table: CopiesTable) -> bytes:
     axes.set_yscale("log")
     axes.set_xlabel("qubits n")
     axes.set_ylabel("copies for success 2/3")
-    axes.legend(frameon=False, fontsize=8)
-    figure.suptitle("Copies needed to see a hidden Pauli string")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return picture(figure, "Copies needed to see a hidden Pauli string")
 
 
 def _crossing(x: np.ndarray, y: np.ndarray, w: np.ndarray, centre: float) -> float:

@@ -29,7 +29,7 @@ from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.angle import inputs, params
 from quprop.model.circuit import Circuit
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 from quprop.training.optimise import adam
 
 PIXELS, LENGTH, BATCH, RATE, NOISE, SLOPE = 16, 8, 20, 0.01, 0.01, 6.0
@@ -216,7 +216,7 @@ def measured(name: str, trials: int, steps: int, seed: int, before: Any = None, 
     return found
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2)
     for name, r in result["models"].items():
         curves = np.array([t["accuracy"] for t in r["trials"]])
@@ -228,7 +228,6 @@ def draw(result: Result) -> bytes:
     right.set_xlabel("shots")
     right.set_xscale("log")
     left.set_ylabel("test accuracy (mean, range of trials)")
-    left.legend(frameon=False, fontsize=8)
     return picture(figure, "Bars against dots, 16 qubits")
 
 

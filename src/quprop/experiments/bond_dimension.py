@@ -20,7 +20,7 @@ from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
-from quprop.plots import panels, picture
+from quprop.plots import Picture, hue, panels, picture
 from quprop.simulate.vectors import rotate
 
 EPS = 0.1
@@ -106,7 +106,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     return {"eps": EPS, "passes": PASSES, "rows": rows, "findings": lines}
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2)
     rows = result["rows"]
     for index, depth in enumerate(sorted({r["depth"] for r in rows})):
@@ -114,11 +114,11 @@ def draw(result: Result) -> bytes:
         bonds = sorted({r["bond"] for r in mine if r["bond"]})
         for axes, key in ((left, "first"), (right, "second")):
             mean = [np.mean([r[key] for r in mine if r["bond"] == chi]) for chi in bonds]
-            axes.plot(bonds, mean, "o-", markersize=4, linewidth=1, color=f"C{index}", label=f"{depth} layers")
+            axes.plot(bonds, mean, "o-", markersize=4, linewidth=1, color=hue(index), label=f"{depth} layers")
             for learning, style in ((STEPS, "--"), (ENTROPY, ":")):
                 dense = [r[key] for r in mine if not r["bond"] and r.get("learning", STEPS) == learning]
                 if dense:
-                    axes.axhline(float(np.mean(dense)), linestyle=style, linewidth=1, color=f"C{index}")
+                    axes.axhline(float(np.mean(dense)), linestyle=style, linewidth=1, color=hue(index))
     left.set_title("first time through the list", fontsize=9)
     right.set_title("second time", fontsize=9)
     for axes in (left, right):
@@ -126,7 +126,6 @@ def draw(result: Result) -> bytes:
         axes.set_xlabel("bond dimension (dashed: dense, dotted: of maximum entropy)")
         axes.set_ylabel("triggers")
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=7)
     title = f"Triggers of a matrix-product hypothesis, n = {rows[0]['n']}, {rows[0]['events']} local strings"
     return picture(figure, title)
 

@@ -12,7 +12,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 from quprop.simulate import get_engine, value_and_grad
 from quprop.simulate.pauli.settings import PauliPropagation
 
@@ -71,8 +71,8 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
-    figure, (left, right) = panels(2, 8.4)
+def draw(result: Result) -> Picture:
+    figure, (left, right) = panels(2, 4.8)
     rows = result["rows"]
     strings, seconds = ([r[k] for r in rows] for k in ("strings", "seconds"))
     for axes, x, label in ((left, strings, "strings, at most"), (right, seconds, "seconds")):
@@ -83,7 +83,6 @@ def draw(result: Result) -> bytes:
         axes.set_yscale("log")
         axes.set_xlabel(label)
         axes.set_ylabel("largest error of value and gradient")
-    left.legend(frameon=False, fontsize=8)
     return picture(figure, f"Pauli propagation of {result['qubits']} qubits, certified")
 
 

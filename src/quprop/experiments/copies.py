@@ -6,6 +6,7 @@ from typing import Any
 
 from quprop.experiments import gradient_sweep
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
+from quprop.plots import Picture
 
 
 def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
@@ -20,7 +21,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     title = f"Copies for one gradient, max-norm error {result['max_error']:g}, 4 qubits"
     return gradient_sweep.draw(result, "copies", "copies of the input state", title)
 

@@ -22,6 +22,7 @@ from quprop.model.angle import params
 from quprop.model.circuit import Circuit
 from quprop.planning.costs import cost_of
 from quprop.planning.structure import shape_of
+from quprop.plots import LOOKS, Picture, panels, picture
 from quprop.sampling.estimate import shown
 from quprop.sampling.shape import Wanted
 
@@ -208,14 +209,12 @@ def _findings(found: dict[str, Any], qubits: dict[str, int | None], result: Resu
     return lines
 
 
-def draw(result: Result) -> bytes:
-    from quprop.plots import panels, picture
-
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2, 5.6, 4.6)
     n = result["n"]
     wide = sorted({r["n"] for r in result["rows"] if r["n"] in result["widths"]})
-    for index, (name, label) in enumerate(NAMES.items()):
-        colour, mark = f"C{index}", "osD^v"[index]
+    for name, label in NAMES.items():
+        colour, mark = LOOKS[name]
         for axes, x_of, rows in (
             (left, "M", [r for r in result["rows"] if r["n"] == n]),
             (right, "n", [r for r in result["rows"] if r["n"] in wide and _near(r, result)]),
@@ -231,7 +230,7 @@ def draw(result: Result) -> bytes:
             left.plot(*np.array(formula).T, "--", color=colour, linewidth=0.9)
     for name, c in result["crossings"].items():
         if c.get("M") is not None:
-            colour = f"C{list(NAMES).index(name)}"
+            colour = LOOKS[name][0]
             left.axvspan(c["low"], c["high"], color=colour, alpha=0.25, linewidth=0)
             left.axvline(c["M"], color=colour, linewidth=0.8)
     left.plot([], [], "ko", markerfacecolor="none", markersize=4.5, label="open: counted by the plan, not run")
@@ -245,7 +244,6 @@ def draw(result: Result) -> bytes:
         axes.set_yscale("log")
         axes.set_ylabel("rotations and Toffolis")
     right.set_xticks(wide)
-    left.legend(frameon=False, fontsize=7)
     return picture(figure, f"One gradient to {result['max_error']:g}, every gate counted")
 
 

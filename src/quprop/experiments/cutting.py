@@ -13,7 +13,7 @@ from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
 from quprop.modules.cutting import cut
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 
 SIZE, SHOTS = 4, 20_000
 
@@ -77,7 +77,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows = result["rows"]
     cuts = [r["cuts"] for r in rows]
@@ -88,7 +88,6 @@ def draw(result: Result) -> bytes:
     axes.set_xticks(cuts)
     axes.set_xlabel("gates cut")
     axes.set_ylabel("shots over those of the uncut circuit")
-    axes.legend(frameon=False, fontsize=8)
     return picture(figure, "What cutting costs in shots, at equal standard error")
 
 

@@ -26,7 +26,7 @@ from quprop.collective.protocol import CopyEngine
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
-from quprop.plots import panels, picture
+from quprop.plots import Picture, hue, panels, picture
 
 EXACT = "symmetric"
 COMPARED = ("null", "product_sum", "bosonic")
@@ -102,11 +102,11 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2)
     seen: dict[float, str] = {}
     for r in result["runs"]:
-        colour = seen.setdefault(r["c"], f"C{len(seen)}")
+        colour = seen.setdefault(r["c"], hue(len(seen)))
         first = not any(line.get_label() == f"lambda = {r['c']:g} sqrt(k)" for line in left.get_lines())
         left.plot(
             r["bound"],
@@ -124,14 +124,13 @@ def draw(result: Result) -> bytes:
         x = np.concatenate([r["sum_p"] for r in result["runs"]])
         y = np.concatenate([r[f"{name}_error"] for r in result["runs"]])
         keep = y > 0
-        right.plot(x[keep], y[keep], ".", markersize=2.5, color=f"C{index}", label=name.replace("_", " "))
+        right.plot(x[keep], y[keep], ".", markersize=2.5, color=hue(index), label=name.replace("_", " "))
     right.set_ylim(bottom=1e-10)
     right.set_xlabel("sum of trigger probabilities")
     right.set_ylabel("error of the next trigger probability")
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.legend(frameon=False, fontsize=7)
     return picture(figure, "Damage of passes, measured in the symmetric subspace")
 
 

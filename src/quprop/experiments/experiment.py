@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from quprop.plots import draw_curves
+from quprop.plots import Picture, draw_curves
 
 LIU = "Liu et al., Nat. Commun. 15, 434 (2024)"
 PNAS = "Liu et al., PNAS 118, e2026805118 (2021)"
@@ -21,7 +21,7 @@ Result = dict[str, Any]  # JSON-able; "findings" is a list of sentences
 
 @dataclass(frozen=True)
 class Experiment:
-    """run(quick, rng, progress) -> result, the same for the same seed; draw(result) -> PNG bytes.
+    """run(quick, rng, progress) -> result, the same for the same seed; draw(result) -> its figure.
 
     claim: what is to be seen; source: whose claim; minutes: of the full version on one core. The quick one measures the
     same on fewer and smaller cases, within a minute. kept(folder) -> run: of an experiment of hours, which keeps its
@@ -33,7 +33,7 @@ class Experiment:
     source: str
     minutes: float
     run: Callable[[bool, Any, Progress], Result]
-    draw: Callable[[Result], bytes]
+    draw: Callable[[Result], Picture]
     kept: Callable[[Path], Callable[[bool, Any, Progress], Result]] | None = None
 
 
@@ -55,6 +55,6 @@ def exponent(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
     return {"slope": found.value, "low": found.low, "high": found.high, "scale": found.scale}
 
 
-def drawn(title: str) -> Callable[[Result], bytes]:
-    """The PNG of result["panels"], see `draw_curves`."""
+def drawn(title: str) -> Callable[[Result], Picture]:
+    """The figure of result["panels"], see `draw_curves`."""
     return lambda result: draw_curves(result["panels"], title)

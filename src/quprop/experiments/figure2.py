@@ -7,6 +7,7 @@ from typing import Any
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.planning.measured.figure2 import TWO, Constants
 from quprop.planning.presets import figure2
+from quprop.plots import Picture
 
 CASES = ((20, 0.2), (20, 0.1), (100, 0.1))  # qubits, error of a component
 
@@ -34,7 +35,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     from quprop.planning.measured.figure import draw_figure2
 
     return draw_figure2(Constants())

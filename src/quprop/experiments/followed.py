@@ -18,6 +18,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.ansatz import commuting_generator, hardware_efficient, random_pauli_rotations
+from quprop.plots import BLUE, Picture, panels, picture
 from quprop.problems.tfim import hamiltonian
 from quprop.sampling.estimate import shown
 
@@ -105,9 +106,7 @@ def _findings(result: Result) -> list[str]:
     ]
 
 
-def draw(result: Result) -> bytes:
-    from quprop.plots import panels, picture
-
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2)
     rows = result["rows"]
     x = np.arange(len(rows))
@@ -117,11 +116,10 @@ def draw(result: Result) -> bytes:
     left.set_ylim(0, 1.3)
     left.set_xlabel("seed")
     left.set_title(f"{rows[0]['n']} qubits, M = {rows[0]['M']:,}", fontsize=9)
-    left.legend(frameon=False, fontsize=7)
     kinds = list(result["small"])
     y = np.arange(len(kinds))
     found = [result["small"][k] for k in kinds]
-    right.barh(y, [r["worst"] for r in found], color="C0", height=0.5)
+    right.barh(y, [r["worst"] for r in found], color=BLUE, height=0.5)
     right.axvline(1, color="k", linewidth=0.8, linestyle="--")
     labels = (k.replace(", ", ",\n") for k in kinds)
     right.set_yticks(

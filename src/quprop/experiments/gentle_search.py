@@ -7,7 +7,7 @@ from typing import Any
 
 from quprop.collective import search
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.plots import panels, picture
+from quprop.plots import BLUE, PURPLE, Picture, panels, picture
 
 EPS = 0.1
 
@@ -37,26 +37,25 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2)
     rows = result["rows"]
     n = [r["N"] for r in rows]
     far = [2.0**j for j in range(6, 31)]  # formulas go on where measuring stops
-    left.plot(n, [r["copies needed"] for r in rows], "o", color="C0", markersize=4, label="measured, success 2/3")
-    left.plot(n, [math.log(1.5) * m for m in n], "--", color="C0", linewidth=1, label="N ln(3/2), any use of E")
+    left.plot(n, [r["copies needed"] for r in rows], "o", color=BLUE, markersize=4, label="measured, success 2/3")
+    left.plot(n, [math.log(1.5) * m for m in n], "--", color=BLUE, linewidth=1, label="N ln(3/2), any use of E")
     left.plot(far, [math.sqrt(m) for m in far], "k--", linewidth=1, label="Grover's bound ~ sqrt(N)")
-    left.plot(far, [search.promised_copies(round(m), EPS) for m in far], color="C3", label="ln²(1/alpha), the claim")
+    left.plot(far, [search.promised_copies(round(m), EPS) for m in far], color=PURPLE, label="ln²(1/alpha), the claim")
     left.set_yscale("log")
     left.set_ylabel("copies (queries)")
-    right.plot(n, [r["promised with these"] for r in rows], "-", color="C3", label="if the copies stayed undisturbed")
-    right.plot(n, [r["success with these"] for r in rows], "o", color="C0", markersize=4, label="as it is")
+    right.plot(n, [r["promised with these"] for r in rows], "-", color=PURPLE, label="if the copies stayed undisturbed")
+    right.plot(n, [r["success with these"] for r in rows], "o", color=BLUE, markersize=4, label="as it is")
     right.axhline(0.5, color="0.6", linewidth=0.8)
     right.set_ylabel("probability of telling 0 from 1/N")
     right.set_title("with ln²(1/alpha) copies", fontsize=9)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xlabel("items N")
-        axes.legend(frameon=False, fontsize=7)
     return picture(figure, "Repeating a gentle test on the same copies")
 
 

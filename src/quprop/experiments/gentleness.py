@@ -10,7 +10,7 @@ from quprop.collective.check import Check, gentleness
 from quprop.collective.event import Event
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
 from quprop.model.pauli import PauliString
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 
 EPS = 0.1
 MEANS = (0.1, 0.3, 0.5)
@@ -58,7 +58,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows = result["rows"]
     k = np.array([r["k"] for r in rows], float)
@@ -71,7 +71,6 @@ def draw(result: Result) -> bytes:
     axes.set_ylim(bottom=max(1e-12, min(r["pass_distance"] for r in rows) / 2))
     axes.set_xlabel("copies k")
     axes.set_ylabel("trace distance moved, alpha")
-    axes.legend(frameon=False, fontsize=7)
     return picture(figure, "Gentleness of one check, exact")
 
 

@@ -14,6 +14,7 @@ from quprop.experiments.experiment import Progress, Result, exponent
 from quprop.gradients import METHODS, GradientMethod, QuantumBackprop
 from quprop.gradients.sweeps.sweep_design import SweepDesign, readings_for
 from quprop.planning.measured.families import FAMILIES, QUBITS
+from quprop.plots import LOOKS, SLATE, Picture, panels, picture
 from quprop.sampling.estimate import shown
 
 FAMILY = "random_pauli"  # 4 qubits, M random rotations: gradients do not fade
@@ -165,29 +166,29 @@ def _beside(rows: list[dict[str, Any]], what: str) -> list[str]:
     return lines
 
 
-def draw(result: Result, what: str, label: str, title: str) -> bytes:
+def draw(result: Result, what: str, label: str, title: str) -> Picture:
     """Measured points, and the law of each method through their middle; and triggers beside the bound on mistakes."""
-    from quprop.plots import panels, picture
-
     figure, (axes, right) = panels(2, 5.4, 4.4)
-    for index, name in enumerate(LAWS):
+    for name in LAWS:
+        colour, mark = LOOKS.get(name, (SLATE, "^"))
         mine = [r for r in result["rows"] if r["method"] == name]
         if not mine:
             continue
         m, y = np.array([r["M"] for r in mine], float), np.array([r[what] for r in mine], float)
         power = LAWS[name] - (what == "copies")
         fit = result["slopes"].get(name)
-        slope = "" if fit is None else f", slope {fit['reduced']['slope']:.2f} without logs"
-        axes.plot(m, y, "osD^vP"[index], color=f"C{index}", markersize=4, label=f"{NAMES[name]}{slope}")
+        slope = "" if fit is None else f", slope {fit['reduced']['slope']:z.2f} without logs"
+        axes.plot(m, y, mark, color=colour, markersize=4, label=f"{NAMES[name]}{slope}")
         grid = np.geomspace(m.min(), m.max(), 40)
         law = grid**power * logarithms(name, grid)
         late = m >= (SETTLED if name in _SWEPT else 0)
         law *= math.exp(float(np.mean(np.log(y[late]) - np.log(np.interp(m[late], grid, law)))))
-        text = f"formula M^{power:g} {LOGARITHMS[name]}" if power else f"formula {LOGARITHMS[name]}"
-        axes.plot(grid, law, "--", color=f"C{index}", linewidth=1, label=text)
+        powers = "" if power == 0 else "M " if power == 1 else f"M^{power:g} "
+        text = f"formula {powers}{LOGARITHMS[name]}"
+        axes.plot(grid, law, "--", color=colour, linewidth=1, label=text)
         if name in _SWEPT:
             triggers = [r["triggers"] for r in mine]
-            right.plot(m, triggers, "osD^vP"[index], color=f"C{index}", markersize=4, label=NAMES[name])
+            right.plot(m, triggers, mark, color=colour, markersize=4, label=NAMES[name])
             if name == OURS:
                 bound = sorted({(r["M"], r["bound"]) for r in mine})
                 right.plot(*zip(*bound, strict=True), "k--", linewidth=1, label="bound on mistakes n ln 2/(2 g²)")
@@ -196,5 +197,4 @@ def draw(result: Result, what: str, label: str, title: str) -> bytes:
         panel.set_yscale("log")
         panel.set_xlabel("M parameters, one a rotation")
         panel.set_ylabel(y_label)
-        panel.legend(frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return picture(figure, title)

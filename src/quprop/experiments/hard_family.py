@@ -10,6 +10,7 @@ import numpy as np
 from quprop.collective import hidden_string as hard_family
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
+from quprop.plots import Picture
 
 EPS = 0.3
 STRATEGIES = ("mub", "bell")
@@ -55,7 +56,7 @@ def _slopes(rows: list[hard_family.CopiesNeeded]) -> dict[str, float]:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     rows = tuple(
         hard_family.CopiesNeeded(**{**r, "tried": tuple(tuple(t) for t in r["tried"])}) for r in result["rows"]
     )

@@ -12,7 +12,7 @@ from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, exponent, silent
 from quprop.model import Model
 from quprop.model.ansatz import iqp
-from quprop.plots import panels, picture
+from quprop.plots import BLUE, EXACT, VERMILION, Picture, panels, picture
 from quprop.simulate.commuting.strings import drawn_subsets
 from quprop.training.mmd import MMD, MMDOverModel
 
@@ -85,17 +85,16 @@ def _findings(rows: list[dict[str, float]], fit: dict[str, float]) -> list[str]:
     ]
 
 
-def draw(result: Result) -> bytes:
-    figure, (left, right) = panels(2, 8.0)
+def draw(result: Result) -> Picture:
+    figure, (left, right) = panels(2, 4.8)
     rows = result["rows"]
     m = [r["M"] for r in rows]
-    left.plot(m, [r["value_seconds"] for r in rows], "o-", color="C0", markersize=4, label="loss")
-    left.plot(m, [r["gradient_seconds"] for r in rows], "s-", color="C1", markersize=4, label="loss and gradient")
+    left.plot(m, [r["value_seconds"] for r in rows], "o-", color=BLUE, markersize=4, label="loss")
+    left.plot(m, [r["gradient_seconds"] for r in rows], "s-", color=VERMILION, markersize=4, label="loss and gradient")
     left.set_yscale("log")
     left.set_ylabel("seconds on one thread")
-    left.legend(frameon=False)
-    right.plot(m, [r["time"] for r in rows], "o-", color="C0", markersize=4)
-    right.axhline(3, color="black", linestyle="--", linewidth=1)
+    right.plot(m, [r["time"] for r in rows], "o-", color=BLUE, markersize=4)
+    right.axhline(3, **EXACT, label="three losses")
     right.set_ylim(bottom=0)
     right.set_ylabel("cost of gradient / cost of loss")
     for axes in (left, right):

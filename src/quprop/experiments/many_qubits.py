@@ -21,6 +21,7 @@ from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
+from quprop.plots import BLUE, Picture, panels, picture
 from quprop.sampling.estimate import shown
 
 FIELD = 1.0
@@ -101,17 +102,15 @@ def _finding(r: dict[str, Any]) -> str:
     )
 
 
-def draw(result: Result) -> bytes:
-    from quprop.plots import panels, picture
-
+def draw(result: Result) -> Picture:
     rows = result["rows"]
     figure, axes = panels(len(rows), 4.8)
     for axis, r in zip(axes, rows, strict=True):
         exact, estimate = np.array(r["exact"]), np.array(r["estimate"])
         most = 1.05 * max(np.abs(exact).max(), np.abs(estimate).max())
         line = np.array([-most, most])
-        axis.fill_between(line, line - r["max_error"], line + r["max_error"], color="C0", alpha=0.2, linewidth=0)
-        axis.plot(exact, estimate, ".", color="C0", markersize=3)
+        axis.fill_between(line, line - r["max_error"], line + r["max_error"], color=BLUE, alpha=0.2, linewidth=0)
+        axis.plot(exact, estimate, ".", color=BLUE, markersize=3)
         axis.set_xlabel("dF/da, exact from light cones")
         axis.set_ylabel("quantum backpropagation")
         axis.set_title(f"{r['observable']}, M = {r['M']:,}; band: {r['max_error']:g}", fontsize=9)

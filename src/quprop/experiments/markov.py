@@ -10,7 +10,7 @@ from quprop.classical import MarkovChain
 from quprop.classical.omega import measure_omega, omega
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 
 BITS, SEEN, TRAJECTORIES, FAILURE = 8, 4, 400, 0.1
 
@@ -55,7 +55,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows = result["rows"]
     m = [r["M"] for r in rows]
@@ -65,7 +65,6 @@ def draw(result: Result) -> bytes:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("parameters")
     axes.set_ylabel("omega")
-    axes.legend(frameon=False, fontsize=8)
     return picture(figure, "Gradient of a Markov chain from the trajectories of its value")
 
 

@@ -14,7 +14,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, exponent
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
 from quprop.modules.compose import Module, parallel
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 
 QUBITS, LAYERS = 8, 4
 
@@ -86,7 +86,7 @@ def _timed(call: Any, repeats: int) -> tuple[float, Any]:
     return statistics.median(seconds), found
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows, joint = result["rows"], result["joint"]
     axes.plot([r["k"] for r in rows], [r["seconds"] for r in rows], "o-", markersize=4, label="modules, one batch")
@@ -95,7 +95,6 @@ def draw(result: Result) -> bytes:
     axes.set_yscale("log")
     axes.set_xlabel(f"modules k of {result['qubits']} qubits")
     axes.set_ylabel("value and gradient / s")
-    axes.legend(frameon=False, fontsize=8)
     return picture(figure, "Low-qubit modules beside one large circuit")
 
 

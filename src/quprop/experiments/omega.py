@@ -14,7 +14,7 @@ from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
-from quprop.plots import panels, picture
+from quprop.plots import Picture, hue, panels, picture
 from quprop.simulate.state_vector.native import NativeEngine
 
 QUBITS = 14
@@ -81,19 +81,18 @@ def _findings(networks: list[dict[str, Any]], circuits: list[dict[str, float]]) 
     ]
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 6.0)
     for index, (name, label) in enumerate((("networks", "multilayer perceptron"), ("circuits", "simulated circuit"))):
         rows = result[name]
         m = [r["M"] for r in rows]
-        axes.plot(m, [r["time"] for r in rows], "o-", color=f"C{index}", markersize=4, label=f"{label}, time")
-        axes.plot(m, [r["memory"] for r in rows], "s:", color=f"C{index}", markersize=4, label=f"{label}, memory")
+        axes.plot(m, [r["time"] for r in rows], "o-", color=hue(index), markersize=4, label=f"{label}, time")
+        axes.plot(m, [r["memory"] for r in rows], "s:", color=hue(index), markersize=4, label=f"{label}, memory")
     axes.axhspan(2, 4, color="0.9", label="[2, 4]")
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("parameters")
     axes.set_ylabel("cost of gradient / cost of value")
-    axes.legend(frameon=False, fontsize=7)
     return picture(figure, "What an exact gradient costs where intermediate results can be kept")
 
 

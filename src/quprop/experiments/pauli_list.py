@@ -12,7 +12,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS, pauli_list_model
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString
-from quprop.plots import panels, picture
+from quprop.plots import BLUE, Picture, panels, picture
 
 QUBITS, EPS, FAILURE = 4, 0.3, 0.01
 
@@ -62,7 +62,7 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows = result["rows"]
     m = np.array([r["M"] for r in rows], float)
@@ -70,12 +70,11 @@ def draw(result: Result) -> bytes:
     axes.plot(m, [r["parameter_shift"] for r in rows], "s", markersize=4, label="parameter shift, planned")
     slope, base = result["line"]
     grid = np.geomspace(m.min(), m.max(), 50)
-    axes.plot(grid, base + slope * np.log(grid), "--", color="C0", linewidth=1, label="a + b ln M, fitted")
+    axes.plot(grid, base + slope * np.log(grid), "--", color=BLUE, linewidth=1, label="a + b ln M, fitted")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("M parameters, one a rotation")
     axes.set_ylabel("copies of the state")
-    axes.legend(frameon=False, fontsize=8)
     return picture(figure, f"All components to {result['eps']:g} at the special point theta = 0")
 
 

@@ -12,7 +12,7 @@ from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS, Adjoint
 from quprop.model.circuit import Circuit
-from quprop.plots import panels, picture
+from quprop.plots import Picture, panels, picture
 
 EPS = 0.2
 
@@ -78,7 +78,7 @@ def _after(state: Circuit, last: Circuit) -> Any:
     return Model(Circuit(state.n_qubits).append(state).append(last), ["Z0"])
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows = result["rows"]
     x = np.arange(len(rows))
@@ -92,7 +92,6 @@ def draw(result: Result) -> bytes:
     axes.set_ylim(top=1e3)  # room for the legend
     axes.set_xticks(x, [f"n = {r['n']}, {r['events']} events" for r in rows])
     axes.set_ylabel("largest error")
-    axes.legend(frameon=False, fontsize=7)
     return picture(figure, "Gradients and shadow tomography, each by the other")
 
 

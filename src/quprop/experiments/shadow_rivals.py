@@ -11,7 +11,7 @@ from quprop.collective.rivals import compare
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.experiments.triggers import all_strings, state_of
-from quprop.plots import panels, picture
+from quprop.plots import Picture, hue, panels, picture
 
 EPS, FAILURE = 0.2, 0.01
 SIMULATED = 100_000  # single copies of shadows that are drawn; beyond it only counted
@@ -52,18 +52,17 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 6.0, 4.2)
     for index, name in enumerate(dict.fromkeys(r["name"] for r in result["rows"])):
         mine = [r for r in result["rows"] if r["name"] == name]
         axes.plot(
-            [r["events"] for r in mine], [r["copies"] for r in mine], "o-", color=f"C{index}", markersize=4, label=name
+            [r["events"] for r in mine], [r["copies"] for r in mine], "o-", color=hue(index), markersize=4, label=name
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("Pauli strings 4^n - 1")
     axes.set_ylabel("copies")
-    axes.legend(frameon=False, fontsize=7)
     return picture(figure, f"All Pauli strings of a GHZ state, probabilities to {result['eps']:g}")
 
 

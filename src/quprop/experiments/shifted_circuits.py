@@ -11,7 +11,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
-from quprop.plots import panels, picture
+from quprop.plots import MARKS, Picture, panels, picture
 
 QUBITS, SHOTS = 6, 10
 COMPARED = ("parameter_shift", "hadamard_test", "pair_state", "adjoint")
@@ -45,18 +45,17 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (axes,) = panels(1, 5.6)
     rows = result["rows"]
     d = np.array([r["D"] for r in rows], float)
     for index, name in enumerate(COMPARED[:-1]):
-        axes.plot(d, [r[name] for r in rows], "os^"[index], markersize=5, label=name.replace("_", " "))
+        axes.plot(d, [r[name] for r in rows], MARKS[index], markersize=5, label=name.replace("_", " "))
     axes.plot(d, 2 * d, "k--", linewidth=1, label="formula 2D")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xlabel("parameters D")
     axes.set_ylabel("different circuits executed")
-    axes.legend(frameon=False, fontsize=8)
     return picture(figure, "Circuits of one gradient")
 
 

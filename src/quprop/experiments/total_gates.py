@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 
 from quprop.experiments import gradient_sweep
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
+from quprop.plots import Picture
 
 
 def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
@@ -46,7 +47,7 @@ def _crossing(slopes: dict[str, Any]) -> list[str]:
     return [f"the fits of parameter shift and quantum backpropagation meet at M = {2 ** brentq(ahead, 6, 60):.2g}"]
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     title = f"Gates of one gradient, max-norm error {result['max_error']:g}, 4 qubits"
     return gradient_sweep.draw(result, "gates", "rotations and Toffolis executed", title)
 

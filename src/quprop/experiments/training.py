@@ -19,7 +19,7 @@ from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.gradients import METHODS
 from quprop.model import Model
 from quprop.model.ansatz import hardware_efficient
-from quprop.plots import panels, picture
+from quprop.plots import Picture, hue, panels, picture
 from quprop.problems.tfim import exact_energy, hamiltonian
 from quprop.training.optimise import adam
 from quprop.training.train import train
@@ -102,21 +102,20 @@ def reached(r: dict[str, Any], energy: float) -> int | None:
     return next((c for c, e in zip(spent, [*r["loss"], r["final"]], strict=True) if e <= energy), None)
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2, 4.8)
     for index, (label, r) in enumerate(result["runs"].items()):
         above = np.maximum(np.array(r["loss"]) - result["ground"], 1e-6)
-        left.plot(np.arange(len(above)), above, color=f"C{index}", linewidth=1.2, label=label)
+        left.plot(np.arange(len(above)), above, color=hue(index), linewidth=1.2, label=label)
         if r["copies"][-1]:
             before = [1, *r["copies"][:-1]]  # the loss of a line is that before its step
-            right.plot(before[1:], above[1:], color=f"C{index}", linewidth=1.2, label=label)
+            right.plot(before[1:], above[1:], color=hue(index), linewidth=1.2, label=label)
     right.set_xscale("log")
     left.set_xlabel("steps")
     right.set_xlabel("copies used so far")
     for axes in (left, right):
         axes.set_yscale("log")
         axes.set_ylabel("energy above the ground state")
-        axes.legend(frameon=False, fontsize=7)
     title = f"Ising chain, {result['n']} qubits, M = {result['M']}, gradients to {result['max_error']:g}"
     return picture(figure, title)
 

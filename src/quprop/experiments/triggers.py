@@ -19,7 +19,7 @@ from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.errors import generator_of
 from quprop.experiments.experiment import Experiment, Progress, Result, silent
 from quprop.model.pauli import PauliString
-from quprop.plots import panels, picture
+from quprop.plots import MARKS, Picture, hue, panels, picture
 from quprop.sampling.estimate import shown
 
 STATES = ("GHZ", "product", "random")
@@ -86,22 +86,21 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     figure, (left, right) = panels(2)
     rows = result["rows"]
     for index, kind in enumerate(STATES):
         mine = [r for r in rows if r["state"] == kind]
         by_n = [(r["n"], r["triggers"]) for r in mine if r["eps"] == BASE_EPS]
         by_eps = [(r["eps"] ** -2, r["triggers"]) for r in mine if r["n"] == BASE_QUBITS]
-        left.plot(*zip(*sorted(by_n), strict=True), "osD"[index], color=f"C{index}", label=f"{kind}, measured")
-        right.plot(*zip(*sorted(by_eps), strict=True), "osD"[index], color=f"C{index}", label=f"{kind}, measured")
+        left.plot(*zip(*sorted(by_n), strict=True), MARKS[index], color=hue(index), label=f"{kind}, measured")
+        right.plot(*zip(*sorted(by_eps), strict=True), MARKS[index], color=hue(index), label=f"{kind}, measured")
     for axes, key, x in ((left, "n", lambda r: r["n"]), (right, "eps", lambda r: r["eps"] ** -2)):
         other = {"n": ("eps", BASE_EPS), "eps": ("n", BASE_QUBITS)}[key]
         bound = sorted({(x(r), r["bound"]) for r in rows if r[other[0]] == other[1]})
         axes.plot(*zip(*bound, strict=True), "k--", linewidth=1, label="bound 8 n ln 2 / eps²")
         axes.set_yscale("log")
         axes.set_ylabel("triggers")
-        axes.legend(frameon=False, fontsize=7)
     left.set_xticks(sorted({r["n"] for r in rows}))
     left.set_xlabel(f"qubits n (eps = {BASE_EPS:g})")
     right.set_xlabel(f"1/eps² (n = {BASE_QUBITS})")

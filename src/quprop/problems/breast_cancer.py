@@ -34,7 +34,7 @@ def build(config: Config) -> Problem:
         return {"theta": theta, "scale": np.full(1, START_SCALE), "bias": np.zeros(1)}
 
     train, test = (np.arctan(data.x_train), data.y_train), (np.arctan(data.x_test), data.y_test)
-    reference = logistic_regression(data)
+    reference = logistic_regression(data) | {"classes": ["malignant", "benign"]}
     return Problem(model, CrossEntropy(), start, train, test, head=True, reference=reference, circuit=circuit)
 
 

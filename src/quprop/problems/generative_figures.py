@@ -7,31 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from quprop.plots import panels, picture
+from quprop.plots import ESTIMATE, SLATE, TRAINING, Picture, grid, panels, picture
 from quprop.training.curves import RIVALS
 
 ACROSS, DOWN = 16, 2  # images of a group
 NAMES = {"data": "test data", "circuit": "circuit", **RIVALS}
 DRAWN = 20_000  # points of a scatter; the rest are of the same cloud
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # told apart by all (Okabe and Ito)
 
 
 def samples_picture(
     name: str, shape: tuple[int, int], drawn: dict[str, np.ndarray], means: dict[str, np.ndarray]
-) -> bytes:
-    """PNG: groups of samples, data first and then the circuit if it could be sampled, and the mean of every bit."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+) -> Picture:
+    """Groups of samples, data first and then the circuit if it could be sampled, and the mean of every bit."""
     groups = [key for key in NAMES if key in drawn]
-    figure = Figure(figsize=(8.6, 0.95 * len(groups) + 1.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(groups) + 1, 1, height_ratios=[1.0] * len(groups) + [1.3])
+    figure, _ = grid(0, 0, 8.6, 0.95 * len(groups) + 1.9)
+    rows = figure.add_gridspec(len(groups) + 1, 1, height_ratios=[1.0] * len(groups) + [1.3])
     for row, key in enumerate(groups):
-        axis = figure.add_subplot(grid[row])
+        axis = figure.add_subplot(rows[row])
         axis.imshow(_tiled(drawn[key][: ACROSS * DOWN], shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
         _label(axis, f"{NAMES[key]}\n{min(len(drawn[key]), ACROSS * DOWN)} samples")
-    below = grid[-1].subgridspec(1, len(means) + 1, width_ratios=[1.0] * len(means) + [0.06])
+    below = rows[-1].subgridspec(1, len(means) + 1, width_ratios=[1.0] * len(means) + [0.06])
     for column, (key, mean) in enumerate(means.items()):
         axis = figure.add_subplot(below[column])
         shown = axis.imshow(mean.reshape(shape), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
@@ -62,8 +57,8 @@ def _label(axis: Any, text: str) -> None:
     axis.set_ylabel(text, fontsize=8, rotation=0, ha="right", va="center", labelpad=6)
 
 
-def covariance_picture(name: str, pairs: dict[str, np.ndarray]) -> bytes:
-    """PNG: covariances of all pairs of bits, the circuit's and those of the training data against those of test data,
+def covariance_picture(name: str, pairs: dict[str, np.ndarray]) -> Picture:
+    """Covariances of all pairs of bits, the circuit's and those of the training data against those of test data,
     whose distance from the diagonal is the noise of finite data."""
     figure, axes = panels(2, 4.2, 4.1)
     test = pairs["test"]
@@ -74,11 +69,11 @@ def covariance_picture(name: str, pairs: dict[str, np.ndarray]) -> bytes:
     low, high = together.min(), together.max()
     pad = 0.05 * (high - low) or 0.01
     for axis, key, colour, title in (
-        (axes[0], "circuit", BLUE, "trained circuit, exact"),
-        (axes[1], "train", ORANGE, "training data: what finite data allow"),
+        (axes[0], "circuit", ESTIMATE, "trained circuit, exact"),
+        (axes[1], "train", TRAINING, "training data: what finite data allow"),
     ):
         many = len(chosen) > 2000
-        axis.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, linewidth=0.9, zorder=1)
+        axis.plot([low - pad, high + pad], [low - pad, high + pad], color=SLATE, linewidth=0.9, zorder=1)
         axis.plot(
             test[chosen], pairs[key][chosen], ".", color=colour, markersize=2 if many else 5, alpha=0.4 if many else 0.8
         )

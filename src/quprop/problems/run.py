@@ -22,6 +22,7 @@ from quprop.simulate import AutoEngine, PauliPropagation, get_engine
 from quprop.simulate.measure import measure_loss, measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.adapt import Adapted
+from quprop.training.losses import CrossEntropy
 from quprop.training.objective import Objective, require_memory
 from quprop.training.optimise import LBFGS, Optimiser, adam, check_rate, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
@@ -191,6 +192,8 @@ def _judged(
     if problem.judge is not None:
         found |= problem.judge(trained.params, trained.loss, trained.metrics)
     found |= problem.reference
+    if isinstance(problem.loss, CrossEntropy):
+        found["confusion"] = _confusion(problem, trained, options)
     if model.channels:
         found |= _without_noise(problem, trained, options)
     if direct is None:
@@ -201,6 +204,21 @@ def _judged(
         found |= {"value_evaluations": trained.values, "gradient_evaluations": trained.gradients}
         found |= measure_loss(direct, trained.params["theta"])
     return found | {"config": config, "versions": versions()}, files
+
+
+def _confusion(problem: Problem, trained: Trained, options: dict[str, Any]) -> dict[str, Any]:
+    """[i][j]: how many samples of class i were taken for class j, of training and of test data."""
+    from sklearn.metrics import confusion_matrix
+
+    assert isinstance(problem.loss, CrossEntropy)
+    objective = Objective(problem.model, problem.loss, head=problem.head, **options)
+    labels = range(max(problem.model.n_observables, 2))
+    out = {}
+    for name, data in (("train", problem.data), ("test", problem.test)):
+        if data is not None:
+            guess = problem.loss.guess(objective.outputs(trained.params, data[0]))
+            out[name] = confusion_matrix(data[1], guess, labels=labels).tolist()
+    return out
 
 
 def _without_noise(problem: Problem, trained: Trained, options: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def section(source: Source) -> Section:
         made.blocks.append(Items(tuple(notes)))
     made.blocks.append(pairs(f"Machine: {machine}", all_of.at("hardware"), folded=True))
     made.facts = {"parameters": all_of.value("parameters"), "precision": all_of.value("precision")}
+    times = {k: t for k in order if (t := methods.number(k, "seconds")) is not None}
+    if times:  # of the fastest
+        made.facts["time"] = methods.value(min(times, key=lambda k: times[k]), "seconds", show=seconds)
+    made.settings = {"machine": machine}
     return made
 
 
@@ -141,7 +145,7 @@ def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
         y = [methods.number(n, "cost", key) or 0.0 for n in names]
         at = [methods.at(n, "cost", key).source for n in names]
         shown = [n.replace("_", " ") for n in names]
-        bars = Curve(key, shown, y, f"{base}#/methods/*/cost/{key}", style="bars", sources=at)
+        bars = Curve(key, shown, y, f"{base}#/methods/*/cost/{key}", style="bars", sources=at, methods=names)
         note = ""
         value = all_of.number("value", key)
         if value:
@@ -162,6 +166,7 @@ def _figures(all_of: Fields, methods: Fields, order: list[str]) -> list[Any]:
                 f"{base}#/methods/{n}/measured",
                 f"computed: rotations and toffolis of {base}#/methods/{n}/cost",
                 style="points",
+                methods=(n,),
             )
             for n in run
         ]

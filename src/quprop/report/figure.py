@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from quprop import plots
 from quprop.report.parts import ABSENT, Table, Value, readable
 from quprop.report.thin import thin
 
@@ -36,7 +37,8 @@ class Curve:
 
     style: "line", "dashed", "dotted", "steps", "points", "both" (points joined), "stems" (points on lines from below),
     "bars" (horizontal: x are names, y their lengths) or "band" (y to `high`).
-    colour: index; None takes the next. reference: a line to compare with, which is no data (not in the table).
+    colour: index; None takes the next. methods: the gradient method that a curve is of, whose colour and mark it has in
+    all figures; of bars one each. reference: a line to compare with, which is no data (not in the table).
     """
 
     name: str
@@ -46,6 +48,7 @@ class Curve:
     x_source: str = ""
     style: str = "line"
     colour: int | None = None
+    methods: Sequence[str] = ()
     high: Sequence[float] = ()
     sources: Sequence[str] = ()
     x_sources: Sequence[str] = ()
@@ -68,12 +71,11 @@ class Figure:
     kind: ClassVar[str] = "figure"
 
     def colour(self, index: int) -> int:
-        chosen = self.curves[index].colour
-        return (index if chosen is None else chosen) % COLOURS
+        return _look(self.curves[index], index)[0]
 
     def mark(self, index: int) -> str:
         """The legend's path of a curve's mark."""
-        return list(SYMBOLS.values())[index % len(SYMBOLS)]
+        return list(SYMBOLS.values())[_look(self.curves[index], index)[1]]
 
     @property
     def bars(self) -> bool:
@@ -201,6 +203,19 @@ def _list(values: Sequence[Any]) -> list[Any]:
     return out
 
 
+def _look(curve: Curve, index: int) -> tuple[int, int]:
+    """Colour and symbol."""
+    if len(curve.methods) == 1 and curve.style != "bars":
+        return _method_look(curve.methods[0], index)
+    return (index if curve.colour is None else curve.colour) % COLOURS, index % len(SYMBOLS)
+
+
+def _method_look(name: str, index: int) -> tuple[int, int]:
+    """As in the pictures; of what is no method, by its number."""
+    colour, mark = plots.LOOKS.get(name, (plots.hue(index), plots.MARKS[index % len(SYMBOLS)]))
+    return plots.PALETTE.index(colour), plots.MARKS.index(mark)
+
+
 def _traces(curve: Curve, colour: int, index: int) -> list[dict[str, Any]]:
     y = _array(curve.y)
     kept = thin(y)
@@ -208,6 +223,8 @@ def _traces(curve: Curve, colour: int, index: int) -> list[dict[str, Any]]:
     meta = {"colour": colour, "curve": index, "source": curve.source, "x_source": curve.x_source}
     common: dict[str, Any] = {"name": curve.name, "meta": meta, "showlegend": False}
     if curve.style == "bars":
+        if curve.methods:
+            meta["colours"] = [_method_look(name, 0)[0] for name in curve.methods]
         return [common | {"type": "bar", "orientation": "h", "x": ys, "y": xs}]
     common |= {"type": "scatter", "x": xs}
     if curve.style == "band":
@@ -217,7 +234,7 @@ def _traces(curve: Curve, colour: int, index: int) -> list[dict[str, Any]]:
             common | edge | {"y": _list([curve.high[i] for i in kept]), "fill": "tonexty"},
         ]
     trace = common | {"y": ys}
-    marks = {"symbol": list(SYMBOLS)[index % len(SYMBOLS)], "size": 7 if len(kept) < 200 else 4}
+    marks = {"symbol": list(SYMBOLS)[_look(curve, index)[1]], "size": 7 if len(kept) < 200 else 4}
     if curve.style in ("points", "stems"):
         trace |= {"mode": "markers", "marker": marks}
     elif curve.style == "both":

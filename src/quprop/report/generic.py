@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from quprop.report.parts import ABSENT, Cell, Fields, Table, seconds, size
+from quprop.report.parts import ABSENT, Cell, Fields, Table, readable, seconds, size
+from quprop.report.wording import phrase
 
 MOST_ROWS = 200
 MOST_COLUMNS = 14
@@ -24,9 +25,9 @@ def _flat(fields: Fields, prefix: str, left: set[str], depth: int) -> Iterable[t
         if key in left:
             continue
         entry = fields.at(key)
-        name = f"{prefix}{key}".replace("_", " ")
+        name = phrase(f"{prefix}{key}")
         if isinstance(entry.data, dict) and depth < DEEPEST:
-            yield from _flat(entry, f"{prefix}{key}: ", set(), depth + 1)
+            yield from _flat(entry, f"{prefix}{key}/", set(), depth + 1)
         elif isinstance(entry.data, list):
             yield name, short_list(entry)
         else:
@@ -45,7 +46,7 @@ def cell(entry: Fields) -> Cell:
 
 
 def short_list(entry: Fields) -> str:
-    items = [str(v) for v in entry.data[:6] if not isinstance(v, dict | list)]
+    items = [readable(v) for v in entry.data[:6] if not isinstance(v, dict | list)]
     if not items:
         return f"{len(entry.data)} entries" if entry.data else "none"
     return ", ".join(items) + (f", … ({len(entry.data)} entries)" if len(entry.data) > 6 else "")
@@ -59,7 +60,7 @@ def tables(fields: Fields, leave: Iterable[str] = (), depth: int = 0) -> list[Ta
     for key in fields.names:
         if key in left:
             continue
-        entry, name = fields.at(key), key.replace("_", " ")
+        entry, name = fields.at(key), phrase(key)
         rows = _rows(entry)
         if rows:
             out.append(table(name, rows))
@@ -95,9 +96,9 @@ def table(caption: str, rows: list[tuple[str, Fields]], columns: list[str] | Non
     if len(kept) < len(rows):
         notes.append(f"{len(kept)} of {len(rows):,} rows")
     if len(shown) < len(names):
-        notes.append(f"not shown: {', '.join(n.replace('/', ': ').replace('_', ' ') for n in names[len(shown) :])}")
+        notes.append(f"not shown: {', '.join(map(phrase, names[len(shown) :]))}")
     body = tuple((name, *(_at(r, k) for k in shown)) for name, r in kept)
-    heads = ("", *(k.replace("/", ": ").replace("_", " ") for k in shown))
+    heads = ("", *map(phrase, shown))
     return Table(caption, heads, body, "; ".join(notes))
 
 

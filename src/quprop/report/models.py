@@ -15,7 +15,7 @@ from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.model.drawing import MOST, MOST_WIRES, SHOWN, circuit_svg, model_svg
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.report.parts import Drawing, Heading, Picture, Section, Table, Value, computed, readable, words
+from quprop.report.parts import Drawing, Heading, Image, Section, Table, Value, computed, readable, words
 from quprop.report.sources import Source
 
 ROWS = 200  # of the table of rotations
@@ -140,7 +140,7 @@ def _observables(model: Model, source: str) -> Table:
     return Table("Observables", heads, tuple(rows), note, folded=True)
 
 
-def _overview(model: Model, source: str) -> Picture:
+def _overview(model: Model, source: str) -> Image:
     """All letters at a glance: a column a rotation, a row a qubit."""
     from matplotlib.image import imsave
 
@@ -156,4 +156,4 @@ def _overview(model: Model, source: str) -> Picture:
     more = "" if m == model.n_rotations else f", the first {m:,} of {model.n_rotations:,} rotations"
     title = f"All rotations at a glance: X blue, Y orange, Z green; a column each, qubit 0 on top{more}"
     shares = ", ".join(f"{name} {np.mean(letters == i):.0%}" for i, name in ((1, "X"), (2, "Y"), (3, "Z")))
-    return Picture(title, buffer.getvalue(), f"{title}. Share of letters: {shares}, the rest identity.", source)
+    return Image(title, buffer.getvalue(), f"{title}. Share of letters: {shares}, the rest identity.", source)

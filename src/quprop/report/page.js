@@ -26,7 +26,8 @@
       // A logarithmic axis would draw the way to a value that is not positive as a fall out of the picture.
       if (figure.spec.layout.yaxis.type === "log") made.y = trace.y.map((v) => (v > 0 ? v : null));
       if (trace.line || trace.mode) made.line = { ...trace.line, color: colour };
-      if (trace.marker || trace.type === "bar") made.marker = { ...trace.marker, color: colour };
+      const each = trace.meta.colours?.map((index) => css("--c" + index));
+      if (trace.marker || trace.type === "bar") made.marker = { ...trace.marker, color: each ?? colour };
       if (trace.fill) made.fillcolor = faint(colour);
       if (trace.error_y) made.error_y = { ...trace.error_y, color: colour };
       return made;
@@ -49,7 +50,26 @@
     const { data, layout } = coloured(figure);
     return window.Plotly.react(figure.plot, data, layout, config);
   }
-  const redraw = () => { if (window.Plotly) figures.forEach(draw); };
+  const later = [];
+  const folded = (figure) => figure.element.closest("details.result:not([open])");
+  const redraw = () => { if (window.Plotly) figures.filter((f) => !later.includes(f)).forEach(draw); };
+
+  // -- results that are folded ------------------------------------------------------------------------------------
+  function drawOpened() {
+    if (!window.Plotly) return;
+    for (const figure of later.splice(0)) {
+      if (folded(figure)) later.push(figure);
+      else { draw(figure); window.qupropReport.drawn += 1; }
+    }
+  }
+  function openTarget() {  // a link of the contents leads to what it names
+    const found = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    const fold = found && found.querySelector(":scope > details.result");
+    if (fold) { fold.open = true; found.scrollIntoView(); }
+  }
+  document.querySelectorAll("details").forEach((d) => d.addEventListener("toggle", drawOpened));
+  addEventListener("hashchange", openTarget);
+  openTarget();
 
   // -- buttons ------------------------------------------------------------------------------------------------------
   for (const figure of figures) {
@@ -101,6 +121,7 @@
     for (const figure of figures) figure.width = on ? 680 : undefined;
     const opened = on ? "details.short:not([open])" : "details[data-printed]";
     document.querySelectorAll(opened).forEach((d) => { d.open = on; d.toggleAttribute("data-printed", on); });
+    drawOpened();
     redraw();
     if (!on && window.Plotly) figures.forEach((figure) => window.Plotly.Plots.resize(figure.plot));
   }
@@ -165,12 +186,14 @@
       await unpack();
       performance.mark("unpacked");
       for (const figure of figures) {
+        if (folded(figure)) { later.push(figure); continue; }  // drawn when it is opened
         await draw(figure);
         window.qupropReport.drawn += 1;
         performance.mark("drawn" + window.qupropReport.drawn);
         await new Promise((next) => setTimeout(next));
       }
     }
+    drawOpened();
     window.qupropReport.milliseconds = performance.now() - started;
     root.dataset.ready = "yes";
     restore();

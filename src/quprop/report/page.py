@@ -22,6 +22,8 @@ from quprop.report.sources import Source, find, one_at_least
 from quprop.runs import versions
 
 MARK = "<!doctype html><!-- made by quprop report -->"
+MOST_VARIED, MOST_FOUND = 5, 4  # columns of the contents: settings that differ, and what came out
+MOST_OPEN = 8  # results; of more than that each is folded
 MOST_RUNS = 8  # curves in the figure that lays runs over one another
 SECTIONS: dict[str, Callable[[Source], Section]] = {
     "training": training.section,
@@ -132,6 +134,7 @@ def render(report: Report, *, reload_seconds: float | None = None, now: datetime
         figures.append(figure)
         return len(figures) - 1
 
+    columns, cells = _contents(report.sections)
     names = [f"section-{i}" for i in range(1, len(report.sections) + 1)]
     here = Path(__file__).parent
     body = _template().render(
@@ -140,7 +143,9 @@ def render(report: Report, *, reload_seconds: float | None = None, now: datetime
         counted=partial(next, count()),
         sections=list(zip(names, report.sections, strict=True)),
         overview=report.overview,
-        columns=_fact_columns(report.sections),
+        columns=columns,
+        cells=cells,
+        folding=len(report.sections) > MOST_OPEN,
         notes=report.all_notes(),
         version=versions()["quprop"].replace("not installed", "(source tree)"),
         now=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
@@ -192,13 +197,28 @@ def check_out(out: Path) -> None:
             raise QupropError(f"--out {out} exists and is no report of quprop: choose another place")
 
 
-def _fact_columns(sections: Sequence[Section]) -> list[str]:
-    """Of the overview table: facts that two sections or more have."""
-    common: dict[str, int] = {}
-    for section in sections:
-        for key in section.facts:
-            common[key] = common.get(key, 0) + 1
-    return [k for k, n in common.items() if n > 1][:6]
+def _contents(sections: Sequence[Section]) -> tuple[list[str], list[dict[str, Cell]]]:
+    """Columns of the contents, and each section's cells: settings that were not the same for all, what came out where
+    several have it and it is not the same for all, and the time of whatever has one."""
+    alike: dict[tuple[str, str], list[dict[str, Cell]]] = {}
+    for s in sections:
+        alike.setdefault((s.label, s.title.split(" (")[0]), []).append(s.settings)
+    varied = list(dict.fromkeys(k for group in alike.values() for k in _differing(group)))
+    found = [k for k in _differing([s.facts for s in sections]) if k != "time" and k not in varied]
+    columns = varied[:MOST_VARIED] + found[:MOST_FOUND]
+    if any("time" in s.facts for s in sections):
+        columns.append("time")
+    return columns, [s.facts | {k: s.settings[k] for k in varied if k in s.settings} for s in sections]
+
+
+def _differing(cells: list[dict[str, Cell]]) -> list[str]:
+    """Keys that two or more have, and of which they say different things; the most frequent ones first."""
+    said: dict[str, list[str]] = {}
+    for of in cells:
+        for key, cell in of.items():
+            said.setdefault(key, []).append(cell.text if isinstance(cell, Value) else cell)
+    differ = [k for k, texts in said.items() if len(texts) > 1 and len(set(texts)) > 1]
+    return sorted(differ, key=lambda k: -len(said[k]))
 
 
 def _numeric(cell: Cell) -> bool:

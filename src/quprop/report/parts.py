@@ -173,7 +173,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """A PNG that is there already."""
 
     title: str
@@ -202,7 +202,8 @@ class Heading:
 @dataclass
 class Section:
     """One run, or one result. `notes`: what could not be read, a sentence each; `going`: its files still grow;
-    `facts`: what the overview of several runs shows of it; `quprop`: the version it was made with."""
+    `facts`: what the contents of several results show of it, "time" among them; `settings`: what it was asked for, of
+    which they show what differs; `quprop`: the version it was made with."""
 
     title: str
     label: str
@@ -211,6 +212,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
     going: bool = False
     facts: dict[str, Cell] = field(default_factory=dict)
+    settings: dict[str, Cell] = field(default_factory=dict)
     quprop: str = ""
 
 

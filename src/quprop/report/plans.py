@@ -54,6 +54,11 @@ def section(source: Source) -> Section:
             made.blocks.append(pairs("The model" if key == "shape" else f"Machine: {machine}", r.at(key), folded=True))
     made.blocks += versions(r)
     made.facts = {k: c for k in ("precision", "steps") if isinstance(c := r.value(k), Value)}
+    if methods:
+        made.facts["time"] = methods[0][1].value(*_time(methods[0][1])[1], show=seconds)
+    elif r.has("descent_seconds"):
+        made.facts["time"] = r.value("descent_seconds", show=seconds)
+    made.settings = {"machine": machine}
     return made
 
 
@@ -130,7 +135,15 @@ def _bars(rows: list[tuple[str, Fields]], machine: str) -> list[Any]:
     lengths, at = [e.number(*keys) or 0.0 for _, e in good], [e.at(*keys).source for _, e in good]
     names = [n.replace("_", " ") for n, _ in good]
     base = good[0][1].source.rsplit("/", 1)[0]
-    bars = Curve(f"on {machine}", names, lengths, f"{base}/*/{'/'.join(keys)}", style="bars", sources=at)
+    bars = Curve(
+        f"on {machine}",
+        names,
+        lengths,
+        f"{base}/*/{'/'.join(keys)}",
+        style="bars",
+        sources=at,
+        methods=[n for n, _ in good],
+    )
     title = "Time of the training" if keys[0].startswith("training") else "Time of one gradient"
     return [Figure(f"{title}, by method", "seconds", "method", (bars,), "x")]
 
@@ -157,7 +170,16 @@ def _machines(machines: Fields, formulas: set[str], infeasible: Fields) -> list[
         names = [f"{m} ({k})".replace("_", " ") for m, (_, k) in best.items()]
         places = [machines.at(m, k).source for m, (_, k) in best.items()]
         source = f"computed: the least of {machines.source}/MACHINE"
-        bars = Curve("the fastest method", names, [s for s, _ in best.values()], source, style="bars", sources=places)
+        methods = [k for _, k in best.values()]
+        bars = Curve(
+            "the fastest method",
+            names,
+            [s for s, _ in best.values()],
+            source,
+            style="bars",
+            sources=places,
+            methods=methods,
+        )
         note = (
             "Of methods that can be run and are feasible there: those of which only a formula is known are left out."
             if formulas

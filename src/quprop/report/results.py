@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from quprop.errors import QupropError
 from quprop.files import read_bytes
 from quprop.report.generic import pairs, table, tables, versions
-from quprop.report.parts import Cell, Fields, Items, Picture, Section, seconds, words
+from quprop.report.parts import Cell, Fields, Heading, Image, Items, Section, Table, seconds, words
 from quprop.report.scalings import figure2_blocks
 from quprop.report.sources import Source
 
@@ -24,19 +26,21 @@ def experiment(source: Source) -> Section:
     made.blocks.append(words("Claim: ", r.value("claim"), strong=True))
     said: list[Cell] = [r.text("source"), "quick version" if r.at("quick").data else "full version"]
     made.blocks.append(words(", ".join(str(s) for s in said if s), ", ", r.value("seconds", show=seconds), "."))
+    made.facts = {"time": r.value("seconds", show=seconds), "findings": r.value("findings", 0)}
     findings = r.at("findings")
     made.blocks.append(Items(tuple(f.value() for f in findings.entries)))
     png, problem = png_of(source.path.with_suffix(".png"))
     if png:
         alt = f"Figure of the experiment {r.text('experiment')}: {r.text('claim')}. The findings say what it shows."
-        made.blocks.append(Picture("Picture", png, alt, str(source.path.with_suffix(".png"))))
+        made.blocks.append(Image("Picture", png, alt, str(source.path.with_suffix(".png"))))
     elif problem:
         made.notes.append(problem)
-    known = ["findings", "claim", "source", "experiment", "versions", "quick", "seconds"]
+    # "panels" is what the picture was drawn from
+    known = ["findings", "claim", "source", "experiment", "versions", "quick", "seconds", "panels", "environment"]
     if r.has("seconds_per_primitive") and r.has("parameters"):
         made.blocks += figure2_blocks(r)
         known += ["seconds_per_primitive", "parameters", "constants", "break_even", "break_even_of_two_batches"]
-    made.blocks += tables(r, leave=known)
+    made.blocks += [replace(t, folded=True) for t in tables(r, leave=known)]
     made.blocks += versions(r)
     return made
 
@@ -54,6 +58,20 @@ def png_of(path: Path) -> tuple[bytes, str]:
     if len(data) > LARGEST_PICTURE:
         return b"", f"{path} has {len(data):,} bytes: too large to show here"
     return data, ""
+
+
+def confusion(summary: Fields) -> list[Any]:
+    """Of a classifier: how many samples of each class were taken for which."""
+    out: list[Any] = []
+    for part, name in (("test", "Test data"), ("train", "Training data")):
+        counts = summary.at("confusion", part)
+        if not counts.data:
+            continue
+        names = [summary.text("classes", k) or str(k) for k in range(len(counts.data))]
+        rows = tuple((names[i], *(row.value(k) for k in range(len(names)))) for i, row in enumerate(counts.entries))
+        caption = f"{name}: true class by row, class said by column"
+        out.append(Table(caption, ("", *names), rows, folded=part == "train"))
+    return [Heading("What was taken for what"), *out] if out else []
 
 
 def claims(source: Source) -> Section:
@@ -98,6 +116,8 @@ def summary(source: Source) -> Section:
     )
     made.quprop = r.text("versions", "quprop")
     made.notes.append(f"{source.path} is a summary alone: give the run folder to see the curves")
-    made.blocks += [pairs("Result", r, leave=("config", "versions")), pairs("Settings", r.at("config"), folded=True)]
+    made.facts = {"time": r.value("seconds", show=seconds)}
+    made.blocks.append(pairs("Result", r, leave=("config", "versions", "confusion")))
+    made.blocks += [*confusion(r), pairs("Settings", r.at("config"), folded=True)]
     made.blocks += versions(r)
     return made

@@ -91,11 +91,12 @@ def _figures(fits: Fields) -> list[Any]:
     out: list[Any] = []
     for family, members in families.items():
         curves = []
-        for index, fit in enumerate(members):
+        for fit in members:
             points = [p for p in fit.at("points").data or [] if isinstance(p, list) and len(p) == 3]
             if not points:
                 continue
             name = fit.text("method").replace("_", " ")
+            methods = (fit.text("method"),)
             order = sorted(range(len(points)), key=lambda i: points[i][0])
             m, y = [points[i][0] for i in order], [points[i][2] for i in order]
             curves.append(
@@ -106,7 +107,7 @@ def _figures(fits: Fields) -> list[Any]:
                     fit.at("points").source + "/*/2",
                     fit.at("points").source + "/*/0",
                     style="points",
-                    colour=index,
+                    methods=methods,
                     sources=[fit.at("points", i, 2).source for i in order],
                     x_sources=[fit.at("points", i, 0).source for i in order],
                 )
@@ -119,7 +120,7 @@ def _figures(fits: Fields) -> list[Any]:
                     line = (scale * grid**value).tolist()
                 how = f"computed: scale x M^value of {fit.at('raw').source}"
                 curves.append(
-                    Curve(f"{name}, fit M^{value:.2f}", grid.tolist(), line, how, colour=index, reference=True)
+                    Curve(f"{name}, fit M^{value:.2f}", grid.tolist(), line, how, methods=methods, reference=True)
                 )
             theory = fit.number("theory")
             if theory is not None:
@@ -133,7 +134,7 @@ def _figures(fits: Fields) -> list[Any]:
                         line,
                         how,
                         style="dotted",
-                        colour=index,
+                        methods=methods,
                         reference=True,
                     )
                 )
@@ -161,7 +162,9 @@ def _points(rows: list[dict[str, Any]], where: str) -> list[Any]:
         points.sort()
         name = f"{family}: {method}".replace("_", " ")
         m, rotations, at = zip(*points, strict=True)
-        curves.append(Curve(name, m, rotations, f"{where}/*/result/rotations", style="points", sources=at))
+        curves.append(
+            Curve(name, m, rotations, f"{where}/*/result/rotations", style="points", sources=at, methods=(method,))
+        )
     title, x = "Rotations of one gradient", "M parameters, one a rotation"
     return [Figure(title, x, "rotations executed", tuple(curves), "xy")]
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from quprop import plots
+from quprop.errors import QupropError
+from quprop.problems.maxcut import read_edges
+from quprop.report.drawing import MOST_VERTICES, graph_svg
 from quprop.report.figure import Curve, Figure
 from quprop.report.generic import pairs
 from quprop.report.parts import (
     ABSENT,
     Cell,
+    Drawing,
     Fields,
     Heading,
-    Picture,
+    Image,
     Section,
     Table,
     Value,
@@ -23,7 +29,7 @@ from quprop.report.parts import (
     size,
     words,
 )
-from quprop.report.results import png_of
+from quprop.report.results import confusion, png_of
 from quprop.report.sources import Source
 from quprop.training.curves import RIVALS, accuracy, axis_of, difference, in_unit, levels
 
@@ -35,6 +41,8 @@ _PICTURES = {
         "Covariances of all pairs of bits, of circuit and of training data against test data",
     ),
 }
+_CONTENTS = {"time so far": "time", "last loss": "loss", "steps so far": "steps"}  # what a column of the contents has
+TRAINING, TEST = (plots.PALETTE.index(c) for c in (plots.TRAINING, plots.TEST))  # as in the pictures
 _NO_METRIC = ("step", "epoch", "seconds", "loss", "copies", "rotations")
 
 
@@ -50,7 +58,7 @@ def section(source: Source) -> Section:
     rows = _result(run, summary, lines, meta)
     if rows:
         made.blocks.append(Table("Result", ("", "value"), tuple(rows)))
-    made.facts = {name: cell for name, cell in rows[:8] if isinstance(cell, Value) and not isinstance(cell.raw, list)}
+    made.facts = {_CONTENTS.get(name, name): cell for name, cell in rows if isinstance(cell, Value)}
     if history:
         made.blocks += _curves(lines, summary)
         made.blocks += _against_cost(lines, summary, meta)
@@ -58,9 +66,11 @@ def section(source: Source) -> Section:
         made.notes.append(f"{source.name('metrics.jsonl')} has no line yet: there is nothing to draw")
     else:
         made.notes.append(f"{source.name('metrics.jsonl')} is missing: there is nothing to draw")
-    made.blocks += _pictures(source, made.notes)
+    made.blocks += _pictures(source, made.notes) + confusion(summary) + _partition(run, summary, made.notes)
     made.blocks += _cost(summary, meta, lines)
     settings = [s for s in run.names if s not in ("versions", "model_sha256")]
+    for name in settings:
+        made.settings |= {str(k): v for k, v in pairs("", run.at(name)).rows}
     if run.data:
         made.blocks.append(Heading("Settings and versions"))
         for name in settings:
@@ -177,19 +187,39 @@ def _generative(summary: Fields) -> list[tuple[str, Cell]]:
     return rows
 
 
+def _partition(run: Fields, summary: Fields, notes: list[str]) -> list[Any]:
+    """The best cut that was sampled: in words, and as a picture of a small graph."""
+    one = summary.at("one_side").data
+    if not isinstance(one, list):
+        return []
+    said = words(f"On one side: {', '.join(map(str, one))}. All others are on the other side.")
+    out: list[Any] = [Heading("The best cut found"), said]
+    file = run.text("problem", "file")
+    try:
+        names, edges = read_edges(Path(file) if file else None)
+    except (QupropError, OSError) as error:
+        notes.append(f"the cut is not drawn: {error}")
+        return out
+    if len(names) <= MOST_VERTICES and set(one) <= set(names):
+        svg = graph_svg(names, edges, set(one))
+        cut = sum((names[a] in one) != (names[b] in one) for a, b, _ in edges)
+        out.append(Drawing("The graph and its cut", svg, f"Full lines: the {cut} edges cut; dashed: the others."))
+    return out
+
+
 def _pictures(source: Source, notes: list[str]) -> list[Any]:
     out: list[Any] = []
     for file, (title, alt) in _PICTURES.items():
         if (source.path / file).exists():
             png, problem = png_of(source.path / file)
             notes += [problem] if problem else []
-            out += [Picture(title, png, alt, source.name(file))] if png else []
+            out += [Image(title, png, alt, source.name(file))] if png else []
     return [Heading("Samples and data"), *out] if out else []
 
 
 def _mmd_curves(lines: Fields, summary: Fields) -> list[Any]:
     """MMD^2, the error of a sampled one as a band, with the rivals as levels; and the variance of the gradient."""
-    curves = [_curve("training", lines, "step", "loss")]
+    curves = [_curve("training", lines, "step", "loss", colour=TRAINING)]
     seen = [i for i, row in enumerate(lines.data) if row.get("test_mmd2") is not None]
     if seen:
         at, value, error = ([lines.data[i].get(key) for i in seen] for key in ("step", "test_mmd2", "test_mmd2_error"))
@@ -199,9 +229,9 @@ def _mmd_curves(lines: Fields, summary: Fields) -> list[Any]:
             low = [max(v - e, floor) for v, e in zip(value, error, strict=True)]
             high = [v + e for v, e in zip(value, error, strict=True)]
             how = f"computed: {lines.file}#/*/test_mmd2 -+ {lines.file}#/*/test_mmd2_error"
-            band = Curve("test, standard error", at, low, how, style="band", high=high, colour=1)
+            band = Curve("test, standard error", at, low, how, style="band", high=high, colour=TEST)
             curves.append(band)
-        curves.append(Curve("test", at, value, "", style="both", colour=1, sources=sources, x_sources=x_sources))
+        curves.append(Curve("test", at, value, "", style="both", colour=TEST, sources=sources, x_sources=x_sources))
     steps = _column(lines, "step")
     for colour, (key, name) in enumerate(RIVALS.items(), 2):
         level = summary.number(f"{key}_test_mmd2")
@@ -224,6 +254,13 @@ def _curve(name: str, lines: Fields, x: str, y: str, **more: Any) -> Curve:
     return Curve(name, _column(lines, x), values, f"{lines.file}#/*/{y}", f"{lines.file}#/*/{x}", **more)
 
 
+def _metric_curve(lines: Fields, x: str, key: str) -> Curve:
+    part, _, rest = key.partition("_")
+    colour = {"train": TRAINING, "test": TEST}.get(part)
+    name = f"training {rest}" if part == "train" else key
+    return _curve(name.replace("_", " "), lines, x, key, colour=colour)
+
+
 def _level(name: str, at: float, over: list[Any], source: str) -> Curve:
     known = [v for v in over if v is not None]
     return Curve(name, [min(known), max(known)], [at, at], source, style="dashed", colour=7, reference=True)
@@ -239,9 +276,9 @@ def _curves(lines: Fields, summary: Fields) -> list[Any]:
         return [Heading("Loss against steps"), *_mmd_curves(lines, summary)]
     x = "step"
     steps, axis = _column(lines, x), axis_of(lines.data)
-    loss = [_curve("training", lines, x, "loss")]
+    loss = [_curve("training", lines, x, "loss", colour=TRAINING)]
     if any("test_loss" in row for row in lines.data):
-        loss.append(_curve("test", lines, x, "test_loss"))
+        loss.append(_curve("test", lines, x, "test_loss", colour=TEST))
     energy = summary.number("reference_energy")
     out: list[Any] = [Heading("Loss and metric against steps")]
     if energy is None:
@@ -253,13 +290,13 @@ def _curves(lines: Fields, summary: Fields) -> list[Any]:
         out.append(Figure("Energy against steps", axis, y, tuple(loss), whole=True))
         above = [max(v - energy, 0.0) for v in _column(lines, "loss")]
         how = f"computed: {lines.file}#/*/loss minus {summary.at('reference_energy').source}"
-        curve = Curve("above the exact energy", steps, above, how, f"{lines.file}#/*/step")
+        curve = Curve("above the exact energy", steps, above, how, f"{lines.file}#/*/step", colour=TRAINING)
         y = in_unit("energy above the exact one", summary.data)
         near = (curve, *band(summary, steps, above))
         out.append(Figure("Distance to the exact energy", axis, y, near, "y", whole=True))
     names = _metrics(lines)
     if names:
-        curves = [_curve(name.replace("_", " "), lines, x, name) for name in names]
+        curves = [_metric_curve(lines, x, name) for name in names]
         if summary.number("reference_accuracy") is not None:
             known = summary.at("reference_accuracy")
             curves.append(_level(summary.text("reference_name") or "reference", known.data, steps, known.source))
@@ -286,13 +323,13 @@ def _against_cost(lines: Fields, summary: Fields, meta: Fields) -> list[Any]:
     if any("copies" in row for row in lines.data):
         out.append(Heading("Loss and metric against cost"))
         for key, unit in (("copies", "copies of the input state"), ("rotations", "rotations executed")):
-            curves = [_curve("training", lines, key, "loss")]
+            curves = [_curve("training", lines, key, "loss", colour=TRAINING)]
             if any("test_loss" in row for row in lines.data):
-                curves.append(_curve("test", lines, key, "test_loss"))
+                curves.append(_curve("test", lines, key, "test_loss", colour=TEST))
             out.append(Figure(f"Loss against {key}", unit, "loss", tuple(curves)))
         names = _metrics(lines)
         if names:
-            curves = [_curve(name.replace("_", " "), lines, "copies", name) for name in names]
+            curves = [_metric_curve(lines, "copies", name) for name in names]
             out.append(Figure("Metric against copies", "copies of the input state", "metric", tuple(curves)))
         return out
     spent, steps = summary.number("rotations"), summary.number("steps")

@@ -113,9 +113,12 @@ class CrossEntropy(Loss):
             cotangent = cotangent[:, 1:]
         return float(-log_probability[rows, targets].mean()), cotangent
 
+    def guess(self, outputs: np.ndarray) -> np.ndarray:
+        """The likeliest class of each sample, (B,)."""
+        return outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+
     def metric(self, outputs: np.ndarray, targets: np.ndarray | None) -> float:
-        guess = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
-        return float((guess == targets).mean())
+        return float((self.guess(outputs) == targets).mean())
 
 
 @dataclass(frozen=True)

@@ -375,7 +375,7 @@ def _panels(rows: list[dict[str, Any]], slopes: dict[str, Any]) -> list[dict[str
             for encoding, style in zip(ENCODINGS, (":", "o-", "^--"), strict=True):
                 if mine:
                     slope = slopes[f"{case}, {structure}, {encoding}"]["slope"]
-                    label = f"{structure}, {encoding}: n^{slope:.2f}"
+                    label = f"{structure}, {encoding}: n^{slope:z.2f}"
                     curves.append(
                         (label, [r["n"] for r in mine], [r[f"kappa_{encoding}"] for r in mine], f"C{i}{style}")
                     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from quprop.carleman.networks.torch_extra import load_torch
 from quprop.experiments.experiment import LIU, Experiment, Progress, Result, silent
-from quprop.plots import picture
+from quprop.plots import Picture, grid, picture
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,11 @@ def _findings(made: dict[str, Any], parameters: int, spectra: list[Any], rate: f
     return found
 
 
-def draw(result: Result) -> bytes:
+def draw(result: Result) -> Picture:
     """A row for each network: spectra right after and long after uploads; extreme eigenvalues; proxies; accuracy."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     runs = result["runs"]
-    figure = Figure(figsize=(16, 3.9 * len(runs)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for row, run_ in zip(figure.subplots(len(runs), 4, squeeze=False), runs, strict=True):
+    figure, axes = grid(len(runs), 4, 16, 3.9 * len(runs))
+    for row, run_ in zip(axes, runs, strict=True):
         _row(row, run_)
     return picture(figure, "Hessian spectra and error proxy along training, pruned by 90 % at uploads (grey lines)")
 
@@ -180,10 +176,10 @@ def _row(row: Any, result: dict[str, Any]) -> None:
     shown = sorted({*shown, len(steps) - 1})
     low = min(s["least"] for s in result["spectra"])
     high = max(s["greatest"] for s in result["spectra"])
-    grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 600)
-    curves = [_density(result["spectra"][i], grid) for i in shown]
+    line = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 600)
+    curves = [_density(result["spectra"][i], line) for i in shown]
     for i, curve in zip(shown, curves, strict=True):
-        density.plot(grid, curve, linewidth=1.2, label=f"step {steps[i]}")
+        density.plot(line, curve, linewidth=1.2, label=f"step {steps[i]}")
     density.set_yscale("log")
     density.set_ylim(0.1 / result["parameters"], 3 * max(float(c.max()) for c in curves))
     density.axvline(0, color="0.7", linewidth=0.8, zorder=0)
@@ -210,8 +206,6 @@ def _row(row: Any, result: dict[str, Any]) -> None:
         for upload in uploads[1:]:
             axes.axvline(upload, color="0.8", linewidth=0.8, zorder=0)
         axes.set_xlabel("step after the first pruning")
-    for axes in (density, edges, proxy, share):
-        axes.legend(frameon=False, fontsize=7)
     case = f"{result['case']}: " if "case" in result else ""
     density.set_title(f"{case}{result['network']} on {result['data']}, {result['parameters']:,} parameters", fontsize=9)
     edges.set_title(f"learning rate {result['learning_rate']:g}", fontsize=9)
@@ -221,10 +215,10 @@ def _last_before(steps: list[int], upload: int, i: int) -> bool:
     return steps[i] < upload and (i + 1 == len(steps) or steps[i + 1] >= upload)
 
 
-def _density(spectrum: dict[str, Any], grid: np.ndarray) -> np.ndarray:
+def _density(spectrum: dict[str, Any], line: np.ndarray) -> np.ndarray:
     nodes, weights = np.array(spectrum["nodes"]), np.array(spectrum["weights"])
-    width = 0.01 * (grid[-1] - grid[0])
-    bumps = np.exp(-0.5 * ((grid[:, None] - nodes) / width) ** 2)
+    width = 0.01 * (line[-1] - line[0])
+    bumps = np.exp(-0.5 * ((line[:, None] - nodes) / width) ** 2)
     return np.asarray(bumps @ weights) / (width * math.sqrt(2 * math.pi))
 
 
