@@ -110,6 +110,10 @@ def _axes(axes):
     found = []
     if not axes.get_visible() or axes.images or axes.get_label() == "<colorbar>":
         return found
+    columns = axes.get_subplotspec().get_gridspec().ncols
+    even = len(set(axes.get_subplotspec().get_gridspec().get_width_ratios())) == 1
+    if even and axes.bbox.width < 0.4 * axes.figure.bbox.width / columns:
+        found.append("a panel is squeezed by what stands beside it")
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         shown = list(_ticks(axis))
         if axis.get_scale() == "log" and axis.get_visible() and axis.get_tick_params().get("labelbottom", True):

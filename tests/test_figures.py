@@ -139,21 +139,21 @@ def _certified():
 
 def _many_panels():
     """The kinds of faults that figures had: axes within a decade, equal curves, long names, counts from 1 to 3."""
-    long = "a curve whose name has more words than any panel of a row of panels can be wide, and some more words"
+    long = "a curve whose name has more words than any panel of a row of panels can be wide " * 2
     return plots.draw_curves(
         [
             {
                 "x": "order N",
                 "y": "condition number",
                 "log": "y",
-                "title": "a title that is too long to stand over its panel alone",
+                "title": "a title that is too long to stand over its panel alone, and would run into the next",
                 "curves": [("one", [1, 2, 3], [30.0, 33.0, 41.0], "C0o-"), (long, [1, 2, 3], [30.0, 33.0, 41.0], "-")],
             },
             {
                 "x": "steps",
                 "y": "error",
                 "log": "xy",
-                "title": "another title that is longer than its panel",
+                "title": "another title that is longer than its panel, so that it would run into the one before",
                 "curves": [("two", [150, 160, 420], [1e-3, 2e-3, 6e-3], "C1s")],
             },
             {"x": "qubits n", "y": "copies", "curves": [("three", [2, 3, 4], [10, 20, None], "C2^--")]},

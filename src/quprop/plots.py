@@ -444,12 +444,14 @@ def draw_curves(plots: Sequence[dict[str, Any]], title: str) -> Picture:
     curves, each (label, x values, y values, style of matplotlib; "C0" and so on are the colours of `PALETTE`)."""
     figure, axes = panels(len(plots))
     for axis, plot in zip(axes, plots, strict=True):
-        for label, x, y, style in plot["curves"]:
+        for place, (label, x, y, style) in enumerate(plot["curves"]):
             y = np.asarray([np.nan if v is None else v for v in y], float)
             name = label[:1] + label[1:].replace("_", " ")
             look: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.2, "label": name}
             if numbered := re.match(r"C(\d+)", style):
                 look["color"], style = hue(int(numbered[1])), style[numbered.end() :]
+            elif not set(style) & set("bgrcmykw"):  # matplotlib's letters of colours
+                look["color"] = hue(place)
             axis.plot(x, np.where(np.isfinite(y), y, np.nan), style, **look)
         if "x" in plot.get("log", ""):
             axis.set_xscale("log")
