@@ -591,29 +591,14 @@ def test_the_command_scans_and_the_report_shows_it(quprop_in_80_columns, tmp_pat
 # -- figures -----------------------------------------------------------------------------------------------------------
 
 
-def drawn(monkeypatch, make):
-    """The figure that is made into bytes."""
-    import quprop.plots
-
-    kept, picture = [], quprop.plots.picture
-
-    def keep(figure, title):
-        kept.append(figure)
-        return picture(figure, title)
-
-    monkeypatch.setattr(quprop.plots, "picture", keep)
-    make()
-    return kept[0]
-
-
 def named(axes, label):
     return next(line for line in axes.lines if line.get_label() == label)
 
 
-def test_an_energys_figure_has_its_unit_the_energies_beside_it_and_whole_steps(monkeypatch):
+def test_an_energys_figure_has_its_unit_the_energies_beside_it_and_whole_steps():
     history = [{"step": k, "epoch": k, "loss": e} for k, e in ((1, -1.12), (2, -1.136), (3, -1.1372))]
     summary = problems.PROBLEMS["h2"].build(problems.configure("h2")).reference
-    left, right = drawn(monkeypatch, lambda: draw_curves(history, "h2", summary)).axes
+    left, right = draw_curves(history, "h2", summary).figure.axes
     assert left.get_ylabel() == "energy, Hartree" and "Hartree" in right.get_ylabel()
     assert named(left, "Hartree-Fock").get_ydata()[0] == pytest.approx(-1.11668439, abs=1e-7)
     assert named(left, "exact").get_ydata()[0] == pytest.approx(-1.13727017, abs=1e-7)
@@ -623,14 +608,14 @@ def test_an_energys_figure_has_its_unit_the_energies_beside_it_and_whole_steps(m
     assert all(tick == int(tick) for axes in (left, right) for tick in axes.get_xticks())
 
 
-def test_a_scans_figure_has_its_three_curves(monkeypatch):
+def test_a_scans_figure_has_its_three_curves():
     points = [
         {"value": r, "energy": e, "reference_energy": e - 1e-3, "hartree_fock_energy": e + 0.05}
         for r, e in ((0.5, -1.0), (1.0, -1.1), (1.5, -0.9))
     ]
     summary = {"points": points, "axis": "bond length in Angstrom (r)", "problem": "molecule", "system": "H2"}
     summary |= {"energy_unit": "Hartree", "energy_accuracy": 1.6e-3, "energy_accuracy_name": "chemical accuracy"}
-    left, right = drawn(monkeypatch, lambda: draw(summary)).axes
+    left, right = draw(summary).figure.axes
     assert left.get_xlabel() == right.get_xlabel() == "bond length in Angstrom (r)"
     for label, key in (("VQE", "energy"), ("exact", "reference_energy"), ("Hartree-Fock", "hartree_fock_energy")):
         np.testing.assert_allclose(named(left, label).get_ydata(), [p[key] for p in points])
@@ -660,10 +645,10 @@ def test_a_report_has_the_energies_in_their_unit_and_steps_that_are_whole(quprop
     assert "dtick" not in many.plotly()["layout"]["xaxis"]
 
 
-def test_a_scan_without_exact_energies_has_one_panel(monkeypatch):
+def test_a_scan_without_exact_energies_has_one_panel():
     points = [{"value": h, "energy": -h} for h in (1.0, 2.0)]
     summary = {"points": points, "axis": "transverse field (h)", "problem": "ising-2d"}
-    (axes,) = drawn(monkeypatch, lambda: draw(summary)).axes
+    (axes,) = draw(summary).figure.axes
     np.testing.assert_allclose(named(axes, "VQE").get_ydata(), [-1.0, -2.0])
 
 

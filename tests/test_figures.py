@@ -89,7 +89,9 @@ def _curves(kind):
         return draw_curves(history, "dots", {"uniform_test_mmd2": 0.2, "boltzmann_test_mmd2": 0.02})
     if kind == "energy":
         history = [{"step": i, "epoch": i, "loss": -1 + 0.5 / i} for i in (1, 2, 3)]
-        return draw_curves(history, "h2", {"reference_energy": -1.001, "energy_unit": "Hartree"})
+        levels = {"hartree_fock_energy": -0.99, "reference_energy": -1.001, "energy_unit": "Hartree"}
+        good = {"energy_accuracy": 1.6e-3, "energy_accuracy_name": "chemical accuracy"}
+        return draw_curves(history, "h2", levels | good)
     history = [
         {
             "step": i,
@@ -102,6 +104,19 @@ def _curves(kind):
         for i in range(1, 4)
     ]
     return draw_curves(history, "digits", {"reference_accuracy": 0.97, "reference_name": "logistic regression"})
+
+
+def _scan():
+    from quprop.problems.scan import draw
+
+    points = [
+        {"value": r, "energy": e + 1e-4, "reference_energy": e, "hartree_fock_energy": e + 0.02 + 0.1 * r**4}
+        for r, e in ((0.5, -1.055), (0.75, -1.137), (1.0, -1.101), (1.25, -1.046), (1.5, -0.998))
+    ]
+    summary = {"points": points, "axis": "bond length in Angstrom (r)", "problem": "molecule", "system": "H2"}
+    return draw(
+        summary | {"energy_unit": "Hartree", "energy_accuracy": 1.6e-3, "energy_accuracy_name": "chemical accuracy"}
+    )
 
 
 def _carleman(tmp, which):
@@ -185,7 +200,10 @@ FIGURES = {
     },
     "quprop.training.curves:draw_curves": {
         "classifier": lambda tmp: _curves("classifier"),
+    },
+    "quprop.training.curves:finish_energies": {
         "energy": lambda tmp: _curves("energy"),
+        "scan": lambda tmp: _scan(),
     },
     "quprop.training.curves:_draw_mmd": {"mmd": lambda tmp: _curves("mmd")},
     "quprop.carleman.figure:draw_analysis": {"mlp": lambda tmp: _carleman(tmp, "draw_analysis")},

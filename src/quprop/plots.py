@@ -203,7 +203,7 @@ def _ticks(axes: Any, axis: Any) -> None:
     elif axis.get_scale() == "linear":
         values = np.concatenate([np.empty(0), *(f[:, which] for f in _drawn(axes))])
         values = values[np.isfinite(values)]
-        bars = bool(axes.patches)
+        bars = any(patch.get_data_transform() == axes.transData for patch in axes.patches)
         if isinstance(axis.get_major_formatter(), ScalarFormatter):
             axis.get_major_formatter().set_powerlimits((-4, 5))  # beyond, the power of ten stands at the axis' end
             axis.get_major_formatter().set_useMathText(True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from quprop import simulate
 from quprop.errors import QupropError, nearest, shown
+from quprop.plots import Picture
 from quprop.problems.config import SECTIONS, Config, Setting
 from quprop.problems.run import configure, find, open_folder, optimiser_of, simulation
 from quprop.problems.spec import Problem
@@ -259,8 +260,8 @@ class _Scan:
         return summary
 
 
-def draw(summary: dict[str, Any]) -> bytes:
-    """The PNG of a scan: its energies and their distances to the exact ones."""
+def draw(summary: dict[str, Any]) -> Picture:
+    """The figure of a scan: its energies and their distances to the exact ones."""
     points = summary["points"]
     x = [p["value"] for p in points]
 
