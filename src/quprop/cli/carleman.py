@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +13,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quprop.cli.common import Machine, Plot, Quiet, console_for, reported
-from quprop.cli.tables import line
+from quprop.cli.common import (
+    Json,
+    Lines,
+    Machine,
+    Plot,
+    Quiet,
+    console_for,
+    one_of,
+    reported,
+    write_file,
+    write_lines,
+    write_result,
+)
+from quprop.cli.tables import FoldingTable, line
 from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
-from quprop.files import check_outputs, make_folder
-from quprop.runs import versions, write_atomically, write_json
+from quprop.files import FileError, check_outputs, make_folder
+from quprop.runs import versions
 from quprop.runs.progress import STEPS, Progress
 
 carleman_app = typer.Typer(
@@ -47,12 +61,38 @@ LARGE = 20_000  # parameters from which on defaults are those of a large network
 # Samples of the Hessian, Lanczos steps and probes of `analyse` up to so many parameters: minutes on two cores.
 USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (2, 8, 1)}
 
-Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
+
+def _networks() -> Iterable[str]:
+    from quprop.carleman.networks.networks import NETWORKS
+
+    return NETWORKS
+
+
+def _data() -> Iterable[str]:
+    from quprop.carleman.networks.data import SHIPPED
+
+    return [*SHIPPED, "cifar10", "cifar100"]
+
+
+def _solvers() -> Iterable[str]:
+    from quprop.carleman.system.solver import SOLVERS
+
+    return SOLVERS
+
+
+def _experiments() -> Iterable[str]:
+    from quprop.experiments.networks import EXPERIMENTS
+
+    return EXPERIMENTS
+
+
+Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK, autocompletion=one_of(_networks))]
 Data = Annotated[
     str,
     typer.Option(
         "--data",
         help="digits, digits32, breast_cancer, wine, iris, cifar10, cifar100, or a file: .npz (x, y) or .csv.",
+        autocompletion=one_of(_data),
     ),
 ]
 Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
@@ -67,12 +107,13 @@ Single = Annotated[
 ]
 Sparsity = Annotated[float, typer.Option("--sparsity", help="Share of weights pruned at every upload.")]
 Precision = Annotated[float, typer.Option("--precision", metavar="DELTA", help="Of the l2 readout, relative.")]
-SolverName = Annotated[str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.")]
+SolverName = Annotated[
+    str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.", autocompletion=one_of(_solvers))
+]
 Eps = Annotated[float, typer.Option("--eps", help="Error of the linear solver's state.")]
 Warm = Annotated[int, typer.Option("--warm-up", min=0, help="Plain steps before the first pruning.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of PyTorch.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of result, figure and parameters.")]
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there too.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters, batches and shots.")]
 
 
@@ -235,7 +276,9 @@ def train_command(
     masked: Annotated[
         bool, typer.Option("--masked/--unmasked", help="Within a block only the survivors move, or all parameters.")
     ] = True,
-    readout: Annotated[str, typer.Option("--readout", help="exact, or shots.")] = "exact",
+    readout: Annotated[
+        str, typer.Option("--readout", help="exact, or shots.", autocompletion=one_of(lambda: ("exact", "shots")))
+    ] = "exact",
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",
     eps: Eps = 1e-3,
@@ -246,6 +289,7 @@ def train_command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     json_file: Json = None,
+    lines_file: Lines = None,
     plot: Plot = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -254,7 +298,7 @@ def train_command(
 
     With --out a stopped or killed run is continued by the same command and --resume, and ends as if it had not been.
     """
-    console = _prepared(quiet, out, json_file, plot)
+    console = _prepared(quiet, out, json_file, plot, lines_file)
     if out is None and resume:
         raise QupropError("--resume needs the run's folder: give --out DIR")
     length = _length(block_length)
@@ -306,12 +350,13 @@ def train_command(
     from quprop.carleman.figure import draw_training
 
     _write(report, lambda: draw_training(report), "training", out, json_file, plot)
+    write_lines(lines_file, report["blocks"])
     if out is not None:
         import numpy as np
 
         content = io.BytesIO()
         np.save(content, result.theta)
-        write_atomically(out / "parameters.npy", content.getvalue())
+        write_file(out / "parameters.npy", content.getvalue())
     _show_training(console, report)
     if result.diverged is not None:
         raise typer.Exit(1)
@@ -320,7 +365,12 @@ def train_command(
 @carleman_app.command("experiment")
 @reported
 def experiment_command(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one. Without it: the list of all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Which one. Without it: the list of all.", autocompletion=one_of(_experiments)
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of NAME.png and NAME.json.")] = Path(
         "runs/carleman"
     ),
@@ -339,8 +389,7 @@ def experiment_command(
     if name is None:
         for e in EXPERIMENTS.values():
             line(console, f"{e.name}: {e.claim}")
-        if json_file is not None:
-            write_json(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
+        write_result(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
         return
     if name not in EXPERIMENTS:
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
@@ -373,8 +422,10 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
     return (f"{asked} as asked, " if asked else "") + measured + of + allowed
 
 
-def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
-    check_outputs(json=json_file, plot=plot, out=out)
+def _prepared(
+    quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None, lines_file: Path | None = None
+) -> Console:
+    check_outputs(json=json_file, jsonl=lines_file, plot=plot, out=out)
     return console_for(quiet)
 
 
@@ -442,21 +493,21 @@ def _value(text: str) -> Any:
 def _write(
     report: dict[str, Any], draw: Any, name: str, out: Path | None, json_file: Path | None, plot: Path | None
 ) -> None:
-    if json_file is not None:
-        write_json(json_file, report)
+    write_result(json_file, report)
     if out is None and plot is None:
         return
     drawn = draw()
     if plot is not None:
-        write_atomically(plot, drawn)
+        write_file(plot, drawn)
     if out is not None:
-        make_folder(out)
-        write_json(out / f"{name}.json", report)
-        write_atomically(out / f"{name}.png", drawn)
+        with suppress(FileError):  # whose files say it
+            make_folder(out)
+        write_result(out / f"{name}.json", report)
+        write_file(out / f"{name}.png", drawn)
 
 
 def _show_training(console: Console, report: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
+    table = FoldingTable(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
     metric = report["metric"]
     name = metric.replace("r_squared", "R squared")
     for column in ("block", "steps", "kept", name, "twin", "plain", "error", "drift", "kappa", "queries", "by"):

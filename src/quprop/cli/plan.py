@@ -19,15 +19,20 @@ from quprop.cli.common import (
     Set,
     check_error,
     console_for,
+    one_of,
     reported,
+    some_of,
     split,
     with_options,
+    write_file,
+    write_result,
 )
 from quprop.cli.models import PLANNED, load
 from quprop.cli.plan_tables import show_check, show_network, show_plan, show_talk
 from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
+from quprop.gradients import COSTED
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, network_parameters, plan_network
@@ -35,7 +40,6 @@ from quprop.planning.named import forms, named_shape, summary
 from quprop.planning.structure import shape_of
 from quprop.planning.training import FLOPS, plan_training
 from quprop.problems.table import PROBLEMS
-from quprop.runs import write_atomically, write_json
 from quprop.sampling.shape import Shape
 
 if TYPE_CHECKING:
@@ -70,16 +74,24 @@ class PlanRequest:
     """What the command line says."""
 
     what: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A model, a circuit by its sizes, or a network.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model, a circuit by its sizes, or a network.",
+            autocompletion=one_of(lambda: [*PLANNED, *NETWORKS, *(f"{name}:" for name in forms())]),
+        ),
     ] = None
     precision: Precision = None
     max_error: MaxError = None
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Gradients of the training.")] = 1
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples of a step, each with a gradient.")] = 1
     machine: Machine = "figure2"
-    methods: Annotated[str | None, typer.Option("--method", "--methods", metavar="A,B", help="Only these methods.")] = (
-        None
-    )
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--method", "--methods", metavar="A,B", help="Only these methods.", autocompletion=some_of(lambda: COSTED)
+        ),
+    ] = None
     failure: Annotated[
         float, typer.Option("--failure", metavar="D", help="Chance that a gradient exceeds the largest error.")
     ] = 0.01
@@ -108,12 +120,26 @@ class PlanRequest:
         int, typer.Option("--block-length", metavar="T", min=1, help="Networks: steps of a block.")
     ] = BLOCK_LENGTH
     qubit_model: Annotated[
-        str | None, typer.Option("--physical", metavar="QUBIT", help="Physical qubits too, of such qubits.")
+        str | None,
+        typer.Option(
+            "--physical",
+            metavar="QUBIT",
+            help="Physical qubits too, of such qubits.",
+            autocompletion=one_of(lambda: physical.QUBITS),
+        ),
     ] = None
     error_budget: Annotated[
         float | None, typer.Option("--error-budget", metavar="D", help="With --physical: chance that a run fails.")
     ] = None
-    preset: Annotated[str | None, typer.Option("--preset", metavar="figure2|talk", help="A published plan.")] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="figure2|talk",
+            help="A published plan.",
+            autocompletion=one_of(lambda: PRESET_NAMES),
+        ),
+    ] = None
     check: Annotated[bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")] = (
         False
     )
@@ -176,8 +202,7 @@ def _check(asked: PlanRequest) -> None:
         raise QupropError("--check is a table without a figure; leave --plot out")
     rows = check(split(asked.methods), seed=asked.seed)
     show_check(console_for(asked.quiet), rows, CHECKED)
-    if asked.json_file is not None:
-        write_json(asked.json_file, [_checked(row) for row in rows])
+    write_result(asked.json_file, [_checked(row) for row in rows])
 
 
 def _checked(row: Checked) -> dict[str, Any]:
@@ -192,8 +217,7 @@ def _talk(asked: PlanRequest) -> None:
         raise QupropError("the preset talk is a table without a figure; leave --plot out")
     found = talk()
     show_talk(console_for(asked.quiet), found)
-    if asked.json_file is not None:
-        write_json(asked.json_file, found)
+    write_result(asked.json_file, found)
 
 
 def _network(asked: PlanRequest, name: str, count: int | None) -> None:
@@ -217,12 +241,11 @@ def _network(asked: PlanRequest, name: str, count: int | None) -> None:
         block_length=asked.block_length,
         flops=NETWORK_FLOPS if asked.flops is None else asked.flops,
     )
-    if asked.json_file is not None:
-        write_json(asked.json_file, found.as_dict())
+    write_result(asked.json_file, found.as_dict())
     if asked.plot is not None:
         from quprop.planning.figure import draw_network
 
-        write_atomically(asked.plot, draw_network(found))
+        write_file(asked.plot, draw_network(found))
     show_network(console_for(asked.quiet), found)
 
 
@@ -248,13 +271,12 @@ def _model(asked: PlanRequest, count: int | None) -> None:
         estimated = physical.estimate(found, qubit=asked.qubit_model or physical.USUAL, budget=asked.error_budget)
     elif asked.machine == "fault_tolerant" and physical.available():
         estimated = physical.estimate(found)
-    if asked.json_file is not None:
-        more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
-        write_json(asked.json_file, found.as_dict() | more)
+    more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
+    write_result(asked.json_file, found.as_dict() | more)
     if asked.plot is not None:
         from quprop.planning.figure import draw_plan
 
-        write_atomically(asked.plot, draw_plan(found))
+        write_file(asked.plot, draw_plan(found))
     show_plan(console_for(asked.quiet), found, estimated)
 
 

@@ -80,7 +80,7 @@ def _counts(found: TrainingPlan) -> Table:
 def _bytes(size: int) -> str:
     if not size:
         return "-"
-    return short_bytes(size).replace(" ", "") if size < 1e18 else f"{tidy(f'{size:.0e}')}B"
+    return short_bytes(size) if size < 1e18 else f"{tidy(f'{size:.0e}')} B"
 
 
 def _times(found: TrainingPlan) -> Table:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quprop.cli.common import Quiet, console_for, reported
+from quprop.cli.common import Json, Quiet, console_for, reported, write_result
 from quprop.cli.tables import line
 from quprop.cost import short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
-from quprop.runs import write_json
 
 if TYPE_CHECKING:
     from quprop.report import Report
@@ -42,9 +41,7 @@ def report_command(
     ),
     watch: Annotated[bool, typer.Option("--watch", help="Write it anew while a run is going, until it ends.")] = False,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 5.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write there what the report holds.")
-    ] = None,
+    json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Make one self-contained HTML file of training runs, comparisons, scalings, plans and experiments.
@@ -64,8 +61,7 @@ def report_command(
     else:
         report = collect(runs)
         size = write(report, out)
-    if json_file is not None:
-        write_json(json_file, {"report": out, "bytes": size, **_contents(report)})
+    write_result(json_file, {"report": out, "bytes": size, **_contents(report)})
     for note in report.all_notes():
         line(console, f"- {note}", hanging="  ")
     count = len(report.sections)

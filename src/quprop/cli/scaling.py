@@ -9,13 +9,29 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from quprop.cli.common import INTERRUPTED, Json, Plot, Quiet, Workers, console_for, reported, split, with_options
+from quprop.cli.common import (
+    INTERRUPTED,
+    Json,
+    Lines,
+    Plot,
+    Quiet,
+    Workers,
+    console_for,
+    reported,
+    some_of,
+    split,
+    with_options,
+    write_file,
+    write_lines,
+    write_result,
+)
 from quprop.cli.tables import as_it_is, narrow_table
 from quprop.errors import QupropError
 from quprop.files import check_outputs
+from quprop.gradients import COSTED
 from quprop.planning.measured.families import FAMILIES
 from quprop.planning.measured.sweep import Fit, fits, tasks
-from quprop.runs import versions, write_atomically, write_json
+from quprop.runs import versions
 from quprop.runs.executor import Row, Task, TaskFailed, open_executor, run_tasks
 from quprop.runs.progress import TASKS, Progress
 
@@ -40,9 +56,23 @@ class ScalingRequest:
     """What the command line says."""
 
     methods: Annotated[
-        str | None, typer.Option("--methods", metavar="A,B", help="Only these. Default: those with a known exponent.")
+        str | None,
+        typer.Option(
+            "--methods",
+            metavar="A,B",
+            help="Only these. Default: those with a known exponent.",
+            autocompletion=some_of(lambda: COSTED),
+        ),
     ] = None
-    family: Annotated[str | None, typer.Option("--family", metavar="A,B", help="Only these families of models.")] = None
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            metavar="A,B",
+            help="Only these families of models.",
+            autocompletion=some_of(lambda: FAMILIES),
+        ),
+    ] = None
     m_max: Annotated[int, typer.Option("--m-max", min=16, help="The largest number of parameters.")] = 4096
     m_min: Annotated[int, typer.Option("--m-min", min=16, help="The smallest.")] = 64
     max_error: Annotated[
@@ -62,6 +92,7 @@ class ScalingRequest:
         bool, typer.Option("--constants", help="With --figure2: constants and powers of the error too.")
     ] = False
     json_file: Json = None
+    lines_file: Lines = None
     plot: Plot = None
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the shots.")] = 0
     quiet: Quiet = False
@@ -74,7 +105,9 @@ def scaling_command(asked: ScalingRequest) -> None:
 
     Backpropagation scaling is an exponent of 1 up to logarithms; one by one estimation of the components has 2.
     """
-    check_outputs(json=asked.json_file, plot=asked.plot, out=None if asked.figure2 else asked.out)
+    check_outputs(
+        json=asked.json_file, jsonl=asked.lines_file, plot=asked.plot, out=None if asked.figure2 else asked.out
+    )
     console = console_for(asked.quiet)
     if asked.figure2:
         from quprop.cli.figure2 import figure2
@@ -94,16 +127,16 @@ def scaling_command(asked: ScalingRequest) -> None:
         "rows": rows,
         "versions": versions(),
     }
-    write_json(asked.out / "summary.json", result)
-    if asked.json_file is not None:
-        write_json(asked.json_file, result)
+    write_result(asked.out / "summary.json", result)
+    write_result(asked.json_file, result)
+    write_lines(asked.lines_file, rows)
     if found:
         from quprop.planning.measured.figure import draw_scaling
 
         picture = draw_scaling(found, asked.max_error)
-        write_atomically(asked.out / "scaling.png", picture)
+        write_file(asked.out / "scaling.png", picture)
         if asked.plot is not None:
-            write_atomically(asked.plot, picture)
+            write_file(asked.plot, picture)
     elif asked.plot is not None:
         raise TaskFailed(NO_FIT)
     _show(console, rows, found, asked.out)

@@ -1,20 +1,58 @@
-"""What commands print: lines and tables of numbers that fit 80 columns."""
+"""What commands print: lines and tables of numbers that fit 80 columns, and the terminal where it is narrower."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 
-from rich.console import Console, JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from quprop.cost import Cost, short
 from quprop.planning.training import tidy
 
 
+class FoldingTable(Table):
+    """A table that comes in several, each with the first column, where the terminal is too narrow: no number is cut."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for part in self._parts(console, options):
+            yield from Table.__rich_console__(part, console, options)
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        if self._needs(self.columns, console) <= options.max_width:
+            whole = copy(self)
+            whole.width = None if self.width is None else min(self.width, options.max_width)
+            yield whole
+            return
+        first = replace(self.columns[0], no_wrap=False, overflow="fold")
+        chosen: list[Column] = []
+        title = self.title
+        for column in [*self.columns[1:], None]:
+            if column is None or (chosen and self._needs([first, *chosen, column], console) > options.max_width):
+                part = self._of([first, *chosen])
+                part.title, title = title, None
+                yield part
+                chosen = []
+            if column is not None:
+                chosen.append(column)
+
+    def _of(self, columns: Sequence[Column]) -> Table:
+        part = copy(self)
+        part.columns = [replace(column, _index=index) for index, column in enumerate(columns)]
+        part.width = None
+        return part
+
+    def _needs(self, columns: Sequence[Column], console: Console) -> int:
+        return Table.__rich_measure__(self._of(columns), console, console.options.update(max_width=10_000)).minimum
+
+
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:
     """Names in the first column, numbers flush right in the others (or as they say), nothing drawn between them."""
-    table = Table(
+    table = FoldingTable(
         box=None,
         pad_edge=False,
         collapse_padding=True,
@@ -37,8 +75,8 @@ def toffolis(console: Console, costs: dict[str, Cost]) -> None:
 
 
 def line(console: Console, text: str, hanging: str = "") -> None:
-    """A sentence, in lines of 80 letters."""
-    as_it_is(console, textwrap.fill(text, 80, subsequent_indent=hanging))
+    """A sentence, in lines of 80 letters or what the terminal has."""
+    as_it_is(console, textwrap.fill(text, min(80, console.width), subsequent_indent=hanging))
 
 
 def as_it_is(console: Console, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +13,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported
+from quprop.cli.common import (
+    INTERRUPTED,
+    Json,
+    Lines,
+    Quiet,
+    console_for,
+    one_of,
+    reported,
+    write_file,
+    write_lines,
+    write_result,
+)
 from quprop.cli.models import named
-from quprop.cli.tables import as_it_is
+from quprop.cli.tables import FoldingTable, as_it_is
+from quprop.cost import PRESETS
 from quprop.errors import QupropError, nearest
-from quprop.files import FileError, check_outputs
+from quprop.files import FileError, check_outputs, read_text
 from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
-from quprop.runs import RunFolder, refuse_existing, write_atomically, write_json
+from quprop.runs import RunFolder, refuse_existing
 from quprop.training.curves import RIVALS
 
 EXPORTED_GATES = 50_000  # of a circuit.qasm, some megabytes; larger ones are written by a call of one's own
@@ -46,25 +59,46 @@ quprop train digits --resume
 `quprop train NAME --settings` lists every key that --set and a TOML file know."""
 
 
+def _settings(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the keys of the problem that the command line names."""
+    named = next((PROBLEMS[word] for word in (ctx.params.get("what"), *ctx.args) if word in PROBLEMS), None)
+    keys = [f"{key}=" for table in named.schema.values() for key in table] if named else []
+    return [key for key in keys if key.startswith(incomplete)]
+
+
 @reported
 def train_command(
     what: Annotated[
-        str, typer.Argument(metavar="NAME|FILE.toml", help="A built-in problem, or a TOML file that defines one.")
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.toml",
+            help="A built-in problem, or a TOML file that defines one.",
+            autocompletion=one_of(lambda: PROBLEMS),
+        ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="The run folder. Default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting; may be given again.", autocompletion=_settings
+        ),
     ] = None,
     noise: Annotated[
         str | None,
-        typer.Option("--noise", metavar="NAME", help="Errors of a machine, such as superconducting:0.1 (a tenth)."),
+        typer.Option(
+            "--noise",
+            metavar="NAME",
+            help="Errors of a machine, such as superconducting:0.1 (a tenth).",
+            autocompletion=one_of(lambda: [name for name, machine in PRESETS.items() if machine.noise]),
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initial parameters and batches.")] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of the simulation. Default: all cores.")
     ] = None,
     json_file: Json = None,
+    lines_file: Lines = None,
     quiet: Quiet = False,
     settings: Annotated[
         bool, typer.Option("--settings", help="List the settings with their defaults and leave.")
@@ -90,7 +124,7 @@ def train_command(
         given.setdefault("train", {})["noise"] = noise
     default = Path("runs") / (name if what == name else Path(what).stem)
     out = out or default
-    check_outputs(json=json_file, out=out)
+    check_outputs(json=json_file, jsonl=lines_file, out=out)
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
@@ -102,8 +136,9 @@ def train_command(
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
         raise typer.Exit(INTERRUPTED)
-    if json_file is not None:
-        write_json(json_file, summary)
+    write_result(json_file, summary)
+    if lines_file is not None:
+        write_lines(lines_file, map(json.loads, read_text(out / "metrics.jsonl").splitlines()))
     _export(out, config)
     _show_result(console, summary, out)
 
@@ -119,7 +154,7 @@ def _export(out: Path, config: Config) -> None:
     found = RunFolder.open(out).read_checkpoint()
     assert found is not None
     text = to_qasm(problem.circuit.bound(found[0]["params/theta"]), measured=problem.measured)
-    write_atomically(out / BESIDE[0], text.encode())
+    write_file(out / BESIDE[0], text.encode())
 
 
 @contextmanager
@@ -270,7 +305,7 @@ def _accuracy(summary: dict[str, Any]) -> str:
 
 def _cost_table(summary: dict[str, Any]) -> Table:
     """Rotations executed, omega as measured, and what parameter shift would have executed."""
-    table = Table(title="what the gradients cost", title_justify="left", width=80)
+    table = FoldingTable(title="what the gradients cost", title_justify="left", width=80)
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("exact gradient", justify="right")
