@@ -224,7 +224,8 @@ class Workers:
         return ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), initializer=_start_worker)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        return self._pool.submit(fn, *args)
+        with _deaf():
+            return self._pool.submit(fn, *args)
 
     def remake(self) -> None:
         self.stop()
@@ -248,8 +249,21 @@ class Workers:
         self.stop()
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C waits, and processes that begin meanwhile never hear it: it is their parent's, which ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     from quprop import simulate
 
