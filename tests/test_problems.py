@@ -106,7 +106,7 @@ def test_h2o_from_pyscf():
 
 def test_h2o_without_pyscf_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyscf", None)
-    with pytest.raises(qpr.QupropError, match=r"pip install 'quprop\[chem\]'"):
+    with pytest.raises(qpr.QupropError, match=r"pip install 'pyscf>="):
         solve("h2o")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from quprop.cli.carleman_options import (
+    EXPERIMENT_NAMES,
+    Batch,
+    Data,
+    Eps,
+    Folder,
+    Length,
+    Name,
+    Order,
+    Out,
+    Precision,
+    Seed,
+    Set,
+    Single,
+    SolverName,
+    Sparsity,
+    Threads,
+    Warm,
+)
 from quprop.cli.common import (
     Json,
     Lines,
@@ -41,7 +59,6 @@ carleman_app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-NETWORK = "logistic, deep-linear, quadratic, mlp, resnet, or your own: FILE.py:factory or module:factory."
 EPILOG = """Large networks are those of 20,000 parameters and more.
 
 [bold]Examples[/bold]
@@ -60,61 +77,6 @@ BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"
 LARGE = 20_000  # parameters from which on defaults are those of a large network
 # Samples of the Hessian, Lanczos steps and probes of `analyse` up to so many parameters: minutes on two cores.
 USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (2, 8, 1)}
-
-
-def _networks() -> Iterable[str]:
-    from quprop.carleman.networks.networks import NETWORKS
-
-    return NETWORKS
-
-
-def _data() -> Iterable[str]:
-    from quprop.carleman.networks.data import SHIPPED
-
-    return [*SHIPPED, "cifar10", "cifar100"]
-
-
-def _solvers() -> Iterable[str]:
-    from quprop.carleman.system.solver import SOLVERS
-
-    return SOLVERS
-
-
-def _experiments() -> Iterable[str]:
-    from quprop.experiments.networks import EXPERIMENTS
-
-    return EXPERIMENTS
-
-
-Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK, autocompletion=one_of(_networks))]
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        help="digits, digits32, breast_cancer, wine, iris, cifar10, cifar100, or a file: .npz (x, y) or .csv.",
-        autocompletion=one_of(_data),
-    ),
-]
-Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the network.")]
-Order = Annotated[int, typer.Option("--order", metavar="N", min=1, help="Truncation order of the tower.")]
-Length = Annotated[str, typer.Option("--block-length", metavar="auto|T", help="Steps of a block.")]
-Batch = Annotated[
-    int | None, typer.Option("--batch", min=1, help="Mini-batches. Default: all samples, for large networks 128.")
-]
-Single = Annotated[
-    bool | None, typer.Option("--single/--double", help="Precision. Default: double, for large networks single.")
-]
-Sparsity = Annotated[float, typer.Option("--sparsity", help="Share of weights pruned at every upload.")]
-Precision = Annotated[float, typer.Option("--precision", metavar="DELTA", help="Of the l2 readout, relative.")]
-SolverName = Annotated[
-    str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.", autocompletion=one_of(_solvers))
-]
-Eps = Annotated[float, typer.Option("--eps", help="Error of the linear solver's state.")]
-Warm = Annotated[int, typer.Option("--warm-up", min=0, help="Plain steps before the first pruning.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of PyTorch.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of result, figure and parameters.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters, batches and shots.")]
 
 
 @carleman_app.command("analyse", epilog=EPILOG)
@@ -368,7 +330,9 @@ def experiment_command(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Which one. Without it: the list of all.", autocompletion=one_of(_experiments)
+            metavar="NAME",
+            help="Which one. Without it: the list of all.",
+            autocompletion=one_of(EXPERIMENT_NAMES),
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of NAME.png and NAME.json.")] = Path(

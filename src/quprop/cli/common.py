@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, redirect_stdout, suppress
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TextIO, get_type_hints
 
@@ -53,10 +54,9 @@ def some_of(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     return complete
 
 
-def _methods() -> Iterable[str]:
-    from quprop.gradients import COSTED
-
-    return COSTED
+def listed(module: str, name: str) -> Callable[[], Iterable[str]]:
+    """The names of a table in a module that is not imported before somebody asks."""
+    return lambda: getattr(import_module(module), name)
 
 
 # -- options that several commands have, with the same words everywhere -----------------------------------------------
@@ -87,7 +87,7 @@ Methods = Annotated[
         "--methods",
         metavar="A,B",
         help="Only these; `quprop methods` lists all.",
-        autocompletion=some_of(_methods),
+        autocompletion=some_of(listed("quprop.gradients", "COSTED")),
     ),
 ]
 Precision = Annotated[float | None, typer.Option("--precision", metavar="E", help="Standard error of every component.")]

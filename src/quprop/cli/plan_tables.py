@@ -10,6 +10,7 @@ from rich.table import Table
 from quprop.cli.tables import line, narrow_table, toffolis
 from quprop.cost import short, short_bytes
 from quprop.gradients import FORMULAS
+from quprop.lazy import install
 from quprop.planning import physical
 from quprop.planning.check import Checked
 from quprop.planning.classical import NetworkPlan, describe
@@ -49,7 +50,7 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
             line(console, f"-: {note}: {names}.", "  ")
     elif found.hardware.name == "fault_tolerant":
         console.print()
-        line(console, "For physical qubits: pip install 'quprop[plan]' (Microsoft's estimator, offline).")
+        line(console, f"For physical qubits: {install('plan')} (Microsoft's estimator, offline).")
     console.print()
     line(console, tidy(f"Classical work is done at {found.flops:.2g} multiply-adds a second (--flops)."))
     used = {r.basis for r in found.rows}

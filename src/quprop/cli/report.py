@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from quprop.cli.common import Json, Quiet, console_for, reported, write_result
 from quprop.cli.tables import line
 from quprop.cost import short_bytes
 from quprop.errors import QupropError
 from quprop.files import check_outputs
+from quprop.lazy import install
 
 if TYPE_CHECKING:
     from quprop.report import Report
 
-EPILOG = """[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in
+EPILOG = f"""[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in
 Python; folders of quprop scaling, reproduce and carleman; what --json of any
 command wrote; what Model.save wrote; folders of those.
 
@@ -28,7 +30,7 @@ quprop report runs/digits runs/tfim compare.json --out all.html
 
 quprop report runs/chain --watch
 
-Everything is in the file: it needs no network, and may be sent on. Needs pip install 'quprop\\[report]'."""
+Everything is in the file: it needs no network, and may be sent on. Needs {escape(install("report"))}."""
 
 
 @reported

@@ -33,6 +33,7 @@ from quprop.planning.measured.families import FAMILIES
 from quprop.planning.measured.sweep import Fit, fits, tasks
 from quprop.runs import versions
 from quprop.runs.executor import Row, Task, TaskFailed, open_executor, run_tasks
+from quprop.runs.folder import nothing_to_resume
 from quprop.runs.progress import TASKS, Progress
 
 EPILOG = """[bold]Families[/bold]: {}
@@ -146,6 +147,8 @@ def _measured(asked: ScalingRequest, console: Console) -> list[Row]:
     """The rows of the sweep, those that the folder holds among them."""
     todo = _tasks(asked)
     file = asked.out / "rows.jsonl"
+    if asked.resume and not file.exists():
+        raise nothing_to_resume(asked.out, file.name)
     if file.exists() and file.stat().st_size and not asked.resume:
         raise QupropError(f"{file} holds rows already: continue with --resume, or choose another --out")
     try:

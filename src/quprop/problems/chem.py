@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError
 from quprop.files import write_atomically
+from quprop.lazy import missing
 from quprop.model.pauli import PauliString, PauliSum
 
 SMALLEST = 1e-12  # Hartree: coefficients under this are what the integrals' rounding left of zeros
@@ -91,9 +91,7 @@ def compute(name: str) -> Molecule:
         import pyscf
         from pyscf import ao2mo, fci, gto, scf
     except ImportError:
-        raise QupropError(
-            f"the Hamiltonian of {name} is computed by PySCF, which is not installed: pip install 'quprop[chem]'"
-        ) from None
+        raise missing(f"the Hamiltonian of {name} is computed by PySCF", "chem") from None
     molecule = gto.M(atom=geometry.atoms, basis=geometry.basis, verbose=0)
     field = scf.RHF(molecule)
     field.conv_tol = 1e-13

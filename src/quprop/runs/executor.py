@@ -30,6 +30,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.files import JsonLines, make_folder
+from quprop.lazy import missing
 from quprop.machine import usable_processors
 from quprop.runs.folder import fingerprint, plain
 
@@ -293,12 +294,12 @@ def open_executor(workers: int | None = None, dask: str | None = None) -> Iterat
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise QupropError("--dask needs the package distributed: pip install 'quprop[dask]'") from None
+        raise missing("--dask needs the package distributed", "dask") from None
     if dask == "local":
         try:
             import cryptography  # noqa: F401  (by which the cluster's processes know each other)
         except ImportError:
-            raise QupropError("--dask local needs the package cryptography: pip install 'quprop[dask]'") from None
+            raise missing("--dask local needs the package cryptography", "dask") from None
         # Without security anybody on this machine could send the workers code of their own.
         count = workers or usable_processors()
         with (
