@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from quprop.cli.app import SETTINGS
 from quprop.cli.carleman_options import (
     EXPERIMENT_NAMES,
     Batch,
@@ -55,9 +56,7 @@ carleman_app = typer.Typer(
     name="carleman",
     help="Train a classical network through quantum Carleman linearisation, emulated, with every query counted.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **SETTINGS,
 )
 EPILOG = """Large networks are those of 20,000 parameters and more.
 
@@ -136,7 +135,8 @@ def analyse_command(
     quiet: Quiet = False,
 ) -> None:
     """Hessian spectrum, error proxy, radius, block length, condition number, queries, copies, and a verdict."""
-    console = _prepared(quiet, out, json_file, plot)
+    check_outputs(json=json_file, plot=plot, out=out)
+    console = console_for(quiet)
     length = _length(block_length)
     loaded, made = _network(network, data, folder, set_, seed, single, threads, smooth=False)
     usual = next(effort for most, effort in USUAL.items() if made.n_parameters < most)
@@ -260,7 +260,8 @@ def train_command(
 
     With --out a stopped or killed run is continued by the same command and --resume, and ends as if it had not been.
     """
-    console = _prepared(quiet, out, json_file, plot, lines_file)
+    check_outputs(json=json_file, jsonl=lines_file, plot=plot, out=out)
+    console = console_for(quiet)
     if out is None and resume:
         raise QupropError("--resume needs the run's folder: give --out DIR")
     length = _length(block_length)
@@ -384,13 +385,6 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
     bound = found["bound_length"]
     allowed = "" if bound is None else f", {bound} {BOUNDS[found['bound_by']]}"
     return (f"{asked} as asked, " if asked else "") + measured + of + allowed
-
-
-def _prepared(
-    quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None, lines_file: Path | None = None
-) -> Console:
-    check_outputs(json=json_file, jsonl=lines_file, plot=plot, out=out)
-    return console_for(quiet)
 
 
 def _length(text: str) -> int | None:
