@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from quprop.cli.app import SETTINGS
 from quprop.cli.carleman_options import (
@@ -45,7 +44,7 @@ from quprop.cli.common import (
     write_lines,
     write_result,
 )
-from quprop.cli.tables import FoldingTable, line
+from quprop.cli.tables import FoldingTable, line, pairs
 from quprop.cost import human_seconds, short
 from quprop.errors import QupropError, nearest
 from quprop.files import FileError, check_outputs, make_folder
@@ -200,7 +199,7 @@ def analyse_command(
         ("queries in all", short(report["queries"])),
         ("time", f"{human_seconds(report['seconds'])} on {report['hardware']}"),
     ]
-    _pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
+    pairs(console, f"{network} on {data}, learning rate {rate:g}, order {order}", rows)
     for text in report["warnings"]:
         line(console, f"warning: {text}")
     line(console, report["verdict"])
@@ -490,13 +489,3 @@ def _show_training(console: Console, report: dict[str, Any]) -> None:
 
 def _share(value: float | None) -> str:
     return "none" if value is None or value != value else f"{value:.4f}"
-
-
-def _pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    line(console, title)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, highlight=False)

@@ -79,6 +79,17 @@ def line(console: Console, text: str, hanging: str = "") -> None:
     as_it_is(console, textwrap.fill(text, min(80, console.width), subsequent_indent=hanging))
 
 
+def pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
+    """A title, and names beside what they are."""
+    line(console, title)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, highlight=False)
+
+
 def as_it_is(console: Console, text: str) -> None:
     """With names of files and commands, which no line break may cut."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
