@@ -238,7 +238,7 @@ def train_command(
         bool, typer.Option("--masked/--unmasked", help="Within a block only the survivors move, or all parameters.")
     ] = True,
     readout: Annotated[
-        str, typer.Option("--readout", help="exact, or shots.", autocompletion=one_of(lambda: ("exact", "shots")))
+        str, typer.Option("--readout", help="exact, or shots.", autocompletion=one_of(("exact", "shots")))
     ] = "exact",
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",

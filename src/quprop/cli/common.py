@@ -34,22 +34,25 @@ from quprop.training.train import TrainingFailed
 # -- what the shell completes -----------------------------------------------------------------------------------------
 
 
-def one_of(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+Names = Iterable[str] | Callable[[], Iterable[str]]
+
+
+def one_of(names: Names) -> Callable[[str], list[str]]:
     """Completes a name; what is none of them may be a file, and is left to the shell."""
 
     def complete(incomplete: str) -> list[str]:
-        return [name for name in names() if name.startswith(incomplete)]
+        return [name for name in (names() if callable(names) else names) if name.startswith(incomplete)]
 
     return complete
 
 
-def some_of(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+def some_of(names: Names) -> Callable[[str], list[str]]:
     """Completes the last name of several with commas between."""
+    one = one_of(names)
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
-        given = set(before.split(","))
-        return [before + comma + name for name in names() if name.startswith(last) and name not in given]
+        return [before + comma + name for name in one(last) if name not in before.split(",")]
 
     return complete
 
@@ -77,9 +80,7 @@ Lines = Annotated[
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it into a PNG file.")]
 Machine = Annotated[
     str,
-    typer.Option(
-        "--hardware", metavar="NAME", help="What turns counts into time.", autocompletion=one_of(lambda: PRESETS)
-    ),
+    typer.Option("--hardware", metavar="NAME", help="What turns counts into time.", autocompletion=one_of(PRESETS)),
 ]
 Methods = Annotated[
     str | None,
@@ -129,8 +130,9 @@ def check_error(precision: float | None, max_error: float | None) -> None:
 
 def console_for(quiet: bool) -> Console:
     """What a command prints on; a result whose file cannot be written is printed even if `quiet`."""
-    console = plain_console(quiet)
-    if (command := _running.get()) is not None:
+    command = _running.get()
+    console = plain_console(quiet and not (command and command.failed))
+    if command is not None:
         command.consoles.append(console)
     return console
 

@@ -59,7 +59,7 @@ def compare_command(
         typer.Argument(
             metavar="MODEL",
             help="A built-in problem, a saved model, or a TOML file.",
-            autocompletion=one_of(lambda: PLANNED),
+            autocompletion=one_of(PLANNED),
         ),
     ],
     precision: Precision = None,

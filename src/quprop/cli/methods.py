@@ -27,6 +27,8 @@ def methods_command(
     check_outputs(json=json_file, jsonl=lines_file)
     found = listing()
     console = console_for(quiet)
+    write_result(json_file, found)
+    write_lines(lines_file, found)
     table = FoldingTable(
         box=None, pad_edge=False, collapse_padding=True, width=80, title="gradient methods", title_justify="left"
     )
@@ -42,8 +44,6 @@ def methods_command(
         "formula: its cost is known, it cannot be run.",
         highlight=False,
     )
-    write_result(json_file, found)
-    write_lines(lines_file, found)
 
 
 def listing() -> list[dict[str, Any]]:

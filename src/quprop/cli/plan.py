@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 DENSITY, BLOCK_LENGTH = 0.1, 100
 PRESET_NAMES = ("figure2", "talk")
+_KNOWN = [*PLANNED, *NETWORKS, *(f"{name}:" for name in forms())]
 _CIRCUITS = [f"{name}:{sizes}" for name, sizes in forms().items()]
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)}, a saved model, a TOML file; a circuit that is not built,
 {", ".join(_CIRCUITS)}; a network trained by the Carleman loop,
@@ -78,7 +79,7 @@ class PlanRequest:
         typer.Argument(
             metavar="MODEL",
             help="A model, a circuit by its sizes, or a network.",
-            autocompletion=one_of(lambda: [*PLANNED, *NETWORKS, *(f"{name}:" for name in forms())]),
+            autocompletion=one_of(_KNOWN),
         ),
     ] = None
     precision: Precision = None
@@ -89,7 +90,7 @@ class PlanRequest:
     methods: Annotated[
         str | None,
         typer.Option(
-            "--method", "--methods", metavar="A,B", help="Only these methods.", autocompletion=some_of(lambda: COSTED)
+            "--method", "--methods", metavar="A,B", help="Only these methods.", autocompletion=some_of(COSTED)
         ),
     ] = None
     failure: Annotated[
@@ -125,7 +126,7 @@ class PlanRequest:
             "--physical",
             metavar="QUBIT",
             help="Physical qubits too, of such qubits.",
-            autocompletion=one_of(lambda: physical.QUBITS),
+            autocompletion=one_of(physical.QUBITS),
         ),
     ] = None
     error_budget: Annotated[
@@ -137,7 +138,7 @@ class PlanRequest:
             "--preset",
             metavar="figure2|talk",
             help="A published plan.",
-            autocompletion=one_of(lambda: PRESET_NAMES),
+            autocompletion=one_of(PRESET_NAMES),
         ),
     ] = None
     check: Annotated[bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")] = (
@@ -201,8 +202,8 @@ def _check(asked: PlanRequest) -> None:
     if asked.plot is not None:
         raise QupropError("--check is a table without a figure; leave --plot out")
     rows = check(split(asked.methods), seed=asked.seed)
-    show_check(console_for(asked.quiet), rows, CHECKED)
     write_result(asked.json_file, [_checked(row) for row in rows])
+    show_check(console_for(asked.quiet), rows, CHECKED)
 
 
 def _checked(row: Checked) -> dict[str, Any]:
@@ -216,8 +217,8 @@ def _talk(asked: PlanRequest) -> None:
     if asked.plot is not None:
         raise QupropError("the preset talk is a table without a figure; leave --plot out")
     found = talk()
-    show_talk(console_for(asked.quiet), found)
     write_result(asked.json_file, found)
+    show_talk(console_for(asked.quiet), found)
 
 
 def _network(asked: PlanRequest, name: str, count: int | None) -> None:

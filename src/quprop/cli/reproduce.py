@@ -69,11 +69,11 @@ def reproduce_command(
         failed = _run_all(console, out, quick, seed)
     if name is None:
         table = rows(out)
+        write_result(json_file, {row.claim.name: {"kind": "claim", **row.plain()} for row in table})
+        write_lines(lines_file, ({"kind": "claim", **row.plain()} for row in table))
         for row in table:
             _show(console, row)
         line(console, _summary(table))
-        write_result(json_file, {row.claim.name: {"kind": "claim", **row.plain()} for row in table})
-        write_lines(lines_file, ({"kind": "claim", **row.plain()} for row in table))
         if failed:
             raise TaskFailed(f"{', '.join(failed)} failed; the results of all others are in {out}")
         return

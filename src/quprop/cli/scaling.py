@@ -62,7 +62,7 @@ class ScalingRequest:
             "--methods",
             metavar="A,B",
             help="Only these. Default: those with a known exponent.",
-            autocompletion=some_of(lambda: COSTED),
+            autocompletion=some_of(COSTED),
         ),
     ] = None
     family: Annotated[
@@ -71,7 +71,7 @@ class ScalingRequest:
             "--family",
             metavar="A,B",
             help="Only these families of models.",
-            autocompletion=some_of(lambda: FAMILIES),
+            autocompletion=some_of(FAMILIES),
         ),
     ] = None
     m_max: Annotated[int, typer.Option("--m-max", min=16, help="The largest number of parameters.")] = 4096

@@ -28,7 +28,9 @@ class FoldingTable(Table):
             whole.width = None if self.width is None else min(self.width, options.max_width)
             yield whole
             return
-        first = replace(self.columns[0], no_wrap=False, overflow="fold")
+        first = self.columns[0]
+        if any(self._needs([first, column], console) > options.max_width for column in self.columns[1:]):
+            first = replace(first, no_wrap=False, overflow="fold")
         chosen: list[Column] = []
         title = self.title
         for column in [*self.columns[1:], None]:
@@ -47,7 +49,10 @@ class FoldingTable(Table):
         return part
 
     def _needs(self, columns: Sequence[Column], console: Console) -> int:
-        return Table.__rich_measure__(self._of(columns), console, console.options.update(max_width=10_000)).minimum
+        """Letters: of what may be wrapped the longest word."""
+        part, endless = self._of(columns), console.options.update(max_width=10_000)
+        wide = [(part._measure_column(console, endless, column), column.no_wrap) for column in part.columns]
+        return sum(size.maximum if whole else size.minimum for size, whole in wide) + part._extra_width
 
 
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:

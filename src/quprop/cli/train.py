@@ -73,7 +73,7 @@ def train_command(
         typer.Argument(
             metavar="NAME|FILE.toml",
             help="A built-in problem, or a TOML file that defines one.",
-            autocompletion=one_of(lambda: PROBLEMS),
+            autocompletion=one_of(PROBLEMS),
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="The run folder. Default: runs/NAME.")] = None,
@@ -90,7 +90,7 @@ def train_command(
             "--noise",
             metavar="NAME",
             help="Errors of a machine, such as superconducting:0.1 (a tenth).",
-            autocompletion=one_of(lambda: [name for name, machine in PRESETS.items() if machine.noise]),
+            autocompletion=one_of([name for name, machine in PRESETS.items() if machine.noise]),
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initial parameters and batches.")] = None,
