@@ -21,6 +21,7 @@ from quprop.cli.tables import narrow_table
 from quprop.cost import HardwareModel, NoiseModel
 from quprop.gradients import COSTED
 from quprop.problems import PROBLEMS
+from quprop.runs.progress import plain_console
 
 DOCS = Path(__file__).parent.parent / "docs"
 SMALL = [
@@ -33,7 +34,7 @@ SMALL = [
     "--precision",
     "0.2",
     "--methods",
-    "adjoint,pair_state",
+    "adjoint,pair_state,parameter_shift",
 ]
 SWEEP = ["scaling", "--m-min", "16", "--m-max", "32", "--methods", "parameter_shift", "--family", "random_pauli"]
 
@@ -167,7 +168,14 @@ def test_a_model_s_file_is_named_as_it_was_given(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [SMALL, ["--help"], ["train", "tfim", *TINY], ["methods"], ["train", "tfmi"], ["train", "--nonsense"]],
+    [
+        ["--help"],
+        ["train", "tfim", *TINY],
+        *(
+            pytest.param(a, marks=pytest.mark.slow)
+            for a in (SMALL, ["methods"], ["train", "tfmi"], ["train", "--none"])
+        ),
+    ],
     ids=" ".join,
 )
 def test_no_escape_codes_outside_terminals_whatever_the_environment_says(arguments, tmp_path, monkeypatch):
@@ -205,19 +213,36 @@ def seen_in_a_terminal(tmp_path, *arguments, **environment):
     return b"".join(pieces).decode()
 
 
-def test_colours_are_for_terminals_and_a_notebook_is_none(tmp_path):
-    assert "\x1b[" in seen_in_a_terminal(tmp_path, "train", "tfim", *TINY, "--out", "a")
-    for number, environment in enumerate(({"JPY_PARENT_PID": "1", "FORCE_COLOR": "1"}, {"TERM": "dumb"})):
-        seen = seen_in_a_terminal(tmp_path, "train", "tfim", *TINY, "--out", f"b{number}", **environment)
-        assert "\x1b" not in seen and "energy" in seen
-    colour = re.compile("\x1b\\[[0-9;]*3[0-7]")
-    assert not colour.search(seen_in_a_terminal(tmp_path, "train", "tfim", *TINY, "--out", "c", NO_COLOR="1"))
+def test_colours_are_for_terminals_and_a_notebook_is_none(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for name in ("FORCE_COLOR", "NO_COLOR", "JPY_PARENT_PID", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def printed(stdout, **environment):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", stdout)
+            for name, value in ({"TERM": "xterm-256color"} | environment).items():
+                patched.setenv(name, value)
+            plain_console().print("[bold red]energy[/bold red]")
+        return stdout.getvalue()
+
+    assert "\x1b[1;31m" in printed(Terminal())
+    assert "31m" not in printed(Terminal(), NO_COLOR="1")
+    for stdout, environment in (
+        (io.StringIO(), {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}),
+        (Terminal(), {"JPY_PARENT_PID": "1", "FORCE_COLOR": "1"}),
+        (Terminal(), {"TERM": "dumb"}),
+    ):
+        assert printed(stdout, **environment) == "energy\n"
 
 
 def test_forty_columns_lose_no_number(tmp_path):
-    seen = seen_in_a_terminal(tmp_path, *SMALL, NO_COLOR="1")
+    seen = seen_in_a_terminal(tmp_path, *SMALL)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "\n").splitlines()
-    assert "…" not in seen and max(map(len, shown)) <= 40
+    assert "\x1b[" in seen and "…" not in seen and max(map(len, shown)) <= 40
     for method, number in (("parameter_shift", "11,700"), ("pair_state", "1.22e5"), ("pair_state", "22.5")):
         assert [line for line in shown if line.startswith(method) and number in line], (method, number)
 
@@ -339,7 +364,11 @@ def test_the_site_has_the_reference():
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [["train", "tfim"], ["scaling"], ["carleman", "train", "mlp"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [["train", "tfim"], ["scaling"], pytest.param(["carleman", "train", "mlp"], marks=pytest.mark.slow)],
+    ids=" ".join,
+)
 def test_a_run_that_is_not_there_is_not_resumed(command, quprop, tmp_path):
     if command[0] == "carleman":
         pytest.importorskip("torch")
