@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.files import read_toml
 
 TOFFOLI_ROTATIONS = 3  # six two-qubit gates; a rotation is two
@@ -83,16 +83,19 @@ class Cost:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __str__(self) -> str:
+        def counted(number: int, noun: str) -> str:
+            return count_of(number, noun, short(number))
+
         parts = [
-            f"{short(self.copies)} copies",
-            f"{short(self.measurements)} runs",
-            f"{short(self.rotations)} rotations",
-            *([f"{short(self.toffolis)} Toffolis"] if self.toffolis else []),
+            counted(self.copies, "copy"),
+            counted(self.measurements, "run"),
+            counted(self.rotations, "rotation"),
+            *([counted(self.toffolis, "Toffoli")] if self.toffolis else []),
             f"depth {short(self.depth)}",
-            f"{short(self.qubits)} qubits",
+            counted(self.qubits, "qubit"),
         ]
         if self.classical_ops:
-            parts.append(f"{short(self.classical_ops)} classical multiply-adds")
+            parts.append(counted(self.classical_ops, "classical multiply-add"))
         if self.classical_bytes:
             parts.append(f"{short_bytes(self.classical_bytes)} of classical memory")
         return ", ".join(parts)

@@ -46,7 +46,7 @@ from quprop.cli.common import (
 )
 from quprop.cli.tables import FoldingTable, line, pairs
 from quprop.cost import human_seconds, short
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.files import FileError, check_outputs, make_folder
 from quprop.runs import versions
 from quprop.runs.progress import STEPS, Progress
@@ -377,7 +377,7 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
         return f"{report['block_length']} by the error proxy alone"
     low, high = found["length_range"]
     most = found["crossing"] is None
-    measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
+    measured = f"{'more than ' * most}{count_of(max(1, found['length']), 'step')} measured"
     draws, (used, whole) = len(found["lengths"]), (found["samples"][key] for key in ("used", "of"))
     of = f" on {'all' if used == whole else f'{used:,} of {whole:,}'} samples"
     of = of if draws == 1 else f" ({low} to {high} over {draws} draws)"

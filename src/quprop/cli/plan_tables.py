@@ -9,6 +9,7 @@ from rich.table import Table
 
 from quprop.cli.tables import line, narrow_table, toffolis
 from quprop.cost import short, short_bytes
+from quprop.errors import count_of
 from quprop.gradients import FORMULAS
 from quprop.lazy import install
 from quprop.planning import physical
@@ -27,7 +28,7 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
         console,
         f"Standard error {found.wanted.precision(components):.3g} of every component; all within "
         f"{found.wanted.max_error(components):.3g} except with probability {found.wanted.failure:g}; "
-        f"{found.steps:,} steps of {found.samples:,} sample{'s' * (found.samples > 1)}.",
+        f"{count_of(found.steps, 'step')} of {count_of(found.samples, 'sample')}.",
     )
     if shape.assumed:
         line(console, f"Assumed: {shape.assumed}.")
@@ -131,7 +132,8 @@ def _physical(found: physical.FaultTolerant) -> Table:
 def show_network(console: Console, plan: NetworkPlan) -> None:
     line(
         console,
-        f"{plan.name}: n = {_compact(plan.parameters)}, {plan.steps:,} steps in {plan.blocks:,} blocks",
+        f"{plan.name}: n = {_compact(plan.parameters)}, {count_of(plan.steps, 'step')} in "
+        f"{count_of(plan.blocks, 'block')}",
     )
     for text in describe(plan):
         line(console, f"  {text}", "    ")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from quprop.cli.common import Json, Quiet, console_for, reported, write_result
 from quprop.cli.tables import line
 from quprop.cost import short_bytes
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.files import check_outputs
 from quprop.lazy import install
 
@@ -67,7 +67,7 @@ def report_command(
     for note in report.all_notes():
         line(console, f"- {note}", hanging="  ")
     count = len(report.sections)
-    what = report.sections[0].title if count == 1 else f"{count} results"
+    what = report.sections[0].title if count == 1 else f"{count_of(count, 'result')}"
     line(console, f"{what}: {out}, {short_bytes(size)}; open it in a browser")
 
 

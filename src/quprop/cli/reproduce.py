@@ -14,6 +14,7 @@ from rich.console import Console
 
 from quprop.cli.common import Json, Lines, Quiet, console_for, one_of, reported, write_file, write_lines, write_result
 from quprop.cli.tables import line
+from quprop.cost import human_seconds
 from quprop.errors import QupropError, nearest
 from quprop.experiments import Experiment
 from quprop.experiments.claims import CLAIMS, experiments
@@ -125,7 +126,7 @@ def tell(console: Console, name: str, result: dict[str, Any], out: Path, json_fi
     line(console, result["source"])
     for finding in result["findings"]:
         line(console, f"- {finding}", hanging="  ")
-    line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+    line(console, f"{name}.png and {name}.json in {out}, {human_seconds(result['seconds'])}")
 
 
 def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:
             failed.append(name)
             line(console, f"{name}: failed, {type(error).__name__}: {error}")
             continue
-        line(console, f"{name}: {result['seconds']:.1f} s; {result['findings'][0]}", hanging="  ")
+        line(console, f"{name}: {human_seconds(result['seconds'])}; {result['findings'][0]}", hanging="  ")
         if not _done(out / f"{name}.json", quick, seed):  # it could not be written, and nor could those of the others
             break
     return failed

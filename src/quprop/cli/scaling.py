@@ -26,7 +26,7 @@ from quprop.cli.common import (
     write_result,
 )
 from quprop.cli.tables import as_it_is, narrow_table
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
 from quprop.planning.measured.families import FAMILIES
@@ -187,9 +187,8 @@ def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> Non
         as_it_is(console, note)
     missed = [r for r in rows if not r["result"].get("reached", True)]
     if missed:
-        as_it_is(
-            console, f"{len(missed)} rows did not reach the error and take no part; their trails are in rows.jsonl"
-        )
+        missing = count_of(len(missed), "row")
+        as_it_is(console, f"{missing} did not reach the error, and no fit has them; their trails are in rows.jsonl")
     if not found:
         as_it_is(console, "no fit: an exponent needs three sizes")
         return

@@ -27,8 +27,8 @@ from quprop.cli.common import (
 )
 from quprop.cli.models import named
 from quprop.cli.tables import FoldingTable, as_it_is
-from quprop.cost import PRESETS
-from quprop.errors import QupropError, nearest
+from quprop.cost import PRESETS, human_seconds, short_bytes
+from quprop.errors import QupropError, count_of, nearest
 from quprop.files import FileError, check_outputs, read_text
 from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
@@ -247,12 +247,13 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
             f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
         )
     if "noise" in summary:
-        lines.append(f"noise          {summary['noise']}, {summary['channels']:,} channels; {_clean(summary)}")
+        channels = count_of(summary["channels"], "channel")
+        lines.append(f"noise          {summary['noise']}, {channels}; {_clean(summary)}")
     if "test_mmd2" in summary:
         lines += _samples_verdict(summary)
     if "engine" in summary:
         lines.append(f"simulated by   {summary['engine']}")
-    lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
+    lines.append(f"{count_of(summary['steps'], 'step')} in {human_seconds(summary['seconds'])} ({summary['status']})")
     return lines
 
 
@@ -283,7 +284,7 @@ def _samples_verdict(summary: dict[str, Any]) -> list[str]:
         f"{summary['train_covariance_error']:.2g} (r.m.s.)"
     )
     if "samples_mmd2" in summary:
-        drawn = f"{summary['shots']:,} samples"
+        drawn = f"{count_of(summary['shots'], 'sample')}"
         lines.append(f"{drawn:19}{measured('samples_mmd2')}")
     if "samples_total_variation" in summary:
         lines.append(
@@ -314,14 +315,14 @@ def _cost_table(summary: dict[str, Any]) -> Table:
     batch = summary["batch"]
     table.add_row(
         omega.format("time") + (f" (batch of {batch})" if batch > 1 else ""),
-        _seconds(summary["value_seconds"]),
-        _seconds(summary["gradient_seconds"]),
+        human_seconds(summary["value_seconds"]),
+        human_seconds(summary["gradient_seconds"]),
         f"{summary['omega_time']:.2f}",
     )
     table.add_row(
         omega.format("memory"),
-        _bytes(summary["value_bytes"]),
-        _bytes(summary["gradient_bytes"]),
+        short_bytes(summary["value_bytes"]),
+        short_bytes(summary["gradient_bytes"]),
         f"{summary['omega_memory']:.2f}",
     )
     table.add_row(
@@ -336,17 +337,3 @@ def _cost_table(summary: dict[str, Any]) -> Table:
     table.add_row("rotations executed", "", f"{done:,}", "")
     table.add_row("by parameter shift", "", f"{shift:,}", f"{shift / done:,.1f}x" if done else "")
     return table
-
-
-def _seconds(value: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-6:.3g} µs"
-
-
-def _bytes(value: float) -> str:
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value:.0f} B"

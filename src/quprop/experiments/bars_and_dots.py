@@ -186,9 +186,11 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     found: dict[str, Any] = {}
     each, total = trials * steps, trials * steps * len(names)
     for done, name in enumerate(names):
-        found[name] = measured(
-            name, trials, steps, seed, lambda step, d=done, n=name: progress(d * each + step, total, n)
-        )
+
+        def told(step: int, done: int = done, name: str = name) -> None:
+            progress(done * each + step, total, name)
+
+        found[name] = measured(name, trials, steps, seed, told)
     progress(total, total, "")
     one, other = found["commuting"], found["non_commuting"]
     return {
