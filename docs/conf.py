@@ -23,6 +23,7 @@ extensions = [
     "sphinx-mathjax-offline",  # formulas without a network
     "sphinx.ext.viewcode",
     "plain_docstrings",
+    "reference",
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "runs"]
 html_theme = "furo"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from quprop.experiments import bars_and_dots
 from quprop.runs import versions, write_atomically, write_json
+from quprop.runs.progress import STEPS, Progress, plain_console
 
 
 def report(found: dict[str, dict]) -> list[str]:
@@ -34,17 +35,23 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2, help="runs of each model; the paper has 20")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--every", type=int, default=10, help="steps between tests of the accuracy")
-    names = ", ".join(bars_and_dots.MODELS)
-    parser.add_argument("--models", default="commuting,non_commuting,separable", help=f"of {names}")
+    known = ", ".join(bars_and_dots.MODELS)
+    parser.add_argument("--models", default="commuting,non_commuting,separable", help=f"of {known}")
     parser.add_argument("--out", type=Path, default=Path("runs/bars_and_dots"))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict] = {}
-    for name in given.models.split(","):
-        start = time.perf_counter()
-        found[name] = bars_and_dots.measured(name, given.trials, given.steps, given.seed, every=given.every)
-        print(f"{name}: accuracy {found[name]['accuracy']:.2f}, {time.perf_counter() - start:.0f} s")
+    names, each = given.models.split(","), given.trials * given.steps
+    with Progress(plain_console(), STEPS, "steps") as progress:
+        for k, name in enumerate(names):
+            start = time.perf_counter()
+
+            def tell(step: int, k: int = k, name: str = name) -> None:
+                progress(k * each + step, len(names) * each, name)
+
+            found[name] = bars_and_dots.measured(name, given.trials, given.steps, given.seed, tell, given.every)
+            print(f"{name}: accuracy {found[name]['accuracy']:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
     print("\n".join(report(found)))
     if found.keys() >= {"commuting", "non_commuting"}:
         one, other = found["commuting"], found["non_commuting"]

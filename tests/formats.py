@@ -31,7 +31,8 @@ from fuzzing import CORPUS, Format, Wrong, known, one_sentence
 
 import quprop as qpr
 from quprop.cli.models import named
-from quprop.cost import Cost, hardware
+from quprop.cost import Cost
+from quprop.hardware_models import hardware
 from quprop.model.ansatz import data_reuploading
 from quprop.problems.run import configure, definition_of
 from quprop.problems.run import find as find_problem

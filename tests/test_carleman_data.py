@@ -145,7 +145,7 @@ def test_batches_visit_every_sample_once_an_epoch():
 
 def test_without_torch_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(QupropError, match=r"needs PyTorch, which is not installed: pip install 'quprop\[torch\]'"):
+    with pytest.raises(QupropError, match=r"needs PyTorch, which is not installed: pip install 'torch>="):
         networks.make("mlp", (1, 8, 8), 10, seed=0)
 
 

@@ -11,9 +11,10 @@ from cases import CASES, values_for
 
 import quprop as qpr
 from quprop.cli.methods import listing, summary
-from quprop.cost import Cost, HardwareModel, short
+from quprop.cost import Cost, short
 from quprop.errors import QupropError
 from quprop.gradients import FORMULAS, METHODS
+from quprop.hardware_models import HardwareModel
 from quprop.model import ansatz
 from quprop.planning.compare import compare, median_of_max, simulation_seconds, value_cost
 from quprop.planning.costs import rivalry, tidy

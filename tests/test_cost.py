@@ -1,9 +1,14 @@
 """Costs add, scale and print; seconds come from a machine."""
 
+import re
+
+import numpy as np
 import pytest
 
-from quprop.cost import Cost, HardwareModel, short, short_bytes
-from quprop.errors import QupropError
+import quprop as qpr
+from quprop.cost import Cost, short, short_bytes
+from quprop.errors import QupropError, count_of
+from quprop.hardware_models import HardwareModel
 
 A = Cost(copies=1, rotations=10, measurements=2, depth=5, qubits=3, classical_ops=7, classical_bytes=100, toffolis=20)
 B = Cost(copies=4, rotations=1, measurements=1, depth=9, qubits=2, classical_ops=1, classical_bytes=50, toffolis=3)
@@ -70,10 +75,29 @@ def test_counts_saved_before_there_were_toffolis_still_load():
 
 def test_costs_are_read_by_people():
     assert str(A) == (
-        "1 copies, 2 runs, 10 rotations, 20 Toffolis, depth 5, 3 qubits, 7 classical multiply-adds, 100 B of classical "
+        "1 copy, 2 runs, 10 rotations, 20 Toffolis, depth 5, 3 qubits, 7 classical multiply-adds, 100 B of classical "
         "memory"
     )
     assert "Toffoli" not in str(Cost(copies=1, rotations=3))
     assert (short(9999), short(123456)) == ("9,999", "1.23e+05")
     assert (short_bytes(0), short_bytes(1024), short_bytes(5 * 2**30)) == ("0 B", "1 KiB", "5 GiB")
     assert A.as_dict()["rotations"] == 10 and next(iter(A.as_dict())) == "copies"
+
+
+def test_a_count_has_its_noun_in_the_number():
+    words = {(1, "step"): "1 step", (0, "step"): "0 steps", (2000, "step"): "2,000 steps", (1, "copy"): "1 copy"}
+    words |= {(3, "copy"): "3 copies", (2, "batch"): "2 batches", (2, "ray"): "2 rays", (1.0, "sample"): "1.0 sample"}
+    words |= {(np.int64(1), "entry"): "1 entry", (np.int64(12345), "entry"): "12,345 entries"}
+    for given, text in words.items():
+        assert count_of(*given) == text
+    assert count_of(123456, "run", "1.23e+05") == "1.23e+05 runs"
+
+
+def test_what_is_shown_of_one_thing_is_singular():
+    model = qpr.Model(qpr.Circuit(1).rx(qpr.params("t", 1)[0], 0), "Z0")
+    assert str(Cost(1, 1, 1, 1, 1)) == "1 copy, 1 run, 1 rotation, depth 1, 1 qubit"
+    assert repr(model) == "<Model: 1 qubit, 1 rotation, 1 param, 0 inputs, 1 observable>"
+    assert str(model).splitlines()[0] == "Model: 1 qubit, 1 rotation, params t[1], 1 observable, from |0>"
+    shown = [str(model), repr(model), repr(qpr.Circuit(1).h(0))]
+    shown += [str(qpr.gradient(model, [0.1], method=qpr.ParameterShift(shots=1), rng=0))]
+    assert not re.search(r"(?<![\d.,])1 [a-z]+s\b", " ".join(shown))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import quprop as qpr
-from quprop.cost import PRESETS
+from quprop.hardware_models import PRESETS
 
 NAMES = [name for name in dir(qpr) if name in qpr.hybrid.WHERE or callable(getattr(qpr, name))]
 LIBRARY = {

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import quprop as qpr
-from quprop.cost import KEYS, PRESETS, Cost, HardwareModel, NoiseModel, fidelity_text
+from quprop.cost import Cost, fidelity_text
 from quprop.errors import QupropError
+from quprop.hardware_models import KEYS, PRESETS, HardwareModel, NoiseModel
 from quprop.planning import classical, named_shape, plan_training, summary, timing
 from quprop.planning.advice import MOST_PARAMETERS, resolution
 from quprop.planning.costs import people

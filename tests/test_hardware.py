@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from quprop.cost import PRESETS, Cost, HardwareModel, hardware, human_seconds
+from quprop.cost import Cost, human_seconds
 from quprop.errors import QupropError
+from quprop.hardware_models import PRESETS, HardwareModel, hardware
 
 
 def test_figure_2s_machine_needs_a_day_for_ten_thousand_parameters():

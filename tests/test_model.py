@@ -58,7 +58,7 @@ def test_observables_come_in_all_forms():
 
 def test_print_shows_summary_rotations_and_observables():
     assert str(simple("Z0 - 0.5*X1")) == (
-        "Model: 2 qubits, 2 rotations, params theta[3], inputs x[2], 1 observables, from |00>\n"
+        "Model: 2 qubits, 2 rotations, params theta[3], inputs x[2], 1 observable, from |00>\n"
         "     0  exp(-i/2 (theta[0]*x[1]) Y0)\n"
         "     1  exp(-i/2 (theta[2] + 0.1) Z0 Z1)\n"
         "  O[0] = Z0 - 0.5*X1\n"

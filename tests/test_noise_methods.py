@@ -10,11 +10,11 @@ from cases import random_circuit
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop.cost import PRESETS, noise_of
 from quprop.errors import QupropError
 from quprop.gradients import Adjoint
 from quprop.gradients.pair_state import find_frames
 from quprop.gradients.random_components import RandomComponents
+from quprop.hardware_models import PRESETS, noise_of
 from quprop.model.channels import CHANNELS
 from quprop.planning.named import named_shape
 from quprop.planning.structure import shape_of

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import quprop as qpr
-from quprop.cost import PRESETS, Cost, HardwareModel
+from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients import COSTED, FORMULAS, METHODS
 from quprop.gradients.facts import ModelFacts
 from quprop.gradients.method import GradientMethod
+from quprop.hardware_models import PRESETS, HardwareModel
 from quprop.model import ansatz
 from quprop.planning import classical, plan_training, presets
 from quprop.planning.check import check

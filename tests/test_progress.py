@@ -87,5 +87,5 @@ def test_nothing_is_shown_where_nothing_is_wanted():
     ids=lambda a: a[0],
 )
 def test_commands_in_a_terminal(quprop, monkeypatch, arguments):
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("quprop.cli.common.plain_console", lambda quiet: Console(quiet=quiet, force_terminal=True))
     quprop(*arguments)

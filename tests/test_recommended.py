@@ -14,9 +14,9 @@ import quprop as qpr
 from quprop.cli import app
 from quprop.cli import train as train_cli
 from quprop.cli.models import PLANNED
-from quprop.cost import hardware, noise_of
 from quprop.errors import QupropError
 from quprop.gradients import COSTED, METHODS
+from quprop.hardware_models import hardware, noise_of
 from quprop.planning.classical import NETWORKS
 from quprop.planning.measured.families import FAMILIES
 from quprop.planning.named import named_shape

@@ -1,11 +1,14 @@
 """What a release says of itself agrees with itself."""
 
+import ast
 import re
+import shlex
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import quprop
+from quprop.lazy import install, missing
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -44,3 +47,32 @@ def test_one_platform_is_named_everywhere():
     assert systems == ["Operating System :: POSIX :: Linux"]
     assert {key for key in PROJECT["tool"]["cibuildwheel"] if key in ("linux", "macos", "windows")} == {"linux"}
     assert "Linux is what is tested" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_is_missing_is_advised_in_one_place_and_by_the_requirements_of_its_extra(monkeypatch):
+    """True from a checkout and from an index: no advice names quprop itself."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    built = [f'{r}; extra == "{extra}"' for extra, given in extras.items() for r in given]  # as a wheel has it
+    monkeypatch.setattr(metadata, "requires", lambda name: built)
+    advised, alone = set(), set()
+    for path in Path(quprop.__file__).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert path.name == "lazy.py" or "pip install" not in text, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("missing", "install"):
+                given = [a.value for a in node.args if isinstance(a, ast.Constant)][-1:]
+                (advised if not node.keywords else alone).update(given)
+    assert advised == extras.keys() - {"docs", "test", "dev"} and len(alone) <= 1
+    for extra in advised:
+        words = shlex.split(install(extra))
+        assert words[:2] == ["pip", "install"] and words[2:] == extras[extra], extra
+
+
+def test_advice_of_a_source_tree_that_is_not_installed(monkeypatch):
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", unknown)
+    assert install("torch") == "pip install '.[torch]' in the folder of its source"
+    assert install(package="qiskit-algorithms") == "pip install qiskit-algorithms"
+    assert str(missing("reading needs a parser", "qasm")).startswith("reading needs a parser, which is not installed: ")

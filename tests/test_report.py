@@ -630,7 +630,7 @@ def test_a_missing_extra_is_a_sentence(monkeypatch, results, package):
     for name in [n for n in sys.modules if n.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(QupropError, match=rf"needs the package {package}: pip install 'quprop\[report\]'"):
+    with pytest.raises(QupropError, match=rf"the package {package}, which is not installed: pip install 'plotly>="):
         render(collect([results[2]]))
 
 

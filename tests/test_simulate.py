@@ -9,6 +9,7 @@ from scipy import stats
 from tolerances import assert_close
 
 import quprop as qpr
+from quprop.cost import short_bytes
 from quprop.simulate import ENGINES, memory
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
@@ -335,8 +336,8 @@ def memory_of(model, precision):
 def test_the_free_memory_is_read_from_the_system():
     free = memory.available_bytes()
     assert 1 << 20 < free <= 1 << 62
-    assert memory.text(3 * 2**40) == "3 TiB"
-    assert memory.text(1023) == "1.02e+03 B"
+    assert short_bytes(3 * 2**40) == "3 TiB"
+    assert short_bytes(1023) == "1.02e+03 B"
 
 
 def test_an_engine_of_a_line_in_the_table_is_the_one_that_runs(monkeypatch):

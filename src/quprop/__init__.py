@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from quprop import hybrid, structure
 from quprop.classical import MarkovChain
 from quprop.collective.shadow_tomography import ShadowTomography
-from quprop.cost import Cost, HardwareModel, NoiseModel, hardware
+from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients import (
     FORMULAS,
@@ -37,6 +37,7 @@ from quprop.gradients import (
     gradient,
     pauli_list_model,
 )
+from quprop.hardware_models import HardwareModel, NoiseModel, hardware
 from quprop.lazy import lazy, listing
 from quprop.model import InputState, Model, Rotation, ansatz
 from quprop.model.angle import Angle, AngleVector, inputs, params

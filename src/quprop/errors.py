@@ -57,6 +57,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONG else f"{text[: _LONG // 2 - 2]}...{text[2 - _LONG // 2 :]}"
 
 
+def count_of(number: float, noun: str, text: str = "") -> str:
+    """ "1 step", "2,000 steps", "3 copies"; ``text``: the number as it is to be written, if not in full."""
+    text = text or (f"{number:,}" if isinstance(number, int | np.integer) else str(number))
+    if number == 1:
+        return f"{text} {noun}"
+    if noun[-1] == "y" and noun[-2] not in "aeiou":
+        return f"{text} {noun[:-1]}ies"
+    return f"{text} {noun}es" if noun.endswith(("s", "x", "ch")) else f"{text} {noun}s"
+
+
 def generator_of(rng: Any) -> np.random.Generator:
     """The Generator of a seed, or ``rng`` itself if it is one; randomness comes from nowhere else, and None, a
     hidden seed, is refused."""

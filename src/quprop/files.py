@@ -31,6 +31,7 @@ except ImportError:  # Windows has no such locks: there is no telling who writes
     fcntl = None  # type: ignore[assignment]
 
 PICTURES = (".png", ".pdf", ".svg")  # what a figure's file may be called
+STDOUT = "-"  # the name of standard output, for options whose files are text
 MOST_BYTES = 1 << 28  # of a file that is read as a whole
 MOST_TYPED = 1 << 24  # of one that a person wrote: settings, edges
 _NAME = 50  # characters of a file's name that its temporary file's name repeats
@@ -193,14 +194,16 @@ def check_outputs(*, out: Path | None = None, **files: Path | None) -> None:
     """Refuse places that cannot take what a command will write there, before any work: `out` a folder, which is made
     if need be, the others files, by the names of their options.
 
-    Nothing is left behind: that a folder takes files is tried out with an empty one.
+    `json` and `jsonl` may be "-", standard output. Nothing is left behind: that a folder takes files is tried out with
+    an empty one.
     """
     if out is not None:
         check_folder("--out", out)
     seen: dict[Path, str] = {}
     for option, path in files.items():
         if path is not None:
-            check_file(f"--{option}", path)
+            if str(path) != STDOUT or option not in ("json", "jsonl"):
+                check_file(f"--{option}", path)
             other = seen.setdefault(path.resolve(), option)
             if other != option:
                 raise QupropError(f"--{other} and --{option} are both {path}: give two names")

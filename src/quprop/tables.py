@@ -35,9 +35,10 @@ Part: TypeAlias = "Sentence | Table"
 def narrow_table(title: str, *columns: str | tuple[str, JustifyMethod], first: str = "") -> Table:
     """Names in the first column, numbers flush right in the others (or as they say), nothing drawn between them."""
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(
+    from quprop.folding_table import FoldingTable
+
+    table = FoldingTable(
         box=None,
         pad_edge=False,
         collapse_padding=True,
@@ -66,7 +67,7 @@ def show(console: Console, parts: Iterable[Part]) -> None:
     """Print them."""
     for part in parts:
         if isinstance(part, Sentence):
-            filled = textwrap.fill(part.text, WIDTH, subsequent_indent=part.hanging)
+            filled = textwrap.fill(part.text, min(WIDTH, console.width), subsequent_indent=part.hanging)
             console.print(filled, markup=False, highlight=False, soft_wrap=True)
         else:
             console.print(part)

@@ -36,8 +36,9 @@ from quprop.carleman.spectra.survivors import SurvivorsProduct, survivors_dynami
 from quprop.carleman.system.linear_system import check_precision
 from quprop.carleman.transfer.copies import L2_BOUND
 from quprop.carleman.truncation import Truncation
-from quprop.cost import HardwareModel, hardware, human_seconds
+from quprop.cost import human_seconds
 from quprop.errors import QupropError, generator_of
+from quprop.hardware_models import HardwareModel, hardware
 
 WORK = 2e7  # parameters times samples up to which the truncation of a block is measured on all training samples
 LEAST = 8  # samples that it is measured on at least
@@ -107,7 +108,7 @@ def analysis_report(
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
     ``truncation_samples``  that the truncation is measured on, of the data or of each batch, DRAWS times where they are
                       not all; None: as many as make WORK with the parameters
-    ``machine``       of `quprop.cost`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
+    ``machine``       of `quprop.hardware_models`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
                       charged for kappa_eff = alpha/sigma_min, s and alpha of the survivors' Hessian, measured
     ``weights``       what the network's parameters are before the warm-up, in words, for the report
     """

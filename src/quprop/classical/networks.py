@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, generator_of, whole
+from quprop.errors import QupropError, count_of, generator_of, whole
 
 Weights = list[tuple[np.ndarray, np.ndarray]]  # W_l (w_{l-1}, w_l) and b_l (w_l,)
 
@@ -73,7 +73,7 @@ class ClassicalOmega:
 
     def __str__(self) -> str:
         return (
-            f"{'-'.join(map(str, self.widths))}, batch {self.batch}, {self.n_params:,} parameters: value "
+            f"{'-'.join(map(str, self.widths))}, batch {self.batch}, {count_of(self.n_params, 'parameter')}: value "
             f"{1e3 * self.value_seconds:.3g} ms, gradient {1e3 * self.gradient_seconds:.3g} ms, omega "
             f"{self.omega_time:.2f} in time, {self.omega_operations:.2f} in multiply-adds, {self.omega_memory:.2f} in "
             "memory"

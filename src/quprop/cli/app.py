@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from itertools import zip_longest
@@ -20,6 +21,10 @@ SETTINGS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+
+
+# What makes others write colours where nobody sees them: notebooks and build services set it for all that they start.
+FORCING = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 
 
 class Commands(TyperGroup):
@@ -48,9 +53,12 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="quprop",
     help="Train parameterised quantum models, and know what their gradients cost.",
+    epilog="""Exit status: 0 done, 1 a run failed or a result could not be written, 2 bad input, 130 interrupted.
+
+quprop --install-completion teaches your shell to complete commands, problems, methods and machines.""",
     cls=Commands,
     no_args_is_help=True,
-    **SETTINGS,
+    **{**SETTINGS, "add_completion": True},
 )
 
 
@@ -70,6 +78,8 @@ def _program(
 
 
 def main() -> None:
+    for name in FORCING:
+        os.environ.pop(name, None)
     app(_filled_in(sys.argv[1:]))
 
 

@@ -3,30 +3,60 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from quprop.cli.carleman_tables import analysis_rows, pairs, read_as, show_training
-from quprop.cli.common import Machine, Plot, Quiet, console_for, reported
-from quprop.cli.tables import line
+from quprop.cli.app import SETTINGS
+from quprop.cli.carleman_options import (
+    EXPERIMENT_NAMES,
+    Batch,
+    Data,
+    Eps,
+    Folder,
+    Length,
+    Name,
+    Order,
+    Out,
+    Precision,
+    Seed,
+    Set,
+    Single,
+    SolverName,
+    Sparsity,
+    Threads,
+    Warm,
+)
+from quprop.cli.carleman_tables import analysis_rows, read_as, show_training
+from quprop.cli.common import (
+    Json,
+    Lines,
+    Machine,
+    Plot,
+    Quiet,
+    console_for,
+    one_of,
+    reported,
+    write_file,
+    write_lines,
+    write_picture,
+    write_result,
+)
+from quprop.cli.tables import line, pairs
 from quprop.errors import QupropError, nearest
-from quprop.files import check_outputs, make_folder
-from quprop.runs import versions, write_atomically, write_json
+from quprop.files import FileError, check_outputs, make_folder
+from quprop.runs import versions
 from quprop.runs.progress import STEPS, Progress
 
 carleman_app = typer.Typer(
     name="carleman",
     help="Train a classical network through quantum Carleman linearisation, emulated, with every query counted.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **SETTINGS,
 )
-NETWORK = "logistic, deep-linear, quadratic, mlp, resnet, or your own: FILE.py:factory or module:factory."
 EPILOG = """Large networks are those of 20,000 parameters and more.
 
 [bold]Examples[/bold]
@@ -44,40 +74,6 @@ quprop carleman experiment --out runs/carleman"""
 LARGE = 20_000  # parameters from which on defaults are those of a large network
 # Samples of the Hessian, Lanczos steps and probes of `analyse` up to so many parameters: minutes on two cores.
 USUAL = {LARGE: (256, 64, 2), 1_000_000: (128, 64, 2), 20_000_000: (8, 16, 1), float("inf"): (2, 8, 1)}
-
-Name = Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK)]
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        help="digits, digits32, breast_cancer, wine, iris, glyphs, cifar10, cifar100, or a file: .npz (x, y) or .csv.",
-    ),
-]
-Folder = Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Where the unpacked CIFAR folder is.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the network.")]
-Order = Annotated[int, typer.Option("--order", metavar="N", min=1, help="Truncation order of the tower.")]
-Length = Annotated[str, typer.Option("--block-length", metavar="auto|T", help="Steps of a block.")]
-Batch = Annotated[
-    int | None, typer.Option("--batch", min=1, help="Mini-batches. Default: all samples, for large networks 128.")
-]
-Single = Annotated[
-    bool | None, typer.Option("--single/--double", help="Precision. Default: double, for large networks single.")
-]
-Sparsity = Annotated[
-    float,
-    typer.Option(
-        "--sparsity",
-        help="Share pruned at every upload, of the weights of linear layers and convolutions but the last.",
-    ),
-]
-Precision = Annotated[float, typer.Option("--precision", metavar="DELTA", help="Of the l2 readout, relative.")]
-SolverName = Annotated[str, typer.Option("--solver", help="optimal, cks, adiabatic or kernel_reflection.")]
-Eps = Annotated[float, typer.Option("--eps", help="Error of the linear solver's state.")]
-Warm = Annotated[int, typer.Option("--warm-up", min=0, help="Plain steps before the first pruning.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of PyTorch.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of result, figure and parameters.")]
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there too.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters, batches and shots.")]
 
 
 @carleman_app.command("analyse", epilog=EPILOG)
@@ -144,7 +140,8 @@ def analyse_command(
     quiet: Quiet = False,
 ) -> None:
     """Hessian spectrum, error proxy, radius, block length, condition number, queries, copies, and a verdict."""
-    console = _prepared(quiet, out, json_file, plot)
+    check_outputs(json=json_file, plot=plot, out=out)
+    console = console_for(quiet)
     length = _length(block_length)
     loaded, made = _network(network, data, folder, set_, seed, single, threads, smooth=False)
     usual = next(effort for most, effort in USUAL.items() if made.n_parameters < most)
@@ -219,7 +216,9 @@ def train_command(
     masked: Annotated[
         bool, typer.Option("--masked/--unmasked", help="Within a block only the survivors move, or all parameters.")
     ] = True,
-    readout: Annotated[str, typer.Option("--readout", help="exact, or shots.")] = "exact",
+    readout: Annotated[
+        str, typer.Option("--readout", help="exact, or shots.", autocompletion=one_of(("exact", "shots")))
+    ] = "exact",
     precision: Precision = 0.01,
     solver: SolverName = "kernel_reflection",
     eps: Eps = 1e-3,
@@ -230,6 +229,7 @@ def train_command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     json_file: Json = None,
+    lines_file: Lines = None,
     plot: Plot = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -238,7 +238,8 @@ def train_command(
 
     With --out a stopped or killed run is continued by the same command and --resume, and ends as if it had not been.
     """
-    console = _prepared(quiet, out, json_file, plot)
+    check_outputs(json=json_file, jsonl=lines_file, plot=plot, out=out)
+    console = console_for(quiet)
     if out is None and resume:
         raise QupropError("--resume needs the run's folder: give --out DIR")
     length = _length(block_length)
@@ -286,12 +287,13 @@ def train_command(
         from quprop.carleman.figure import draw_training
 
         _write(report, lambda: draw_training(report), "training", out, json_file, plot)
+        write_lines(lines_file, report["blocks"])
         if out is not None:
             import numpy as np
 
             content = io.BytesIO()
             np.save(content, result.theta)
-            write_atomically(out / "parameters.npy", content.getvalue())
+            write_file(out / "parameters.npy", content.getvalue())
     except KeyboardInterrupt:
         kept = out is not None and (out / "run.toml").exists()
         raise KeyboardInterrupt(
@@ -305,7 +307,14 @@ def train_command(
 @carleman_app.command("experiment")
 @reported
 def experiment_command(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one. Without it: the list of all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Which one. Without it: the list of all.",
+            autocompletion=one_of(EXPERIMENT_NAMES),
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of NAME.png and NAME.json.")] = Path(
         "runs/carleman"
     ),
@@ -324,8 +333,7 @@ def experiment_command(
     if name is None:
         for e in EXPERIMENTS.values():
             line(console, f"{e.name}: {e.claim}")
-        if json_file is not None:
-            write_json(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
+        write_result(json_file, {e.name: {"claim": e.claim, "source": e.source} for e in EXPERIMENTS.values()})
         return
     if name not in EXPERIMENTS:
         raise QupropError(f"unknown experiment {name!r}: {nearest(name, EXPERIMENTS)}")
@@ -335,11 +343,6 @@ def experiment_command(
             raise QupropError(f"--folder belongs to the experiment 'full_size', got {name!r}; leave it out")
         experiment = replace(experiment, kept=lambda kept: full_size_in(kept, folder))
     tell(console, name, measure(console, experiment, name, out, quick, seed), out, json_file)
-
-
-def _prepared(quiet: bool, out: Path | None, json_file: Path | None, plot: Path | None) -> Console:
-    check_outputs(json=json_file, plot=plot, out=out)
-    return console_for(quiet)
 
 
 def _length(text: str) -> int | None:
@@ -406,14 +409,14 @@ def _value(text: str) -> Any:
 def _write(
     report: dict[str, Any], draw: Any, name: str, out: Path | None, json_file: Path | None, plot: Path | None
 ) -> None:
-    if json_file is not None:
-        write_json(json_file, report)
+    write_result(json_file, report)
     if out is None and plot is None:
         return
     drawn = draw()
     if plot is not None:
-        drawn.save(plot)
+        write_picture(plot, drawn)
     if out is not None:
-        make_folder(out)
-        write_json(out / f"{name}.json", report)
-        write_atomically(out / f"{name}.png", drawn)
+        with suppress(FileError):  # whose files say it
+            make_folder(out)
+        write_result(out / f"{name}.json", report)
+        write_file(out / f"{name}.png", drawn)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from quprop.cli.tables import line
 from quprop.cost import human_seconds, short
+from quprop.errors import count_of
+from quprop.folding_table import FoldingTable
 
 BOUNDS = {"proof": "proved", "estimate": "by estimated norms", None: "estimated"}
 
@@ -53,7 +54,7 @@ def analysis_rows(
 
 def read_as(data: Any) -> str:
     """How the data was read: what a file's targets were taken for shows here."""
-    outputs = f"{data.outputs} number{'s' * (data.outputs != 1)} a sample"
+    outputs = f"{count_of(data.outputs, 'number')} a sample"
     kind = f"{data.classes} classes" if data.classes else f"regression, {outputs} (whole numbers would be classes)"
     return f"{len(data.x_train):,} training and {len(data.x_test):,} test samples of shape {data.input_shape}, {kind}"
 
@@ -90,7 +91,7 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
         return f"{report['block_length']} by the error proxy alone"
     low, high = found["length_range"]
     most = found["crossing"] is None
-    measured = f"{'more than ' * most}{max(1, found['length'])} step{'s' * (found['length'] > 1)} measured"
+    measured = f"{'more than ' * most}{count_of(max(1, found['length']), 'step')} measured"
     draws, (used, whole) = len(found["lengths"]), (found["samples"][key] for key in ("used", "of"))
     of = f" on {'all' if used == whole else f'{used:,} of {whole:,}'} samples"
     of = of if draws == 1 else f" ({low} to {high} over {draws} draws)"
@@ -100,7 +101,7 @@ def _block(report: dict[str, Any], asked: int | None) -> str:
 
 
 def show_training(console: Console, report: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
+    table = FoldingTable(box=None, pad_edge=False, collapse_padding=True, title_justify="left")
     metric = report["metric"]
     name = metric.replace("r_squared", "R squared")
     for column in ("block", "steps", "kept", name, "twin", "plain", "error", "drift", "kappa", "queries", "by"):
@@ -126,13 +127,3 @@ def show_training(console: Console, report: dict[str, Any]) -> None:
 
 def _share(value: float | None) -> str:
     return "none" if value is None or value != value else f"{value:.4f}"
-
-
-def pairs(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    line(console, title)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, highlight=False)

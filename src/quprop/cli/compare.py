@@ -8,8 +8,10 @@ import typer
 
 from quprop.cli.common import (
     Json,
+    Lines,
     Machine,
     MaxError,
+    Methods,
     Plot,
     Precision,
     Quiet,
@@ -17,16 +19,19 @@ from quprop.cli.common import (
     Workers,
     check_error,
     console_for,
+    one_of,
     reported,
     split,
+    write_lines,
+    write_picture,
+    write_result,
 )
 from quprop.cli.models import PLANNED, load
-from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError
 from quprop.files import check_outputs
+from quprop.hardware_models import PRESETS, hardware
 from quprop.planning.compare import RUN_SECONDS, compare
 from quprop.planning.compare_table import parts
-from quprop.runs import write_json
 from quprop.runs.executor import open_executor
 from quprop.runs.progress import TASKS, Progress
 from quprop.tables import show
@@ -47,20 +52,26 @@ quprop compare model.json --precision 0.01 --methods adjoint,parameter_shift --j
 
 @reported
 def compare_command(
-    what: Annotated[str, typer.Argument(metavar="MODEL", help="A built-in problem, a saved model, or a TOML file.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A built-in problem, a saved model, or a TOML file.",
+            autocompletion=one_of(PLANNED),
+        ),
+    ],
     precision: Precision = None,
     max_error: MaxError = None,
     failure: Annotated[float, typer.Option("--failure", help="Probability that an error exceeds that.")] = 0.01,
     hardware_: Machine = "figure2",
-    methods: Annotated[
-        str | None, typer.Option("--methods", metavar="A,B", help="Only these; `quprop methods` lists all.")
-    ] = None,
+    methods: Methods = None,
     set_: Set = None,
     run_limit: Annotated[
         float, typer.Option("--run-limit", metavar="SECONDS", help="Cost, but do not run, what would take longer.")
     ] = RUN_SECONDS,
     workers: Workers = None,
     json_file: Json = None,
+    lines_file: Lines = None,
     plot: Plot = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of parameters and shots.")] = 0,
     quiet: Quiet = False,
@@ -73,7 +84,7 @@ def compare_command(
     check_error(precision, max_error)
     if not run_limit >= 0:
         raise QupropError(f"--run-limit must be 0 seconds or more, got {run_limit}")
-    check_outputs(json=json_file, plot=plot)
+    check_outputs(json=json_file, jsonl=lines_file, plot=plot)
     hardware(hardware_)  # refused before the work
     model, point = load(what, set_ or [], seed)
     console = console_for(quiet)
@@ -94,10 +105,10 @@ def compare_command(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was written") from None
-    if json_file is not None:
-        write_json(json_file, {"what": what, "seed": seed, **found.as_dict()})
+    write_result(json_file, {"what": what, "seed": seed, **found.as_dict()})
+    write_lines(lines_file, (row.as_dict() for row in found.rows))
     if plot is not None:
         from quprop.planning.compare_figure import draw_comparison
 
-        draw_comparison(found).save(plot)
+        write_picture(plot, draw_comparison(found))
     show(console, parts(found, what))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from quprop.cli.common import write_picture, write_result
 from quprop.cli.tables import line, narrow_table
 from quprop.cost import short
 from quprop.planning import presets
 from quprop.planning.costs import people
 from quprop.planning.measured.figure2 import NAMES, SHIFT, TWO, WORST, Constants
-from quprop.runs import write_json
 
 _HEADS = {SHIFT: "parameter shift", WORST: "worst case", TWO: "two batches"}
 
@@ -22,12 +22,11 @@ def figure2(console: Console, constants: Constants | None, json_file: Path | Non
         found = presets.figure2(with_constants=False)
     else:
         found = presets.figure2(constants.qubits, constants.error, constants.failure)
-    if json_file is not None:
-        write_json(json_file, found)
+    write_result(json_file, found)
     if plot is not None:
         from quprop.planning.measured.figure import draw_figure2
 
-        draw_figure2(constants).save(plot)
+        write_picture(plot, draw_figure2(constants))
     line(console, found["source"])
     for text in found["assumptions"]:
         line(console, f"  {text}", "    ")

@@ -5,16 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from rich.table import Table
-
-from quprop.cli.common import Quiet, console_for, reported
+from quprop.cli.common import Json, Lines, Quiet, console_for, reported, write_lines, write_result
 from quprop.files import check_outputs
+from quprop.folding_table import FoldingTable
 from quprop.gradients import COSTED
-from quprop.runs import write_json
 
 EPILOG = """Each is a class of that name in CamelCase, as in qpr.gradient(model, theta, method=qpr.ParameterShift(...)).
 
@@ -23,14 +19,17 @@ EPILOG = """Each is a class of that name in CamelCase, as in qpr.gradient(model,
 
 @reported
 def methods_command(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the list there too.")] = None,
+    json_file: Json = None,
+    lines_file: Lines = None,
     quiet: Quiet = False,
 ) -> None:
     """List the gradient methods: copies of the state each holds at once, whether it is unbiased, and what it does."""
-    check_outputs(json=json_file)
+    check_outputs(json=json_file, jsonl=lines_file)
     found = listing()
     console = console_for(quiet)
-    table = Table(
+    write_result(json_file, found)
+    write_lines(lines_file, found)
+    table = FoldingTable(
         box=None, pad_edge=False, collapse_padding=True, width=80, title="gradient methods", title_justify="left"
     )
     table.add_column("method", no_wrap=True)
@@ -45,8 +44,6 @@ def methods_command(
         "formula: its cost is known, it cannot be run.",
         highlight=False,
     )
-    if json_file is not None:
-        write_json(json_file, found)
 
 
 def listing() -> list[dict[str, Any]]:

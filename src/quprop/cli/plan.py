@@ -19,15 +19,20 @@ from quprop.cli.common import (
     Set,
     check_error,
     console_for,
+    one_of,
     reported,
+    some_of,
     split,
     with_options,
+    write_picture,
+    write_result,
 )
 from quprop.cli.models import PLANNED, load
 from quprop.cli.plan_tables import show_check, show_machines, show_network, show_plan, show_talk
-from quprop.cost import PRESETS, hardware
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
+from quprop.gradients import COSTED
+from quprop.hardware_models import PRESETS, hardware
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, network_parameters, plan_network
@@ -36,7 +41,6 @@ from quprop.planning.structure import shape_of
 from quprop.planning.timing import FLOPS, timed
 from quprop.planning.training import plan_training
 from quprop.problems.table import PROBLEMS
-from quprop.runs import write_json
 from quprop.sampling.shape import Shape, Wanted
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 DENSITY, BLOCK_LENGTH = 0.1, 100
 PRESET_NAMES = ("figure2", "talk")
+_KNOWN = [*PLANNED, *NETWORKS, *(f"{name}:" for name in forms())]
 _CIRCUITS = [f"{name}:{sizes}" for name, sizes in forms().items()]
 EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)}, a saved model, a TOML file; a circuit that is not built,
 {", ".join(_CIRCUITS)}; a network trained by the Carleman loop,
@@ -71,16 +76,24 @@ class PlanRequest:
     """What the command line says."""
 
     what: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A model, a circuit by its sizes, or a network.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model, a circuit by its sizes, or a network.",
+            autocompletion=one_of(_KNOWN),
+        ),
     ] = None
     precision: Precision = None
     max_error: MaxError = None
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Gradients of the training.")] = 1
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples of a step, each with a gradient.")] = 1
     machine: Machine = "figure2"
-    methods: Annotated[str | None, typer.Option("--method", "--methods", metavar="A,B", help="Only these methods.")] = (
-        None
-    )
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--method", "--methods", metavar="A,B", help="Only these methods.", autocompletion=some_of(COSTED)
+        ),
+    ] = None
     failure: Annotated[
         float, typer.Option("--failure", metavar="D", help="Chance that a gradient exceeds the largest error.")
     ] = 0.01
@@ -109,12 +122,26 @@ class PlanRequest:
         int, typer.Option("--block-length", metavar="T", min=1, help="Networks: steps of a block.")
     ] = BLOCK_LENGTH
     qubit_model: Annotated[
-        str | None, typer.Option("--physical", metavar="QUBIT", help="Physical qubits too, of such qubits.")
+        str | None,
+        typer.Option(
+            "--physical",
+            metavar="QUBIT",
+            help="Physical qubits too, of such qubits.",
+            autocompletion=one_of(physical.QUBITS),
+        ),
     ] = None
     error_budget: Annotated[
         float | None, typer.Option("--error-budget", metavar="D", help="With --physical: chance that a run fails.")
     ] = None
-    preset: Annotated[str | None, typer.Option("--preset", metavar="figure2|talk", help="A published plan.")] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="figure2|talk",
+            help="A published plan.",
+            autocompletion=one_of(PRESET_NAMES),
+        ),
+    ] = None
     check: Annotated[bool, typer.Option("--check", help="Hold the formulas against counted runs at small size.")] = (
         False
     )
@@ -178,9 +205,8 @@ def _alone(asked: PlanRequest) -> None:
 def _machines(asked: PlanRequest) -> None:
     if asked.plot is not None:
         raise QupropError("--machines is a list without a figure; leave --plot out")
+    write_result(asked.json_file, {"kind": "machines", **{name: asdict(m) for name, m in PRESETS.items()}})
     show_machines(console_for(asked.quiet))
-    if asked.json_file is not None:
-        write_json(asked.json_file, {"kind": "machines", **{name: asdict(m) for name, m in PRESETS.items()}})
 
 
 def _check(asked: PlanRequest) -> None:
@@ -190,9 +216,8 @@ def _check(asked: PlanRequest) -> None:
     if asked.plot is not None:
         raise QupropError("--check is a table without a figure; leave --plot out")
     rows = check(split(asked.methods), seed=asked.seed)
+    write_result(asked.json_file, [_checked(row) for row in rows])
     show_check(console_for(asked.quiet), rows, CHECKED)
-    if asked.json_file is not None:
-        write_json(asked.json_file, [_checked(row) for row in rows])
 
 
 def _checked(row: Checked) -> dict[str, Any]:
@@ -206,9 +231,8 @@ def _talk(asked: PlanRequest) -> None:
     if asked.plot is not None:
         raise QupropError("the preset talk is a table without a figure; leave --plot out")
     found = talk()
+    write_result(asked.json_file, found)
     show_talk(console_for(asked.quiet), found)
-    if asked.json_file is not None:
-        write_json(asked.json_file, found)
 
 
 def _network(asked: PlanRequest, name: str, count: int | None) -> None:
@@ -232,12 +256,11 @@ def _network(asked: PlanRequest, name: str, count: int | None) -> None:
         block_length=asked.block_length,
         flops=NETWORK_FLOPS if asked.flops is None else asked.flops,
     )
-    if asked.json_file is not None:
-        write_json(asked.json_file, found.as_dict())
+    write_result(asked.json_file, found.as_dict())
     if asked.plot is not None:
         from quprop.planning.figure import draw_network
 
-        draw_network(found).save(asked.plot)
+        write_picture(asked.plot, draw_network(found))
     show_network(console_for(asked.quiet), found)
 
 
@@ -266,10 +289,9 @@ def _model(asked: PlanRequest, count: int | None) -> None:
     if asked.plot is not None:
         from quprop.planning.figure import draw_plan
 
-        draw_plan(found).save(asked.plot)
-    if asked.json_file is not None:
-        more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
-        write_json(asked.json_file, found.as_dict() | more)
+        write_picture(asked.plot, draw_plan(found))
+    more = {} if estimated is None else {"fault_tolerant": estimated.as_dict()}
+    write_result(asked.json_file, found.as_dict() | more)
     show_plan(console_for(asked.quiet), found, estimated)
 
 

@@ -8,8 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from quprop.cli.tables import line, machine, narrow_table, toffolis
-from quprop.cost import PRESETS, fidelity_text, short, short_bytes
+from quprop.cost import fidelity_text, short, short_bytes
+from quprop.errors import count_of
 from quprop.gradients import FORMULAS
+from quprop.hardware_models import PRESETS
+from quprop.lazy import install
 from quprop.planning import physical
 from quprop.planning.check import Checked
 from quprop.planning.classical import NetworkPlan, describe
@@ -34,7 +37,7 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
         console,
         f"Standard error {found.wanted.precision(components):.3g} of every component; all within "
         f"{found.wanted.max_error(components):.3g} except with probability {found.wanted.failure:g}; "
-        f"{found.steps:,} steps of {found.samples:,} sample{'s' * (found.samples > 1)}.",
+        f"{count_of(found.steps, 'step')} of {count_of(found.samples, 'sample')}.",
     )
     if shape.assumed:
         line(console, f"Assumed: {shape.assumed}.")
@@ -58,7 +61,7 @@ def show_plan(console: Console, found: TrainingPlan, estimated: physical.FaultTo
             line(console, f"-: {note}: {names}.", "  ")
     elif found.hardware.name == "fault_tolerant":
         console.print()
-        line(console, "For physical qubits: pip install 'quprop[plan]' (Microsoft's estimator, offline).")
+        line(console, f"For physical qubits: {install('plan')} (Microsoft's estimator, offline).")
     console.print()
     line(console, tidy(f"Classical work is done at {found.flops:.2g} multiply-adds a second (--flops)."))
     used = {r.basis for r in found.rows}
@@ -96,7 +99,7 @@ def _counts(found: TrainingPlan) -> Table:
 def _bytes(size: int) -> str:
     if not size:
         return "-"
-    return short_bytes(size).replace(" ", "") if size < 1e18 else f"{tidy(f'{size:.0e}')}B"
+    return short_bytes(size) if size < 1e18 else f"{tidy(f'{size:.0e}')} B"
 
 
 def _times(found: TrainingPlan) -> Table:
@@ -135,7 +138,8 @@ def _physical(found: physical.FaultTolerant) -> Table:
 def show_network(console: Console, plan: NetworkPlan) -> None:
     line(
         console,
-        f"{plan.name}: n = {_compact(plan.parameters)}, {plan.steps:,} steps in {plan.blocks:,} blocks",
+        f"{plan.name}: n = {_compact(plan.parameters)}, {count_of(plan.steps, 'step')} in "
+        f"{count_of(plan.blocks, 'block')}",
     )
     machine(console, plan.hardware)
     for text in describe(plan):

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from quprop.cli.common import Quiet, console_for, reported
+from quprop.cli.common import Json, Quiet, console_for, reported, write_result
 from quprop.cli.tables import line
 from quprop.cost import short_bytes
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.files import check_outputs
-from quprop.runs import write_json
+from quprop.lazy import install
 
 if TYPE_CHECKING:
     from quprop.report import Report
 
-EPILOG = """[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in
+EPILOG = f"""[bold]What it reads[/bold]: run folders of quprop train, and of train(..., out=...) in
 Python; folders of quprop scaling, reproduce and carleman; what --json of any
 command wrote; what Model.save wrote; folders of those.
 
@@ -29,7 +30,7 @@ quprop report runs/digits runs/tfim compare.json --out all.html
 
 quprop report runs/chain --watch
 
-Everything is in the file: it needs no network, and may be sent on. Needs pip install 'quprop\\[report]'."""
+Everything is in the file: it needs no network, and may be sent on. Needs {escape(install("report"))}."""
 
 
 @reported
@@ -42,9 +43,7 @@ def report_command(
     ),
     watch: Annotated[bool, typer.Option("--watch", help="Write it anew while a run is going, until it ends.")] = False,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How often, with --watch.")] = 5.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write there what the report holds.")
-    ] = None,
+    json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Make one self-contained HTML file of training runs, comparisons, scalings, plans and experiments.
@@ -64,12 +63,11 @@ def report_command(
     else:
         report = collect(runs)
         size = write(report, out)
-    if json_file is not None:
-        write_json(json_file, {"report": out, "bytes": size, **_contents(report)})
+    write_result(json_file, {"report": out, "bytes": size, **_contents(report)})
     for note in report.all_notes():
         line(console, f"- {note}", hanging="  ")
     count = len(report.sections)
-    what = report.sections[0].title if count == 1 else f"{count} results"
+    what = report.sections[0].title if count == 1 else f"{count_of(count, 'result')}"
     line(console, f"{what}: {out}, {short_bytes(size)}; open it in a browser")
 
 

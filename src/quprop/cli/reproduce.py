@@ -5,21 +5,23 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from quprop.cli.common import Json, Quiet, console_for, reported
+from quprop.cli.common import Json, Lines, Quiet, console_for, one_of, reported, write_file, write_lines, write_result
 from quprop.cli.tables import line
+from quprop.cost import human_seconds
 from quprop.errors import QupropError, nearest
 from quprop.experiments import Experiment
 from quprop.experiments.claims import CLAIMS, experiments
 from quprop.experiments.claims.claim import HOLDS, IN_PART, UNDECIDED
 from quprop.experiments.claims.table import Row, by_work, rows
 from quprop.files import FileError, check_outputs, make_folder, read_text
-from quprop.runs import plain, versions, write_atomically, write_json
+from quprop.runs import plain, versions
 from quprop.runs.executor import TaskFailed
 from quprop.runs.progress import STEPS, Progress
 
@@ -40,7 +42,11 @@ COLOURS = {HOLDS: "green", IN_PART: "yellow", UNDECIDED: "blue"}
 def reproduce_command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A claim or an experiment. Without it: the table of all claims."),
+        typer.Argument(
+            metavar="NAME",
+            help="A claim or an experiment. Without it: the table of all claims.",
+            autocompletion=one_of(lambda: dict.fromkeys([*CLAIMS, *experiments()])),
+        ),
     ] = None,
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Run every experiment that --out has no result of yet.")
@@ -51,11 +57,12 @@ def reproduce_command(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases, within a minute each.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all draws.")] = 0,
     json_file: Json = None,
+    lines_file: Lines = None,
     quiet: Quiet = False,
 ) -> None:
     """The claims of the papers, each beside what was expected and what was measured; NAME measures one again."""
     console = console_for(quiet)
-    check_outputs(json=json_file, out=out if name or all_of_them else None)
+    check_outputs(json=json_file, jsonl=lines_file, out=out if name or all_of_them else None)
     if name is not None and all_of_them:
         raise QupropError(f"give a NAME or --all, got both {name!r} and --all")
     failed: list[str] = []
@@ -63,13 +70,13 @@ def reproduce_command(
         failed = _run_all(console, out, quick, seed)
     if name is None:
         table = rows(out)
+        write_result(json_file, {row.claim.name: {"kind": "claim", **row.plain()} for row in table})
+        write_lines(lines_file, ({"kind": "claim", **row.plain()} for row in table))
         for work, of_it in by_work(table).items():
             line(console, f"-- {work}", hanging="   ")
             for row in of_it:
                 _show(console, row)
         line(console, _summary(table))
-        if json_file is not None:
-            write_json(json_file, {row.claim.name: {"kind": "claim", **row.plain()} for row in table})
         if failed:
             raise TaskFailed(f"{', '.join(failed)} failed; the results of all others are in {out}")
         return
@@ -107,21 +114,21 @@ def measure(console: Console, experiment: Experiment, name: str, out: Path, quic
         "versions": versions(),
         "seconds": round(time.perf_counter() - start, 1),
     }
-    make_folder(out)
-    write_atomically(out / f"{name}.png", picture)
-    write_json(out / f"{name}.json", result)  # last: what says that it is done
+    with suppress(FileError):  # whose files say it
+        make_folder(out)
+    write_file(out / f"{name}.png", picture)
+    write_result(out / f"{name}.json", result)  # last: what says that it is done
     return json.loads(json.dumps(plain(result)))
 
 
 def tell(console: Console, name: str, result: dict[str, Any], out: Path, json_file: Path | None) -> None:
     """What was claimed and found, and where it lies."""
-    if json_file is not None:
-        write_json(json_file, result)
+    write_result(json_file, result)
     line(console, f"{name}: {result['claim']}")
     line(console, result["source"])
     for finding in result["findings"]:
         line(console, f"- {finding}", hanging="  ")
-    line(console, f"{name}.png and {name}.json in {out}, {result['seconds']:.1f} s")
+    line(console, f"{name}.png and {name}.json in {out}, {human_seconds(result['seconds'])}")
 
 
 def _run(console: Console, name: str, out: Path, quick: bool, seed: int) -> dict[str, Any]:
@@ -141,8 +148,6 @@ def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:
             continue
         try:
             result = _run(console, name, out, quick, seed)
-        except FileError:
-            raise
         except QupropError as error:  # an extra that is not installed: the others go on
             line(console, f"{name}: left out, {error}")
             continue
@@ -150,7 +155,9 @@ def _run_all(console: Console, out: Path, quick: bool, seed: int) -> list[str]:
             failed.append(name)
             line(console, f"{name}: failed, {type(error).__name__}: {error}")
             continue
-        line(console, f"{name}: {result['seconds']:.1f} s; {result['findings'][0]}", hanging="  ")
+        line(console, f"{name}: {human_seconds(result['seconds'])}; {result['findings'][0]}", hanging="  ")
+        if not _done(out / f"{name}.json", quick, seed):  # it could not be written, and nor could those of the others
+            break
     return failed
 
 

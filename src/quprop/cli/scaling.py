@@ -9,14 +9,32 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from quprop.cli.common import INTERRUPTED, Json, Plot, Quiet, Workers, console_for, reported, split, with_options
+from quprop.cli.common import (
+    INTERRUPTED,
+    Json,
+    Lines,
+    Plot,
+    Quiet,
+    Workers,
+    console_for,
+    reported,
+    some_of,
+    split,
+    with_options,
+    write_file,
+    write_lines,
+    write_picture,
+    write_result,
+)
 from quprop.cli.tables import as_it_is, narrow_table
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.files import check_outputs
+from quprop.gradients import COSTED
 from quprop.planning.measured.families import FAMILIES
 from quprop.planning.measured.sweep import Fit, fits, tasks
-from quprop.runs import versions, write_atomically, write_json
+from quprop.runs import versions
 from quprop.runs.executor import Row, Task, TaskFailed, open_executor, run_tasks
+from quprop.runs.folder import nothing_to_resume
 from quprop.runs.progress import TASKS, Progress
 
 EPILOG = """[bold]Families[/bold]: {}
@@ -40,9 +58,23 @@ class ScalingRequest:
     """What the command line says."""
 
     methods: Annotated[
-        str | None, typer.Option("--methods", metavar="A,B", help="Only these. Default: those with a known exponent.")
+        str | None,
+        typer.Option(
+            "--methods",
+            metavar="A,B",
+            help="Only these. Default: those with a known exponent.",
+            autocompletion=some_of(COSTED),
+        ),
     ] = None
-    family: Annotated[str | None, typer.Option("--family", metavar="A,B", help="Only these families of models.")] = None
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            metavar="A,B",
+            help="Only these families of models.",
+            autocompletion=some_of(FAMILIES),
+        ),
+    ] = None
     m_max: Annotated[int, typer.Option("--m-max", min=16, help="The largest number of parameters.")] = 4096
     m_min: Annotated[int, typer.Option("--m-min", min=16, help="The smallest.")] = 64
     max_error: Annotated[
@@ -62,6 +94,7 @@ class ScalingRequest:
         bool, typer.Option("--constants", help="With --figure2: constants and powers of the error too.")
     ] = False
     json_file: Json = None
+    lines_file: Lines = None
     plot: Plot = None
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the shots.")] = 0
     quiet: Quiet = False
@@ -75,7 +108,9 @@ def scaling_command(asked: ScalingRequest) -> None:
     At equal measured error, with the exponent fitted. Backpropagation scaling is an exponent of 1 up to logarithms; one
     by one estimation of the components has 2.
     """
-    check_outputs(json=asked.json_file, plot=asked.plot, out=None if asked.figure2 else asked.out)
+    check_outputs(
+        json=asked.json_file, jsonl=asked.lines_file, plot=asked.plot, out=None if asked.figure2 else asked.out
+    )
     console = console_for(asked.quiet)
     if asked.figure2:
         from quprop.cli.figure2 import figure2
@@ -95,16 +130,16 @@ def scaling_command(asked: ScalingRequest) -> None:
         "rows": rows,
         "versions": versions(),
     }
-    write_json(asked.out / "summary.json", result)
-    if asked.json_file is not None:
-        write_json(asked.json_file, result)
+    write_result(asked.out / "summary.json", result)
+    write_result(asked.json_file, result)
+    write_lines(asked.lines_file, rows)
     if found:
         from quprop.planning.measured.figure import draw_scaling
 
         picture = draw_scaling(found, asked.max_error)
-        write_atomically(asked.out / "scaling.png", picture)
+        write_file(asked.out / "scaling.png", picture)
         if asked.plot is not None:
-            picture.save(asked.plot)
+            write_picture(asked.plot, picture)
     elif asked.plot is not None:
         raise TaskFailed(NO_FIT)
     _show(console, rows, found, asked.out)
@@ -114,6 +149,8 @@ def _measured(asked: ScalingRequest, console: Console) -> list[Row]:
     """The rows of the sweep, those that the folder holds among them."""
     todo = _tasks(asked)
     file = asked.out / "rows.jsonl"
+    if asked.resume and not file.exists():
+        raise nothing_to_resume(asked.out, file.name)
     if file.exists() and file.stat().st_size and not asked.resume:
         raise QupropError(f"{file} holds rows already: continue with --resume, or choose another --out")
     try:
@@ -152,9 +189,8 @@ def _show(console: Console, rows: list[Row], found: list[Fit], out: Path) -> Non
         as_it_is(console, note)
     missed = [r for r in rows if not r["result"].get("reached", True)]
     if missed:
-        as_it_is(
-            console, f"{len(missed)} rows did not reach the error and take no part; their trails are in rows.jsonl"
-        )
+        missing = count_of(len(missed), "row")
+        as_it_is(console, f"{missing} did not reach the error, and no fit has them; their trails are in rows.jsonl")
     if not found:
         as_it_is(console, "no fit: an exponent needs three sizes")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -11,15 +12,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported, told
+from quprop.cli.common import (
+    INTERRUPTED,
+    Json,
+    Lines,
+    Quiet,
+    console_for,
+    one_of,
+    reported,
+    told,
+    write_file,
+    write_lines,
+    write_result,
+)
 from quprop.cli.models import named
 from quprop.cli.tables import as_it_is
-from quprop.errors import QupropError, nearest
-from quprop.files import check_outputs
+from quprop.cost import human_seconds, short_bytes
+from quprop.errors import QupropError, count_of, nearest
+from quprop.files import check_outputs, read_text
+from quprop.folding_table import FoldingTable
+from quprop.hardware_models import PRESETS
 from quprop.problems.config import Config, override, settle
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
-from quprop.runs import RunFolder, refuse_existing, write_atomically, write_json
+from quprop.runs import RunFolder, refuse_existing
 from quprop.training.curves import RIVALS, accuracy, difference
 from quprop.training.loggers import logger
 
@@ -48,19 +64,39 @@ quprop train digits --resume
 `quprop train NAME --settings` lists every key that --set and a TOML file know."""
 
 
+def _settings(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the keys of the problem that the command line names."""
+    named = next((PROBLEMS[word] for word in (ctx.params.get("what"), *ctx.args) if word in PROBLEMS), None)
+    keys = [f"{key}=" for table in named.schema.values() for key in table] if named else []
+    return [key for key in keys if key.startswith(incomplete)]
+
+
 @reported
 def train_command(
     what: Annotated[
-        str, typer.Argument(metavar="NAME|FILE.toml", help="A built-in problem, or a TOML file that defines one.")
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.toml",
+            help="A built-in problem, or a TOML file that defines one.",
+            autocompletion=one_of(PROBLEMS),
+        ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="The run folder. Default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting; may be given again.", autocompletion=_settings
+        ),
     ] = None,
     noise: Annotated[
         str | None,
-        typer.Option("--noise", metavar="NAME", help="Errors of a machine, such as superconducting:0.1 (a tenth)."),
+        typer.Option(
+            "--noise",
+            metavar="NAME",
+            help="Errors of a machine, such as superconducting:0.1 (a tenth).",
+            autocompletion=one_of([name for name, machine in PRESETS.items() if machine.noise]),
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initial parameters and batches.")] = None,
     threads: Annotated[
@@ -71,6 +107,7 @@ def train_command(
         typer.Option("--log", metavar="LOGGER:WHERE", help="Log to tensorboard:DIR, mlflow:EXPERIMENT, wandb:PROJECT."),
     ] = None,
     json_file: Json = None,
+    lines_file: Lines = None,
     quiet: Quiet = False,
     settings: Annotated[
         bool, typer.Option("--settings", help="List the settings with their defaults and leave.")
@@ -96,7 +133,7 @@ def train_command(
         given.setdefault("train", {})["noise"] = noise
     default = Path("runs") / (name if what == name else Path(what).stem)
     out = out or default
-    check_outputs(json=json_file, out=out)
+    check_outputs(json=json_file, jsonl=lines_file, out=out)
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
@@ -108,8 +145,9 @@ def train_command(
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
         raise typer.Exit(INTERRUPTED)
-    if json_file is not None:
-        write_json(json_file, summary)
+    write_result(json_file, summary)
+    if lines_file is not None:
+        write_lines(lines_file, map(json.loads, read_text(out / "metrics.jsonl").splitlines()))
     _export(out, config)
     _show_result(console, summary, out)
 
@@ -125,7 +163,7 @@ def _export(out: Path, config: Config) -> None:
     found = RunFolder.open(out).read_checkpoint()
     assert found is not None
     text = to_qasm(problem.circuit.bound(found[0]["params/theta"]), measured=problem.measured)
-    write_atomically(out / BESIDE[0], text.encode())
+    write_file(out / BESIDE[0], text.encode())
 
 
 def _resumed(out: Path, name: str, given: Config) -> Config:
@@ -197,12 +235,13 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
             f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
         )
     if "noise" in summary:
-        lines.append(f"noise          {summary['noise']}, {summary['channels']:,} channels; {_clean(summary)}")
+        channels = count_of(summary["channels"], "channel")
+        lines.append(f"noise          {summary['noise']}, {channels}; {_clean(summary)}")
     if "test_mmd2" in summary:
         lines += _samples_verdict(summary)
     if "engine" in summary:
         lines.append(f"simulated by   {summary['engine']}")
-    lines.append(f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['status']})")
+    lines.append(f"{count_of(summary['steps'], 'step')} in {human_seconds(summary['seconds'])} ({summary['status']})")
     return lines
 
 
@@ -233,7 +272,7 @@ def _samples_verdict(summary: dict[str, Any]) -> list[str]:
         f"{summary['train_covariance_error']:.2g} (r.m.s.)"
     )
     if "samples_mmd2" in summary:
-        drawn = f"{summary['shots']:,} samples"
+        drawn = f"{count_of(summary['shots'], 'sample')}"
         lines.append(f"{drawn:19}{measured('samples_mmd2')}")
     if "samples_total_variation" in summary:
         lines.append(
@@ -275,7 +314,7 @@ def _energy_verdict(summary: dict[str, Any]) -> list[str]:
 
 def _cost_table(summary: dict[str, Any]) -> Table:
     """Rotations executed, omega as measured, and what parameter shift would have executed."""
-    table = Table(title="what the gradients cost", title_justify="left", width=80)
+    table = FoldingTable(title="what the gradients cost", title_justify="left", width=80)
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("exact gradient", justify="right")
@@ -284,14 +323,14 @@ def _cost_table(summary: dict[str, Any]) -> Table:
     batch = summary["batch"]
     table.add_row(
         omega.format("time") + (f" (batch of {batch})" if batch > 1 else ""),
-        _seconds(summary["value_seconds"]),
-        _seconds(summary["gradient_seconds"]),
+        human_seconds(summary["value_seconds"]),
+        human_seconds(summary["gradient_seconds"]),
         f"{summary['omega_time']:.2f}",
     )
     table.add_row(
         omega.format("memory"),
-        _bytes(summary["value_bytes"]),
-        _bytes(summary["gradient_bytes"]),
+        short_bytes(summary["value_bytes"]),
+        short_bytes(summary["gradient_bytes"]),
         f"{summary['omega_memory']:.2f}",
     )
     table.add_row(
@@ -306,17 +345,3 @@ def _cost_table(summary: dict[str, Any]) -> Table:
     table.add_row("rotations executed", "", f"{done:,}", "")
     table.add_row("by parameter shift", "", f"{shift:,}", f"{shift / done:,.1f}x" if done else "")
     return table
-
-
-def _seconds(value: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-6:.3g} µs"
-
-
-def _bytes(value: float) -> str:
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value:.0f} B"

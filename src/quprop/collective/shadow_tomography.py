@@ -29,7 +29,7 @@ from quprop.collective.event import Event
 from quprop.collective.hypothesis import HYPOTHESES, Hypothesis, mistake_bound
 from quprop.collective.protocol import CopyEngine, HeldCopies, copy_state
 from quprop.collective.sweep import Learner, Sweep, SweepRule, Turn
-from quprop.errors import QupropError, generator_of, nearest
+from quprop.errors import QupropError, count_of, generator_of, nearest
 from quprop.sampling.estimate import shown
 from quprop.simulate.vectors import rotate
 
@@ -109,7 +109,7 @@ class ShadowResult:
     def __str__(self) -> str:
         return (
             f"{len(self.estimates):,} events from {self.copies:,} copies (bound {self.budget.copies:,}), "
-            f"{self.budget.k:,} held; {self.updates} corrections (bound {self.budget.updates:,}), "
+            f"{self.budget.k:,} held; {count_of(self.updates, 'correction')} (bound {self.budget.updates:,}), "
             f"{self.false_triggers} false triggers; {shown(self.damage)}; {self.engine} engine, "
             f"error {self.error:.2g}: {self.why}"
         )

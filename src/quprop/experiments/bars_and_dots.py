@@ -18,6 +18,8 @@ shots are counted that give this noise on hardware, from variances as they are a
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,8 +123,10 @@ MODELS = {"commuting": commuting, "non_commuting": non_commuting, "qcnn": qcnn, 
 METHOD = {"commuting": "commuting_blocks"}  # the others: parameter shift
 
 
-def train(model: Model, steps: int, every: int, rng: np.random.Generator) -> dict[str, list[Any]]:
-    """Losses of the batches, and the accuracy on the test points every so many steps."""
+def train(
+    model: Model, steps: int, every: int, rng: np.random.Generator, before: Callable[[int], None] = lambda step: None
+) -> dict[str, list[Any]]:
+    """Losses of the batches, and the accuracy on the test points every so many steps; before(step) is called first."""
     x, y = data(1000, rng)
     x_test, y_test = data(100, rng)
     theta = rng.uniform(0, 2 * np.pi, model.n_params)
@@ -136,6 +140,7 @@ def train(model: Model, steps: int, every: int, rng: np.random.Generator) -> dic
             accuracies.append(float(np.mean(guess == (y_test == 1))))
         if step == steps:
             break
+        before(step)
         chosen = rng.choice(len(x), BATCH, replace=False)
         values, pullback = simulate.vjp(model, theta, x[chosen], precision="single")  # the noise is far coarser
         logit = SLOPE * values[:, 0]
@@ -179,11 +184,14 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     trials, steps = (1, 30) if quick else (5, 100)
     names = ("commuting", "non_commuting") if quick else ("commuting", "non_commuting", "separable")
     found: dict[str, Any] = {}
+    each, total = trials * steps, trials * steps * len(names)
     for done, name in enumerate(names):
-        found[name] = measured(
-            name, trials, steps, seed, lambda t, d=done, n=name: progress(d * trials + t, len(names) * trials, n)
-        )
-    progress(len(names) * trials, len(names) * trials, "")
+
+        def told(step: int, done: int = done, name: str = name) -> None:
+            progress(done * each + step, total, name)
+
+        found[name] = measured(name, trials, steps, seed, told)
+    progress(total, total, "")
     one, other = found["commuting"], found["non_commuting"]
     return {
         "models": found,
@@ -198,13 +206,23 @@ def run(quick: bool, rng: Any, progress: Progress = silent) -> Result:
     }
 
 
-def measured(name: str, trials: int, steps: int, seed: int, before: Any = None, every: int = 10) -> dict[str, Any]:
-    """All about one model: its trials, shots and mean accuracy; before(trial) is called before each."""
+def _later(before: Callable[[int], None], done: int, step: int) -> None:
+    before(done + step)
+
+
+def measured(
+    name: str,
+    trials: int,
+    steps: int,
+    seed: int,
+    before: Callable[[int], None] = lambda step: None,
+    every: int = 10,
+) -> dict[str, Any]:
+    """All about one model: its trials, shots and mean accuracy; before(steps of all trials) is called at each step."""
     model, runs = MODELS[name](), []
     for trial in range(trials):
-        if before is not None:
-            before(trial)
-        runs.append(train(model, steps, every, np.random.default_rng([seed, trial])))
+        rng = np.random.default_rng([seed, trial])
+        runs.append(train(model, steps, every, rng, partial(_later, before, trial * steps)))
     found: dict[str, Any] = {"params": model.n_params, "rotations": model.n_rotations - PIXELS, "trials": runs}
     found |= shots(name, model, seed)
     curve = np.mean([t["accuracy"] for t in runs], axis=0)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate
@@ -75,7 +75,7 @@ class AdaptivePlan(LinearPlan):
         else:
             shots = total + spent
             self.info["shots"] = f"at most {shots:,} in all, as the measured variances ask"
-        self.info["adaptive"] = f"{spent:,} shots measure the variances, the others make the estimate"
+        self.info["adaptive"] = f"{count_of(spent, 'shot')} measure the variances, the others make the estimate"
         lengths = {int(n) for r in runs for n in r.lengths}
         assert len(lengths) <= 1, "runs of different length: the cost would depend on the allocation"
         if shots:

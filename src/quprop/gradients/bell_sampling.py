@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from quprop.cost import Cost
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import pair_program, undone
@@ -256,7 +256,7 @@ class BellPlan(Plan):
             cost += copies.cost + Cost(classical_ops=len(paulis) * self.pairs)
         if "damage" in notes:
             notes = {**notes, "damage": damage}
-        info = {**self.info, "above the threshold": f"{kept} of {self.K} strings", **notes}
+        info = {**self.info, "above the threshold": f"{kept} of {count_of(self.K, 'string')}", **notes}
         return Estimate(slopes.T @ g, abs(slopes).T @ spread, cost, info)
 
 

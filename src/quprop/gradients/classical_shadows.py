@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS, applied, rotate
 from quprop.cost import Cost
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.pair_state import Frame, pair_program, undone
 from quprop.model import Model
@@ -192,7 +192,7 @@ class ShadowPlan(Plan):
         self.info = {
             "budget": method.budget,
             "shadows": f"{len(self.circuits)} of random {method.ensemble} measurements, {len(components)} components "
-            f"in {len(self.frames)} frames",
+            f"in {count_of(len(self.frames), 'frame')}",
             "squared shadow norms": f"{self.norms.min():.4g} to {self.norms.max():.4g}" if len(components) else "none",
             "groups": f"median of {self.groups} means" if self.groups > 1 else "mean of all snapshots",
         }

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.model.commutation import after, bits
@@ -78,7 +78,7 @@ class CommutingBlocks(GradientMethod, Budget):
             count = max(count, len(programs))
         info = {
             "blocks": str(blocks) if blocks.n_blocks <= _SHOWN else str(blocks).splitlines()[0],
-            "observable": f"{len(terms.strings)} terms, up to {count} circuits each",
+            "observable": f"{count_of(len(terms.strings), 'term')}, up to {count_of(count, 'circuit')} each",
         }
         if model.channels:
             info["noise"] = "members of a block are read across the channels between them and the end: biased"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from quprop.cost import Cost
+from quprop.errors import count_of
 from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.model.angle import params
@@ -90,7 +91,7 @@ class PairState(GradientMethod, Budget):
         norm = float(terms.sizes(w).sum())
         members = sum(len(f.members) for f in frames)
         info = {
-            "frames": f"{members} components in {len(frames)} frames",
+            "frames": f"{count_of(members, 'component')} in {count_of(len(frames), 'frame')}",
             "observable": f"{len(terms.strings)} terms, a state each; variance at most {norm**2:.4g} per shot of a "
             "frame, as if the term were drawn or block-encoded",
         }

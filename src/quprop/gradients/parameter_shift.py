@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.gradients.adaptive import AdaptivePlan
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.shift_rules import Rule, Shift, shifts_of
@@ -149,6 +149,6 @@ def _in_words(shifts: list[Shift], rotations: int) -> str:
         return f"two runs for each of {rotations:,} rotations"
     moved = sum(len(s.rotations) for s in together)
     return (
-        f"{runs:,} runs for {rotations:,} rotations (two for each would be {2 * rotations:,}), "
-        f"{moved:,} of them moved in {len(together):,} sets by the general rule"
+        f"{count_of(runs, 'run')} for {count_of(rotations, 'rotation')} (two for each would be {2 * rotations:,}), "
+        f"{moved:,} of them moved in {count_of(len(together), 'set')} by the general rule"
     )

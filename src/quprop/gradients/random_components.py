@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.parameter_shift import ParameterShift, shifted_runs
 from quprop.gradients.shift_rules import Rule, shifts_of
@@ -110,7 +110,7 @@ class RandomComponentsPlan(LinearPlan):
         else:
             self.cost = Cost()
         self.info["budget"] = method.budget
-        self.info["shots"] = f"{self.total:,}, each of one of {len(self.chances):,} circuits drawn at random"
+        self.info["shots"] = f"{self.total:,}, each of one of {count_of(len(self.chances), 'circuit')} drawn at random"
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         sampler = Sampler(rng)

@@ -16,6 +16,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.hybrid.node import THIRD_ORDER, Kept, Node
+from quprop.lazy import missing
 
 try:
     import jax
@@ -23,7 +24,7 @@ try:
     from jax.extend.core import Primitive
     from jax.interpreters import ad, batching, mlir
 except ImportError:
-    raise QupropError("quprop.hybrid.jax needs JAX, which is not installed: pip install 'quprop[jax]'") from None
+    raise missing("quprop.hybrid.jax needs JAX", "jax") from None
 
 Array = Any
 Arrays = tuple[Array, ...]

@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from quprop.errors import QupropError
+from quprop.lazy import missing
 from quprop.model.pauli import PauliString, PauliSum
 
 try:
     import openfermion
 except ImportError:
-    raise QupropError("OpenFermion is not installed: pip install 'quprop[openfermion]'") from None
+    raise missing("quprop.hybrid.openfermion needs OpenFermion", "openfermion") from None
 
 _REAL = 1e-10  # coefficients whose imaginary part is a smaller fraction than this are real up to rounding
 

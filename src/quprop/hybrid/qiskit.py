@@ -26,6 +26,7 @@ from quprop.errors import QupropError, nearest
 from quprop.files import write_atomically
 from quprop.hybrid.noise import is_full_reset, moved, moved_mask, read_model
 from quprop.hybrid.qasm.values import power, times
+from quprop.lazy import missing
 from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.model.channels import refuse_channels
@@ -60,7 +61,7 @@ try:
     from qiskit.exceptions import QiskitError
     from qiskit.quantum_info import Pauli, SparseObservable, SparsePauliOp
 except ImportError:
-    raise QupropError("Qiskit 2 is not installed: pip install 'quprop[qiskit]'") from None
+    raise missing("quprop.hybrid.qiskit needs Qiskit 2", "qiskit") from None
 
 from quprop.hybrid.qiskit_noise import AerNoise
 

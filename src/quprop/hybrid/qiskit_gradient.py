@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError
 from quprop.hybrid.qiskit import from_sparse_pauli_op, read_qiskit
 from quprop.hybrid.qiskit_primitives import QupropEstimator, ReadProgram, columns_of
+from quprop.lazy import missing
 from quprop.simulate import vjp
 
 
@@ -62,9 +62,8 @@ def _machine_learning() -> Any:
         from qiskit.providers import Options
         from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
     except ImportError:
-        raise QupropError(
-            "this gradient is for qiskit-machine-learning, which is not installed: pip install qiskit-machine-learning"
-        ) from None
+        package = "qiskit-machine-learning"
+        raise missing(f"this gradient is for {package}", package=package) from None
 
     class QupropGradient(BaseEstimatorGradient):
         """Exact gradients of expectation values by adjoint differentiation, for `EstimatorQNN(gradient=...)`.
@@ -89,9 +88,7 @@ def _algorithms() -> Any:
     try:
         from qiskit_algorithms.gradients import BaseEstimatorGradient, EstimatorGradientResult
     except ImportError:
-        raise QupropError(
-            "this gradient is for qiskit-algorithms, which is not installed: pip install qiskit-algorithms"
-        ) from None
+        raise missing("this gradient is for qiskit-algorithms", package="qiskit-algorithms") from None
 
     class QupropAlgorithmsGradient(BaseEstimatorGradient):
         """Exact gradients of expectation values by adjoint differentiation, for `VQE(gradient=...)` and the like.

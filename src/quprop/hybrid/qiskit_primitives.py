@@ -22,6 +22,7 @@ from quprop.arrays import checked
 from quprop.errors import QupropError, generator_of
 from quprop.hybrid.noise import Misreading, misread, moved, on_qubits, read_out, support
 from quprop.hybrid.qiskit import Imported, from_sparse_pauli_op, read_qiskit
+from quprop.lazy import missing
 from quprop.model import Model
 from quprop.model.angle import PARAM
 from quprop.model.circuit import Circuit, Operation
@@ -47,7 +48,7 @@ try:
     from qiskit.primitives.containers.sampler_pub import SamplerPub
     from qiskit.quantum_info import SparseObservable
 except ImportError:
-    raise QupropError("Qiskit 2 is not installed: pip install 'quprop[qiskit]'") from None
+    raise missing("quprop.hybrid.qiskit_primitives needs Qiskit 2", "qiskit") from None
 
 _CHUNK_AMPLITUDES = 1 << 22  # of all states held at once
 _X_BITS, _Z_BITS = str.maketrans("IXYZ", "0110"), str.maketrans("IXYZ", "0011")

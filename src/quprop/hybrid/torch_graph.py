@@ -16,14 +16,13 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.hybrid.estimated import FORWARD_OF_ESTIMATE, SECOND_OF_ESTIMATE, Estimated
 from quprop.hybrid.node import THIRD_ORDER, Node
+from quprop.lazy import missing
 
 try:
     import torch
     from torch import Tensor
 except ImportError:
-    raise QupropError(
-        "quprop.hybrid.torch needs PyTorch, which is not installed: pip install 'quprop[torch]'"
-    ) from None
+    raise missing("quprop.hybrid.torch needs PyTorch", "torch") from None
 
 
 class CostMeter:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.cost import HardwareModel, NoiseModel, noise_of
-from quprop.errors import QupropError, UnknownGateError, nearest, shown
+from quprop.errors import QupropError, UnknownGateError, count_of, nearest, shown
+from quprop.hardware_models import HardwareModel, NoiseModel, noise_of
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, check_constants
 from quprop.model.drawing import Drawable, DrawnGate, circuit_gates
@@ -140,8 +140,8 @@ class Circuit(GateMethods, Drawable):
         n_angles, n_qubits, *_ = spec
         if len(arguments) != n_angles + n_qubits:
             raise QupropError(
-                f"{name} takes {_count(n_angles, 'angle')} and then {_count(n_qubits, 'qubit')}, "
-                f"got {_count(len(arguments), 'argument')}"
+                f"{name} takes {count_of(n_angles, 'angle')} and then {count_of(n_qubits, 'qubit')}, "
+                f"got {count_of(len(arguments), 'argument')}"
             )
         angles = tuple([self._angle(a) for a in arguments[:n_angles]])
         self.steps.append(Operation(name, angles, self._qubits(arguments[n_angles:], name)))
@@ -158,8 +158,8 @@ class Circuit(GateMethods, Drawable):
         last = len(needed) + noise.n_qubits
         more = dict(zip(optional, arguments[last:], strict=False))
         if not last <= len(arguments) <= last + len(optional) or not options.keys() <= set(optional) - more.keys():
-            form = [*needed, _count(noise.n_qubits, "qubit"), *(f"{s}=..." for s in optional)]
-            got = [_count(len(arguments), "argument"), *options]
+            form = [*needed, count_of(noise.n_qubits, "qubit"), *(f"{s}=..." for s in optional)]
+            got = [count_of(len(arguments), "argument"), *options]
             raise QupropError(f"{name} takes {', '.join(form)}, got {', '.join(got)}")
         more = dict(zip(optional, noise.defaults, strict=True)) | more | options
         strengths = tuple([self._strength(s, name) for s in (*arguments[: len(needed)], *more.values())])
@@ -364,10 +364,10 @@ class Circuit(GateMethods, Drawable):
     __hash__ = None  # type: ignore[assignment]  # circuits grow; models are the hashable thing
 
     def __repr__(self) -> str:
-        return f"<Circuit: {_count(self.n_qubits, 'qubit')}, {_count(len(self), 'gate')}>"
+        return f"<Circuit: {count_of(self.n_qubits, 'qubit')}, {count_of(len(self), 'gate')}>"
 
     def __str__(self) -> str:
-        parts = [_count(self.n_qubits, "qubit"), _count(len(self), "gate")]
+        parts = [count_of(self.n_qubits, "qubit"), count_of(len(self), "gate")]
         parts += [f"params {name}[{size}]" for name, size in self.layout(PARAM)]
         parts += [f"inputs {name}[{size}]" for name, size in self.layout(INPUT)]
         state = self.state
@@ -421,8 +421,8 @@ class Circuit(GateMethods, Drawable):
         if qubits:
             if not isinstance(key, str) or len(key) != len(qubits) or set(key) - set("IXYZ"):
                 raise QupropError(
-                    f"pauli_channel on {_count(len(qubits), 'qubit')} takes strings of as many letters I, X, Y, Z, got "
-                    f"{shown(key)}"
+                    f"pauli_channel on {count_of(len(qubits), 'qubit')} takes strings of as many letters I, X, Y, Z, "
+                    f"got {shown(key)}"
                 )
             key = " ".join(f"{letter}{q}" for letter, q in zip(key, qubits, strict=True))
         string = PauliString.parse(key) if isinstance(key, str) else key
@@ -463,10 +463,6 @@ class Circuit(GateMethods, Drawable):
         n = self.n_qubits
         if state.kind != INPUT or state.indices.step != 1 or n > MAX_AMPLITUDE_QUBITS or len(state) != 1 << n:
             raise QupropError(f"amplitude encoding on {n} qubits takes inputs(name, 2^{n}), got {state!r}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _between(op: Operation) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import stim
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.files import write_atomically
 from quprop.model.absorption import absorb, conjugate_sum
 from quprop.model.angle import INPUT, PARAM, AngleVector, Variable
@@ -265,9 +265,10 @@ class Model(Drawable):
 
     def __repr__(self) -> str:
         return (
-            f"<Model: {self.n_qubits} qubits, {self.n_rotations} rotations, {self.n_params} params, "
-            f"{self.n_inputs} inputs, {self.n_observables} observables"
-            + (f", {len(self.channels)} channels>" if self.channels else ">")
+            f"<Model: {count_of(self.n_qubits, 'qubit')}, {count_of(self.n_rotations, 'rotation')}, "
+            f"{count_of(self.n_params, 'param')}, {count_of(self.n_inputs, 'input')}, "
+            f"{count_of(self.n_observables, 'observable')}"
+            + (f", {count_of(len(self.channels), 'channel')}>" if self.channels else ">")
         )
 
     def __str__(self) -> str:

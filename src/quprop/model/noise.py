@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quprop.cost import NoiseModel
+from quprop.hardware_models import NoiseModel
 from quprop.model.pauli import PauliString, PauliSum
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import stim
 
-from quprop.errors import QupropError, shown
+from quprop.errors import QupropError, count_of, shown
 from quprop.files import read_text
 from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
@@ -34,9 +34,10 @@ def describe(model: Model, shown: int) -> str:
     n = model.n_qubits
     vectors = [f"params {a}[{b}]" for a, b in zip(model.param_names, model.param_sizes, strict=True)]
     vectors += [f"inputs {a}[{b}]" for a, b in zip(model.input_names, model.input_sizes, strict=True)]
-    head = [f"{n} qubits", f"{model.n_rotations} rotations", *vectors, f"{model.n_observables} observables"]
+    sizes = count_of(n, "qubit"), count_of(model.n_rotations, "rotation")
+    head = [*sizes, *vectors, count_of(model.n_observables, "observable")]
     if model.channels:
-        head.append(f"{len(model.channels)} channels")
+        head.append(count_of(len(model.channels), "channel"))
     lines = [f"Model: {', '.join(head)}, from {model.state.text(n)}"]
     noise: dict[int, list[Channel]] = {}
     for channel in model.channels:
@@ -47,7 +48,7 @@ def describe(model: Model, shown: int) -> str:
     for before, m in zip([-1, *places], places, strict=False):
         if m != before + 1:
             between = sum(before < channel.place < m for channel in model.channels)
-            lines.append(f"  ... {m - before - 1} more" + (f", and {between} channels" if between else ""))
+            lines.append(f"  ... {m - before - 1} more" + (f", and {count_of(between, 'channel')}" if between else ""))
         lines += _noise_lines(model, noise.get(m, []), shown)
         x, z, angle = model.rotations[m]
         lines.append(f"  {m:>4}  exp(-i/2 ({angle.text(model.variable_name, 6)}) {PauliString(x, z)})")

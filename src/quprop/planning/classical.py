@@ -14,9 +14,10 @@ from typing import Any
 from quprop.carleman.block_cost import formula_loads, formula_success, readout_copies, solver_of, total, upload_formula
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.transfer.queries import QueryLedger
-from quprop.cost import Cost, HardwareModel, short
-from quprop.cost import hardware as find_hardware
+from quprop.cost import Cost, short
 from quprop.errors import QupropError, nearest
+from quprop.hardware_models import HardwareModel
+from quprop.hardware_models import hardware as find_hardware
 from quprop.planning.costs import people, tidy
 from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, obstacles, sentence
 from quprop.tables import Sentence, html, narrow_table

@@ -35,10 +35,11 @@ import scipy.sparse as sp
 from scipy.special import ndtr
 
 from quprop.arrays import checked
-from quprop.cost import TOFFOLI_ROTATIONS, Cost, HardwareModel, fidelity_text, human_seconds
-from quprop.cost import hardware as find_hardware
+from quprop.cost import TOFFOLI_ROTATIONS, Cost, fidelity_text, human_seconds
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
+from quprop.hardware_models import HardwareModel
+from quprop.hardware_models import hardware as find_hardware
 from quprop.model import Model
 from quprop.planning.advice import nearest_of, resolution
 from quprop.planning.compare_table import parts

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from quprop.cost import PRESETS, Cost, HardwareModel, fidelity_text, short, short_bytes
+from quprop.cost import Cost, fidelity_text, short, short_bytes
 from quprop.gradients import COSTED
+from quprop.hardware_models import PRESETS, HardwareModel
 from quprop.planning.costs import people, tidy
 from quprop.tables import BLANK, Part, Sentence, narrow_table
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from quprop.cost import Cost, HardwareModel, fidelity_text, short, short_bytes
+from quprop.cost import Cost, fidelity_text, short, short_bytes
+from quprop.hardware_models import HardwareModel
 from quprop.planning.costs import people, tidy
 
 LEAST_FIDELITY = 0.01  # derivatives shrink by it, and to undo that by scaling takes 1 / fidelity^2 = 1e4 times the runs

@@ -18,6 +18,7 @@ from typing import Any
 from quprop.cost import Cost, short
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED
+from quprop.lazy import missing
 from quprop.planning.costs import people, tidy
 from quprop.planning.training import TrainingPlan
 from quprop.sampling.shape import Shape
@@ -201,7 +202,5 @@ def _estimator() -> Any:
     try:
         from qdk.estimator import LogicalCounts
     except ImportError:
-        raise QupropError(
-            "physical qubits are estimated by Microsoft's qdk, which is not installed: pip install 'quprop[plan]'"
-        ) from None
+        raise missing("physical qubits are estimated by Microsoft's qdk", "plan") from None
     return LogicalCounts

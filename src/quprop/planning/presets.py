@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from quprop.cost import PRESETS as MACHINES
+from quprop.hardware_models import PRESETS as MACHINES
 from quprop.planning.measured.figure2 import LAWS, T_Q, TIMES, TWO, Constants, reach, table
 from quprop.planning.named import summary
 from quprop.planning.training import changes_of

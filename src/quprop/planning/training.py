@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from quprop.cost import PRESETS, Cost, HardwareModel, short
-from quprop.cost import hardware as find_hardware
+from quprop.cost import Cost, short
 from quprop.errors import QupropError, nearest
 from quprop.gradients import COSTED, PLAIN
+from quprop.hardware_models import PRESETS, HardwareModel
+from quprop.hardware_models import hardware as find_hardware
 from quprop.planning import advice
 from quprop.planning.advice import MOST_PARAMETERS
 from quprop.planning.costs import cost_of, people, rivalry
@@ -196,7 +197,7 @@ def plan_training(
     """The cost of `steps` gradients of `samples` samples each, by all methods or those named.
 
     precision or max_error, one of them, of every gradient, as in `quprop.planning.compare.compare`; hardware: a name of
-    `quprop.cost.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
+    `quprop.hardware_models.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
     it out as papers do. Raises `QupropError` for what is out of range; a method that does not serve the shape is in
     `refused`.
     """

@@ -30,6 +30,7 @@ import numpy as np
 
 from quprop.errors import QupropError, nearest, shown
 from quprop.files import write_atomically
+from quprop.lazy import missing
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.simulate import memory
 
@@ -231,7 +232,7 @@ def jordan_wigner(constant: float, one: np.ndarray, two: np.ndarray) -> PauliSum
 
 
 def _missing(what: str, library: str) -> QupropError:
-    return QupropError(f"{what} is computed by {library}, which is not installed: pip install 'quprop[chem]'")
+    return missing(f"{what} is computed by {library}", "chem")
 
 
 def _pyscf() -> Any:

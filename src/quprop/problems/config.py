@@ -44,7 +44,7 @@ class Setting:
             value = float(value)
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if not fits:
-            raise QupropError(f"{name} must be {_KINDS.get(kind, kind.__name__)}, got {shown(value)} ({self.help})")
+            raise QupropError(f"{name} must be {KINDS.get(kind, kind.__name__)}, got {shown(value)} ({self.help})")
         if isinstance(value, float) and not math.isfinite(value):
             raise QupropError(f"{name} must be finite, got {value!r}")
         if self.least is not None and value < self.least:
@@ -56,7 +56,7 @@ class Setting:
         return value
 
 
-_KINDS = {
+KINDS = {
     int: "a whole number",
     float: "a number",
     str: "a text",

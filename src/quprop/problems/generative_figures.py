@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.errors import count_of
 from quprop.plots import ESTIMATE, SLATE, TRAINING, Picture, grid, panels, picture
 from quprop.training.curves import RIVALS
 
@@ -84,5 +85,5 @@ def covariance_picture(name: str, pairs: dict[str, np.ndarray]) -> Picture:
         axis.set_xlim(low - pad, high + pad)
         axis.set_ylim(low - pad, high + pad)
         axis.set_aspect("equal")
-    count = f"{len(test):,} pairs of bits" + (f", {DRAWN:,} of them drawn" if len(test) > DRAWN else "")
+    count = f"{count_of(len(test), 'pair')} of bits" + (f", {DRAWN:,} of them drawn" if len(test) > DRAWN else "")
     return picture(figure, f"{name}: {count}")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from quprop.cost import noise_of
 from quprop.errors import QupropError, nearest
+from quprop.hardware_models import noise_of
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.problems.config import SECTIONS, Config, settle

@@ -8,9 +8,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from quprop.errors import QupropError
-
-MEND = "the HTML report needs the package {}: pip install 'quprop[report]'"
+from quprop.lazy import missing
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +17,7 @@ def plotly_gzip() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise QupropError(MEND.format("plotly")) from None
+        raise missing("the HTML report needs the package plotly", "report") from None
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 6, mtime=0)).decode()
 
 
@@ -27,5 +25,5 @@ def jinja() -> ModuleType | Any:
     try:
         import jinja2
     except ImportError:
-        raise QupropError(MEND.format("jinja2")) from None
+        raise missing("the HTML report needs the package jinja2", "report") from None
     return jinja2

@@ -30,6 +30,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.files import JsonLines, make_folder
+from quprop.lazy import missing
 from quprop.machine import usable_processors
 from quprop.runs.folder import fingerprint, plain
 
@@ -224,7 +225,8 @@ class Workers:
         return ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), initializer=_start_worker)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        return self._pool.submit(fn, *args)
+        with _deaf():
+            return self._pool.submit(fn, *args)
 
     def remake(self) -> None:
         self.stop()
@@ -248,8 +250,21 @@ class Workers:
         self.stop()
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C waits, and processes that begin meanwhile never hear it: it is their parent's, which ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     from quprop import simulate
 
@@ -279,12 +294,12 @@ def open_executor(workers: int | None = None, dask: str | None = None) -> Iterat
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise QupropError("--dask needs the package distributed: pip install 'quprop[dask]'") from None
+        raise missing("--dask needs the package distributed", "dask") from None
     if dask == "local":
         try:
             import cryptography  # noqa: F401  (by which the cluster's processes know each other)
         except ImportError:
-            raise QupropError("--dask local needs the package cryptography: pip install 'quprop[dask]'") from None
+            raise missing("--dask local needs the package cryptography", "dask") from None
         # Without security anybody on this machine could send the workers code of their own.
         count = workers or usable_processors()
         with (

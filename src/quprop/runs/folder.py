@@ -112,9 +112,7 @@ class RunFolder:
         try:
             definition = read_toml(path / "run.toml")
         except (FileNotFoundError, NotADirectoryError):
-            raise QupropError(
-                f"expected a run to resume in {path}, found no run.toml there: leave out --resume to start one"
-            ) from None
+            raise nothing_to_resume(path, "run.toml") from None
         except OSError as error:
             raise QupropError(
                 f"{path / 'run.toml'} cannot be read ({error.strerror}): start a new run in another folder"
@@ -236,6 +234,11 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
+
+
+def nothing_to_resume(path: Path, file: str) -> QupropError:
+    """Of a folder without the file in which a run begins."""
+    return QupropError(f"expected a run to resume in {path}, found no {file} there: leave out --resume to start one")
 
 
 def refuse_existing(path: str | os.PathLike[str], beside: tuple[str, ...] = ()) -> None:

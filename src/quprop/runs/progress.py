@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # rich is imported when a bar is shown, not with quprop
     from rich.console import Console
+
+
+def plain_console(quiet: bool = False) -> Console:
+    """Standard output: colours and bars where a person looks at a terminal, plain lines of 80 letters everywhere else,
+    whatever the environment says of colours. The output of a notebook's cells is a terminal in name only."""
+    from rich.console import Console
+
+    seen = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ
+    return Console(
+        quiet=quiet, force_terminal=seen, force_jupyter=False, force_interactive=seen, width=None if seen else 80
+    )
+
+
+_NARROW = 60  # columns of a terminal, below which numbers have its room and no bar is drawn
 
 
 class Style(NamedTuple):
@@ -41,8 +57,9 @@ class Progress:
             from rich import progress
 
             words = progress.TextColumn("{task.fields[words]}")
+            bar = progress.BarColumn(bar_width=12 if self._style.last else 20)
             self._bar = progress.Progress(
-                progress.BarColumn(bar_width=12 if self._style.last else 20),
+                *([bar] if self.console.width >= _NARROW else []),
                 progress.MofNCompleteColumn(),
                 *([progress.TextColumn(self._unit)] if self._unit else []),
                 *(
@@ -64,12 +81,17 @@ class Progress:
         if words is None:
             self._first, self._total, self._next = done, total, done + max(total // 10, 1)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, words=(words or "")[:36])
+            self._bar.update(self._task, completed=done, total=total, words=(words or "")[: self._room()])
         elif words is None:
             if done:
                 self._print(self._style.resumed, done, total, "")
         elif self._due(done, total):
             self._print(self._style.line, done, total, words)
+
+    def _room(self) -> int:
+        """Letters for words beside the numbers."""
+        assert self.console is not None
+        return min(36, self.console.width - (44 if self.console.width >= _NARROW else 28))
 
     def _due(self, done: int, total: int) -> bool:
         now, following = time.monotonic() - self._start, float(done + max(total // 10, 1))

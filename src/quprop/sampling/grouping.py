@@ -18,7 +18,7 @@ from typing import Literal
 
 import stim
 
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.model.absorption import conjugate
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -43,9 +43,9 @@ class Grouping:
         others = ", ".join(f"{k} {v:.4g}" for k, v in self.variance.items() if k != self.scheme)
         count = sum(map(len, self.groups))
         how = (
-            f"{count} terms drawn by weight"
+            f"{count_of(count, 'term')} drawn by weight"
             if self.scheme == "sampled"
-            else f"{count} terms in {len(self.groups)} {self.scheme.replace('_', '-')} groups"
+            else f"{count_of(count, 'term')} in {len(self.groups)} {self.scheme.replace('_', '-')} groups"
         )
         return f"{how}: variance {self.variance[self.scheme]:.4g} per shot" + (f" ({others})" if others else "")
 

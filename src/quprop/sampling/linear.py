@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from quprop.arrays import checked
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.angle_table import AngleTable
 from quprop.sampling.budget import Budget
@@ -247,4 +247,4 @@ def _spectrum(shots: np.ndarray) -> str:
         return "no circuit"
     low, high = int(shots.min()), int(shots.max())
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{each} shots for each of {len(shots):,} circuits, {int(shots.sum()):,} in all"
+    return f"{count_of(high, 'shot', each)} for each of {len(shots):,} circuits, {int(shots.sum()):,} in all"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.arrays import all_finite, checked, measured, plain
-from quprop.errors import QupropError, generator_of, nearest
+from quprop.errors import QupropError, count_of, generator_of, nearest
 from quprop.lazy import listing
 from quprop.model import Model
 from quprop.model.channels import DENSITY, refuse_channels
@@ -163,7 +163,7 @@ class Call:
                 raise QupropError(
                     f"a state of {model.n_qubits} qubits fits no machine; state vectors end at {MAX_QUBITS} qubits"
                 )
-            samples = f" for {batch} samples" if batch > 1 else ""
+            samples = f" for {count_of(batch, 'sample')}" if batch > 1 else ""
             memory.require(
                 needed,
                 f"{_RESULTS[what]} of {model.n_qubits} qubits{samples}",

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quprop.errors import QupropError
+from quprop.cost import short_bytes
+from quprop.errors import QupropError, count_of
 from quprop.machine import available_bytes
 from quprop.model import Model
 from quprop.model.x_rotations import XRotations
@@ -73,18 +74,19 @@ class AutoEngine:
                 f"a mixed state of {n:,} qubits",
                 'take engine="trajectories" or "pauli", fewer qubits, a smaller batch, or model.noiseless()',
             )
-            return Choice(density, f"the whole mixed state of {n} qubits", 2 * n, model.n_rotations << 2 * n)
+            why = f"the whole mixed state of {count_of(n, 'qubit')}"
+            return Choice(density, why, 2 * n, model.n_rotations << 2 * n)
         if n <= ALWAYS_WHOLE:
-            return Choice(self._whole, f"the whole state of {n} qubits", n, model.n_rotations << n)
+            return Choice(self._whole, f"the whole state of {count_of(n, 'qubit')}", n, model.n_rotations << n)
         needed = self._whole.memory(model, batch, what)
         free = available_bytes()
         if needed <= free or what not in ("values", "value_and_grad", "vjp", "hvp"):
-            why = f"the whole state of {n} qubits, in {memory.text(needed)}"
+            why = f"the whole state of {count_of(n, 'qubit')}, in {short_bytes(needed)}"
             return Choice(self._whole, why, n, model.n_rotations << n)
-        whole = f"a state of {n:,} qubits " + (
+        whole = f"a state of {count_of(n, 'qubit')} " + (
             "fits no machine"
             if n > MAX_QUBITS and needed >= 1 << MAX_QUBITS
-            else f"needs {memory.text(needed)} and this machine has {memory.text(free)} free"
+            else f"needs {short_bytes(needed)} and this machine has {short_bytes(free)} free"
         )
         try:
             return self._beyond(model, batch, what, whole)
@@ -109,7 +111,8 @@ class AutoEngine:
             if what != "hvp" and self._signs.serves(model):
                 return Choice(self._signs, signs)
             raise
-        found = f"{cones.count:,} light cone{'s of up to' if cones.count > 1 else ' of'} {cones.qubits} qubits"
+        most = " of up to" if cones.count > 1 else " of"
+        found = f"{count_of(cones.count, 'light cone')}{most} {count_of(cones.qubits, 'qubit')}"
         return Choice(self._cones, f"{found}, since {whole}", cones.qubits, cones.updates)
 
     @property

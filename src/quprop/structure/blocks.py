@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.commutation import after, anticommutation, bits, driven, generators, light_cone, preparation
 from quprop.model.pauli import PauliString
@@ -128,7 +128,7 @@ class Blocks:
     def __str__(self) -> str:
         count = sum(map(len, self.blocks))
         lines = [
-            f"{_count(self.n_blocks, 'commuting block')} of {_count(count, 'trained rotation')}, "
+            f"{count_of(self.n_blocks, 'commuting block')} of {count_of(count, 'trained rotation')}, "
             f"{len(self.preparation)} before them prepare the state, {len(self.fixed)} between them are fixed"
         ]
         for b, members in enumerate(self.blocks):
@@ -147,7 +147,7 @@ class Blocks:
             sizes = ", ".join(f"{len(c)}/{len(a)}" for c, a in zip(t.commuting, t.anticommuting, strict=True))
             lines.append(
                 f"    {t.coefficient:g} {t.string}: {t.circuits}; commuting/anticommuting in each block: "
-                f"{sizes if self.n_blocks <= _SHOWN else '...'}; {_count(len(t.vanishing), 'derivative')} zero"
+                f"{sizes if self.n_blocks <= _SHOWN else '...'}; {count_of(len(t.vanishing), 'derivative')} zero"
             )
         if len(self.terms) > _SHOWN:
             lines.append(f"    ... {len(self.terms) - _SHOWN} more")
@@ -225,7 +225,3 @@ def _ranges(members: tuple[int, ...]) -> str:
             parts.append([m, m])
     shown = [f"{a}-{b}" if a < b else str(a) for a, b in parts]
     return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.angle import params
 from quprop.model.circuit import Circuit
@@ -102,8 +102,8 @@ class Program:
     def __str__(self) -> str:
         last = ", the last an ancilla" if self.has_ancilla else ""
         lines = [
-            f"Program for the derivatives of <{self.term}>: {self.circuit.n_qubits} qubits{last}, "
-            f"{len(self.executed)} rotations"
+            f"Program for the derivatives of <{self.term}>: {count_of(self.circuit.n_qubits, 'qubit')}{last}, "
+            f"{count_of(len(self.executed), 'rotation')}"
         ]
         return "\n".join(lines + [f"  d/da[{r.rotation}] = {r.factor:+g} <{r.pauli}>" for r in self.reads])
 

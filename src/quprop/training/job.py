@@ -21,7 +21,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, shown
 from quprop.runs import RunFolder, versions
 from quprop.runs.interrupt import Interrupt
-from quprop.runs.progress import TRAINING, Progress
+from quprop.runs.progress import TRAINING, Progress, plain_console
 from quprop.training.callbacks import Callback, TrainingStep, close, told
 from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
@@ -360,9 +360,7 @@ class Job:
     def _bar(self, done: int) -> Progress:
         if not self.progress:
             return Progress(None, TRAINING)
-        from rich.console import Console
-
-        bar = Progress(Console(), TRAINING, "step")
+        bar = Progress(plain_console(), TRAINING, "step")
         bar(done, self.total, None)
         return bar
 

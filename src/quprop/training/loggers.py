@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from quprop.errors import QupropError, nearest, whole
+from quprop.lazy import missing
 from quprop.training.callbacks import TrainingStep
 
 __all__ = ["LOGGERS", "MLflow", "TensorBoard", "WandB", "logger"]
@@ -103,4 +104,4 @@ def _library(module: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        raise QupropError(f"this logger needs the package {package}: pip install {package}") from None
+        raise missing(f"this logger needs the package {package}", package=package) from None

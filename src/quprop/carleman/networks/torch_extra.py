@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from quprop.errors import QupropError
+from quprop.lazy import missing
 
-INSTALL = "pip install 'quprop[torch]'"
 PRECISIONS = ("double", "single")
 
 
@@ -20,7 +20,7 @@ def load_torch(purpose: str) -> ModuleType:
     try:
         import torch
     except ImportError:
-        raise QupropError(f"{purpose} needs PyTorch, which is not installed: {INSTALL}") from None
+        raise missing(f"{purpose} needs PyTorch", "torch") from None
     _first_forward_derivative(torch)
     return torch
 
@@ -33,7 +33,7 @@ def load_curvlinops(purpose: str) -> ModuleType:
             warnings.simplefilter("ignore", DeprecationWarning)  # it uses torch.jit, which torch 2.13 deprecates
             import curvlinops
     except ImportError:
-        raise QupropError(f"{purpose} needs curvlinops-for-pytorch, which is not installed: {INSTALL}") from None
+        raise missing(f"{purpose} needs curvlinops-for-pytorch", "torch") from None
     return curvlinops
 
 

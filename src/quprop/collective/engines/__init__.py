@@ -15,7 +15,7 @@ from quprop.collective.engines.product_sum import ProductSumEngine
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.engines.symmetric_space import dimension
 from quprop.collective.protocol import CopyEngine
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.lazy import listing
 from quprop.simulate import memory
 
@@ -54,12 +54,12 @@ def auto(n: int, k: int, expected_damage: float, kind: str = "exponential") -> t
     if kind not in KINDS:
         raise QupropError(f"`kind` must be 'exponential' or 'gaussian', got {kind!r}")
     if (size := dimension(k, 2**n) if n <= 6 else _EXACT_UP_TO + 1) <= _EXACT_UP_TO:
-        return SymmetricEngine(), f"the symmetric space of {k:,} copies has {size:,} amplitudes: exact"
+        return SymmetricEngine(), f"the symmetric space of {count_of(k, 'copy')} has {size:,} amplitudes: exact"
     if expected_damage <= _INVISIBLE:
         return NullEngine(), f"expected damage {expected_damage:.2g}, the most trajectories are off in total variation"
     engines: list[CopyEngine] = [NullEngine()]
     free = memory.available_bytes()
-    why = f"only one vector of {n} qubits fits: expect errors up to the damage, {expected_damage:.2g}"
+    why = f"only one vector of {count_of(n, 'qubit')} fits: expect errors up to the damage, {expected_damage:.2g}"
     if BosonicEngine().required_bytes(n, k) <= free:
         engines.insert(0, BosonicEngine())
         why = f"damage {expected_damage:.2g} needs fluctuations beyond second order: error near the damage/sqrt(k)"

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from quprop.cost import short_bytes
 from quprop.errors import QupropError
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
@@ -165,7 +166,7 @@ def require_held(needed: int, what: str, n: int) -> None:
     """Refuses, in one sentence, a hypothesis that does not fit this machine, naming one that would."""
     vectors = 16 * 2**n * 8 * 2  # eight vectors in double precision, and what they need while being changed
     if vectors < min(needed, memory.available_bytes()):
-        cheaper = f"TypicalityHypothesis({n}, vectors=8) fits in {memory.text(vectors)}"
+        cheaper = f"TypicalityHypothesis({n}, vectors=8) fits in {short_bytes(vectors)}"
     else:
         cheaper = f"MatrixProductHypothesis({n}, bond_dimension=16) or KernelHypothesis({n}) hold no vector of 2^{n}"
     memory.require(needed, what, cheaper)

@@ -12,6 +12,7 @@ from quprop.collective.hypothesis import Hypothesis
 from quprop.collective.protocol import CopyEngine, HeldCopies
 from quprop.collective.sweep import Answer, Learner, Sweep, SweepRule, Turn
 from quprop.cost import short
+from quprop.errors import count_of
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
 from quprop.gradients.sweeps.sweep_design import SweepDesign
 from quprop.gradients.sweeps.sweep_log import Layer, SweepLog
@@ -135,6 +136,6 @@ class BackpropSweep:
             "engine_error": self.sweep.error,
             "engines_used": ", ".join(self.sweep.used),
             "quantum_memory": f"{short(self.device.cost.qubits)} qubits",
-            "hypothesis": f"{type(s).__name__} with {s.updates} updates",
+            "hypothesis": f"{type(s).__name__} with {count_of(s.updates, 'update')}",
         }
         return out if self.log is None else {**out, "sweep": self.log}

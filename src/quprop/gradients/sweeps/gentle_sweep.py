@@ -13,7 +13,7 @@ from quprop.collective.engines.mean_field import MeanFieldEngine
 from quprop.collective.event import Event
 from quprop.collective.ledger import Ledger
 from quprop.cost import Cost, short
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.model import Model
@@ -191,9 +191,9 @@ class GentlePlan(Plan):
         self.info |= {
             "circuits": method.batches,
             "accuracy": self._accuracy(norm * slope),
-            "batches": f"{method.batches} of {largest:,} copies, read with noise {r.noise:.4g}",
+            "batches": f"{method.batches} of {count_of(largest, 'copy')}, read with noise {r.noise:.4g}",
             "reading": f"{reading.toffolis:,} Toffolis, {reading.rotations:,} rotations and {reading.cnots:,} CNOTs on "
-            f"{reading.qubits:,} qubits beside the batch",
+            f"{count_of(reading.qubits, 'qubit')} beside the batch",
             "read_once": f"{short(self._read_once(largest))} qubits, if one copy at a time passed "
             f"{len(self.components):,} counters",
             "engine": f"{self.engine.name}, exact for {self.engine.exact_for}",

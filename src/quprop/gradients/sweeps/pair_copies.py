@@ -26,7 +26,7 @@ from quprop.collective.engines.null import NullEngine
 from quprop.collective.event import Event
 from quprop.collective.protocol import CopyEngine, HeldCopies
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.gradients.step_bounds import reaches
 from quprop.gradients.sweeps.pair_products import BOND_DIMENSION, PairProducts, line_of
 from quprop.model import Model
@@ -82,13 +82,13 @@ class PairCircuit:
         width, n = self.simulated_qubits(terms), self.model.n_qubits
         if self.as_vector(terms):
             if engine is not None:
-                what = f"a batch of {k:,} copies of {width} qubits in the {engine.name} engine"
+                what = f"a batch of {count_of(k, 'copy')} of {count_of(width, 'qubit')} in the {engine.name} engine"
                 one = "NullEngine() and MeanFieldEngine() hold one vector, whatever k is"
                 memory.require(engine.required_bytes(width, k), what, one)
             return
         kind = self.model.state.kind
         if kind not in ("basis", "product"):
-            what = f"the pair state of {n} qubits"
+            what = f"the pair state of {count_of(n, 'qubit')}"
             memory.require(
                 self._vector_bytes(terms), what, f"only basis and product states, not {kind}, need no vector"
             )

@@ -17,7 +17,7 @@ from quprop.collective.hypothesis.round_trip import TRIPS
 from quprop.collective.hypothesis.vectors import COMBINE_OPS, INNER_OPS
 from quprop.collective.protocol import CopyEngine
 from quprop.cost import Cost
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.sweeps.backprop_sweep import BackpropSweep
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
@@ -247,7 +247,7 @@ class QuantumBackpropPlan(Plan):
             "batch": f"{d.k:,} copies for {d.readings:,} readings, at most {d.batches:,} of them; noise {d.noise:.4g} "
             f"of checks, {d.pointer:.4g} of readings",
             "check": f"{check.toffolis:,} Toffolis, {check.rotations:,} rotations and {check.cnots:,} CNOTs on "
-            f"{check.qubits:,} qubits beside the batch",
+            f"{count_of(check.qubits, 'qubit')} beside the batch",
             "engine": f"{self.engine.name}: {self.reason}",
             "hypothesis": self.kind,
             "cost": "with all batches there can be; expected() is with one",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from quprop.errors import count_of
 from quprop.sampling.estimate import shown
 
 
@@ -65,10 +66,10 @@ class SweepLog:
     def __str__(self) -> str:
         rows = [r for r in self.layers if r.triggered]
         damage = shown(max((r.damage for r in self.layers), default=0.0))
-        lines = [f"{len(self.layers)} layers checked, {len(rows)} triggers, {damage}"]
+        lines = [f"{count_of(len(self.layers), 'layer')} checked, {count_of(len(rows), 'trigger')}, {damage}"]
         for r in rows:
             lines.append(
                 f"  layer {r.layer}: predicted {r.prediction:+.4f}, measured {r.measured:+.4f}, {r.updates} updates, "
-                f"batch {r.batch} spent at damage {r.damage:.2g}, {r.copies:,} copies so far"
+                f"batch {r.batch} spent at damage {r.damage:.2g}, {count_of(r.copies, 'copy')} so far"
             )
         return "\n".join(lines)

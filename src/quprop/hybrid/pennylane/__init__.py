@@ -27,13 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError
-from quprop.lazy import listing
+from quprop.lazy import listing, missing
 
 try:
     from pennylane import measurements as mp
 except ImportError:
-    raise QupropError("this needs PennyLane, which is not installed: pip install 'quprop[pennylane]'") from None
+    raise missing("quprop.hybrid.pennylane needs PennyLane", "pennylane") from None
 
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support

@@ -4,7 +4,7 @@
     print(to_qasm(circuit))                                # OpenQASM 3, parameters kept
     print(to_qasm(circuit, version=2, theta=values))       # OpenQASM 2 has none: numbers in their place
 
-Reading needs the language's reference parser: pip install 'quprop[qasm]'. Writing needs nothing.
+Reading needs the language's reference parser, the extra ``qasm``. Writing needs nothing.
 """
 
 from __future__ import annotations

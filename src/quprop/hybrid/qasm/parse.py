@@ -11,10 +11,10 @@ import re
 from typing import Any, NamedTuple, NoReturn
 
 from quprop.errors import QupropError
+from quprop.lazy import missing
 
 _MAX_DEPTH = 100  # brackets within brackets; the parser is recursive
 _MAX_CHARACTERS = 50_000_000
-_PIP = "reading OpenQASM needs its reference parser, which is not installed: pip install 'quprop[qasm]'"
 
 
 _WORDS_OF_2 = frozenset(
@@ -74,7 +74,7 @@ def parse(text: Any) -> tuple[Parsed, ProgramText]:
         from antlr4.error.ErrorListener import ErrorListener
         from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qasm3Parser
     except ImportError:
-        raise QupropError(_PIP) from None
+        raise missing("reading OpenQASM needs its reference parser", "qasm") from None
 
     class Listener(ErrorListener):
         def syntaxError(self, recognizer: Any, symbol: Any, line: int, column: int, msg: str, e: Any) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model, observables_of
 from quprop.model.angle_table import AngleTable
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString
 from quprop.modules.cutting.find import Layout, by_hand, find
 from quprop.modules.cutting.fragments import build, check_state, is_product
-from quprop.modules.cutting.plan import CutPlan, count_of
+from quprop.modules.cutting.plan import CutPlan
 from quprop.modules.cutting.steps import Step, circuit_of, felt, listed, unfold, wire_of
 
 MAX_OVERHEAD = 1e8  # shots grow by this factor: seconds become years

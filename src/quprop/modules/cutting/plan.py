@@ -13,7 +13,7 @@ import numpy as np
 from quprop import simulate
 from quprop.arrays import checked
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.angle_table import AngleTable
 from quprop.model.pauli import PauliString
@@ -284,10 +284,6 @@ class CutPlan:
                 f"{needed / 2**30:.3g} GiB (limit {_CONTRACT_BYTES >> 30}); allow more qubits per fragment, or take "
                 "gates out that join the parts"
             )
-
-
-def count_of(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _ranges(numbers: Sequence[int]) -> str:

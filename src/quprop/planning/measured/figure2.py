@@ -27,10 +27,10 @@ from dataclasses import dataclass
 
 from scipy.optimize import brentq
 
-from quprop.cost import PRESETS
 from quprop.errors import QupropError
 from quprop.gradients import QuantumBackprop
 from quprop.gradients.sweeps.sweep_design import SweepDesign, readings_for
+from quprop.hardware_models import PRESETS
 
 T_Q = 1e-3  # seconds a primitive: 100 operations of 10 us
 TIMES: dict[str, float] = {

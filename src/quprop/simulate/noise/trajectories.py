@@ -24,7 +24,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from quprop.arrays import checked
-from quprop.errors import QupropError, shown
+from quprop.errors import QupropError, count_of, shown
 from quprop.model import Model
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
@@ -92,7 +92,7 @@ class Averages:
     overhead: float
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} (+- {self.value_error:.1e}) from {self.samples} trajectories"
+        return f"{self.value:.6g} (+- {self.value_error:.1e}) from {count_of(self.samples, 'trajectory')}"
 
 
 @lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1

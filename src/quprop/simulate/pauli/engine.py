@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.simulate.engine import threads_of
 from quprop.simulate.pauli.average import average_bounds
@@ -52,7 +52,7 @@ class Propagated:
     note: str
 
     def __str__(self) -> str:
-        return f"{self.value:.8g} (+- {self.value_bound:.1e}), {self.terms} strings; {self.note}"
+        return f"{self.value:.8g} (+- {self.value_bound:.1e}), {count_of(self.terms, 'string')}; {self.note}"
 
 
 @lru_cache(maxsize=32, typed=True)  # threads=True is not threads=1

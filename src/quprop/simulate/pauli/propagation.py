@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from quprop.cost import short_bytes
 from quprop.errors import QupropError
 from quprop.machine import available_bytes
-from quprop.simulate.memory import text as bytes_text
 from quprop.simulate.pauli.certificate import Bounds, bounds
 from quprop.simulate.pauli.packed import Packed, kernels
 from quprop.simulate.pauli.settings import PauliPropagation
@@ -147,8 +147,8 @@ def _propagate(
     row = 16 * packed.px.shape[1] + (16 if tangents else 12)
     if terms and terms * row > allowed:
         raise QupropError(
-            f"{terms} terms of {packed.px.shape[1] * 64} qubits need {bytes_text(terms * row)} and "
-            f"{bytes_text(allowed)} may be taken; lower max_terms or raise memory="
+            f"{terms} terms of {packed.px.shape[1] * 64} qubits need {short_bytes(terms * row)} and "
+            f"{short_bytes(allowed)} may be taken; lower max_terms or raise memory="
         )
     rules = {
         "least": 0.0 if branch or s.stochastic else cutoff,
@@ -174,6 +174,6 @@ def _propagate(
         stages = "rotations and channels" if packed.damping.owners else "rotations"
         raise OutOfMemoryError(
             f"after {stage + 1} of {len(packed.px)} {stages} there can be {terms:,} strings that take "
-            f"{bytes_text(used)}, and {bytes_text(allowed)} may be taken"
+            f"{short_bytes(used)}, and {short_bytes(allowed)} may be taken"
         )
     return made, exponent
