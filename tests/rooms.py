@@ -138,7 +138,7 @@ def picture() -> str:
         through = {c for b in below[r] for c in below[b]}
         direct = [b for b in ROOMS if b in below[r] - through]
         name = r + ("/" if (ROOT / r).is_dir() else "")
-        lines.append(f"    {name:14}{'on ' + ', '.join(direct) if direct else ''}".rstrip())
+        lines.append(f"    {name:16}{'on ' + ', '.join(direct) if direct else ''}".rstrip())
     return "\n".join(lines)
 
 

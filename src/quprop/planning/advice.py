@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from quprop.cost import fidelity_text, short, short_bytes
+from quprop.cost import fidelity_text, human_seconds, short, short_bytes
 from quprop.gradients import COSTED, PLAIN
 from quprop.planning.costs import cost_of, people, tidy
 from quprop.planning.feasible import LONGEST, Obstacle, distance, sentence
 
 if TYPE_CHECKING:
+    from quprop.planning.compare import Comparison
     from quprop.planning.training import MethodCost, TrainingPlan
 
 
@@ -161,3 +162,39 @@ def _when_that_changes(plan: TrainingPlan, name: str) -> str:
     change = later[0]
     held = f", holding {short(change.holds)} qubits" if COSTED[change.method].copies == "many" else ""
     return tidy(f", and from P = {change.parameters:.2g} {change.method}{held}{up_to}")
+
+
+def advise_compared(found: Comparison) -> str:
+    """What to use here, what on hardware, and whether that shows anything of the gradient."""
+    here = [r for r in found.rows if r.exact]
+    there = [r for r in found.rows if not r.simulated and r.cost.measurements and not COSTED[r.name].costed_only]
+    there.sort(key=lambda r: (float(f"{r.seconds:.1e}"), r.name != PLAIN))
+    parts = []
+    if here:
+        best = min(here, key=lambda r: r.seconds)
+        took = "" if best.omega_time is None else f", at {best.omega_time:.2g} times the time of a value"
+        parts.append(f"On a simulator use {best.name}: exact{took}")
+    fitting = [r for r in there if r.feasible]
+    off = [r for r in fitting if r.bias is not None and r.bias > found.precision]
+    fitting = [r for r in fitting if r not in off]
+    more = ""
+    if fitting:
+        best = fitting[0]
+        shift = next((r for r in there if r.name == PLAIN and r is not best), None)
+        less = ""
+        if shift is not None and best.seconds > 0 and shift.seconds > 1.05 * best.seconds:
+            less = f", {shift.seconds / best.seconds:.3g} times less than {PLAIN}"
+        took = human_seconds(best.seconds)
+        kept = "" if best.fidelity is None else f", a fidelity of {fidelity_text(best.fidelity)} in the longest run"
+        parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}{kept}")
+    elif off:
+        parts.append(f"no method that fits {found.hardware.name} has a bias below the precision under this noise")
+    elif there:
+        parts.append(f"a gradient is infeasible on {found.hardware.name}")
+        nearest = nearest_of(there, {r.name: r.seconds for r in there})
+        more = f" Nearest is {sentence(nearest.name, nearest.obstacles)}."
+    if not parts:
+        return "No method serves this model."
+    text = "; ".join(parts)
+    text = text[0].upper() + text[1:] + "." + more
+    return f"{text} {resolution(found.precision, found.true)}".strip()

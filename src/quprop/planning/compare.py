@@ -35,16 +35,16 @@ import scipy.sparse as sp
 from scipy.special import ndtr
 
 from quprop.arrays import checked
-from quprop.cost import TOFFOLI_ROTATIONS, Cost, fidelity_text, human_seconds
+from quprop.cost import TOFFOLI_ROTATIONS, Cost, human_seconds
 from quprop.errors import QupropError, nearest
-from quprop.gradients import COSTED, PLAIN, Adjoint, ShotNoise
+from quprop.gradients import COSTED, Adjoint, ShotNoise
 from quprop.hardware_models import HardwareModel
 from quprop.hardware_models import hardware as find_hardware
 from quprop.model import Model
-from quprop.planning.advice import nearest_of, resolution
+from quprop.planning import advice
 from quprop.planning.compare_table import parts
 from quprop.planning.costs import rivalry
-from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles, sentence
+from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles
 from quprop.planning.structure import survival_of
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
@@ -86,7 +86,7 @@ class Comparison:
 
     @property
     def advice(self) -> str:
-        return advise(self)
+        return advice.advise_compared(self)
 
     @property
     def rivalry(self) -> str:
@@ -398,42 +398,6 @@ def median_of_max(stderr: np.ndarray) -> float:
         t = (low + high) / 2
         low, high = (t, high) if np.log(2 * ndtr(t / s) - 1).sum() < math.log(0.5) else (low, t)
     return high
-
-
-def advise(found: Comparison) -> str:
-    """What to use here, what on hardware, and whether that shows anything of the gradient."""
-    here = [r for r in found.rows if r.exact]
-    there = [r for r in found.rows if not r.simulated and r.cost.measurements and not COSTED[r.name].costed_only]
-    there.sort(key=lambda r: (float(f"{r.seconds:.1e}"), r.name != PLAIN))
-    parts = []
-    if here:
-        best = min(here, key=lambda r: r.seconds)
-        took = "" if best.omega_time is None else f", at {best.omega_time:.2g} times the time of a value"
-        parts.append(f"On a simulator use {best.name}: exact{took}")
-    fitting = [r for r in there if r.feasible]
-    off = [r for r in fitting if r.bias is not None and r.bias > found.precision]
-    fitting = [r for r in fitting if r not in off]
-    more = ""
-    if fitting:
-        best = fitting[0]
-        shift = next((r for r in there if r.name == PLAIN and r is not best), None)
-        less = ""
-        if shift is not None and best.seconds > 0 and shift.seconds > 1.05 * best.seconds:
-            less = f", {shift.seconds / best.seconds:.3g} times less than {PLAIN}"
-        took = human_seconds(best.seconds)
-        kept = "" if best.fidelity is None else f", a fidelity of {fidelity_text(best.fidelity)} in the longest run"
-        parts.append(f"on {found.hardware.name} the cheapest is {best.name}: {took} a gradient{less}{kept}")
-    elif off:
-        parts.append(f"no method that fits {found.hardware.name} has a bias below the precision under this noise")
-    elif there:
-        parts.append(f"a gradient is infeasible on {found.hardware.name}")
-        nearest = nearest_of(there, {r.name: r.seconds for r in there})
-        more = f" Nearest is {sentence(nearest.name, nearest.obstacles)}."
-    if not parts:
-        return "No method serves this model."
-    text = "; ".join(parts)
-    text = text[0].upper() + text[1:] + "." + more
-    return f"{text} {resolution(found.precision, found.true)}".strip()
 
 
 def _row(name: str, r: dict[str, Any], value: Cost, machine: HardwareModel, survival: float) -> MethodRow:
