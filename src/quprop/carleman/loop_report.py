@@ -108,7 +108,7 @@ def analysis_report(
     ``samples``       of the training data that the Hessian is measured on, by ``lanczos_steps`` and ``probes``
     ``truncation_samples``  that the truncation is measured on, of the data or of each batch, DRAWS times where they are
                       not all; None: as many as make WORK with the parameters
-    ``machine``       of `quprop.hardware_models`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
+    ``machine``       of `hardware_models.py`, for seconds; a query is taken as N log2(n s) rotations, and the solver is
                       charged for kappa_eff = alpha/sigma_min, s and alpha of the survivors' Hessian, measured
     ``weights``       what the network's parameters are before the warm-up, in words, for the report
     """

@@ -197,7 +197,8 @@ def plan_training(
     """The cost of `steps` gradients of `samples` samples each, by all methods or those named.
 
     precision or max_error, one of them, of every gradient, as in `quprop.planning.compare.compare`; hardware: a name of
-    `quprop.hardware_models.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf to leave
+    `quprop.hardware_models.PRESETS`, a TOML file or a model; flops: multiply-adds a second of the classical side, inf
+    to leave
     it out as papers do. Raises `QupropError` for what is out of range; a method that does not serve the shape is in
     `refused`.
     """
