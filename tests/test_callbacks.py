@@ -235,7 +235,7 @@ def test_the_command_line_logs_and_refuses_an_unknown_logger_before_any_work(mon
 def test_a_missing_package_is_one_sentence(name, monkeypatch):
     for module in ("tensorboard.summary", "tensorboard", "mlflow", "wandb"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(QupropError, match=f"needs the package {name}: pip install {name}"):
+    with pytest.raises(QupropError, match=f"needs the package {name}, which is not installed: pip install {name}"):
         logger(f"{name}:here")
 
 

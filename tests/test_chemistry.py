@@ -14,6 +14,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop import problems
+from quprop.lazy import install
 from quprop.model import ansatz
 from quprop.problems import chem
 from quprop.problems.energies import sparse_matrix
@@ -192,7 +193,7 @@ def test_an_unknown_name_of_a_molecule_is_told_the_known_ones(call):
 def test_a_missing_library_is_one_sentence_with_its_extra(library, monkeypatch):
     pytest.importorskip("pyscf")
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(qpr.QupropError, match=r"which is not installed: pip install 'quprop\[chem\]'"):
+    with pytest.raises(qpr.QupropError, match=re.escape(f"which is not installed: {install('chem')}")):
         chem.molecule(H2)
 
 

@@ -32,6 +32,10 @@ BUDGETED = [n for n in NAMES if n not in qpr.hybrid.WHERE and hasattr(getattr(qp
 # What each of them must refuse, in quprop's own words, before it gives any number.
 WRONG = {
     **{name: f"qpr.{name}() | qpr.{name}(shots=0) | qpr.{name}(shots=9, precision=0.1)" for name in BUDGETED},
+    "adapt": "qpr.adapt(qpr.PauliSum('Z0'), {}, qpr.Circuit(1)) | qpr.adapt(qpr.PauliSum('Z0'), "
+    "{'Y0': [qpr.PauliSum('Y0')]}, qpr.Circuit(1), tolerance=0)",
+    "EarlyStopping": "qpr.EarlyStopping(patience=0) | qpr.EarlyStopping(min_change=-1)",
+    "HardwareModel": "qpr.HardwareModel('a', -1.0)",
     "params": "qpr.params('1', 2) | qpr.params('a', -1)",
     "inputs": "qpr.inputs('x y', 2) | qpr.inputs('a', 1.5)",
     "Angle": "qpr.Angle(np.inf) | T[0] ** 101",

@@ -23,7 +23,7 @@ from quprop.problems.generative_data import generative_data
 from quprop.problems.generative_verdict import total_variations
 from quprop.report.figure import Figure
 from quprop.report.page import collect, render
-from quprop.report.parts import Picture
+from quprop.report.parts import Image
 from quprop.simulate import measure
 from quprop.simulate.measure import measure_loss
 from quprop.training.mmd import MMD, mmd2_of_expectations
@@ -309,7 +309,7 @@ def test_a_report_shows_levels_bands_and_pictures_and_no_error_as_a_curve(folder
     np.testing.assert_allclose(band.y, 0.9 * np.array(test.y))
     np.testing.assert_allclose(band.high, 1.1 * np.array(test.y))
     assert curves["uniform bits, test"].y[0] == json.loads((folder / "summary.json").read_text())["uniform_test_mmd2"]
-    assert {b.title for b in section.blocks if isinstance(b, Picture)} >= {"Samples", "Covariances"}
+    assert {b.title for b in section.blocks if isinstance(b, Image)} >= {"Samples", "Covariances"}
     page = render(collect([twin]))
     assert "test MMD² of the bit-flip model" in page and "rotations executed" not in page
 

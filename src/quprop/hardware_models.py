@@ -126,6 +126,8 @@ class HardwareModel:
     many as asked); noise: its errors, None if nothing is said of them; source: where the numbers are from; name:
     what tables call it.
 
+    Raises: QupropError for negative times, or no runs or qubits at all.
+
     >>> machine = qpr.HardwareModel("ours", rotation_seconds=1e-6, measurement_seconds=4e-6)
     >>> round(1e6 * machine.seconds(qpr.Cost(rotations=50, measurements=10)), 6)  # microseconds
     90.0

@@ -68,7 +68,7 @@ def gradient(
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.ParameterShift(shots=1000), rng=0))  # -sin(theta) = -0.5
-    [-0.48 ± 0.02] for 2,000 copies, 2,000 runs, 2,000 rotations, depth 1, 1 qubits, 2,000 classical multiply-adds
+    [-0.48 ± 0.02] for 2,000 copies, 2,000 runs, 2,000 rotations, depth 1, 1 qubit, 2,000 classical multiply-adds
     """
     if method is None:
         method = Adjoint()

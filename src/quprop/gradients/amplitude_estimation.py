@@ -43,7 +43,7 @@ class AmplitudeEstimation(GradientMethod):
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.AmplitudeEstimation(max_error=0.01).compile(model).cost)
-    461 copies, 1 runs, 461 rotations, depth 461, 10 qubits
+    461 copies, 1 run, 461 rotations, depth 461, 10 qubits
     """
 
     name: ClassVar[str] = "amplitude_estimation"

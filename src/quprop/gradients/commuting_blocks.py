@@ -54,7 +54,7 @@ class CommutingBlocks(GradientMethod, Budget):
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.CommutingBlocks(shots=1000), rng=0))  # -sin(theta) = -0.5
-    [-0.462 ± 0.03] for 1,000 copies, 1,000 runs, 1,000 rotations, depth 1, 1 qubits, 1,000 classical multiply-adds
+    [-0.462 ± 0.03] for 1,000 copies, 1,000 runs, 1,000 rotations, depth 1, 1 qubit, 1,000 classical multiply-adds
     """
 
     name: ClassVar[str] = "commuting_blocks"

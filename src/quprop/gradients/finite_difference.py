@@ -50,7 +50,7 @@ class FiniteDifference(GradientMethod, Budget):
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.FiniteDifference(shots=1000), rng=0))  # -sin(theta) = -0.5
-    [-0.524 ± 0.03] for 2,000 copies, 2,000 runs, 2,000 rotations, depth 1, 1 qubits, 2,000 classical multiply-adds
+    [-0.524 ± 0.03] for 2,000 copies, 2,000 runs, 2,000 rotations, depth 1, 1 qubit, 2,000 classical multiply-adds
     """
 
     name: ClassVar[str] = "finite_difference"

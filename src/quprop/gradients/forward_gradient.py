@@ -50,7 +50,7 @@ class ForwardGradient(Directional):
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.ForwardGradient(shots=1000), rng=0))  # -sin(theta) = -0.5
-    [-0.4996 ± 0.008] for 1e+04 copies, 1e+04 runs, 1e+04 rotations, depth 1, 1 qubits, 1e+04 classical multiply-adds
+    [-0.4996 ± 0.008] for 1e+04 copies, 1e+04 runs, 1e+04 rotations, depth 1, 1 qubit, 1e+04 classical multiply-adds
     """
 
     name: ClassVar[str] = "forward_gradient"

@@ -49,7 +49,7 @@ class SPSA(Directional):
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.SPSA(shots=1000), rng=0))  # -sin(theta) = -0.5
-    [-0.4634 ± 0.01] for 2e+04 copies, 2e+04 runs, 2e+04 rotations, depth 1, 1 qubits, 2e+04 classical multiply-adds
+    [-0.4634 ± 0.01] for 2e+04 copies, 2e+04 runs, 2e+04 rotations, depth 1, 1 qubit, 2e+04 classical multiply-adds
     """
 
     name: ClassVar[str] = "spsa"

@@ -53,7 +53,7 @@ class Model(Drawable):
     >>> theta = qpr.params("theta", 2)
     >>> model = qpr.Model(qpr.Circuit(2).ry(theta[0], 0).cx(0, 1).rx(theta[1], 1), "Z0 Z1 + 0.5*X0")
     >>> model
-    <Model: 2 qubits, 2 rotations, 2 params, 0 inputs, 1 observables>
+    <Model: 2 qubits, 2 rotations, 2 params, 0 inputs, 1 observable>
     >>> model.param_names, model.observables
     (('theta',), (PauliSum({'Z1': 1.0, 'X0 X1': 0.5}),))
     """

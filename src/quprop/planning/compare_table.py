@@ -116,7 +116,7 @@ def _errors(found: Comparison) -> Table:
             "not run" if row.measured is None else f"{row.measured:.2g}",
             "" if row.expected is None else f"{row.expected:.2g}",
             short(row.cost.classical_ops) if row.cost.classical_ops else "-",
-            short_bytes(row.cost.classical_bytes).replace(" ", "") if row.cost.classical_bytes else "-",
+            short_bytes(row.cost.classical_bytes) if row.cost.classical_bytes else "-",
             _when(row),
             *[fidelity_text(row.fidelity)] * errs,
         )

@@ -74,9 +74,17 @@ class EarlyStopping:
         train(model, "cross_entropy", data=..., test=..., epochs=500,
               callback=EarlyStopping(patience=20, monitor="test_loss"))
 
-    An epoch of a model without data is a step. monitor: "loss", or an entry of the history such as "test_loss" or
+    An epoch of a model without data is a step. patience: epochs, 1 or more. min_change: by how much, 0 or more.
+    monitor: "loss", or an entry of the history such as "test_loss" or
     "test_accuracy". largest: whether more is better; default: of "..._accuracy" and "..._fidelity" only. It reads the
     history, so a resumed training stops where it would have stopped.
+
+    Raises: QupropError for a patience below 1 or a negative change.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> stop = qpr.EarlyStopping(patience=5, min_change=1e-6)
+    >>> qpr.train(model, optimiser=qpr.adam(0.1), params=[3.0], steps=500, callback=stop).status
+    'stopped'
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class FullyGentle(GentleBudget):
 
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
     >>> print(qpr.gradient(model, [np.pi / 6], method=qpr.FullyGentle(max_error=0.2), rng=0))  # -sin(theta) = -0.5
-    [-0.5014 ± 0.03] for 1.07e+05 copies, 1 runs, 1.07e+05 rotations, 1.07e+05 Toffolis, depth 289, 3.21e+05 qubits
+    [-0.5014 ± 0.03] for 1.07e+05 copies, 1 run, 1.07e+05 rotations, 1.07e+05 Toffolis, depth 289, 3.21e+05 qubits
     """
 
     name: ClassVar[str] = "fully_gentle"
