@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import typer
 
 from quprop.cli.app import COMMANDS, app
@@ -99,8 +100,8 @@ def _words(text: str, match: re.Match[str]) -> tuple[str, ...]:
     line = before.rpartition("\n")[2]
     if before.rpartition("\n\n")[2].count("`") % 2 and before[-1] in "` ":
         return tuple(shlex.split(rest.partition("`")[0]))
-    code = re.split(r"\s#|\s&&|\n|`", rest, maxsplit=1)[0]
-    alone = re.fullmatch(r"\s*(\$ |time |.*&& )*", line) and not re.search(r"; |-->", code)
+    code = re.split(r"\s#|\s&&|\s2?>\s|\s\|\s|\n|`", rest, maxsplit=1)[0]
+    alone = re.fullmatch(r"\s*(\$ |time |.*&& )*", line) and not re.search(r"; |-->", re.sub(r'"[^"]*"', "", code))
     return tuple(shlex.split(code if alone else _of_a_sentence(code)))
 
 
@@ -160,7 +161,7 @@ def unknown_options() -> list[str]:
     return found
 
 
-OTHERS_OPTIONS: set[str] = set()  # of other programs, which the pages name too
+OTHERS_OPTIONS = {"--logdir"}  # of other programs, which the pages name too
 
 
 def unknown_scripts() -> list[str]:
@@ -205,7 +206,7 @@ def unknown_paths() -> list[str]:
 
 
 PLACES = ("src/quprop", "native", "docs", "tests", "tools", "benchmarks", "examples")
-READERS_FILES = {"FILE.py", "FILE.toml", "my.toml", "my_network.py", "script.py"}
+READERS_FILES = {"FILE.py", "FILE.toml", "my.toml", "ours.toml", "nets.py", "my_network.py", "script.py"}
 
 
 def broken_links() -> list[str]:
@@ -241,6 +242,8 @@ OTHERS_NAMES = {"data"}  # the annotation `@quprop.data` of OpenQASM
 def is_a_mention(words: tuple[str, ...]) -> bool:
     """Whether the words name a command, or one of its options, and are not the whole line that would be typed."""
     path = words[: 1 + (len(words) > 1 and words[1] in _subcommands(words[0]))]
+    if words[-1] == "<TAB>":
+        return True
     if words == path:
         return path not in WITHOUT_ARGUMENTS
     return words[-1].startswith("--") and takes_value(words[0], words[-1])
@@ -249,8 +252,7 @@ def is_a_mention(words: tuple[str, ...]) -> bool:
 def options() -> set[str]:
     """All options that any command has."""
     return {o for name in COMMANDS for p in _parameters(name) for o in (*p.opts, *p.secondary_opts)} | {
-        "--help",
-        "--version",
+        *("--help", "--version", "--install-completion", "--show-completion"),
     }
 
 
@@ -357,6 +359,10 @@ def prepare(folder: Path) -> None:
     (folder / "my.toml").write_text('[problem]\nname = "tfim"\nn = 4\n\n[train]\nsteps = 2\n', encoding="utf-8")
     (folder / "nets").mkdir()
     (folder / "nets" / "wave.py").write_text(OWN_NETWORK, encoding="utf-8")
+    (folder / "nets.py").write_text(OWN_NETWORK.replace("make", "classifier"), encoding="utf-8")
+    (folder / "ours.toml").write_text('name = "ours"\nrotation_seconds = 2e-6\n', encoding="utf-8")
+    images = np.arange(120 * 64).reshape(120, 64) % 17 / 16
+    np.savez(folder / "digits.npz", x_train=images, y_train=np.arange(120) % 10)
     rows = [f"{i % 7},{i % 5},{(i * i) % 11},{2 * (i % 7) - (i % 5)}" for i in range(60)]
     (folder / "house.csv").write_text("\n".join(["area,rooms,age,price", *rows]) + "\n", encoding="utf-8")
     for name, problem, settings in (

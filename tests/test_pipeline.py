@@ -43,7 +43,7 @@ SWEEP = ["scaling", "--m-min", "16", "--m-max", "32", "--methods", "parameter_sh
 DOCUMENTS = {  # the command, and the kind of its document
     "train": (["train", "tfim", *TINY], "summary"),
     "compare": (SMALL, "comparison"),
-    "plan": (["plan", "tfim", "--precision", "0.1"], "plan"),
+    "plan": (["plan", "hardware_efficient:4,2", "--precision", "0.1"], "plan"),
     "figure2": (["plan", "--preset", "figure2"], "figure2"),
     "scaling": (SWEEP, "scaling"),
     "methods": (["methods"], None),

@@ -41,7 +41,7 @@ def unknown_names(path: str, given: dict) -> list[str]:
     if path in ("train", "compare", "plan") and what in PROBLEMS:
         for text in given["set_"] or ():
             override({}, text, find(what).schema)
-    if "machine" in given:
+    if given.get("machine", "ours.toml") != "ours.toml":
         hardware(given["machine"])
     if given.get("noise"):
         noise_of(given["noise"])
@@ -52,7 +52,11 @@ def unknown_names(path: str, given: dict) -> list[str]:
         known = recommended.EVERY[path]["NAME"]()
         wrong += [] if given["name"] in known else [given["name"]]
     if path.startswith("carleman ") and "network" in given:
-        wrong += [] if given["network"] in NETWORKS or given["network"].endswith(".py:make") else [given["network"]]
+        wrong += (
+            []
+            if given["network"] in NETWORKS or given["network"].endswith((".py:make", "nets.py:classifier"))
+            else [given["network"]]
+        )
     return wrong
 
 
@@ -243,7 +247,7 @@ CHAINS = {
     ),
     "a plan of nothing": (
         "plan --precision 1",
-        "--qubits n and --parameters M",
+        "--qubits n and --parameters P",
         "plan --precision 1 --qubits 4 --parameters 9",
         "",
     ),
