@@ -52,11 +52,8 @@ def unknown_names(path: str, given: dict) -> list[str]:
         known = recommended.EVERY[path]["NAME"]()
         wrong += [] if given["name"] in known else [given["name"]]
     if path.startswith("carleman ") and "network" in given:
-        wrong += (
-            []
-            if given["network"] in NETWORKS or given["network"].endswith((".py:make", "nets.py:classifier"))
-            else [given["network"]]
-        )
+        known = given["network"] in NETWORKS or given["network"].endswith((".py:make", "nets.py:classifier"))
+        wrong += [] if known else [given["network"]]
     return wrong
 
 
