@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from quprop.cost import TOFFOLI_ROTATIONS, Cost, human_seconds
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.files import read_toml
 
 
@@ -181,8 +181,8 @@ class HardwareModel:
         per_run = self.measurement_seconds + self.overhead_seconds
         parts.append(f"{human_seconds(per_run)} more a run" if per_run else "readout and reset free")
         if self.parallel > 1:
-            parts.append(f"{self.parallel:,} runs at a time")
-        parts.append("any number of qubits" if self.qubits is None else f"{self.qubits:,} qubits")
+            parts.append(f"{count_of(self.parallel, 'run')} at a time")
+        parts.append("any number of qubits" if self.qubits is None else f"{count_of(self.qubits, 'qubit')}")
         if self.noise is None:
             return ", ".join([*parts, "no errors"])
         e = self.noise

@@ -11,7 +11,7 @@ from rich.table import Table
 from quprop.cli.common import INTERRUPTED, Json, Quiet, console_for, reported, told
 from quprop.cli.models import named
 from quprop.cli.tables import as_it_is
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.files import check_outputs
 from quprop.problems.config import override
 from quprop.problems.run import find
@@ -73,7 +73,8 @@ def scan_command(
         summary = scan(name, key, points, given, out=out, resume=resume, progress=not quiet, threads=threads)
     if summary["status"] == "interrupted":
         done = len(summary["points"])
-        as_it_is(console, f"Stopped after {done} of {len(points)} points. Continue with the same command and --resume")
+        stopped = f"Stopped after {done} of {count_of(len(points), 'point')}"
+        as_it_is(console, f"{stopped}. Continue with the same command and --resume")
         raise typer.Exit(INTERRUPTED)
     if json_file is not None:
         write_json(json_file, summary)

@@ -15,7 +15,7 @@ from quprop.carleman.block_cost import formula_loads, formula_success, readout_c
 from quprop.carleman.break_even import BreakEven
 from quprop.carleman.transfer.queries import QueryLedger
 from quprop.cost import Cost, short
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.hardware_models import HardwareModel
 from quprop.hardware_models import hardware as find_hardware
 from quprop.planning.costs import people, tidy
@@ -79,7 +79,7 @@ class NetworkPlan:
         possible = not self.obstacles
         best = "the Carleman loop" if possible and self.loop_seconds < self.descent_seconds else "plain descent"
         text = (
-            f"Use {best}: {self.steps:,} steps take {people(self.descent_seconds)} by plain descent and "
+            f"Use {best}: {count_of(self.steps, 'step')} take {people(self.descent_seconds)} by plain descent and "
             f"{people(self.loop_seconds)} by the Carleman loop on {self.hardware.name}"
         )
         at = self.even.parameters()
@@ -96,7 +96,8 @@ class NetworkPlan:
         table = narrow_table(f"time on {self.hardware.name}", "a block", "the training")
         for name, seconds in (("carleman", self.loop_seconds), ("descent", self.descent_seconds)):
             table.add_row(name, people(seconds / self.blocks), people(seconds))
-        head = f"{self.name}: n = {short(self.parameters)}, {self.steps:,} steps, blocks of {self.even.steps:,}"
+        steps = count_of(self.steps, "step")
+        head = f"{self.name}: n = {short(self.parameters)}, {steps}, blocks of {self.even.steps:,}"
         return html([*map(Sentence, (head, *describe(self))), table, Sentence(self.advice)])
 
     def as_dict(self) -> dict[str, Any]:
@@ -189,7 +190,8 @@ def describe(plan: NetworkPlan) -> list[str]:
     """What it assumes, a line each."""
     e = plan.even
     lines = [
-        f"blocks of {e.steps:,} steps of order {e.order}; {short(plan.entries)} entries read to {e.precision:g}",
+        f"blocks of {count_of(e.steps, 'step')} of order {e.order}"
+        f"; {short(plan.entries)} entries read to {e.precision:g}",
         f"kappa {plan.kappa:.3g} by formula, {e.solver} to {e.eps:g}: {short(plan.queries_a_run)} queries a run",
         f"a query is {short(plan.rotations_a_query)} rotations, as if data access were polylogarithmic in n",
         e.access(),

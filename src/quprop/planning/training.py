@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quprop.cost import Cost, short
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest
 from quprop.gradients import COSTED, PLAIN
 from quprop.hardware_models import PRESETS, HardwareModel
 from quprop.hardware_models import hardware as find_hardware
@@ -171,11 +171,12 @@ class TrainingPlan:
             counts = (short(row.cost.copies), short(row.cost.rotations))
             mark = "" if row.feasible else ", infeasible"
             table.add_row(row.name, *counts, people(row.gradient), people(row.training) + mark)
-        head = f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} sample{'s' * (self.samples > 1)}"
+        head = f"{self.shape.name}, {count_of(self.steps, 'step')} of {count_of(self.samples, 'sample')}"
         return html([Sentence(head), table, *map(Sentence, filter(None, (self.noise, self.advice)))])
 
     def __str__(self) -> str:
-        lines = [f"{self.shape.name}, {self.steps:,} steps of {self.samples:,} samples on {self.hardware.name}"]
+        run = f"{count_of(self.steps, 'step')} of {count_of(self.samples, 'sample')}"
+        lines = [f"{self.shape.name}, {run} on {self.hardware.name}"]
         for r in self.rows:
             mark = "" if r.feasible else f" (infeasible: {', '.join(o.kind for o in r.obstacles)})"
             lines.append(f"{r.name}: {people(r.gradient)} a gradient, {people(r.training)} in all{mark}")

@@ -170,8 +170,8 @@ class GentlePlan(Plan):
         self.readings = r = method.readings(len(self.components), norm * slope)
         if r.copies < method.batches:
             raise QupropError(
-                f"{method.budget} asks for {count_of(r.copies, 'copy')}, fewer than one for each of the {method.batches:,} "
-                f"batches; the smallest number that works is {method.batches:,}"
+                f"{method.budget} asks for {count_of(r.copies, 'copy')}, fewer than one for each of the "
+                f"{method.batches:,} batches; the smallest number that works is {method.batches:,}"
             )
         if r.copies > MOST_COPIES:
             raise QupropError(
