@@ -4,7 +4,7 @@
     python examples/pennylane_script.py --devices quprop --steps 20
 
 12 qubits, 631 Pauli terms, 92 excitations of the Hartree-Fock state. Needs PennyLane and its Lightning plugin:
-pip install 'quprop[pennylane]' pennylane-lightning
+pip install ".[pennylane]" pennylane-lightning
 """
 
 import argparse

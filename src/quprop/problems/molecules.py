@@ -171,7 +171,7 @@ def _spec(name: str, note: str) -> Spec:
 
 H2, LIH, H2O = _spec("h2", "4 qubits"), _spec("lih", "12 qubits"), _spec("h2o", "14 qubits")
 ANY = Spec(
-    "energy of any molecule, computed by PySCF (needs quprop[chem])",
+    "energy of any molecule, computed by PySCF (needs PySCF and OpenFermion)",
     {
         "problem": {
             "name": Setting("molecule", "this problem"),
