@@ -39,7 +39,7 @@ def test_version_and_help(quprop):
         "--quiet",
         "Examples",
         "quprop train digits",
-        "quprop[chem]",
+        "needs PySCF",
         *PROBLEMS,
     ):
         assert word in text, word
