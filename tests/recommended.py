@@ -422,6 +422,7 @@ RESNET = ("--set", "depth=32", "--set", "widen=4")
 GENERATIVE = ("blobs", "ising-16", "scale-free", "scale-free-sparse", "digits-binary")
 REFUSED = {  # what these say is all they can: the terms are the reader's, the images are not ours to ship
     ("train", "hamiltonian"): "needs its terms",
+    ("train", "molecule"): "needs its atoms",
     ("carleman", "analyse", "resnet", "--data", "cifar100", "--folder", "data", *RESNET): "is no folder",
 }
 
