@@ -287,7 +287,7 @@ def test_a_model_at_hand_is_timed_in_steps_of_its_batch(monkeypatch):
 def test_a_simulated_method_that_was_not_timed_goes_with_what_was():
     shape, wanted = named_shape("hardware_efficient:4,3"), Wanted("precision", 0.1)
     law = timing.modelled("adjoint", shape, wanted)
-    assert law == pytest.approx(timing.SWEEP + 24 * timing.ROTATION + 12 * 24 * 2**4 / timing.FLOPS)
+    assert law == pytest.approx(timing.SWEEP + 24 * timing.ROTATION + 12 * 24 * 2**4 / (timing.BLOCKED * timing.FLOPS))
     seconds, basis = timing.seconds_of("shot_noise", replace(shape, timed={"adjoint": 3 * law}), wanted)
     assert basis == "model" and seconds == pytest.approx(3 * timing.modelled("shot_noise", shape, wanted))
 
@@ -296,8 +296,7 @@ def test_plans_were_measured_within_a_factor_of_two_of_training_steps():
     found = json.loads((ROOT / "benchmarks/results/plan.json").read_text())
     assert {r["problem"] for r in found["problems"]} >= {"h2", "lih", "h2o", "digits", "breast-cancer", "kicked-ising"}
     assert all(0.5 < row["ratio"] < 2 for row in found["problems"])
-    # The law knows nothing of other work on the machine, which was there.
-    assert all(0.3 < row["ratio"] < 2 for row in found["law"])
+    assert all(0.5 < row["ratio"] < 2 for row in found["law"])
 
 
 def test_a_model_wider_than_any_state_is_planned(quprop, tmp_path):

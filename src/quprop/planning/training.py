@@ -30,7 +30,7 @@ from quprop.tables import Sentence, flat_rows, html, narrow_table
 
 BASES = {
     "measured": "gradients timed here, in steps of as many samples",
-    "model": "30 µs a sweep, 0.25 µs a rotation, multiply-adds at --flops: to about a factor of 2 on an idle machine",
+    "model": "30 µs a sweep, 0.15 µs a rotation, 2.2 --flops multiply-adds a second: within a factor of 2 when idle",
     "counted": "equal to what runs count at small size (quprop plan --check)",
     "bound": "the worst case: as many triggers or batches as there can be, strings as long as they can be",
     "formula": "nothing runs it; hidden constants are taken for 1",
