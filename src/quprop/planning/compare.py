@@ -44,7 +44,7 @@ from quprop.model import Model
 from quprop.planning import advice
 from quprop.planning.compare_table import parts
 from quprop.planning.costs import rivalry
-from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles
+from quprop.planning.feasible import LIMITS, Judged, Obstacle, as_dicts, fidelity_of, obstacles
 from quprop.planning.structure import survival_of
 from quprop.runs.executor import Executor, Task, run_tasks
 from quprop.sampling.budget import Budget
@@ -120,7 +120,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class MethodRow:
+class MethodRow(Judged):
     """One method's gradient at the common precision.
 
     measured: the largest |component - exact| of one estimate, None if not run (`not_run` says why); expected: the
@@ -151,15 +151,6 @@ class MethodRow:
     noise_bias: float | None = None
     fidelity: float | None = None
     obstacles: tuple[Obstacle, ...] = ()
-
-    @property
-    def feasible(self) -> bool:
-        return not self.obstacles
-
-    @property
-    def too_large(self) -> str:
-        """Why the machine cannot hold it, or ""."""
-        return next((o.why for o in self.obstacles if o.kind == "qubits"), "")
 
     def as_dict(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("cost", "obstacles")}

@@ -38,6 +38,21 @@ class Obstacle:
     mend: str
 
 
+class Judged:
+    """A method's row with what stands in its way."""
+
+    obstacles: tuple[Obstacle, ...]
+
+    @property
+    def feasible(self) -> bool:
+        return not self.obstacles
+
+    @property
+    def too_large(self) -> str:
+        """Why the machine cannot hold it, or ""."""
+        return next((o.why for o in self.obstacles if o.kind == "qubits"), "")
+
+
 def log_fidelity_of(cost: Cost, machine: HardwareModel, survival: float = 1.0) -> float | None:
     """ln of the fidelity of the longest run: of a model with channels of its own `survival` for each rotation, else
     that of the machine (`HardwareModel.log_fidelity`). None where nothing is said of errors, or nothing measured."""

@@ -23,7 +23,7 @@ from quprop.hardware_models import hardware as find_hardware
 from quprop.planning import advice
 from quprop.planning.advice import MOST_PARAMETERS
 from quprop.planning.costs import cost_of, people, rivalry
-from quprop.planning.feasible import LIMITS, Obstacle, as_dicts, fidelity_of, obstacles
+from quprop.planning.feasible import LIMITS, Judged, Obstacle, as_dicts, fidelity_of, obstacles
 from quprop.planning.timing import FLOPS, seconds_of
 from quprop.sampling.shape import Shape, Wanted
 from quprop.tables import Sentence, flat_rows, html, narrow_table
@@ -38,7 +38,7 @@ BASES = {
 
 
 @dataclass(frozen=True)
-class MethodCost:
+class MethodCost(Judged):
     """One method. seconds: of one gradient on the machine; classical_seconds: of its classical side, or of a simulator;
     training: of the whole training, both added; basis: a key of `BASES`; fidelity: expected of its longest run, None
     where nothing is said of errors; obstacles: why it is infeasible, () if it is not (`quprop.planning.feasible`).
@@ -58,15 +58,6 @@ class MethodCost:
     def gradient(self) -> float:
         """Seconds of one gradient, both sides."""
         return self.seconds + self.classical_seconds
-
-    @property
-    def feasible(self) -> bool:
-        return not self.obstacles
-
-    @property
-    def too_large(self) -> str:
-        """Why the machine cannot hold it, or ""."""
-        return next((o.why for o in self.obstacles if o.kind == "qubits"), "")
 
     def as_dict(self) -> dict[str, Any]:
         names = ("name", "simulated", "seconds", "classical_seconds", "gradient", "training", "basis", "too_large")

@@ -21,7 +21,7 @@ from quprop.problems.run import configure, find, open_folder, optimiser_of, simu
 from quprop.problems.spec import Problem
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
 from quprop.runs.interrupt import Interrupt
-from quprop.runs.progress import STEPS, Progress
+from quprop.runs.progress import STEPS, Progress, plain_console
 from quprop.training.curves import difference, energy_panels, finish_energies, levels
 from quprop.training.job import Trained
 from quprop.training.losses import Expectation
@@ -162,13 +162,8 @@ class _Scan:
 
     def run(self, threads: int | None, progress: bool) -> str:
         self._go_back()
-        console = None
-        if progress:
-            from rich.console import Console
-
-            console = Console()
         total = len(self.configs)
-        with Interrupt() as interrupt, Progress(console, STEPS, "points") as bar:
+        with Interrupt() as interrupt, Progress(plain_console() if progress else None, STEPS, "points") as bar:
             bar(len(self.points), total, None)
             for place in range(len(self.points), total):
                 config = self.configs[place]

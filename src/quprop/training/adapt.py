@@ -24,7 +24,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliSum
 from quprop.runs import RunFolder, versions
 from quprop.runs.interrupt import Interrupt
-from quprop.runs.progress import STEPS, Progress
+from quprop.runs.progress import STEPS, Progress, plain_console
 from quprop.simulate.measure import rotation_counts
 from quprop.training.callbacks import Callback, TrainingStep, checked_callbacks, close, told
 from quprop.training.job import Trained
@@ -139,7 +139,7 @@ def adapt(
     turn = _Growth(hamiltonian, dict(pool), start, {"tolerance": tolerance, "operators": most, "steps": steps})
     turn.open(out, resume, optimiser)
     try:
-        with Interrupt() as interrupt, Progress(_console(progress), STEPS, "operators") as bar:
+        with Interrupt() as interrupt, Progress(plain_console() if progress else None, STEPS, "operators") as bar:
             bar(len(turn.chosen), most, None)
             while True:
                 energy, slopes = turn.slopes(simulation)
@@ -173,14 +173,6 @@ def _slopes(
 def _append(circuit: Circuit, sums: Sequence[PauliSum], angle: Any) -> None:
     for total in sums:
         circuit.exp(total, angle)
-
-
-def _console(progress: bool) -> Any:
-    if not progress:
-        return None
-    from rich.console import Console
-
-    return Console()
 
 
 class _Growth:
