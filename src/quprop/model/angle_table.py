@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -172,6 +173,58 @@ class AngleTable(NamedTuple):
                             g.to_var[s].add(out, weight * dv[:, g.picked[r]] * _product(v, g, (s, r)))
         return out[:, : self.n_params], out[:, self.n_params :]
 
+    def jet(
+        self, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> np.ndarray:
+        """The coefficients of t^k, k = 0 ... order, of the angles at (theta + t v_theta, x + t v_x): (order + 1, B, M).
+
+        order: 0, 1 or 2.
+        """
+        batch = max(map(len, (theta, x, v_theta, v_x)))
+        out = np.zeros((order + 1, batch, len(self.constant)))
+        out[0] = self.evaluate(theta, x)
+        if order > 0:
+            out[1] = self.pushforward(theta, x, v_theta, v_x)
+        if order > 1:
+            v, dv = self._variables(theta, x), self._variables(v_theta, v_x)
+            for g in self.groups:
+                for s, r in itertools.combinations(range(len(g.var)), 2):
+                    both = dv[:, g.picked[s]] * dv[:, g.picked[r]] * _product(v, g, (s, r))
+                    g.to_rows.add(out[2], np.broadcast_to(g.coef * both, (batch, len(g.coef))))
+        return out
+
+    def jet_pullback(
+        self, d_angles: np.ndarray, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """From the derivatives (order + 1, B, M) of something by the coefficients of `jet`: those by theta (B, P),
+        x (B, D), v_theta and v_x."""
+        at = self.pullback(d_angles[0], theta, x)
+        along = (np.zeros_like(at[0]), np.zeros_like(at[1]))
+        if len(d_angles) > 1:
+            at = _added(at, self.pullback_tangent(d_angles[1], theta, x, v_theta, v_x))
+            along = self.pullback(d_angles[1], theta, x)
+        if len(d_angles) > 2:
+            at = _added(at, self._pullback_curved(d_angles[2], theta, x, v_theta, v_x))
+            along = _added(along, self.pullback_tangent(d_angles[2], theta, x, v_theta, v_x))
+        return *at, *along
+
+    def _pullback_curved(
+        self, d_angles: np.ndarray, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """sum_m w_m (d^3 a_m / dv dv dv) v v / 2, w = d_angles: the third derivatives of products of variables."""
+        out = np.zeros((len(d_angles), self.n_params + self.n_inputs))
+        products = [g for g in self.groups if len(g.var) > 2]
+        if products:
+            v, dv = self._variables(theta, x), self._variables(v_theta, v_x)
+            for g in products:
+                weight = g.coef * d_angles[:, g.picked[-1]]
+                for s in range(len(g.var)):
+                    others = [r for r in range(len(g.var)) if r != s]
+                    for r, q in itertools.combinations(others, 2):
+                        both = dv[:, g.picked[r]] * dv[:, g.picked[q]]
+                        g.to_var[s].add(out, weight * both * _product(v, g, (s, r, q)))
+        return out[:, : self.n_params], out[:, self.n_params :]
+
     def _variables(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         if self.n_inputs == 0 and len(x) in (1, len(theta)):
             return theta
@@ -250,6 +303,10 @@ def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:
         return np.nan
     bounds = ((min(_SUM / count / c, _LARGE / max(c, 1.0)), degree) for degree, c in terms if degree)
     return min((float(bound) ** (1 / degree) for bound, degree in bounds), default=np.inf)
+
+
+def _added(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _product(v: np.ndarray, group: Group, skipped: tuple[int, ...]) -> np.ndarray | float:

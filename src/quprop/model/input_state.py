@@ -136,7 +136,7 @@ class InputState:
             return self.array.copy()
         return self._encode(n, x)[0].astype(complex)
 
-    # The three functions below are the derivatives of x -> a = x/|x|. |x| = r s with s a power of two, so that neither
+    # The functions below are the derivatives of x -> a = x/|x|. |x| = r s with s a power of two, so that neither
     # a square nor |x| itself overflows or vanishes.
 
     @_QUIET
@@ -165,6 +165,35 @@ class InputState:
         da = v - a * dr
         ga = _dot(g, a)
         return (dg - (_dot(dg, a) + _dot(g, da)) * a - ga * da - dr * (g - ga * a)) / r / s
+
+    @_QUIET
+    def jet(self, n: int, x: np.ndarray, v_x: np.ndarray, order: int) -> np.ndarray:
+        """The coefficients of t^k, k = 0 ... order, of |phi> at x + t v_x: real (order + 1, B, 2^n)."""
+        a, v, dr, curve = self._moved(n, x, v_x)
+        # a(t) = (a + t v) / sqrt(1 + 2 dr t + |v|^2 t^2)
+        return np.stack([a, v - dr * a, curve * a - dr * v][: order + 1])
+
+    @_QUIET
+    def jet_pullback(
+        self, n: int, x: np.ndarray, v_x: np.ndarray, adjoint: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """dL/dx and dL/dv_x of the encoded columns, (B, 2^n) each, where dL is the coefficient of t^order of
+        2 Re<adjoint(t)|d phi(t)>; adjoint: the coefficients (order + 1, B, 2^n)."""
+        _, r, s = self._encode(n, x)
+        _, _, dr, curve = self._moved(n, x, v_x)
+        a, g = self.jet(n, x, v_x, len(adjoint) - 1), 2 * adjoint.real
+        inverse = (np.ones_like(dr), -dr, curve)  # of the norm, over that at t = 0
+        product = [sum(_dot(a[j], g[k - j]) for j in range(k + 1)) for k in range(len(g))]
+        across = [g[k] - sum(product[j] * a[k - j] for j in range(k + 1)) for k in range(len(g))]
+        slopes = [sum(inverse[j] * across[k - j] for j in range(k + 1)) / r / s for k in range(len(g))]
+        return slopes[-1], slopes[-2] if len(g) > 1 else np.zeros_like(slopes[0])
+
+    def _moved(self, n: int, x: np.ndarray, v_x: np.ndarray) -> tuple[np.ndarray, ...]:
+        """a = x/|x|, v = v_x/|x|, and the coefficients -dr, curve of t and t^2 of |x|/|x + t v_x|."""
+        a, r, s = self._encode(n, x)
+        v = v_x[:, self.input_slice(n)] / s / r
+        dr = _dot(a, v)
+        return a, v, dr, 1.5 * dr * dr - 0.5 * _dot(v, v)
 
     def _encode(self, n: int, x: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """a = x/|x|, and r and s with |x| = r s."""

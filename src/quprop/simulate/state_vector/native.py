@@ -23,7 +23,7 @@ from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.engine import threads_of
 from quprop.simulate.state_vector import blocks, support
-from quprop.simulate.state_vector.reference import STATE_VECTOR
+from quprop.simulate.state_vector.reference import STATE_VECTOR, JetPullback, ReferenceEngine
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
@@ -297,6 +297,18 @@ class NativeEngine:
         low, high = self._ordinary
         ordinary = ((sizes >= low) & (sizes <= high)) | (sizes == 0) | ~np.isfinite(sizes)
         return None if ordinary.all() else np.where(ordinary, 0, np.frexp(sizes)[1] - 1)
+
+    def state_jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, JetPullback]:
+        """As `ReferenceEngine.state_jet`."""
+        return ReferenceEngine().state_jet(model, theta, x, v_theta, v_x, order)
+
+    def jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, JetPullback]:
+        """As `ReferenceEngine.jet`."""
+        return ReferenceEngine().jet(model, theta, x, v_theta, v_x, order)
 
     def hvp(
         self,

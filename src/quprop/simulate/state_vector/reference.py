@@ -18,6 +18,7 @@ from quprop.model.pauli import PauliString, PauliSum
 Arrays = tuple[np.ndarray, np.ndarray]
 QUIET = np.errstate(over="ignore", invalid="ignore")  # results are checked where they are handed out
 Pullback = Callable[..., Arrays]
+JetPullback = Callable[..., tuple[np.ndarray, ...]]
 STATE_VECTOR = "an engine of a state vector"
 
 
@@ -91,6 +92,70 @@ class ReferenceEngine:
             psi = _rotate(pauli, np.array([angle]), psi)
             tangents = _rotate(pauli, np.array([angle]), tangents) - 0.5j * d_angles[:, m, None] * _apply(pauli, psi)
         return psi[0], tangents
+
+    @QUIET
+    def state_jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, JetPullback]:
+        """The derivatives d^k psi / dt^k, k = 0 ... order, at t = 0 of the states psi(theta + t v_theta, x + t v_x)
+        after the rotations: (order + 1, B, 2^n), the residual Clifford left out; and pullback(costates c like them,
+        sum_theta=False) -> d_theta, d_x, d_v_theta, d_v_x of any L with dL = sum_k Re<c_k|d psi^(k)>.
+
+        With psi(t) = sum_k psi_k t^k and lambda(t) = sum_k lambda_k t^(order - k), both cut off after t^order, the
+        adjoint sweep is that of `state_vjp` with every number a polynomial: dL is the coefficient of t^order of
+        Re<lambda|-i/2 P psi>(t) da_m(t), summed over the rotations.
+        """
+        theta, x, v_theta, v_x = (a.copy() for a in (theta, x, v_theta, v_x))
+        angles = model.angle_table.jet(theta, x, v_theta, v_x, order)  # (order + 1, B, M)
+        final = _start_jet(model, angles.shape[1], x, v_x, order)
+        for m in range(model.n_rotations):
+            final = _rotate_jet(_pauli(model, m), angles[:, :, m], final)
+        factorials = np.array([1.0, 1.0, 2.0])[: order + 1, None, None]
+
+        def pullback(costates: np.ndarray, sum_theta: bool = False) -> tuple[np.ndarray, ...]:
+            psi, lam = final, (costates * factorials / 2)[::-1]
+            d_angles = np.empty_like(angles)
+            for m in reversed(range(model.n_rotations)):
+                pauli = _pauli(model, m)
+                moved = np.stack([_apply(pauli, p) for p in psi])
+                for k in range(order + 1):
+                    d_angles[order - k, :, m] = sum(_inner(lam[j], moved[k - j]).imag for j in range(k + 1))
+                psi = _rotate_jet(pauli, -angles[:, :, m], psi)
+                lam = _rotate_jet(pauli, -angles[:, :, m], lam)
+            d_theta, d_x, d_v_theta, d_v_x = model.angle_table.jet_pullback(d_angles, theta, x, v_theta, v_x)
+            if model.state.kind == "encoded":
+                columns = model.state.input_slice(model.n_qubits)
+                at, along = model.state.jet_pullback(model.n_qubits, x, v_x, lam)
+                d_x[:, columns] += at
+                d_v_x[:, columns] += along
+            if sum_theta:
+                d_theta, d_v_theta = d_theta.sum(axis=0), d_v_theta.sum(axis=0)
+            return d_theta, d_x, d_v_theta, d_v_x
+
+        return final * factorials, pullback
+
+    def jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, JetPullback]:
+        """The derivatives d^k <O> / dt^k, k = 0 ... order, at t = 0 along (theta + t v_theta, x + t v_x):
+        (order + 1, B, K); and pullback(cotangents like them, sum_theta=False) -> d_theta, d_x, d_v_theta, d_v_x."""
+        states, inner = self.state_jet(model, theta, x, v_theta, v_x, order)
+        observed = [np.stack([_observe(o, s) for s in states]) for o in model.observables]
+        binomial = [[1.0], [1.0, 1.0], [1.0, 2.0, 1.0]]
+        values = np.empty((order + 1, states.shape[1], model.n_observables))
+        for k in range(order + 1):
+            for o, of in enumerate(observed):
+                values[k, :, o] = sum(binomial[k][j] * _inner(states[j], of[k - j]).real for j in range(k + 1))
+
+        def pullback(cotangents: np.ndarray, sum_theta: bool = False) -> tuple[np.ndarray, ...]:
+            costates = np.zeros_like(states)
+            for k in range(order + 1):
+                for j in range(k + 1):
+                    for o, of in enumerate(observed):
+                        costates[j] += 2 * binomial[k][j] * cotangents[k, :, o, None] * of[k - j]
+            return inner(costates, sum_theta)
+
+        return values, pullback
 
     def hvp(
         self,
@@ -210,6 +275,30 @@ def _rotate_pair(
     states = _rotate(pauli, angle, states)
     d_states = _rotate(pauli, angle, d_states) - 0.5j * d_angle[:, None] * _apply(pauli, states)
     return states, d_states
+
+
+def _rotate_jet(pauli: PauliString, angles: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """exp(-i a(t) P / 2) psi(t), cut off: angles (order + 1, B) and states (order + 1, B, 2^n) are coefficients of t^k.
+
+    With h_k = a_k / 2 and D = -i P, D^2 = -1: the rotation by a_0, then 1 + h_1 t D + (h_2 D - h_1^2 / 2) t^2.
+    """
+    half = angles[1:, :, None] / 2
+    turned = [_rotate(pauli, angles[0], s) for s in states]
+    moved = [-1j * _apply(pauli, s) for s in turned]
+    out = list(turned)
+    if len(states) > 1:
+        out[1] = turned[1] + half[0] * moved[0]
+    if len(states) > 2:
+        out[2] = turned[2] + half[0] * moved[1] + half[1] * moved[0] - half[0] ** 2 / 2 * turned[0]
+    return np.stack(out)
+
+
+def _start_jet(model: Model, batch: int, x: np.ndarray, v_x: np.ndarray, order: int) -> np.ndarray:
+    start = np.zeros((order + 1, batch, 2**model.n_qubits), complex)
+    start[0] = _start(model, batch, x)
+    if model.state.kind == "encoded":
+        start[:] = model.state.jet(model.n_qubits, x, v_x, order)
+    return start
 
 
 def _start(model: Model, batch: int, x: np.ndarray) -> np.ndarray:
