@@ -43,9 +43,11 @@ from quprop.model import InputState, Model, Rotation, ansatz
 from quprop.model.angle import Angle, AngleVector, inputs, params
 from quprop.model.channels import CHANNELS
 from quprop.model.circuit import Circuit
+from quprop.model.dynamic import DynamicCircuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.modules.compose import Module, compose, parallel
+from quprop.modules.post_select import PostSelected
 from quprop.planning.compare import compare
 from quprop.simulate import (
     AutoEngine,
@@ -98,6 +100,7 @@ __all__ = [
     "Cost",
     "CrossEntropy",
     "DensityEngine",
+    "DynamicCircuit",
     "EarlyStopping",
     "Estimate",
     "Expectation",
@@ -120,6 +123,7 @@ __all__ = [
     "PauliPropagation",
     "PauliString",
     "PauliSum",
+    "PostSelected",
     "QuantumBackprop",
     "QupropError",
     "RandomComponents",

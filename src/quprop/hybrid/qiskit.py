@@ -31,6 +31,7 @@ from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit
+from quprop.model.dynamic import DynamicCircuit
 from quprop.model.gates import GATES
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -40,9 +41,11 @@ try:
     from qiskit.circuit import (
         Barrier,
         BoxOp,
+        Clbit,
         ControlFlowOp,
         Delay,
         ForLoopOp,
+        IfElseOp,
         Measure,
         Parameter,
         ParameterExpression,
@@ -100,8 +103,9 @@ def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), nois
 
     Gates are known by their class, whatever their name; those outside `GATES` are taken apart by their Qiskit
     definitions, loops over numbers and boxes by their bodies. Barriers, delays, global phases and measurements at the
-    end are left out; a reset of a qubit that has been used is a channel. Anything measured in the middle, other control
-    flow, and angles that are no polynomials raise a `QupropError` that names the instruction.
+    end are left out; a reset of a qubit that has been used is a channel. With measurements in the middle, or gates
+    under `if_test` of measured bits, the circuit is a `DynamicCircuit`, which has a fresh qubit for each measurement.
+    Other control flow, and angles that are no polynomials, raise a `QupropError` that names the instruction.
     observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those. Dense texts are read
         as Qiskit writes them, one letter for each qubit with qubit 0 on the right: "IZ" is Z on qubit 0, as "Z0" is.
     noise_model: a `qiskit_aer.noise.NoiseModel`, such as `NoiseModel.from_backend(backend)`. Its errors become channels
@@ -150,11 +154,13 @@ def read_qiskit(circuit: Any, inputs: Any = (), noise_model: Any = None, *, all_
 
 class _Reader:
     def __init__(self, source: Any, inputs: Any, noise: AerNoise | None) -> None:
-        self.out = Circuit(source.num_qubits)
+        self.out: Circuit = Circuit(source.num_qubits)
+        self.n_qubits = source.num_qubits
         self.noise = noise
         self.place = ""
         self.bits: dict[int, int] = {}
-        self.measured: set[int] = set()
+        self.measured: set[int] = set()  # and not used since
+        self.conditional = False  # whether these gates stand under an if
         self.touched: set[int] = set()
         self.known: dict[Any, Angle] = {}  # expressions met before
         self.unrolled = 0
@@ -255,11 +261,16 @@ class _Reader:
                 "file is damaged, or the instruction was changed after it was appended"
             )
         if kind is Measure:
+            if self.conditional:
+                self.refuse("a measurement under a condition cannot be read; measure before it, or after")
             self.measured.update(qubits)
             self.bits[clbits[0]] = qubits[0]
             return
         if depth > _MAX_DEPTH:
             self.refuse(f"its definition is nested more than {_MAX_DEPTH} deep; decompose it before")
+        if isinstance(op, IfElseOp):
+            self._branch(op, dict(zip(item.clbits, clbits, strict=True)), qubits, clbits, depth)
+            return
         if isinstance(op, ControlFlowOp):
             self._known_flow(op, qubits, clbits, depth)
             return
@@ -308,16 +319,91 @@ class _Reader:
             self.refuse(str(error))
 
     def _use(self, qubits: tuple[int, ...], fresh: bool = False) -> None:
-        late = [q for q in qubits if q in self.measured]
-        if late:
-            self.refuse(
-                f"qubit {late[0]} was measured before, and measurements in the middle of a circuit cannot be read; "
-                "move them to the end"
-            )
+        for qubit in qubits:
+            if qubit in self.measured:
+                self._measure(qubit)
         if not fresh:
             self.touched.update(qubits)
         elif self.touched.intersection(qubits):
-            self.out.reset(qubits[0])
+            if self.conditional:
+                self.refuse("a reset under a condition cannot be read; reset before it, or after")
+            Circuit.reset(self.out, qubits[0])
+
+    def _measure(self, qubit: int) -> str:
+        """The measurement of a qubit that is used again, or whose bit is read: to a bit of the circuit, whose name this
+        is. Until then it may wait, since nothing acts on the qubit."""
+        if self.noise is not None:
+            self.refuse(
+                f"qubit {qubit} was measured before, and with a noise model measurements in the middle of a circuit "
+                "cannot be read; move them to the end"
+            )
+        if self.conditional:
+            self.refuse(f"qubit {qubit} was measured before and is used under a condition; use it once before that")
+        if not isinstance(self.out, DynamicCircuit):
+            self.out = DynamicCircuit.of(self.out)
+        name = f"m{len(self.out.bits)}"
+        self.out.measure(qubit, name)
+        self.measured.discard(qubit)
+        for bit, held in self.bits.items():
+            if held == qubit:
+                self.bits[bit] = self.out.bits[name]
+        return name
+
+    def _branch(
+        self, op: Any, where: dict[Any, int], qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int
+    ) -> None:
+        """Gates under the value of one bit or of a register of bits; where: which bit of the program each of them is."""
+        if self.conditional:
+            self.refuse("a condition within a condition cannot be read; join them")
+        if not isinstance(op.condition, tuple):
+            self.refuse("only a bit or a register that equals a number can be a condition here; write it that way")
+        read, value = op.condition
+        bits = [where[b] for b in ([read] if isinstance(read, Clbit) else read)]
+        wanted = {b: int(value) >> k & 1 for k, b in enumerate(bits)}
+        possible = not int(value) >> len(bits)
+        known = {b: self._known_bit(b) for b in bits}
+        same = {b: v for b, v in wanted.items() if known[b] is not None}
+        possible = possible and not any(v for b, v in wanted.items() if known[b] is None)  # other bits are 0
+        then, other = (*op.blocks, None)[:2]
+        if possible:
+            self._when({known[b]: v for b, v in same.items()}, then, qubits, clbits, depth)
+        if other is not None:
+            # The complement, as conditions of which one holds at most: the first bit that differs.
+            names = [known[b] for b in same]
+            values = list(same.values())
+            if not possible:
+                self._when({}, other, qubits, clbits, depth)
+            else:
+                for k, value_k in enumerate(values):
+                    differs = dict(zip(names[:k], values[:k], strict=True)) | {names[k]: 1 - value_k}
+                    self._when(differs, other, qubits, clbits, depth)
+
+    def _known_bit(self, bit: int) -> str | None:
+        """The name of a measured bit; None of one that holds 0, since nothing was measured into it."""
+        if bit not in self.bits:
+            return None
+        held = self.bits[bit]
+        if held < self.n_qubits:
+            return self._measure(held)
+        assert isinstance(self.out, DynamicCircuit)
+        return next(name for name, qubit in self.out.bits.items() if qubit == held)
+
+    def _when(self, condition: dict[Any, int], body: Any, qubits: tuple[int, ...], clbits: Any, depth: int) -> None:
+        if not condition:
+            self._expand(body, qubits, clbits, depth)
+            return
+        for qubit in qubits:
+            if qubit in self.measured:
+                self._measure(qubit)
+        whole = self.out
+        self.out, self.conditional = Circuit(self.n_qubits), True
+        self.out.vectors.update(whole.vectors)
+        try:
+            self._expand(body, qubits, clbits, depth)
+        finally:
+            self.out, self.conditional, gates = whole, False, self.out
+        assert isinstance(whole, DynamicCircuit)
+        whole.when(condition, gates)
 
     def _known_flow(self, op: Any, qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int) -> None:
         """Control flow that does not depend on measurements: boxes, and loops over numbers."""
@@ -368,7 +454,7 @@ class _Reader:
                 if letter != "I":
                     self.out.gate(letter.lower(), qubit)
             return True
-        if kind is StatePreparation and not self.touched and len(qubits) == self.out.n_qubits:
+        if kind is StatePreparation and not self.touched and len(qubits) == self.n_qubits and type(self.out) is Circuit:
             amplitudes = op.params
             if len(amplitudes) != 1 << len(qubits) or any(isinstance(a, str) for a in amplitudes):
                 return False

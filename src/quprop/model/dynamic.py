@@ -1,0 +1,148 @@
+"""Circuits that measure in the middle, as unitary circuits: every measurement is deferred to a fresh qubit.
+
+Measuring qubit q copies its value to a fresh qubit by a CX. That qubit is only ever read, as a control or at the end,
+so its measurement may wait until then (the principle of deferred measurement, Nielsen and Chuang, section 4.4), and
+exact derivatives are those of any other circuit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from quprop.errors import QupropError, count_of, nearest, shown
+from quprop.model.circuit import Circuit, Operation
+from quprop.model.input_state import InputState
+from quprop.model.pauli import PauliString, PauliSum
+
+
+class DynamicCircuit(Circuit):
+    """A circuit with measurements in the middle, gates that depend on measured bits, and resets.
+
+    It is a `Circuit` that grows by one qubit, beyond those it was made with, for every measurement and reset; gates act
+    on the first n_system qubits, observables on all. `bits` has the qubit of each measured bit.
+
+        circuit = DynamicCircuit(3).h(0).cx(0, 1)
+        circuit.measure(1, "m").when("m", Circuit(3).x(2)).reset(1)
+
+    n_system, state, params, inputs: as of `Circuit`; amplitudes that are encoded from inputs are refused.
+    Raises: QupropError as `Circuit`, and for bits that were not measured or are measured twice.
+
+    >>> theta = qpr.params("theta", 1)
+    >>> circuit = qpr.DynamicCircuit(2).ry(theta[0], 0).measure(0, "m").when("m", qpr.Circuit(2).x(1))
+    >>> qpr.expectation(qpr.Model(circuit, "Z1"), [0.6]).round(6), circuit.bits  # cos(theta)
+    (array([0.825336]), {'m': 2})
+    """
+
+    bits: dict[str, int]
+
+    def __init__(self, n_system: int, state: Any = None, *, params: Any = (), inputs: Any = ()) -> None:
+        super().__init__(n_system, state, params=params, inputs=inputs)
+        if not isinstance(self.state, InputState) or self.state.kind == "encoded":
+            raise QupropError(
+                "a DynamicCircuit starts from a basis, product or amplitude state, got amplitudes encoded from inputs; "
+                "prepare them in a Circuit of all qubits"
+            )
+        self.n_system = self.n_qubits
+        self.bits = {}
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> DynamicCircuit:
+        """The gates and channels of a circuit, to go on with."""
+        twin = cls(circuit.n_qubits, circuit.state)
+        twin.vectors, twin.steps = dict(circuit.vectors), list(circuit.steps)
+        return twin
+
+    def measure(self, qubit: int, bit: str) -> Self:
+        """Measure a qubit in the Z basis, into a bit of a new name."""
+        if not isinstance(bit, str) or not bit:
+            raise QupropError(f"a measured bit has a name, such as 'm', got {shown(bit)}")
+        if bit in self.bits:
+            raise QupropError(f"bit {bit!r} holds a measurement already; give this one another name")
+        (measured,) = self._qubits([qubit], "measure")
+        fresh = self._fresh()
+        self._entangle(measured, fresh)
+        self.bits[bit] = fresh
+        return self
+
+    def reset(self, qubit: int) -> Self:  # type: ignore[override]
+        """Put a qubit into |0>, whatever it was entangled with: it is measured, and flipped if it was 1."""
+        (measured,) = self._qubits([qubit], "reset")
+        fresh = self._fresh()
+        self._entangle(measured, fresh)
+        self._entangle(fresh, measured)
+        return self
+
+    def when(self, condition: str | Mapping[str, int], body: Circuit) -> Self:
+        """Append the gates of `body`, executed only if a measured bit is 1, or if all of {bit: value} hold."""
+        wanted = {condition: 1} if isinstance(condition, str) else condition
+        if not isinstance(wanted, Mapping) or not wanted:
+            raise QupropError(f"a condition is a bit's name, or a dictionary {{bit: 0 or 1}}, got {shown(condition)}")
+        controls = [self.bit(name) for name in wanted]
+        for name, value in wanted.items():
+            if isinstance(value, bool) or value not in (0, 1):
+                raise QupropError(f"bit {name!r} is compared with 0 or 1, got {shown(value)}")
+        if not isinstance(body, Circuit) or isinstance(body, DynamicCircuit):
+            raise QupropError(f"the body of a condition is a Circuit of gates, got {type(body).__name__}")
+        if body.n_qubits > self.n_system:
+            raise QupropError(f"a circuit on {body.n_qubits} qubits does not fit on {self.n_system}")
+        controlled = body.control(controls, state=list(wanted.values()))
+        for name, (kind, size) in controlled.vectors.items():
+            self._declare(kind, name, size)
+        self.steps.extend(controlled.steps)
+        return self
+
+    def bit(self, name: str) -> int:
+        """The qubit that holds a measured bit."""
+        if name not in self.bits:
+            hint = nearest(str(name), self.bits) if self.bits else "measure one first"
+            raise QupropError(f"no bit {name!r} was measured in this circuit; {hint}")
+        return self.bits[name]
+
+    def append(self, other: Circuit) -> Self:
+        """Append all gates of `other`, a Circuit on n_system qubits or fewer that starts from |0...0>."""
+        if isinstance(other, DynamicCircuit):
+            raise QupropError("a circuit that measures cannot be appended, whose bits have qubits; append its parts")
+        if isinstance(other, Circuit) and other.n_qubits > self.n_system:
+            raise QupropError(f"a circuit on {other.n_qubits} qubits does not fit on {self.n_system}")
+        return super().append(other)
+
+    def copy(self) -> Self:
+        twin = super().copy()
+        twin.bits = dict(self.bits)
+        return twin
+
+    def __repr__(self) -> str:
+        extra = count_of(self.n_qubits - self.n_system, "measurement")
+        return f"<DynamicCircuit: {count_of(self.n_system, 'qubit')}, {extra}, {count_of(len(self), 'step')}>"
+
+    def _qubit(self, qubit: Any, gate: str) -> int:
+        found = super()._qubit(qubit, gate)
+        if found >= self.n_system:
+            raise QupropError(
+                f"{gate} acts on qubit {found}, but this circuit has qubits 0 to {self.n_system - 1}, and behind them "
+                "those of measured bits"
+            )
+        return found
+
+    def _check_support(self, pauli: PauliString | PauliSum, what: str) -> None:
+        super()._check_support(pauli, what)
+        if pauli.n_qubits > self.n_system:
+            raise QupropError(
+                f"{what} acts on qubit {pauli.n_qubits - 1}, which holds a measured bit; act on 0 to {self.n_system - 1}"
+            )
+
+    def _fresh(self) -> int:
+        state = self.state
+        assert isinstance(state, InputState)
+        if state.kind == "product":
+            self.state = InputState("product", np.vstack([state.array, [[1.0, 0.0]]]).tobytes())
+        elif state.kind == "amplitudes":
+            self.state = InputState("amplitudes", np.concatenate([state.array, 0 * state.array]).tobytes())
+        self.n_qubits += 1
+        return self.n_qubits - 1
+
+    def _entangle(self, control: int, target: int) -> None:
+        self.steps.append(Operation("cx", (), (control, target)))
