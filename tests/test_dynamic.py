@@ -158,7 +158,7 @@ def test_a_state_of_the_system_is_kept_while_bits_are_added(start):
         (lambda: qpr.DynamicCircuit(1, qpr.inputs("x", 2)), "amplitudes encoded from inputs"),
         (lambda: qpr.DynamicCircuit(1).append(qpr.DynamicCircuit(1)), "cannot be appended"),
         (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {}), "the outcome is a dictionary"),
-        (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {3: 0}), "an outcome is of the qubits 0 to 0"),
+        (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {3: 0}), "an outcome is of qubits 0 to 0"),
         (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {0: 0.5}), "the outcome of qubit 0 is 0 or 1"),
         (lambda: qpr.PostSelected(qpr.Circuit(13), "Z0", dict.fromkeys(range(13), 0)), "12 qubits can be selected"),
         (lambda: qpr.expectation(qpr.PostSelected(qpr.Circuit(1), "Z0", {0: 1}), []), "probability 0, below"),

@@ -352,7 +352,7 @@ class _Reader:
     def _branch(
         self, op: Any, where: dict[Any, int], qubits: tuple[int, ...], clbits: tuple[int, ...], depth: int
     ) -> None:
-        """Gates under the value of one bit or of a register of bits; where: which bit of the program each of them is."""
+        """Gates under the value of one bit or of a register of bits; where: the program's bits."""
         if self.conditional:
             self.refuse("a condition within a condition cannot be read; join them")
         if not isinstance(op.condition, tuple):

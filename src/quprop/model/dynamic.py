@@ -131,7 +131,7 @@ class DynamicCircuit(Circuit):
         super()._check_support(pauli, what)
         if pauli.n_qubits > self.n_system:
             raise QupropError(
-                f"{what} acts on qubit {pauli.n_qubits - 1}, which holds a measured bit; act on 0 to {self.n_system - 1}"
+                f"{what} acts on qubit {pauli.n_qubits - 1}, which holds a measured bit; use 0 to {self.n_system - 1}"
             )
 
     def _fresh(self) -> int:
