@@ -45,6 +45,7 @@ from quprop.model.channels import CHANNELS
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli_operator import PauliOperator, anticommutator, commutator
 from quprop.modules.compose import Module, compose, parallel
 from quprop.planning.compare import compare
 from quprop.simulate import (
@@ -117,6 +118,7 @@ __all__ = [
     "NoiseModel",
     "PairState",
     "ParameterShift",
+    "PauliOperator",
     "PauliPropagation",
     "PauliString",
     "PauliSum",
@@ -132,6 +134,8 @@ __all__ = [
     "adam",
     "adapt",
     "ansatz",
+    "anticommutator",
+    "commutator",
     "compare",
     "compose",
     "cosine",
