@@ -209,6 +209,8 @@ A = PauliSum("X0 + Z1")
     ("make", "word"),
     [
         (lambda: A**-1, "whole number from 0"),
+        (lambda: A**10_000, "whole number from 0 to 1000"),
+        (lambda: A * A + 10**400, "finite"),
         (lambda: A**0.5, "whole number from 0"),
         (lambda: (A * A) ** True, "whole number from 0"),
         (lambda: commutator(A, 2), "commutator takes PauliSum"),

@@ -135,7 +135,7 @@ class PauliSum(PauliTerms):
     def _times(self, factor: Any) -> PauliSum:
         if not isinstance(factor, numbers.Number):
             return NotImplemented
-        return PauliSum({p: c * factor for p, c in self.items()})
+        return PauliSum({p: c * factor for p, c in self.items()})  # type: ignore[operator]
 
     def __pow__(self, exponent: int) -> PauliSum:
         """H^k, as Hermitian as H: (H^(k-1) H + H H^(k-1)) / 2, in which imaginary parts never appear."""

@@ -19,6 +19,7 @@ from quprop.model.pauli_algebra import Masks, Terms, decomposed, matrix, product
 from quprop.model.pauli_string import PauliString
 
 ROUNDING = 1e-12  # imaginary parts up to this part of the largest coefficient are rounding
+MAX_POWER = 1000
 CUTOFF = 1e-12  # of the coefficients of a matrix, relative to its largest entry
 
 
@@ -210,7 +211,7 @@ class PauliOperator(PauliTerms):
             return NotImplemented
         if not divisor:
             raise QupropError(f"a PauliOperator cannot be divided by zero, got {divisor}")
-        return PauliOperator._of({key: c / divisor for key, c in self._terms.items()})  # type: ignore[operator]
+        return PauliOperator._of({key: c / divisor for key, c in self._terms.items()})
 
     def __pow__(self, exponent: int) -> PauliOperator:
         out = PauliOperator({"I": 1.0})
@@ -262,7 +263,7 @@ def terms_of(given: Any) -> Terms | None:
         return PauliOperator(given).masks()
     if isinstance(given, bool) or not isinstance(given, numbers.Number):
         return None
-    return {(0, 0): complex(given)}  # type: ignore[arg-type]
+    return {(0, 0): _complex(given, PauliString(0, 0))}
 
 
 def operator_product(left: Terms, right: Terms) -> PauliOperator:
@@ -275,13 +276,15 @@ def operator_product(left: Terms, right: Terms) -> PauliOperator:
 
 def whole_power(exponent: Any) -> int:
     """An exponent of sums, checked."""
-    if isinstance(exponent, bool) or not isinstance(exponent, numbers.Integral) or exponent < 0:
-        raise QupropError(f"the power of a sum of Pauli strings is a whole number from 0, got {shown(exponent)}")
+    if isinstance(exponent, bool) or not isinstance(exponent, numbers.Integral) or not 0 <= int(exponent) <= MAX_POWER:
+        raise QupropError(
+            f"the power of a sum of Pauli strings is a whole number from 0 to {MAX_POWER}, got {shown(exponent)}"
+        )
     return int(exponent)
 
 
 def checked_cutoff(cutoff: Any) -> float:
-    if isinstance(cutoff, bool) or not isinstance(cutoff, numbers.Real) or not 0 <= cutoff < 1:
+    if isinstance(cutoff, bool) or not isinstance(cutoff, numbers.Real) or not 0 <= float(cutoff) < 1:
         raise QupropError(f"cutoff is a part of the largest entry, from 0 to below 1, got {shown(cutoff)}")
     return float(cutoff)
 
@@ -298,7 +301,7 @@ def _complex(value: Any, string: PauliString) -> complex:
     if isinstance(value, bool) or not isinstance(value, numbers.Number):
         raise QupropError(f"the coefficients of a PauliOperator are numbers, got {shown(value)} for {string}")
     try:
-        return complex(value)  # type: ignore[arg-type]
+        return complex(value)  # type: ignore[call-overload]
     except OverflowError:  # a whole number beyond every double
         return complex(float("inf"))
 
