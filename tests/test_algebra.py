@@ -63,6 +63,30 @@ def test_parameters_that_drive_sums_are_one_generator_each(n, layers):
     assert dla_dimension(Model(ansatz.tfim_variational(n, layers), "Z0")) == n**2
 
 
+@pytest.mark.parametrize("n", [3, 4])
+def test_pennylane_closes_the_generators_of_the_ising_and_heisenberg_chains_alike(n):
+    qml = pytest.importorskip("pennylane")
+    pairs = [(q, q + 1) for q in range(n - 1)]
+    ising = [sum(qml.Z(a) @ qml.Z(b) for a, b in pairs), sum(qml.X(q) for q in range(n))]
+    circuit = ansatz.tfim_variational(n, 2)
+    assert dla_dimension(circuit) == dla_dimension(Model(circuit, "Z0")) == len(qml.lie_closure(ising))
+    t = params("t", 3)
+    uneven = Circuit(n, params=t)  # bonds of a chain in turn, with coefficients, and a field
+    for k in (0, 1):
+        uneven.exp({f"{c}{a} {c}{b}": 1.0 + 0.5 * a for a, b in pairs[k::2] for c in "XYZ"}, t[k])
+    uneven.exp({f"Z{q}": 0.3 * q - 1.0 for q in range(n)}, t[2])
+    book = [sum((1 + 0.5 * a) * c(a) @ c(b) for a, b in pairs[k::2] for c in (qml.X, qml.Y, qml.Z)) for k in (0, 1)]
+    book.append(qml.sum(*((0.3 * q - 1.0) * qml.Z(q) for q in range(n))))
+    assert dla_dimension(uneven) == len(qml.lie_closure(book))
+    single = [qml.X(0) @ qml.X(1), qml.Y(1), qml.Z(1) @ qml.Z(2)]
+    assert dla_dimension(["X0 X1", "Y1", "Z1 Z2"]) == len(qml.lie_closure(single))
+
+
+def test_operators_that_are_hermitian_are_generators():
+    a, b = PauliSum("X0 + X1"), PauliSum("Z0 Z1")
+    assert dla_dimension([a, -1j * (a * b - b * a)]) == dense_algebra_dimension([a, "Y0 Z1 + Z0 Y1"], 2)
+
+
 def test_rotations_of_one_parameter_that_cannot_be_brought_together_are_generators_apart():
     t = params("t", 3)
     apart = Circuit(2, params=t).rx(t[0], 0).ry(t[0], 0).rx(t[1], 1).rzz(t[2], 0, 1)

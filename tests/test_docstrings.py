@@ -47,6 +47,10 @@ WRONG = {
     "qpr.expectation(qpr.PostSelected(CIRCUIT, 'Z0', {0: 1}), [0.0])",
     "PauliString": "qpr.PauliString(-1, 0) | qpr.PauliString(1.5, 0) | qpr.PauliString(1 << 20_000, 0)",
     "PauliSum": "qpr.PauliSum('Q0') | qpr.PauliSum({'Z0': 1j}) | qpr.PauliSum({'Z0': np.nan})",
+    "PauliOperator": "qpr.PauliOperator(3) | qpr.PauliOperator({'Z0': np.nan}) | "
+    "qpr.PauliSum(qpr.PauliOperator({'Z0': 1j}))",
+    "commutator": "qpr.commutator(1, qpr.PauliSum('Z0'))",
+    "anticommutator": "qpr.anticommutator(qpr.PauliSum('Z0'), 'Z0')",
     "Model": "qpr.Model(1, 'Z0') | qpr.Model(CIRCUIT, []) | qpr.Model(CIRCUIT, 'Z1')",
     "InputState": "qpr.InputState('foo') | qpr.InputState('basis', -1) | qpr.InputState('product', bytes(64))",
     "expectation": "qpr.expectation(MODEL, [1, 2]) | qpr.expectation(MODEL, [np.nan])",

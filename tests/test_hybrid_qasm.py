@@ -14,7 +14,7 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.errors import QupropError
 from quprop.hybrid.qasm import from_qasm, to_qasm
-from quprop.hybrid.qasm import gates as qasm_gates
+from quprop.model import exact
 from quprop.model.gates import GATES
 
 pytest.importorskip("openqasm3")
@@ -181,14 +181,14 @@ def test_exact_gates_are_the_textbook_s_with_their_phase_under_controls_too(name
     n = spec.n_qubits
     angles = np.random.default_rng(n).uniform(-3, 3, spec.n_angles)
     book = dense.FIXED[name] if name in dense.FIXED else dense.TURNING[name](*map(np.asarray, angles), xp=np)
-    gate = qasm_gates.exact(name, tuple(map(qpr.Angle, angles)), tuple(range(n))[::-1])  # the book's order
+    gate = exact.exact(name, tuple(map(qpr.Angle, angles)), tuple(range(n))[::-1])  # the book's order
     assert np.abs(_matrix(gate, n) - book).max() < 1e-14
-    assert np.abs(_matrix(qasm_gates.inverse(gate), n) - book.conj().T).max() < 1e-14
+    assert np.abs(_matrix(exact.inverse(gate), n) - book.conj().T).max() < 1e-14
     for on in (0, 1):
         wide = np.eye(2 ** (n + 1), dtype=complex)
         half = slice(2**n, None) if on else slice(0, 2**n)
         wide[half, half] = book
-        assert np.abs(_matrix(qasm_gates.controlled(gate, n, on), n + 1) - wide).max() < 1e-14
+        assert np.abs(_matrix(exact.controlled(gate, n, on), n + 1) - wide).max() < 1e-14
 
 
 @pytest.mark.parametrize(

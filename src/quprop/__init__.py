@@ -46,6 +46,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.dynamic import DynamicCircuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli_operator import PauliOperator, anticommutator, commutator
 from quprop.modules.compose import Module, compose, parallel
 from quprop.modules.post_select import PostSelected
 from quprop.planning.compare import compare
@@ -120,6 +121,7 @@ __all__ = [
     "NoiseModel",
     "PairState",
     "ParameterShift",
+    "PauliOperator",
     "PauliPropagation",
     "PauliString",
     "PauliSum",
@@ -136,6 +138,8 @@ __all__ = [
     "adam",
     "adapt",
     "ansatz",
+    "anticommutator",
+    "commutator",
     "compare",
     "compose",
     "cosine",

@@ -49,6 +49,7 @@ from quprop.classical.moves import (
 from quprop.classical.omega import at_least, hoeffding
 from quprop.errors import QupropError, generator_of, nearest
 from quprop.model.pauli import PauliSum
+from quprop.model.pauli_operator import PauliTerms
 
 ESTIMATORS = ("score", "baseline", "conditional")
 DENSE_BYTES = 2 << 30  # the exact functions keep M + 1 distributions
@@ -104,7 +105,9 @@ class MarkovChain:
                 raise QupropError(f"layer {k}, {move}, acts beyond the {self.n} bits of the chain; raise n or mend it")
         if not layers:
             raise QupropError("a Markov chain needs at least one layer, got none")
-        observable = PauliSum(self.observable) if isinstance(self.observable, str) else self.observable
+        observable = self.observable
+        if isinstance(observable, str | PauliTerms):
+            observable = PauliSum(observable)
         if isinstance(observable, PauliSum):
             if any(p.x for p, _ in observable.terms) or observable.n_qubits > self.n:
                 raise QupropError(

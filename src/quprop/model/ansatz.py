@@ -29,6 +29,7 @@ from quprop.model.ansatz_stabiliser import stabilizer_logical_product
 from quprop.model.circuit import Circuit
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli_operator import PauliTerms
 
 _TURNS = ("rx", "ry", "rz")
 _ENTANGLERS = ("cx", "cz")
@@ -127,7 +128,7 @@ def hamiltonian_variational(
 
     Reference: Wecker, Hastings, Troyer, Phys. Rev. A 92, 042303 (2015), arXiv:1507.08969.
     """
-    parts = commuting_groups(groups) if isinstance(groups, PauliSum) else [PauliSum(g) for g in groups]
+    parts = commuting_groups(PauliSum(groups)) if isinstance(groups, PauliTerms) else [PauliSum(g) for g in groups]
     layers = whole("layers", layers, 0)
     if not parts:
         raise QupropError("hamiltonian_variational needs a Hamiltonian with one term at least, got none")

@@ -19,6 +19,7 @@ from quprop.errors import QupropError, UnknownGateError, count_of, nearest, show
 from quprop.hardware_models import HardwareModel, NoiseModel, noise_of
 from quprop.model.angle import INPUT, MAX_VARIABLES, PARAM, Angle, AngleVector, as_angle
 from quprop.model.channels import CHANNELS, MAX_CHANNEL_QUBITS, PAULI_CHANNEL, check_constants
+from quprop.model.circuit_algebra import CircuitAlgebra
 from quprop.model.drawing import Drawable, DrawnGate, circuit_gates
 from quprop.model.gate_methods import GateMethods
 from quprop.model.gates import GATES
@@ -28,7 +29,22 @@ from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Subsets, XRotations
 
 # methods that may be meant
-_OTHERS = ("rotation", "exp", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise", "bound", "draw")
+_OTHERS = (
+    "rotation",
+    "exp",
+    "append",
+    "copy",
+    "channel",
+    PAULI_CHANNEL,
+    "noiseless",
+    "with_noise",
+    "bound",
+    "draw",
+    "inverse",
+    "power",
+    "control",
+    "compose",
+)
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
@@ -63,7 +79,7 @@ class XBlock(NamedTuple):
         return XRotations(self.subsets, param, np.full(len(self.subsets), self.factor))
 
 
-class Circuit(GateMethods, Drawable):
+class Circuit(GateMethods, CircuitAlgebra, Drawable):
     """A circuit on qubits 0..n_qubits-1; every gate method appends a gate and returns the circuit, so calls chain.
 
         theta, x = params("theta", 8), inputs("x", 4)

@@ -1,8 +1,10 @@
 """The table of gates: each is a short sequence of Clifford gates (stim's names) and Pauli rotations.
 
 A builder receives the gate's angles and returns its steps in circuit order, on local qubits 0, 1, ...: the first qubit
-the user names is local qubit 0, controls come before targets. Gates are right up to a global phase, which no
-expectation value sees. A new gate is one line of `GATES`; `python tools/gate_stubs.py` then tells editors of it.
+the user names is local qubit 0, controls come before targets. Steps are right up to a global phase, which no
+expectation value sees; the gate is the matrix of its formula, phase included, and `quprop.model.exact` has that phase
+for controls, under which it counts. A new gate is one line of `GATES`; `python tools/gate_stubs.py` then tells editors
+of it.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.drawing import Drawable, DrawnGate, model_gates
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli_operator import PauliTerms
 from quprop.model.text import describe, dump, fields, read
 from quprop.model.x_rotations import Rotation, XRotations
 
@@ -318,7 +319,7 @@ def _noisy(fields: dict[str, Any]) -> Model:
 
 def observables_of(given: Any, n: int) -> tuple[PauliSum, ...]:
     """What a user may write for observables, as sums on n qubits: see `Model`."""
-    if isinstance(given, PauliSum | PauliString | Mapping | str):
+    if isinstance(given, PauliTerms | PauliString | Mapping | str):
         given = [given]
     if not isinstance(given, Sequence) and not isinstance(given, Iterable):
         raise QupropError(

@@ -15,6 +15,7 @@ import stim
 
 from quprop.model import Model
 from quprop.model.pauli import PauliString
+from quprop.model.pauli_algebra import walsh_hadamard as walsh_hadamard
 
 
 def prefix_states(program: Model, angles: np.ndarray, x: np.ndarray) -> Iterator[np.ndarray]:
@@ -106,21 +107,6 @@ def expectation(pauli: PauliString, states: np.ndarray) -> np.ndarray:
     if not pauli.x:
         return pauli.sign * ((states.real**2 + states.imag**2) @ signs(states.shape[-1], pauli.z))
     return np.sum((states.conj() * apply(pauli, states)).real, axis=-1)
-
-
-def walsh_hadamard(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """sum_j (-1)^{|j & z|} values[j] along an axis of length 2^k, for all z; a new array, not normalised."""
-    out = np.array(values, order="C")
-    inner = math.prod(out.shape[axis:]) // out.shape[axis]
-    step = inner
-    while step < inner * out.shape[axis]:
-        pairs = out.reshape(-1, 2, step)
-        low, high = pairs[:, 0], pairs[:, 1]
-        difference = low - high
-        low += high
-        high[:] = difference
-        step *= 2
-    return out
 
 
 def clifford_gates(tableau: stim.Tableau) -> list[tuple[str, int, int]]:

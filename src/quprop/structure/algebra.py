@@ -15,16 +15,18 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.model.circuit import Circuit
 from quprop.model.commutation import anticommutation, driven, preparation
 from quprop.model.commutation import generators as rotated
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli_operator import PauliTerms
 
 LIMIT = 1 << 22  # strings of an algebra that are enumerated unless told otherwise
 LIMIT_OF_SUMS = 1 << 12  # dimensions where generators are sums: each is a vector of coefficients
 _TABLE_QUBITS = 13  # up to here a table with a byte for each of the 4^n strings says which are known (64 MiB)
 _NEW, _OLD = 1e-7, 1e-10  # what is left of a unit vector outside the span: above it is new, below it is rounding
 
-Generators = Model | PauliSum | Iterable[PauliString | PauliSum | str]
+Generators = Model | Circuit | PauliTerms | Iterable[PauliString | PauliTerms | str]
 
 
 def dynamical_lie_algebra(
@@ -33,11 +35,14 @@ def dynamical_lie_algebra(
     """A basis of the Lie algebra that the generators span: Pauli strings with plus signs, sorted by masks, or, where a
     generator is a sum, orthonormal `PauliSum`s.
 
-    source: Hermitian Pauli strings and sums of them, each a generator; or a model. Of a model all rotations count but
-    those that only prepare its state (data encoding and fixed gates that can be moved before every trained rotation).
-    The generators are then, for each monomial of the angles, sum_m c_m P_m over the rotations that have it with
-    coefficient c_m and that commute with one another and with all that stands between them. The identity, a global
+    source: Hermitian Pauli strings and sums of them, each a generator; or a model or circuit. Of a model all rotations
+    count but those that only prepare its state (data encoding and fixed gates that can be moved before every trained
+    rotation). The generators are then, for each monomial of the angles, sum_m c_m P_m over the rotations that have it
+    with coefficient c_m and that commute with one another and with all that stands between them. The identity, a global
     phase, is left out. limit: the dimension beyond which the search is refused, by default 2^22, or 2^12 for sums.
+
+    Where all generators are single strings the algebra is exact, in whole numbers. Of sums, a bracket is new where more
+    than 1e-7 of its length is outside the span so far and rounding below 1e-10; in between is refused.
     """
     codes, n, sums = _generated(source, limit)
     mask = (1 << n) - 1
@@ -92,10 +97,12 @@ def generators_of(model: Model) -> list[PauliSum]:
 
 def _generated(source: Any, limit: int | None) -> tuple[Any, int, np.ndarray | None]:
     """(codes x | z << n of strings, n, None), or with sums (codes, n, orthonormal coefficients (dimension, codes))."""
+    if isinstance(source, Circuit):
+        source = Model(source, "I")
     if isinstance(source, Model):
         given = generators_of(source)
     else:
-        given = [_generator(g) for g in ([source] if isinstance(source, PauliSum | str) else source)]
+        given = [_generator(g) for g in ([source] if isinstance(source, PauliTerms | PauliString | str) else source)]
     given = [g for g in (PauliSum({p: c for p, c in g.items() if p.weight and c}) for g in given) if len(g)]
     n = max((p.n_qubits for g in given for p, _ in g.items()), default=1) or 1
     if all(len(g) == 1 for g in given):
@@ -115,9 +122,9 @@ def _generator(given: Any) -> PauliSum:
         if not given.is_hermitian:
             raise QupropError(f"generators are Hermitian Pauli strings such as 'X0 Y2', got {given!r}")
         given = PauliSum({given: 1.0})
-    if not isinstance(given, PauliSum):
-        raise QupropError(f"generators are Hermitian Pauli strings such as 'X0 Y2', or sums of them, got {given!r}")
-    return given
+    if isinstance(given, PauliTerms):
+        return PauliSum(given)  # of an operator that is Hermitian
+    raise QupropError(f"generators are Hermitian Pauli strings such as 'X0 Y2', or sums of them, got {given!r}")
 
 
 def _closure(strings: Iterable[PauliString], n: int, limit: int) -> list[int] | np.ndarray:

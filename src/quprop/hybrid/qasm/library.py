@@ -35,12 +35,6 @@ STANDARD = frozenset(
         "p x y z h s sdg t tdg sx rx ry rz cx cy cz cp crx cry crz ch swap ccx cswap cu CX phase cphase id u1 u2 u3",
     )
 )
-INVERSES = {"s": "sdg", "sdg": "s", "t": "tdg", "tdg": "t", "sx": "sxdg", "sxdg": "sx"}
-OWN_INVERSES = frozenset({"x", "y", "z", "h", "cx", "cy", "cz", "swap", "ecr", "ccx", "ccz"})
-TURNED_BACK = frozenset({"rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz", "cp"})
-CONTROLLED = {
-    "x": "cx", "y": "cy", "z": "cz", "rx": "crx", "ry": "cry", "rz": "crz", "p": "cp", "cx": "ccx", "cz": "ccz",
-}  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -11,24 +11,15 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from quprop.errors import QupropError, nearest
-from quprop.hybrid.qasm import gates as exactly
 from quprop.hybrid.qasm.definitions import DATA, recognised
-from quprop.hybrid.qasm.gates import Exact
-from quprop.hybrid.qasm.library import (
-    BUILT_IN,
-    CONTROLLED,
-    INVERSES,
-    LIBRARY_NAMES,
-    OWN_INVERSES,
-    STANDARD,
-    TURNED_BACK,
-    library,
-)
+from quprop.hybrid.qasm.library import BUILT_IN, LIBRARY_NAMES, STANDARD, library
 from quprop.hybrid.qasm.names import Names, Qubits
 from quprop.hybrid.qasm.parse import Parsed, ProgramText
 from quprop.hybrid.qasm.values import MAX_REGISTER, Bits, Variable, Whole
+from quprop.model import exact as exactly
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.model.circuit import Circuit
+from quprop.model.exact import CONTROLLED, INVERSES, OWN_INVERSES, TURNED_BACK, Exact
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString
 

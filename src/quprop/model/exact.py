@@ -1,4 +1,4 @@
-"""Gates with their global phase, as e^{i phase} times Pauli rotations: what `ctrl @`, `inv @` and `pow @` act on.
+"""Gates with their global phase, as e^{i phase} times Pauli rotations: what controls, inverses and powers act on.
 
 `quprop.model.gates` leaves global phases out, which no expectation value sees; under a control they are relative
 phases, so here they are kept. With C a control, and turns exp(-i a P / 2) in circuit order,
@@ -55,6 +55,14 @@ _CLIFFORDS: dict[str, tuple[float, tuple[tuple[str, float], ...]]] = {
     "SWAP": (-_PI / 4, (("XX", -_PI / 2), ("YY", -_PI / 2), ("ZZ", -_PI / 2))),
     "ISWAP": (0.0, (("XX", -_PI / 2), ("YY", -_PI / 2))),
 }
+
+# Gates of `GATES` by what their inverses are, and what they are under one more control that is 1.
+INVERSES = {"s": "sdg", "sdg": "s", "t": "tdg", "tdg": "t", "sx": "sxdg", "sxdg": "sx"}
+OWN_INVERSES = frozenset({"x", "y", "z", "h", "cx", "cy", "cz", "swap", "ecr", "ccx", "ccz"})
+TURNED_BACK = frozenset({"rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz", "cp"})
+CONTROLLED = {
+    "x": "cx", "y": "cy", "z": "cz", "rx": "crx", "ry": "cry", "rz": "crz", "p": "cp", "cx": "ccx", "cz": "ccz",
+}  # fmt: skip
 
 
 def _own_phase(name: str, angles: tuple[Angle, ...]) -> Angle:
