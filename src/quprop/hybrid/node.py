@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from quprop import simulate
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
@@ -206,30 +207,32 @@ class Node:
         theta, x = self._whole(S, theta, x)
         call = simulate.Call(model, theta, x, self.engine, self.precision, self.threads, "jet")
         sizes, rows = (model.n_params, model.n_inputs), (call.theta, call.x)
-        pairs = [[_batch(part, S, size) for part, size in zip(along, sizes, strict=True)] for along in directions]
+        ends = [
+            [_batch("a direction", part, S, size) for part, size in zip(pair, sizes, strict=True)]
+            for pair in directions
+        ]
         with simulate.quiet():
-            scales = [_size(model, *rows, *pair) for pair in pairs]
-            u, w = ([a / np.where(s, s, 1.0) for a in pair] for pair, s in zip(pairs, scales, strict=True))
-            signs = (1.0, -1.0)
-            along = [[a + sign * b for a, b in zip(u, w, strict=True)] for sign in signs]
-            # u + w or u - w vanishes where they are parallel; where one of the two is zero nothing is left to do
-            there = np.flatnonzero((scales[0] != 0) & (scales[1] != 0))
-            kept = [there[_moves(*(a[there] for a in (*v, *u, *w)), self.precision)] for v in along]
+            scales = [_size(model, *rows, *pair) for pair in ends]
+            u, w = ([part / np.where(s, s, 1.0) for part in pair] for pair, s in zip(ends, scales, strict=True))
+            scale = scales[0] * scales[1]
+            both = [[a + b for a, b in zip(u, w, strict=True)], [a - b for a, b in zip(u, w, strict=True)]]
+            # u + w or u - w vanishes where they are parallel, and where one of them is zero there is nothing to do
+            kept = [np.flatnonzero((scale[:, 0] != 0) & _moves(v, u, w, self.precision)) for v in both]
             at = np.concatenate(kept)
-            v = [np.concatenate([a[k] for a, k in zip(parts, kept, strict=True)]) for parts in zip(*along, strict=True)]
-            where = [a if len(a) == 1 else a[at] for a in rows]
-            pullback = jet(model, *where, *v, 2)[1] if len(at) else None
-        weight = np.repeat(signs, list(map(len, kept)))[:, None] / 4 * (scales[0] * scales[1])[at]
+            weight = scale[at] / 4
+            weight[len(kept[0]) :] *= -1
+            if len(at):
+                v_theta, v_x = (np.concatenate([a[kept[0]], b[kept[1]]]) for a, b in zip(*both, strict=True))
+                _, pullback = jet(model, *(a if len(a) == 1 else a[at] for a in rows), v_theta, v_x, 2)
 
         def third(c: np.ndarray) -> Pair:
             total = [np.zeros((call.batch, size)) for size in sizes]
-            if pullback is not None:
-                cotangents = np.zeros((3, len(at), model.n_observables))
-                cotangents[2] = _batch(c, S, model.n_observables)[at]
-                with simulate.quiet():
-                    for out, found in zip(total, pullback(cotangents)[:2], strict=True):
-                        for k, part in zip(kept, np.split(weight * found, [len(kept[0])]), strict=True):
-                            out[k] += part
+            cotangents = np.zeros((3, len(at), model.n_observables))
+            cotangents[2] = _batch("a cotangent", c, S, model.n_observables)[at]
+            with simulate.quiet():
+                for out, found in zip(total, pullback(cotangents)[:2] if len(at) else (), strict=False):
+                    for k, part in zip(kept, np.split(weight * found, [len(kept[0])]), strict=True):
+                        out[k] += part
             simulate.in_range("a third derivative", self.precision, *total)
             d_theta, d_x = (out.reshape(*S, size) for out, size in zip(total, sizes, strict=True))
             return d_theta, d_x
@@ -274,12 +277,11 @@ def _dot(pair: Pair, u_theta: np.ndarray, u_x: np.ndarray | None) -> np.ndarray:
     return total if u_x is None else total + (pair[1] * u_x).sum(axis=-1)
 
 
-def _batch(a: np.ndarray | None, S: tuple[int, ...], size: int) -> np.ndarray:
+def _batch(name: str, a: np.ndarray | None, S: tuple[int, ...], size: int) -> np.ndarray:
     """(B, size), zero if it is left out."""
-    rows = math.prod(S)
     if a is None or not size:
-        return np.zeros((rows, size))
-    return np.broadcast_to(np.asarray(a, float), (*S, size)).reshape(rows, size)
+        return np.zeros((math.prod(S), size))
+    return np.broadcast_to(checked(name, a, (..., size)), (*S, size)).reshape(-1, size)
 
 
 def _size(model: Model, theta: np.ndarray, x: np.ndarray, u_theta: np.ndarray, u_x: np.ndarray) -> np.ndarray:
@@ -293,18 +295,12 @@ def _size(model: Model, theta: np.ndarray, x: np.ndarray, u_theta: np.ndarray, u
     return found
 
 
-def _moves(
-    v_theta: np.ndarray, v_x: np.ndarray, u_theta: np.ndarray, u_x: np.ndarray, w_theta: np.ndarray, w_x: np.ndarray,
-    precision: str,
-) -> np.ndarray:  # fmt: skip
-    """Whether v = u + w or u - w is more than what rounding left of two parallel directions."""
+def _moves(v: list[np.ndarray], u: list[np.ndarray], w: list[np.ndarray], precision: str) -> np.ndarray:
+    """(B,): whether v = u + w or u - w is more than what rounding leaves of two parallel directions."""
     limit = np.sqrt(np.finfo(np.float32 if precision == "single" else np.float64).eps)
-    return np.any(
-        np.hstack(
-            [np.abs(v) > limit * (np.abs(u) + np.abs(w)) for v, u, w in ((v_theta, u_theta, w_theta), (v_x, u_x, w_x))]
-        ),
-        axis=1,
-    )
+    parts = zip(v, u, w, strict=True)
+    found: np.ndarray = np.hstack([np.abs(a) > limit * (np.abs(b) + np.abs(c)) for a, b, c in parts]).any(axis=1)
+    return found
 
 
 def check_model(what: str, model: Any) -> Model | Composite:

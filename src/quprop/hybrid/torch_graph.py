@@ -122,7 +122,7 @@ class _Function(torch.autograd.Function):
 
 
 class Sum(_Function):
-    """The sum in a rule of jvp. PyTorch turns forward mode off in there, for outer transforms too, and back on inside of
+    """The sum in a rule of jvp. PyTorch turns forward mode off in there, for outer transforms too, and on again inside
     functions like this one: with a plain + an outer derivative would be lost in silence."""
 
     @staticmethod
