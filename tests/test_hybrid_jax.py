@@ -161,7 +161,7 @@ def test_a_scan_with_optax_finds_the_ground_energy_of_an_ising_chain():
     assert float(values[-1]) == pytest.approx(tfim.exact_energy(n, 1.0, 1.0, True), abs=1e-3)
 
 
-@pytest.mark.parametrize("modes", itertools.product((jax.jacrev, jax.jacfwd), repeat=4))
+@pytest.mark.parametrize("modes", list(itertools.product((jax.jacrev, jax.jacfwd), repeat=4)))
 def test_a_fourth_derivative_is_refused_in_every_mix_of_modes(modes):
     f = function(CASES["shared_parameters"].model)
     for mode in modes:

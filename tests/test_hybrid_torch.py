@@ -206,7 +206,7 @@ def test_a_graph_that_is_retained_gives_the_same_again():
     assert_close(torch.autograd.grad(out, layer.weights)[0].numpy(), first.numpy(), 400)
 
 
-@pytest.mark.parametrize("modes", itertools.product((torch.func.jacrev, torch.func.jacfwd), repeat=4))
+@pytest.mark.parametrize("modes", list(itertools.product((torch.func.jacrev, torch.func.jacfwd), repeat=4)))
 def test_a_fourth_derivative_is_refused_in_every_mix_of_modes(modes):
     f = partial(expectation, CASES["shared_parameters"].model)
     for mode in modes:

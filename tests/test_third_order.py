@@ -99,7 +99,7 @@ def close(found, expected):
 
 # -- the node ---------------------------------------------------------------------------------------------------------
 
-NAMES = ["products_of_angles", "encoded_and_rotated", "several_observables", "inputs", "identity_terms", "random_gates"]
+NAMES = ["products_of_angles", "encoded_and_rotated", "several_observables", "inputs", "identity_terms", "product_state"]
 
 
 @pytest.mark.parametrize("name", NAMES)
