@@ -9,9 +9,10 @@ it: its inputs x and t are angles of a tower of rotations, u is its expectation 
 trained until the equation holds at a grid of points (Kyriienko, Paine, Elfving, Phys. Rev. A 103, 052416 (2021)). The
 loss has u_xx in it, so its gradient is made of third derivatives; PyTorch takes them through the layer. Run
 
-    python examples/burgers.py [--epochs 20] [--seed 0] [--out FOLDER]
+    python examples/burgers.py [--epochs 30] [--seed 0] [--out FOLDER]
 
-It prints loss and relative L2 error as it trains, and draws the solution, its error and both curves.
+It prints loss and relative L2 error as it trains, ends below 1 % in about half a minute on one core, and draws the
+solution, its error and both curves.
 """
 
 import argparse
@@ -25,9 +26,9 @@ from torch import nn
 import quprop as qpr
 from quprop.plots import BLUE, EXACT, TRAINING, hue, panels, picture
 
-VISCOSITY, A = 0.1, 1.5
-QUBITS, LAYERS = 6, 4  # half of the qubits read x, the others t
-POINTS = 10  # of the grid where the equation is to hold, along each axis
+VISCOSITY, A = 0.1, 1.2  # the nearer A is to 1, the steeper
+QUBITS, LAYERS = 6, 8  # half of the qubits read x, the others t
+POINTS = 12  # of the grid where the equation is to hold, along each axis
 STEPS = 20  # of L-BFGS in an epoch
 
 
@@ -37,8 +38,8 @@ def exact(x, t):
 
 
 def towers():
-    """Twice: RY of k pi x / 2 and of k t / 2, k = 1, 2, 3, each on a qubit, and two layers of trained rotations, each
-    before a ring of CX; the sum of all Z."""
+    """Four times: RY of k pi x / 2 and of k t / 2, k = 1, 2, 3, each on a qubit, then twice trained rotations and a ring
+    of CX. The observable is the sum of all Z."""
     data, theta = qpr.inputs("x", 2), iter(vector := qpr.params("theta", 3 * QUBITS * LAYERS))
     circuit = qpr.Circuit(QUBITS, params=vector, inputs=data)
     for layer in range(LAYERS):
@@ -81,7 +82,7 @@ def grid(x, t):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=20, help=f"of {STEPS} steps of L-BFGS each")
+    parser.add_argument("--epochs", type=int, default=30, help=f"of {STEPS} steps of L-BFGS each")
     parser.add_argument("--seed", type=int, default=0, help="of the weights at the start")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the figure")
     arguments = parser.parse_args()
@@ -105,7 +106,7 @@ def main():
     def error():
         return float(np.linalg.norm(found() - known) / np.linalg.norm(known))
 
-    optimiser = torch.optim.LBFGS(u.parameters(), max_iter=STEPS, history_size=30, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(u.parameters(), max_iter=STEPS, history_size=60, line_search_fn="strong_wolfe")
     print(f"{model.n_qubits} qubits, {model.n_rotations} rotations, {model.n_params} weights; {len(inner)} points")
     curve, calls, begin = [(0, loss().item(), error())], 0, time.perf_counter()
 

@@ -1,8 +1,10 @@
 """Third derivatives, and losses of second derivatives in the data: against nested parameter shifts, closed forms and
 JAX's own derivatives of a dense simulator."""
 
+import importlib.util
 import itertools
 import warnings
+from pathlib import Path
 
 import dense
 import numpy as np
@@ -99,7 +101,14 @@ def close(found, expected):
 
 # -- the node ---------------------------------------------------------------------------------------------------------
 
-NAMES = ["products_of_angles", "encoded_and_rotated", "several_observables", "inputs", "identity_terms", "product_state"]
+NAMES = [
+    "products_of_angles",
+    "encoded_and_rotated",
+    "several_observables",
+    "inputs",
+    "identity_terms",
+    "product_state",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -291,6 +300,23 @@ def test_single_precision_has_its_third_derivatives_to_its_rounding(torch):
             (y,) = torch.autograd.grad(y.sum(), x, create_graph=True)
         found.append(y.detach().double().numpy())
     assert_close(found[0], found[1], 4000, np.float32)
+
+
+def test_the_known_solution_of_the_example_solves_its_equation(torch):
+    path = Path(__file__).parents[1] / "examples" / "burgers.py"
+    spec = importlib.util.spec_from_file_location("burgers", path)
+    burgers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(burgers)
+
+    def known(points):
+        x, decay = points[:, 0], torch.exp(-(np.pi**2) * burgers.VISCOSITY * points[:, 1])
+        return 2 * np.pi * burgers.VISCOSITY * decay * torch.sin(np.pi * x) / (burgers.A + decay * torch.cos(np.pi * x))
+
+    points = torch.tensor(np.random.default_rng(0).uniform(size=(20, 2)))
+    close(known(points), burgers.exact(*points.numpy().T))
+    close(burgers.residual(known, points).detach(), np.zeros(20))
+    close(burgers.exact(np.array([0.0, 1.0]), 0.5), [0, 0])
+    assert burgers.towers().n_qubits == burgers.QUBITS
 
 
 # -- JAX --------------------------------------------------------------------------------------------------------------
