@@ -38,8 +38,8 @@ def exact(x, t):
 
 
 def towers():
-    """Four times: RY of k pi x / 2 and of k t / 2, k = 1, 2, 3, each on a qubit, then twice trained rotations and a ring
-    of CX. The observable is the sum of all Z."""
+    """Four times: RY of k pi x / 2 and of k t / 2, k = 1, 2, 3, each on a qubit, then twice trained rotations and a
+    ring of CX. The observable is the sum of all Z."""
     data, theta = qpr.inputs("x", 2), iter(vector := qpr.params("theta", 3 * QUBITS * LAYERS))
     circuit = qpr.Circuit(QUBITS, params=vector, inputs=data)
     for layer in range(LAYERS):
