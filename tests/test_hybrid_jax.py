@@ -1,6 +1,7 @@
 """The JAX function: derivatives under every transformation against differences and the reference, and bad input."""
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -160,10 +161,13 @@ def test_a_scan_with_optax_finds_the_ground_energy_of_an_ising_chain():
     assert float(values[-1]) == pytest.approx(tfim.exact_energy(n, 1.0, 1.0, True), abs=1e-3)
 
 
-def test_a_third_derivative_is_refused():
+@pytest.mark.parametrize("modes", list(itertools.product((jax.jacrev, jax.jacfwd), repeat=4)))
+def test_a_fourth_derivative_is_refused_in_every_mix_of_modes(modes):
     f = function(CASES["shared_parameters"].model)
-    with pytest.raises(qpr.QupropError, match="exact up to the second"):
-        jax.grad(lambda t: jax.hessian(lambda s: f(s)[0])(t).sum())(jnp.ones(6))
+    for mode in modes:
+        f = mode(f)
+    with pytest.raises(qpr.QupropError, match="exact up to the third, and a fourth was asked for"):
+        f(jnp.ones(6))
 
 
 def test_what_a_call_forwards_kept_serves_its_own_point_only():

@@ -2,11 +2,13 @@
 
 import copy
 import importlib
+import itertools
 import multiprocessing
 import os
 import pickle
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -204,13 +206,22 @@ def test_a_graph_that_is_retained_gives_the_same_again():
     assert_close(torch.autograd.grad(out, layer.weights)[0].numpy(), first.numpy(), 400)
 
 
-def test_a_third_derivative_is_refused():
-    model = CASES["shared_parameters"].model
-    (theta,) = tensors(model, 1)
-    (first,) = torch.autograd.grad(expectation(model, theta).sum(), theta, create_graph=True)
-    (second,) = torch.autograd.grad(first.sum(), theta, create_graph=True)
-    with pytest.raises(qpr.QupropError, match="exact up to the second"):
-        second.sum().backward()
+@pytest.mark.parametrize("modes", list(itertools.product((torch.func.jacrev, torch.func.jacfwd), repeat=4)))
+def test_a_fourth_derivative_is_refused_in_every_mix_of_modes(modes):
+    f = partial(expectation, CASES["shared_parameters"].model)
+    for mode in modes:
+        f = mode(f)
+    with pytest.raises(qpr.QupropError, match="exact up to the third, and a fourth was asked for"):
+        f(torch.ones(6).double())
+
+
+def test_a_third_derivative_has_a_graph_that_refuses_to_be_differentiated():
+    (theta,) = tensors(model := CASES["shared_parameters"].model, 1)
+    found = expectation(model, theta)
+    for _ in range(3):
+        (found,) = torch.autograd.grad(found.sum(), theta, create_graph=True)
+    with pytest.raises(qpr.QupropError, match="exact up to the third"):
+        found.sum().backward()
 
 
 def test_a_gradient_penalty_trains_through_the_layer():

@@ -41,10 +41,11 @@ def function(
     function from a circuit to the noisy one; its parameters follow those of the circuit in theta. Errors of readout at
     the end act on each Pauli string in the basis it is measured in. Models with noise have first derivatives only.
 
-    Derivatives by theta and x are exact, of first and second order, in any mix of forward and reverse mode; a third
-    order is refused. The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is
-    simulated in single precision unless precision="double". threads: of the engine; None: all cores. engine: as in
-    `quprop.expectation`.
+    Derivatives by theta and x are exact up to the third order, in any mix of forward and reverse mode, so that a loss
+    with a Laplacian has its gradient; a fourth order is refused, and a third one of cut circuits.
+
+    The dtype is what theta and x promote to: float64 under `jax_enable_x64`, else float32, which is simulated in single
+    precision unless precision="double". threads: of the engine; None: all cores. engine: as in `quprop.expectation`.
 
     The simulation runs on the CPU, also for arrays on other devices, which JAX copies there and back. Values that are
     not finite are refused; inside a compiled program JAX raises its own JaxRuntimeError, which ends in the sentence.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.hybrid.node import THIRD_ORDER, Kept, Node
+from quprop.hybrid.node import FOURTH_ORDER, Kept, Node
 from quprop.lazy import missing
 
 try:
@@ -72,6 +72,14 @@ def _hess(node: Node, *arrays: np.ndarray) -> Arrays:
 
 def _curve(node: Node, *arrays: np.ndarray) -> Arrays:
     return (node.curve(*arrays),)
+
+
+def _third(node: Node, *arrays: np.ndarray) -> Arrays:
+    return node.third(*arrays)
+
+
+def _cubic(node: Node, *arrays: np.ndarray) -> Arrays:
+    return (node.cubic(*arrays),)
 
 
 def _on_host(compute: Callable[..., Arrays], node: Node, params: dict[str, Any], *arrays: Any) -> Arrays:
@@ -136,6 +144,8 @@ push_p = _primitive("push", _push, "K")  # theta, x, u_theta, u_x
 pull_p = _primitive("pull", _pull, "PD")  # theta, x, c
 hess_p = _primitive("hess", _hess, "PD")  # theta, x, c, u_theta, u_x
 curve_p = _primitive("curve", _curve, "K")  # theta, x, u_theta, u_x, w_theta, w_x
+third_p = _primitive("third", _third, "PD")  # theta, x, c, u_theta, u_x, w_theta, w_x
+cubic_p = _primitive("cubic", _cubic, "K")  # theta, x, u_theta, u_x, w_theta, w_x, z_theta, z_x
 
 
 def _none(*tangents: Any) -> bool:
@@ -161,9 +171,9 @@ def _sum_to(array: Array, operand: Any) -> Array:
     return array.sum(axis=tuple(i for i, s in enumerate(shape) if s == 1 and array.shape[i] != 1), keepdims=True)
 
 
-def _third(*tangents: Any) -> None:
+def _fourth(*tangents: Any) -> None:
     if not _none(*tangents):
-        raise QupropError(THIRD_ORDER)
+        raise QupropError(FOURTH_ORDER)
 
 
 def _value_jvp(primals: Arrays, tangents: Arrays, *, node: Node, keep: bool) -> tuple[Any, Any]:
@@ -193,8 +203,9 @@ def _pull_jvp(primals: Arrays, tangents: Arrays, *, node: Node) -> tuple[Any, An
 
 def _hess_jvp(primals: Arrays, tangents: Arrays, *, node: Node) -> tuple[Any, Any]:
     theta, x, c, *u = primals
-    _third(*tangents[:2])
     out, parts = hess_p.bind(*primals, node=node), []
+    if not _none(*tangents[:2]):
+        parts.append(third_p.bind(*primals, *_all(*tangents[:2]), node=node))
     if not _none(tangents[2]):
         parts.append(hess_p.bind(theta, x, tangents[2], *u, node=node))
     if not _none(*tangents[3:]):
@@ -205,12 +216,36 @@ def _hess_jvp(primals: Arrays, tangents: Arrays, *, node: Node) -> tuple[Any, An
 def _curve_jvp(primals: Arrays, tangents: Arrays, *, node: Node) -> tuple[Any, Any]:
     theta, x, *directions = primals
     u, w = directions[:2], directions[2:]
-    _third(*tangents[:2])
     out, parts = curve_p.bind(*primals, node=node), []
+    if not _none(*tangents[:2]):
+        parts.append(cubic_p.bind(*primals, *_all(*tangents[:2]), node=node))
     if not _none(*tangents[2:4]):
         parts.append(curve_p.bind(theta, x, *_all(*tangents[2:4]), *w, node=node))
     if not _none(*tangents[4:]):
         parts.append(curve_p.bind(theta, x, *u, *_all(*tangents[4:]), node=node))
+    return out, _add(parts, out)
+
+
+def _third_jvp(primals: Arrays, tangents: Arrays, *, node: Node) -> tuple[Any, Any]:
+    _fourth(*tangents[:2])
+    theta, x, c, *directions = primals
+    u, w = directions[:2], directions[2:]
+    out, parts = third_p.bind(*primals, node=node), []
+    if not _none(tangents[2]):
+        parts.append(third_p.bind(theta, x, tangents[2], *u, *w, node=node))
+    if not _none(*tangents[3:5]):
+        parts.append(third_p.bind(theta, x, c, *_all(*tangents[3:5]), *w, node=node))
+    if not _none(*tangents[5:]):
+        parts.append(third_p.bind(theta, x, c, *u, *_all(*tangents[5:]), node=node))
+    return out, _add(parts, out)
+
+
+def _cubic_jvp(primals: Arrays, tangents: Arrays, *, node: Node) -> tuple[Any, Any]:
+    _fourth(*tangents[:2])
+    out, parts = cubic_p.bind(*primals, node=node), []
+    for i in (2, 4, 6):
+        if not _none(*tangents[i : i + 2]):
+            parts.append(cubic_p.bind(*primals[:i], *_all(*tangents[i : i + 2]), *primals[i + 2 :], node=node))
     return out, _add(parts, out)
 
 
@@ -248,6 +283,23 @@ def _curve_transpose(cotangents: Any, *operands: Any, node: Node) -> list[Any]:
     return _to_linear(hess_p.bind(theta, x, *_all(*cotangents), *other, node=node), operands, 2 + linear)
 
 
+def _third_transpose(cotangents: Any, *operands: Any, node: Node) -> list[Any]:
+    theta, x, c, *directions = operands
+    z = _all(*cotangents)
+    if ad.is_undefined_primal(c):
+        return _to_linear(cubic_p.bind(theta, x, *directions, *z, node=node), operands, 2)
+    linear = 0 if any(ad.is_undefined_primal(d) for d in directions[:2]) else 2
+    other = directions[2 - linear : 4 - linear]
+    return _to_linear(third_p.bind(theta, x, c, *other, *z, node=node), operands, 3 + linear)
+
+
+def _cubic_transpose(cotangents: Any, *operands: Any, node: Node) -> list[Any]:
+    theta, x, *directions = operands
+    linear = next(i for i in (0, 2, 4) if any(ad.is_undefined_primal(d) for d in directions[i : i + 2]))
+    others = directions[:linear] + directions[linear + 2 :]
+    return _to_linear(third_p.bind(theta, x, *_all(*cotangents), *others, node=node), operands, 2 + linear)
+
+
 ad.primitive_jvps.update(
     {
         value_p: _value_jvp,
@@ -255,6 +307,8 @@ ad.primitive_jvps.update(
         pull_p: _pull_jvp,
         hess_p: _hess_jvp,
         curve_p: _curve_jvp,
+        third_p: _third_jvp,
+        cubic_p: _cubic_jvp,
     }
 )
 ad.primitive_transposes.update(
@@ -263,5 +317,7 @@ ad.primitive_transposes.update(
         pull_p: _pull_transpose,
         hess_p: _hess_transpose,
         curve_p: _curve_transpose,
+        third_p: _third_transpose,
+        cubic_p: _cubic_transpose,
     }
 )

@@ -6,32 +6,45 @@ With F(theta, x) the values (K,) of one sample and J its Jacobian, differentiati
     pull    J^T c           (backwards, from c)         hess    H(c) u, H(c) = sum_k c_k Hessian(F_k)
                                                         curve   (w^T Hessian(F_k) u)_k
 
-and these are closed: push and pull are each other's transposes, and so are hess in u and curve in c. Directions
-u = (u_theta, u_x) have one part beside theta (..., P) and one beside x (..., D).
+and these are closed: push and pull are each other's transposes, and so are hess in u and curve in c. A third time needs
+the derivatives of hess and of curve along z, which are again each other's transposes:
 
-All five work sample by sample: leading axes of all arguments broadcast to one batch shape S, and every result is
+    third   sum_k c_k D^3 F_k[u, w, .]                  cubic   (D^3 F_k[u, w, z])_k
+
+Directions u = (u_theta, u_x) have one part beside theta (..., P) and one beside x (..., D).
+
+All of them work sample by sample: leading axes of all arguments broadcast to one batch shape S, and every result is
 (*S, size). Sums over axes that an argument did not have are the caller's, as in any other broadcasting function. A
 batch of no samples has empty results, as everywhere in their programs.
+
+The third derivative is read from jets: J(v) = D^3 F[v, v, .] is the gradient of d^2 F/dt^2 along v, one sweep forwards
+and one backwards over (psi, psi', psi''), and D^3 F is symmetric, so that
+
+    D^3 F[u, w, .] = (J(u + w) - J(u - w)) / 4.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from quprop import simulate
+from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.simulate import Composite
 
 Pair = tuple[np.ndarray, np.ndarray]
 PRECISION_OF = {"float64": "double", "float32": "single"}
-THIRD_ORDER = (
-    "derivatives of a model are exact up to the second, and a third was asked for; "
-    "differentiate twice at most, or take the third by differences"
+FOURTH_ORDER = (
+    "derivatives of a model are exact up to the third, and a fourth was asked for; "
+    "differentiate three times at most, or take the fourth by differences"
 )
+_LEAST_SIZE = 2.0**-40  # of a direction along which no angle moves at first order, beside its entries
 
 
 class Node:
@@ -146,6 +159,103 @@ class Node:
             out[..., k] = _dot(self.hess(theta, x, row, u_theta, u_x), w_theta, w_x)
         return out
 
+    def third(
+        self,
+        theta: np.ndarray,
+        x: np.ndarray | None,
+        c: np.ndarray,
+        u_theta: np.ndarray,
+        u_x: np.ndarray | None,
+        w_theta: np.ndarray,
+        w_x: np.ndarray | None,
+    ) -> Pair:
+        """sum_k c_k D^3 F_k[u, w, .]: (*S, P) and (*S, D)."""
+        if 0 in (S := self.shape(theta, x, c, u_theta, u_x, w_theta, w_x)):
+            return self.nothing(S, "PD")  # type: ignore[return-value]
+        return self._third_along(S, theta, x, (u_theta, u_x), (w_theta, w_x))(c)
+
+    def cubic(
+        self,
+        theta: np.ndarray,
+        x: np.ndarray | None,
+        u_theta: np.ndarray,
+        u_x: np.ndarray | None,
+        w_theta: np.ndarray,
+        w_x: np.ndarray | None,
+        z_theta: np.ndarray,
+        z_x: np.ndarray | None,
+    ) -> np.ndarray:
+        """D^3 F_k[u, w, z]: (*S, K), from one sweep backwards for each observable."""
+        S, K = self.shape(theta, x, u_theta, u_x, w_theta, w_x, z_theta, z_x), self.model.n_observables
+        out = np.empty((*S, K))
+        if 0 in S:
+            return out
+        third = self._third_along(S, theta, x, (u_theta, u_x), (w_theta, w_x))
+        for k, row in enumerate(np.eye(K)):
+            out[..., k] = _dot(third(row), z_theta, z_x)
+        return out
+
+    def _third_along(
+        self, S: tuple[int, ...], theta: np.ndarray, x: np.ndarray | None, *directions: tuple[np.ndarray, Any]
+    ) -> Callable[[np.ndarray], Pair]:
+        """c -> sum_k c_k D^3 F_k[u, w, .], from the jets along u + w and u - w of all samples in one call.
+
+        The sizes of u and w are those of what the angles do along them, made equal for each sample: else the jet along
+        the smaller one would be lost in rounding beside the other's.
+        """
+        model, jet = self._jets()
+        theta, x = self._whole(S, theta, x)
+        call = simulate.Call(model, theta, x, self.engine, self.precision, self.threads, "jet")
+        sizes, rows = (model.n_params, model.n_inputs), (call.theta, call.x)
+        ends = [
+            [_batch("a direction", part, S, size) for part, size in zip(pair, sizes, strict=True)]
+            for pair in directions
+        ]
+        with simulate.quiet():
+            scales = [_size(model, *rows, *pair) for pair in ends]
+            u, w = ([part / np.where(s, s, 1.0) for part in pair] for pair, s in zip(ends, scales, strict=True))
+            scale = scales[0] * scales[1]
+            both = [[a + b for a, b in zip(u, w, strict=True)], [a - b for a, b in zip(u, w, strict=True)]]
+            # u + w or u - w vanishes where they are parallel, and where one of them is zero there is nothing to do
+            kept = [np.flatnonzero((scale[:, 0] != 0) & _moves(v, u, w, self.precision)) for v in both]
+            at = np.concatenate(kept)
+            weight = scale[at] / 4
+            weight[len(kept[0]) :] *= -1
+            if len(at):
+                v_theta, v_x = (np.concatenate([a[kept[0]], b[kept[1]]]) for a, b in zip(*both, strict=True))
+                _, pullback = jet(model, *(a if len(a) == 1 else a[at] for a in rows), v_theta, v_x, 2)
+
+        def third(c: np.ndarray) -> Pair:
+            total = [np.zeros((call.batch, size)) for size in sizes]
+            cotangents = np.zeros((3, len(at), model.n_observables))
+            cotangents[2] = _batch("a cotangent", c, S, model.n_observables)[at]
+            with simulate.quiet():
+                for out, found in zip(total, pullback(cotangents)[:2] if len(at) else (), strict=False):
+                    for k, part in zip(kept, np.split(weight * found, [len(kept[0])]), strict=True):
+                        out[k] += part
+            simulate.in_range("a third derivative", self.precision, *total)
+            d_theta, d_x = (out.reshape(*S, size) for out, size in zip(total, sizes, strict=True))
+            return d_theta, d_x
+
+        return third
+
+    def _jets(self) -> tuple[Model, Callable[..., Any]]:
+        """The model and its engine's jets, or one sentence."""
+        model = self.model
+        if not isinstance(model, Model):
+            raise QupropError(
+                "derivatives of a cut circuit are exact up to the second, and a third was asked for; differentiate "
+                "twice at most, or differentiate the uncut model"
+            )
+        refuse_channels(model, "a third derivative")
+        engine = simulate.get_engine(self.engine, self.precision, self.threads)
+        if not hasattr(engine, "jet"):
+            raise QupropError(
+                f"a third derivative needs an engine of state vectors, and {getattr(engine, 'name', engine)!r} has "
+                'derivatives up to the second at most; take engine="auto", or differentiate twice at most'
+            )
+        return model, engine.jet
+
     def _whole(self, S: tuple[int, ...], theta: np.ndarray, x: np.ndarray | None) -> tuple[np.ndarray, Any]:
         """theta and x with the whole batch S between them: x as it is where it has all axes, else theta."""
         if self.shape(theta, x) == S:
@@ -165,6 +275,32 @@ class Kept:
 def _dot(pair: Pair, u_theta: np.ndarray, u_x: np.ndarray | None) -> np.ndarray:
     total = (pair[0] * u_theta).sum(axis=-1)
     return total if u_x is None else total + (pair[1] * u_x).sum(axis=-1)
+
+
+def _batch(name: str, a: np.ndarray | None, S: tuple[int, ...], size: int) -> np.ndarray:
+    """(B, size), zero if it is left out."""
+    if a is None or not size:
+        return np.zeros((math.prod(S), size))
+    return np.broadcast_to(checked(name, a, (..., size)), (*S, size)).reshape(-1, size)
+
+
+def _size(model: Model, theta: np.ndarray, x: np.ndarray, u_theta: np.ndarray, u_x: np.ndarray) -> np.ndarray:
+    """(B, 1): how fast angles and amplitudes move along u; zero only where u is."""
+    peak = np.maximum(*(np.abs(u).max(axis=1, initial=0.0, keepdims=True) for u in (u_theta, u_x)))
+    u_theta, u_x = (u / np.where(peak, peak, 1.0) for u in (u_theta, u_x))
+    moved = (model.angle_table.pushforward(theta, x, u_theta, u_x) ** 2).sum(axis=1, keepdims=True)
+    if model.state.kind == "encoded":
+        moved = moved + (model.state.pushforward(model.n_qubits, x, u_x) ** 2).sum(axis=1, keepdims=True)
+    found: np.ndarray = peak * np.maximum(np.sqrt(moved), _LEAST_SIZE)
+    return found
+
+
+def _moves(v: list[np.ndarray], u: list[np.ndarray], w: list[np.ndarray], precision: str) -> np.ndarray:
+    """(B,): whether v = u + w or u - w is more than what rounding leaves of two parallel directions."""
+    limit = np.sqrt(np.finfo(np.float32 if precision == "single" else np.float64).eps)
+    parts = zip(v, u, w, strict=True)
+    found: np.ndarray = np.hstack([np.abs(a) > limit * (np.abs(b) + np.abs(c)) for a, b, c in parts]).any(axis=1)
+    return found
 
 
 def check_model(what: str, model: Any) -> Model | Composite:

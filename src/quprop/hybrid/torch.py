@@ -1,8 +1,8 @@
 """A model in a PyTorch program: `QuantumLayer`, an nn.Module, and `expectation`, the function it calls.
 
 Values are one batched call of the native engine, gradients by weights and inputs one sweep backwards that starts from
-what the call forwards kept; second derivatives are Hessian-vector products. Tensors on the CPU go to the engine and
-come back without a copy in double precision.
+what the call forwards kept; second derivatives are Hessian-vector products, third ones are read from jets. Tensors on
+the CPU go to the engine and come back without a copy in double precision.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class QuantumLayer(torch.nn.Module):
     weights: where theta begins: an array (P,), a dictionary {name: values} with an entry for each of the model's
         vectors, a function of `torch.nn.init` that fills a tensor in place, or None: uniform in [-pi, pi) by `rng`.
     method: what estimates the gradients of the backward pass: a gradient method with its budget, such as
-        `qpr.ParameterShift(shots=100)`. None: exact, and only then differentiable twice. An estimate is made for each
-        sample; its budget is for the sum of all observables with weight 1, as in `qpr.train`. `layer.cost` adds up
-        what was executed in this process.
+        `qpr.ParameterShift(shots=100)`. None: exact, and only then differentiable more than once: three times, so that
+        a loss may have second derivatives by the inputs in it. An estimate is made for each sample; its budget is for
+        the sum of all observables with weight 1, as in `qpr.train`. `layer.cost` adds up what was executed in this
+        process.
     forward_shots: runs of each circuit that the outputs are read from; None: exact outputs, also under a method.
     rng: a seed or a numpy Generator, for the weights and, under shots, for a stream of shots of its own. The n-th draw
         depends on the seed and n alone; n is in the `state_dict`, so a resumed training draws what it would have
@@ -154,7 +155,8 @@ def expectation(
     threads: int | None = None,
     engine: Any = None,
 ) -> Tensor:
-    """<O_k> as `quprop.expectation`, of tensors theta (..., P) and x (..., D) to (..., K), twice differentiable.
+    """<O_k> as `quprop.expectation`, of tensors theta (..., P) and x (..., D) to (..., K), three times differentiable:
+    a loss may have second derivatives by x in it (`create_graph=True`). Noisy models: once; cut ones: twice.
 
     Leading axes broadcast. The dtype is that of theta; float32 is simulated in single precision unless `precision` says
     "double". engine: as in `quprop.expectation`. observables and noise: of a Circuit, as in `QuantumLayer`.

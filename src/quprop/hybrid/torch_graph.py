@@ -15,7 +15,7 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.hybrid.estimated import FORWARD_OF_ESTIMATE, SECOND_OF_ESTIMATE, Estimated
-from quprop.hybrid.node import THIRD_ORDER, Node
+from quprop.hybrid.node import FOURTH_ORDER, Node
 from quprop.lazy import missing
 
 try:
@@ -87,6 +87,14 @@ def _sum_to(tensor: Tensor, shape: torch.Size) -> Tensor:
     return tensor.sum(dim=stretched, keepdim=True) if stretched else tensor
 
 
+_NONE = (None, None)
+
+
+def _summed(found: list[Tensor | None], like: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    """Gradients summed to the shapes of what they belong to, None where there is none."""
+    return [None if g is None or a is None else _sum_to(g, a.shape) for g, a in zip(found, like, strict=True)]
+
+
 def _aligned(in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Any]:
     """The arguments with the axis of vmap in front of all leading axes."""
     tensors = [(a, d) for a, d in zip(arguments, in_dims, strict=True) if isinstance(a, Tensor)]
@@ -111,6 +119,38 @@ class _Function(torch.autograd.Function):
     def _save(cls, ctx: Any, *tensors: Tensor | None) -> None:
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
+
+
+class Sum(_Function):
+    """The sum in a rule of jvp. PyTorch turns forward mode off in there, for outer transforms too, and on again inside
+    functions like this one: with a plain + an outer derivative would be lost in silence."""
+
+    @staticmethod
+    def forward(*parts: Tensor) -> Tensor:
+        return sum(parts[1:], parts[0].clone())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _Function._save(ctx, *inputs)
+
+    @staticmethod
+    def backward(ctx: Any, c: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_sum_to(c, part.shape) for part in ctx.saved_tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        pairs = zip(ctx.saved_tensors, tangents, strict=True)
+        return Sum.apply(*(torch.zeros_like(part) if t is None else t for part, t in pairs))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
+        return Sum.apply(*_aligned(in_dims, arguments)), 0
+
+
+def _pairs(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The sum of pairs over theta and x."""
+    d_theta, d_x = (Sum.apply(*one) for one in zip(*parts, strict=True))
+    return d_theta, d_x
 
 
 class ValueFunction(_Function):
@@ -188,8 +228,7 @@ class Pull(_Function):
         h = Hess.apply(ctx.node, theta, x, c, *_directions(theta, x, u_theta, u_x))
         if u_c is None:
             return h
-        d = Pull.apply(ctx.node, None, theta, x, u_c)
-        return h[0] + d[0], h[1] + d[1]
+        return _pairs([h, Pull.apply(ctx.node, None, theta, x, u_c)])
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
@@ -221,30 +260,14 @@ class Push(_Function):
         theta, x, u_theta, u_x = ctx.saved_tensors
         w = _directions(theta, x, w_theta, w_x)
         along = Push.apply(ctx.node, theta, x, *_directions(theta, x, v_theta, v_x))
-        return CurveFunction.apply(ctx.node, theta, x, u_theta, u_x, *w) + along
+        return Sum.apply(CurveFunction.apply(ctx.node, theta, x, u_theta, u_x, *w), along)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
         return Push.apply(*_aligned(in_dims, arguments)), 0
 
 
-class _Last(_Function):
-    """Second derivatives: nothing is differentiated further."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        raise QupropError(THIRD_ORDER)
-
-    @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Any:
-        raise QupropError(THIRD_ORDER)
-
-
-class Hess(_Last):
+class Hess(_Function):
     @staticmethod
     def forward(
         node: Node, theta: Tensor, x: Tensor | None, c: Tensor, u_theta: Tensor, u_x: Tensor | None
@@ -253,18 +276,112 @@ class Hess(_Last):
         return _tensor(h_theta, theta), _tensor(h_x, theta)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.node, *tensors = inputs
+        _Function._save(ctx, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, z_theta: Tensor, z_x: Tensor) -> tuple[Any, ...]:
+        theta, x, c, *u = ctx.saved_tensors
+        z, needs = (z_theta, None if x is None else z_x), ctx.needs_input_grad[1:]
+        found = [
+            *(Third.apply(ctx.node, theta, x, c, *u, *z) if any(needs[:2]) else _NONE),
+            CurveFunction.apply(ctx.node, theta, x, *u, *z) if needs[2] else None,
+            *(Hess.apply(ctx.node, theta, x, c, *z) if any(needs[3:]) else _NONE),
+        ]
+        return None, *_summed(found, ctx.saved_tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, _node: None, z_theta: Any, z_x: Any, d_c: Any, v_theta: Any, v_x: Any) -> tuple[Tensor, Tensor]:
+        theta, x, c, *u = ctx.saved_tensors
+        parts = []
+        if z_theta is not None or z_x is not None:
+            parts.append(Third.apply(ctx.node, theta, x, c, *u, *_directions(theta, x, z_theta, z_x)))
+        if d_c is not None:
+            parts.append(Hess.apply(ctx.node, theta, x, d_c, *u))
+        if v_theta is not None or v_x is not None:
+            parts.append(Hess.apply(ctx.node, theta, x, c, *_directions(theta, x, v_theta, v_x)))
+        return _pairs(parts)
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
         return Hess.apply(*_aligned(in_dims, arguments)), (0, 0)
 
 
-class CurveFunction(_Last):
+class CurveFunction(_Function):
     @staticmethod
     def forward(node: Node, theta: Tensor, x: Tensor | None, *directions: Tensor | None) -> Tensor:
         return _tensor(node.curve(*map(_array, (theta, x, *directions))), theta)  # type: ignore[arg-type]
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.node, *tensors = inputs
+        _Function._save(ctx, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, c: Tensor) -> tuple[Any, ...]:
+        theta, x, *directions = ctx.saved_tensors
+        u, w, needs = directions[:2], directions[2:], ctx.needs_input_grad[1:]
+        found = [
+            *(Third.apply(ctx.node, theta, x, c, *u, *w) if any(needs[:2]) else _NONE),
+            *(Hess.apply(ctx.node, theta, x, c, *w) if any(needs[2:4]) else _NONE),
+            *(Hess.apply(ctx.node, theta, x, c, *u) if any(needs[4:]) else _NONE),
+        ]
+        return None, *_summed(found, ctx.saved_tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, _node: None, z_theta: Any, z_x: Any, *moved: Any) -> Tensor:
+        theta, x, *directions = ctx.saved_tensors
+        u, w, parts = directions[:2], directions[2:], []
+        if z_theta is not None or z_x is not None:
+            parts.append(Cubic.apply(ctx.node, theta, x, *u, *w, *_directions(theta, x, z_theta, z_x)))
+        for along, other in ((moved[:2], w), (moved[2:], u)):
+            if along[0] is not None or along[1] is not None:
+                parts.append(CurveFunction.apply(ctx.node, theta, x, *_directions(theta, x, *along), *other))
+        return Sum.apply(*parts)
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
         return CurveFunction.apply(*_aligned(in_dims, arguments)), 0
+
+
+class _Last(_Function):
+    """Third derivatives: nothing is differentiated further."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise QupropError(FOURTH_ORDER)
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise QupropError(FOURTH_ORDER)
+
+
+class Third(_Last):
+    @staticmethod
+    def forward(
+        node: Node, theta: Tensor, x: Tensor | None, c: Tensor, *directions: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        d_theta, d_x = node.third(*map(_array, (theta, x, c, *directions)))  # type: ignore[arg-type]
+        return _tensor(d_theta, theta), _tensor(d_x, theta)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
+        return Third.apply(*_aligned(in_dims, arguments)), (0, 0)
+
+
+class Cubic(_Last):
+    @staticmethod
+    def forward(node: Node, theta: Tensor, x: Tensor | None, *directions: Tensor | None) -> Tensor:
+        return _tensor(node.cubic(*map(_array, (theta, x, *directions))), theta)  # type: ignore[arg-type]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
+        return Cubic.apply(*_aligned(in_dims, arguments)), 0
 
 
 class Sampled(torch.autograd.Function):

@@ -171,7 +171,7 @@ class InputState:
         """The coefficients of t^k, k = 0 ... order, of |phi> at x + t v_x: real (order + 1, B, 2^n)."""
         a, v, dr, curve = self._moved(n, x, v_x)
         # a(t) = (a + t v) / sqrt(1 + 2 dr t + |v|^2 t^2)
-        return np.stack([a, v - dr * a, curve * a - dr * v][: order + 1])
+        return np.stack(np.broadcast_arrays(a, v - dr * a, curve * a - dr * v)[: order + 1])
 
     @_QUIET
     def jet_pullback(

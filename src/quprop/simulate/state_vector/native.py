@@ -419,6 +419,8 @@ class NativeEngine:
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp" of a batch, or for
         "tangents", their own array left out."""
+        if what == "jet":
+            return ReferenceEngine().memory(model, batch, what)
         n = model.n_qubits
         small = self._support(model) if what in ("values", "value_and_grad", "vjp") else None
         if small is not None:
