@@ -15,6 +15,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients import (
     FORMULAS,
+    ICANS,
     METHODS,
     SPSA,
     Adjoint,
@@ -32,7 +33,9 @@ from quprop.gradients import (
     PairState,
     ParameterShift,
     QuantumBackprop,
+    Quiver,
     RandomComponents,
+    Rosalin,
     ShotNoise,
     gradient,
     pauli_list_model,
@@ -72,13 +75,15 @@ from quprop.training.adapt import Adapted, adapt
 from quprop.training.callbacks import EarlyStopping
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.training.mmd import MMD
-from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
+from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, power_decay, sgd
+from quprop.training.schedules import ShotGrowth, StepDecay
 from quprop.training.train import Trained, train
 
 __all__ = [
     "CHANNELS",
     "FORMULAS",
     "GATES",
+    "ICANS",
     "LBFGS",
     "METHODS",
     "MMD",
@@ -121,12 +126,16 @@ __all__ = [
     "PauliString",
     "PauliSum",
     "QuantumBackprop",
+    "Quiver",
     "QupropError",
     "RandomComponents",
     "ReferenceEngine",
+    "Rosalin",
     "Rotation",
     "ShadowTomography",
+    "ShotGrowth",
     "ShotNoise",
+    "StepDecay",
     "Trained",
     "Trajectories",
     "adam",
@@ -150,6 +159,7 @@ __all__ = [
     "parallel",
     "params",
     "pauli_list_model",
+    "power_decay",
     "probabilities",
     "propagate",
     "readout_inverse",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,26 @@ class Optimiser(NamedTuple):
 
     init: Callable[[Tree], Tree]
     update: Callable[..., tuple[Tree, Tree]]
+
+
+class Controller(Protocol):
+    """An optimiser that estimates the gradient by itself and allots what every step may cost.
+
+    ``compile(model, weights)`` gives the plan of its estimates, ``plan.prepare(state)`` tells the plan the next step's
+    shots, and ``update(gradients, state, params, estimate)`` reads their measured variances. All it knows is in
+    ``state``, so that a checkpoint holds it.
+    """
+
+    def init(self, params: Tree) -> Tree: ...
+
+    def update(self, gradients: Tree, state: Tree, params: Tree, estimate: Any) -> tuple[Tree, Tree]: ...
+
+    def compile(self, model: Any, weights: Any = None, *, at: Any = None) -> Any: ...
+
+
+def adapts(optimiser: Any) -> bool:
+    """Whether an optimiser is a `Controller`."""
+    return hasattr(optimiser, "init") and hasattr(optimiser, "update") and hasattr(optimiser, "compile")
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
@@ -98,6 +118,26 @@ def cosine(peak: float, steps: int, *, final: float = 0.0) -> Callable[[int], fl
         return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
     return rate
+
+
+def power_decay(first: float, *, alpha: float = 0.602, offset: float = 0.0) -> Callable[[int], float]:
+    """a / (offset + k + 1)^alpha at step k, from 0 on: the rates of stochastic approximation. With an offset of about a
+    tenth of the steps the first ones do not overshoot (Spall, IEEE Trans. Aerosp. Electron. Syst. 34, 817 (1998)).
+
+    first: the rate a_0 = a / (offset + 1)^alpha of step 0. alpha: in (1/2, 1] for convergence. offset: 0 or more.
+    Returns: function of the step, a learning rate.
+    Raises: QupropError for a first rate or alpha that is not positive, or an offset below 0.
+
+    >>> rate = qpr.power_decay(0.2, offset=10)
+    >>> round(rate(0), 6), round(rate(100), 6)
+    (0.2, 0.051732)
+    """
+    if not (math.isfinite(first) and first > 0 and math.isfinite(alpha) and alpha > 0 and 0 <= offset < math.inf):
+        raise QupropError(
+            f"power_decay takes a positive first rate and alpha and an offset from 0 on, got {first!r}, alpha={alpha!r}"
+            f" and offset={offset!r}"
+        )
+    return lambda step: first * ((offset + 1) / (offset + step + 1)) ** alpha
 
 
 def _rate(learning_rate: Schedule, step: int) -> float:
