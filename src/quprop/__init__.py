@@ -75,9 +75,10 @@ from quprop.training.adapt import Adapted, adapt
 from quprop.training.callbacks import EarlyStopping
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.training.mmd import MMD
-from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, power_decay, sgd
+from quprop.training.optimise import LBFGS, adam, cosine, imaginary_time, natural_gradient, power_decay, sgd
 from quprop.training.schedules import ShotGrowth, StepDecay
 from quprop.training.train import Trained, train
+from quprop.training.variational import VariationalEvolution, evolution_vector, variational_evolution
 
 __all__ = [
     "CHANNELS",
@@ -138,6 +139,7 @@ __all__ = [
     "StepDecay",
     "Trained",
     "Trajectories",
+    "VariationalEvolution",
     "adam",
     "adapt",
     "ansatz",
@@ -145,12 +147,14 @@ __all__ = [
     "compose",
     "cosine",
     "estimate",
+    "evolution_vector",
     "expectation",
     "geometric_tensor",
     "gradient",
     "hardware",
     "hvp",
     "hybrid",
+    "imaginary_time",
     "inputs",
     "invert_readout",
     "losses",
@@ -170,6 +174,7 @@ __all__ = [
     "structure",
     "train",
     "value_and_grad",
+    "variational_evolution",
     "vjp",
     "zero_noise",
 ]

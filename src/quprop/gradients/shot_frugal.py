@@ -124,7 +124,7 @@ class Rosalin(ICANS):
 
     A shot of a circuit counts sum|c| sign(c_i) o_i for the outcome o_i = ±1 of the term that it drew, so that its mean
     is <O> for any number of shots, fewer than there are terms included; measuring all terms would need a shot of each.
-    Settings and formulas are those of `ICANS`, its `least` being as few as 2.
+    Settings (rate, variant, least, most, mu, b, lipschitz) and formulas are those of `ICANS`; grouping is "sampled".
 
     Source: Arrasmith, Cincio, Somma, Coles, arXiv:2004.06252 (weighted random sampling).
     Raises: as `ICANS`; QupropError for another grouping than "sampled".

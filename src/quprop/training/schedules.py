@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quprop.errors import QupropError, whole
+from quprop.training.optimise import adapts
 
 MOST_SHOTS = 1 << 40  # of a circuit; counts of more do not fit where they are added up
 
@@ -118,7 +119,7 @@ def method_at(method: Any, step: int) -> Any:
     if not changes(method):
         return method
     found = method.at(step) if hasattr(method, "at") else method(step)
-    if not hasattr(found, "compile"):
+    if not hasattr(found, "compile") or adapts(found):
         raise QupropError(
             f"a schedule gives a gradient method such as ParameterShift(shots=1000) for every step, got {found!r} at "
             f"step {step}"

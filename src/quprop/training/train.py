@@ -108,6 +108,8 @@ def train(
                 f"{type(optimiser).__name__} estimates the gradient by itself: leave out method=, got {method!r}"
             )
         method = optimiser
+    elif adapts(method):
+        raise QupropError(f"{type(method).__name__} moves the parameters too: pass it as optimiser=, without method=")
     objective = Objective(model, loss, head=head, method=method, executor=executor, **simulation)
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:
