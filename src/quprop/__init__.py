@@ -15,6 +15,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.gradients import (
     FORMULAS,
+    ICANS,
     METHODS,
     SPSA,
     Adjoint,
@@ -32,7 +33,9 @@ from quprop.gradients import (
     PairState,
     ParameterShift,
     QuantumBackprop,
+    Quiver,
     RandomComponents,
+    Rosalin,
     ShotNoise,
     gradient,
     pauli_list_model,
@@ -75,13 +78,16 @@ from quprop.training.adapt import Adapted, adapt
 from quprop.training.callbacks import EarlyStopping
 from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
 from quprop.training.mmd import MMD
-from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
+from quprop.training.optimise import LBFGS, adam, cosine, imaginary_time, natural_gradient, power_decay, sgd
+from quprop.training.schedules import ShotGrowth, StepDecay
 from quprop.training.train import Trained, train
+from quprop.training.variational import VariationalEvolution, evolution_vector, variational_evolution
 
 __all__ = [
     "CHANNELS",
     "FORMULAS",
     "GATES",
+    "ICANS",
     "LBFGS",
     "METHODS",
     "MMD",
@@ -127,14 +133,19 @@ __all__ = [
     "PauliSum",
     "PostSelected",
     "QuantumBackprop",
+    "Quiver",
     "QupropError",
     "RandomComponents",
     "ReferenceEngine",
+    "Rosalin",
     "Rotation",
     "ShadowTomography",
+    "ShotGrowth",
     "ShotNoise",
+    "StepDecay",
     "Trained",
     "Trajectories",
+    "VariationalEvolution",
     "adam",
     "adapt",
     "ansatz",
@@ -144,12 +155,14 @@ __all__ = [
     "compose",
     "cosine",
     "estimate",
+    "evolution_vector",
     "expectation",
     "geometric_tensor",
     "gradient",
     "hardware",
     "hvp",
     "hybrid",
+    "imaginary_time",
     "inputs",
     "invert_readout",
     "losses",
@@ -158,6 +171,7 @@ __all__ = [
     "parallel",
     "params",
     "pauli_list_model",
+    "power_decay",
     "probabilities",
     "propagate",
     "readout_inverse",
@@ -168,6 +182,7 @@ __all__ = [
     "structure",
     "train",
     "value_and_grad",
+    "variational_evolution",
     "vjp",
     "zero_noise",
 ]

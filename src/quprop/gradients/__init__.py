@@ -16,7 +16,9 @@ from quprop.gradients.hadamard_test import HadamardTest
 from quprop.gradients.method import GradientMethod, Method
 from quprop.gradients.pair_state import PairState
 from quprop.gradients.parameter_shift import ParameterShift
+from quprop.gradients.quiver import Quiver
 from quprop.gradients.random_components import RandomComponents
+from quprop.gradients.shot_frugal import ICANS, Rosalin
 from quprop.gradients.shot_noise import ShotNoise
 from quprop.gradients.spsa import SPSA
 from quprop.gradients.sweeps.fully_gentle import FullyGentle
@@ -82,6 +84,7 @@ def gradient(
 __all__ = [
     "COSTED",
     "FORMULAS",
+    "ICANS",
     "METHODS",
     "PLAIN",
     "SPSA",
@@ -102,7 +105,9 @@ __all__ = [
     "PairState",
     "ParameterShift",
     "QuantumBackprop",
+    "Quiver",
     "RandomComponents",
+    "Rosalin",
     "ShotNoise",
     "gradient",
     "pauli_list_model",

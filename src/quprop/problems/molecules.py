@@ -20,6 +20,7 @@ from quprop.problems.energies import circuit, judge_energy, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
 from quprop.training.adapt import adapt, with_pool
 from quprop.training.losses import Expectation
+from quprop.training.optimise import OF_STATES
 
 CHEMICAL_ACCURACY = 1.6e-3  # Hartree, 1 kcal/mol
 POOLS = ("generalised", "singles_doubles")
@@ -48,8 +49,8 @@ def _problem(molecule: chem.Molecule, origin: dict[str, Any], config: Config) ->
         raise QupropError(f"{_space(molecule)} leave no excitation to grow an ansatz from: take a larger basis")
     if grows and config["train"]["noise"]:
         raise QupropError("the ansatz adapt is grown without noise: leave out noise, or choose uccsd")
-    if grows and config["train"]["optimiser"] == "natural_gradient":
-        raise QupropError("natural_gradient is of one circuit, and the ansatz adapt grows: choose lbfgs, adam or sgd")
+    if grows and (name := config["train"]["optimiser"]) in OF_STATES:
+        raise QupropError(f"{name} is of one circuit, and the ansatz adapt grows: choose lbfgs, adam or sgd")
     own = {
         "uccsd": lambda n, layers: uccsd(n, electrons, layers, spin=molecule.spin),
         "adapt": lambda n, layers: with_pool(filled, pool),

@@ -24,7 +24,7 @@ from quprop.simulate.state_vector.metric import metric
 from quprop.training.adapt import Adapted
 from quprop.training.losses import CrossEntropy
 from quprop.training.objective import Objective, require_memory
-from quprop.training.optimise import LBFGS, Optimiser, adam, check_rate, cosine, natural_gradient, sgd
+from quprop.training.optimise import LBFGS, Optimiser, adam, check_rate, cosine, imaginary_time, natural_gradient, sgd
 from quprop.training.train import Trained, train
 
 METRIC_SAMPLES = 8  # of the training data, over which the natural gradient's metric is averaged
@@ -266,6 +266,18 @@ def optimiser_of(settings: dict[str, Any], problem: Problem, steps: int) -> Opti
         return adam(schedule)
     if name == "sgd":
         return sgd(schedule, momentum=settings["momentum"])
-    refuse_channels(problem.model, "the natural gradient", "another optimiser, such as adam")
+    what = "imaginary time" if name == "imaginary_time" else "the natural gradient"
+    refuse_channels(problem.model, what, "another optimiser, such as adam")
     x = None if problem.data is None else problem.data[0][:METRIC_SAMPLES]
-    return natural_gradient(lambda theta: metric(problem.model, theta, x), schedule, damping=settings["damping"])
+
+    def tensor(theta: np.ndarray) -> np.ndarray:
+        return metric(problem.model, theta, x)
+
+    if name == "imaginary_time":
+        if problem.data is not None:
+            raise QupropError(
+                "imaginary_time lowers the energy of one state, and this problem has data: choose natural_gradient, or "
+                "adam"
+            )
+        return imaginary_time(tensor, schedule)
+    return natural_gradient(tensor, schedule, damping=settings["damping"])

@@ -16,7 +16,7 @@ from quprop.simulate import ENGINES
 from quprop.training.adapt import Adapted
 from quprop.training.job import Trained
 from quprop.training.losses import Loss
-from quprop.training.optimise import OPTIMISERS
+from quprop.training.optimise import OF_STATES, OPTIMISERS
 
 Params = dict[str, np.ndarray]
 Data = tuple[np.ndarray, np.ndarray | None]
@@ -83,10 +83,12 @@ def train_settings(
         if epochs is not None
         else {"steps": Setting(steps, "optimiser steps, at most", least=0)}
     )
-    optimisers = [name for name in OPTIMISERS if of_observables or name != "natural_gradient"]
+    optimisers = [name for name in OPTIMISERS if of_observables or name not in OF_STATES]
     found = {
         "optimiser": Setting(optimiser, "how parameters move", choices=tuple(optimisers)),
-        "learning_rate": Setting(learning_rate, "peak learning rate (lbfgs has none)", least=0.0),
+        "learning_rate": Setting(
+            learning_rate, "peak learning rate, or step of imaginary time (lbfgs has none)", least=0.0
+        ),
         "schedule": Setting(schedule, "learning rate over the run", choices=("constant", "cosine")),
         "momentum": Setting(0.9, "of sgd", least=0.0),
         "damping": Setting(1e-3, "of natural_gradient", least=0.0),

@@ -25,7 +25,8 @@ from quprop.runs.progress import TRAINING, Progress, plain_console
 from quprop.training.callbacks import Callback, TrainingStep, close, told
 from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
-from quprop.training.optimise import LBFGS, apply_updates, tree_fill, tree_leaves
+from quprop.training.optimise import LBFGS, adapts, apply_updates, tree_fill, tree_leaves
+from quprop.training.schedules import in_words
 
 _NOT_SHOWN = (
     "step",
@@ -163,7 +164,7 @@ class Job:
                 "seed": seed,
                 "parameters": {k: list(v.shape) for k, v in params.items()},
                 "precision": objective.precision,
-                **({} if objective.method is None else {"method": repr(objective.method)}),
+                **({} if objective.method is None else {"method": in_words(objective.method, self.total)}),
             },
             "versions": versions(),
         }
@@ -251,10 +252,13 @@ class Job:
     def _step(self, now: _Moment) -> float:
         """One step; its loss, or where it ends an epoch the epoch's."""
         x, y = self._samples(now)
-        loss, gradients, outputs = self.objective.loss_and_grad(now.params, x, y, self.rng)
+        loss, gradients, outputs = self.objective.loss_and_grad(
+            now.params, x, y, self.rng, step=now.step, state=now.state
+        )
         self._refuse_diverged(loss, now.step + 1)
         self.keep()
-        updates, now.state = self.optimiser.update(gradients, now.state, now.params)
+        seen = (self.objective.last,) if adapts(self.optimiser) else ()
+        updates, now.state = self.optimiser.update(gradients, now.state, now.params, *seen)
         now.params = apply_updates(now.params, updates)
         size, metric = len(outputs), self.objective.loss.metric(outputs, y)
         now.loss_sum, now.metric_sum = now.loss_sum + loss * size, now.metric_sum + (metric or 0.0) * size

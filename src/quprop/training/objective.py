@@ -13,10 +13,13 @@ from quprop.arrays import checked, plain
 from quprop.cost import Cost
 from quprop.errors import QupropError
 from quprop.model import Model
+from quprop.sampling.estimate import Estimate
 from quprop.sampling.remote import estimate_samples
 from quprop.simulate import Composite, memory
 from quprop.simulate.state_vector.metric import Overlap
 from quprop.training.losses import Expectation, Fidelity, Loss
+from quprop.training.optimise import adapts
+from quprop.training.schedules import changes, method_at
 
 Params = dict[str, np.ndarray]
 Data = tuple[np.ndarray, np.ndarray | None]
@@ -33,7 +36,8 @@ class Objective:
     method: a gradient method, its budget included, that estimates the gradient by theta in place of the backward sweep;
     `cost` is what it executed. It is compiled once, for weights 1 of all observables, and estimates sum_k w_k d<O_k>
     for every sample, w being the loss's derivative by the outputs: its budget holds for weights 1. Values, and with
-    them the loss, its derivative by the outputs and the gradient of a head, stay exact.
+    them the loss, its derivative by the outputs and the gradient of a head, stay exact. Or a schedule of methods, of
+    which the one of the step is compiled; or a controller (`optimise.Controller`), whose plan is told the state.
     executor: where the method's circuits are run, one task a sample (`quprop.runs.executor`).
     """
 
@@ -57,12 +61,20 @@ class Objective:
             raise QupropError(
                 "gradient methods differentiate expectations of observables, got the fidelity loss; leave out method="
             )
-        if method is not None and not hasattr(method, "compile"):
-            raise QupropError(f"method is a gradient method such as ParameterShift(shots=1000), got {method!r}")
+        if method is not None and not (hasattr(method, "compile") or changes(method)):
+            raise QupropError(
+                "method is a gradient method such as ParameterShift(shots=1000), or a function of the step that gives "
+                f"one, got {method!r}"
+            )
+        if adapts(method):
+            _refuse_controller(method, loss, head, executor, model)
         self.method, self.cost, self._executor = method, Cost(), executor
         self.damage: float | None = None  # the largest of copies that the method's claim takes for undisturbed
-        self.plan = None if method is None else method.compile(model, np.ones(model.n_observables))
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
+        self.last: Estimate | None = None  # the gradient as it was estimated last
+        self.plan: Any = None
+        self._now: Any = None  # the method that the plan is of
+        self.compile(0)
         self._options = {"engine": engine, "precision": precision, "threads": threads}
         self.direct = loss.over(model, **self._options)
         if self.direct is not None and method is not None:
@@ -80,6 +92,16 @@ class Objective:
             self._overlap = Overlap(model, loss.target, **self._options)
         self.n_outputs = model.n_observables if self._overlap is None else 1
         self.values = self.gradients = 0
+
+    def compile(self, step: int) -> None:
+        """Make the plan of a step, unless its method is that of the plan there is; refuses what the method does."""
+        method = method_at(self.method, step)
+        if method is None or (self.plan is not None and method == self._now):
+            return
+        weights = np.ones(self.model.n_observables)
+        if adapts(method) and isinstance(self.loss, Expectation) and self.loss.weights is not None:
+            weights = np.asarray(self.loss.weights, float)
+        self.plan, self._now = method.compile(self.model, weights), method
 
     def initial(self, params: Params | np.ndarray | None, rng: np.random.Generator) -> Params:
         """The parameters to begin with, checked; what is missing is drawn (theta) or neutral (scale 1, bias 0)."""
@@ -118,17 +140,28 @@ class Objective:
         return params["scale"] * values + params["bias"] if self.head else values
 
     def loss_and_grad(
-        self, params: Params, x: np.ndarray | None, y: np.ndarray | None, rng: np.random.Generator | None = None
+        self,
+        params: Params,
+        x: np.ndarray | None,
+        y: np.ndarray | None,
+        rng: np.random.Generator | None = None,
+        *,
+        step: int = 0,
+        state: Any = None,
     ) -> tuple[float, Params, np.ndarray]:
         """The loss, its gradient for every entry of ``params``, and the outputs (B, K) after the head.
 
-        rng: what a gradient method draws its shots with.
+        rng: what a gradient method draws its shots with. step: chooses the method of a schedule; state: of the
+        optimiser, from which a controller has what the step may cost.
         """
         if self.direct is not None:
             self.gradients += 1
             loss, d_theta = self.direct.loss_and_grad(params["theta"], rng)
             return loss, {"theta": d_theta}, np.array([[loss]])
         if self.plan is not None:
+            self.compile(step)
+            if adapts(self.method):
+                self.plan.prepare(state)
             return self._estimated(params, x, y, rng)
         if self._overlap is not None:
             values, pullback = self._overlap.vjp(params["theta"], x)
@@ -161,11 +194,12 @@ class Objective:
         if self._executor is not None:
             assert rng is not None and isinstance(self.model, Model)
             samples = [None] if x is None else x
-            found = estimate_samples(self.method, self.model, params["theta"], samples, through, rng, self._executor)
+            found = estimate_samples(self._now, self.model, params["theta"], samples, through, rng, self._executor)
             found = replace(found, value=found.value[0]) if x is None else found
         else:
             found = self.plan.estimate(params["theta"], x, rng, weights=through if x is not None else through[0])
         self.cost += found.cost
+        self.last = found
         if "damage" in found.info:
             self.damage = max(self.damage or 0.0, found.info["damage"])
         d_theta = found.value if x is None else found.value.sum(axis=0)
@@ -197,6 +231,23 @@ class Objective:
             return self.direct.evaluate(params["theta"]).value, None
         outputs = self.outputs(params, x)
         return self.loss(outputs, y)[0], self.loss.metric(outputs, y)
+
+
+def _refuse_controller(method: Any, loss: Loss, head: bool, executor: Any, model: Model | Composite) -> None:
+    """A controller knows what a step gains for the expectation of one fixed observable only."""
+    name = type(method).__name__
+    if not isinstance(loss, Expectation) or head:
+        raise QupropError(
+            f"{name} allots shots by what they gain for an expectation value, and takes the expectation loss without a "
+            f"head, got {'a head' if head else type(loss).__name__}; take adam(0.01) with method= instead"
+        )
+    if model.n_inputs:
+        raise QupropError(
+            f"{name} minimises one expectation value, and this model reads {model.n_inputs} inputs a sample; take "
+            "adam(0.01) with method= instead"
+        )
+    if executor is not None:
+        raise QupropError(f"{name} runs its circuits itself: leave out executor=, or take adam(0.01) with method=")
 
 
 def require_memory(

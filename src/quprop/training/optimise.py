@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,26 @@ class Optimiser(NamedTuple):
 
     init: Callable[[Tree], Tree]
     update: Callable[..., tuple[Tree, Tree]]
+
+
+class Controller(Protocol):
+    """An optimiser that estimates the gradient by itself and allots what every step may cost.
+
+    ``compile(model, weights)`` gives the plan of its estimates, ``plan.prepare(state)`` tells the plan the next step's
+    shots, and ``update(gradients, state, params, estimate)`` reads their measured variances. All it knows is in
+    ``state``, so that a checkpoint holds it.
+    """
+
+    def init(self, params: Tree) -> Tree: ...
+
+    def update(self, gradients: Tree, state: Tree, params: Tree, estimate: Any) -> tuple[Tree, Tree]: ...
+
+    def compile(self, model: Any, weights: Any = None, *, at: Any = None) -> Any: ...
+
+
+def adapts(optimiser: Any) -> bool:
+    """Whether an optimiser is a `Controller`."""
+    return hasattr(optimiser, "init") and hasattr(optimiser, "update") and hasattr(optimiser, "compile")
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
@@ -72,6 +92,7 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     return tree_map(lambda p, u: p + np.asarray(u).astype(p.dtype), params, updates)
 
 
+CUTOFF = 1e-8  # of the metric's largest eigenvalue: what is below is rounding, or a direction that moves no state
 MOST_RATE = 1e4  # of all optimisers; where gradients are tiny, plain descent takes large ones
 
 # -- learning rates ---------------------------------------------------------------------------------------------------
@@ -98,6 +119,26 @@ def cosine(peak: float, steps: int, *, final: float = 0.0) -> Callable[[int], fl
         return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
     return rate
+
+
+def power_decay(first: float, *, alpha: float = 0.602, offset: float = 0.0) -> Callable[[int], float]:
+    """a / (offset + k + 1)^alpha at step k, from 0 on: the rates of stochastic approximation. With an offset of about a
+    tenth of the steps the first ones do not overshoot (Spall, IEEE Trans. Aerosp. Electron. Syst. 34, 817 (1998)).
+
+    first: the rate a_0 = a / (offset + 1)^alpha of step 0. alpha: in (1/2, 1] for convergence. offset: 0 or more.
+    Returns: function of the step, a learning rate.
+    Raises: QupropError for a first rate or alpha that is not positive, or an offset below 0.
+
+    >>> rate = qpr.power_decay(0.2, offset=10)
+    >>> round(rate(0), 6), round(rate(100), 6)
+    (0.2, 0.049735)
+    """
+    if not (math.isfinite(first) and first > 0 and math.isfinite(alpha) and alpha > 0 and 0 <= offset < math.inf):
+        raise QupropError(
+            f"power_decay takes a positive first rate and alpha and an offset from 0 on, got {first!r}, alpha={alpha!r}"
+            f" and offset={offset!r}"
+        )
+    return lambda step: first * ((offset + 1) / (offset + step + 1)) ** alpha
 
 
 def _rate(learning_rate: Schedule, step: int) -> float:
@@ -237,6 +278,62 @@ def natural_gradient(
     return Optimiser(init, update)
 
 
+def imaginary_time(
+    metric: Callable[[np.ndarray], np.ndarray], step: Schedule = 0.1, *, cutoff: float = CUTOFF
+) -> Optimiser:
+    """Variational imaginary time: update theta by step * v, where G v = -g/2 with G the Fubini-Study metric at theta.
+
+    By McLachlan's principle v is the velocity for which the state moves as exp(-H tau) takes it, as well as the ansatz
+    can; ``step`` is the imaginary time of a step, and the loss the energy <H>. The system is solved by least squares,
+    without the directions in which G is below ``cutoff`` times its largest eigenvalue; `natural_gradient` has a damping
+    instead. Entries of ``params`` other than ``theta`` take a plain step of -step g/2.
+    :func:`quprop.variational_evolution` does the same and tells how far the ansatz falls behind.
+
+    metric: a function of theta that returns G, (n_params, n_params): ``lambda theta: qpr.metric(model, theta)``.
+    Returns: Optimiser, a pair (init, update). Sources: McArdle et al., npj Quantum Inf. 5, 75 (2019); Yuan et al.,
+    Quantum 3, 191 (2019), arXiv:1812.08767.
+    Raises: QupropError for a step that is not positive, a cutoff outside [0, 1), and where G is no (n_params, n_params)
+    array.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> optimiser = qpr.imaginary_time(lambda theta: qpr.metric(model, theta), 0.1)
+    >>> result = qpr.train(model, optimiser=optimiser, params=[1.0], steps=60)
+    >>> round(result.loss, 3)
+    -1.0
+    """
+    check_rate(step)
+    check_cutoff(cutoff)
+
+    def init(params: Tree) -> NaturalGradientState:
+        return NaturalGradientState(np.zeros((), np.int64))
+
+    def update(gradients: Tree, state: NaturalGradientState, params: Tree = None) -> tuple[Tree, NaturalGradientState]:
+        if params is None:
+            raise QupropError("imaginary_time needs the parameters: call update(gradients, state, params)")
+        rate = _rate(step, int(state.step)) / 2
+        theta, slope = (params["theta"], gradients["theta"]) if isinstance(params, dict) else (params, gradients)
+        tensor = checked("what metric(theta) returns", metric(theta), (np.size(theta), np.size(theta)))
+        move = -rate * solve_truncated(tensor, slope, cutoff)
+        updates = {**tree_map(lambda g: -rate * g, gradients), "theta": move} if isinstance(params, dict) else move
+        return updates, NaturalGradientState(state.step + 1)
+
+    return Optimiser(init, update)
+
+
+def solve_truncated(tensor: np.ndarray, right: np.ndarray, cutoff: float, damping: float = 0.0) -> np.ndarray:
+    """The shortest least-squares solution v of (G + damping) v = right, G symmetric and not negative, without the
+    eigenvectors whose eigenvalue is below ``cutoff`` times the largest."""
+    values, vectors = np.linalg.eigh(tensor)
+    kept = values > cutoff * max(float(values.max(initial=0.0)), 0.0)
+    solved: np.ndarray = vectors[:, kept] @ ((vectors[:, kept].T @ right) / (values[kept] + damping))
+    return solved
+
+
+def check_cutoff(cutoff: float) -> None:
+    if not 0 <= cutoff < 1:
+        raise QupropError(f"`cutoff` is a fraction of the metric's largest eigenvalue, in [0, 1), got {cutoff!r}")
+
+
 @dataclass(frozen=True)
 class LBFGS:
     """SciPy's L-BFGS-B on the full batch, for exact gradients only (its line search trusts every digit).
@@ -267,4 +364,11 @@ class LBFGS:
             )
 
 
-OPTIMISERS = {"adam": adam, "sgd": sgd, "natural_gradient": natural_gradient, "lbfgs": LBFGS}
+OPTIMISERS = {
+    "adam": adam,
+    "sgd": sgd,
+    "natural_gradient": natural_gradient,
+    "imaginary_time": imaginary_time,
+    "lbfgs": LBFGS,
+}
+OF_STATES = ("natural_gradient", "imaginary_time")  # those that ask for the metric of one model

@@ -19,7 +19,8 @@ from quprop.training.callbacks import Callback, checked_callbacks
 from quprop.training.job import Job, Trained, TrainingFailed
 from quprop.training.losses import LOSSES, Loss
 from quprop.training.objective import Objective, Params, check_data, require_memory
-from quprop.training.optimise import LBFGS, Optimiser, adam
+from quprop.training.optimise import LBFGS, Controller, Optimiser, adam, adapts
+from quprop.training.schedules import changes
 
 __all__ = ["Trained", "TrainingFailed", "train"]
 
@@ -30,7 +31,7 @@ def train(
     *,
     data: Any = None,
     test: Any = None,
-    optimiser: Optimiser | LBFGS | Any = None,
+    optimiser: Optimiser | Controller | LBFGS | Any = None,
     params: Params | np.ndarray | None = None,
     head: bool = False,
     method: Any = None,
@@ -54,8 +55,9 @@ def train(
         a loss object, such as ``Fidelity(target)``.
     data: inputs (samples, n_inputs), or (inputs, targets); None for a model without inputs. test: the same, looked at
         after every epoch.
-    optimiser: a pair (init, update) of :mod:`quprop.training.optimise`, an optax transformation, or :class:`LBFGS`.
-        Default: ``adam(0.01)``.
+    optimiser: a pair (init, update) of :mod:`quprop.training.optimise`, an optax transformation, or :class:`LBFGS`; or
+        a controller, which estimates the gradient by itself and allots the shots of every step (:class:`quprop.ICANS`,
+        :class:`quprop.Rosalin`, :class:`quprop.Quiver`). Default: ``adam(0.01)``.
     params: where to begin: theta (n_params,), or a dictionary with ``theta`` and, with a head, ``scale`` and ``bias``
         (n_observables,). Default: theta drawn uniformly from [-pi, pi) with ``rng``.
     head: outputs are scale * <O_k> + bias, both trained: a classifier's logits are not bound to [-1, 1].
@@ -65,7 +67,9 @@ def train(
         loss, its derivatives by the outputs and the metrics stay exact (simulated, no shots). ``Trained.cost`` and, in
         the history, "copies" and "rotations" say what it executed, and "damage" how far copies were moved that its
         claim takes for undisturbed. A method that carries something from step to step
-        (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed.
+        (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed. A budget that changes over the run is
+        a schedule (:class:`quprop.ShotGrowth`, :class:`quprop.StepDecay`) or any function of the step, from 0 on, that
+        gives the step's method.
     executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.runs.executor`), on which ``method``
         runs its circuits, one task a sample. The result is the same for any number of workers (not that of
         executor=None).
@@ -97,14 +101,25 @@ def train(
     loss = _loss(loss)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
     simulation = {"engine": engine, "precision": precision, "threads": threads}
-    objective = Objective(model, loss, head=head, method=method, executor=executor, **simulation)
     optimiser = adam(0.01) if optimiser is None else optimiser
+    if adapts(optimiser):
+        if method is not None:
+            raise QupropError(
+                f"{type(optimiser).__name__} estimates the gradient by itself: leave out method=, got {method!r}"
+            )
+        method = optimiser
+    elif adapts(method):
+        raise QupropError(f"{type(method).__name__} moves the parameters too: pass it as optimiser=, without method=")
+    objective = Objective(model, loss, head=head, method=method, executor=executor, **simulation)
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:
         raise QupropError(f"`batch_size` must be at least 1, got {batch_size}")
     batch = samples if batch_size is None else min(batch_size, samples)
     total = _length(epochs, steps, -(-samples // batch))
     _check_optimiser(optimiser, batch, samples, method, objective)
+    if changes(method) and total > 1:
+        objective.compile(total - 1)  # what the last step refuses is known before the first
+        objective.compile(0)
     generator = np.random.default_rng(rng)
     start = objective.initial(params, generator)
     if objective.direct is None:
