@@ -8,7 +8,7 @@
 
 from typing import TYPE_CHECKING
 
-from quprop import hybrid, structure
+from quprop import hybrid, outputs, structure
 from quprop.classical import MarkovChain
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.cost import Cost
@@ -46,6 +46,17 @@ from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.modules.compose import Module, compose, parallel
+from quprop.outputs import (
+    entropy,
+    kernel,
+    kernel_vjp,
+    output_vjp,
+    overlap,
+    overlap_vjp,
+    probabilities,
+    purity,
+    reduced_state,
+)
 from quprop.planning.compare import compare
 from quprop.simulate import (
     AutoEngine,
@@ -55,7 +66,6 @@ from quprop.simulate import (
     estimate,
     expectation,
     hvp,
-    probabilities,
     propagate,
     samples,
     state,
@@ -135,6 +145,7 @@ __all__ = [
     "compare",
     "compose",
     "cosine",
+    "entropy",
     "estimate",
     "expectation",
     "geometric_tensor",
@@ -144,15 +155,23 @@ __all__ = [
     "hybrid",
     "inputs",
     "invert_readout",
+    "kernel",
+    "kernel_vjp",
     "losses",
     "metric",
     "natural_gradient",
+    "output_vjp",
+    "outputs",
+    "overlap",
+    "overlap_vjp",
     "parallel",
     "params",
     "pauli_list_model",
     "probabilities",
     "propagate",
+    "purity",
     "readout_inverse",
+    "reduced_state",
     "samples",
     "scaled_noise",
     "sgd",
