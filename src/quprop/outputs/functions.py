@@ -119,7 +119,7 @@ def presented(output: Output, rows: np.ndarray, lead: tuple[int, ...], n: int) -
     """Rows (B, K) of an output as (*lead, *shape), complex where it is."""
     if output.complex:
         rows = np.ascontiguousarray(rows).view(complex)
-    found = rows.reshape(*lead, *output.shape(n))
+    found = rows.reshape((*lead, *output.shape(n)))
     return found if found.ndim else found[()]
 
 
