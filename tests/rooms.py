@@ -25,6 +25,7 @@ ROOMS = [
     "hardware_models",
     "model",
     "simulate",
+    "outputs",
     "classical",
     "runs",
     "sampling",

@@ -8,7 +8,7 @@
 
 from typing import TYPE_CHECKING
 
-from quprop import hybrid, structure
+from quprop import hybrid, outputs, structure
 from quprop.classical import MarkovChain
 from quprop.collective.shadow_tomography import ShadowTomography
 from quprop.cost import Cost
@@ -52,6 +52,17 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.pauli_operator import PauliOperator, anticommutator, commutator
 from quprop.modules.compose import Module, compose, parallel
 from quprop.modules.post_select import PostSelected
+from quprop.outputs import (
+    entropy,
+    kernel,
+    kernel_vjp,
+    output_vjp,
+    overlap,
+    overlap_vjp,
+    probabilities,
+    purity,
+    reduced_state,
+)
 from quprop.planning.compare import compare
 from quprop.simulate import (
     AutoEngine,
@@ -61,7 +72,6 @@ from quprop.simulate import (
     estimate,
     expectation,
     hvp,
-    probabilities,
     propagate,
     samples,
     state,
@@ -154,6 +164,7 @@ __all__ = [
     "compare",
     "compose",
     "cosine",
+    "entropy",
     "estimate",
     "evolution_vector",
     "expectation",
@@ -165,16 +176,24 @@ __all__ = [
     "imaginary_time",
     "inputs",
     "invert_readout",
+    "kernel",
+    "kernel_vjp",
     "losses",
     "metric",
     "natural_gradient",
+    "output_vjp",
+    "outputs",
+    "overlap",
+    "overlap_vjp",
     "parallel",
     "params",
     "pauli_list_model",
     "power_decay",
     "probabilities",
     "propagate",
+    "purity",
     "readout_inverse",
+    "reduced_state",
     "samples",
     "scaled_noise",
     "sgd",

@@ -18,6 +18,7 @@ from quprop.errors import QupropError
 from quprop.hybrid.jax_primitives import Array, jax, value_p
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
 from quprop.hybrid.noise import noisy_model
+from quprop.hybrid.output_node import OutputNode, check_output
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.simulate import Composite, get_engine
@@ -28,6 +29,7 @@ jnp = jax.numpy
 def function(
     model: Model | Composite | Circuit,
     *,
+    output: Any = None,
     observables: Any = None,
     noise: Any = None,
     precision: str | None = None,
@@ -36,6 +38,10 @@ def function(
 ) -> Callable[..., Array]:
     """f(theta, x) -> (..., K), the expectation values of all observables; theta (..., P), x (..., D), leading axes
     broadcast. A model without inputs: f(theta). The plan of a cut circuit (`qpr.cut`) is taken like a model.
+
+    output: what is read from the state in place of expectation values: one of `qpr.outputs`, such as
+    `qpr.outputs.Entropy([0, 1])`, with results (..., *shape), complex where it is; "probabilities" and "amplitudes" for
+    those of all basis states. Of models without noise.
 
     observables: of a Circuit in place of a model. noise: put on the Circuit, an object with apply(circuit) or a
     function from a circuit to the noisy one; its parameters follow those of the circuit in theta. Errors of readout at
@@ -51,17 +57,30 @@ def function(
     not finite are refused; inside a compiled program JAX raises its own JaxRuntimeError, which ends in the sentence.
     """
     model = check_model("function", noisy_model("function", model, observables, noise))
+    output = None if output is None else check_output("function", model, output)
     if precision is not None or threads is not None or engine is not None:
         get_engine(engine, precision or "double", threads)  # refuses what it does not know
 
     def f(theta: Array, x: Array | None = None) -> Array:
-        """The expectation values (..., K) at theta (..., P) and x (..., D)."""
+        """The expectation values (..., K), or the output (..., *shape), at theta (..., P) and x (..., D)."""
         theta, x = _checked(model, theta, x)
+        if output is not None:
+            of = OutputNode(model, output, precision or PRECISION_OF[str(theta.dtype)], threads, engine)
+            return _presented(of, value_p.bind(theta, x, node=of, keep=False)[0])
         node = Node(model, precision or PRECISION_OF[str(theta.dtype)], threads, engine)
         return value_p.bind(theta, x, node=node, keep=False)[0]
 
     f.model = model  # type: ignore[attr-defined]
     return f
+
+
+def _presented(node: OutputNode, values: Array) -> Array:
+    """(..., *shape); complex numbers are put together by JAX, whose convention their derivatives then have."""
+    lead = values.shape[:-1]
+    if node.output.complex:
+        pairs = values.reshape(*lead, -1, 2)
+        values = jax.lax.complex(pairs[..., 0], pairs[..., 1])
+    return values.reshape((*lead, *node.shape_of_output))
 
 
 def _checked(model: Model | Composite, theta: Any, x: Any) -> tuple[Array, Array]:

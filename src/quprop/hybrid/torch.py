@@ -7,6 +7,7 @@ the CPU go to the engine and come back without a copy in double precision.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,9 +18,11 @@ from quprop.errors import QupropError, generator_of
 from quprop.hybrid.estimated import Estimated
 from quprop.hybrid.node import PRECISION_OF, Node, check_model, check_shapes
 from quprop.hybrid.noise import noisy_model
+from quprop.hybrid.output_node import OutputNode, check_output
 from quprop.hybrid.torch_graph import CostMeter, Draw, Sampled, Tensor, ValueFunction, torch
 from quprop.model import Model
 from quprop.model.circuit import Circuit
+from quprop.outputs import Output
 from quprop.simulate import Composite, get_engine
 
 _HALVES = (torch.float16, torch.bfloat16)
@@ -45,6 +48,9 @@ class QuantumLayer(torch.nn.Module):
         the basis it is measured in. A noisy layer has first derivatives only, by weights, inputs and strengths.
     weights: where theta begins: an array (P,), a dictionary {name: values} with an entry for each of the model's
         vectors, a function of `torch.nn.init` that fills a tensor in place, or None: uniform in [-pi, pi) by `rng`.
+    output: what is read from the state in place of expectation values: one of `qpr.outputs`, such as
+        `qpr.outputs.Entropy([0, 1])`, with outputs (..., *shape), complex where it is; "probabilities" and "amplitudes"
+        for those of all basis states. Exact, twice differentiable, of models without noise.
     method: what estimates the gradients of the backward pass: a gradient method with its budget, such as
         `qpr.ParameterShift(shots=100)`. None: exact, and only then differentiable more than once: three times, so that
         a loss may have second derivatives by the inputs in it. An estimate is made for each sample; its budget is for
@@ -85,6 +91,7 @@ class QuantumLayer(torch.nn.Module):
         model: Model | Composite | Circuit,
         weights: Any = None,
         *,
+        output: Any = None,
         observables: Any = None,
         noise: Any = None,
         method: Any = None,
@@ -103,7 +110,10 @@ class QuantumLayer(torch.nn.Module):
         self.precision, self.threads, self.engine = precision, threads, engine
         dtype = torch.get_default_dtype() if dtype is None else dtype
         _precision(dtype, precision, threads, engine)
+        self.output = None if output is None else check_output("QuantumLayer", model, output)
         self._estimated = None
+        if self.output is not None and (method is not None or forward_shots is not None):
+            raise QupropError("an output of the state is exact; leave method= and forward_shots= out, or output=")
         if method is not None or forward_shots is not None:
             self._estimated = Estimated(model, method, forward_shots, threads)
         self.weights = torch.nn.Parameter(_initial(model, weights, generator, dtype))
@@ -117,7 +127,9 @@ class QuantumLayer(torch.nn.Module):
 
     @property
     def out_features(self) -> int:
-        return self.model.n_observables
+        if self.output is None:
+            return self.model.n_observables
+        return math.prod(self.output.shape(self.model.n_qubits))
 
     @property
     def cost(self) -> Cost:
@@ -133,12 +145,13 @@ class QuantumLayer(torch.nn.Module):
         precision = _precision(self.weights.dtype, self.precision, self.threads, self.engine)
         x = _checked(self.model, self.weights, x, ("the layer's weights", "the input"))
         if self._estimated is None:
-            return _exact(Node(self.model, precision, self.threads, self.engine), self.weights, x)
+            return _exact(_node(self.model, self.output, precision, self.threads, self.engine), self.weights, x)
         return Sampled.apply(self._estimated, Draw(self.seed, self.draws), self.meter, self.weights, x)
 
     def extra_repr(self) -> str:
         m = self.model
-        parts = [f"{m.n_inputs} -> {m.n_observables}, qubits={m.n_qubits}, weights={m.n_params}"]
+        parts = [f"{m.n_inputs} -> {self.out_features}, qubits={m.n_qubits}, weights={m.n_params}"]
+        parts += [f"output={self.output!r}"] * (self.output is not None)
         parts += [f"method={self.method!r}"] * (self.method is not None)
         parts += [f"forward_shots={self.forward_shots}"] * (self.forward_shots is not None)
         return ", ".join(parts)
@@ -149,6 +162,7 @@ def expectation(
     theta: Tensor,
     x: Tensor | None = None,
     *,
+    output: Any = None,
     observables: Any = None,
     noise: Any = None,
     precision: str | None = None,
@@ -159,12 +173,14 @@ def expectation(
     a loss may have second derivatives by x in it (`create_graph=True`). Noisy models: once; cut ones: twice.
 
     Leading axes broadcast. The dtype is that of theta; float32 is simulated in single precision unless `precision` says
-    "double". engine: as in `quprop.expectation`. observables and noise: of a Circuit, as in `QuantumLayer`.
+    "double". engine: as in `quprop.expectation`. output: as in `QuantumLayer`. observables and noise: of a Circuit, as
+    there.
     """
     model = check_model("expectation", noisy_model("expectation", model, observables, noise))
     if not isinstance(theta, Tensor):
         raise QupropError(f"theta must be a torch.Tensor, got {type(theta).__name__}; pass torch.as_tensor(theta)")
-    node = Node(model, _precision(theta.dtype, precision, threads, engine), threads, engine)
+    output = None if output is None else check_output("expectation", model, output)
+    node = _node(model, output, _precision(theta.dtype, precision, threads, engine), threads, engine)
     return _apart(node, theta, _checked(model, theta, x, ("theta", "x")))
 
 
@@ -173,9 +189,20 @@ def _apart(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
     return _exact(node, theta, x)
 
 
+def _node(model: Any, output: Output | None, precision: str, threads: int | None, engine: Any) -> Node:
+    if output is None:
+        return Node(model, precision, threads, engine)
+    return OutputNode(model, output, precision, threads, engine)
+
+
 def _exact(node: Node, theta: Tensor, x: Tensor | None) -> Tensor:
     wanted = torch.is_grad_enabled() and (theta.requires_grad or (x is not None and x.requires_grad))
-    return ValueFunction.apply(node, [] if wanted else None, theta, x)
+    values: Tensor = ValueFunction.apply(node, [] if wanted else None, theta, x)
+    if not isinstance(node, OutputNode):
+        return values
+    if node.output.complex:  # put together by torch, whose convention its gradients then have
+        values = torch.view_as_complex(values.reshape(*values.shape[:-1], values.shape[-1] // 2, 2))
+    return values.reshape((*values.shape[:-1], *node.shape_of_output))
 
 
 def _precision(dtype: torch.dtype, precision: str | None, threads: int | None, engine: Any) -> str:
