@@ -14,9 +14,9 @@ namespace qp {
 // circuit, where it flips signs of observable terms; on its way it flips the angles of rotations it anticommutes with.
 struct Angles {
   int columns = 0;
-  Array<double> driver, driver_tangent;  // [driver][column]
+  Array<double> driver, driver_jet[kMaxOrder];  // [driver][column]; coefficients of t and t^2 along v
   Array<double> sine, cosine;            // [term][column], signed by the frame
-  Array<double> tangent;                 // half the derivative of the angle along v, signed by the frame
+  Array<double> jet[kMaxOrder];          // the same of half the angle, signed by the frame
   Array<std::int8_t> flip;               // [term][column] sign of the frame
   Array<std::uint32_t> frame_x, frame_z; // [qubit] bit l: frame of column l (batch)
   Mask frame_x_mask = 0, frame_z_mask = 0;  // the same for one column
@@ -38,24 +38,44 @@ struct Inputs {
   const double* v_x[64 / 4];
 };
 
-// Derivatives of the angles along (v_theta, v_x), at the values that `out` holds.
-inline void prepare_tangents(const Layout& plan, const Inputs& in, Angles& out) {
+// Coefficients of t^0, t, t^2 of a monomial at (theta + t v_theta, x + t v_x), one of its factors possibly left out.
+struct Taylor { double of[kMaxOrder + 1] = {}; };
+inline Taylor monomial_jet(const Description& d, int m, const Inputs& in, int column, int skip = -1) {
+  Taylor p;
+  p.of[0] = d.mono[m];
+  for (int k = d.var_ptr[m]; k < d.var_ptr[m + 1]; ++k) {
+    if (k == skip) continue;
+    const bool param = d.var[k] < d.n_params;
+    const int i = param ? d.var[k] : d.var[k] - d.n_params;
+    const double y = param ? in.theta[column][i] : in.x[column][i], v = param ? in.v_theta[column][i] : in.v_x[column][i];
+    for (int j = kMaxOrder; j > 0; --j) p.of[j] = p.of[j] * y + p.of[j - 1] * v;
+    p.of[0] *= y;
+  }
+  return p;
+}
+
+// Taylor coefficients of the angles along (v_theta, v_x), at the values that `out` holds.
+inline void prepare_jets(const Layout& plan, const Inputs& in, Angles& out) {
   const Description& d = plan.d;
   const std::size_t n_drivers = d.mono_ptr.size() - 1, n_terms = plan.terms.size();
   const int columns = out.columns;
-  out.driver_tangent.reserve(n_drivers * columns);
+  for (int j = 0; j < plan.order; ++j) {
+    out.driver_jet[j].reserve(std::max<std::size_t>(n_drivers * columns, 1));
+    out.jet[j].reserve(std::max<std::size_t>(n_terms * columns, 1));
+  }
   for (std::size_t k = 0; k < n_drivers; ++k)
     for (int c = 0; c < columns; ++c) {
-      double u = 0;
-      for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
-        for (int s = d.var_ptr[m]; s < d.var_ptr[m + 1]; ++s)
-          u += monomial(d, m, in.theta[c], in.x[c], s) * (d.var[s] < d.n_params ? in.v_theta[c][d.var[s]] : in.v_x[c][d.var[s] - d.n_params]);
-      out.driver_tangent[k * columns + c] = u;
+      Taylor u;
+      for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m) {
+        const Taylor p = monomial_jet(d, m, in, c);
+        for (int j = 0; j < plan.order; ++j) u.of[j] += p.of[j + 1];
+      }
+      for (int j = 0; j < plan.order; ++j) out.driver_jet[j][k * columns + c] = u.of[j];
     }
-  out.tangent.reserve(n_terms * columns);
-  for (std::size_t k = 0; k < n_terms; ++k)
-    for (int c = 0; c < columns; ++c)
-      out.tangent[k * columns + c] = 0.5 * plan.terms[k].coefficient * out.flip[k * columns + c] * out.driver_tangent[static_cast<std::size_t>(plan.terms[k].driver) * columns + c];
+  for (int j = 0; j < plan.order; ++j)
+    for (std::size_t k = 0; k < n_terms; ++k)
+      for (int c = 0; c < columns; ++c)
+        out.jet[j][k * columns + c] = 0.5 * plan.terms[k].coefficient * out.flip[k * columns + c] * out.driver_jet[j][static_cast<std::size_t>(plan.terms[k].driver) * columns + c];
 }
 
 // `unwind`: the backward sweep goes all the way to the start of the circuit, read-only passes included.
@@ -122,7 +142,7 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
       }
     }
   }
-  if (plan.dual) prepare_tangents(plan, in, out);
+  if (plan.order) prepare_jets(plan, in, out);
   // Products of cosines: what a segment lacks in norm, and what a derivative read within it must be multiplied by.
   out.segment_scale.reserve(std::size_t{plan.n_segments} * columns);
   out.derivative_scale.reserve(n_terms * columns);
@@ -175,30 +195,33 @@ template <int W> double pattern_factor(const Layout& plan, const Op& op, const A
   return std::abs(f) < 1e-12 * norm ? 0 : f;
 }
 
-// The vectors of one operation that hold its tangent.
-template <class R> void build_tangents(const Layout& plan, const Op& op, const Angles& a, Vec<R>* out) {
+// The vectors of one operation that hold its Taylor coefficients beyond the first.
+template <class R> void build_jets(const Layout& plan, const Op& op, const Angles& a, Vec<R>* out) {
   constexpr int W = kWidth<R>;
   const int columns = a.columns, stride = op.tile.stride;
   auto column = [&](int l) { return columns == 1 ? 0 : l; };
   if (!op.grouped) {
     const Term& t = plan.terms[op.first_term];
     const double* sign = lane_signs<W>(t.z, plan.lane_bits);
-    for (int l = 0; l < W; ++l) out[1][l] = static_cast<R>(t.sign * sign[l] * a.tangent[std::size_t{op.first_term} * columns + column(l)]);
-    out[3] = -out[1];
+    for (int j = 0; j < plan.order; ++j) {
+      for (int l = 0; l < W; ++l) out[1 + j][l] = static_cast<R>(t.sign * sign[l] * a.jet[j][std::size_t{op.first_term} * columns + column(l)]);
+      out[stride + 1 + j] = -out[1 + j];
+    }
     return;
   }
-  for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
+  for (int j = 0; j < plan.order; ++j)
+   for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
     for (int l = 0; l < W; ++l) {
       double w = 0;
       if (op.shared) {
-        w = 0.5 * pattern_factor<W>(plan, op, a, p, l) * a.driver_tangent[static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns + column(l)];
+        w = 0.5 * pattern_factor<W>(plan, op, a, p, l) * a.driver_jet[j][static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns + column(l)];
       } else {
         for (std::uint32_t k = 0; k < op.n_terms; ++k) {
           const Term& t = plan.terms[op.first_term + k];
-          w += (p >> k & 1 ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * a.tangent[(std::size_t{op.first_term} + k) * columns + column(l)];
+          w += (p >> k & 1 ? -1 : 1) * t.sign * lane_signs<W>(t.z, plan.lane_bits)[l] * a.jet[j][(std::size_t{op.first_term} + k) * columns + column(l)];
         }
       }
-      out[p * stride + 2][l] = static_cast<R>(w);
+      out[p * stride + 2 + j][l] = static_cast<R>(w);
     }
 }
 
@@ -283,7 +306,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
         }
       tile_ops[o].active = active;
     }
-    if (plan.dual) build_tangents<R>(plan, op, a, out);
+    if (plan.order) build_jets<R>(plan, op, a, out);
   }
   for (std::uint32_t s = 0; s < plan.n_segments; ++s)
     for (int l = 0; l < W; ++l) scales[s][l] = static_cast<R>(a.segment_scale[std::size_t{s} * columns + column(l)]);
@@ -294,7 +317,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
 template <int W> void collect_derivatives(const Layout& plan, const Run& run, const Angles& a, const double* acc, int slot, double* out) {
   const int columns = a.columns;
   const bool batch = plan.lane_bits == 0;
-  const int slots = plan.dual ? 2 : 1;
+  const int slots = 1 + plan.order;
   auto column = [&](int l) { return columns == 1 ? 0 : l; };
   for (std::uint32_t p = run.first_pass; p < run.first_pass + run.n_passes; ++p)
     for (std::uint32_t o = plan.passes[p].first_op; o < plan.passes[p].first_op + plan.passes[p].n_ops; ++o) {

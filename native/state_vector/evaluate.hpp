@@ -1,4 +1,4 @@
-// Evaluation of a compiled model on a batch: values, gradients, Hessian-vector products, states.
+// Evaluation of a compiled model on a batch: values, gradients, Hessian-vector products, jets, states.
 //
 // Work comes in tasks: one sample (lanes are addresses) or one vector of samples (lanes are samples).  Either the tasks are
 // spread over the threads, or, for a single large state, the cosets of each run are.
@@ -20,26 +20,25 @@ struct Request {
   Start start = Start::kBasis;
   Mask start_index = 0;
   const double* start_vector = nullptr;         // interleaved complex, 2^n_qubits a row
-  const double* start_tangent = nullptr;        // the same for its derivative along v (Hessian-vector products)
-  std::size_t n_start_tangent = 1;
+  const double* start_jet = nullptr;            // (order, 1 or batch, 2^n) complex: coefficients of t, t^2 of the start along v
+  std::size_t n_start_jet = 1;
   int n_qubits = 0;
-  const double* weights = nullptr;              // (1 or batch, n_observables)
-  std::size_t n_weights = 1;
-  const double* costates = nullptr;             // (batch, 2^n) complex c: gradients of L with dL = Re<c|d psi>, in place of weights
+  const double* weights = nullptr;              // (weight_orders, 1 or batch, n_observables), of <O> along t: from the coefficient of t^order down
+  std::size_t weight_orders = 1, n_weights = 1;
+  const double* costates = nullptr;             // ([order + 1,] batch, 2^n) complex c, in that order too: gradients of L with dL = Re<c|d psi>, in place of weights
   int threads = 1;
 };
 
 struct Output {
-  double* values = nullptr;      // (batch, n_observables)
+  double* values = nullptr;      // ([order + 1,] batch, n_observables): coefficients of t^k
   double* weighted = nullptr;    // (batch,)
-  double* d_theta = nullptr;     // (batch, n_params), or (n_params,) when summed
+  double* d_theta = nullptr;     // (batch, n_params), or (n_params,) when summed; along t: of v_theta
   bool sum_theta = false;
   double* d_x = nullptr;         // (batch, n_inputs)
-  double* h_theta = nullptr;     // like d_theta
+  double* h_theta = nullptr;     // along t, like d_theta: of theta.  Of d<O>/dt, the one by v is the gradient, this one Hessian times v.
   double* h_x = nullptr;
-  double* lambda = nullptr;      // (batch, 2^n) complex: lambda taken back to the start of the circuit
-  double* lambda_tangent = nullptr;
-  double* state = nullptr;       // (batch, 2^n) complex
+  double* lambda = nullptr;      // ([order + 1,] batch, 2^n) complex: lambda taken back to the start of the circuit
+  double* state = nullptr;       // ([order + 1,] batch, 2^n) complex
 };
 
 // Final states kept between a forward call and its pullback.
@@ -127,19 +126,19 @@ template <class R> void read_states(const Layout& plan, const Request& req, cons
 template <class R> class Evaluator {
  public:
   static constexpr int W = kWidth<R>;
-  explicit Evaluator(Description d, bool dual) : plan_(std::move(d), dual) {}
+  Evaluator(Description d, int order) : plan_(std::move(d), order) {}
   const Layout& layout() const { return plan_; }
   bool batch_lanes() const { return plan_.lane_bits == 0; }
   std::size_t n_tasks(std::size_t batch) const { return batch_lanes() ? (batch + W - 1) / W : batch; }
 
   void evaluate(const Request& req, Output& out, Kept<R>* keep, bool resume, const std::function<void()>& check) {
     const std::size_t tasks = n_tasks(req.batch);
-    if (keep && !resume) keep->states.resize(tasks);
+    if (keep && !resume) keep->states.resize(tasks * orders());
     const std::uint32_t groups = static_cast<std::uint32_t>(std::min<std::size_t>(tasks, 64));
     const bool outer = groups > 1 && plan_.n_up <= 14;
     FlushSubnormals flush;
     std::unique_ptr<Tables<R>> common;
-    const bool uniform = req.n_theta == 1 && !(plan_.inputs_turn && req.n_x > 1) && !(plan_.dual && tasks > 1);
+    const bool uniform = req.n_theta == 1 && !(plan_.inputs_turn && req.n_x > 1) && !(plan_.order && tasks > 1);
     if (uniform && tasks > 1) {
       common = std::make_unique<Tables<R>>();
       common->prepare(plan_, inputs(req, 0, 1), 1, out.lambda != nullptr);
@@ -166,6 +165,8 @@ template <class R> class Evaluator {
   }
 
  private:
+  std::size_t orders() const { return 1 + plan_.order; }
+
   Inputs inputs(const Request& req, std::size_t first, int columns) const {
     Inputs in{};
     for (int c = 0; c < columns; ++c) {
@@ -192,64 +193,78 @@ template <class R> class Evaluator {
       tables->prepare(plan_, in, batch && !(req.n_theta == 1 && (req.n_x == 1 || !plan_.inputs_turn)) ? W : 1, out.lambda != nullptr);
     }
     const bool gradient = out.d_theta || out.d_x || out.lambda;
-    const bool dual = plan_.dual;
-    space.state[0].reserve(size);
-    const bool have = keep && resume && task < keep->states.size() && keep->states[task].size();
-    if (have) {
-      std::copy(keep->states[task].data(), keep->states[task].data() + size, space.state[0].data());
+    const std::size_t n = orders(), dim = std::size_t{1} << req.n_qubits, rows = 2 * dim * req.batch;
+    for (std::size_t k = 0; k < n; ++k) space.state[k].reserve(size);
+    if (keep && resume && n * task < keep->states.size() && keep->states[n * task].size()) {
+      for (std::size_t k = 0; k < n; ++k) std::copy(keep->states[n * task + k].data(), keep->states[n * task + k].data() + size, space.state[k].data());
     } else {
       start<R>(plan_, req, first, samples, space.state[0].data(), crew);
-      if (dual) {
-        space.state[1].reserve(size);
-        std::fill(space.state[1].data(), space.state[1].data() + size, Vec<R>{});
-        if (req.start_tangent) fill_start<R>(plan_, req, req.start_tangent, req.n_start_tangent == 1, first, samples, space.state[1].data());
-        sweep<R, kForwardDual>(plan_, *tables, space, crew);
-      } else {
-        sweep<R, kForward>(plan_, *tables, space, crew);
+      for (std::size_t k = 1; k < n; ++k) {
+        std::fill(space.state[k].data(), space.state[k].data() + size, Vec<R>{});
+        if (req.start_jet) fill_start<R>(plan_, req, req.start_jet + 2 * dim * req.n_start_jet * (k - 1), req.n_start_jet == 1, first, samples, space.state[k].data());
+      }
+      switch (plan_.order) {
+        case 0: sweep<R, kForward>(plan_, *tables, space, crew); break;
+        case 1: sweep<R, kForwardDual>(plan_, *tables, space, crew); break;
+        default: sweep<R, kForwardJet>(plan_, *tables, space, crew);
       }
     }
-    if (out.state) write_states<R>(plan_, req, &tables->angles, first, samples, space.state[0].data(), out.state);
-    if (keep && !resume) {
-      keep->states[task].reserve(size);
-      std::copy(space.state[0].data(), space.state[0].data() + size, keep->states[task].data());
+    for (std::size_t k = 0; k < n; ++k) {
+      if (out.state) write_states<R>(plan_, req, &tables->angles, first, samples, space.state[k].data(), out.state + rows * k);
+      if (keep && !resume) {
+        keep->states[n * task + k].reserve(size);
+        std::copy(space.state[k].data(), space.state[k].data() + size, keep->states[n * task + k].data());
+      }
     }
-    if (out.values) {
-      List<double> strings;
-      expectations<R>(plan_, space, space.state[0].data(), crew, strings);
-      observables(*tables, strings, first, samples, out.values);
-    }
+    if (out.values) write_values(*tables, space, first, samples, req.batch, crew, out.values);
     if (!gradient) return;
 
-    if (dual) {
-      // forwards the states are psi, psi'; backwards psi, lambda, psi', lambda'
-      std::swap(space.state[1], space.state[2]);
-      space.state[3].reserve(size);
-    }
-    space.state[1].reserve(size);
+    // forwards the states are psi_0, psi_1, psi_2; backwards psi_0, lambda_0, psi_1, lambda_1, psi_2, lambda_2
+    for (std::size_t k = n; k-- > 1;) std::swap(space.state[k], space.state[2 * k]);
+    for (std::size_t k = 0; k < n; ++k) space.state[2 * k + 1].reserve(size);
     double value[W];
     if (req.costates) {
-      read_states<R>(plan_, req, tables->angles, first, samples, req.costates, 0.5, space.state[1].data());
+      for (std::size_t k = 0; k < n; ++k) read_states<R>(plan_, req, tables->angles, first, samples, req.costates + rows * k, 0.5, space.state[2 * k + 1].data());
     } else {
-      observable_tables(req, tables->angles, first, space);
-      apply_observable<R>(plan_, space, space.state[0].data(), space.state[1].data(), crew, value);
+      // lambda_k = sum_m C_m psi_{k - m}
+      for (std::size_t m = 0; m < req.weight_orders; ++m) {
+        observable_tables(req, m, tables->angles, first, space);
+        for (std::size_t k = m; k < n; ++k) {
+          double own[W];
+          apply_observable<R>(plan_, space, space.state[2 * (k - m)].data(), space.state[2 * k + 1].data(), crew, k ? own : value, m > 0);
+        }
+      }
     }
     if (out.weighted) {
       if (batch) for (int l = 0; l < samples; ++l) out.weighted[first + l] = value[l];
       else { double v = 0; for (int l = 0; l < W; ++l) v += value[l]; out.weighted[first] = v; }
     }
-    if (dual) {
-      apply_observable<R>(plan_, space, space.state[2].data(), space.state[3].data(), crew, value);
-      sweep<R, kBackwardDual>(plan_, *tables, space, crew);
-    } else {
-      sweep<R, kBackward>(plan_, *tables, space, crew);
+    switch (plan_.order) {
+      case 0: sweep<R, kBackward>(plan_, *tables, space, crew); break;
+      case 1: sweep<R, kBackwardDual>(plan_, *tables, space, crew); break;
+      default: sweep<R, kBackwardJet>(plan_, *tables, space, crew);
     }
-    if (out.lambda) write_states<R>(plan_, req, nullptr, first, samples, space.state[1].data(), out.lambda);
-    if (out.lambda_tangent) write_states<R>(plan_, req, nullptr, first, samples, space.state[3].data(), out.lambda_tangent);
+    if (out.lambda)
+      for (std::size_t k = 0; k < n; ++k) write_states<R>(plan_, req, nullptr, first, samples, space.state[2 * k + 1].data(), out.lambda + rows * k);
     pull_back(out, space, in, first, samples, sum_theta, sum_h);
   }
 
+  // sum_j Re <psi_j|O|psi_{k-j}>, the coefficients of t^k
+  void write_values(const Tables<R>& tables, Space<R>& space, std::size_t first, int samples, std::size_t n_samples, const Crew& crew, double* values) const {
+    const std::size_t K = plan_.d.obs_ptr.size() - 1;
+    List<double> strings, more;
+    for (std::size_t k = 0; k < orders(); ++k) {
+      for (std::size_t j = 0; 2 * j <= k; ++j) {
+        expectations<R>(plan_, space, space.state[j].data(), space.state[k - j].data(), crew, j ? more : strings);
+        if (2 * j < k) for (double& v : j ? more : strings) v *= 2;
+        if (j) for (std::size_t i = 0; i < strings.size(); ++i) strings[i] += more[i];
+      }
+      observables(tables, strings, first, samples, values + k * n_samples * K);
+    }
+  }
+
   // sum_k w_k O_k, whose product with psi is lambda
-  void observable_tables(const Request& req, const Angles& angles, std::size_t first, Space<R>& space) const {
+  void observable_tables(const Request& req, std::size_t order, const Angles& angles, std::size_t first, Space<R>& space) const {
     const std::size_t K = plan_.d.obs_ptr.size() - 1, n_strings = plan_.d.obs_x.size();
     const int weight_columns = batch_lanes() && req.n_weights > 1 ? W : 1;
     List<double> weights(std::max<std::size_t>(1, n_strings * weight_columns), 0.0);
@@ -257,7 +272,7 @@ template <class R> class Evaluator {
       const std::size_t s = req.n_weights == 1 ? 0 : std::min(first + c, req.batch - 1);
       for (std::size_t k = 0; k < K; ++k)
         for (int i = plan_.d.obs_ptr[k]; i < plan_.d.obs_ptr[k + 1]; ++i)
-          weights[c * n_strings + plan_.d.obs_term[i]] += req.weights[s * K + k] * plan_.d.obs_coefficient[i];
+          weights[c * n_strings + plan_.d.obs_term[i]] += req.weights[(order * req.n_weights + s) * K + k] * plan_.d.obs_coefficient[i];
     }
     build_obs_tables<R>(plan_, angles, weights.data(), weight_columns, space.obs_tables);
   }
@@ -285,6 +300,7 @@ template <class R> class Evaluator {
     const std::size_t P = d.n_params, D = d.n_inputs, n_drivers = d.mono_ptr.size() - 1;
     const int lanes = batch_lanes() ? W : 1;
     for (int s = 0; s < samples; ++s) {
+      const bool along = plan_.order > 0;
       double* to_theta = sum_theta ? sum_theta : out.d_theta ? out.d_theta + (first + s) * P : nullptr;
       double* to_x = out.d_x ? out.d_x + (first + s) * D : nullptr;
       double* h_theta = sum_h ? sum_h : out.h_theta ? out.h_theta + (first + s) * P : nullptr;
@@ -294,26 +310,24 @@ template <class R> class Evaluator {
       if (to_x) std::fill(to_x, to_x + D, 0.0);
       if (h_x) std::fill(h_x, h_x + D, 0.0);
       for (std::size_t k = 0; k < n_drivers; ++k) {
-        const double g = space.d_driver[k * lanes + s];
-        const double dg = plan_.dual ? space.d_driver_tangent[k * lanes + s] : 0.0;
+        const double g = space.d_driver[0][k * lanes + s];
         for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
           for (int i = d.var_ptr[m]; i < d.var_ptr[m + 1]; ++i) {
             const int var = d.var[i];
             const bool param = var < d.n_params;
-            const double slope = monomial(d, m, in.theta[s], in.x[s], i);
             double* to = param ? to_theta : to_x;
-            if (to) to[param ? var : var - d.n_params] += g * slope;
             double* h = param ? h_theta : h_x;
-            if (plan_.dual && h) {
-              double curve = 0;
-              for (int j = d.var_ptr[m]; j < d.var_ptr[m + 1]; ++j) {
-                if (j == i) continue;
-                double c = d.mono[m];
-                for (int q = d.var_ptr[m]; q < d.var_ptr[m + 1]; ++q)
-                  if (q != i && q != j) c *= d.var[q] < d.n_params ? in.theta[s][d.var[q]] : in.x[s][d.var[q] - d.n_params];
-                curve += c * (d.var[j] < d.n_params ? in.v_theta[s][d.var[j]] : in.v_x[s][d.var[j] - d.n_params]);
-              }
-              h[param ? var : var - d.n_params] += dg * slope + g * curve;
+            const int at = param ? var : var - d.n_params;
+            if (!along) {
+              if (to) to[at] += g * monomial(d, m, in.theta[s], in.x[s], i);
+              continue;
+            }
+            // The coefficient of t^k moves with the variable as p_0, p_1, p_2 of the other factors, and with v as 0, p_0, p_1.
+            const Taylor p = monomial_jet(d, m, in, s, i);
+            for (int j = 0; j <= plan_.order; ++j) {
+              const double by = space.d_driver[plan_.order - j][k * lanes + s];
+              if (h) h[at] += by * p.of[j];
+              if (to && j) to[at] += by * p.of[j - 1];
             }
           }
       }

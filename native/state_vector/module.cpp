@@ -82,6 +82,14 @@ struct Args {
       req.start = s.shape(0) == 1 ? Start::kShared : Start::kEach;
     }
   }
+  void along(nb::handle v_theta, nb::handle v_x, nb::handle start_jet) {
+    req.v_theta = nb::cast<In<double>>(v_theta).data();
+    req.v_x = nb::cast<In<double>>(v_x).data();
+    if (start_jet.is_none()) return;
+    const auto s = nb::cast<In<double>>(start_jet);  // (order, rows, 2^n, 2)
+    req.start_jet = s.data();
+    req.n_start_jet = s.shape(1);
+  }
 };
 
 template <class E, class R> void run(E& self, const Request& req, Output& out, Kept<R>* keep, bool resume) {
@@ -123,7 +131,7 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
   nb::class_<Kept<R>>(m, kept).def(nb::init<>());
   using E = Evaluator<R>;
   bind_values_and_gradient<R>(nb::class_<E>(m, name))
-      .def("__init__", [](E* self, const nb::dict& plan, bool dual) { new (self) E(description(plan), dual); })
+      .def("__init__", [](E* self, const nb::dict& plan, int order) { new (self) E(description(plan), order); })
       .def_prop_ro_static("lanes", [](nb::handle) { return kWidth<R>; })
       .def("states", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle states, Kept<R>* keep) {
         Args a(theta, x, start, n, batch, threads);
@@ -143,27 +151,38 @@ template <class R> void bind(nb::module_& m, const char* name, const char* kept)
         run(self, a.req, out, keep, true);
       }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("costates"),
          nb::arg("d_theta"), nb::arg("sum_theta"), nb::arg("d_x"), nb::arg("lambda_").none(), nb::arg("keep").none())
-      .def("hessian_vector", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle weights,
-                                nb::handle v_theta, nb::handle v_x, nb::handle start_tangent, nb::handle d_theta, nb::handle d_x, nb::handle h_theta, nb::handle h_x, nb::handle lambda, nb::handle lambda_tangent) {
+      .def("jet", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle v_theta, nb::handle v_x,
+                     nb::handle start_jet, nb::handle values, nb::handle states, Kept<R>* keep) {
         Args a(theta, x, start, n, batch, threads);
-        const auto w = nb::cast<In<double>>(weights);
-        a.req.weights = w.data();
-        a.req.n_weights = w.shape(0);
-        a.req.v_theta = nb::cast<In<double>>(v_theta).data();
-        a.req.v_x = nb::cast<In<double>>(v_x).data();
-        if (!start_tangent.is_none()) {
-          const auto t = nb::cast<In<double>>(start_tangent);
-          a.req.start_tangent = t.data();
-          a.req.n_start_tangent = t.shape(0);
+        a.along(v_theta, v_x, start_jet);
+        Output out;
+        out.values = pointer(values);
+        out.state = pointer(states);
+        run<E, R>(self, a.req, out, keep, false);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("v_theta"), nb::arg("v_x"),
+         nb::arg("start_jet").none(), nb::arg("values").none(), nb::arg("states").none(), nb::arg("keep").none())
+      .def("pull_jet", [](E& self, nb::handle theta, nb::handle x, nb::handle start, int n, std::size_t batch, int threads, nb::handle v_theta, nb::handle v_x,
+                          nb::handle start_jet, nb::handle weights, nb::handle costates, bool sum_theta, nb::handle d_v_theta, nb::handle d_v_x, nb::handle d_theta,
+                          nb::handle d_x, nb::handle lambda, Kept<R>* keep) {
+        Args a(theta, x, start, n, batch, threads);
+        a.along(v_theta, v_x, start_jet);
+        if (costates.is_none()) {
+          const auto w = nb::cast<In<double>>(weights);
+          a.req.weights = w.data();
+          a.req.weight_orders = w.shape(0);
+          a.req.n_weights = w.shape(1);
+        } else {
+          a.req.costates = nb::cast<In<double>>(costates).data();
         }
         Output out;
-        out.d_theta = pointer(d_theta); out.d_x = pointer(d_x);
-        out.h_theta = pointer(h_theta); out.h_x = pointer(h_x);
-        out.lambda = pointer(lambda); out.lambda_tangent = pointer(lambda_tangent);
-        run<E, R>(self, a.req, out, nullptr, true);
-      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("weights"),
-         nb::arg("v_theta"), nb::arg("v_x"), nb::arg("start_tangent").none(), nb::arg("d_theta").none(), nb::arg("d_x").none(), nb::arg("h_theta").none(), nb::arg("h_x").none(),
-         nb::arg("lambda_").none(), nb::arg("lambda_tangent").none());
+        out.sum_theta = sum_theta;
+        out.d_theta = pointer(d_v_theta); out.d_x = pointer(d_v_x);
+        out.h_theta = pointer(d_theta); out.h_x = pointer(d_x);
+        out.lambda = pointer(lambda);
+        run<E, R>(self, a.req, out, keep, true);
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("start"), nb::arg("n_qubits"), nb::arg("batch"), nb::arg("threads"), nb::arg("v_theta"), nb::arg("v_x"),
+         nb::arg("start_jet").none(), nb::arg("weights").none(), nb::arg("costates").none(), nb::arg("sum_theta"), nb::arg("d_v_theta"), nb::arg("d_v_x"), nb::arg("d_theta"),
+         nb::arg("d_x"), nb::arg("lambda_").none(), nb::arg("keep").none());
 }
 
 template <class R> void bind_tangents(nb::module_& m, const char* name) {

@@ -88,9 +88,10 @@ struct Layout {
   List<ObsTerm> obs_terms;
   std::uint32_t obs_table_size = 0, obs_accumulators = 0;
   std::uint32_t n_read_only = 0;  // so many passes at the start commute altogether: backwards their derivatives are only read
-  bool dual, inputs_turn = false;  // inputs_turn: some angle depends on an input
+  int order;                   // of the Taylor polynomials: 0, 1 (duals) or 2 (jets)
+  bool inputs_turn = false;  // inputs_turn: some angle depends on an input
 
-  Layout(Description description, bool dual_) : d(std::move(description)), n_up(d.n_up), lane_bits(d.lane_bits), dual(dual_) {
+  Layout(Description description, int order_) : d(std::move(description)), n_up(d.n_up), lane_bits(d.lane_bits), order(order_) {
     for (std::size_t i = 0; i < d.var.size(); ++i) inputs_turn = inputs_turn || d.var[i] >= d.n_params;
     build_runs();
     build_segments();
@@ -194,17 +195,17 @@ struct Layout {
       const int patterns = 1 << op.rank;
       if (group) {
         tile.code = static_cast<std::uint8_t>(64 + (X | real << 2 | permuted << 3));
-        tile.stride = dual ? 3 : 2;
+        tile.stride = static_cast<std::uint8_t>(2 + order);
       } else {
         const std::uint32_t lz = space.local_z(t.z);
         const int K = parity(lz & d0) | parity(lz & d1) << 1;
         tile.code = static_cast<std::uint8_t>(X | K << 2 | real << 4 | permuted << 5);
-        tile.stride = dual ? 2 : 1;
+        tile.stride = static_cast<std::uint8_t>(1 + order);
       }
       tile.table = table_size;
       tile.accumulator = accumulators;
       table_size += patterns * tile.stride;
-      accumulators += patterns * (dual ? 2 : 1);
+      accumulators += patterns * (1 + order);
       pass.skippable = pass.skippable && op.shared;
       ops.push_back(op);
       tile_ops.push_back(tile);
@@ -258,7 +259,7 @@ struct Layout {
       pair = pair && ((k < 2 && code < 32 && (code & 3) == k + 1) || (k > 0 && code == 64));
     }
     if (diagonal) return PassKind::kDiagonal;
-    if (lanes) return one_type && pass.n_ops <= kFewLaneOps && !dual ? PassKind::kFewLanes : PassKind::kLane;
+    if (lanes) return one_type && pass.n_ops <= kFewLaneOps && order == 0 ? PassKind::kFewLanes : PassKind::kLane;
     if (pair) return PassKind::kPair;
     return pass.n_ops == 1 && ops[pass.first_op].grouped ? PassKind::kGroup : PassKind::kGeneral;
   }

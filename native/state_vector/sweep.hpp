@@ -17,7 +17,7 @@ template <class R> struct Tables {
   Array<Vec<R>> vectors, scales;
   bool unwind = false;  // backwards: all the way to the start of the circuit
   void prepare(const Layout& plan, const Inputs& in, int columns, bool to_the_start) {
-    unwind = to_the_start || plan.dual;
+    unwind = to_the_start || plan.order;
     prepare_angles(plan, in, columns, unwind, angles);
     build_tables<R>(plan, angles, ops, vectors, scales);
   }
@@ -25,19 +25,19 @@ template <class R> struct Tables {
 
 // Scratch of one thread.
 template <class R> struct Scratch {
-  Array<Vec<R>> block;         // up to four states of a block
+  Array<Vec<R>> block;         // up to six states of a block
   Array<Vec<R>> accumulators;
 };
 
 template <class R> struct Space {  // states, tables and scratch of one evaluation at a time
-  Array<Vec<R>> state[4];
+  Array<Vec<R>> state[kMaxStates];
   Tables<R> tables;
   Array<Vec<R>> obs_tables;
   List<Scratch<R>> scratch;
   Array<double> sums;          // [chunk][accumulator][lane]
   Array<double> obs_sums;
   List<double> chunk_values;
-  Array<double> d_driver, d_driver_tangent;
+  Array<double> d_driver[kMaxOrder + 1];  // of the coefficient of t^(order - k) of <O>: the derivative of that of t^order
 };
 
 template <class R> const Permutation<R>* permutations() {
@@ -100,7 +100,7 @@ template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan,
   return args;
 }
 
-// One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver (and their tangents).
+// One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver.
 template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
   constexpr int S = n_states(MODE), W = kWidth<R>;
   const std::size_t block = std::size_t{2} << run.space.b;
@@ -120,7 +120,7 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
     const std::uint32_t per = run.space.n_cosets / run.n_chunks;
     for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
       const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
-      Vec<R>* states[4] = {};
+      Vec<R>* states[kMaxStates] = {};
       for (int k = 0; k < S; ++k) {
         states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + apart * k;
         if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
@@ -152,8 +152,7 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
     double* sums = space.sums.data();
     for (std::uint32_t c = 1; c < run.n_chunks; ++c)
       for (std::size_t i = 0; i < n_acc * W; ++i) sums[i] += sums[c * n_acc * W + i];
-    collect_derivatives<W>(plan, run, tables.angles, sums, 0, space.d_driver.data());
-    if (is_dual(MODE)) collect_derivatives<W>(plan, run, tables.angles, sums, 1, space.d_driver_tangent.data());
+    for (int k = 0; k <= order_of(MODE); ++k) collect_derivatives<W>(plan, run, tables.angles, sums, k, space.d_driver[k].data());
   }
   crew.check();
 }
@@ -161,11 +160,9 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
 template <class R, int MODE> void sweep(const Layout& plan, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
   if (is_backward(MODE)) {
     const std::size_t n = (plan.d.mono_ptr.size() - 1) * (plan.lane_bits ? 1 : kWidth<R>);
-    space.d_driver.reserve(std::max<std::size_t>(n, 1));
-    std::fill(space.d_driver.data(), space.d_driver.data() + n, 0.0);
-    if (is_dual(MODE)) {
-      space.d_driver_tangent.reserve(std::max<std::size_t>(n, 1));
-      std::fill(space.d_driver_tangent.data(), space.d_driver_tangent.data() + n, 0.0);
+    for (int k = 0; k <= order_of(MODE); ++k) {
+      space.d_driver[k].reserve(std::max<std::size_t>(n, 1));
+      std::fill(space.d_driver[k].data(), space.d_driver[k].data() + n, 0.0);
     }
     for (std::size_t r = plan.runs.size(); r-- > 0;) sweep_run<R, MODE>(plan, plan.runs[r], tables, space, crew);
   } else {
@@ -216,14 +213,14 @@ inline unsigned bucket_pattern(const Layout& plan, const Bucket& b, std::uint32_
   return p;
 }
 
-// lambda = O psi for the observable in the tables; returns <psi|O|psi> lane by lane in `value`.
-template <class R> void apply_observable(const Layout& plan, Space<R>& space, const Vec<R>* psi, Vec<R>* lambda, const Crew& crew, double* value) {
+// lambda = O psi for the observable in the tables, or added to it (`more`); returns <psi|lambda> lane by lane in `value`, unless `more`.
+template <class R> void apply_observable(const Layout& plan, Space<R>& space, const Vec<R>* psi, Vec<R>* lambda, const Crew& crew, double* value, bool more = false) {
   constexpr int W = kWidth<R>;
   constexpr std::uint32_t quads_at_once = 16;  // lambda of these stays in the first-level cache
   const Permutation<R>* perm = permutations<R>();
   std::fill(value, value + W, 0.0);
-  bool first_run = true;
-  if (plan.obs_runs.empty()) std::fill(lambda, lambda + (std::size_t{2} << plan.n_up), Vec<R>{});
+  bool first_run = !more;
+  if (plan.obs_runs.empty() && !more) std::fill(lambda, lambda + (std::size_t{2} << plan.n_up), Vec<R>{});
   for (const ObsRun& run : plan.obs_runs) {
     const std::size_t block = std::size_t{2} << run.space.b;
     space.chunk_values.assign(std::size_t{run.n_chunks} * W, 0.0);
@@ -241,7 +238,7 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
         const std::uint32_t quads = 1u << (run.space.b - 2);
         for (std::uint32_t q0 = 0; q0 < quads; q0 += quads_at_once) {
           const std::uint32_t q1 = std::min(quads, q0 + quads_at_once);
-          for (std::uint32_t k = 8 * q0; k < 8 * q1; ++k) to[k] = Vec<R>{};
+          if (!run.space.identity || !more) for (std::uint32_t k = 8 * q0; k < 8 * q1; ++k) to[k] = Vec<R>{};
           for (std::uint32_t g = run.first_group; g < run.first_group + run.n_groups; ++g) {
             const ObsGroup& group = plan.groups[g];
             const Bucket* buckets = plan.buckets.data() + group.first_bucket;
@@ -284,8 +281,8 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
   }
 }
 
-// Expectation of every Pauli string, lane by lane: strings[string][lane] (before the frame's signs).
-template <class R> void expectations(const Layout& plan, Space<R>& space, const Vec<R>* psi, const Crew& crew, List<double>& strings) {
+// Re <bra|P|psi> of every Pauli string, lane by lane: strings[string][lane] (before the frame's signs).
+template <class R> void expectations(const Layout& plan, Space<R>& space, const Vec<R>* bra, const Vec<R>* psi, const Crew& crew, List<double>& strings) {
   constexpr int W = kWidth<R>;
   const Permutation<R>* perm = permutations<R>();
   strings.assign(plan.d.obs_x.size() * W, 0.0);
@@ -299,15 +296,20 @@ template <class R> void expectations(const Layout& plan, Space<R>& space, const 
     space.obs_sums.reserve(n_acc * W * run.n_chunks);
     crew.each(run.n_chunks, [&](std::uint32_t chunk, int worker) {
       Scratch<R>& scratch = space.scratch[worker];
-      scratch.block.reserve(block);
+      scratch.block.reserve(2 * block);
       scratch.accumulators.reserve(64);
       double* sums = space.obs_sums.data() + n_acc * W * chunk;
       std::fill(sums, sums + n_acc * W, 0.0);
       const std::uint32_t per = run.space.n_cosets / run.n_chunks;
       for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
         const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
-        const Vec<R>* in = psi;
-        if (!run.space.identity) { gather<R>(run.space, base, psi, scratch.block.data()); in = scratch.block.data(); }
+        const Vec<R>*in = psi, *other = bra;
+        if (!run.space.identity) {
+          gather<R>(run.space, base, psi, scratch.block.data());
+          if (bra != psi) gather<R>(run.space, base, bra, scratch.block.data() + block);
+          in = scratch.block.data();
+          other = bra == psi ? in : in + block;
+        }
         const std::uint32_t quads = 1u << (run.space.b - 2);
         for (std::uint32_t g = run.first_group; g < run.first_group + run.n_groups; ++g) {
           const ObsGroup& group = plan.groups[g];
@@ -325,7 +327,7 @@ template <class R> void expectations(const Layout& plan, Space<R>& space, const 
               for (std::uint32_t q = q0; q < q1; ++q) {
                 const unsigned p = ph ^ b.low[q & 63];
                 for (std::uint32_t e = 0; e < 4; ++e) {
-                  const Vec<R>* own = in + 2 * std::size_t{4 * q + e};
+                  const Vec<R>* own = other + 2 * std::size_t{4 * q + e};
                   const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
                   Vec<R> a = src[0], c = src[1];
                   if (group.lanes) { a = permute<R>(a, swap); c = permute<R>(c, swap); }

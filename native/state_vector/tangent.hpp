@@ -11,7 +11,7 @@ namespace qp {
 
 template <class R> class TangentEvaluator {
  public:
-  explicit TangentEvaluator(const Description& d) : plain_(d, false), dual_(d, true) {
+  explicit TangentEvaluator(const Description& d) : plain_(d, 0), dual_(d, 1) {
     if (!plain_.lane_bits) throw std::logic_error("tangents: lanes must be addresses");
   }
 
@@ -75,14 +75,14 @@ template <class R> class TangentEvaluator {
     out.angles.columns = 1;
     out.angles.flip.reserve(std::max<std::size_t>(plain_.terms.size(), 1));
     std::copy(at.flip.data(), at.flip.data() + plain_.terms.size(), out.angles.flip.data());
-    prepare_tangents(dual_, in, out.angles);
+    prepare_jets(dual_, in, out.angles);
     out.turns.assign(plain_.passes.size(), 0);
     out.first = plain_.passes.size();
     for (std::size_t p = plain_.passes.size(); p-- > 0;) {
       const Pass& pass = plain_.passes[p];
       for (std::uint32_t o = pass.first_op; o < pass.first_op + pass.n_ops; ++o)
         for (std::uint32_t k = plain_.ops[o].first_term; k < plain_.ops[o].first_term + plain_.ops[o].n_terms; ++k)
-          if (out.angles.tangent[k] != 0) { out.turns[p] = 1; out.first = p; }
+          if (out.angles.jet[0][k] != 0) { out.turns[p] = 1; out.first = p; }
     }
   }
 
@@ -109,7 +109,7 @@ template <class R> class TangentEvaluator {
             if (direction.turns[p]) {
               const Pass& pass = dual_.passes[p];
               for (std::uint32_t o = pass.first_op; o < pass.first_op + pass.n_ops; ++o)
-                build_tangents<R>(dual_, dual_.ops[o], direction.angles, worker.tables.vectors.data() + dual_.ops[o].tile.table);
+                build_jets<R>(dual_, dual_.ops[o], direction.angles, worker.tables.vectors.data() + dual_.ops[o].tile.table);
               std::copy(states[0], states[0] + block, spare);
               TileArgs<R> both = tile_args<R, kForwardDual>(dual_, pass, worker.tables, base);
               both.state[0] = spare;

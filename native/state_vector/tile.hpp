@@ -2,7 +2,8 @@
 //
 // With R_k = c (1 + t D), D = -i P and t = tan(angle/2), a rotation costs one multiply-add per real number; the cosines are
 // multiplied back once per segment.  Backwards the same tile holds psi and lambda, reads dF/d(angle) = Re <lambda| D psi> and
-// takes the rotation off both.  Duals (tangents) ride along for Hessian-vector products.
+// takes the rotation off both.  For Hessian-vector products and jets all of these are Taylor polynomials in t, cut off after t (duals)
+// or t^2 (jets): with half-angles h_0 + h_1 t + h_2 t^2 a rotation is R_0 (1 + h_1 D t + (h_2 D - h_1^2/2) t^2).
 #pragma once
 
 #include <algorithm>
@@ -13,13 +14,15 @@
 namespace qp {
 
 // kRead reads derivatives without taking the rotations off: enough for commuting rotations at the start of a circuit.
-enum Mode { kForward = 0, kBackward = 1, kForwardDual = 2, kBackwardDual = 3, kRead = 5 };
+enum Mode { kForward = 0, kBackward = 1, kForwardDual = 2, kBackwardDual = 3, kForwardJet = 4, kBackwardJet = 5, kRead = 7 };
 constexpr int kMaxGroup = 6;  // terms of a group with angles of their own; blocks.MAX_GROUP may not exceed it
 
 constexpr bool is_backward(int mode) { return mode & 1; }
-constexpr bool is_dual(int mode) { return mode & 2; }
-// Buffers of a block, in this order: psi, lambda (backwards), psi tangent, lambda tangent (duals).
-constexpr int n_states(int mode) { return (is_backward(mode) ? 2 : 1) * (is_dual(mode) ? 2 : 1); }
+constexpr int kMaxOrder = 2;
+constexpr int order_of(int mode) { return mode == kRead ? 0 : mode >> 1; }
+// Buffers of a block, in this order: psi_0, lambda_0 (backwards), psi_1, lambda_1 (duals), psi_2, lambda_2 (jets).
+constexpr int n_states(int mode) { return (is_backward(mode) ? 2 : 1) * (order_of(mode) + 1); }
+constexpr int kMaxStates = n_states(kBackwardJet);
 
 // One rotation, or one group of rotations with a common x mask that commute: what differs between tiles is only the
 // *pattern*, the parities of the z masks at the tile's address, found in a field of the tile's signature.
@@ -50,7 +53,7 @@ template <class R> struct TileArgs {
   double* sums;                   // single precision: where accumulators are emptied into, in double
   std::uint32_t first_accumulator, n_accumulators;
   const Vec<R>* scale;            // null, or what to multiply by when storing
-  Vec<R>* state[4];
+  Vec<R>* state[kMaxStates];
   bool skippable;                 // every op is a group that may be inactive
   std::uint32_t n_inner;          // tiles in a row with the same signature (pairs)
   const Permutation<R>* permutations;
@@ -108,6 +111,25 @@ template <class R, int X, int K, bool REAL, bool PERM> struct Single {
   }
 };
 
+// The polynomial part of a rotation or of its inverse on the coefficients s[FIRST], s[FIRST + STEP], ...; `shift` adds a
+// coefficient times D psi, and `curve` subtracts h_1^2/2 psi.
+template <class R, int MODE, int FIRST, class Op, class Shift, class Curve> QP_INLINE void couple(Tile<R> (&s)[n_states(MODE)], const Permutation<R>& perm, Shift&& shift, Curve&& curve) {
+  constexpr int order = order_of(MODE), step = is_backward(MODE) ? 2 : 1;
+  Tile<R> q;
+  if constexpr (order > 1) {
+    Op::partner(s[FIRST + step], q, perm);
+    shift(s[FIRST + 2 * step], q, std::integral_constant<int, 1>{});
+  }
+  Op::partner(s[FIRST], q, perm);
+  shift(s[FIRST + step], q, std::integral_constant<int, 1>{});
+  if constexpr (order > 1) {
+    shift(s[FIRST + 2 * step], q, std::integral_constant<int, 2>{});
+    curve(s[FIRST + 2 * step], s[FIRST]);
+  }
+}
+
+#define QP_FOR_ORDERS(body) unrolled<R>([&](auto index) QP_LAMBDA_INLINE { constexpr int k = decltype(index)::value; body }, std::make_integer_sequence<int, order_of(MODE) + 1>{})
+
 template <class R, int MODE, int CODE> QP_INLINE void single_op(Tile<R> (&s)[n_states(MODE)], const TileArgs<R>& args, const TileOp& op, std::uint64_t sig) {
   using Op = Single<R, CODE & 3, (CODE >> 2) & 3, (CODE >> 4) & 1, (CODE >> 5) & 1>;
   const unsigned p = static_cast<unsigned>(sig >> op.shift) & 1u;
@@ -129,36 +151,36 @@ template <class R, int MODE, int CODE> QP_INLINE void single_op(Tile<R> (&s)[n_s
     Vec<R> g{}, h{};
     Op::inner(s[1], q, g, h);
     args.accumulators[op.accumulator + p] += g + h;
-  } else if constexpr (MODE == kForwardDual) {
-    Op::add(s[0], q, t);
-    Op::partner(s[1], q, perm);
-    Op::add(s[1], q, t);
-    Op::partner(s[0], q, perm);
-    Op::add(s[1], q, table[1]);
   } else {
-    // states: psi, lambda, psi', lambda'
-    Vec<R> g{}, h{}, dg{}, dh{};
-    Op::inner(s[1], q, g, h);
-    Op::inner(s[3], q, dg, dh);
-    Tile<R> dq;
-    Op::partner(s[2], dq, perm);
-    Op::inner(s[1], dq, dg, dh);
-    args.accumulators[op.accumulator + 2 * p] += g + h;
-    args.accumulators[op.accumulator + 2 * p + 1] += dg + dh;
-    Op::subtract(s[0], q, t);
-    Op::subtract(s[2], dq, t);
-    Op::partner(s[0], q, perm);
-    Op::subtract(s[2], q, table[1]);
-    Op::partner(s[1], q, perm);
-    Op::partner(s[3], dq, perm);
-    Op::subtract(s[1], q, t);
-    Op::subtract(s[3], dq, t);
-    Op::partner(s[1], q, perm);
-    Op::subtract(s[3], q, table[1]);
+    constexpr int slots = order_of(MODE) + 1;
+    const auto shift = [&](Tile<R>& a, const Tile<R>& moved, auto power) QP_LAMBDA_INLINE {
+      if constexpr (is_backward(MODE)) Op::subtract(a, moved, table[power]);
+      else Op::add(a, moved, table[power]);
+    };
+    const auto curve = [&](Tile<R>& a, const Tile<R>& from) QP_LAMBDA_INLINE {
+      const Vec<R> half = splat<R>(R(0.5)) * table[1] * table[1];
+      QP_FOR_ELEMENTS(a.re[e] -= half * from.re[e]; a.im[e] -= half * from.im[e];);
+    };
+    if constexpr (!is_backward(MODE)) {
+      Op::add(s[0], q, t);
+      QP_FOR_ORDERS(if constexpr (k > 0) { Op::partner(s[k], q, perm); Op::add(s[k], q, t); });
+      couple<R, MODE, 0, Op>(s, perm, shift, curve);
+    } else {
+      // the coefficient of t^k of Re <lambda|D psi>
+      Vec<R> g[slots] = {}, h[slots] = {};
+      QP_FOR_ORDERS(
+        if constexpr (k > 0) Op::partner(s[2 * k], q, perm);
+        unrolled<R>([&](auto j) QP_LAMBDA_INLINE { Op::inner(s[2 * j + 1], q, g[k + j], h[k + j]); }, std::make_integer_sequence<int, slots - k>{});
+        Op::subtract(s[2 * k], q, t););
+      QP_FOR_ORDERS(args.accumulators[op.accumulator + slots * p + k] += g[k] + h[k];);
+      couple<R, MODE, 0, Op>(s, perm, shift, curve);
+      QP_FOR_ORDERS(Op::partner(s[2 * k + 1], q, perm); Op::subtract(s[2 * k + 1], q, t););
+      couple<R, MODE, 1, Op>(s, perm, shift, curve);
+    }
   }
 }
 
-// A group: the table holds cos and sin of half the summed angle for every pattern (and half the summed tangent).
+// A group: the table holds cos and sin of half the summed angle for every pattern, and its other coefficients h_1, h_2.
 template <class R, int MODE, int CODE> QP_INLINE void group_op(Tile<R> (&s)[n_states(MODE)], const TileArgs<R>& args, const TileOp& op, std::uint64_t sig) {
   constexpr bool REAL = (CODE >> 2) & 1;
   using Op = Single<R, CODE & 3, 0, REAL, (CODE >> 3) & 1>;
@@ -181,17 +203,22 @@ template <class R, int MODE, int CODE> QP_INLINE void group_op(Tile<R> (&s)[n_st
         else { a.re[e] = c[e] * a.re[e] + d[e] * q.im[e]; a.im[e] = c[e] * a.im[e] - d[e] * q.re[e]; }
       });
   };
-  auto couple = [&](Tile<R>& a, const Tile<R>& q, auto direction) QP_LAMBDA_INLINE {
-    constexpr bool plus = decltype(direction)::value > 0;
+  auto shift = [&](Tile<R>& a, const Tile<R>& q, auto power) QP_LAMBDA_INLINE {
     QP_FOR_ELEMENTS(
-      const Vec<R> w = table[pe[e] * stride + 2];
-      if constexpr (REAL == plus) {
+      const Vec<R> w = table[pe[e] * stride + 1 + power];
+      if constexpr (REAL != is_backward(MODE)) {
         if constexpr (REAL) { a.re[e] -= w * q.re[e]; a.im[e] -= w * q.im[e]; }
         else { a.re[e] -= w * q.im[e]; a.im[e] += w * q.re[e]; }
       } else {
         if constexpr (REAL) { a.re[e] += w * q.re[e]; a.im[e] += w * q.im[e]; }
         else { a.re[e] += w * q.im[e]; a.im[e] -= w * q.re[e]; }
       });
+  };
+  auto curve = [&](Tile<R>& a, const Tile<R>& from) QP_LAMBDA_INLINE {
+    QP_FOR_ELEMENTS(
+      const Vec<R> w = table[pe[e] * stride + 2];
+      const Vec<R> half = splat<R>(R(0.5)) * w * w;
+      a.re[e] -= half * from.re[e]; a.im[e] -= half * from.im[e];);
   };
   auto weigh = [&](const Tile<R>& b, const Tile<R>& q, int slot, int slots) QP_LAMBDA_INLINE {
     Vec<R>* acc = args.accumulators + op.accumulator + slot;
@@ -212,28 +239,19 @@ template <class R, int MODE, int CODE> QP_INLINE void group_op(Tile<R> (&s)[n_st
     rotate(s[1], q, off);
   } else if constexpr (MODE == kRead) {
     weigh(s[1], q, 0, 1);
-  } else if constexpr (MODE == kForwardDual) {
+  } else if constexpr (!is_backward(MODE)) {
     rotate(s[0], q, on);
-    Op::partner(s[1], q, perm);
-    rotate(s[1], q, on);
-    Op::partner(s[0], q, perm);
-    couple(s[1], q, on);
+    QP_FOR_ORDERS(if constexpr (k > 0) { Op::partner(s[k], q, perm); rotate(s[k], q, on); });
+    couple<R, MODE, 0, Op>(s, perm, shift, curve);
   } else {
-    Tile<R> dq;
-    Op::partner(s[2], dq, perm);
-    weigh(s[1], q, 0, 2);
-    weigh(s[3], q, 1, 2);
-    weigh(s[1], dq, 1, 2);
-    rotate(s[0], q, off);
-    rotate(s[2], dq, off);
-    Op::partner(s[0], q, perm);
-    couple(s[2], q, off);
-    Op::partner(s[1], q, perm);
-    Op::partner(s[3], dq, perm);
-    rotate(s[1], q, off);
-    rotate(s[3], dq, off);
-    Op::partner(s[1], q, perm);
-    couple(s[3], q, off);
+    constexpr int slots = order_of(MODE) + 1;
+    QP_FOR_ORDERS(
+      if constexpr (k > 0) Op::partner(s[2 * k], q, perm);
+      unrolled<R>([&](auto j) QP_LAMBDA_INLINE { weigh(s[2 * j + 1], q, k + j, slots); }, std::make_integer_sequence<int, slots - k>{});
+      rotate(s[2 * k], q, off););
+    couple<R, MODE, 0, Op>(s, perm, shift, curve);
+    QP_FOR_ORDERS(Op::partner(s[2 * k + 1], q, perm); rotate(s[2 * k + 1], q, off););
+    couple<R, MODE, 1, Op>(s, perm, shift, curve);
   }
 }
 
@@ -535,7 +553,7 @@ template <class R, int MODE, bool REAL> void few_lanes_pass_of(const TileArgs<R>
   }
 }
 
-// Which of these a pass can use.  Duals always take the general one.
+// Which of these a pass can use.  Duals and jets always take the general one.
 enum class PassKind : std::uint8_t { kGeneral, kPair, kGroup, kLane, kFewLanes, kDiagonal };
 
 template <class R, int MODE, int A, int B> void pair_pass_ab(const TileArgs<R>& args) {
@@ -556,7 +574,7 @@ template <class R, int MODE, int A> void pair_pass_a(const TileArgs<R>& args) {
 }
 
 template <class R, int MODE> void tile_pass(PassKind kind, const TileArgs<R>& args) {
-  if constexpr (is_dual(MODE)) {
+  if constexpr (order_of(MODE) > 0) {
     general_pass<R, MODE>(args);
   } else {
     switch (kind) {

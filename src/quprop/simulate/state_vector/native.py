@@ -22,8 +22,9 @@ from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.engine import threads_of
-from quprop.simulate.state_vector import blocks, support
-from quprop.simulate.state_vector.reference import STATE_VECTOR, JetPullback, ReferenceEngine
+from quprop.simulate.state_vector import blocks, jets, support
+from quprop.simulate.state_vector.reference import STATE_VECTOR, JetPullback
+from quprop.simulate.state_vector.rows import KEEP_BYTES, as_complex, as_real, check_rows, ldexp, peak, shift
 
 Arrays = tuple[np.ndarray, np.ndarray]
 ISAS = ("avx512", "avx2", "base")  # best first
@@ -33,7 +34,7 @@ PRECISIONS = {
 }
 # Sizes of weights and directions that neither overflow nor vanish beside amplitudes, which are 1 at most.
 ORDINARY = {"double": (2.0**-500, 2.0**500), "single": (2.0**-20, 2.0**40)}
-KEEP_BYTES = 256 << 20  # final states kept between a forward call and its pullback; more is computed again
+ORDERS = {"dual": 1, "jet": 2}  # of the Taylor polynomials that an evaluator propagates
 LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
 
 
@@ -143,8 +144,8 @@ class NativeEngine:
         return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
 
     def _plan(self, model: Model, batch: int, kind: str = "") -> Any:
-        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products), "states" (with
-        the residual Clifford) or "tangents"."""
+        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products, and jets of the
+        first order), "jet" (of the second), "states" (with the residual Clifford) or "tangents"."""
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
         known = self._plans.get(model)
         if known is None:
@@ -155,7 +156,7 @@ class NativeEngine:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
             planned = _with_clifford(model) if kind == "states" else model
             flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block)
-            made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, kind == "dual")
+            made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, ORDERS.get(kind, 0))
             evaluator = known[as_lanes, kind] = made
         return evaluator
 
@@ -192,12 +193,12 @@ class NativeEngine:
         state = model.state
         if state.kind == "basis":
             return state.index
-        return _as_real(np.atleast_2d(state.vector(model.n_qubits, x)))
+        return as_real(np.atleast_2d(state.vector(model.n_qubits, x)))
 
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """<O_k>, (B, K)."""
         if model.exponents is not None:
-            return _ldexp(self.values(model.unit, theta, x), model.exponents)
+            return ldexp(self.values(model.unit, theta, x), model.exponents)
         batch = _batch(model, theta, x)
         out = np.empty((batch, model.n_observables))
         plan, start, _ = self._choose(model, theta, x, batch)
@@ -209,7 +210,7 @@ class NativeEngine:
         exponents = model.exponents
         if exponents is not None:
             values, inner = self.vjp(model.unit, theta, x)
-            return _ldexp(values, exponents), lambda c, sum_theta=False: inner(_ldexp(c, exponents), sum_theta)
+            return ldexp(values, exponents), lambda c, sum_theta=False: inner(ldexp(c, exponents), sum_theta)
         batch = _batch(model, theta, x)
         plan, start, size = self._choose(model, theta, x, batch)
         if batch == 1 and model.n_observables == 1:
@@ -222,7 +223,7 @@ class NativeEngine:
         plan.values(theta, x, start, model.n_qubits, batch, self.threads, values, kept)
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
-            _check_rows("cotangent", cotangent, model.n_observables, batch)
+            check_rows("cotangent", cotangent, model.n_observables, batch)
             _, d_theta, d_x = self._gradient(model, plan, theta, x, start, cotangent, sum_theta, kept)
             return d_theta, d_x
 
@@ -233,9 +234,9 @@ class NativeEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """weights . values (B,) and its gradient (B, P), without computing the observables one by one."""
         if model.exponents is not None:
-            return self.value_and_grad(model.unit, theta, x, _ldexp(weights, model.exponents))
+            return self.value_and_grad(model.unit, theta, x, ldexp(weights, model.exponents))
         batch = _batch(model, theta, x)
-        _check_rows("weights", weights, model.n_observables, batch)
+        check_rows("weights", weights, model.n_observables, batch)
         plan, start, _ = self._choose(model, theta, x, batch)
         value, d_theta, _ = self._gradient(model, plan, theta, x, start, weights, False, None, False)
         return value, d_theta
@@ -254,16 +255,16 @@ class NativeEngine:
         costates: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value, d_theta and d_x of weights . values, or (no value) those of L where dL = Re<costates|d psi>."""
-        shift = self._shift_of(weights) if costates is None else None
-        if shift is not None:  # all results are linear in the weights
-            together = sum_theta and len(shift) == 1
+        out = self._shift_of(weights) if costates is None else None
+        if out is not None:  # all results are linear in the weights
+            together = sum_theta and len(out) == 1
             value, d_theta, d_x = self._gradient(
-                model, plan, theta, x, start, _ldexp(weights, -shift), together, kept, want_x
+                model, plan, theta, x, start, ldexp(weights, -out), together, kept, want_x
             )
-            d_theta = _ldexp(d_theta, shift[0] if together else shift)
+            d_theta = ldexp(d_theta, out[0] if together else out)
             if sum_theta and not together:
                 d_theta = d_theta.sum(axis=0)
-            return _ldexp(value, shift[:, 0]), d_theta, _ldexp(d_x, shift)
+            return ldexp(value, out[:, 0]), d_theta, ldexp(d_x, out)
         batch, n = max(len(theta), len(x)), model.n_qubits
         value = np.empty(batch)
         d_theta = np.empty(model.n_params if sum_theta else (batch, model.n_params))
@@ -280,7 +281,7 @@ class NativeEngine:
                 theta, x, start, n, batch, self.threads, costates, d_theta, sum_theta, wanted, adjoint, kept
             )
         if adjoint is not None:
-            d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, _as_complex(adjoint))
+            d_x[:, model.state.input_slice(n)] += model.state.pullback(n, x, as_complex(adjoint))
         return value, d_theta, d_x
 
     def _shift_of(self, rows: np.ndarray) -> np.ndarray | None:
@@ -290,25 +291,19 @@ class NativeEngine:
                 return None
         elif len(rows) == 1 and rows.size * low * low <= square(rows) <= high * high:
             return None
-        return self._shift(_peak(rows))
-
-    def _shift(self, sizes: np.ndarray) -> np.ndarray | None:
-        """Powers of two (rows, 1) to take out of rows of these sizes; None if no size is near the end of the range."""
-        low, high = self._ordinary
-        ordinary = ((sizes >= low) & (sizes <= high)) | (sizes == 0) | ~np.isfinite(sizes)
-        return None if ordinary.all() else np.where(ordinary, 0, np.frexp(sizes)[1] - 1)
+        return shift(peak(rows), low, high)
 
     def state_jet(
         self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
     ) -> tuple[np.ndarray, JetPullback]:
         """As `ReferenceEngine.state_jet`."""
-        return ReferenceEngine().state_jet(model, theta, x, v_theta, v_x, order)
+        return jets.state_jet(self, model, theta, x, v_theta, v_x, order)
 
     def jet(
         self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
     ) -> tuple[np.ndarray, JetPullback]:
         """As `ReferenceEngine.jet`."""
-        return ReferenceEngine().jet(model, theta, x, v_theta, v_x, order)
+        return jets.jet(self, model, theta, x, v_theta, v_x, order)
 
     def hvp(
         self,
@@ -321,47 +316,16 @@ class NativeEngine:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
         batch, n = _batch(model, theta, x), model.n_qubits
-        _check_rows("cotangent", cotangent, model.n_observables, batch)
-        _check_rows("v_theta", v_theta, model.n_params, batch)
-        _check_rows("v_x", v_x, model.n_inputs, batch)
+        check_rows("cotangent", cotangent, model.n_observables, batch)
+        check_rows("v_theta", v_theta, model.n_params, batch)
+        check_rows("v_x", v_x, model.n_inputs, batch)
         if model.exponents is not None:
-            return self.hvp(model.unit, theta, x, _ldexp(cotangent, model.exponents), v_theta, v_x)
-        shift = self._shift_of(cotangent)
-        if shift is not None:  # all results are linear in the cotangent
-            found = self.hvp(model, theta, x, _ldexp(cotangent, -shift), v_theta, v_x)
-            return tuple(_ldexp(a, shift) for a in found)  # type: ignore[return-value]
-        theta, v_theta = _rows(theta, v_theta)
-        x, v_x = _rows(x, v_x)
-        size = np.maximum(_peak(v_theta), _peak(v_x))
-        encoded = model.state.kind == "encoded"
-        if self.precision == "single" or encoded:  # what the kernels hold is how fast angles and amplitudes move
-            size = _peak(model.angle_table.pushforward(theta, x, v_theta, v_x))
-            if encoded:
-                size = np.maximum(size, _peak(model.state.pushforward(n, x, v_x)))
-        along = self._shift(size)
-        if along is not None:  # h is linear in (v_theta, v_x)
-            v_theta, v_x = _ldexp(v_theta, -along), _ldexp(v_x, -along)
-            theta, v_theta = _rows(theta, v_theta)
-            x, v_x = _rows(x, v_x)
-        d_theta, h_theta = np.empty((2, batch, model.n_params))
-        d_x, h_x = np.empty((2, batch, model.n_inputs))
-        adjoint = tangent = start_tangent = None
-        if encoded:
-            adjoint, tangent = np.empty((2, batch, 1 << n, 2))
-            moved = np.broadcast_to(model.state.pushforward(n, x, v_x), (len(x), 1 << n))
-            start_tangent = _as_real(moved.astype(complex))
-        self._plan(model, batch, "dual").hessian_vector(
-            theta, x, self._start(model, x), n, batch, self.threads, np.ascontiguousarray(cotangent), v_theta, v_x,
-            start_tangent, d_theta, d_x, h_theta, h_x, adjoint, tangent,
-        )  # fmt: skip
-        if adjoint is not None and tangent is not None:
-            columns = model.state.input_slice(n)
-            lam, dlam = _as_complex(adjoint), _as_complex(tangent)
-            d_x[:, columns] += model.state.pullback(n, x, lam)
-            h_x[:, columns] += model.state.pullback_tangent(n, x, v_x, lam, dlam)
-        if along is not None:
-            h_theta, h_x = _ldexp(h_theta, along), _ldexp(h_x, along)
-        return d_theta, d_x, h_theta, h_x
+            return self.hvp(model.unit, theta, x, ldexp(cotangent, model.exponents), v_theta, v_x)
+        out = self._shift_of(cotangent)
+        if out is not None:  # all results are linear in the cotangent
+            found = self.hvp(model, theta, x, ldexp(cotangent, -out), v_theta, v_x)
+            return tuple(ldexp(a, out) for a in found)  # type: ignore[return-value]
+        return jets.Along(self, model, theta, x, v_theta, v_x, 1).hvp(cotangent)
 
     def state_vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
         """States psi (B, 2^n) after the rotations, the residual Clifford left out, up to a global phase; and
@@ -374,13 +338,13 @@ class NativeEngine:
         plan.states(theta, x, start, n, batch, self.threads, states, kept)
 
         def pullback(costates: np.ndarray, sum_theta: bool = False) -> Arrays:
-            _check_rows("costates", costates, 1 << n, batch)
+            check_rows("costates", costates, 1 << n, batch)
             _, d_theta, d_x = self._gradient(
-                model, plan, theta, x, start, np.empty((1, 0)), sum_theta, kept, costates=_as_real(costates)
+                model, plan, theta, x, start, np.empty((1, 0)), sum_theta, kept, costates=as_real(costates)
             )
             return d_theta, d_x
 
-        return _as_complex(states), pullback
+        return as_complex(states), pullback
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
         """The state (2^n,) after the rotations, at one theta and x, and its derivatives (C, 2^n) along each row of
@@ -388,12 +352,12 @@ class NativeEngine:
         n = model.n_qubits
         if _batch(model, theta, x) != 1:
             raise QupropError("tangents are those of one theta and x")
-        _check_rows("directions", directions, model.n_params, len(directions))
+        check_rows("directions", directions, model.n_params, len(directions))
         state, tangents = np.empty((1 << n, 2)), np.empty((len(directions), 1 << n, 2))
         self._plan(model, 1, "tangents").tangents(
             theta, x, self._start(model, x), n, self.threads, np.ascontiguousarray(directions), state, tangents
         )
-        return _as_complex(state), _as_complex(tangents)
+        return as_complex(state), as_complex(tangents)
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The circuit's final states, residual Clifford included, up to a global phase: (B, 2^n)."""
@@ -402,25 +366,23 @@ class NativeEngine:
         self._plan(model, batch, "states").states(
             theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
         )
-        return _as_complex(out)
+        return as_complex(out)
 
     def evolve(self, model: Model, theta: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """The circuit, residual Clifford included, on each of `vectors` (B, 2^n), whatever its norm, in place of the
         model's own input state; one global phase for all. theta and x have one row, or B."""
-        _check_rows("vectors", vectors, 1 << model.n_qubits, batch := len(vectors))
-        _check_rows("theta", theta, model.n_params, batch)
-        _check_rows("x", x, model.n_inputs, batch)
+        check_rows("vectors", vectors, 1 << model.n_qubits, batch := len(vectors))
+        check_rows("theta", theta, model.n_params, batch)
+        check_rows("x", x, model.n_inputs, batch)
         out = np.empty((batch, 1 << model.n_qubits, 2))
         self._plan(model, batch, "states").states(
-            theta, x, _as_real(vectors), model.n_qubits, batch, self.threads, out, None
+            theta, x, as_real(vectors), model.n_qubits, batch, self.threads, out, None
         )
-        return _as_complex(out)
+        return as_complex(out)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
-        """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp" of a batch, or for
-        "tangents", their own array left out."""
-        if what == "jet":
-            return ReferenceEngine().memory(model, batch, what)
+        """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp", "jet" or "state_jet" of a
+        batch, or for "tangents", their own array left out."""
         n = model.n_qubits
         small = self._support(model) if what in ("values", "value_and_grad", "vjp") else None
         if small is not None:
@@ -430,13 +392,15 @@ class NativeEngine:
         state = 2 * self._real_bytes << max(n, 5)
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
-        states = {"values": 1, "states": 1, "hvp": 4}.get(what, 2)
+        states = {"values": 1, "states": 1, "hvp": 4, "jet": 6, "state_jet": 6}.get(what, 2)
         held = states * at_once * (self.lanes if as_lanes else 1)
         if what == "tangents" and n <= 17:
             held = 9 * self.threads  # eight share the sweep of psi
         if what in ("vjp", "state_vjp") and (batch == 1 or batch * state <= KEEP_BYTES):  # kept for the pullback
             held += batch
-        outside = {"states": 16, "state_vjp": 64, "tangents": 16}.get(what, 0) * batch << n
+        if what in ("jet", "state_jet") and jets.keeps(batch, state):
+            held += 3 * batch
+        outside = {"states": 16, "state_vjp": 64, "tangents": 16, "state_jet": 192}.get(what, 0) * batch << n
         outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
         return held * state + outside + 256 * model.n_rotations
 
@@ -444,46 +408,11 @@ class NativeEngine:
 def _batch(model: Model, theta: np.ndarray, x: np.ndarray) -> int:
     """The number of samples, of theta (1 or B, P) and x (1 or B, D)."""
     batch = max(len(theta), len(x))
-    _check_rows("theta", theta, model.n_params, batch)
-    _check_rows("x", x, model.n_inputs, batch)
+    check_rows("theta", theta, model.n_params, batch)
+    check_rows("x", x, model.n_inputs, batch)
     return batch
-
-
-def _check_rows(name: str, rows: np.ndarray, size: int, batch: int) -> None:
-    """Kernels read as many numbers as there should be: whoever calls an engine, no other number of them gets there."""
-    shape = getattr(rows, "shape", None)
-    if shape != (batch, size) and shape != (1, size):
-        raise QupropError(
-            f"an engine takes {name} as an array of shape (1, {size}) or ({batch}, {size}), got {shape}; "
-            "quprop.expectation and its like make such arrays"
-        )
 
 
 def _within(rows: np.ndarray, limit: float) -> bool:
     """Whether no entry is larger; one multiplication an entry where that is enough."""
     return bool(square(rows) <= limit * limit or np.abs(rows).max(initial=0.0) <= limit)
-
-
-def _ldexp(array: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # results are checked where they are handed out
-        return np.ldexp(array, exponents)
-
-
-def _peak(rows: np.ndarray) -> np.ndarray:
-    """The largest size in each row, (rows, 1)."""
-    return np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-
-
-def _as_real(states: np.ndarray) -> np.ndarray:
-    states = np.ascontiguousarray(states, complex)
-    return states.view(float).reshape(*states.shape, 2)
-
-
-def _as_complex(pairs: np.ndarray) -> np.ndarray:
-    return pairs.view(complex)[..., 0]
-
-
-def _rows(a: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with the same number of rows, contiguous."""
-    rows = max(len(a), len(v))
-    return tuple(np.ascontiguousarray(np.broadcast_to(m, (rows, m.shape[1]))) for m in (a, v))  # type: ignore[return-value]
