@@ -45,7 +45,9 @@ from quprop.model.channels import CHANNELS
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.trotter_error import TrotterBound, trotter_error
 from quprop.modules.compose import Module, compose, parallel
+from quprop.modules.multi_product import MultiProduct, multi_product
 from quprop.planning.compare import compare
 from quprop.simulate import (
     AutoEngine,
@@ -113,6 +115,7 @@ __all__ = [
     "MeanSquare",
     "Model",
     "Module",
+    "MultiProduct",
     "NativeEngine",
     "NoiseModel",
     "PairState",
@@ -129,6 +132,7 @@ __all__ = [
     "ShotNoise",
     "Trained",
     "Trajectories",
+    "TrotterBound",
     "adam",
     "adapt",
     "ansatz",
@@ -146,6 +150,7 @@ __all__ = [
     "invert_readout",
     "losses",
     "metric",
+    "multi_product",
     "natural_gradient",
     "parallel",
     "params",
@@ -159,6 +164,7 @@ __all__ = [
     "state",
     "structure",
     "train",
+    "trotter_error",
     "value_and_grad",
     "vjp",
     "zero_noise",

@@ -29,7 +29,19 @@ from quprop.model.trotter import evolution
 from quprop.model.x_rotations import Subsets, XRotations
 
 # methods that may be meant
-_OTHERS = ("rotation", "exp", "evolve", "append", "copy", "channel", PAULI_CHANNEL, "noiseless", "with_noise", "bound", "draw")
+_OTHERS = (
+    "rotation",
+    "exp",
+    "evolve",
+    "append",
+    "copy",
+    "channel",
+    PAULI_CHANNEL,
+    "noiseless",
+    "with_noise",
+    "bound",
+    "draw",
+)
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
@@ -252,7 +264,9 @@ class Circuit(GateMethods, Drawable):
         self.steps.append(Operation("exp", (self._angle(angle),), total))
         return self
 
-    def evolve(self, hamiltonian: Any, time: Any, order: int = 2, steps: int = 1, *, grouping: str = "commuting") -> Self:
+    def evolve(
+        self, hamiltonian: Any, time: Any, order: int = 2, steps: int = 1, *, grouping: str = "commuting"
+    ) -> Self:
         """Append exp(-i time H): exactly where all terms of H commute, else by the Suzuki formula of this order, 1 or
         even, in `steps` equal steps (`quprop.model.trotter`; the error is told by `quprop.trotter_error`).
 

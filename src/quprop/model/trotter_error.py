@@ -41,6 +41,12 @@ class TrotterBound:
 
     bound = constant |time|^{order+1} / steps^order; n_groups: of terms that commute. An expectation value of O is off
     by 2 |O| bound at most, since both states are normalised.
+
+    Returns: from `trotter_error`. Raises: QupropError, by `steps_for`, for a tolerance that is not positive.
+
+    >>> bound = qpr.trotter_error("X0 + Z0", 1.0, order=1)
+    >>> bound.bound, bound.steps_for(0.01)
+    (1.0, 100)
     """
 
     bound: float
