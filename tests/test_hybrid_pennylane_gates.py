@@ -123,15 +123,15 @@ def double(interface):
 def slope(circuit, t, interface, device=None):
     node = qml.QNode(circuit, device or QupropDevice(WIRES))
     if interface == "autograd":
-        return float(qml.grad(node)(pnp.array(t, requires_grad=True)))
+        return np.asarray(qml.grad(node)(pnp.array(t, requires_grad=True)))[()]
     if interface == "torch":
         torch = pytest.importorskip("torch")
         x = torch.tensor(t, dtype=torch.float64, requires_grad=True)
         node(x).backward()
-        return x.grad.item()
+        return x.grad.numpy()[()]
     jax = pytest.importorskip("jax")
     derivative = jax.grad(node)
-    return float((jax.jit(derivative) if interface == "jit" else derivative)(jax.numpy.array(t)))
+    return np.asarray((jax.jit(derivative) if interface == "jit" else derivative)(jax.numpy.array(t)))[()]
 
 
 # JAX compiles for each: those in which a time, a complex coefficient and coefficients of terms are traced
@@ -216,21 +216,57 @@ def test_trotter_steps_of_terms_that_do_not_commute_are_differentiated(order, in
         assert slope(circuit, t, interface) == pytest.approx(difference, abs=1e-10)
 
 
+CLASHING = {
+    "evolve": (lambda t: qml.evolve(clashing(), t), CLASH),
+    "one_wire": (lambda t: qml.evolve(qml.X(0) + qml.Y(0), t), dense("X") + dense("Y")),
+    "identity": (lambda t: qml.evolve(clashing() + 0.3 * qml.I(0), t), CLASH + 0.3 * np.eye(2**WIRES)),
+    "exp": (lambda t: qml.exp(clashing(), 1j * t), -CLASH),
+    "controlled": (lambda t: qml.ctrl(qml.evolve(clashing(), t), 2), onto(2, 1) @ CLASH),
+    "adjoint": (lambda t: qml.adjoint(qml.evolve(clashing(), t)), -CLASH),
+}
+
+
 @pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("t", [0.0, 0.37])
-@pytest.mark.parametrize(
-    "gate",
-    [
-        lambda t: qml.evolve(clashing(), t),
-        lambda t: qml.evolve(qml.X(0) + qml.Y(0), t),
-        lambda t: qml.exp(clashing(), 1j * t),
-        lambda t: qml.ctrl(qml.evolve(clashing(), t), 2),
-        lambda t: qml.adjoint(qml.evolve(clashing(), t)),
-    ],
-)
-def test_trainable_evolution_of_terms_that_do_not_commute_is_refused(gate, t, interface):
-    with double(interface), pytest.raises(qpr.QupropError, match=r"do not commute.*TrotterProduct"):
-        slope(value_of(gate), t, interface)
+@pytest.mark.parametrize("name", CLASHING)
+def test_evolution_of_terms_that_do_not_commute_has_the_slope_of_its_commutator(name, t, interface):
+    gate, generator = CLASHING[name]
+    state = expm(-1j * t * generator) @ start()
+    exact = np.vdot(state, 1j * (generator @ OBSERVABLE - OBSERVABLE @ generator) @ state).real
+    with double(interface):
+        assert slope(value_of(gate), t, interface) == pytest.approx(exact, abs=1e-10)
+
+
+def test_evolution_of_terms_that_do_not_commute_and_have_trained_coefficients_is_refused():
+    def circuit(c):
+        qml.evolve(qml.dot([c, 1.0], [qml.X(0), qml.Z(0)]), 0.3)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(qpr.QupropError, match=r"do not commute.*TrotterProduct"):
+        qml.grad(qml.QNode(circuit, QupropDevice(1)))(qml.numpy.array(0.5, requires_grad=True))
+
+
+def test_the_state_after_an_evolution_has_its_global_phase():
+    def circuit():
+        before()
+        qml.evolve(clashing() + 0.3 * qml.I(0), 0.7)
+        return qml.state()
+
+    exact = expm(-0.7j * (CLASH + 0.3 * np.eye(2**WIRES))) @ start()
+    np.testing.assert_allclose(qml.QNode(circuit, QupropDevice(WIRES))(), exact, atol=1e-12)
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_a_trotter_product_has_the_gradient_that_pennylane_published(interface):
+    # PennyLane's pull request 6432: by its backprop, to eight decimals
+    def circuit(numbers):
+        h = qml.dot([numbers[1], numbers[2], numbers[3]], [qml.X(0), qml.Y(0), qml.Z(1)])
+        qml.TrotterProduct(h, numbers[0], n=10, order=4)
+        return qml.expval(qml.Hadamard(0))
+
+    with double(interface):
+        found = slope(circuit, np.array([4.2, 2.0, 2.0, 2.0]), interface)
+    np.testing.assert_allclose(found, [3.27988133, 3.31863668, 3.56911412, 0.0], atol=6e-9)
 
 
 def test_constant_evolution_of_terms_that_do_not_commute_is_exact():

@@ -50,7 +50,9 @@ from quprop.model.dynamic import DynamicCircuit
 from quprop.model.gates import GATES
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.pauli_operator import PauliOperator, anticommutator, commutator
+from quprop.model.trotter_error import TrotterBound, trotter_error
 from quprop.modules.compose import Module, compose, parallel
+from quprop.modules.multi_product import MultiProduct, multi_product
 from quprop.modules.post_select import PostSelected
 from quprop.outputs import (
     entropy,
@@ -133,6 +135,7 @@ __all__ = [
     "MeanSquare",
     "Model",
     "Module",
+    "MultiProduct",
     "NativeEngine",
     "NoiseModel",
     "PairState",
@@ -155,6 +158,7 @@ __all__ = [
     "StepDecay",
     "Trained",
     "Trajectories",
+    "TrotterBound",
     "VariationalEvolution",
     "adam",
     "adapt",
@@ -180,6 +184,7 @@ __all__ = [
     "kernel_vjp",
     "losses",
     "metric",
+    "multi_product",
     "natural_gradient",
     "output_vjp",
     "outputs",
@@ -200,6 +205,7 @@ __all__ = [
     "state",
     "structure",
     "train",
+    "trotter_error",
     "value_and_grad",
     "variational_evolution",
     "vjp",

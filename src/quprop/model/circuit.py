@@ -26,12 +26,14 @@ from quprop.model.gates import GATES
 from quprop.model.input_state import MAX_AMPLITUDE_QUBITS, InputState
 from quprop.model.noise import noisy_circuit
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
+from quprop.model.trotter import evolution
 from quprop.model.x_rotations import Subsets, XRotations
 
 # methods that may be meant
 _OTHERS = (
     "rotation",
     "exp",
+    "evolve",
     "append",
     "copy",
     "channel",
@@ -265,6 +267,20 @@ class Circuit(GateMethods, CircuitAlgebra, Drawable):
                 "split the sum into commuting groups"
             )
         self.steps.append(Operation("exp", (self._angle(angle),), total))
+        return self
+
+    def evolve(
+        self, hamiltonian: Any, time: Any, order: int = 2, steps: int = 1, *, grouping: str = "commuting"
+    ) -> Self:
+        """Append exp(-i time H): exactly where all terms of H commute, else by the Suzuki formula of this order, 1 or
+        even, in `steps` equal steps (`quprop.model.trotter`; the error is told by `quprop.trotter_error`).
+
+        time is a number or made from params and inputs, and so are the coefficients, `{"X0": theta[0], "Z0 Z1": 1.0}`.
+        grouping: "commuting" puts each term into the first group that it commutes with, whose exponentials are exact;
+        "given" takes term by term in the order given. A term "I" is a global phase.
+        """
+        for string, angle in evolution(hamiltonian, time, order, steps, grouping, self.n_qubits):
+            self.rotation(string, angle)
         return self
 
     def x_rotations(self, subsets: Sequence[Sequence[int]] | Subsets, theta: AngleVector, factor: float = 1.0) -> Self:
