@@ -41,6 +41,8 @@ WRONG = {
     "Angle": "qpr.Angle(np.inf) | T[0] ** 101",
     "AngleVector": "qpr.AngleVector(0, '', 1) | qpr.AngleVector(0, 'a', -1)",
     "Circuit": "qpr.Circuit(0) | qpr.Circuit(2, '0') | qpr.Circuit(1).rx(0.1, 3) | qpr.Circuit(1).foo",
+    "ParameterisedSum": "qpr.ParameterisedSum('Z0') | qpr.ParameterisedSum({'iZ0': qpr.params('a', 1)[0]}) | "
+    "qpr.ParameterisedSum({'Z0': 1j})",
     "PauliString": "qpr.PauliString(-1, 0) | qpr.PauliString(1.5, 0) | qpr.PauliString(1 << 20_000, 0)",
     "PauliSum": "qpr.PauliSum('Q0') | qpr.PauliSum({'Z0': 1j}) | qpr.PauliSum({'Z0': np.nan})",
     "Model": "qpr.Model(1, 'Z0') | qpr.Model(CIRCUIT, []) | qpr.Model(CIRCUIT, 'Z1')",

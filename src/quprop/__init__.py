@@ -44,6 +44,7 @@ from quprop.model.angle import Angle, AngleVector, inputs, params
 from quprop.model.channels import CHANNELS
 from quprop.model.circuit import Circuit
 from quprop.model.gates import GATES
+from quprop.model.parameterised import ParameterisedSum
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.modules.compose import Module, compose, parallel
 from quprop.planning.compare import compare
@@ -117,6 +118,7 @@ __all__ = [
     "NoiseModel",
     "PairState",
     "ParameterShift",
+    "ParameterisedSum",
     "PauliPropagation",
     "PauliString",
     "PauliSum",

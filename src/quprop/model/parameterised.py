@@ -172,12 +172,12 @@ def strings_of(total: Observable) -> tuple[PauliString, ...]:
     return total.strings if isinstance(total, ParameterisedSum) else tuple(p for p, _ in total.items())
 
 
-def refuse_parameters(model: Any, what: str) -> None:
-    """The guard of whatever takes models whose observables have numbers for coefficients; what: the subject of the
-    sentence."""
-    if any(isinstance(total, ParameterisedSum) for total in getattr(model, "observables", ())):
+def refuse_parameters(given: Any, what: str) -> None:
+    """The guard of whatever takes models, or lists of observables, whose coefficients are numbers; what: the subject of
+    the sentence."""
+    if any(isinstance(total, ParameterisedSum) for total in getattr(given, "observables", given)):
         raise QupropError(
-            f"{what} takes observables whose coefficients are numbers, and this model's have params or inputs in them; "
+            f"{what} takes observables whose coefficients are numbers, and these have params or inputs in them; "
             f"{_MEND}"
         )
 
@@ -206,6 +206,7 @@ class Coefficients(NamedTuple):
                 term.append(index.setdefault(string, len(index)))
                 observable.append(k)
                 angles.append(as_angle(coefficient))
+        assert all(len(v) == 2 for a in angles for monomial, _ in a.terms for v in monomial), "flat variables"
         table = AngleTable.build(angles, n_params, n_inputs)
         rows, columns = np.array(term, np.intp), np.array(observable, np.intp)
         return cls(table, tuple(index), rows, columns, Scatter.to(rows), Scatter.to(columns), count)

@@ -311,7 +311,8 @@ def propagate(
     >>> round(result.value, 6), result.gradient.round(6), result.value_bound < 1e-3
     (0.5, array([-0.866025]), True)
     """
-    refuse_parameters(model, "propagate")
+    if isinstance(model, Model):
+        refuse_parameters(model, "propagate")
     call = Call(model, theta, x, engine or PauliPropagation(), "double", threads, "value_and_grad")
     if not isinstance(model, Model) or call.shape:
         raise QupropError(
@@ -347,7 +348,8 @@ def estimate(
     """
     if engine is not None and not isinstance(engine, Trajectories):
         raise QupropError(f"estimate takes engine=qpr.Trajectories(samples, seed), got {engine!r}")
-    refuse_parameters(model, "estimate")
+    if isinstance(model, Model):
+        refuse_parameters(model, "estimate")
     call = Call(model, theta, x, engine or Trajectories(), precision, threads, "value_and_grad")
     if not isinstance(model, Model) or call.shape:
         raise QupropError(

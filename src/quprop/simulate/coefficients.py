@@ -21,6 +21,7 @@ from quprop.simulate.engine import Arrays
 
 _OF_STATES = ("states", "probabilities", "state_vjp", "state_jet", "tangents")  # which know no observables
 _BINOMIAL = ((1.0,), (1.0, 1.0), (1.0, 2.0, 1.0))
+_FEW = 4  # strings up to which a sweep backwards for each is less than one sweep of polynomials
 _FACTORIAL = (1.0, 1.0, 2.0)
 
 
@@ -83,7 +84,10 @@ class CoefficientEngine:
         found = over.hvp(model.terms, theta, x, _on_terms(c, w * coefficients), v_theta, v_x)
         terms, inner = over.vjp(model.terms, theta, x)
         along = np.zeros_like(terms)  # d<P_j>/dv, where a coefficient of P_j depends on anything
-        for j in np.unique(c.term[_depends(c)]):
+        moving = np.unique(c.term[_depends(c)])
+        if len(moving) > _FEW and hasattr(over, "jet"):
+            along, moving = over.jet(model.terms, theta, x, v_theta, v_x, 1)[0][1], moving[:0]
+        for j in moving:
             unit = np.zeros_like(terms)
             unit[:, j] = 1.0
             by_theta, by_x = inner(unit, False)
