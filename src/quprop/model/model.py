@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import stim
 
+from quprop.arrays import checked
 from quprop.errors import QupropError, count_of
 from quprop.files import write_atomically
 from quprop.model.absorption import absorb, conjugate_sum
-from quprop.arrays import checked
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
 from quprop.model.angle_table import AngleTable, Drivers, safe_size
 from quprop.model.channels import Channel, ChannelTable, check_readout

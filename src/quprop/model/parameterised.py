@@ -20,7 +20,7 @@ from quprop.model.angle_table import AngleTable, Scatter
 from quprop.model.pauli import PauliString, PauliSum
 
 if TYPE_CHECKING:
-    from quprop.model.model import Model
+    pass
 
 _MEND = "take model.bound_observables(theta, x), whose coefficients are numbers, or qpr.value_and_grad, vjp and hvp"
 
@@ -177,8 +177,7 @@ def refuse_parameters(given: Any, what: str) -> None:
     the sentence."""
     if any(isinstance(total, ParameterisedSum) for total in getattr(given, "observables", given)):
         raise QupropError(
-            f"{what} takes observables whose coefficients are numbers, and these have params or inputs in them; "
-            f"{_MEND}"
+            f"{what} takes observables whose coefficients are numbers, and these have params or inputs in them; {_MEND}"
         )
 
 

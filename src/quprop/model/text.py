@@ -114,7 +114,9 @@ def dump(model: Model) -> str:
 
 def fields(text: str) -> dict[str, Any]:
     """What a `Model` is made of, from the text that `dump` wrote."""
-    data = versioned(text, "model", _FORMAT, (_VERSION, _ARRAYS, _NOISY, _PARAMETERISED), "save the model again with this version")
+    data = versioned(
+        text, "model", _FORMAT, (_VERSION, _ARRAYS, _NOISY, _PARAMETERISED), "save the model again with this version"
+    )
     try:
         return _build(data)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:

@@ -134,11 +134,7 @@ def _observables(model: Model, source: str) -> Table:
     given = model.original_observables
     for k, total in enumerate(model.observables[:50]):
         as_given, absorbed = (
-            (
-                o.text(model.variable_name, 6, 6)
-                if isinstance(o, ParameterisedSum)
-                else str(PauliSum(dict(o.terms[:6])))
-            )
+            (o.text(model.variable_name, 6, 6) if isinstance(o, ParameterisedSum) else str(PauliSum(dict(o.terms[:6]))))
             + (" + …" if len(o) > 6 else "")
             for o in (given[k], total)
         )

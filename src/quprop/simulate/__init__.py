@@ -14,8 +14,8 @@ from quprop.errors import QupropError, count_of, generator_of, nearest
 from quprop.lazy import listing
 from quprop.model import Model
 from quprop.model.channels import DENSITY, refuse_channels
-from quprop.simulate import memory
 from quprop.model.parameterised import refuse_parameters
+from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.coefficients import CoefficientEngine
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
