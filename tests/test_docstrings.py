@@ -45,6 +45,8 @@ WRONG = {
     "qpr.DynamicCircuit(1).when('m', CIRCUIT)",
     "PostSelected": "qpr.PostSelected(CIRCUIT, 'Z0', {1: 0}) | qpr.PostSelected(CIRCUIT, 'Z0', {0: 2}) | "
     "qpr.expectation(qpr.PostSelected(CIRCUIT, 'Z0', {0: 1}), [0.0])",
+    "ParameterisedSum": "qpr.ParameterisedSum('Z0') | qpr.ParameterisedSum({'iZ0': qpr.params('a', 1)[0]}) | "
+    "qpr.ParameterisedSum({'Z0': 1j})",
     "PauliString": "qpr.PauliString(-1, 0) | qpr.PauliString(1.5, 0) | qpr.PauliString(1 << 20_000, 0)",
     "PauliSum": "qpr.PauliSum('Q0') | qpr.PauliSum({'Z0': 1j}) | qpr.PauliSum({'Z0': np.nan})",
     "PauliOperator": "qpr.PauliOperator(3) | qpr.PauliOperator({'Z0': np.nan}) | "

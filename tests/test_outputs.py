@@ -147,7 +147,7 @@ def test_at_degenerate_spectra_gradients_are_those_of_matrix_functions():
     model = qpr.Model(circuit, "Z0")
     for theta in (np.array([np.pi / 2, np.pi / 2, 0.4, 0.0]), np.array([np.pi / 2, 0.9, 0.4, 0.3])):
         d_s, h = qpr.output_vjp(model, Entropy([1, 0]), theta)[1](1.0)[0], 1e-3
-        rho = lambda v: qpr.reduced_state(model, v, qubits=[1, 0])  # noqa: E731, B023
+        rho = lambda v: qpr.reduced_state(model, v, qubits=[1, 0])  # noqa: E731
         for i, e in enumerate(np.eye(4) * h):
             d_rho = (8 * (rho(theta + e) - rho(theta - e)) - rho(theta + 2 * e) + rho(theta - 2 * e)) / (12 * h)
             expected = -np.trace(scipy.linalg.logm(rho(theta)) @ d_rho).real

@@ -48,6 +48,7 @@ from quprop.model.channels import CHANNELS
 from quprop.model.circuit import Circuit
 from quprop.model.dynamic import DynamicCircuit
 from quprop.model.gates import GATES
+from quprop.model.parameterised import ParameterisedSum
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.pauli_operator import PauliOperator, anticommutator, commutator
 from quprop.model.trotter_error import TrotterBound, trotter_error
@@ -140,6 +141,7 @@ __all__ = [
     "NoiseModel",
     "PairState",
     "ParameterShift",
+    "ParameterisedSum",
     "PauliOperator",
     "PauliPropagation",
     "PauliString",

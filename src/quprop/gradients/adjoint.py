@@ -14,7 +14,7 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.shape import Shape, Wanted
-from quprop.simulate import get_engine
+from quprop.simulate import engine_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class Adjoint(GradientMethod):
     copies: ClassVar[int] = 0
     unbiased: ClassVar[bool] = True
     noise: ClassVar[Literal["none", "fixed", "any"]] = "any"
+    parameterised: ClassVar[bool] = True
     exact: ClassVar[bool] = True
     precision: str = "double"
     threads: int | None = None
@@ -63,8 +64,10 @@ class AdjointPlan(Plan):
     draws = False
 
     def __init__(self, model: Model, weights: np.ndarray, method: Adjoint) -> None:
-        super().__init__(model, Terms.of(model), weights)
-        self._engine = get_engine(None, method.precision, method.threads)
+        # Of coefficients that are parameters there is no table, and nothing that a term's weight would decide.
+        terms = Terms.of(model) if model.coefficients is None else Terms((), np.zeros((model.n_observables, 0)))
+        super().__init__(model, terms, weights)
+        self._engine = engine_for(model, None, method.precision, method.threads)
         chosen = self._engine.choose(model)
         amplitude = 16 if method.precision == "double" else 8
         cost = _swept(model.n_rotations, chosen.qubits, chosen.updates, amplitude)

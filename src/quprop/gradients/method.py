@@ -44,7 +44,7 @@ class GradientMethod:
     no budget. costed_only: its cost is known and it cannot be run. worst_case: `formula` is an upper bound on what runs
     count.
     noise: "fixed", it runs models with channels whose strengths are numbers; "any", all of them; "none", it refuses
-    them.
+    them. parameterised: it takes observables whose coefficients are parameters.
     checked_at: the precision at which `quprop plan --check` counts runs.
 
     scaling sweeps a method on the families in `exponents`: exponent of rotations against M at one error, the logarithm
@@ -57,6 +57,7 @@ class GradientMethod:
     exact: ClassVar[bool] = False
     costed_only: ClassVar[bool] = False
     noise: ClassVar[Literal["none", "fixed", "any"]] = "none"
+    parameterised: ClassVar[bool] = False
     worst_case: ClassVar[bool] = False
     checked_at: ClassVar[float] = 0.2
     exponents: ClassVar[Mapping[str, float | str]] = {}

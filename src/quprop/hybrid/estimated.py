@@ -13,6 +13,7 @@ from quprop.errors import QupropError
 from quprop.hybrid.node import Node, Pair
 from quprop.model import Model, Rotation
 from quprop.model.channels import refuse_channels
+from quprop.model.parameterised import refuse_parameters
 from quprop.sampling.grouping import group
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import free, read_by_programs
@@ -56,6 +57,7 @@ class Estimated(Node):
                 "forward_shots= out for exact gradients (a cut plan's own shots are plan.gradient and plan.estimate)"
             )
         refuse_channels(model, "a layer with a gradient method or forward shots")
+        refuse_parameters(model, "a layer with a gradient method or forward shots")
         super().__init__(model, "double", threads)
         if method is not None and not hasattr(method, "compile"):
             raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")

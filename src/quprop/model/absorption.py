@@ -20,6 +20,7 @@ from quprop.model.angle import Angle, Variable, quarter_turns
 from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
 from quprop.model.circuit import Circuit, Operation, XBlock
 from quprop.model.gates import GATES, Clifford
+from quprop.model.parameterised import Observable, ParameterisedSum
 from quprop.model.pauli import PauliString, PauliSum, bits
 from quprop.model.x_rotations import Rotation, XRotations
 
@@ -162,9 +163,16 @@ def conjugate(tableau: stim.Tableau, n: int, x: int, z: int) -> tuple[int, int, 
     return int.from_bytes(xs, "little"), int.from_bytes(zs, "little"), sign
 
 
-def conjugate_sum(tableau: stim.Tableau, n: int, total: PauliSum) -> PauliSum:
+def conjugate_sum(tableau: stim.Tableau, n: int, total: Observable) -> Observable:
     """C† O C, term by term."""
     terms = {}
+    if isinstance(total, ParameterisedSum):
+
+        def turned(string: PauliString, angle: Angle) -> tuple[PauliString, Angle]:
+            x, z, sign = conjugate(tableau, n, string.x, string.z)
+            return PauliString(x, z), sign * angle
+
+        return total.mapped(turned)
     for string, coefficient in total.items():
         x, z, sign = conjugate(tableau, n, string.x, string.z)
         terms[PauliString(x, z)] = sign * coefficient

@@ -20,6 +20,7 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.model.angle import Angle
 from quprop.model.angle_table import AngleTable
+from quprop.model.parameterised import strings_of
 
 if TYPE_CHECKING:
     from quprop.model.circuit import Circuit
@@ -364,7 +365,7 @@ def check_readout(model: Model) -> None:
             continue
         zx, zz = channel.strings[1]
         strings = [(r.x, r.z) for r in model.rotations[channel.place :]]
-        strings += [(p.x, p.z) for total in model.observables for p, _ in total.items()]
+        strings += [(p.x, p.z) for total in model.observables for p in strings_of(total)]
         if any(((x & zz).bit_count() + (z & zx).bit_count()) & 1 for x, z in strings):
             raise QupropError(
                 "readout_error is followed by a gate or an observable that is not diagonal on its qubit; put it after "

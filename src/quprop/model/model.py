@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 import stim
 
+from quprop.arrays import checked
 from quprop.errors import QupropError, count_of
 from quprop.files import write_atomically
 from quprop.model.absorption import absorb, conjugate_sum
-from quprop.model.angle import INPUT, PARAM, AngleVector, Variable
+from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
 from quprop.model.angle_table import AngleTable, Drivers, safe_size
 from quprop.model.channels import Channel, ChannelTable, check_readout
 from quprop.model.circuit import Circuit
 from quprop.model.drawing import Drawable, DrawnGate, model_gates
 from quprop.model.input_state import InputState
+from quprop.model.parameterised import Coefficients, Observable, ParameterisedSum, numbers_at, observable_of
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.pauli_operator import PauliTerms
 from quprop.model.text import describe, dump, fields, read
@@ -41,7 +43,9 @@ _SHOWN = 16  # rotations a printed model shows before it abbreviates
 class Model(Drawable):
     """A circuit and its observables in canonical form; frozen, hashable, comparable; parameter values live outside.
 
-    observables: a `PauliSum`, a dictionary {"Z0 Z1": 1.0}, a text "Z0 Z1 + 0.7*X3", or a list of those.
+    observables: a `PauliSum`, a dictionary {"Z0 Z1": 1.0}, a text "Z0 Z1 + 0.7*X3", or a list of those. A dictionary's
+    coefficients may be angles, {"Z0 Z1": theta[0]**2, "X0": 0.5*x[1]}; parameters of observables alone are laid out
+    after those of the circuit.
 
     Fields: n_qubits; rotations (tuple of `Rotation(x, z, angle)`, with flat variables (0, i) and (1, j) in the angles,
     or `XRotations`, the same as arrays);
@@ -61,7 +65,7 @@ class Model(Drawable):
 
     n_qubits: int
     rotations: tuple[Rotation, ...] | XRotations
-    observables: tuple[PauliSum, ...]
+    observables: tuple[Any, ...]  # `PauliSum`, or `ParameterisedSum` with flat variables
     state: InputState
     clifford: stim.Tableau
     param_names: tuple[str, ...]
@@ -75,6 +79,7 @@ class Model(Drawable):
             raise QupropError(f"Model(circuit, observables) takes a Circuit first, got {type(circuit).__name__}")
         n = circuit.n_qubits
         given = observables_of(observables, n)
+        circuit = _declared(circuit, given)
         flat = circuit.flattened()
         rotations, channels, tableau = absorb(circuit, flat)
         state = circuit.state
@@ -84,14 +89,11 @@ class Model(Drawable):
         self._fill(
             n_qubits=n,
             rotations=rotations,
-            observables=tuple(conjugate_sum(tableau, n, o) for o in given),
+            observables=tuple(conjugate_sum(tableau, n, o) for o in _flat(given, circuit)),
             state=state,
             clifford=tableau.inverse(),
-            param_names=tuple(name for name, _ in circuit.layout(PARAM)),
-            param_sizes=tuple(size for _, size in circuit.layout(PARAM)),
-            input_names=tuple(name for name, _ in circuit.layout(INPUT)),
-            input_sizes=tuple(size for _, size in circuit.layout(INPUT)),
             channels=channels,
+            **_layout(circuit),
         )
         check_readout(self)
 
@@ -202,11 +204,58 @@ class Model(Drawable):
         return self.clifford.inverse()  # P -> C† P C
 
     def with_observables(self, observables: Any) -> Model:
-        """The same circuit with other observables, given as the user sees them (before absorption)."""
+        """The same circuit with other observables, given as the user sees them (before absorption); new parameters in
+        their coefficients are laid out after those that there are."""
         n = self.n_qubits
-        found = self._replace(observables=tuple(conjugate_sum(self.pull, n, o) for o in observables_of(observables, n)))
+        given = observables_of(observables, n)
+        layout: dict[str, Any] = {}
+        if any(isinstance(o, ParameterisedSum) for o in given):
+            vectors = [
+                [AngleVector(kind, name, size) for name, size in zip(names, sizes, strict=True)]
+                for kind, names, sizes in (
+                    (PARAM, self.param_names, self.param_sizes),
+                    (INPUT, self.input_names, self.input_sizes),
+                )
+            ]
+            circuit = _declared(Circuit(n, params=vectors[0], inputs=vectors[1]), given)
+            given = _flat(given, circuit)
+            if circuit.n_params + circuit.n_inputs > self.n_params + self.n_inputs:
+                layout = _layout(circuit)
+        found = self._replace(observables=tuple(conjugate_sum(self.pull, n, o) for o in given), **layout)
         check_readout(found)
         return found
+
+    @cached_property
+    def coefficients(self) -> Coefficients | None:
+        """The observables' coefficients as functions of theta and x; None where all are numbers."""
+        if not any(isinstance(o, ParameterisedSum) for o in self.observables):
+            return None
+        return Coefficients.of(self.observables, self.n_params, self.n_inputs)
+
+    @cached_property
+    def terms(self) -> Model:
+        """This model whose observables are the different strings of its `coefficients`, each with the coefficient 1."""
+        assert self.coefficients is not None
+        return self._replace(observables=tuple(PauliSum(p) for p in self.coefficients.strings))
+
+    def bound_observables(self, theta: Any = None, x: Any = None) -> Model:
+        """This model with the coefficients of its observables at theta (n_params,) and x (n_inputs,): numbers, which no
+        derivative sees. The angles of the circuit stay what they are.
+
+        >>> a, b = qpr.params("a", 1), qpr.params("b", 1)
+        >>> qpr.Model(qpr.Circuit(1).ry(a[0], 0), {"Z0": 2*b[0]}).bound_observables([0.1, 0.7]).observables
+        (PauliSum({'Z0': 1.4}),)
+        """
+        flat = [
+            checked(what, [] if given is None else given, (count,))
+            for what, given, count in (("theta", theta, self.n_params), ("x", x, self.n_inputs))
+        ]
+        return self._replace(
+            observables=tuple(
+                numbers_at(o, lambda v: float(flat[v[0]][v[1]])) if isinstance(o, ParameterisedSum) else o
+                for o in self.observables
+            )
+        )
 
     def noiseless(self) -> Model:
         """The same model without channels; theta and x are laid out as before."""
@@ -215,12 +264,13 @@ class Model(Drawable):
     def _replace(self, **fields: Any) -> Model:
         """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
         kept = {name: self.__dict__[name] for name in _FIELDS}
-        shared = ["x_masks", "z_masks", "angle_table", "drivers", "angle_limit"] + ["pull"] * ("clifford" not in fields)
-        shared += ["channel_table"] * ("channels" not in fields)
+        shared = ["x_masks", "z_masks", "angle_limit"] + ["pull"] * ("clifford" not in fields)
+        if not {"param_sizes", "input_sizes"} & set(fields):
+            shared += ["angle_table", "drivers"] + ["channel_table"] * ("channels" not in fields)
         return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})
 
     @cached_property
-    def original_observables(self) -> tuple[PauliSum, ...]:
+    def original_observables(self) -> tuple[Any, ...]:
         """The observables as the user gave them, C O C† of the absorbed ones."""
         return tuple(conjugate_sum(self.clifford, self.n_qubits, o) for o in self.observables)
 
@@ -317,15 +367,56 @@ def _noisy(fields: dict[str, Any]) -> Model:
     return Model._of(**fields)
 
 
-def observables_of(given: Any, n: int) -> tuple[PauliSum, ...]:
+def _declared(circuit: Circuit, observables: Iterable[Observable]) -> Circuit:
+    """The circuit, with the vectors that only observables know laid out after its own."""
+    angles = [a for o in observables if isinstance(o, ParameterisedSum) for _, a in o.angles]
+    named = [v for a in angles for monomial, _ in a.terms for v in monomial if len(v) > 2]
+    if any(circuit.vectors.get(name) != (kind, size) for kind, _, name, size in named):
+        circuit = circuit.copy()
+        for kind, _, name, size in named:
+            circuit._declare(kind, name, size)
+    return circuit
+
+
+def _flat(observables: tuple[Observable, ...], circuit: Circuit) -> tuple[Observable, ...]:
+    """With the variables of their coefficients as the circuit's model numbers them; those of a model stay as they
+    are."""
+    flat, sizes = circuit.flattened(), (circuit.n_params, circuit.n_inputs)
+
+    def number(variable: Variable) -> Variable:
+        if len(variable) > 2:
+            return flat(variable)
+        if variable[1] >= sizes[variable[0]]:
+            raise QupropError(
+                f"a coefficient of an observable has entry {variable[1]} of {'x' if variable[0] else 'theta'}, which "
+                f"has {sizes[variable[0]]} in this circuit; write it with the entries of params(...) and inputs(...)"
+            )
+        return variable
+
+    def renamed(string: PauliString, angle: Angle) -> tuple[PauliString, Angle]:
+        return string, angle.relabel(number)
+
+    return tuple(o.mapped(renamed) if isinstance(o, ParameterisedSum) else o for o in observables)
+
+
+def _layout(circuit: Circuit) -> dict[str, tuple[Any, ...]]:
+    """The fields of a model for the names and sizes of its vectors."""
+    return {
+        f"{word}_{what}s": tuple(vector[i] for vector in circuit.layout(kind))
+        for word, kind in (("param", PARAM), ("input", INPUT))
+        for i, what in enumerate(("name", "size"))
+    }
+
+
+def observables_of(given: Any, n: int) -> tuple[Any, ...]:
     """What a user may write for observables, as sums on n qubits: see `Model`."""
-    if isinstance(given, PauliTerms | PauliString | Mapping | str):
+    if isinstance(given, PauliTerms | ParameterisedSum | PauliString | Mapping | str):
         given = [given]
     if not isinstance(given, Sequence) and not isinstance(given, Iterable):
         raise QupropError(
             f"observables are a PauliSum, a dictionary, a text such as 'Z0 Z1', or a list of those, got {given!r}"
         )
-    sums = tuple(o if isinstance(o, PauliSum) else PauliSum(o) for o in given)
+    sums = tuple(map(observable_of, given))
     if not sums:
         raise QupropError("a model needs one observable at least, got an empty list; pass for example 'Z0'")
     for total in sums:

@@ -17,6 +17,7 @@ from quprop.files import read_text
 from quprop.model.angle import MAX_DEGREE, MAX_VARIABLES, Angle, Monomial, collected, inputs, params
 from quprop.model.channels import CHANNELS, PAULI_CHANNEL, Channel
 from quprop.model.input_state import InputState
+from quprop.model.parameterised import Observable, ParameterisedSum
 from quprop.model.pauli import MAX_QUBITS, PauliString, PauliSum
 from quprop.model.x_rotations import Rotation, Subsets, XRotations
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from quprop.model.model import Model
 
 _FORMAT, _VERSION = "quprop-model", 1
-_ARRAYS, _NOISY = 2, 3  # versions with arrays of rotations about products of X, and with channels
+# Versions with arrays of rotations about products of X, with channels, and with coefficients that are angles (and
+# perhaps any of the others).
+_ARRAYS, _NOISY, _PARAMETERISED = 2, 3, 4
 _FACTOR = re.compile(r"(theta|x)\[(\d+)\]")
 _IMAGE = re.compile(r"[+-][IXYZ_]*")
 
@@ -54,7 +57,11 @@ def describe(model: Model, shown: int) -> str:
         lines.append(f"  {m:>4}  exp(-i/2 ({angle.text(model.variable_name, 6)}) {PauliString(x, z)})")
     lines += _noise_lines(model, noise.get(model.n_rotations, []), shown)
     for k, total in enumerate(model.observables[:shown]):
-        terms = str(PauliSum(dict(total.terms[:8])))
+        terms = (
+            total.text(model.variable_name, 8, 6)
+            if isinstance(total, ParameterisedSum)
+            else str(PauliSum(dict(total.terms[:8])))
+        )
         lines.append(f"  O[{k}] = {terms}" + (f" + ... {len(total) - 8} more terms" if len(total) > 8 else ""))
     if model.n_observables > shown:
         lines.append(f"  ... {model.n_observables - shown} more observables")
@@ -81,14 +88,15 @@ def dump(model: Model) -> str:
         state = base64.b64encode(state).decode()
     n = model.n_qubits
     arrays = isinstance(model.rotations, XRotations)
+    version = _NOISY if model.channels else _ARRAYS if arrays else _VERSION
     head = {
         "format": _FORMAT,
-        "version": _NOISY if model.channels else _ARRAYS if arrays else _VERSION,
+        "version": version if model.coefficients is None else _PARAMETERISED,
         "n_qubits": n,
         "params": list(zip(model.param_names, model.param_sizes, strict=True)),
         "inputs": list(zip(model.input_names, model.input_sizes, strict=True)),
         "state": [model.state.kind, state],
-        "observables": [{str(p): c for p, c in o.items()} for o in model.observables],
+        "observables": [_sum_to_json(o) for o in model.observables],
         "clifford": [[str(f(q)) for q in range(n)] for f in (model.clifford.x_output, model.clifford.z_output)],
     }
     lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
@@ -106,7 +114,9 @@ def dump(model: Model) -> str:
 
 def fields(text: str) -> dict[str, Any]:
     """What a `Model` is made of, from the text that `dump` wrote."""
-    data = versioned(text, "model", _FORMAT, (_VERSION, _ARRAYS, _NOISY), "save the model again with this version")
+    data = versioned(
+        text, "model", _FORMAT, (_VERSION, _ARRAYS, _NOISY, _PARAMETERISED), "save the model again with this version"
+    )
     try:
         return _build(data)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as broken:
@@ -167,7 +177,8 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
     kind, content = data["state"]
     state = InputState(kind, base64.b64decode(content, validate=True) if isinstance(content, str) else content)
     state.check(n, totals[1])
-    arrays = data["version"] == _ARRAYS
+    parameterised = data["version"] == _PARAMETERISED
+    arrays = "x_rotations" in data if parameterised else data["version"] == _ARRAYS
     rotations = []
     for text, terms in [] if arrays else data["rotations"]:
         string = PauliString.parse(text)
@@ -175,14 +186,16 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         if string.sign != 1 or not 0 < string.n_qubits <= n:
             raise ValueError(f"rotation {text!r}")
         rotations.append(Rotation(string.x, string.z, angle))
-    noisy = data["version"] == _NOISY
+    noisy = "channels" in data if parameterised else data["version"] == _NOISY
     if noisy != ("channels" in data):
         raise ValueError("channels")
     channels = tuple(_channel_from_json(row, n, totals) for row in data["channels"]) if noisy else ()
     places = [channel.place for channel in channels]
     if noisy and (not places or sorted(places) != places or places[-1] > len(rotations)):
         raise ValueError("channels out of order")
-    observables = tuple(PauliSum(o) for o in data["observables"])
+    observables = tuple(_sum_from_json(o, totals) for o in data["observables"])
+    if parameterised != any(isinstance(o, ParameterisedSum) for o in observables):
+        raise ValueError("coefficients")
     if not observables or any(o.n_qubits > n for o in observables):
         raise ValueError("observables do not fit the qubits")
     return {
@@ -197,6 +210,21 @@ def _build(data: dict[str, Any]) -> dict[str, Any]:
         "input_sizes": tuple(size for _, size in sizes[1]),
         "channels": channels,
     }
+
+
+def _sum_to_json(total: Observable) -> dict[str, Any]:
+    if isinstance(total, ParameterisedSum):
+        return {str(p): _angle_to_json(a) for p, a in total.angles}
+    return {str(p): c for p, c in total.items()}
+
+
+def _sum_from_json(terms: dict[str, Any], totals: list[int]) -> Observable:
+    if not any(isinstance(c, dict) for c in terms.values()):
+        return PauliSum(terms)
+    found = ParameterisedSum({p: _angle_from_json(a, totals) for p, a in terms.items()})
+    if found.is_constant:
+        raise ValueError("coefficients without variables are numbers")
+    return found
 
 
 def _channel_to_json(channel: Channel) -> list[Any]:

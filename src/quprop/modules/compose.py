@@ -28,6 +28,7 @@ from quprop.model.absorption import conjugate, conjugate_sum
 from quprop.model.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.model.channels import refuse_channels
 from quprop.model.input_state import InputState
+from quprop.model.parameterised import refuse_parameters
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import dump, read, versioned
 from quprop.model.x_rotations import Rotation
@@ -192,6 +193,7 @@ def compose(*parts: Module | Model, observables: Any = None) -> Module:
         given = modules[-1].model.original_observables
     else:
         given = observables_of(observables, n)
+        refuse_parameters(given, "composing")
     assert state is not None
     return names.module(
         n_qubits=n,
@@ -235,7 +237,9 @@ def parallel(*parts: Module | Model, observables: Any = None) -> Module:
     assert clifford is not None and state is not None
     if observables is not None:
         pull = clifford.inverse()
-        sums = [conjugate_sum(pull, n, o) for o in observables_of(observables, n)]
+        given = observables_of(observables, n)
+        refuse_parameters(given, "composing")
+        sums = [conjugate_sum(pull, n, o) for o in given]
     return names.module(n_qubits=n, rotations=tuple(rotations), observables=tuple(sums), state=state, clifford=clifford)
 
 
@@ -252,6 +256,7 @@ class _Names:
         """How the part's angles read in the whole, and the place of each of its inputs."""
         model, first = module.model, self.n_params
         refuse_channels(model, "composing")
+        refuse_parameters(model, "composing")
         places: list[int] = []
         for name, size in zip(model.input_names, model.input_sizes, strict=True):
             start, known = self.inputs.setdefault(name, (self.n_inputs, size))

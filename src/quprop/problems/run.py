@@ -18,7 +18,7 @@ from quprop.problems.config import SECTIONS, Config, settle
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
-from quprop.simulate import AutoEngine, PauliPropagation, get_engine
+from quprop.simulate import AutoEngine, PauliPropagation, engine_for
 from quprop.simulate.measure import measure_loss, measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.adapt import Adapted
@@ -158,7 +158,7 @@ def _why(settings: dict[str, Any], model: Model, batch: int, options: dict[str, 
     """What simulated, and why, in one line."""
     name, tolerance = settings.get("engine", "auto"), settings.get("tolerance", 0.0)
     if name == "auto":
-        return get_engine(**options).choose(model, batch, "vjp").why
+        return engine_for(model, **options).choose(model, batch, "vjp").why
     return f"{name}, as asked" + (f", within {tolerance:g}" if tolerance else "")
 
 

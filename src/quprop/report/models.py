@@ -14,6 +14,7 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.model.drawing import MOST, MOST_WIRES, SHOWN, circuit_svg, model_svg
+from quprop.model.parameterised import ParameterisedSum
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.report.parts import Drawing, Heading, Image, Section, Table, Value, computed, readable, words
 from quprop.report.sources import Source
@@ -132,8 +133,11 @@ def _observables(model: Model, source: str) -> Table:
     rows = []
     given = model.original_observables
     for k, total in enumerate(model.observables[:50]):
-        as_given = str(PauliSum(dict(given[k].terms[:6]))) + (" + …" if len(given[k]) > 6 else "")
-        absorbed = str(PauliSum(dict(total.terms[:6]))) + (" + …" if len(total) > 6 else "")
+        as_given, absorbed = (
+            (o.text(model.variable_name, 6, 6) if isinstance(o, ParameterisedSum) else str(PauliSum(dict(o.terms[:6]))))
+            + (" + …" if len(o) > 6 else "")
+            for o in (given[k], total)
+        )
         rows.append((str(k), computed(len(total), f"terms of observable {k}"), as_given, absorbed))
     note = f"50 of {model.n_observables:,}" if model.n_observables > 50 else ""
     heads = ("observable", "terms", "as given", "with the Cliffords absorbed")

@@ -11,6 +11,7 @@ from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.model import Model
+from quprop.model.parameterised import refuse_parameters
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
@@ -145,6 +146,8 @@ def settle(model: Any, weights: Any, method: Any = None, *, rows: bool = True) -
             "build one with qpr.Model(circuit, observables)"
         )
     check_noise(model, method)
+    if not getattr(method, "parameterised", False):
+        refuse_parameters(model, f"a gradient method such as {type(method).__name__}")
     if model.channels and getattr(method, "noise", "none") == "fixed":
         get_engine().choose(model, 1, "probabilities")  # refuses what is too wide
     K = model.n_observables

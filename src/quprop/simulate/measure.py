@@ -55,7 +55,7 @@ def measure_omega(
 
     gradient = gradient_call(model, theta, x, **options)
     found = _ratio("seconds", "time", median_seconds(value), median_seconds(gradient))
-    engine, batch = simulate.get_engine(engine, precision, threads), 1 if x is None else len(x)
+    engine, batch = simulate.engine_for(model, engine, precision, threads), 1 if x is None else len(x)
     kind = "value_and_grad" if batch == model.n_observables == 1 else "vjp"  # one observable needs no pullback
     needed = [int(engine.memory(model, batch, what)) for what in ("values", kind)]
     return found | _ratio("bytes", "memory", *needed)

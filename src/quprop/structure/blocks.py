@@ -17,6 +17,7 @@ import numpy as np
 from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.commutation import after, anticommutation, bits, driven, generators, light_cone, preparation
+from quprop.model.parameterised import refuse_parameters
 from quprop.model.pauli import PauliString
 
 _SHOWN = 8  # rotations of a block, and terms of an observable, that are printed
@@ -204,7 +205,8 @@ def find_blocks(model: Model, observable: int | None = None) -> Blocks:
 
 
 def check_observable(model: Model, observable: int) -> int:
-    """The index of an observable, refused if the model has none with it."""
+    """The index of an observable, refused if the model has none with it, or one whose coefficients are no numbers."""
+    refuse_parameters(model, "the structure of gradients")
     if isinstance(observable, bool) or not isinstance(observable, int | np.integer):
         raise QupropError(f"observable is the index of one of the model's observables, got {observable!r}; pass 0")
     if not 0 <= observable < model.n_observables:

@@ -13,6 +13,7 @@ from quprop.errors import QupropError, count_of
 from quprop.model import Model, observables_of
 from quprop.model.angle_table import AngleTable
 from quprop.model.circuit import Circuit
+from quprop.model.parameterised import refuse_parameters
 from quprop.model.pauli import PauliString
 from quprop.modules.cutting.find import Layout, by_hand, find
 from quprop.modules.cutting.fragments import build, check_state, is_product
@@ -73,6 +74,7 @@ def cut(
     if observables is None:
         raise QupropError("cut(circuit, observables) needs the observables too; pass for example 'Z0 Z1'")
     given = observables_of(observables, circuit.n_qubits)
+    refuse_parameters(given, "cutting")
     chosen = [k for k, v in (("max_qubits", max_qubits is not None), ("parts", parts is not None)) if v]
     chosen += ["at_gates and at_wires"] if at_gates or at_wires else []
     if len(chosen) > 1:

@@ -25,6 +25,7 @@ from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.gates import GATES, Clifford
+from quprop.model.parameterised import refuse_parameters
 from quprop.model.pauli import PauliString, PauliSum
 
 QUARTER = math.pi / 2
@@ -131,6 +132,7 @@ def wire_of(circuit: Circuit, qubit: int, place: int) -> int:
 def circuit_of(model: Model) -> Circuit:
     """The model's list of rotations as a circuit, for a model that is cut as it is (its observables go with it)."""
     refuse_channels(model, "cutting")
+    refuse_parameters(model, "cutting")
     state = None if model.state.kind == "encoded" else model.state
     vectors = [
         [AngleVector(kind, name, size) for name, size in zip(names, sizes, strict=True)]
