@@ -26,7 +26,7 @@ Terms = dict[Masks, Any]  # coefficients: float or complex
 
 MAX_PAIRS = 1 << 28  # of terms in one product: about a minute
 MAX_TERMS = 1 << 22  # of a product or of a matrix taken apart: about a GiB
-MAX_ENTRIES = 1 << 27  # of a sparse matrix: 2 GiB and as much for their places
+MAX_ENTRIES = 1 << 27  # of a sparse matrix: 2.5 GiB with their places
 MAX_SPARSE_QUBITS = 26
 _PAIRS = 1 << 20  # that are multiplied at a time
 _WORD = 63  # bits of a mask that NumPy's integers hold
@@ -146,11 +146,13 @@ def sparse_matrix(terms: Terms, n: int) -> sparse.csr_array:
             f"a sparse matrix is made of {MAX_SPARSE_QUBITS} qubits and {MAX_ENTRIES} entries at most, got {shown(n)} "
             f"qubits and {flips} different X parts of 2^{shown(n)} entries each; take fewer qubits or terms"
         )
-    columns = np.arange(2**n, dtype=np.int32)
-    found = [(columns ^ np.int32(x), entries) for x, entries in _columns(terms, n)]
-    rows = np.concatenate([r for r, _ in found] or [columns[:0]])
-    values = np.concatenate([e for _, e in found] or [np.zeros(0, complex)])
-    made = sparse.coo_array((values, (rows, np.tile(columns, len(found)))), shape=(2**n, 2**n)).tocsr()
+    rows = np.arange(2**n, dtype=np.int32)
+    places, values = np.empty((2**n, flips), np.int32), np.empty((2**n, flips), complex)
+    for k, (x, entries) in enumerate(_columns(terms, n)):
+        places[:, k] = rows ^ np.int32(x)
+        values[:, k] = entries[places[:, k]]
+    starts = np.arange(2**n + 1, dtype=np.int32) * np.int32(flips)
+    made = sparse.csr_array((values.ravel(), places.ravel(), starts), shape=(2**n, 2**n))
     made.eliminate_zeros()
     return made
 
@@ -158,11 +160,18 @@ def sparse_matrix(terms: Terms, n: int) -> sparse.csr_array:
 def _columns(terms: Terms, n: int) -> Iterator[tuple[int, np.ndarray]]:
     """(x, the entries M[j ^ x, j] of all columns j) for each x mask."""
     together = sorted(terms.items(), key=lambda t: t[0][0])
-    for x, group in groupby(together, key=lambda t: t[0][0]):
-        phased = np.zeros(2**n, complex)
-        for (_, z), c in group:
-            phased[z] = c * _POWERS[(x & z).bit_count() & 3]
-        yield x, walsh_hadamard(phased)
+    j = np.arange(2**n)
+    for x, found in groupby(together, key=lambda t: t[0][0]):
+        group = [(z, c * _POWERS[(x & z).bit_count() & 3]) for (_, z), c in found]
+        entries = np.zeros(2**n, complex)
+        if len(group) <= n:  # fewer operations than a transform
+            for z, c in group:
+                entries += c * (1.0 - 2.0 * (np.bitwise_count(j & z) & 1))
+        else:
+            for z, c in group:
+                entries[z] = c
+            entries = walsh_hadamard(entries)
+        yield x, entries
 
 
 def decomposed(given: Any, cutoff: float) -> Terms:
