@@ -227,17 +227,37 @@ def test_estimates_are_unbiased_and_their_errors_true(model, controller):
 
 
 def test_directions_are_unbiased_up_to_their_differences(model):
-    theta, repeats = np.random.default_rng(1).uniform(-2, 2, model.n_params), 1000
-    controller = qpr.Quiver(difference=0.02, least=2000)
-    plan = controller.compile(model, [1.0])
-    rng = np.random.default_rng(5)
-    plan.prepare(controller.init(theta))
-    found = [plan.estimate(theta, rng=rng) for _ in range(repeats)]
-    values = np.array([f.value for f in found])
-    error = values.std(axis=0, ddof=1) / np.sqrt(repeats)
+    """Against the mean over all directions, without shots; and that against the gradient, within the bias's bound."""
+    P, c, repeats = model.n_params, 0.1, 300
+    theta = np.random.default_rng(1).uniform(-2, 2, P)
+    v = 1.0 - 2 * ((np.arange(1 << P)[:, None] >> np.arange(P)) & 1)
+    up, down = (np.ravel(qpr.expectation(model, theta + sign * c * v)) for sign in (1, -1))
+    mean = v.T @ (up - down) / (2 * c) / len(v)
     exact = np.ravel(qpr.value_and_grad(model, theta)[1])
-    bound = 0.02**2 * 5 * (1 / 6 + (model.n_params - 1) / 2)
-    assert np.all(np.abs(values.mean(axis=0) - exact) < 5 * error + bound) and np.all(error < 0.1)
+    assert np.all(np.abs(mean - exact) < c**2 * 5 * (1 / 6 + (P - 1) / 2)) and np.abs(exact).max() > 0.3
+    controller = qpr.Quiver(difference=c, least=200)
+    plan, state = controller.compile(model, [1.0]), controller.init(theta)
+    plan.prepare(state._replace(directions=np.array(40)))
+    rng = np.random.default_rng(5)
+    found = [plan.estimate(theta, rng=rng) for _ in range(repeats)]
+    spread = np.std([f.value for f in found], axis=0, ddof=1)
+    error = spread / np.sqrt(repeats)
+    assert np.all(np.abs(np.mean([f.value for f in found], axis=0) - mean) < 5 * error) and np.all(error < 0.02)
+    told = np.sqrt(np.mean([f.stderr**2 for f in found], axis=0))
+    assert np.all((told > 0.8 * spread) & (told < 1.25 * spread))
+    # The variance of a shot of (F - F') / (2 c), on average over directions; the terms are read in two groups.
+    noise = np.mean([f.info["shot_variance"] for f in found])
+    groups = [("Z0 Z1", "Z1 Z2"), ("X0", "X1", "X2")]
+    wanted = 0.0
+    for names in groups:
+        parts = qpr.PauliSum(dict.fromkeys(names, -1.0))
+        square = parts.matrix(3) @ parts.matrix(3)
+        for sign in (1, -1):
+            states = qpr.state(model, theta + sign * c * v[:512])
+            second = np.einsum("vi,ij,vj->v", states.conj(), square, states).real
+            first = np.einsum("vi,ij,vj->v", states.conj(), parts.matrix(3), states).real
+            wanted += float((second - first**2).mean()) / (4 * c * c)
+    assert noise == pytest.approx(wanted, rel=0.05)
 
 
 def shots_until(result, error):
