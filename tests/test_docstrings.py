@@ -93,6 +93,23 @@ WRONG = {
     "natural_gradient": "qpr.natural_gradient(lambda t: 0, -1) | qpr.natural_gradient(lambda t: 0, damping=0) | "
     "qpr.train(MODEL, optimiser=qpr.natural_gradient(lambda t: 0), steps=1) | "
     "qpr.train(MODEL, optimiser=qpr.natural_gradient(lambda t: SQUARE), steps=1)",
+    "imaginary_time": "qpr.imaginary_time(lambda t: 0, -1) | qpr.imaginary_time(lambda t: 0, cutoff=1) | "
+    "qpr.train(MODEL, optimiser=qpr.imaginary_time(lambda t: 0), steps=1)",
+    "power_decay": "qpr.power_decay(0) | qpr.power_decay(1, alpha=0) | qpr.power_decay(1, offset=-1)",
+    "ShotGrowth": "qpr.ShotGrowth(qpr.Adjoint()) | qpr.ShotGrowth(qpr.SPSA(shots=2), factor=0.9) | "
+    "qpr.ShotGrowth(qpr.SPSA(shots=2), add=-1) | qpr.ShotGrowth(qpr.SPSA(shots=2), most=1) | qpr.ShotGrowth(3)",
+    "StepDecay": "qpr.StepDecay(qpr.SPSA(shots=2)) | qpr.StepDecay(qpr.SPSA(shots=2, step=0.1), gamma=-1)",
+    "ICANS": "qpr.ICANS(rate=0) | qpr.ICANS(variant=3) | qpr.ICANS(least=1) | qpr.ICANS(mu=1) | qpr.ICANS(b=0) | "
+    "qpr.train(MODEL, optimiser=qpr.ICANS(rate=2), steps=1)",
+    "Rosalin": "qpr.Rosalin(grouping='commuting') | qpr.train(MODEL, optimiser=qpr.Rosalin(rate=2), steps=1)",
+    "Quiver": "qpr.Quiver(difference=0) | qpr.Quiver(least=1) | qpr.Quiver(most_directions=0) | "
+    "qpr.train(MODEL, 'cross_entropy', optimiser=qpr.Quiver(), steps=1)",
+    "evolution_vector": "qpr.evolution_vector(TWO, None, [1]) | qpr.evolution_vector(NOISY, None, [1]) | "
+    "qpr.evolution_vector(MODEL, 'Z0', [[1], [2]])",
+    "VariationalEvolution": "qpr.variational_evolution(MODEL, 'Z0', [1], 0.1, 1, kind='imaginary').error_bound",
+    "variational_evolution": "qpr.variational_evolution(MODEL, 'Z0', [1], 0, 1) | "
+    "qpr.variational_evolution(MODEL, 'Z0', [1], 1, 1, kind='foo') | "
+    "qpr.variational_evolution(MODEL, 'Z0', [1], 1, 1, rule='foo') | qpr.variational_evolution(TWO, None, [1], 1, 1)",
     "Expectation": "qpr.train(MODEL, qpr.Expectation((1.0, 2.0)), steps=1) | "
     "qpr.train(TWO, qpr.Expectation((1,)), steps=1)",
     "MeanSquare": "qpr.train(MODEL, qpr.MeanSquare(), steps=1)",

@@ -173,14 +173,14 @@ class QuiverPlan(Plan):
             for members in groups.groups
         ]
         runs, M = 2 * self.directions * self.shots * len(self._readers), model.n_rotations
-        strings = [1 if r.mixture else len(r.paulis) for r in self._readers]
+        read = sum(1 if r.mixture else len(r.paulis) for r in self._readers)
         self.cost = Cost(
             copies=runs,
             rotations=runs * M,
             measurements=runs,
             depth=M,
             qubits=model.n_qubits,
-            classical_ops=2 * self.directions * self.shots * sum(strings),
+            classical_ops=2 * self.directions * self.shots * read,
         )
         self.info = {"observable": str(groups), "first_step": f"{self.directions:,} directions"}
 

@@ -11,7 +11,7 @@ import numpy as np
 from quprop import simulate
 from quprop.arrays import checked, plain
 from quprop.cost import Cost
-from quprop.errors import QupropError
+from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.remote import estimate_samples
@@ -245,8 +245,8 @@ def _refuse_controller(method: Any, loss: Loss, head: bool, executor: Any, model
         )
     if model.n_inputs:
         raise QupropError(
-            f"{name} minimises one expectation value, and this model reads {model.n_inputs} inputs a sample; take "
-            "adam(0.01) with method= instead"
+            f"{name} minimises one expectation value, and this model reads {count_of(model.n_inputs, 'input')} a "
+            "sample; take adam(0.01) with method= instead"
         )
     if executor is not None:
         raise QupropError(f"{name} runs its circuits itself: leave out executor=, or take adam(0.01) with method=")

@@ -75,6 +75,8 @@ class VariationalEvolution:
     away from the evolution wanted, in units of the state's norm by time; where it can follow, the root of a rounding
     error, about 1e-8. kind: "real" or "imaginary".
 
+    Raises: QupropError for the `error_bound` of an imaginary time.
+
     >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("t", 1)[0], 0), "Z0")
     >>> evolved = qpr.variational_evolution(model, "Y0", [0.0], time=0.5, steps=2)
     >>> evolved.thetas[-1].round(6), evolved.distances.max() < 1e-7, round(evolved.error_bound, 6)
@@ -126,7 +128,7 @@ def variational_evolution(
 
     McLachlan's principle, Re(G) dtheta/dt = Im C in real and -Re C in imaginary time, with G the `geometric_tensor` and
     C the `evolution_vector`, both exact. The distance sqrt(v G v - 2 v b + Var H), b being the right side, is told at
-    every step: what of the motion is outside the ansatz.
+    every step: what of the motion is outside the ansatz. Where that is not 0, the energy drifts in real time too.
 
     hamiltonian: a PauliSum, or what `Model` takes for one observable; None: the model's own, if it has one. theta:
     (n_params,), where to begin. time: how long, above 0. steps: how many. kind: "real" or "imaginary".
