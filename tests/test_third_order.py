@@ -124,7 +124,7 @@ def test_third_and_its_transpose_are_jaxs_own_derivatives_of_a_dense_simulator(n
             return lambda point: jax.jvp(g, (point,), (v,))[1]
 
         point = (jax.numpy.asarray(theta), jax.numpy.asarray(x))
-        by_theta, by_x = jax.jit(jax.jacrev(along(along(f, u), w)))(point)
+        by_theta, by_x = map(np.asarray, jax.jit(jax.jacrev(along(along(f, u), w)))(point))
     node = Node(model)
     close(node.cubic(theta, x, *u, *w, *z), by_theta @ z[0] + by_x @ z[1])
     found = node.third(theta, x, c, *u, *w)
