@@ -299,7 +299,9 @@ def _moves(v: list[np.ndarray], u: list[np.ndarray], w: list[np.ndarray], precis
     """(B,): whether v = u + w or u - w is more than what rounding leaves of two parallel directions."""
     limit = np.sqrt(np.finfo(np.float32 if precision == "single" else np.float64).eps)
     parts = zip(v, u, w, strict=True)
-    found: np.ndarray = np.hstack([np.abs(a) > limit * (np.abs(b) + np.abs(c)) for a, b, c in parts]).any(axis=1)
+    found: np.ndarray = np.logical_or.reduce(
+        np.hstack([np.abs(a) > limit * (np.abs(b) + np.abs(c)) for a, b, c in parts]), axis=1
+    )
     return found
 
 
