@@ -247,8 +247,11 @@ def test_other_observables_bring_their_parameters_along(model):
     assert_close(qpr.value_and_grad(given, t, d, weights=[1, 2, 3])[1],
                  qpr.value_and_grad(model, t, d, weights=[1, 2, 3])[1], 100)  # fmt: skip
     used = qpr.Model(circuit(), "Z0")
-    qpr.vjp(used, t[:3], d)[1]([1.0])  # whose tables are for three parameters
-    assert_close(qpr.expectation(used.with_observables(OBSERVABLES), t, d), exact(t, d), 1000)
+    for engine in ("native", "reference"):
+        qpr.vjp(used, t[:3], d, engine=engine)[1]([1.0])  # whose tables are for three parameters
+        found = qpr.value_and_grad(used.with_observables(OBSERVABLES), t, d, weights=[1, 2, 3], engine=engine)
+        assert_close(found[0], exact(t, d) @ [1, 2, 3], 1000)
+        assert_close(found[1], qpr.value_and_grad(model, t, d, weights=[1, 2, 3], engine=engine)[1], 100)
     assert model.with_observables(list(model.original_observables)) == model
     assert model.with_observables("Z0").n_params == 5
     with pytest.raises(QupropError, match="has 3 in this circuit"):
