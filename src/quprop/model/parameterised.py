@@ -3,7 +3,7 @@
     O(theta, x) = sum_j c_j(theta, x) P_j,   d<O>/dv = sum_j (dc_j/dv) <P_j> + sum_j c_j d<P_j>/dv
 
 A `Model` holds them among its observables. What reads coefficients as numbers is refused by the sum itself, so that
-nothing takes an angle for a number; `Coefficients` is what the engine of such models (`simulate/coefficients.py`) reads.
+nothing takes an angle for a number; `Coefficients` is what the engine of such models reads.
 """
 
 from __future__ import annotations

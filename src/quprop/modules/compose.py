@@ -28,7 +28,7 @@ from quprop.model.absorption import conjugate, conjugate_sum
 from quprop.model.angle import PARAM, Angle, Monomial, Variable, collected
 from quprop.model.channels import refuse_channels
 from quprop.model.input_state import InputState
-from quprop.model.parameterised import refuse_parameters
+from quprop.model.parameterised import Observable, refuse_parameters
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.model.text import dump, read, versioned
 from quprop.model.x_rotations import Rotation
@@ -221,7 +221,7 @@ def parallel(*parts: Module | Model, observables: Any = None) -> Module:
     modules = _named(parts)
     names = _Names()
     rotations: list[Rotation] = []
-    sums: list[PauliSum] = []
+    sums: list[Observable] = []
     state: InputState | None = None
     clifford: stim.Tableau | None = None
     n = 0

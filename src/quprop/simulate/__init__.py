@@ -14,10 +14,9 @@ from quprop.errors import QupropError, count_of, generator_of, nearest
 from quprop.lazy import listing
 from quprop.model import Model
 from quprop.model.channels import DENSITY, refuse_channels
-from quprop.model.parameterised import refuse_parameters
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
-from quprop.simulate.coefficients import CoefficientEngine
+from quprop.simulate.coefficients import combined
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
@@ -109,9 +108,7 @@ def is_model(model: Any) -> bool:
 def engine_for(model: Any, engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
     """What simulates a model, or what is made of models."""
     found = get_engine(engine, precision, threads)
-    if not isinstance(model, Model):
-        return model.engine_over(found)
-    return found if model.coefficients is None else CoefficientEngine(found)
+    return combined(model, found) if isinstance(model, Model) else model.engine_over(found)
 
 
 class Call:
@@ -162,8 +159,6 @@ class Call:
             raise QupropError(f"the batch is empty: {given}; pass one sample at least")
         if not size <= model.angle_limit * model.angle_limit:
             model.angle_table.check(self.theta, self.x)
-        if model.coefficients is not None:
-            model.coefficients.table.check(self.theta, self.x)
         if model.channels or model.n_qubits > 20 or batch << model.n_qubits > 1 << 22:
             needed = self.engine.memory(model, batch, what)
             if model.n_qubits > MAX_QUBITS and needed >= 1 << MAX_QUBITS:  # not so if few basis states are reached
@@ -312,8 +307,6 @@ def propagate(
     >>> round(result.value, 6), result.gradient.round(6), result.value_bound < 1e-3
     (0.5, array([-0.866025]), True)
     """
-    if isinstance(model, Model):
-        refuse_parameters(model, "propagate")
     call = Call(model, theta, x, engine or PauliPropagation(), "double", threads, "value_and_grad")
     if not isinstance(model, Model) or call.shape:
         raise QupropError(
@@ -349,8 +342,6 @@ def estimate(
     """
     if engine is not None and not isinstance(engine, Trajectories):
         raise QupropError(f"estimate takes engine=qpr.Trajectories(samples, seed), got {engine!r}")
-    if isinstance(model, Model):
-        refuse_parameters(model, "estimate")
     call = Call(model, theta, x, engine or Trajectories(), precision, threads, "value_and_grad")
     if not isinstance(model, Model) or call.shape:
         raise QupropError(

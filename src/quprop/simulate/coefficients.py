@@ -9,20 +9,25 @@ sweep backwards serves all terms; what it takes besides are the values <P_j>, wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle_table import Scatter
-from quprop.model.parameterised import Coefficients
+from quprop.model.parameterised import Coefficients, refuse_parameters
 from quprop.simulate.engine import Arrays
 
 _OF_STATES = ("states", "probabilities", "state_vjp", "state_jet", "tangents")  # which know no observables
 _BINOMIAL = ((1.0,), (1.0, 1.0), (1.0, 2.0, 1.0))
 _FEW = 4  # strings up to which a sweep backwards for each is less than one sweep of polynomials
 _FACTORIAL = (1.0, 1.0, 2.0)
+
+
+def combined(model: Model, engine: Any) -> Any:
+    """The engine itself for a model whose coefficients are numbers."""
+    return engine if model.coefficients is None else CoefficientEngine(engine)
 
 
 class CoefficientEngine:
@@ -118,6 +123,7 @@ class CoefficientEngine:
             )
         theta, x, v_theta, v_x = (a.copy() for a in (theta, x, v_theta, v_x))
         c = _coefficients(model)
+        c.table.check(theta, x)
         powers = np.array(_FACTORIAL[: order + 1])[:, None, None]
         coefficients = c.table.jet(theta, x, v_theta, v_x, order) * powers
         terms, inner = over.jet(model.terms, theta, x, v_theta, v_x, order)
@@ -149,12 +155,22 @@ class CoefficientEngine:
         c = _coefficients(model)
         return self.inner.memory(model.terms, batch, what) + 32 * batch * (len(c.term) + len(c.strings))
 
+    def propagate(self, model: Model, *_: Any) -> NoReturn:
+        """Refused: its bounds are those of numbers."""
+        refuse_parameters(model, "propagate")
+        raise AssertionError
+
+    def estimate(self, model: Model, *_: Any) -> NoReturn:
+        """Refused: its standard errors are those of numbers."""
+        refuse_parameters(model, "estimate")
+        raise AssertionError
+
     def choose(self, model: Model, batch: int = 1, what: str = "value_and_grad") -> Any:
         """Of the engine of all models: what it takes for the strings, and why."""
         return self.inner.choose(model.terms, batch, what)
 
     def _over(self, model: Model, what: str, *rows: np.ndarray) -> Any:
-        """What evaluates the strings; one that keeps a tolerance keeps it for each string, not for their combination."""
+        """What evaluates the strings; refused where it keeps a tolerance, which is not that of their combination."""
         found = self.inner
         if hasattr(found, "choose"):
             found = found.choose(model.terms, max(map(len, rows)), what).engine
@@ -173,8 +189,10 @@ def _coefficients(model: Model) -> Coefficients:
 
 
 def _at(model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(B, E), or (1, E)."""
-    return _coefficients(model).table.evaluate(theta, x)
+    """(B, E), or (1, E); refused where they leave the range of double precision."""
+    table = _coefficients(model).table
+    table.check(theta, x)
+    return table.evaluate(theta, x)
 
 
 def _added(to: Scatter, size: int, rows: np.ndarray) -> np.ndarray:

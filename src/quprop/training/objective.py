@@ -126,7 +126,8 @@ class Objective:
 
     def reach(self, params: Params, targets: np.ndarray | None) -> float:
         """What no loss exceeds at these ``params``: of outputs of at most sum_k |scale_k| ||O_k|| + |bias_k|, ||O||
-        being the sum of the coefficients, beside targets y, (1 + outputs + max |y|)^2. None is known where coefficients move with the parameters."""
+        being the sum of the coefficients, beside targets y, (1 + outputs + max |y|)^2. None is known where
+        coefficients move with the parameters."""
         if getattr(self.model, "coefficients", None) is not None:
             return float("inf")
         norms = [sum(abs(c) for _, c in total.items()) for total in getattr(self.model, "observables", ())]
