@@ -12,7 +12,7 @@ from quprop.errors import QupropError
 _ZERO = 1e-13  # singular values below are zero up to rounding
 
 
-class Spectrum(NamedTuple):
+class SpectralFunction(NamedTuple):
     """scale * log(tr rho^order) / (1 - order); at order 1, -scale * tr rho log rho; or tr rho^2.
 
     M is (B, K, R), K <= R, and tr M M^+ = 1. With T = sum f(lambda), f = lambda^order or -lambda log lambda, and
