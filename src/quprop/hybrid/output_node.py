@@ -22,7 +22,7 @@ from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.outputs import Amplitudes, Entropy, Output, Probabilities, Purity, ReducedState, StateOverlap
 from quprop.outputs.clifford import clifford_of
-from quprop.outputs.functions import Sweep, jet_engine
+from quprop.outputs.functions import StateSweep, jet_engine
 from quprop.simulate import Call, Composite, in_range, quiet
 
 _KINDS = (Amplitudes, Entropy, Probabilities, Purity, ReducedState, StateOverlap)
@@ -52,7 +52,7 @@ class OutputNode(Node):
     model: Model
 
     def __init__(
-        self, model: Model, output: Output, precision: str = "double", threads: int | None = None, engine: Any = None
+        self, model: Any, output: Output, precision: str = "double", threads: int | None = None, engine: Any = None
     ) -> None:
         super().__init__(model, precision, threads, engine)
         self.output = output
@@ -79,7 +79,7 @@ class OutputNode(Node):
         if 0 in S:
             values, d_theta, d_x = self.nothing(S, "KPD")
             return values, lambda c, sum_theta=False: (np.zeros(self.model.n_params) if sum_theta else d_theta, d_x)
-        sweep = Sweep(self.model, theta, x, self.engine, self.precision, self.threads)
+        sweep = StateSweep(self.model, theta, x, self.engine, self.precision, self.threads)
         self.output.check(self.model.n_qubits, sweep.call.batch)
         K = self.sizes("K")[0]
 
@@ -121,7 +121,7 @@ class OutputNode(Node):
         jet, pull = self._jet(S, theta, x, u_theta, u_x, 1)
         rows = np.broadcast_to(np.asarray(c, float), (*S, c.shape[-1])).reshape(len(jet[0]), -1)
         output = self.output
-        d_theta, d_x, *_ = pull(np.stack([output.costates_along(*jet, rows), output.costates(jet[0], rows)]))
+        d_theta, d_x, *_ = pull(np.stack([output.costates_along(jet[0], jet[1], rows), output.costates(jet[0], rows)]))
         in_range("the Hessian-vector product", self.precision, d_theta, d_x)
         return d_theta.reshape(*S, -1), d_x.reshape(*S, self.model.n_inputs)
 
@@ -139,7 +139,7 @@ class OutputNode(Node):
         u, u_size = _unit(S, u_theta, u_x)
         w, w_size = _unit(S, w_theta, w_x)
         bent = [
-            self.output.along(self._jet(S, theta, x, *(_moved(a, b, sign) for a, b in zip(u, w, strict=True)), 2)[0])[2]
+            self.output.along(self._jet(S, theta, x, _moved(u[0], w[0], sign), _moved(u[1], w[1], sign), 2)[0])[2]
             for sign in (1, -1)
         ]
         return self._told(S, (bent[0] - bent[1]) / 4) * (u_size * w_size)

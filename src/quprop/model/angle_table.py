@@ -173,9 +173,7 @@ class AngleTable(NamedTuple):
                             g.to_var[s].add(out, weight * dv[:, g.picked[r]] * _product(v, g, (s, r)))
         return out[:, : self.n_params], out[:, self.n_params :]
 
-    def jet(
-        self, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
-    ) -> np.ndarray:
+    def jet(self, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int) -> np.ndarray:
         """The coefficients of t^k, k = 0 ... order, of the angles at (theta + t v_theta, x + t v_x): (order + 1, B, M).
 
         order: 0, 1 or 2.

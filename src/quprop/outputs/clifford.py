@@ -17,7 +17,7 @@ from quprop.simulate.vectors import clifford_gates
 _POWERS = np.array([1, 1j, -1, -1j])
 
 
-class _Hadamard(NamedTuple):
+class _HadamardStep(NamedTuple):
     qubit: int
 
     def apply(self, v: np.ndarray) -> np.ndarray:
@@ -28,7 +28,8 @@ class _Hadamard(NamedTuple):
         out *= np.sqrt(0.5)
         return out.reshape(v.shape)
 
-    adjoint = apply
+    def adjoint(self, v: np.ndarray) -> np.ndarray:
+        return self.apply(v)
 
 
 class _Monomial(NamedTuple):
@@ -54,13 +55,14 @@ class Clifford:
     """apply(states (..., 2^n)) and adjoint(costates), each up to one global phase that nothing depends on."""
 
     def __init__(self, model: Model) -> None:
-        self._steps: list[_Hadamard | _Monomial] = []
-        n, run = model.n_qubits, []
+        self._steps: list[_HadamardStep | _Monomial] = []
+        n = model.n_qubits
+        run: list[tuple[str, int, int]] = []
         for gate in clifford_gates(model.clifford):
             if gate[0] == "H":
                 self._close(n, run)
                 run = []
-                self._steps.append(_Hadamard(gate[1]))
+                self._steps.append(_HadamardStep(gate[1]))
             else:
                 run.append(gate)
         self._close(n, run)

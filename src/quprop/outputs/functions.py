@@ -33,7 +33,7 @@ def _checked(model: Any, output: Output, batch: int = 1) -> None:
     output.check(model.n_qubits, batch)
 
 
-class Sweep:
+class StateSweep:
     """The states of one call, behind the residual Clifford, and the sweep back from costates there."""
 
     def __init__(self, model: Model, theta: Any, x: Any, engine: Any, precision: str, threads: int | None) -> None:
@@ -98,7 +98,7 @@ def output_vjp(
     (array([0.5, 0.5]), array([0.5]))
     """
     _checked(model, output)
-    sweep = Sweep(model, theta, x, engine, precision, threads)
+    sweep = StateSweep(model, theta, x, engine, precision, threads)
     n, lead = model.n_qubits, sweep.call.shape
     output.check(n, sweep.call.batch)
     shape = (*lead, *output.shape(n))
@@ -135,7 +135,7 @@ def _value(
     _checked(model, output)
     n = model.n_qubits
     if model.channels:
-        qubits = getattr(output, "qubits", None)
+        qubits: Any = getattr(output, "qubits", None)
         if qubits is None:
             refuse_channels(model, type(output).__name__)
         rho = _mixed(model, qubits, theta, x, engine, precision, threads)
@@ -278,7 +278,7 @@ def overlap_vjp(
     if a.n_qubits != b.n_qubits:
         raise QupropError(f"states of {a.n_qubits} and {b.n_qubits} qubits have no overlap; take models of one size")
     options = (engine, precision, threads)
-    sweeps = Sweep(a, theta_a, x_a, *options), Sweep(b, theta_b, x_b, *options)
+    sweeps = StateSweep(a, theta_a, x_a, *options), StateSweep(b, theta_b, x_b, *options)
     first, second = (s.states.reshape(*s.call.shape, -1) for s in sweeps)
     try:
         shape = np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
@@ -352,11 +352,11 @@ def kernel_vjp(
     theta = checked("theta", theta, (model.n_params,))
     x = checked("x", x, ("N", model.n_inputs))
     options = (engine, precision, threads)
-    rows = Sweep(model, theta, x, *options)
+    rows = StateSweep(model, theta, x, *options)
     if y is None:
         columns = rows
     else:
-        columns = Sweep(model, theta, checked("y", y, ("M", model.n_inputs)), *options)
+        columns = StateSweep(model, theta, checked("y", y, ("M", model.n_inputs)), *options)
     memory.require(
         48 * rows.call.batch * columns.call.batch, "the kernel matrix", "take fewer rows, or the matrix in blocks"
     )

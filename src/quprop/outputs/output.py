@@ -16,8 +16,8 @@ import numpy as np
 from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.model.input_state import normalised
-from quprop.outputs.registers import Split, check_inside, register, split
-from quprop.outputs.spectrum import Spectrum
+from quprop.outputs.registers import RegisterSplit, check_inside, register, split
+from quprop.outputs.spectrum import SpectralFunction
 from quprop.simulate import memory
 
 
@@ -113,7 +113,7 @@ class Probabilities(_Quadratic):
         if self.qubits is not None:
             check_inside(self.qubits, n)
 
-    def _split(self, size: int) -> Split:
+    def _split(self, size: int) -> RegisterSplit:
         return split(size.bit_length() - 1, self.qubits)
 
     def form(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ class _OfRegister(Output):
     def __post_init__(self) -> None:
         object.__setattr__(self, "qubits", register(self.qubits))
 
-    def _split(self, size: int) -> Split:
+    def _split(self, size: int) -> RegisterSplit:
         return split(size.bit_length() - 1, self._side(size.bit_length() - 1))
 
     def _side(self, n: int) -> tuple[int, ...]:
@@ -196,7 +196,7 @@ class _OfSpectrum(_OfRegister):
     """What depends on the eigenvalues of the reduced state, which are those of the rest's too: the smaller is taken."""
 
     @property
-    def _spectrum(self) -> Spectrum:
+    def _spectrum(self) -> SpectralFunction:
         raise NotImplementedError
 
     def _side(self, n: int) -> tuple[int, ...]:
@@ -246,8 +246,8 @@ class Purity(_OfSpectrum):
     """
 
     @property
-    def _spectrum(self) -> Spectrum:
-        return Spectrum(2.0, purity=True)
+    def _spectrum(self) -> SpectralFunction:
+        return SpectralFunction(2.0, purity=True)
 
 
 @dataclass(frozen=True)
@@ -275,14 +275,14 @@ class Entropy(_OfSpectrum):
             if name == "base" and value is None:
                 continue
             number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-            if not number or not above < float(value) < math.inf:
+            if not number or not above < float(value or 0) < math.inf:
                 kind = "of an entropy" if name == "order" else "of its logarithm"
                 raise QupropError(f"the {name} {kind} is a finite number above {above}, got {value!r}")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, float(value or 0))
 
     @property
-    def _spectrum(self) -> Spectrum:
-        return Spectrum(self.order, scale=1.0 if self.base is None else 1 / math.log(self.base))
+    def _spectrum(self) -> SpectralFunction:
+        return SpectralFunction(self.order, scale=1.0 if self.base is None else 1 / math.log(self.base))
 
 
 @dataclass(frozen=True)

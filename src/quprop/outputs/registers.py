@@ -35,7 +35,7 @@ def check_inside(qubits: tuple[int, ...], n: int) -> None:
         raise QupropError(f"the model has qubits 0..{n - 1}, got {max(qubits)} in the register")
 
 
-class Split(NamedTuple):
+class RegisterSplit(NamedTuple):
     """How the amplitudes (B, 2^n) fall apart into those of a register and the rest.
 
     dims: lengths of runs of qubits, from the highest, that stay together; inner: the axes of those of the register, in
@@ -71,7 +71,7 @@ class Split(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def split(n: int, qubits: tuple[int, ...]) -> Split:
+def split(n: int, qubits: tuple[int, ...]) -> RegisterSplit:
     place = {q: i for i, q in enumerate(qubits)}
     runs: list[list[int]] = []  # of qubits, from the highest
     for q in range(n - 1, -1, -1):
@@ -87,4 +87,4 @@ def split(n: int, qubits: tuple[int, ...]) -> Split:
     inner = [a for a, run in enumerate(runs) if run[0] in place]
     inner.sort(key=lambda a: -place[runs[a][0]])
     outer = [a for a, run in enumerate(runs) if run[0] not in place]
-    return Split(tuple(1 << len(run) for run in runs), tuple(inner), tuple(outer), 1 << len(qubits))
+    return RegisterSplit(tuple(1 << len(run) for run in runs), tuple(inner), tuple(outer), 1 << len(qubits))

@@ -12,7 +12,7 @@ from quprop.errors import QupropError
 _ZERO = 1e-13  # singular values below are zero up to rounding
 
 
-class Spectrum(NamedTuple):
+class SpectralFunction(NamedTuple):
     """scale * log(tr rho^order) / (1 - order); at order 1, -scale * tr rho log rho; or tr rho^2.
 
     M is (B, K, R), K <= R, and tr M M^+ = 1. With T = sum f(lambda), f = lambda^order or -lambda log lambda, and
@@ -38,7 +38,12 @@ class Spectrum(NamedTuple):
         return total if self.purity else self.scale * np.log(total) / (1 - self.order)
 
     def value(self, M: np.ndarray) -> np.ndarray:
-        return self.of_eigenvalues(_decomposed(M, vectors=False)[1] ** 2)
+        if self.order < 1:
+            return self.of_eigenvalues(_decomposed(M)[1] ** 2)
+        rho = _reduced(M)
+        if self.purity:
+            return np.sum(rho.real**2 + rho.imag**2, axis=(-2, -1))[:, None]
+        return self.of_eigenvalues(np.linalg.eigvalsh(rho))
 
     def _slope(self, U: np.ndarray, s: np.ndarray) -> np.ndarray:
         """f'(lambda) (B, K), zero where lambda is: there M gives it no weight."""
@@ -90,6 +95,8 @@ class Spectrum(NamedTuple):
         return np.where(both, 0.0, found)
 
     def costates(self, M: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        if self.purity:
+            return 4 * cotangent[..., None] * (_reduced(M) @ M)
         U, s = _decomposed(M)
         weight = 2 * cotangent * self._outer(s)[0] * self._slope(U, s)
         return _turned(U, weight, M)
@@ -126,15 +133,23 @@ class Spectrum(NamedTuple):
         return np.stack(parts)
 
 
-def _decomposed(M: np.ndarray, vectors: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """The left singular vectors (B, K, K) and singular values (B, K), K <= R; by QR first, which is most of the work
-    where R is long."""
-    small = M
-    if M.shape[-1] > 2 * M.shape[-2]:
-        small = np.linalg.qr(M.swapaxes(-1, -2), mode="r").swapaxes(-1, -2)
-    if not vectors:
-        return np.empty(0), np.linalg.svd(small, compute_uv=False)
-    U, s, _ = np.linalg.svd(small, full_matrices=True)
+def _reduced(M: np.ndarray) -> np.ndarray:
+    return M @ M.conj().swapaxes(-1, -2)
+
+
+def _decomposed(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The left singular vectors (B, K, K) and singular values (B, K), K <= R.
+
+    Eigenvectors of rho are exact to rounding over the distance to the next eigenvalue, so those of eigenvalues above
+    1e-6 are; the few rows of M below are decomposed themselves, since squares would lose half of their digits.
+    """
+    U = np.linalg.eigh(_reduced(M))[1]
+    rows = U.conj().swapaxes(-1, -2) @ M
+    s = np.linalg.norm(rows, axis=-1)
+    for b in np.flatnonzero((s < 1e-3).any(axis=-1)):
+        small = s[b] < 1e-3
+        V, s[b, small], _ = np.linalg.svd(rows[b, small], full_matrices=False)
+        U[b][:, small] = U[b][:, small] @ V
     return U, s
 
 
