@@ -62,6 +62,7 @@ from quprop.simulate import (
     value_and_grad,
     vjp,
 )
+from quprop.simulate.jets import Jet, jet
 from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.noise.mitigation import invert_readout, readout_inverse, scaled_noise, zero_noise
 from quprop.simulate.state_vector.metric import geometric_tensor, metric
@@ -109,6 +110,7 @@ __all__ = [
     "HadamardTest",
     "HardwareModel",
     "InputState",
+    "Jet",
     "MarkovChain",
     "MeanSquare",
     "Model",
@@ -144,6 +146,7 @@ __all__ = [
     "hybrid",
     "inputs",
     "invert_readout",
+    "jet",
     "losses",
     "metric",
     "natural_gradient",

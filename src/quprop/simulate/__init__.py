@@ -75,6 +75,8 @@ _RESULTS = {
     "states": "the state",
     "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",
+    "jet": "the derivatives along a direction",
+    "state_jet": "the derivatives of a state along a direction",
 }
 
 

@@ -123,9 +123,7 @@ class Along:
         adjoint = np.empty((self.order + 1, self.batch, 1 << n, 2)) if model.state.kind == "encoded" else None
         rows = np.ascontiguousarray(np.broadcast_to(rows, (len(rows), self.batch, rows.shape[2])) if costates else rows)
         weights, costate = (None, rows.reshape(len(rows), self.batch, -1, 2)) if costates else (rows, None)
-        self.plan.pull_jet(
-            *self.arguments, weights, costate, sum_theta, d_v_theta, d_v_x, d_theta, d_x, adjoint, kept
-        )
+        self.plan.pull_jet(*self.arguments, weights, costate, sum_theta, d_v_theta, d_v_x, d_theta, d_x, adjoint, kept)
         if adjoint is not None:
             columns = model.state.input_slice(n)
             at, along = model.state.jet_pullback(n, self.x, self.v_x, as_complex(adjoint))
