@@ -73,7 +73,7 @@ def jet(
     >>> ddu[:, 0].round(6)  # -a^2 cos(a x)
     array([-3.301342, -0.679869])
     >>> found.pullback([None, None, np.ones((2, 1))], sum_theta=True)[0].round(6)  # of sum u_xx, by a
-    array([-2.551694])
+    array([-0.544381])
     """
     if isinstance(order, bool) or order not in (0, 1, 2):
         raise QupropError(
