@@ -1,4 +1,4 @@
-"""`quprop.jet`: derivatives along directions against closed forms, parameter shift and scaling laws; and what it refuses."""
+"""`quprop.jet`: derivatives along directions against closed forms, parameter shift and scaling laws; and refusals."""
 
 import cases
 import numpy as np

@@ -66,8 +66,8 @@ class AutoEngine:
         return f"AutoEngine({self.precision!r}, threads={self.threads})"
 
     def choose(self, model: Model, batch: int = 1, what: str = "value_and_grad") -> Choice:
-        """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp", "tangents", "jet" or "state_jet"
-        of a batch, and why; one sentence where none serves."""
+        """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp", "tangents", "jet" or
+        "state_jet" of a batch, and why; one sentence where none serves."""
         n = model.n_qubits
         if model.channels:
             density = self._density

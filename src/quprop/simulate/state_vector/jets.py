@@ -1,5 +1,5 @@
 """Jets by the compiled kernels: derivatives along a direction, and what pulls them back (the mathematics is in
-`ReferenceEngine.state_jet`). Directions are scaled by powers of two, so that none is too long or too short for the kernels."""
+`ReferenceEngine.state_jet`). Directions are scaled by powers of two: none is too long or too short for the kernels."""
 
 from __future__ import annotations
 
