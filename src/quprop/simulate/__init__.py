@@ -76,7 +76,6 @@ _RESULTS = {
     "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",
     "jet": "the derivatives along a direction",
-    "state_jet": "the derivatives of a state along a direction",
 }
 
 
