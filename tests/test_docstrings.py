@@ -59,6 +59,10 @@ WRONG = {
     "value_and_grad": "qpr.value_and_grad(MODEL, [1, 2]) | qpr.value_and_grad(TWO, [1])",
     "vjp": "qpr.vjp(MODEL, [1, 2])",
     "hvp": "qpr.hvp(MODEL, [1], v_theta=[1, 2]) | qpr.hvp(NOISY, [1], v_theta=[1])",
+    "jet": "qpr.jet(MODEL, [1], None, [1]) | qpr.jet(NOISY, [1], None, [1], wrt='theta') | "
+    "qpr.jet(MODEL, [1], None, [1], 3, wrt='theta') | qpr.jet(MODEL, [1], None, [1, 2], wrt='theta') | "
+    "qpr.jet(MODEL, [1], None, [np.nan], wrt='theta') | qpr.jet(MODEL, [1], None, [1], 1, wrt='theta', mixed=True) | "
+    "qpr.jet(MODEL, [1], None, [1], wrt='theta', engine='lightcone')",
     "state": "qpr.state(NOISY, [1]) | qpr.state(MODEL, [1, 2])",
     "probabilities": "qpr.probabilities(MODEL, [1, 2])",
     "samples": "qpr.samples(MODEL, [1], shots=0, rng=0) | qpr.samples(MODEL, [1], shots=1, rng=None)",

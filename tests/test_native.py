@@ -147,6 +147,37 @@ def test_native_is_the_reference_on_segmented_models(kind, n):
 
 
 @pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_jets_of_values_and_states_are_the_reference(name, precision, isa):
+    """Values, states (up to a phase) and pullbacks of every order."""
+    model = cases.CASES[name].model
+    factor = 2000 + 200 * model.n_rotations  # products of three polynomials a rotation
+    rng = np.random.default_rng(3)
+    for batch in (1, 3, 17):
+        theta, x, _, v_theta, v_x = arguments(model, batch)
+        for order in (1, 2):
+            line = (model, theta, x, v_theta, v_x, order)
+            values, pull = REFERENCE.jet(*line)
+            cotangents = rng.normal(size=values.shape)
+            expected = (values, *pull(cotangents))
+            states, pull_states = REFERENCE.state_jet(*line)
+            costates = rng.normal(size=states.shape) + 1j * rng.normal(size=states.shape)
+            of_states = pull_states(costates)
+            for block in (None, 2):
+                ours, own = engine(precision, isa, block).jet(*line)
+                for actual, wanted in zip((ours, *own(cotangents)), expected, strict=True):
+                    assert_close(actual, wanted, factor, DTYPES[precision])
+                summed = own(cotangents, True)
+                assert_close(summed[0], expected[1].sum(axis=0), factor, DTYPES[precision])
+                found, own = engine(precision, isa, block).state_jet(*line)
+                phase = np.sum(states[0].conj() * found[0], axis=1)[None, :, None]
+                assert_close(found / phase, states, factor, DTYPES[precision])
+                for actual, wanted in zip(own(costates * phase / abs(phase)), of_states, strict=True):
+                    assert_close(actual, wanted, factor, DTYPES[precision])
+
+
+@pytest.mark.parametrize("isa", HERE)
 @pytest.mark.parametrize("seed", range(12))
 def test_a_start_that_commutes(seed, isa):
     """Backwards, rotations at the start that all commute are only read, not taken off, in whatever runs they are."""

@@ -81,6 +81,7 @@ from quprop.simulate import (
     value_and_grad,
     vjp,
 )
+from quprop.simulate.jets import Jet, jet
 from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.noise.mitigation import invert_readout, readout_inverse, scaled_noise, zero_noise
 from quprop.simulate.state_vector.metric import geometric_tensor, metric
@@ -132,6 +133,7 @@ __all__ = [
     "HadamardTest",
     "HardwareModel",
     "InputState",
+    "Jet",
     "MarkovChain",
     "MeanSquare",
     "Model",
@@ -182,6 +184,7 @@ __all__ = [
     "imaginary_time",
     "inputs",
     "invert_readout",
+    "jet",
     "kernel",
     "kernel_vjp",
     "losses",

@@ -12,6 +12,7 @@ from quprop.cost import short_bytes
 from quprop.errors import QupropError, count_of
 from quprop.machine import available_bytes
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.model.x_rotations import XRotations
 from quprop.simulate import memory
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
@@ -21,6 +22,7 @@ from quprop.simulate.noise.density import DensityEngine
 from quprop.simulate.pauli.engine import engine_of
 from quprop.simulate.pauli.settings import PauliPropagation
 from quprop.simulate.state_vector.native import NativeEngine
+from quprop.simulate.state_vector.reference import STATE_VECTOR, JetPullback
 
 ALWAYS_WHOLE = 20  # qubits: what is below is not looked at
 _MANY = 8  # rotations a qubit of an IQP circuit, from where two Walsh-Hadamard transforms make its state sooner
@@ -64,8 +66,8 @@ class AutoEngine:
         return f"AutoEngine({self.precision!r}, threads={self.threads})"
 
     def choose(self, model: Model, batch: int = 1, what: str = "value_and_grad") -> Choice:
-        """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp" or "tangents" of a batch, and
-        why; one sentence where none serves."""
+        """The engine for "values", "value_and_grad", "vjp", "hvp", "states", "state_vjp", "tangents", "jet" or
+        "state_jet" of a batch, and why; one sentence where none serves."""
         n = model.n_qubits
         if model.channels:
             density = self._density
@@ -155,6 +157,18 @@ class AutoEngine:
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays:
         return (self._density if model.channels else self._whole).tangents(model, theta, x, directions)
+
+    def jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, JetPullback]:
+        refuse_channels(model, STATE_VECTOR)
+        return self._whole.jet(model, theta, x, v_theta, v_x, order)
+
+    def state_jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, JetPullback]:
+        refuse_channels(model, STATE_VECTOR)
+        return self._whole.state_jet(model, theta, x, v_theta, v_x, order)
 
     def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         return self._density.probabilities(model, theta, x)

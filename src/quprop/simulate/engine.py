@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -47,6 +47,14 @@ class Engine(Protocol):
 
     def tangents(self, model: Model, theta: np.ndarray, x: np.ndarray, directions: np.ndarray) -> Arrays: ...
 
+    def jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, Callable[..., tuple[np.ndarray, ...]]]: ...
+
+    def state_jet(
+        self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
+    ) -> tuple[np.ndarray, Callable[..., tuple[np.ndarray, ...]]]: ...
+
     def memory(self, model: Model, batch: int, what: str) -> int: ...
 
 
@@ -79,6 +87,14 @@ class Composite(Protocol):
 
     def engine_over(self, engine: Any) -> Any:
         """The engine of it, when `engine` simulates the models that it is made of."""
+
+
+def no_jet(engine: Any, *_: Any) -> NoReturn:
+    """The `jet` and `state_jet` of engines that hold no whole state."""
+    raise QupropError(
+        f"the engine {engine.name!r} has no derivatives along a direction, which take the whole state without noise; "
+        'use engine="native", and a model that is neither cut nor noisy'
+    )
 
 
 def threads_of(threads: Any) -> int:

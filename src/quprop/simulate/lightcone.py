@@ -31,7 +31,7 @@ from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.circuit import Circuit
 from quprop.model.commutation import Columns, bits, generators, light_cone
 from quprop.model.pauli import PauliString
-from quprop.simulate.engine import Arrays, made
+from quprop.simulate.engine import Arrays, made, no_jet
 from quprop.simulate.mixture import Mixtures
 from quprop.simulate.state_vector.native import NativeEngine
 
@@ -302,6 +302,8 @@ class LightConeEngine:
             return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
         return self.values(model, theta, x), pullback
+
+    jet = state_jet = no_jet
 
     def hvp(
         self,

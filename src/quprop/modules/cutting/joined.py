@@ -18,6 +18,7 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.modules.cutting import contract
 from quprop.modules.cutting.fragments import TRANSPOSE, coupling
+from quprop.simulate.engine import no_jet
 
 if TYPE_CHECKING:
     from quprop.modules.cutting.plan import CutPlan
@@ -57,6 +58,8 @@ class Joined:
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
         values, pullback = self.vjp(model, theta, x)
         return (values * weights).sum(axis=1), pullback(np.broadcast_to(weights, values.shape))[0]
+
+    jet = state_jet = no_jet
 
     def hvp(
         self,

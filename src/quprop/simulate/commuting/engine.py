@@ -18,7 +18,7 @@ from quprop.model.x_rotations import Subsets
 from quprop.simulate.commuting.enumeration import Enumeration
 from quprop.simulate.commuting.form import CommutingForm, Seen, angles_of, is_iqp
 from quprop.simulate.commuting.gates import Gates
-from quprop.simulate.engine import MAX_QUBITS, threads_of
+from quprop.simulate.engine import MAX_QUBITS, no_jet, threads_of
 from quprop.simulate.vectors import walsh_hadamard
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -150,6 +150,8 @@ class CommutingModelEngine:
             return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
         return self.values(model, theta, x), pullback
+
+    jet = state_jet = no_jet
 
     def hvp(self, *_: Any) -> NoReturn:
         raise QupropError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.simulate.engine import threads_of
+from quprop.simulate.engine import no_jet, threads_of
 from quprop.simulate.noise.native import KEEP_BYTES, NativeVector
 from quprop.simulate.noise.reference import NoisyReference
 
@@ -67,6 +67,8 @@ class DensityEngine:
     def probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The diagonal of the final mixed state, (B, 2^n)."""
         return self._vector(model).probabilities(model, theta, x)
+
+    jet = state_jet = no_jet
 
     def hvp(self, *_: Any) -> NoReturn:
         raise QupropError(

@@ -29,7 +29,7 @@ from quprop.model import Model
 from quprop.model.pauli import PauliString
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
-from quprop.simulate.engine import made
+from quprop.simulate.engine import made, no_jet
 from quprop.simulate.noise.patterns import Outcomes, PureProblem
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -171,6 +171,8 @@ class TrajectoryEngine:
             return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
         return (self.values(model, theta, x) if one is None else one[0][:, None]), pullback
+
+    jet = state_jet = no_jet
 
     def hvp(self, *_: Any) -> NoReturn:
         raise QupropError(

@@ -14,7 +14,7 @@ import numpy as np
 from quprop.arrays import checked
 from quprop.errors import QupropError, count_of
 from quprop.model import Model
-from quprop.simulate.engine import threads_of
+from quprop.simulate.engine import no_jet, threads_of
 from quprop.simulate.pauli.average import average_bounds
 from quprop.simulate.pauli.certificate import Bounds, pulled_back
 from quprop.simulate.pauli.damping import refuse_trained
@@ -132,6 +132,8 @@ class PauliEngine:
             return (d_theta.sum(axis=0) if sum_theta else d_theta), d_x
 
         return (self.values(model, theta, x) if one is None else one.values[:, None]), pullback
+
+    jet = state_jet = no_jet
 
     def hvp(self, *_: Any) -> NoReturn:
         raise QupropError(

@@ -1,5 +1,5 @@
-"""Jets by the compiled kernels: derivatives along a direction, and what pulls them back (`ReferenceEngine.state_jet` has
-the mathematics). Directions are scaled by powers of two, so that none is too long or too short for the kernels."""
+"""Jets by the compiled kernels: derivatives along a direction, and what pulls them back (the mathematics is in
+`ReferenceEngine.state_jet`). Directions are scaled by powers of two: none is too long or too short for the kernels."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ class Along:
             return self._pull(rows, sum_theta, kept, costates)
         # One order at a time, without its size: all results are linear in the cotangents.
         exponents = np.zeros_like(sizes, int) if out is None else out
-        powers = 0 if self.exponents is None else self._powers()[::-1]
+        powers = None if self.exponents is None else self._powers()[::-1]
         along = 0 if self.exponents is None else self.exponents
         found: list[np.ndarray] | None = None
         for k in np.flatnonzero(sizes.any(axis=(1, 2))) if sizes.any() else [0]:
             one = np.zeros_like(rows)
             one[k] = ldexp(rows[k], -exponents[k])
-            after = exponents[k] + (0 if self.exponents is None else powers[k])
+            after = exponents[k] + (0 if powers is None else powers[k])
             parts = [
                 ldexp(part, after - lost)
                 for part, lost in zip(self._pull(one, False, kept, costates), (0, 0, along, along), strict=True)
@@ -123,9 +123,7 @@ class Along:
         adjoint = np.empty((self.order + 1, self.batch, 1 << n, 2)) if model.state.kind == "encoded" else None
         rows = np.ascontiguousarray(np.broadcast_to(rows, (len(rows), self.batch, rows.shape[2])) if costates else rows)
         weights, costate = (None, rows.reshape(len(rows), self.batch, -1, 2)) if costates else (rows, None)
-        self.plan.pull_jet(
-            *self.arguments, weights, costate, sum_theta, d_v_theta, d_v_x, d_theta, d_x, adjoint, kept
-        )
+        self.plan.pull_jet(*self.arguments, weights, costate, sum_theta, d_v_theta, d_v_x, d_theta, d_x, adjoint, kept)
         if adjoint is not None:
             columns = model.state.input_slice(n)
             at, along = model.state.jet_pullback(n, self.x, self.v_x, as_complex(adjoint))
@@ -152,7 +150,8 @@ def jet(
         return ldexp(values, exponents), lambda c, sum_theta=False: inner(ldexp(c, exponents), sum_theta)
     if order == 0:
         return _still(engine.vjp, model, theta, x, v_theta, v_x)
-    line = Along(engine, model, *(a.copy() for a in (theta, x, v_theta, v_x)), order)
+    theta, x, v_theta, v_x = (a.copy() for a in (theta, x, v_theta, v_x))
+    line = Along(engine, model, theta, x, v_theta, v_x, order)
     values = np.empty((order + 1, line.batch, model.n_observables))
     kept = line.run(values, None)
 
@@ -169,7 +168,8 @@ def state_jet(
     """As `ReferenceEngine.state_jet`, up to one global phase."""
     if order == 0:
         return _still(engine.state_vjp, model, theta, x, v_theta, v_x)
-    line = Along(engine, model, *(a.copy() for a in (theta, x, v_theta, v_x)), order)
+    theta, x, v_theta, v_x = (a.copy() for a in (theta, x, v_theta, v_x))
+    line = Along(engine, model, theta, x, v_theta, v_x, order)
     states = np.empty((order + 1, line.batch, 2 << model.n_qubits))
     kept = line.run(None, states.reshape(*states.shape[:2], -1, 2))
 

@@ -315,7 +315,7 @@ class NativeEngine:
         v_x: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """d_theta, d_x of cotangent . values, and their derivatives h_theta, h_x along (v_theta, v_x)."""
-        batch, n = _batch(model, theta, x), model.n_qubits
+        batch = _batch(model, theta, x)
         check_rows("cotangent", cotangent, model.n_observables, batch)
         check_rows("v_theta", v_theta, model.n_params, batch)
         check_rows("v_x", v_x, model.n_inputs, batch)
