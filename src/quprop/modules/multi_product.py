@@ -1,13 +1,14 @@
 """Multi-product formulas: expectation values at several numbers of steps, extrapolated to infinitely many.
 
-The value after k steps of a product formula of order p is <O> + sum_s a_s k^{-s}, with s = p, p + 2, p + 4, ... where p is
-even, since such a formula is symmetric in time, and s = 1, 2, 3, ... where p = 1. So sum_j c_j <O>_{k_j} with
+The value after k steps of a product formula of order p is <O> + sum_s a_s k^{-s}, with s = p, p + 2, p + 4, ... where p
+is even, since such a formula is symmetric in time, and s = 1, 2, 3, ... where p = 1. So sum_j c_j <O>_{k_j} with
 
     sum_j c_j = 1,  sum_j c_j k_j^{-s} = 0 for the first s, one fewer than there are numbers of steps
 
 cancels as many of the errors (Richardson; Childs, Wiebe, Quantum Inf. Comput. 12, 901 (2012); of expectation values,
-Endo et al., Phys. Rev. A 99, 012334 (2019); Vazquez et al., Quantum 7, 1067 (2023)). sum |c_j| multiplies what each value
-is off by rounding or shots; numbers of steps that are far apart keep it small (Low, Kliuchnikov, Wiebe, arXiv:1907.11679).
+Endo et al., Phys. Rev. A 99, 012334 (2019); Vazquez et al., Quantum 7, 1067 (2023)). sum |c_j| multiplies what each
+value is off by rounding or shots; numbers of steps that are far apart keep it small (Low, Kliuchnikov, Wiebe,
+arXiv:1907.11679).
 """
 
 from __future__ import annotations
