@@ -71,8 +71,8 @@ WRONG = {
     "trotter_error": "qpr.trotter_error('X0 + Z0', 1.0, order=3) | qpr.trotter_error('X0 + Z0', 1j) | "
     "qpr.trotter_error({'X0': T[0], 'Z0': 1}, 1.0)",
     "TrotterBound": "qpr.trotter_error('X0 + Z0', 1.0).steps_for(0)",
-    "multi_product": "qpr.multi_product(lambda k: MODEL, (1, 1)) | qpr.multi_product(lambda k: MODEL, (1, 2), order=3) | "
-    "qpr.multi_product(lambda k: 'a')",
+    "multi_product": "qpr.multi_product(lambda k: MODEL, (1, 1)) | "
+    "qpr.multi_product(lambda k: MODEL, (1, 2), order=3) | qpr.multi_product(lambda k: 'a')",
     "MultiProduct": "qpr.multi_product(lambda k: MODEL if k == 1 else TWO)",
     "metric": "qpr.metric(NOISY, [1]) | qpr.metric(MODEL, [[1], [2]])",
     "geometric_tensor": "qpr.geometric_tensor(NOISY, [1]) | qpr.geometric_tensor(MODEL, [[1], [2]])",

@@ -198,7 +198,7 @@ def evolved(terms, t, order, steps, n):
 @pytest.mark.parametrize("norm", ["one", "spectral"])
 def test_the_bound_is_above_the_error_of_random_sums(order, norm):
     rng = np.random.default_rng(order)
-    for _ in range(12):
+    for _ in range(5):
         words = rng.choice(list("IXYZ"), (6, 3))
         terms = qpr.PauliSum({"".join(w): c for w, c in zip(words, rng.normal(size=6), strict=True) if set(w) != {"I"}})
         t, steps = rng.uniform(0.05, 0.6), int(rng.integers(1, 4))
@@ -237,7 +237,7 @@ def test_steps_for_a_tolerance_are_the_fewest(order):
 # Multi-product formulas
 
 
-def plan_of(steps, order=2, n_params=True):
+def plan_of(steps, order=2):
     theta, t = qpr.params("theta", len(STRINGS)), qpr.inputs("t", 1)
     terms = {s: theta[k] for k, s in enumerate(STRINGS)}
     return qpr.multi_product(lambda k: qpr.Model(prepared().evolve(terms, t[0], order, k), OBSERVABLE), steps, order)
@@ -253,7 +253,7 @@ def exact_value(t):
 )
 def test_an_extrapolated_value_is_off_by_a_higher_power_of_time(steps, order, slope):
     plan = plan_of(steps, order)
-    times = np.array([0.1, 0.2]) if slope < 7 else np.array([0.3, 0.45])
+    times = np.array([0.06, 0.1]) if slope < 7 else np.array([0.12, 0.2])
     errors = [abs(qpr.expectation(plan, COEFFICIENTS, [t])[0] - exact_value(t)) for t in times]
     found = np.log(errors[1] / errors[0]) / np.log(times[1] / times[0])
     assert found > slope - 0.5
@@ -289,7 +289,7 @@ def test_derivatives_of_an_extrapolation_are_the_sums_of_those_of_its_models():
 def test_an_extrapolation_is_trained_and_has_no_state():
     theta = qpr.params("theta", 1)
     plan = qpr.multi_product(lambda k: qpr.Model(qpr.Circuit(1).evolve("X0 + Z0", theta[0], steps=k), "Z0"), (1, 2, 3))
-    trained = qpr.train(plan, theta0=[0.8], steps=60, optimiser=qpr.adam(0.1))
+    trained = qpr.train(plan, params=np.array([0.8]), steps=60, optimiser=qpr.adam(0.1))
     assert trained.loss == pytest.approx(0.0, abs=1e-2)  # cos^2(sqrt 2 t) at its least
     with pytest.raises(qpr.QupropError):
         qpr.state(plan, [0.1])

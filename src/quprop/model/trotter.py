@@ -6,7 +6,8 @@ H = sum_g H_g in groups of terms that commute, each of which evolves exactly. Wi
     S_2(s) = U_1(s/2) ... U_m(s) ... U_1(s/2)
     S_p(s) = S_{p-2}(u s)^2 S_{p-2}((1 - 4u) s) S_{p-2}(u s)^2,  u = 1/(4 - 4^{1/(p-1)})
 
-and exp(-i t H) = S_p(t/r)^r + O(t^{p+1}/r^p) (Suzuki, J. Math. Phys. 32, 400 (1991)). Neighbours of one group are merged.
+and exp(-i t H) = S_p(t/r)^r + O(t^{p+1}/r^p) (Suzuki, J. Math. Phys. 32, 400 (1991)). Neighbours of one group
+are merged.
 """
 
 from __future__ import annotations
@@ -71,12 +72,10 @@ def terms_of(hamiltonian: Any, n_qubits: int) -> list[Term]:
             ((string, sign),) = PauliSum({key: 1.0}).items()
             coefficient = sign * value
         else:
-            coefficient = Angle(0.0)
-            string = None
-            for string, number in PauliSum({key: value}).items():  # refuses what is not real; none where it is zero
-                coefficient = Angle(number)
-            if string is None:
+            read = PauliSum({key: value}).terms  # which refuses what is not real
+            if not read:  # zero
                 continue
+            string, coefficient = read[0][0], Angle(read[0][1])
         merged[string] = merged.get(string, Angle(0.0)) + coefficient
     if not merged:
         raise QupropError("a Hamiltonian has at least one term that is not zero, got none")
