@@ -70,7 +70,8 @@ from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training import losses
 from quprop.training.adapt import Adapted, adapt
 from quprop.training.callbacks import EarlyStopping
-from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
+from quprop.training.distributions import CVaR, KLDivergence, NegativeLogLikelihood, ShannonEntropy
+from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare, WeightedSum
 from quprop.training.mmd import MMD
 from quprop.training.optimise import LBFGS, adam, cosine, natural_gradient, sgd
 from quprop.training.train import Trained, train
@@ -90,6 +91,7 @@ __all__ = [
     "AngleVector",
     "AutoEngine",
     "BellSampling",
+    "CVaR",
     "Circuit",
     "ClassicalShadows",
     "CliffordShadows",
@@ -109,11 +111,13 @@ __all__ = [
     "HadamardTest",
     "HardwareModel",
     "InputState",
+    "KLDivergence",
     "MarkovChain",
     "MeanSquare",
     "Model",
     "Module",
     "NativeEngine",
+    "NegativeLogLikelihood",
     "NoiseModel",
     "PairState",
     "ParameterShift",
@@ -126,9 +130,11 @@ __all__ = [
     "ReferenceEngine",
     "Rotation",
     "ShadowTomography",
+    "ShannonEntropy",
     "ShotNoise",
     "Trained",
     "Trajectories",
+    "WeightedSum",
     "adam",
     "adapt",
     "ansatz",

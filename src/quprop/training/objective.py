@@ -105,6 +105,8 @@ class Objective:
     def reach(self, params: Params, targets: np.ndarray | None) -> float:
         """What no loss exceeds at these ``params``: of outputs of at most sum_k |scale_k| ||O_k|| + |bias_k|, ||O||
         being the sum of the coefficients, beside targets y, (1 + outputs + max |y|)^2."""
+        if hasattr(self.direct, "reach"):
+            return 1.0 + float(self.direct.reach)
         norms = [sum(abs(c) for _, c in total.items()) for total in getattr(self.model, "observables", ())]
         outputs = np.array(norms or [1.0])
         if self.head:
