@@ -168,7 +168,7 @@ REFUSED = {
     "not diagonal": (lambda: qpr.CVaR("Z0 X1", 0.2), "diagonal cost.*Z0 X1|diagonal cost.*X1"),
     "alpha": (lambda: qpr.CVaR("Z0", 1.5), r"\(0, 1\]"),
     "a target that is none": (lambda: qpr.KLDivergence([0.5, 0.1]), "sum 1"),
-    "more bits than qubits": (lambda: qpr.train(model(2), qpr.CVaR("Z5", 0.5), steps=1), "6 bits.*2 qubits"),
+    "more bits than qubits": (lambda: qpr.train(model(2), qpr.CVaR("Z5", 0.5), steps=1), "6 bits a sample.*2 qubits"),
     "data beside": (
         lambda: qpr.train(with_inputs(), qpr.ShannonEntropy(), data=np.zeros((2, 1)), steps=1),
         "leave out",

@@ -236,10 +236,13 @@ class WeightedSum(Loss):
 
     def of(self, probabilities: Any) -> Any:
         """The sum for probabilities, where each of the losses is one of them."""
-        for _, loss in self.terms:
-            if not hasattr(loss, "of"):
+        total: Any = 0.0
+        for weight, loss in self.terms:
+            of = getattr(loss, "of", None)
+            if of is None:
                 raise QupropError(f"{type(loss).__name__} is no function of probabilities; train with the sum instead")
-        return sum(weight * loss.of(probabilities) for weight, loss in self.terms)
+            total = total + weight * of(probabilities)
+        return total
 
 
 def _terms(loss: Any) -> tuple[tuple[float, Loss], ...]:
