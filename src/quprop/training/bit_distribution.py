@@ -26,8 +26,8 @@ def check_bits(model: Any, n: int, what: str) -> None:
         raise QupropError(f"{what} looks at the bits of a Model without inputs, got {model!r}")
     if n > model.n_qubits:
         raise QupropError(
-            f"{what} is of {n} bits a sample, but the model has {model.n_qubits} qubits; give what is of its first, measured "
-            "qubits"
+            f"{what} is of {n} bits a sample, but the model has {model.n_qubits} qubits; give what is of its first, "
+            "measured qubits"
         )
 
 

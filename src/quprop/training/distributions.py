@@ -23,7 +23,7 @@ from quprop.model.pauli import PauliSum
 from quprop.simulate import memory
 from quprop.simulate.vectors import walsh_hadamard
 from quprop.training.bit_distribution import BitDistribution, check_bits
-from quprop.training.losses import Evaluated, Loss
+from quprop.training.losses import LossValue, Loss
 
 _MOST_BITS = 30  # of a table of all bit strings
 _NORMALISED = 1e-6  # what the sum of probabilities may differ from 1
@@ -108,8 +108,8 @@ class OverDistribution:
         self.loss.refuse(p, p.dtype)
         return self.loss.slope(p.astype(float))[0]
 
-    def evaluate(self, theta: np.ndarray) -> Evaluated:
-        return Evaluated(self.value(theta))
+    def evaluate(self, theta: np.ndarray) -> LossValue:
+        return LossValue(self.value(theta))
 
     def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
         return {}

@@ -19,7 +19,7 @@ from quprop.errors import QupropError, shown
 from quprop.model.input_state import normalised
 
 
-class Evaluated(NamedTuple):
+class LossValue(NamedTuple):
     """A loss and its standard error, 0 where it is exact."""
 
     value: float
@@ -281,8 +281,8 @@ class _ExpectationOverModel:
         values = simulate.expectation(self._model, theta, None, **self._options)
         return self._loss(np.reshape(values, (1, -1)), None)[0]
 
-    def evaluate(self, theta: np.ndarray) -> Evaluated:
-        return Evaluated(self.value(theta))
+    def evaluate(self, theta: np.ndarray) -> LossValue:
+        return LossValue(self.value(theta))
 
     def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
         return {}
@@ -320,10 +320,10 @@ class _SumOverModel:
     def value(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> float:
         return float(sum(weight * part.value(theta, rng) for weight, part in self._parts))
 
-    def evaluate(self, theta: np.ndarray) -> Evaluated:
+    def evaluate(self, theta: np.ndarray) -> LossValue:
         found = [(weight, part.evaluate(theta)) for weight, part in self._parts]
         error = float(np.sqrt(sum((weight * e.error) ** 2 for weight, e in found)))
-        return Evaluated(float(sum(weight * e.value for weight, e in found)), error)
+        return LossValue(float(sum(weight * e.value for weight, e in found)), error)
 
     def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
         told: dict[str, float] = {}
