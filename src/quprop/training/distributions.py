@@ -23,7 +23,7 @@ from quprop.model.pauli import PauliSum
 from quprop.simulate import memory
 from quprop.simulate.vectors import walsh_hadamard
 from quprop.training.bit_distribution import BitDistribution, check_bits
-from quprop.training.losses import LossValue, Loss
+from quprop.training.losses import Loss, LossValue
 
 _MOST_BITS = 30  # of a table of all bit strings
 _NORMALISED = 1e-6  # what the sum of probabilities may differ from 1
