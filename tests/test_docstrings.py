@@ -120,6 +120,14 @@ WRONG = {
     "CrossEntropy": "qpr.train(MODEL, qpr.CrossEntropy(), steps=1)",
     "Fidelity": "qpr.Fidelity([0, 0]) | qpr.Fidelity([np.nan, 0])",
     "MMD": "qpr.MMD([[0.5, 1]]) | qpr.MMD(SQUARE, operators=0) | qpr.train(MODEL, qpr.MMD(SQUARE), steps=1)",
+    "CVaR": "qpr.CVaR('X0', 0.5) | qpr.CVaR('Z0', 0) | qpr.CVaR([1, 2, 3], 1)",
+    "KLDivergence": "qpr.KLDivergence([0.5, 0.6]) | qpr.KLDivergence([1, 0], smoothing=1) | "
+    "qpr.KLDivergence([1, 0]).of(np.array([0.0, 1.0]))",
+    "NegativeLogLikelihood": "qpr.NegativeLogLikelihood([[0.5]]) | qpr.NegativeLogLikelihood([1, 0], smoothing=-1) | "
+    "qpr.NegativeLogLikelihood([0, 1]).of(np.array([1.0, 0.0]))",
+    "ShannonEntropy": "qpr.train(NOISY, qpr.ShannonEntropy(), steps=1)",
+    "WeightedSum": "2j * qpr.ShannonEntropy() | qpr.ShannonEntropy() + 1 | "
+    "qpr.train(MODEL, qpr.MeanSquare() + qpr.ShannonEntropy(), steps=1)",
     "Module": "qpr.Module(MODEL, name='1 2') | qpr.Module(MODEL, theta=[1, 2]) | qpr.Module(MODEL, frozen=True)",
     "compose": "qpr.compose() | qpr.compose(MODEL, qpr.Model(qpr.Circuit(2), 'Z0')) | "
     "qpr.compose(MODEL, qpr.Model(qpr.Circuit(1, '1'), 'Z0'))",

@@ -492,3 +492,45 @@ def test_whole_numbers_of_an_observable_are_numbers(make, numbers, measure):
         x, a = pnp.array(0.4), pnp.array(numbers)
         found.append((circuit(x, a), qml.grad(circuit, argnums=0)(x, a)))
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=CLOSE)
+
+
+def test_a_fourth_order_trotter_circuit_has_pennylanes_published_gradient(interface):
+    """The numbers of PennyLane's pull request 6432, by time and by coefficients."""
+
+    def circuit(time, coefficients):
+        h = qml.dot([coefficients[k] for k in range(3)], [qml.X(0), qml.Y(0), qml.Z(1)])
+        qml.TrotterProduct(h, time, n=10, order=4)
+        return qml.expval(qml.Hadamard(0))
+
+    by_time, by_coefficients = jacobian(ours(circuit, 2), interface, np.array(4.2), np.full(3, 2.0))
+    assert by_time == pytest.approx(3.27988133, abs=1e-8)
+    assert by_coefficients == pytest.approx([3.31863668, 3.56911412, 0.0], abs=1e-8)
+
+
+MEETING = {
+    "maximally_entangled": [np.pi / 2, 0.0, 0.0],
+    "product": [0.0, 0.3, 0.7],
+    "all_zero": [0.0, 0.0, 0.0],
+}
+
+
+@pytest.mark.parametrize("name", MEETING)
+@pytest.mark.parametrize("result", ["purity", "entropy", "mutual_information"])
+def test_entropies_have_their_derivative_where_eigenvalues_meet_or_vanish(name, result, interface):
+    def circuit(x):
+        qml.RY(x[0], 0)
+        qml.CNOT([0, 1])
+        qml.RZ(x[1], 1)
+        qml.RX(x[2], 0)
+        return {
+            "purity": lambda: qml.purity([0]),
+            "entropy": lambda: qml.vn_entropy([0]),
+            "mutual_information": lambda: qml.mutual_info([0], [1]),
+        }[result]()
+
+    x = np.array(MEETING[name])
+    s, c = np.sin(x[0] / 2) ** 2, np.cos(x[0] / 2) ** 2
+    slope = 0.5 * np.sin(x[0]) * (np.log(c / s) if s > 0 else 0.0)  # of the entropy of (s, c)
+    expected = {"purity": -np.sin(2 * x[0]) / 2, "entropy": slope, "mutual_information": 2 * slope}[result]
+    found = jacobian(ours(circuit, 2, "adjoint"), interface, x)[0]
+    assert np.abs(found - [expected, 0.0, 0.0]).max() < CLOSE

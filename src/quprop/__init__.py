@@ -90,7 +90,8 @@ from quprop.simulate.state_vector.reference import ReferenceEngine
 from quprop.training import losses
 from quprop.training.adapt import Adapted, adapt
 from quprop.training.callbacks import EarlyStopping
-from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare
+from quprop.training.distributions import CVaR, KLDivergence, NegativeLogLikelihood, ShannonEntropy
+from quprop.training.losses import CrossEntropy, Expectation, Fidelity, MeanSquare, WeightedSum
 from quprop.training.mmd import MMD
 from quprop.training.optimise import LBFGS, adam, cosine, imaginary_time, natural_gradient, power_decay, sgd
 from quprop.training.schedules import ShotGrowth, StepDecay
@@ -113,6 +114,7 @@ __all__ = [
     "AngleVector",
     "AutoEngine",
     "BellSampling",
+    "CVaR",
     "Circuit",
     "ClassicalShadows",
     "CliffordShadows",
@@ -134,12 +136,14 @@ __all__ = [
     "HardwareModel",
     "InputState",
     "Jet",
+    "KLDivergence",
     "MarkovChain",
     "MeanSquare",
     "Model",
     "Module",
     "MultiProduct",
     "NativeEngine",
+    "NegativeLogLikelihood",
     "NoiseModel",
     "PairState",
     "ParameterShift",
@@ -157,6 +161,7 @@ __all__ = [
     "Rosalin",
     "Rotation",
     "ShadowTomography",
+    "ShannonEntropy",
     "ShotGrowth",
     "ShotNoise",
     "StepDecay",
@@ -164,6 +169,7 @@ __all__ = [
     "Trajectories",
     "TrotterBound",
     "VariationalEvolution",
+    "WeightedSum",
     "adam",
     "adapt",
     "ansatz",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from types import EllipsisType
 from typing import Any
 
@@ -109,3 +110,40 @@ def _kind_of(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
     return type(value).__name__
+
+
+_LIBRARIES = {
+    "torch": "torch",
+    "jax": "jax.numpy",
+    "jaxlib": "jax.numpy",
+    "autograd": "autograd.numpy",
+    "pennylane": "pennylane.numpy",
+}
+
+
+def library(array: Any) -> Any:
+    """The library whose functions act on an array and are followed by its derivatives: NumPy, Torch, jax.numpy, or
+    Autograd's. Nothing is imported: whoever made the array has done so."""
+    return sys.modules[_LIBRARIES.get(type(array).__module__.partition(".")[0], "numpy")]
+
+
+def numbers_of(array: Any) -> np.ndarray | None:
+    """The numbers in an array of any library, without its derivatives; None where JAX only traces it."""
+    while type(array).__name__ == "ArrayBox":
+        array = array._value
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+    try:
+        return np.asarray(array)
+    except TypeError:
+        if "Tracer" in type(array).__name__:
+            return None
+        raise
+
+
+def like(numbers: np.ndarray, array: Any) -> Any:
+    """A constant in the library and precision of an array, and where that is."""
+    xp = library(array)
+    if xp.__name__ == "torch":
+        return xp.as_tensor(numbers, dtype=array.dtype, device=array.device)
+    return xp.asarray(numbers, dtype=array.dtype)

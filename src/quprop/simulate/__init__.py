@@ -77,7 +77,6 @@ _RESULTS = {
     "states": "the state",
     "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",
-    "jet": "the derivatives along a direction",
 }
 
 

@@ -138,10 +138,6 @@ class AutoEngine:
     def hvp(self, model: Model, theta: np.ndarray, x: np.ndarray, *rest: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._for(model, "hvp", theta, x).hvp(model, theta, x, *rest)
 
-    def jet(self, model: Model, *rows: Any) -> tuple[np.ndarray, Callable[..., Any]]:
-        """As `ReferenceEngine.jet`."""
-        return self._whole.jet(model, *rows)
-
     def _stated(self, model: Model) -> Any:
         """What makes the whole state: of many commuting rotations, two transforms."""
         if model.channels:

@@ -9,13 +9,21 @@ output is an overlap with the state.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from quprop import simulate
 from quprop.arrays import checked
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 from quprop.model.input_state import normalised
+
+
+class LossValue(NamedTuple):
+    """A loss and its standard error, 0 where it is exact."""
+
+    value: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,22 @@ class Loss:
 
     def over(self, model: Any, **options: Any) -> Any:
         """What computes the loss of a model straight from its parameters (`loss_and_grad(theta, rng)`, `value(theta,
-        rng)`, `evaluate(theta)`, `told(theta, step)`, `deterministic`, `memory(gradient)`, `how`), for a loss that is
-        no function of the model's observables; else None."""
+        rng)`, `evaluate(theta)`, `told(theta, step)`, `deterministic`, `memory(gradient)`, `how`, and where the loss
+        may be large `reach`), for a loss that is no function of the model's observables; else None."""
         return None
+
+    def __add__(self, other: Loss) -> WeightedSum:
+        return WeightedSum(_terms(self) + _terms(other))
+
+    def __sub__(self, other: Loss) -> WeightedSum:
+        return self + -1.0 * other
+
+    def __mul__(self, weight: float) -> WeightedSum:
+        if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not np.isfinite(weight):
+            raise QupropError(f"a loss is multiplied by a finite real number, got {shown(weight)}")
+        return WeightedSum(tuple((float(weight) * w, loss) for w, loss in _terms(self)))
+
+    __rmul__ = __mul__
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray | None) -> tuple[float, np.ndarray]:
         raise NotImplementedError
@@ -186,6 +207,129 @@ class Fidelity(Loss):
 
     def metric(self, outputs: np.ndarray, targets: np.ndarray | None = None) -> float:
         return float(outputs.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSum(Loss):
+    """A sum of losses with weights, as ``qpr.CVaR(cost, 0.2) - 0.1 * qpr.ShannonEntropy()`` makes it: of those that
+    look at the model's distribution, and of expectation values.
+
+    terms: pairs (weight, loss).
+
+    Raises: QupropError for what is no loss, and in `train` for losses of data, of states or of a head.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")
+    >>> free_energy = qpr.Expectation() - 0.5 * qpr.ShannonEntropy()  # its least is -log(2 cosh 2) / 2
+    >>> round(qpr.train(model, free_energy, params=[2.0], steps=200, optimiser=qpr.adam(0.1)).loss, 6)
+    -1.009075
+    """
+
+    terms: tuple[tuple[float, Loss], ...]
+    supports_head = False
+    needs_targets = False
+
+    def check(self, n_outputs: int, targets: np.ndarray | None) -> None:
+        raise QupropError("a sum of losses takes no data: leave out data= and test= of train")
+
+    def over(self, model: Any, **options: Any) -> _SumOverModel:
+        return _SumOverModel(self, model, **options)
+
+    def of(self, probabilities: Any) -> Any:
+        """The sum for probabilities, where each of the losses is one of them."""
+        total: Any = 0.0
+        for weight, loss in self.terms:
+            of = getattr(loss, "of", None)
+            if of is None:
+                raise QupropError(f"{type(loss).__name__} is no function of probabilities; train with the sum instead")
+            total = total + weight * of(probabilities)
+        return total
+
+
+def _terms(loss: Any) -> tuple[tuple[float, Loss], ...]:
+    if not isinstance(loss, Loss):
+        raise QupropError(f"losses are added to losses, got {shown(loss)}")
+    return loss.terms if isinstance(loss, WeightedSum) else ((1.0, loss),)
+
+
+class _ExpectationOverModel:
+    """The expectation loss as a function of theta, for sums."""
+
+    deterministic, how = True, "expectation values"
+
+    def __init__(self, loss: Expectation, model: Any, **options: Any) -> None:
+        loss.check(model.n_observables, None)
+        if model.n_inputs:
+            raise QupropError(f"a sum of losses takes a model without inputs, got one of {model.n_inputs}")
+        self._loss, self._model, self._options = loss, model, options
+        norms = [sum(abs(c) for _, c in total.items()) for total in getattr(model, "observables", ())]
+        weights = np.ones(len(norms)) if loss.weights is None else np.abs(loss.weights)
+        self.reach = float(weights @ norms) if norms else 1.0
+
+    def memory(self, gradient: bool = True) -> int:
+        return int(
+            simulate.engine_for(self._model, *self._options.values()).memory(
+                self._model, 1, "vjp" if gradient else "expectation"
+            )
+        )
+
+    def loss_and_grad(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> tuple[float, np.ndarray]:
+        values, pullback = simulate.vjp(self._model, theta, None, **self._options)
+        value, cotangent = self._loss(np.reshape(values, (1, -1)), None)
+        return value, np.asarray(pullback(cotangent[0])[0], float)
+
+    def value(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> float:
+        values = simulate.expectation(self._model, theta, None, **self._options)
+        return self._loss(np.reshape(values, (1, -1)), None)[0]
+
+    def evaluate(self, theta: np.ndarray) -> LossValue:
+        return LossValue(self.value(theta))
+
+    def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
+        return {}
+
+
+class _SumOverModel:
+    """A sum of losses as a function of theta: a sweep forwards and one back for each of them."""
+
+    def __init__(self, total: WeightedSum, model: Any, **options: Any) -> None:
+        parts: list[tuple[float, Any]] = []
+        for weight, loss in total.terms:
+            part = _ExpectationOverModel(loss, model, **options) if isinstance(loss, Expectation) else None
+            part = loss.over(model, **options) if part is None else part
+            if part is None:
+                raise QupropError(
+                    f"a sum of losses takes those of distributions and expectation values, got {type(loss).__name__}; "
+                    "train with it alone"
+                )
+            parts.append((weight, part))
+        self._parts = parts
+        self.deterministic = all(part.deterministic for _, part in parts)
+        self.how = " and ".join(dict.fromkeys(part.how for _, part in parts))
+        self.reach = sum(abs(weight) * getattr(part, "reach", 1.0) for weight, part in parts)
+
+    def memory(self, gradient: bool = True) -> int:
+        return max(part.memory(gradient) for _, part in self._parts)
+
+    def loss_and_grad(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> tuple[float, np.ndarray]:
+        value, gradient = 0.0, np.zeros(len(theta))
+        for weight, part in self._parts:
+            one, slope = part.loss_and_grad(theta, rng)
+            value, gradient = value + weight * one, gradient + weight * slope
+        return value, gradient
+
+    def value(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> float:
+        return float(sum(weight * part.value(theta, rng) for weight, part in self._parts))
+
+    def evaluate(self, theta: np.ndarray) -> LossValue:
+        found = [(weight, part.evaluate(theta)) for weight, part in self._parts]
+        error = float(np.sqrt(sum((weight * e.error) ** 2 for weight, e in found)))
+        return LossValue(float(sum(weight * e.value for weight, e in found)), error)
+
+    def told(self, theta: np.ndarray, step: int | None = None) -> dict[str, float]:
+        told: dict[str, float] = {}
+        for _, part in self._parts:
+            told |= part.told(theta, step)
+        return told
 
 
 LOSSES = {"expectation": Expectation, "cross_entropy": CrossEntropy, "mean_square": MeanSquare, "fidelity": Fidelity}

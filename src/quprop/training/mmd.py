@@ -16,21 +16,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import stim
-from scipy.sparse import eye_array
 
 from quprop.arrays import bits
 from quprop.errors import QupropError, shown
 from quprop.model import Model
 from quprop.model.ansatz_iqp import all_gates
-from quprop.model.channels import refuse_channels
 from quprop.model.x_rotations import Subsets
-from quprop.simulate import get_engine, memory
+from quprop.simulate import memory
 from quprop.simulate.commuting.form import CommutingForm, Measured, angles_of
 from quprop.simulate.commuting.gates import Gates, Turns
 from quprop.simulate.commuting.strings import Moments, bandwidths, drawn_subsets, probability
 from quprop.simulate.engine import threads_of
-from quprop.simulate.vectors import apply_clifford, walsh_hadamard
+from quprop.simulate.vectors import walsh_hadamard
+from quprop.training.bit_distribution import BitDistribution, check_bits
+from quprop.training.distributions import probabilities_of
 from quprop.training.losses import Loss
 from quprop.training.mmd_kernels import Kernels, smoothed
 
@@ -109,6 +108,12 @@ class MMD(Loss):
         """What computes this loss for a model, straight from its parameters."""
         return MMDOverModel(self, model, **options)
 
+    def of(self, probabilities: Any) -> Any:
+        """The exact MMD^2 of probabilities (2^n,) of the n bits, or its mean over a batch (..., 2^n), as a number of
+        their library: NumPy, Torch, JAX. Differentiable there. The test data are not looked at."""
+        p, _ = probabilities_of(probabilities, self.data.shape[1], "MMD")
+        return Kernels(self.data, self.sigma).of(p).mean()
+
     def tail(self, n: int) -> float:
         """What an exact loss that stops at `weight` may leave out: 4 P(|a| > weight), the mean over the widths."""
         from scipy.stats import binom
@@ -148,15 +153,7 @@ class MMDOverModel:
         self, loss: MMD, model: Any, *, engine: Any = None, precision: str = "double", threads: int | None = None
     ) -> None:
         n = loss.data.shape[1]
-        if isinstance(model, Model):
-            refuse_channels(model, "the MMD loss")
-        if not isinstance(model, Model) or model.n_inputs:
-            raise QupropError(f"MMD compares the samples of a Model without inputs with data, got {model!r}")
-        if n > model.n_qubits:
-            raise QupropError(
-                f"the data have {n} bits a sample, but the model has {model.n_qubits} qubits; give data of its first, "
-                "measured qubits"
-            )
+        check_bits(model, n, "the MMD loss")
         self.loss, self.model, self.n = loss, model, n
         self.gradient_variance = math.nan
         self._moments = Moments(loss.data)
@@ -164,9 +161,7 @@ class MMDOverModel:
         self.exact = small if loss.exact is None else loss.exact
         self.whole = self.exact and small and loss.weight is None
         if self.whole:
-            self._engine = get_engine(engine, precision, threads)
-            self._bare, self._coins = _without_coins(model, n)
-            self._identity = self._bare.clifford == stim.Tableau(model.n_qubits)
+            self._bits = BitDistribution(model, n, engine=engine, precision=precision, threads=threads)
             self._data = Kernels(loss.data, loss.sigma)
             self._test = None if loss.test is None else Kernels(loss.test, loss.test_sigma)
             self.how = f"all {1 << model.n_qubits:,} probabilities"
@@ -209,8 +204,7 @@ class MMDOverModel:
     def memory(self, gradient: bool = True) -> int:
         """Bytes of the loss, or of its gradient, that are known beforehand."""
         if self.whole:
-            states = self._engine.memory(self._bare, 1, "state_vjp" if gradient else "states")
-            return states + 8 * (8 if gradient else 6) * (1 << self.model.n_qubits)
+            return self._bits.memory(gradient)
         samples = 0 if self.exact else self.loss.samples
         n, matrices, columns, vectors = self._gates.n, *((4, 3, 6) if gradient else (2, 2, 2))
         return 8 * (matrices * n**2 * self._gates.matrix + columns * n * samples + vectors * self.model.n_rotations)
@@ -222,7 +216,9 @@ class MMDOverModel:
     def loss_and_grad(self, theta: np.ndarray, rng: np.random.Generator | None = None) -> tuple[float, np.ndarray]:
         """The loss, or an unbiased estimate of it by draws from rng, and its gradient (P,)."""
         if self.whole:
-            value, gradient = self._from_probabilities(theta, self._data)
+            p, pullback = self._bits.vjp(theta)
+            value, slope = self._data.mmd2(p)
+            gradient = pullback(slope)
         elif self.exact:
             value, gradient = self._to_weight(theta, True)
         else:
@@ -339,31 +335,7 @@ class MMDOverModel:
 
     def probabilities(self, theta: np.ndarray) -> np.ndarray:
         """Of the measured bits (2^n,), qubit q being bit q of the index."""
-        return self._forward(theta)[0]
-
-    def _forward(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
-        psi, pull = self._engine.state_vjp(self._bare, theta[None], np.empty((1, 0)))
-        psi = psi[0]
-        final = psi if self._identity else apply_clifford(self._bare.clifford, psi)
-        p = (final.real**2 + final.imag**2).reshape(-1, 1 << self.n).sum(axis=0)
-        return self._tossed(p), final, psi, pull
-
-    def _tossed(self, v: np.ndarray) -> np.ndarray:
-        """The mean over what the coins flip."""
-        for mask in self._coins:
-            v = (v + v[np.arange(len(v)) ^ mask]) / 2
-        return v
-
-    def _from_probabilities(self, theta: np.ndarray, data: Kernels) -> tuple[float, np.ndarray]:
-        p, final, psi, pull = self._forward(theta)
-        value, slope = data.mmd2(p)
-        costate = 2 * (final.reshape(-1, 1 << self.n) * self._tossed(slope)).ravel()
-        if not self._identity:
-            # Undone up to a phase, which the state itself tells.
-            back = self._bare.clifford.inverse()
-            phase = np.vdot(psi, apply_clifford(back, final))
-            costate = apply_clifford(back, costate) / phase
-        return value, pull(costate[None])[0][0]
+        return self._bits.probabilities(theta)
 
     def evaluate(self, theta: np.ndarray, test: bool = False) -> MMDEstimate:
         """The loss on the training data, or on those for the test: with an error by fixed draws where it is sampled."""
@@ -412,19 +384,6 @@ def mmd2_of_expectations(
         value += float(parts.mean()) / len(widths)
         variance += float(parts.var(ddof=1)) / operators / len(widths) ** 2
     return MMDEstimate(value, math.sqrt(variance))
-
-
-def _without_coins(model: Model, n: int) -> tuple[Model, list[int]]:
-    """An IQP circuit whose Clifford gates only let coins flip measured bits, without these, and the bits that each coin
-    flips; any other model as it is."""
-    try:
-        measured = CommutingForm.of(model).measured(n)
-    except QupropError:
-        return model, []
-    if measured is None or (measured.signs < 0).any() or (measured.flips != eye_array(n, model.n_qubits)).nnz:
-        return model, []
-    masks = [sum(1 << int(q) for q in np.flatnonzero(coin)) for coin in measured.coins.toarray().T if coin.any()]
-    return model._replace(clifford=stim.Tableau(model.n_qubits)), masks
 
 
 def initial_theta(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from quprop.arrays import library, like
 
-def smoothed(v: np.ndarray, sigma: tuple[float, ...]) -> np.ndarray:
-    """K v for v (2^n,), the mean over the widths, bit by bit: K is the tensor product of [[1, k], [k, 1]], k = exp(-1 /
-    (2 sigma^2))."""
-    total = np.zeros_like(v)
+
+def smoothed(v: Any, sigma: tuple[float, ...]) -> Any:
+    """K v for v (..., 2^n), of any library, the mean over the widths, bit by bit: K is the tensor product of [[1, k],
+    [k, 1]], k = exp(-1 / (2 sigma^2))."""
+    xp, total = library(v), 0.0
     for near in (math.exp(-0.5 / s**2) for s in sigma):
-        out, step = v.copy(), 1
-        while step < len(v):
+        out, step = v, 1
+        while step < v.shape[-1]:
             pairs = out.reshape(-1, 2, step)
-            out = (pairs + near * pairs[:, ::-1]).ravel()
+            low, high = pairs[:, 0], pairs[:, 1]
+            out = xp.stack([low + near * high, high + near * low], 1)
             step *= 2
-        total += out / len(sigma)
+        total = total + out.reshape(v.shape) / len(sigma)
     return total
 
 
@@ -40,3 +44,8 @@ class Kernels:
         """MMD^2, and its derivative by p."""
         smooth = smoothed(p, self._sigma)
         return float(p @ smooth - 2 * p @ self._smooth + self._own), 2 * (smooth - self._smooth)
+
+    def of(self, p: Any) -> Any:
+        """MMD^2 of p (..., 2^n), with functions of p's own library only."""
+        constant = like(self._smooth, p)
+        return (p * smoothed(p, self._sigma)).sum(-1) - 2 * (p * constant).sum(-1) + self._own

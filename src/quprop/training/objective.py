@@ -130,6 +130,8 @@ class Objective:
         coefficients move with the parameters."""
         if getattr(self.model, "coefficients", None) is not None:
             return float("inf")
+        if hasattr(self.direct, "reach"):
+            return 1.0 + float(self.direct.reach)
         norms = [sum(abs(c) for _, c in total.items()) for total in getattr(self.model, "observables", ())]
         outputs = np.array(norms or [1.0])
         if self.head:
