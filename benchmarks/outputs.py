@@ -3,7 +3,7 @@
     python benchmarks/outputs.py --out benchmarks/results/outputs.json
 
 The model is quprop.ansatz.hardware_efficient with 4 layers and Z0; outputs are differentiated by `qpr.output_vjp`
-with a random cotangent. Seconds are medians of turns in which all rows take part, so that what else runs slows all of them.
+with a random cotangent. Seconds are medians of turns in which all rows take part: what else runs slows all of them.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class _Monomial(NamedTuple):
         return v.take(self.back, axis=-1, mode="clip")
 
 
-class Clifford:
+class ResidualClifford:
     """apply(states (..., 2^n)) and adjoint(costates), each up to one global phase that nothing depends on."""
 
     def __init__(self, model: Model) -> None:
@@ -115,11 +115,11 @@ def _permute(name: str, a: int, b: int, rows: np.ndarray) -> None:
         raise NotImplementedError(f"stim wrote a Clifford with the gate {name}")
 
 
-_known: WeakKeyDictionary[Model, Clifford] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Model, ResidualClifford] = WeakKeyDictionary()
 
 
-def clifford_of(model: Model) -> Clifford:
+def clifford_of(model: Model) -> ResidualClifford:
     found = _known.get(model)
     if found is None:
-        found = _known[model] = Clifford(model)
+        found = _known[model] = ResidualClifford(model)
     return found
