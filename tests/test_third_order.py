@@ -397,8 +397,8 @@ def noisy():
     [
         (cut_plan, None, "cut circuit are exact up to the second"),
         (noisy, None, "a third derivative takes no noise"),
-        (lambda: CASES["inputs"].model, "lightcone", "needs an engine of state vectors, and 'lightcone' has"),
-        (lambda: CASES["inputs"].model, qpr.PauliPropagation(), "needs an engine of state vectors, and 'pauli' has"),
+        (lambda: CASES["inputs"].model, "lightcone", "the engine 'lightcone' has no derivatives along a direction"),
+        (lambda: CASES["inputs"].model, qpr.PauliPropagation(), "the engine 'pauli' has no derivatives along a direction"),
     ],
     ids=["cut", "noise", "lightcone", "pauli"],
 )

@@ -248,13 +248,7 @@ class Node:
                 "twice at most, or differentiate the uncut model"
             )
         refuse_channels(model, "a third derivative")
-        engine = simulate.get_engine(self.engine, self.precision, self.threads)
-        if not hasattr(engine, "jet"):
-            raise QupropError(
-                f"a third derivative needs an engine of state vectors, and {getattr(engine, 'name', engine)!r} has "
-                'derivatives up to the second at most; take engine="auto", or differentiate twice at most'
-            )
-        return model, engine.jet
+        return model, simulate.engine_for(model, self.engine, self.precision, self.threads).jet
 
     def _whole(self, S: tuple[int, ...], theta: np.ndarray, x: np.ndarray | None) -> tuple[np.ndarray, Any]:
         """theta and x with the whole batch S between them: x as it is where it has all axes, else theta."""

@@ -298,7 +298,6 @@ def propagate(
 
     engine: what may be dropped; `PauliPropagation()` keeps the value and all derivatives within 1e-3. Bounds hold for
     the strings that were dropped, at these angles, and count rounding. threads: as in `expectation`.
-
     Returns: Propagated: value, gradient (P,), d_x (D,), and the bounds value_bound, gradient_bound, x_bound.
     Raises: QupropError for other shapes, and where the engine's tolerance cannot be kept in its memory.
 
