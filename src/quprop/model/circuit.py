@@ -30,9 +30,8 @@ from quprop.model.trotter import evolution
 from quprop.model.x_rotations import Subsets, XRotations
 
 # methods that may be meant
-_OTHERS = ("rotation", "exp", "evolve", "append", "copy", "channel", PAULI_CHANNEL)
-_OTHERS += ("noiseless", "with_noise", "bound", "draw")
-_OTHERS += ("inverse", "power", "control", "compose")
+_OTHERS: tuple[str, ...] = ("rotation", "exp", "evolve", "append", "copy", "channel", PAULI_CHANNEL, "noiseless")
+_OTHERS += ("with_noise", "bound", "draw", "inverse", "power", "control", "compose")
 _SHOWN = 40  # lines of gates a printed circuit shows before it abbreviates
 
 
