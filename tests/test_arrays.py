@@ -6,8 +6,9 @@ import pytest
 import quprop as qpr
 from quprop.arrays import checked, plain
 from quprop.hybrid import qasm
+from quprop.outputs import StateOverlap
 from quprop.planning.compare import compare
-from quprop.simulate.state_vector.metric import Overlap, geometric_tensor, metric, metric_products
+from quprop.simulate.state_vector.metric import geometric_tensor, metric, metric_products
 from quprop.structure import find_blocks, observable_programs
 from quprop.training.losses import Expectation, Fidelity, MeanSquare
 
@@ -39,7 +40,7 @@ ENTRIES = {
     "metric x": lambda v: metric(MODEL, ROW, v),
     "geometric tensor": lambda v: geometric_tensor(MODEL, v, ROW),
     "metric vectors": lambda v: metric_products(MODEL, ROW, v, ROW),
-    "overlap theta": lambda v: Overlap(MODEL, [1, 0, 0, 0]).vjp(v, ROW),
+    "overlap theta": lambda v: qpr.output_vjp(MODEL, StateOverlap([1, 0, 0, 0]), v, ROW),
     "gradient theta": lambda v: qpr.gradient(MODEL, v, ROW, weights=ROW),
     "gradient x": lambda v: qpr.gradient(MODEL, ROW, v, weights=ROW),
     "gradient weights": lambda v: qpr.gradient(MODEL, ROW, ROW, weights=v),
@@ -62,7 +63,7 @@ ENTRIES = {
     "chain theta": lambda v: qpr.MarkovChain(2, [1, 2], qpr.PauliSum("Z0")).value_exact(v),
     "circuit state": lambda v: qpr.Circuit(1, state=v),
     "target": lambda v: qpr.train(_TURNED, loss=Fidelity(v), steps=1, rng=0),
-    "overlap": lambda v: Overlap(_TURNED, v),
+    "overlap": lambda v: qpr.output_vjp(_TURNED, StateOverlap(v), [0.1]),
 }
 COMPLEX = {"circuit state", "target", "overlap"}  # amplitudes
 

@@ -398,7 +398,11 @@ def noisy():
         (cut_plan, None, "cut circuit are exact up to the second"),
         (noisy, None, "a third derivative takes no noise"),
         (lambda: CASES["inputs"].model, "lightcone", "the engine 'lightcone' has no derivatives along a direction"),
-        (lambda: CASES["inputs"].model, qpr.PauliPropagation(), "the engine 'pauli' has no derivatives along a direction"),
+        (
+            lambda: CASES["inputs"].model,
+            qpr.PauliPropagation(),
+            "the engine 'pauli' has no derivatives along a direction",
+        ),
     ],
     ids=["cut", "noise", "lightcone", "pauli"],
 )

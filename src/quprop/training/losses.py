@@ -178,8 +178,7 @@ class MeanSquare(Loss):
 class Fidelity(Loss):
     """1 - |<target|psi>|^2, the mean over the batch: prepares a state. ``target``: (2^n,), normalised here.
 
-    The gradient is the backward sweep of the observable |target><target|, exact
-    (:class:`quprop.simulate.state_vector.metric.Overlap`).
+    The gradient is the backward sweep of the observable |target><target|, exact (:class:`quprop.outputs.StateOverlap`).
 
     Raises: QupropError for a target that is zero or not finite, and in `train` for targets beside it.
 

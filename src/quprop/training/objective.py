@@ -13,10 +13,10 @@ from quprop.arrays import checked, plain
 from quprop.cost import Cost
 from quprop.errors import QupropError, count_of
 from quprop.model import Model
+from quprop.outputs import StateOverlap, output_vjp
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.remote import estimate_samples
 from quprop.simulate import Composite, memory
-from quprop.simulate.state_vector.metric import Overlap
 from quprop.training.losses import Expectation, Fidelity, Loss
 from quprop.training.optimise import adapts
 from quprop.training.schedules import changes, method_at
@@ -89,7 +89,7 @@ class Objective:
                     f"the fidelity loss looks at the state, which a {type(model).__name__} never holds; pass the uncut "
                     "Model, or a loss of expectation values"
                 )
-            self._overlap = Overlap(model, loss.target, **self._options)
+            self._overlap = StateOverlap(loss.target)
         self.n_outputs = model.n_observables if self._overlap is None else 1
         self.values = self.gradients = 0
 
@@ -169,7 +169,11 @@ class Objective:
                 self.plan.prepare(state)
             return self._estimated(params, x, y, rng)
         if self._overlap is not None:
-            values, pullback = self._overlap.vjp(params["theta"], x)
+            values, back = output_vjp(self.model, self._overlap, params["theta"], x, **self._options)
+
+            def pullback(c: np.ndarray, **how: bool) -> tuple[np.ndarray, np.ndarray]:
+                return back(c[..., 0], **how)
+
         else:
             values, pullback = simulate.vjp(self.model, params["theta"], x, **self._options)
         values = np.reshape(values, (-1, self.n_outputs))
@@ -219,7 +223,7 @@ class Objective:
         found = []
         for part in parts:
             if self._overlap is not None:
-                values, _ = self._overlap.vjp(params["theta"], part)
+                values, _ = output_vjp(self.model, self._overlap, params["theta"], part, **self._options)
             else:
                 values = simulate.expectation(self.model, params["theta"], part, **self._options)
             found.append(np.reshape(values, (-1, self.n_outputs)))

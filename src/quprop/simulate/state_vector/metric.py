@@ -1,8 +1,5 @@
-"""Geometry of a model's states: the quantum geometric tensor, the Fubini-Study metric, overlaps with a target state.
-
-The tensor is made of the state's derivatives, by forward sweeps; an overlap's gradient is a backward sweep that begins
-with a given |lambda>. Both are functions of the engine.
-"""
+"""Geometry of a model's states: the quantum geometric tensor and the Fubini-Study metric, made of the state's
+derivatives, by forward sweeps."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ import numpy as np
 from quprop.arrays import checked
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.model.input_state import InputState
 from quprop.simulate import Call, in_range, memory, quiet
 
 BLOCK_BYTES = 1 << 30  # of derivatives held at once; or a quarter of the free memory, if that is more
@@ -162,48 +158,3 @@ def _ability(engine: Any, name: str) -> Any:
     if found is None:
         raise QupropError(f"this takes an engine that holds states (native, reference), got {engine!r}")
     return found
-
-
-class Overlap:
-    """|<target|psi(theta, x)>|^2 and its exact gradient; what depends on the target alone is done once.
-
-    target: complex (2^n,), normalised. The observable is the projector on the target, lambda = <target|psi> |target>.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        target: Any,
-        *,
-        engine: Any = None,
-        precision: str = "double",
-        threads: int | None = None,
-    ) -> None:
-        n = model.n_qubits
-        target = checked("the target state", target, (1 << n,), complex)
-        self._model, self._options = model, (engine, precision, threads)
-        # |<t|C U phi>| = |<C^-1 t|U phi>|: the target is moved once instead of every state.
-        none: tuple[()] = ()
-        moved = Model._of(
-            n_qubits=n, rotations=none, observables=none, state=InputState.make(n, target), clifford=model.pull,
-            param_names=none, param_sizes=none, input_names=none, input_sizes=none,
-        )  # fmt: skip
-        call = Call(moved, np.zeros(0), None, *self._options, "states")
-        self._target = call.engine.states(moved, call.theta, call.x)[0]
-
-    def vjp(self, theta: Any, x: Any = None) -> tuple[np.ndarray, Callable[..., tuple[np.ndarray, np.ndarray]]]:
-        """Values (..., 1), and pullback(cotangent (..., 1), sum_theta=False) -> (d_theta, d_x), as `simulate.vjp`."""
-        model = self._model
-        call = Call(model, theta, x, *self._options, "state_vjp")
-        states, inner = _ability(call.engine, "state_vjp")(model, call.theta, call.x)
-        overlap = states @ self._target.conj()
-        shape = call.shape
-
-        def pullback(cotangent: Any, *, sum_theta: bool = False) -> tuple[np.ndarray, np.ndarray]:
-            weights = np.broadcast_to(np.asarray(cotangent, float), (*shape, 1)).reshape(len(overlap), 1)
-            d_theta, d_x = inner(2 * weights * overlap[:, None] * self._target, sum_theta)
-            if not sum_theta:
-                d_theta = d_theta.reshape(*shape, model.n_params)
-            return d_theta, d_x.reshape(*shape, model.n_inputs)
-
-        return (overlap.real**2 + overlap.imag**2).reshape(*shape, 1), pullback
