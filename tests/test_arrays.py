@@ -63,7 +63,7 @@ ENTRIES = {
     "chain theta": lambda v: qpr.MarkovChain(2, [1, 2], qpr.PauliSum("Z0")).value_exact(v),
     "circuit state": lambda v: qpr.Circuit(1, state=v),
     "target": lambda v: qpr.train(_TURNED, loss=Fidelity(v), steps=1, rng=0),
-    "overlap": lambda v: qpr.output_vjp(_TURNED, StateOverlap(v), [0.1]),
+    "overlap": lambda v: qpr.output_vjp(_TURNED, StateOverlap(v), [0.1, 0.2]),
 }
 COMPLEX = {"circuit state", "target", "overlap"}  # amplitudes
 

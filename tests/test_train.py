@@ -296,11 +296,11 @@ class Crash(Exception):
 def crash_after(monkeypatch, evaluations):
     real, left = Objective.loss_and_grad, [evaluations]
 
-    def wrapped(self, *arguments):
+    def wrapped(self, *arguments, **options):
         if not left[0]:
             raise Crash
         left[0] -= 1
-        return real(self, *arguments)
+        return real(self, *arguments, **options)
 
     monkeypatch.setattr(Objective, "loss_and_grad", wrapped)
 
@@ -373,9 +373,9 @@ sys.path[:0] = {path!r}
 from test_train import KINDS
 import quprop.training.objective as objective, time
 real = objective.Objective.loss_and_grad
-def slow(self, *a):
+def slow(self, *a, **k):
     time.sleep(0.02)
-    return real(self, *a)
+    return real(self, *a, **k)
 objective.Objective.loss_and_grad = slow
 result = KINDS[{kind!r}](out={out!r}, resume={resume!r}, checkpoint_seconds=0.0)
 sys.exit(1 if result.status == "interrupted" else 0)
