@@ -370,6 +370,33 @@ def test_control_flow_that_is_not_known_beforehand_is_refused():
         from_qiskit(endless)
 
 
+def test_coefficients_of_operators_may_hold_parameters():
+    a, b, v = Parameter("a"), Parameter("b"), ParameterVector("v", 2)
+    qc = QuantumCircuit(2)
+    qc.ry(a, 0)
+    qc.cx(0, 1)
+    qc.rx(v[0], 1)
+    qc.ry(v[1], 0)
+    operator = 2 * SparsePauliOp(["ZZ", "XI", "IY"], [a * a, 0.5 * b, 1.5 * v[1] + 2])
+    model = from_qiskit(qc, operator)
+    assert model.param_names == ("a", "v", "b")
+
+    def qiskit(theta):
+        values = dict(zip([a, v[0], v[1], b], theta, strict=True))
+        state = Statevector(qc.assign_parameters({p: values[p] for p in qc.parameters}))
+        return state.expectation_value(operator.assign_parameters([values[p] for p in operator.parameters])).real
+
+    theta, h = np.array([0.3, 0.7, -0.4, 1.1]), 1e-6
+    value, grad = qpr.value_and_grad(model, theta)
+    assert abs(value - qiskit(theta)) < 1e-12
+    steps = [(qiskit(theta + h * e) - qiskit(theta - h * e)) / (2 * h) for e in np.eye(4)]
+    assert np.abs(grad - steps).max() < 1e-8
+    with pytest.raises(QupropError, match="an observable: its angle"):
+        from_qiskit(qc, SparsePauliOp(["ZZ"], [1j * a]))
+    with pytest.raises(QupropError, match="another than the circuit's of that name"):
+        from_qiskit(qc, SparsePauliOp(["ZZ"], [Parameter("a")]))
+
+
 def test_dense_labels_are_read_in_qiskit_s_order():
     qc = QuantumCircuit(3)
     qc.x(0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, overload
 
@@ -85,6 +85,7 @@ class Imported(NamedTuple):
     circuit: Circuit
     columns: tuple[tuple[int, int], ...]
     measured: dict[int, int]
+    angle: Callable[[Any], Angle]  # of an expression in the circuit's parameters, and in others
 
 
 @overload
@@ -106,8 +107,10 @@ def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), nois
     end are left out; a reset of a qubit that has been used is a channel. With measurements in the middle, or gates
     under `if_test` of measured bits, the circuit is a `DynamicCircuit`, which has a fresh qubit for each measurement.
     Other control flow, and angles that are no polynomials, raise a `QupropError` that names the instruction.
-    observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those. Dense texts are read
-        as Qiskit writes them, one letter for each qubit with qubit 0 on the right: "IZ" is Z on qubit 0, as "Z0" is.
+    observables: SparsePauliOp, SparseObservable, Pauli, or what `Model` takes, or a list of those. Coefficients of
+        a SparsePauliOp may be polynomials of parameters; those that the circuit does not have follow its own in theta.
+        Dense texts are read as Qiskit writes them, one letter for each qubit with qubit 0 on the right: "IZ" is Z on
+        qubit 0, as "Z0" is.
     noise_model: a `qiskit_aer.noise.NoiseModel`, such as `NoiseModel.from_backend(backend)`. Its errors become channels
         after the instructions that they are for: mixtures of Pauli strings (depolarising and the like), relaxation,
         amplitude and phase damping and resets of single qubits, and one after the other; others are refused. As on
@@ -130,7 +133,7 @@ def from_qiskit(circuit: Any, observables: Any = None, *, inputs: Any = (), nois
         return imported.circuit
     many = isinstance(observables, Sequence) and not isinstance(observables, str)
     given = list(observables) if many else [observables]
-    sums = [_observable(o, circuit.num_qubits) for o in given]
+    sums = [_observable(o, circuit.num_qubits, imported.angle) for o in given]
     return read_model(imported.circuit, sums) if noise_model is not None else Model(imported.circuit, sums)
 
 
@@ -149,7 +152,8 @@ def read_qiskit(circuit: Any, inputs: Any = (), noise_model: Any = None, *, all_
         reader.place = f"instruction {k}, {item.name} on {_on(qubits)}"
         reader.add(item, qubits, tuple(bits[c] for c in item.clbits), 0)
     reader.misread(range(circuit.num_qubits) if all_measured else sorted(reader.measured))
-    return Imported(reader.out, reader.columns, reader.bits)
+    reader.place = "an observable"
+    return Imported(reader.out, reader.columns, reader.bits, reader.coefficient)
 
 
 class _Reader:
@@ -219,6 +223,18 @@ class _Reader:
         if known is None:
             known = self.known[value] = self._polynomial(value)
         return known
+
+    def coefficient(self, value: Any) -> Angle:
+        """Of an observable: its parameters may be none of the circuit's, whose theta they then follow."""
+        for parameter in getattr(value, "parameters", ()):
+            if parameter not in self.variables:
+                vector = parameter.vector if isinstance(parameter, ParameterVectorElement) else None
+                name = _identifier(parameter.name if vector is None else vector.name)
+                size, index = (1, 0) if vector is None else (len(vector), parameter.index)
+                if name in self.out.vectors:
+                    self.refuse(f"its parameter {parameter.name} is another than the circuit's of that name; rename it")
+                self.variables[parameter] = AngleVector(PARAM, name, size)[index]
+        return self.angle(value)
 
     def _polynomial(self, value: Any) -> Angle:
         parameters = list(value.parameters)
@@ -616,10 +632,16 @@ def load_qpy(
     return from_qiskit(programs[index or 0], observables, inputs=inputs)
 
 
-def _observable(given: Any, n: int) -> Any:
+def _observable(given: Any, n: int, angle: Callable[[Any], Angle]) -> Any:
     if isinstance(given, SparsePauliOp | SparseObservable | Pauli):
         if given.num_qubits > n:
             raise QupropError(f"an observable has {given.num_qubits} qubits, but the circuit {n}; make them equal")
+        if isinstance(given, SparsePauliOp) and given.coeffs.dtype == object:
+            terms: dict[PauliString, Any] = {}
+            for pauli, c in zip(given.paulis, given.coeffs, strict=True):
+                ((string, sign),) = _real_sum(pauli).items()
+                terms[string] = terms.get(string, Angle(0.0)) + sign * angle(c)
+            return terms
         return from_sparse_pauli_op(given)
     if isinstance(given, str):
         return _turned_labels(given, n)
