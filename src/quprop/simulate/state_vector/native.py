@@ -297,12 +297,14 @@ class NativeEngine:
         self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
     ) -> tuple[np.ndarray, JetPullback]:
         """As `ReferenceEngine.state_jet`."""
+        refuse_channels(model, "a derivative along a direction")
         return jets.state_jet(self, model, theta, x, v_theta, v_x, order)
 
     def jet(
         self, model: Model, theta: np.ndarray, x: np.ndarray, v_theta: np.ndarray, v_x: np.ndarray, order: int
     ) -> tuple[np.ndarray, JetPullback]:
         """As `ReferenceEngine.jet`."""
+        refuse_channels(model, "a derivative along a direction")
         return jets.jet(self, model, theta, x, v_theta, v_x, order)
 
     def hvp(
