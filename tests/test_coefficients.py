@@ -416,18 +416,3 @@ def test_pennylane_hamiltonians_with_trainable_coefficients_have_gradients(form)
     jax.config.update("jax_enable_x64", True)
     for gradient in (jax.grad(f), jax.jit(jax.grad(f))):
         assert_close(np.asarray(gradient(jax.numpy.array(at))), right, 100)
-
-
-def test_qiskit_operators_with_parameters_are_refused():
-    """As Qiskit's own primitives refuse them: bound, they are numbers."""
-    pytest.importorskip("qiskit")
-    from qiskit.circuit import Parameter, QuantumCircuit
-    from qiskit.quantum_info import SparsePauliOp
-
-    a, source = Parameter("a"), QuantumCircuit(1)
-    source.ry(a, 0)
-    operator = SparsePauliOp(["Z"], np.array([a * a]))
-    with pytest.raises(QupropError, match="bind them to numbers"):
-        qpr.from_qiskit(source, operator)
-    bound = qpr.from_qiskit(source, operator.assign_parameters({a: 0.5}))
-    assert_close(qpr.expectation(bound, [0.5]), [0.25 * np.cos(0.5)], 100)

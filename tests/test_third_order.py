@@ -395,7 +395,7 @@ def noisy():
 @pytest.mark.parametrize(
     "make, engine, sentence",
     [
-        (cut_plan, None, "cut circuit are exact up to the second"),
+        (cut_plan, None, "a CutPlan are exact up to the second"),
         (noisy, None, "a third derivative takes no noise"),
         (lambda: CASES["inputs"].model, "lightcone", "the engine 'lightcone' has no derivatives along a direction"),
         (

@@ -244,8 +244,8 @@ class Node:
         model = self.model
         if not isinstance(model, Model):
             raise QupropError(
-                "derivatives of a cut circuit are exact up to the second, and a third was asked for; differentiate "
-                "twice at most, or differentiate the uncut model"
+                f"derivatives of a {type(model).__name__} are exact up to the second, and a third was asked for; "
+                "differentiate twice at most, or differentiate a Model"
             )
         refuse_channels(model, "a third derivative")
         return model, simulate.engine_for(model, self.engine, self.precision, self.threads).jet
@@ -279,12 +279,14 @@ def _batch(name: str, a: np.ndarray | None, S: tuple[int, ...], size: int) -> np
 
 
 def _size(model: Model, theta: np.ndarray, x: np.ndarray, u_theta: np.ndarray, u_x: np.ndarray) -> np.ndarray:
-    """(B, 1): how fast angles and amplitudes move along u; zero only where u is."""
+    """(B, 1): how fast angles, amplitudes and coefficients move along u; zero only where u is."""
     peak = np.maximum(*(np.abs(u).max(axis=1, initial=0.0, keepdims=True) for u in (u_theta, u_x)))
     u_theta, u_x = (u / np.where(peak, peak, 1.0) for u in (u_theta, u_x))
     moved = (model.angle_table.pushforward(theta, x, u_theta, u_x) ** 2).sum(axis=1, keepdims=True)
     if model.state.kind == "encoded":
         moved = moved + (model.state.pushforward(model.n_qubits, x, u_x) ** 2).sum(axis=1, keepdims=True)
+    if model.coefficients is not None:
+        moved = moved + (model.coefficients.table.pushforward(theta, x, u_theta, u_x) ** 2).sum(axis=1, keepdims=True)
     found: np.ndarray = peak * np.maximum(np.sqrt(moved), _LEAST_SIZE)
     return found
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -68,6 +68,12 @@ class OutputNode(Node):
     def sizes(self, of: str) -> tuple[int, ...]:
         known = {"K": self.output.size(self.model.n_qubits), "P": self.model.n_params, "D": self.model.n_inputs}
         return tuple(known[letter] for letter in of)
+
+    def _jets(self) -> NoReturn:
+        raise QupropError(
+            f"derivatives of {type(self.output).__name__} are exact up to the second, and a third was asked for; "
+            "differentiate twice at most"
+        )
 
     def value(self, theta: np.ndarray, x: np.ndarray | None) -> np.ndarray:
         if 0 in (S := self.shape(theta, x)):

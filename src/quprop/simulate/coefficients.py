@@ -17,11 +17,12 @@ from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.angle_table import Scatter
 from quprop.model.parameterised import Coefficients, refuse_parameters
-from quprop.simulate.engine import Arrays
+from quprop.simulate.engine import Arrays, has_jet
 
 _OF_STATES = ("states", "probabilities", "state_vjp", "state_jet", "tangents")  # which know no observables
 _BINOMIAL = ((1.0,), (1.0, 1.0), (1.0, 2.0, 1.0))
 _FEW = 4  # strings up to which a sweep backwards for each is less than one sweep of polynomials
+_WHOLE = 20  # qubits of a state that a sweep of polynomials holds anywhere
 _FACTORIAL = (1.0, 1.0, 2.0)
 
 
@@ -90,7 +91,7 @@ class CoefficientEngine:
         terms, inner = over.vjp(model.terms, theta, x)
         along = np.zeros_like(terms)  # d<P_j>/dv, where a coefficient of P_j depends on anything
         moving = np.unique(c.term[_depends(c)])
-        if len(moving) > _FEW and hasattr(over, "jet"):
+        if len(moving) > _FEW and has_jet(over) and model.n_qubits <= _WHOLE:
             along, moving = over.jet(model.terms, theta, x, v_theta, v_x, 1)[0][1], moving[:0]
         for j in moving:
             unit = np.zeros_like(terms)
@@ -117,7 +118,7 @@ class CoefficientEngine:
         """The derivatives d^k <O> / dt^k, k = 0 ... order, along (theta + t v_theta, x + t v_x): (order + 1, B, K); and
         pullback(cotangents like them, sum_theta=False) -> d_theta, d_x, d_v_theta, d_v_x, by the rule of Leibniz."""
         over = self._over(model, "vjp", theta, x)
-        if not hasattr(over, "jet"):
+        if not has_jet(over):
             raise QupropError(
                 f"the engine {self.name!r} has no derivatives along a direction; take the engine of the state vector"
             )

@@ -97,6 +97,11 @@ def no_jet(engine: Any, *_: Any) -> NoReturn:
     )
 
 
+def has_jet(engine: Any) -> bool:
+    """Whether an engine has derivatives along a direction."""
+    return getattr(type(engine), "jet", no_jet) is not no_jet
+
+
 def threads_of(threads: Any) -> int:
     """How many an engine takes: all usable processors if None is given."""
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
