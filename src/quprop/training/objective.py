@@ -3,7 +3,9 @@ head)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,14 +84,14 @@ class Objective:
                 f"gradient methods differentiate expectations of observables, got the {type(loss).__name__} loss; "
                 "leave out method="
             )
-        self._overlap = None
+        self._overlap: Callable[..., Any] | None = None
         if isinstance(loss, Fidelity):
             if not isinstance(model, Model):
                 raise QupropError(
                     f"the fidelity loss looks at the state, which a {type(model).__name__} never holds; pass the uncut "
                     "Model, or a loss of expectation values"
                 )
-            self._overlap = StateOverlap(loss.target)
+            self._overlap = partial(output_vjp, model, StateOverlap(loss.target), **self._options)
         self.n_outputs = model.n_observables if self._overlap is None else 1
         self.values = self.gradients = 0
 
@@ -169,7 +171,7 @@ class Objective:
                 self.plan.prepare(state)
             return self._estimated(params, x, y, rng)
         if self._overlap is not None:
-            values, back = output_vjp(self.model, self._overlap, params["theta"], x, **self._options)
+            values, back = self._overlap(params["theta"], x)
 
             def pullback(c: np.ndarray, **how: bool) -> tuple[np.ndarray, np.ndarray]:
                 return back(c[..., 0], **how)
@@ -223,7 +225,7 @@ class Objective:
         found = []
         for part in parts:
             if self._overlap is not None:
-                values, _ = output_vjp(self.model, self._overlap, params["theta"], part, **self._options)
+                values, _ = self._overlap(params["theta"], part)
             else:
                 values = simulate.expectation(self.model, params["theta"], part, **self._options)
             found.append(np.reshape(values, (-1, self.n_outputs)))
