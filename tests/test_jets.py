@@ -3,6 +3,7 @@
 import cases
 import numpy as np
 import pytest
+from random_programs import program
 
 import quprop as qpr
 from quprop.simulate.state_vector.native import NativeEngine
@@ -93,3 +94,29 @@ def test_threads_and_batches_give_the_same_numbers():
 def test_what_cannot_be_differentiated_is_refused_in_a_sentence(call, says):
     with pytest.raises(qpr.QupropError, match=says):
         call()
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("block", [None, 3])
+def test_kernels_and_reference_agree_on_programs_of_every_kind(seed, block):
+    """Values and states along a direction, and their pullbacks; a state's global phase is its engine's own."""
+    model, rng = program(seed).model(), np.random.default_rng(seed)
+    if model.channels:
+        pytest.skip("a program with noise")
+    batch = int(rng.choice([1, 3, 9]))
+    theta, x = rng.normal(size=(batch, model.n_params)), rng.normal(size=(batch, model.n_inputs))
+    v_theta, v_x = rng.normal(size=theta.shape), rng.normal(size=x.shape)
+    engine, reference = qpr.NativeEngine(threads=1, block=block), qpr.ReferenceEngine()
+    for order in (1, 2):
+        at = (model, theta, x, v_theta, v_x, order)
+        (found, back), (expected, pull) = engine.jet(*at), reference.jet(*at)
+        c = rng.normal(size=expected.shape)
+        (states, back_states), (psi, pull_states) = engine.state_jet(*at), reference.state_jet(*at)
+        largest, rows = np.abs(psi[0]).argmax(axis=1), np.arange(batch)
+        phase = (states[0][rows, largest] / psi[0][rows, largest])[None, :, None]
+        costates = rng.normal(size=psi.shape) + 1j * rng.normal(size=psi.shape)
+        pairs = [(found, expected), (states, phase * psi)]
+        pairs += zip(back(c), pull(c), strict=True)
+        pairs += zip(back_states(costates * phase), pull_states(costates), strict=True)
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-11 * max(1.0, np.abs(other).max(initial=0.0)))
