@@ -293,3 +293,13 @@ def test_an_extrapolation_is_trained_and_has_no_state():
     assert trained.loss == pytest.approx(0.0, abs=1e-2)  # cos^2(sqrt 2 t) at its least
     with pytest.raises(qpr.QupropError):
         qpr.state(plan, [0.1])
+
+
+def test_a_hermitian_product_is_a_hamiltonian():
+    """As an operator and as the sum that it becomes it has one evolution; others are refused."""
+    a, b = qpr.PauliSum("X0 + 0.5*Z0 Z1"), qpr.PauliSum("Y0 + X1")
+    operator = 1j * qpr.commutator(a, b)
+    found, expected = (qpr.Circuit(2).h(0).evolve(h, 0.4, steps=3) for h in (operator, qpr.PauliSum(operator)))
+    assert found == expected
+    with pytest.raises(qpr.QupropError, match="Hermitian"):
+        qpr.Circuit(2).evolve(a * b, 0.4)

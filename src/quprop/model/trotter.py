@@ -21,6 +21,7 @@ import numpy as np
 from quprop.errors import QupropError, nearest, shown
 from quprop.model.angle import Angle, as_angle
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.model.pauli_operator import PauliTerms
 
 GROUPINGS = ("commuting", "given")
 MAX_ROTATIONS = 1 << 22  # of one evolution
@@ -59,7 +60,7 @@ def _whole(value: Any) -> bool:
 
 def terms_of(hamiltonian: Any, n_qubits: int) -> list[Term]:
     """The terms of H but the identity, a global phase; coefficients are numbers or made from params and inputs."""
-    if isinstance(hamiltonian, str | PauliString):
+    if isinstance(hamiltonian, str | PauliString | PauliTerms):
         hamiltonian = PauliSum(hamiltonian)
     if not isinstance(hamiltonian, Mapping | PauliSum):
         raise QupropError(

@@ -20,6 +20,7 @@ import numpy as np
 from quprop.arrays import bits, checked, library, like, numbers_of, plain
 from quprop.errors import QupropError, shown
 from quprop.model.pauli import PauliSum
+from quprop.model.pauli_operator import PauliTerms
 from quprop.simulate import memory
 from quprop.simulate.vectors import walsh_hadamard
 from quprop.training.bit_distribution import BitDistribution, check_bits
@@ -356,7 +357,7 @@ def probabilities_of(given: Any, n: int | None, name: str) -> tuple[Any, np.ndar
 
 
 def _costs(cost: Any) -> np.ndarray:
-    if isinstance(cost, str | PauliSum):
+    if isinstance(cost, str | PauliTerms):
         total = PauliSum(cost)
         for string, _ in total.items():
             if string.x:
