@@ -289,6 +289,7 @@ class Circuit(GateMethods, CircuitAlgebra, Drawable):
         """Append all gates of `other`, a circuit on as many qubits or fewer that starts from |0...0>."""
         if not isinstance(other, Circuit):
             raise QupropError(f"only a Circuit can be appended to a Circuit, got {type(other).__name__}")
+        other.check_unmeasured("be appended")
         if other.n_qubits > self.n_qubits:
             raise QupropError(f"a circuit on {other.n_qubits} qubits does not fit on {self.n_qubits}")
         if other.state != InputState():

@@ -54,6 +54,14 @@ class CircuitAlgebra:
     _declare: Callable[[int, str, int], None]
     _each: Callable[[], Iterator[Any]]
 
+    def check_unmeasured(self, verb: str) -> None:
+        """Refuses a circuit that measures in the middle."""
+
+    @property
+    def size_for_gates(self) -> int:
+        """How many of its qubits gates may act on."""
+        return self.n_qubits
+
     def inverse(self) -> Self:
         """U† of this circuit's U, global phase included: the inverse gates in reverse order, by the same parameters.
 
@@ -65,6 +73,7 @@ class CircuitAlgebra:
           rx(-0.3) 0
           sdg 0
         """
+        self.check_unmeasured("be turned back")
         _refuse(self, "an inverse")
         refuse_channels(self, "an inverse")  # type: ignore[arg-type]
         twin = self.copy()
@@ -84,6 +93,7 @@ class CircuitAlgebra:
         """
         if isinstance(k, bool) or not isinstance(k, numbers.Integral):
             raise QupropError(f"the power of a circuit is a whole number, got {shown(k)}")
+        self.check_unmeasured("have a power")
         _refuse(self, "a power")
         if abs(int(k)) * len(self.steps) > MAX_GATES:
             raise QupropError(
@@ -107,12 +117,14 @@ class CircuitAlgebra:
         """
         if not isinstance(other, CircuitAlgebra):
             raise QupropError(f"only a Circuit can be composed with a Circuit, got {type(other).__name__}")
+        other.check_unmeasured("be composed with another")
         if qubits is None:
             return self.copy().append(other)
         places = _places(qubits, "compose")
-        if len(places) != other.n_qubits or any(q >= self.n_qubits for q in places):
+        size = self.size_for_gates
+        if len(places) != other.n_qubits or any(q >= size for q in places):
             raise QupropError(
-                f"compose takes a place from 0 to {self.n_qubits - 1} for each of the other circuit's "
+                f"compose takes a place from 0 to {size - 1} for each of the other circuit's "
                 f"{count_of(other.n_qubits, 'qubit')}, got {list(places)}"
             )
         if other.state != InputState():
@@ -140,6 +152,7 @@ class CircuitAlgebra:
           cx 1 0
           crz(0.3) 1 0
         """
+        self.check_unmeasured("be controlled")
         _refuse(self, "a controlled version")
         refuse_channels(self, "a controlled circuit")  # type: ignore[arg-type]
         places = _places([qubits] if isinstance(qubits, numbers.Integral) else qubits, "control")

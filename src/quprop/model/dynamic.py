@@ -101,13 +101,26 @@ class DynamicCircuit(Circuit):
             raise QupropError(f"no bit {name!r} was measured in this circuit; {hint}")
         return self.bits[name]
 
+    def check_unmeasured(self, verb: str) -> None:
+        """A hook of what would move or turn back the gates, with qubits that only measured bits may have."""
+        raise QupropError(
+            f"a DynamicCircuit cannot {verb}, since its measured bits have qubits of their own; take the circuits "
+            "it is made of"
+        )
+
+    @property
+    def size_for_gates(self) -> int:
+        return self.n_system
+
     def append(self, other: Circuit) -> Self:
         """Append all gates of `other`, a Circuit on n_system qubits or fewer that starts from |0...0>."""
-        if isinstance(other, DynamicCircuit):
-            raise QupropError("a circuit that measures cannot be appended, whose bits have qubits; append its parts")
         if isinstance(other, Circuit) and other.n_qubits > self.n_system:
             raise QupropError(f"a circuit on {other.n_qubits} qubits does not fit on {self.n_system}")
         return super().append(other)
+
+    def with_noise(self, noise: Any) -> Circuit:
+        self.check_unmeasured("have a machine's noise put on")
+        return self
 
     def copy(self) -> Self:
         twin = super().copy()
