@@ -303,3 +303,18 @@ def test_a_hermitian_product_is_a_hamiltonian():
     assert found == expected
     with pytest.raises(qpr.QupropError, match="Hermitian"):
         qpr.Circuit(2).evolve(a * b, 0.4)
+
+
+def test_extrapolated_observables_may_have_parameters():
+    t = qpr.params("t", 2)
+    build = lambda k: qpr.Model(  # noqa: E731
+        qpr.Circuit(2).h(0).evolve({"X0": t[0], "Z0 Z1": 1.0, "X1": 0.5}, t[1], steps=k),
+        [{"Z0": t[0] * t[1], "X1": 1.0}],
+    )
+    plan, point, v = qpr.multi_product(build), [0.3, 0.5], [1.0, -2.0]
+    value, gradient = qpr.value_and_grad(plan, point)
+    each = [(c, *qpr.value_and_grad(m, point)) for c, m in zip(plan.coefficients, plan.models, strict=True)]
+    np.testing.assert_allclose(value, sum(c * f for c, f, _ in each), atol=1e-14)
+    np.testing.assert_allclose(gradient, sum(c * g for c, _, g in each), atol=1e-14)
+    bent = sum(c * qpr.hvp(m, point, v_theta=v)[2] for c, m in zip(plan.coefficients, plan.models, strict=True))
+    np.testing.assert_allclose(qpr.hvp(plan, point, v_theta=v)[2], bent, atol=1e-13)

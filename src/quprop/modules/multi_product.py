@@ -25,6 +25,7 @@ import numpy as np
 from quprop.errors import QupropError, shown
 from quprop.model import Model
 from quprop.model.trotter import check_formula
+from quprop.simulate.coefficients import combined
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -103,11 +104,11 @@ class Weighted:
         return list(zip(self.plan.coefficients, self.plan.models, strict=True))
 
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return _total(c * self.engine.values(m, theta, x) for c, m in self._each(theta, x))
+        return _total(c * combined(m, self.engine).values(m, theta, x) for c, m in self._each(theta, x))
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
         each = self._each(theta, x)
-        values, backs = zip(*(self.engine.vjp(m, theta, x) for _, m in each), strict=True)
+        values, backs = zip(*(combined(m, self.engine).vjp(m, theta, x) for _, m in each), strict=True)
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
             parts = [back(c * cotangent, sum_theta) for (c, _), back in zip(each, backs, strict=True)]
@@ -116,7 +117,7 @@ class Weighted:
         return _total(c * v for (c, _), v in zip(each, values, strict=True)), pullback
 
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
-        parts = [self.engine.value_and_grad(m, theta, x, c * weights) for c, m in self._each(theta, x)]
+        parts = [combined(m, self.engine).value_and_grad(m, theta, x, c * weights) for c, m in self._each(theta, x)]
         return _total(p[0] for p in parts), _total(p[1] for p in parts)
 
     def hvp(
@@ -128,7 +129,9 @@ class Weighted:
         v_theta: np.ndarray,
         v_x: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        parts = [self.engine.hvp(m, theta, x, c * cotangent, v_theta, v_x) for c, m in self._each(theta, x)]
+        parts = [
+            combined(m, self.engine).hvp(m, theta, x, c * cotangent, v_theta, v_x) for c, m in self._each(theta, x)
+        ]
         first, second, third, fourth = (_total(column) for column in zip(*parts, strict=True))
         return first, second, third, fourth
 

@@ -85,7 +85,9 @@ def jet(
     if mixed and order != 2:
         raise QupropError(f"mixed derivatives are of second order: pass order=2, got order={order}")
     if isinstance(model, Composite) and not isinstance(model, Model):
-        raise QupropError("a cut circuit has no derivatives along a direction; pass the model that is not cut")
+        raise QupropError(
+            f"a {type(model).__name__}, made of several values, has no derivatives along a direction; pass a Model"
+        )
     if isinstance(model, Model):
         refuse_channels(model, "qpr.jet")
         if not model.n_observables:
