@@ -26,12 +26,13 @@ from quprop.errors import QupropError, shown
 from quprop.model import Model
 from quprop.model.trotter import check_formula
 from quprop.simulate.coefficients import combined
+from quprop.simulate.engine import InPlaceOf
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class MultiProduct:
+class MultiProduct(InPlaceOf):
     """sum_j coefficients_j <O>_j over models of one shape; serves where a `Model` is asked for values and derivatives:
     `expectation`, `vjp`, `value_and_grad`, `hvp`, `train`, `QuantumLayer` and the JAX `function`.
 
@@ -56,35 +57,8 @@ class MultiProduct:
         return math.fsum(map(abs, self.coefficients))
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Model:  # type: ignore[override]
         return self.models[int(np.argmax(self.steps))]
-
-    @property
-    def n_qubits(self) -> int:
-        return self.model.n_qubits
-
-    @property
-    def n_params(self) -> int:
-        return self.model.n_params
-
-    @property
-    def n_inputs(self) -> int:
-        return self.model.n_inputs
-
-    @property
-    def n_observables(self) -> int:
-        return self.model.n_observables
-
-    @property
-    def param_names(self) -> tuple[str, ...]:
-        return self.model.param_names
-
-    @property
-    def param_sizes(self) -> tuple[int, ...]:
-        return self.model.param_sizes
-
-    def to_text(self) -> str:
-        return self.model.to_text()
 
     def engine_over(self, engine: Any) -> Weighted:
         return Weighted(self, engine)

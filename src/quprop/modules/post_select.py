@@ -23,6 +23,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.dynamic import DynamicCircuit
 from quprop.model.model import observables_of
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.simulate.engine import InPlaceOf
 
 Arrays = tuple[np.ndarray, np.ndarray]
 MAX_SELECTED = 12  # qubits: an observable becomes 2^12 times as many strings
@@ -30,7 +31,7 @@ LEAST = 1e-12  # probability: below, the ratio of two rounded numbers says nothi
 
 
 @dataclass(frozen=True, eq=False)
-class PostSelected:
+class PostSelected(InPlaceOf):
     """Expectation values <Pi O_k Pi> / <Pi> given that qubits are found in the states of `outcome`.
 
     circuit: a Circuit or `DynamicCircuit`. observables: as `Model` takes them; the letters that they have on selected
@@ -72,30 +73,6 @@ class PostSelected:
     def probability_model(self) -> Model:
         """The model whose one observable is the projector on the outcome."""
         return self.selecting._replace(observables=self.selecting.observables[:1])
-
-    @property
-    def n_qubits(self) -> int:
-        return self.model.n_qubits
-
-    @property
-    def n_params(self) -> int:
-        return self.model.n_params
-
-    @property
-    def n_inputs(self) -> int:
-        return self.model.n_inputs
-
-    @property
-    def n_observables(self) -> int:
-        return self.model.n_observables
-
-    @property
-    def param_names(self) -> tuple[str, ...]:
-        return self.model.param_names
-
-    @property
-    def param_sizes(self) -> tuple[int, ...]:
-        return self.model.param_sizes
 
     def to_text(self) -> str:
         """The text of the model whose observables are Pi and Pi O_k Pi: what a run folder keeps."""

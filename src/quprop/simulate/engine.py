@@ -89,6 +89,40 @@ class Composite(Protocol):
         """The engine of it, when `engine` simulates the models that it is made of."""
 
 
+class InPlaceOf:
+    """What a `Composite` says of itself that is its `model`'s, the one whose place it takes."""
+
+    model: Model
+
+    @property
+    def n_qubits(self) -> int:
+        return self.model.n_qubits
+
+    @property
+    def n_params(self) -> int:
+        return self.model.n_params
+
+    @property
+    def n_inputs(self) -> int:
+        return self.model.n_inputs
+
+    @property
+    def n_observables(self) -> int:
+        return self.model.n_observables
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        return self.model.param_names
+
+    @property
+    def param_sizes(self) -> tuple[int, ...]:
+        return self.model.param_sizes
+
+    def to_text(self) -> str:
+        """The model's text: what a run folder keeps."""
+        return self.model.to_text()
+
+
 def no_jet(engine: Any, *_: Any) -> NoReturn:
     """The `jet` and `state_jet` of engines that hold no whole state."""
     raise QupropError(

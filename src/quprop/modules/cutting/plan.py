@@ -22,6 +22,7 @@ from quprop.modules.cutting.fragments import Cut, Fragment
 from quprop.modules.cutting.joined import Joined, join
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
+from quprop.simulate.engine import InPlaceOf
 from quprop.tables import Sentence, folded, html, literal, narrow_table
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -29,7 +30,7 @@ _CONTRACT_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class CutPlan:
+class CutPlan(InPlaceOf):
     """A cut circuit: symbolic, made once and used for every theta and x.
 
     Where values and exact derivatives of a `Model` are asked for, a plan serves as well: `quprop.expectation`, `vjp`,
@@ -48,35 +49,6 @@ class CutPlan:
     terms: tuple[PauliString, ...]
     table: AngleTable
     optimal: bool
-
-    @property
-    def n_qubits(self) -> int:
-        """Of the uncut circuit."""
-        return self.model.n_qubits
-
-    @property
-    def n_params(self) -> int:
-        return self.model.n_params
-
-    @property
-    def n_inputs(self) -> int:
-        return self.model.n_inputs
-
-    @property
-    def n_observables(self) -> int:
-        return self.model.n_observables
-
-    @property
-    def param_names(self) -> tuple[str, ...]:
-        return self.model.param_names
-
-    @property
-    def param_sizes(self) -> tuple[int, ...]:
-        return self.model.param_sizes
-
-    def to_text(self) -> str:
-        """The uncut model's text: what a run folder keeps."""
-        return self.model.to_text()
 
     @property
     def kappa(self) -> float:
