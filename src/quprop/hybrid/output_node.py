@@ -101,7 +101,7 @@ class OutputNode(Node):
         """States along u behind the Clifford, (order + 1, B, 2^n), and the sweep back from costates there."""
         model = self.model
         theta, x = self._whole(S, theta, x)
-        call = Call(model, theta, x, self.engine, self.precision, self.threads, "hvp")
+        call = Call(model, theta, x, self.engine, self.precision, self.threads, "state_jet")
         self.output.check(model.n_qubits, call.batch)
         rows = [
             np.ascontiguousarray(np.broadcast_to(np.asarray(u, float), (*S, size)).reshape(-1, size))

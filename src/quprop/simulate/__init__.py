@@ -73,7 +73,7 @@ _RESULTS = {
     "value_and_grad": "the gradient",
     "vjp": "the gradient",
     "hvp": "the Hessian-vector product",
-    "jet": "the derivatives along a direction",
+    **dict.fromkeys(("jet", "state_jet"), "the derivatives along a direction"),
     "states": "the state",
     "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",

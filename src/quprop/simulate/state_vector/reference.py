@@ -211,7 +211,7 @@ class ReferenceEngine:
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes needed for "values", "value_and_grad", "vjp", "hvp", "states" or "state_vjp", or for "tangents" beside
         their own array: states alive at once, and angles."""
-        states = {"values": 3, "states": 3, "state_vjp": 7, "hvp": 10, "jet": 20}.get(what, 5)
+        states = {"values": 3, "states": 3, "state_vjp": 7, "hvp": 10, "jet": 20, "state_jet": 20}.get(what, 5)
         return 16 * batch * states * 2**model.n_qubits + 8 * batch * 4 * model.n_rotations
 
 
