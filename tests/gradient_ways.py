@@ -194,12 +194,12 @@ def fidelity(case: Case) -> None:
     rng, P = np.random.default_rng([case.seed, 3]), case.program.n_params
     target = rng.normal(size=2**case.program.n) + 1j * rng.normal(size=2**case.program.n)
     target /= np.linalg.norm(target)
-    values, pullback = qpr.simulate.state_vector.metric.Overlap(case.model, target).vjp(*case.arguments)
+    values, pullback = qpr.output_vjp(case.model, qpr.outputs.StateOverlap(target), *case.arguments)
     exact = [e.fidelity(target) for e in case.exact]
-    near("fidelity", values[..., 0], case.gather([f for f, _ in exact]), DOUBLE * case.exact[0].roundings)
+    near("fidelity", values, case.gather([f for f, _ in exact]), DOUBLE * case.exact[0].roundings)
     bound = case.gather([DOUBLE * e.roundings * 2 * e.absolute.sum(axis=0) for e in case.exact])
     gradient = case.gather([g for _, g in exact])
-    d_theta, d_x = pullback(np.ones((*case.shape, 1)))
+    d_theta, d_x = pullback(np.ones(case.shape))
     near("d_theta", d_theta, gradient[..., :P], bound[..., :P])
     near("d_x", d_x, gradient[..., P:], bound[..., P:])
 

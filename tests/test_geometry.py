@@ -9,8 +9,9 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop.model.ansatz import data_reuploading, hardware_efficient, qaoa
+from quprop.outputs import StateOverlap
 from quprop.simulate.state_vector import metric as geometry
-from quprop.simulate.state_vector.metric import Overlap, metric_products
+from quprop.simulate.state_vector.metric import metric_products
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 ENGINES = {"reference": ReferenceEngine(), "native": engine(), "blocks": engine(block=3), "threads": engine(threads=2)}
@@ -107,16 +108,17 @@ def test_overlap_and_its_gradient_are_those_of_dense_algebra(which, name):
     target = rng.normal(size=2**model.n_qubits) + 1j * rng.normal(size=2**model.n_qubits)
     target /= np.linalg.norm(target)
     theta, x = cases.values_for(model, 9)
-    values, pullback = Overlap(model, target, engine=ENGINES[which]).vjp(theta, x if model.n_inputs else None)
-    cotangent = rng.normal(size=(9, 1))
+    at = (theta, x if model.n_inputs else None)
+    values, pullback = qpr.output_vjp(model, StateOverlap(target), *at, engine=ENGINES[which])
+    cotangent = rng.normal(size=9)
     d_theta, d_x = pullback(cotangent)
     moved = unitary(model.pull) @ target
     for k in range(9):
         psi, d = dense_derivatives(model, theta[k], x[k])
         overlap = np.vdot(moved, psi)
         factor = 1000 + 100 * model.n_rotations
-        assert_close(values[k], np.array([abs(overlap) ** 2]), factor)
-        assert_close(d_theta[k], 2 * cotangent[k, 0] * (overlap.conj() * (d @ moved.conj())).real, factor)
+        assert_close(values[k], abs(overlap) ** 2, factor)
+        assert_close(d_theta[k], 2 * cotangent[k] * (overlap.conj() * (d @ moved.conj())).real, factor)
     assert d_x.shape == x.shape
     assert_close(pullback(cotangent, sum_theta=True)[0], d_theta.sum(axis=0), 100)
 
@@ -130,12 +132,12 @@ def test_overlap_gradient_by_inputs_is_that_of_differences(options):
     encoded = qpr.Model(qpr.Circuit(2, state=pixels).append(hardware_efficient(2, 1)).h(1), "Z0")
     for model in (encoded, MODELS["inputs"]):
         theta, x = cases.values_for(model, 2, seed=4)
-        overlap = Overlap(model, np.array([0.5, 0.5j, -0.5, 0.5]), **options)
-        d_x = overlap.vjp(theta[0], x)[1](np.ones((2, 1)))[1]
+        target = StateOverlap([0.5, 0.5j, -0.5, 0.5])
+        d_x = qpr.output_vjp(model, target, theta[0], x, **options)[1](np.ones(2))[1]
         for index in np.ndindex(x.shape):
             move = np.zeros_like(x)
             move[index] = step
-            up, down = (overlap.vjp(theta[0], x + s)[0].sum() for s in (move, -move))
+            up, down = (qpr.output_vjp(model, target, theta[0], x + s, **options)[0].sum() for s in (move, -move))
             assert (up - down) / (2 * step) == pytest.approx(d_x[index], abs=tolerance)
 
 
@@ -160,7 +162,7 @@ REFUSED = {
     "engine": (lambda m: qpr.geometric_tensor(m, [0.1], engine="tensor"), "engine is one of"),
     "threads": (lambda m: qpr.metric(m, [0.1], threads=0), "threads is a positive integer"),
     "no states": (lambda m: qpr.metric(m, [0.1], engine=type("E", (), {"values": 1})()), "holds states"),
-    "target": (lambda m: Overlap(m, np.ones(4)), r"must have shape \(2,\), got \(4,\)"),
+    "target": (lambda m: qpr.output_vjp(m, StateOverlap(np.ones(4)), [0.1]), r"must have shape \(2,\), got \(4,\)"),
 }
 
 
