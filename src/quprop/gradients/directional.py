@@ -91,6 +91,25 @@ def directional_cost(
     return own_runs(shape, directions * evaluations * sum(shots), read)
 
 
+def readers_of(model: Model, terms: Terms, groups: Any) -> list[Runs]:
+    """What reads each group of the observable, with no run yet: the angles are drawn when it is asked."""
+    program = free(model)
+    nothing = Made(0, lambda runs: np.empty((0, model.n_rotations)))
+    return [
+        Runs(
+            program,
+            nothing,
+            strings := tuple(p for p, _ in members),
+            targets=np.zeros(0, np.int64),
+            factors=np.zeros((0, len(strings))),
+            terms=np.array([terms.position(p) for p in strings]),
+            lengths=np.zeros(0, np.int64),
+            mixture=groups.scheme == "sampled",
+        )
+        for members in groups.groups
+    ]
+
+
 class DirectionalPlan(Plan):
     """What both have in common; a subclass says what one direction costs and gives, and how its slope is read.
 
@@ -107,21 +126,7 @@ class DirectionalPlan(Plan):
         P = len(self.moved)
         self.support = min(P, method.support or P)
         self.scale = P / max(self.support, 1)
-        program = free(model)
-        nothing = Made(0, lambda runs: np.empty((0, model.n_rotations)))
-        self._readers = [
-            Runs(
-                program,
-                nothing,
-                strings := tuple(p for p, _ in members),
-                targets=np.zeros(0, np.int64),
-                factors=np.zeros((0, len(strings))),
-                terms=np.array([self.terms.position(p) for p in strings]),
-                lengths=np.zeros(0, np.int64),
-                mixture=groups.scheme == "sampled",
-            )
-            for members in groups.groups
-        ]
+        self._readers = readers_of(model, self.terms, groups)
         self.measured = self.terms.of_groups(groups)
         u = self.terms.sizes(weights)
         self.ranges = np.array([u[r.terms].sum() for r in self._readers])  # outcomes of group g are within ±b_g

@@ -9,6 +9,7 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import whole
+from quprop.gradients.directional import readers_of
 from quprop.gradients.finite_difference import check_step
 from quprop.gradients.shot_frugal import MOST, check_controller, constants_of, theta_of
 from quprop.model import Model
@@ -16,9 +17,9 @@ from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import active
 from quprop.sampling.plan import Plan, Terms, settle
-from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.programs import read_by_programs
 from quprop.sampling.rows import Made
-from quprop.sampling.sampler import Runs, Sampler
+from quprop.sampling.sampler import Sampler
 from quprop.training.optimise import Tree
 
 
@@ -157,21 +158,7 @@ class QuiverPlan(Plan):
         most = method.most_directions or 4 * N
         self.first = max(1, min(int(step * (N - 1) / (2 - step)) + 1, most))
         self.directions, self.shots, self.difference = self.first, method.least, float(method.difference)
-        program = free(model)
-        nothing = Made(0, lambda runs: np.empty((0, model.n_rotations)))
-        self._readers = [
-            Runs(
-                program,
-                nothing,
-                strings := tuple(p for p, _ in members),
-                targets=np.zeros(0, np.int64),
-                factors=np.zeros((0, len(strings))),
-                terms=np.array([self.terms.position(p) for p in strings]),
-                lengths=np.zeros(0, np.int64),
-                mixture=groups.scheme == "sampled",
-            )
-            for members in groups.groups
-        ]
+        self._readers = readers_of(model, self.terms, groups)
         runs, M = 2 * self.directions * self.shots * len(self._readers), model.n_rotations
         read = sum(1 if r.mixture else len(r.paulis) for r in self._readers)
         self.cost = Cost(
