@@ -188,3 +188,23 @@ def test_third_derivatives_and_what_has_no_output_are_refused(jax):
     with pytest.raises(qpr.QupropError, match="leave method="):
         qpr.QuantumLayer(MODEL, output=Purity([0]), forward_shots=10)
     assert CIRCUIT.n_qubits == 3
+
+
+@pytest.mark.parametrize("order", [1 + 1e-9, 1.3, 2.0, 30.0, 500.0])
+def test_hessians_of_entropies_of_any_order_without_inputs(order):
+    torch = pytest.importorskip("torch")
+    from quprop.hybrid.torch import expectation
+
+    t = qpr.params("t", 4)
+    circuit = qpr.Circuit(3).ry(t[0], 0).ry(t[1], 1).cx(0, 1).rx(t[2], 2).cx(1, 2).ry(t[3], 1)
+    model, point = qpr.Model(circuit, "Z0"), torch.tensor([0.3, 0.8, -0.5, 1.1], dtype=torch.float64)
+    f = lambda v: expectation(model, v, output=Entropy((1,), order=order)).sum()  # noqa: E731
+    found = torch.autograd.functional.hessian(f, point)
+
+    def slope(v):
+        v = v.clone().requires_grad_()
+        return torch.autograd.grad(f(v), v)[0]
+
+    steps = 1e-5 * torch.eye(4, dtype=torch.float64)
+    expected = torch.stack([(slope(point + s) - slope(point - s)) / 2e-5 for s in steps])
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=2e-7)

@@ -267,3 +267,33 @@ def test_what_does_not_fit_is_refused(name):
     call, sentence = WRONG[name]
     with pytest.raises(qpr.QupropError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("difference", [1e-15, 1e-12, -1e-12, 1e-8, -1e-6, 1e-3])
+def test_entropies_of_orders_near_one_are_von_neumanns(difference):
+    """S_a = S_1 - (a - 1) Var(log rho) / 2 + ..., value and gradient: nothing is divided by the little that is left."""
+    theta, x = POINT
+    for qubits in ([0], [2, 0]):
+        near, one = (Entropy(qubits, order=a) for a in (1 + difference, 1.0))
+        (value, back), (expected, pull) = (qpr.output_vjp(MODEL, o, theta, x) for o in (near, one))
+        np.testing.assert_allclose(value, expected, atol=abs(difference) * 5 + 1e-12)
+        ones = np.ones(np.shape(value))
+        np.testing.assert_allclose(back(ones)[0], pull(ones)[0], atol=abs(difference) * 50 + 1e-10)
+
+
+@pytest.mark.parametrize("order", [0.6, 1.4999, 1.5001, 7.0, 300.0, 1e4, 1e9])
+def test_entropies_of_any_order_are_those_of_logarithms(order):
+    """log sum exp(a log lambda) / (1 - a), and its gradient by differences of it; towards -log of the largest."""
+    theta, x = POINT
+
+    def exact(theta):
+        lam = np.linalg.eigvalsh(qpr.reduced_state(MODEL, theta, x, qubits=[2]))
+        return np.logaddexp.reduce(order * np.log(np.maximum(lam, 1e-300)), axis=-1) / (1 - order)
+
+    value, back = qpr.output_vjp(MODEL, Entropy([2], order=order), theta, x)
+    np.testing.assert_allclose(value, exact(theta), rtol=1e-12, atol=1e-12)
+    gradient, h = back(np.ones(np.shape(value)))[0], 1e-6
+    for k in range(theta.shape[-1]):
+        move = h * np.eye(theta.shape[-1])[k]
+        slope = (exact(theta + move) - exact(theta - move)) / (2 * h)
+        np.testing.assert_allclose(gradient[..., k], slope, atol=1e-7)

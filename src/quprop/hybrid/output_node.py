@@ -104,7 +104,7 @@ class OutputNode(Node):
         call = Call(model, theta, x, self.engine, self.precision, self.threads, "state_jet")
         self.output.check(model.n_qubits, call.batch)
         rows = [
-            np.ascontiguousarray(np.broadcast_to(np.asarray(u, float), (*S, size)).reshape(-1, size))
+            np.ascontiguousarray(np.broadcast_to(np.asarray(u, float), (*S, size)).reshape(math.prod(S), size))
             for u, size in ((u_theta, model.n_params), (np.zeros(0) if u_x is None else u_x, model.n_inputs))
         ]
         engine = jet_engine(call.engine, self.precision, self.threads)

@@ -34,8 +34,17 @@ class SpectralFunction(NamedTuple):
             return -self.scale * np.sum(found * np.log(np.where(found > 0, found, 1.0)), axis=-1, keepdims=True)
         if self.order < 1:  # whose powers make much of what is rounding
             found = np.where(found > _ZERO**2 if self.order < 0.5 else found > 0, found, 0.0)
-        total = np.sum(found**self.order, axis=-1, keepdims=True)
-        return total if self.purity else self.scale * np.log(total) / (1 - self.order)
+        if self.purity:
+            return np.sum(found**2, axis=-1, keepdims=True)
+        p = self.order - 1
+        logs = np.log(np.where(found > 0, found, 1.0))
+        if abs(p) < 0.5:  # 1 is taken out of the sum: the rest is as small as p
+            log_total = np.log1p(np.sum(found * np.expm1(p * logs), axis=-1, keepdims=True))
+        else:  # the largest is, whose power may be no double
+            peak = found.max(axis=-1, keepdims=True)
+            log_total = self.order * np.log(peak)
+            log_total += np.log(np.sum((found / peak) ** self.order, axis=-1, keepdims=True))
+        return -self.scale * log_total / p
 
     def value(self, M: np.ndarray) -> np.ndarray:
         if self.order < 1:
@@ -45,8 +54,13 @@ class SpectralFunction(NamedTuple):
             return np.sum(rho.real**2 + rho.imag**2, axis=(-2, -1))[:, None]
         return self.of_eigenvalues(np.linalg.eigvalsh(rho))
 
+    def _peak(self, s: np.ndarray) -> np.ndarray:
+        """(B, 1): the largest eigenvalue m, in units of which powers stay doubles: f is m^-order lambda^order."""
+        return np.ones((len(s), 1)) if self.purity or self.order == 1 else s.max(axis=-1, keepdims=True) ** 2
+
     def _slope(self, U: np.ndarray, s: np.ndarray) -> np.ndarray:
-        """f'(lambda) (B, K), zero where lambda is: there M gives it no weight."""
+        """f'(lambda) (B, K), up to a constant, since tr rho does not change: near order 1 powers are all near 1, and
+        what they differ by is what counts. Zero where f' is infinite at lambda = 0: there M gives it no weight."""
         zero = s < _ZERO
         if self.order < 1:
             unsure = 1e-7 ** (1 / (2 - 2 * self.order))
@@ -58,8 +72,13 @@ class SpectralFunction(NamedTuple):
                     f"and the least here is {s.min() ** 2:.1g}; take order=1 or above"
                 )
         lam = np.where(zero, 1.0, s**2)
-        slope = -np.log(lam) - 1 if self.order == 1 else self.order * lam ** (self.order - 1)
-        return np.where(zero, 0.0, slope)
+        if self.purity:
+            return 2 * s**2
+        if self.order == 1:
+            return np.where(zero, 0.0, -np.log(lam) - 1)
+        m = self._peak(s)
+        powers = np.expm1((self.order - 1) * np.log(lam / m))
+        return self.order / m * np.where(zero, -1.0 if self.order > 1 else 0.0, powers)
 
     def _outer(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The factor of dT and that of (dT)^2, in first and second derivatives of the value: (B, 1) each."""
@@ -68,7 +87,7 @@ class SpectralFunction(NamedTuple):
             return one, 0 * one
         if self.order == 1:
             return self.scale * one, 0 * one
-        total = np.sum((s**2) ** self.order, axis=-1, keepdims=True)
+        total = np.sum((s**2 / self._peak(s)) ** self.order, axis=-1, keepdims=True)
         first = self.scale / ((1 - self.order) * total)
         return first, -first / total
 
@@ -91,7 +110,9 @@ class SpectralFunction(NamedTuple):
             found = np.where(ratio == 0, -1.0, logs / safe) / high**2
         else:
             p = self.order - 1
-            found = self.order * np.where(ratio == 0, p, -np.expm1(p * logs) / safe) * high ** (2 * (p - 1))
+            m = self._peak(s)[:, :, None]
+            powers = (high**2 / m) ** (p - 1) / m**2
+            found = self.order * np.where(ratio == 0, p, -np.expm1(p * logs) / safe) * powers
         return np.where(both, 0.0, found)
 
     def costates(self, M: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
