@@ -175,3 +175,19 @@ def test_a_state_of_the_system_is_kept_while_bits_are_added(start):
 def test_what_is_impossible_is_refused_in_a_sentence(make, sentence):
     with pytest.raises(qpr.QupropError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("angle", [1.0, 0.1, 0.0065])
+def test_rare_outcomes_are_right_to_rounding_over_powers_of_their_probability_or_refused(angle, engine):
+    """Given that qubit 0 is found in |1>, qubit 1 has cos(2 a) whatever the probability sin(a/2)^2 of that."""
+    circuit = qpr.Circuit(2).ry(THETA[0], 0).ry(2 * THETA[0], 1)
+    selected = qpr.PostSelected(circuit, "Z1", {0: 1})
+    point, p = [angle], np.sin(angle / 2) ** 2
+    value, gradient = qpr.value_and_grad(selected, point * 4, engine=engine)
+    bent = qpr.hvp(selected, point * 4, v_theta=[1.0, 0, 0, 0], engine=engine)[2]
+    assert abs(value - np.cos(2 * angle)) < 1e-14 / p
+    assert abs(gradient[0] + 2 * np.sin(2 * angle)) < 1e-14 / p**1.5
+    assert abs(bent[0] + 4 * np.cos(2 * angle)) < 1e-14 / p**2
+    with pytest.raises(qpr.QupropError, match="rounding would show"):
+        qpr.value_and_grad(selected, [1e-3] * 4, engine=engine)
