@@ -210,7 +210,8 @@ def test_what_a_docstring_says_is_refused_is_refused(name, call):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_example_of_a_docstring_runs_and_prints_what_it_says(name):
+def test_the_example_of_a_docstring_runs_and_prints_what_it_says(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where examples write
     thing = _of(name)
     example = doctest.DocTestParser().get_doctest(thing.__doc__, {"np": np, "qpr": qpr}, name, None, None)
     said = []
