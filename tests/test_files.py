@@ -532,7 +532,7 @@ def test_places_for_output_are_tried_without_a_trace(tmp_path):
 def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
     with open(tmp_path / "zeros", "wb") as file:
         file.truncate(1 << 36)  # no room is taken for a hole
-    start = time.monotonic()
+    start = time.process_time()
     for call in (lambda: read_bytes(tmp_path / "zeros"), lambda: read_toml(tmp_path / "zeros")):
         with pytest.raises(qpr.QupropError, match=r"larger than the .* MiB"):
             call()
@@ -540,7 +540,7 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
         read_bytes("/dev/zero", 1 << 20)
     with pytest.raises(qpr.QupropError, match="larger than"):
         qpr.Model.load(tmp_path / "zeros")
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_all_that_the_package_writes_goes_through_one_writer():

@@ -185,10 +185,10 @@ def test_flat_arrays_of_the_angle_table():
 
 def test_a_large_model_is_built_in_linear_time():
     """100,000 rotations take about 3 s; a quarter of that here, with room for a busy machine."""
-    started = time.perf_counter()
+    started = time.process_time()
     model = Model(qpr.ansatz.hardware_efficient(16, 780), {f"Z{q}": 1.0 for q in range(16)})
     assert model.n_rotations == 24960 and len(model.angle_table.coef) == 24960 and isinstance(hash(model), int)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("made", ["one vector", "a vector for each gate", "no parameter"])

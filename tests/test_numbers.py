@@ -412,11 +412,11 @@ def _with_state(state):
 
 @pytest.mark.parametrize("what", UNBOUNDED)
 def test_what_no_kernel_may_read_is_refused_at_once(what):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(qpr.QupropError) as caught:
         UNBOUNDED[what]()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_states_of_many_qubits_are_refused_by_every_function():
