@@ -1,0 +1,17 @@
+"""Circuits of plans, run on devices: real machines, their simulators, and quprop's own engine."""
+
+from quprop.lazy import listing
+from quprop.sampling.devices.device import (
+    Counts,
+    Device,
+    DeviceCircuit,
+    DeviceJob,
+    Limits,
+    Outcomes,
+    Prepared,
+    Work,
+)
+
+__all__ = ["Counts", "Device", "DeviceCircuit", "DeviceJob", "Limits", "Outcomes", "Prepared", "Work"]
+
+__dir__ = listing(__name__)
