@@ -19,10 +19,12 @@ from quprop.model import Model
 from quprop.model.absorption import conjugate
 from quprop.model.angle import Angle, Variable, params
 from quprop.model.circuit import Circuit, Operation
-from quprop.model.pauli import PauliString
+from quprop.model.commutation import Columns, after
+from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.devices.basis import Basis, bell_basis, measured_basis
 from quprop.sampling.devices.device import DeviceCircuit
 from quprop.sampling.devices.timeline import TWO, Spot, Timeline
+from quprop.sampling.programs import controlled
 
 _NEAR = 8  # places of one string that are looked at
 _NAMED = {(1, 0): "rx", (1, 1): "ry", (0, 1): "rz"}
@@ -67,6 +69,8 @@ def realise(
     frame = conjugate_all(program, strings, copies) if items is not None else list(strings)
     if items is None:
         items = _canonical(program, executed, line.n)
+    if copies == 1:
+        items, frame = _controlled_once(items, frame, n)
     reading = _Reading(frame, line, n, copies)
     places = _places([i for i in items if isinstance(i, _Placed)], line, reading)
 
@@ -179,6 +183,35 @@ def _placed(string: PauliString, angle: Angle, n: int) -> _Placed:
     return _Placed(string.x & low, string.z & low, PauliString(string.x & ~low, string.z & ~low), angle)
 
 
+def _controlled_once(
+    items: list[_Item], strings: list[PauliString], n: int
+) -> tuple[list[_Item], list[PauliString]]:
+    """A Hadamard test has X_anc (x) P for the rotations after one about Q that anticommute with it. Those are rotations
+    about P between two controlled Q, in a basis of the ancilla that a Hadamard turns to; the second of these is taken
+    to the strings."""
+    turned = [k for k, i in enumerate(items) if isinstance(i, _Placed) and i.beside.weight]
+    if not turned or not all(isinstance(i, _Placed) and not i.controlled for i in items):
+        return items, strings
+    placed = [i for i in items if isinstance(i, _Placed)]
+    beside = {i.beside for i in placed if i.beside.weight}
+    if len(beside) > 1 or next(iter(beside)).weight > 1 or next(iter(beside)).z:
+        return items, strings
+    wanted = sum(1 << k for k in turned)
+    own = [PauliString(i.x, i.z) for i in placed]
+    columns = Columns(own)
+    for m in range(turned[0] - 1, -1, -1):
+        if after(columns.row(own[m]), m) == wanted:
+            break
+    else:
+        return items, strings
+    (ancilla,) = next(iter(beside)).qubits
+    plain = [i._replace(beside=PauliString(0, 0)) for i in placed]
+    hadamard = Operation("h", (), (ancilla,))
+    control = _Placed(own[m].x, own[m].z, PauliString(0, 0), Angle(), 1 << ancilla)
+    between = Model(controlled(Circuit(n).h(ancilla), ancilla, own[m]).h(ancilla), [PauliSum("I")])
+    return [*plain[: m + 1], hadamard, control, hadamard, *plain[m + 1 :]], conjugate_all(between, strings, 1)
+
+
 def conjugate_all(program: Model, strings: Sequence[PauliString], copies: int) -> list[PauliString]:
     """The strings at the end of the program, C P C† on each copy."""
     n, out = program.n_qubits, []
@@ -231,7 +264,8 @@ class _Reading:
         costs = {}
         for s in dict.fromkeys(found):
             basis = self.basis(s)
-            costs[s] = TWO * basis.twos + len(basis.gates) - basis.twos
+            letters = sum(mask.bit_count() for mask in basis.masks) // max(1, len(basis.masks))
+            costs[s] = TWO * basis.twos + len(basis.gates) - basis.twos + letters
         return costs
 
 
