@@ -32,7 +32,9 @@ def measured_basis(strings: Sequence[PauliString]) -> Basis:
     Raises: QupropError for strings that do not.
     """
     if any(anticommutation(strings, strings)):
-        raise QupropError("the Pauli strings of one circuit are read together and must commute, and two of these do not")
+        raise QupropError(
+            "the Pauli strings of one circuit are read together and must commute, and two of these do not"
+        )
     qubits = bits(_union(strings))
     table = _Table(strings, qubits)
     while mixed := table.mixed():

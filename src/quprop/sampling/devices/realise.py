@@ -183,9 +183,7 @@ def _placed(string: PauliString, angle: Angle, n: int) -> _Placed:
     return _Placed(string.x & low, string.z & low, PauliString(string.x & ~low, string.z & ~low), angle)
 
 
-def _controlled_once(
-    items: list[_Item], strings: list[PauliString], n: int
-) -> tuple[list[_Item], list[PauliString]]:
+def _controlled_once(items: list[_Item], strings: list[PauliString], n: int) -> tuple[list[_Item], list[PauliString]]:
     """A Hadamard test has X_anc (x) P for the rotations after one about Q that anticommute with it. Those are rotations
     about P between two controlled Q, in a basis of the ancilla that a Hadamard turns to; the second of these is taken
     to the strings."""
