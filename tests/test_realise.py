@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from cases import CASES, random_circuit, random_sum, values_for
 
 import quprop as qpr
-from cases import CASES, random_circuit, random_sum, values_for
 from quprop.errors import QupropError
 from quprop.gradients.pair_state import pair_program
 from quprop.model import ansatz

@@ -89,7 +89,7 @@ class Timeline:
             for operation in reversed(self._gates[s]):
                 if operation.name == "iswap":  # its square is ZZ
                     yield operation
-                    yield from (Operation("z", (), (q,)) for q in operation.target)  # type: ignore[union-attr]
+                    yield from (Operation("z", (), (q,)) for q in operation.target)
                 else:
                     yield inverted(operation)
 
