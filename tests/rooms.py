@@ -50,6 +50,7 @@ OPTIONAL = {
     "curvlinops": {"carleman"},
     "pennylane": {"hybrid"},
     "qiskit": {"hybrid"},
+    "braket": {"hybrid"},
     "openqasm3": {"hybrid"},
     "openfermion": {"hybrid", "problems"},
     "pyscf": {"problems"},

@@ -29,6 +29,7 @@ except ImportError:
 
 __all__ = ["BraketDevice"]
 
+_KEPT = 512  # circuits whose programs are kept
 TASK_DOLLARS = 0.30  # of a task on any machine, https://aws.amazon.com/braket/pricing, besides the price of its shots
 TAG, PLACE, WORK = "quprop-tag", "quprop-place", "quprop-work"  # of the tags of a task on AWS
 
@@ -198,6 +199,8 @@ class BraketDevice:
     def _compile(self, given: DeviceCircuit) -> _Compiled:
         found = self._compiled.get(given.key)
         if found is None:
+            if len(self._compiled) >= _KEPT:
+                self._compiled.clear()
             found = self._compiled[given.key] = self._translated(given)
         return found
 
