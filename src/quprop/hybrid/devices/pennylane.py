@@ -136,7 +136,8 @@ class PennyLaneDevice:
         return None
 
     def definition(self) -> dict[str, Any]:
-        options = {k: v for k, v in self._options.items() if isinstance(v, str | int | float | bool)}
+        plain = str | int | float | bool
+        options = {k: v if isinstance(v, plain) else type(v).__qualname__ for k, v in self._options.items()}
         return {"device": "pennylane", "name": self.name, "options": options, "seeded": self._seeded}
 
     # What is run
