@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.errors import QupropError, shown, whole
-from quprop.hybrid.devices.qiskit_circuits import Compiled, compiled, shares, summed, twirled, unmasked
+from quprop.hybrid.devices.qiskit_circuits import Compiled, Instance, compiled, shares, summed, twirled, unmasked
 from quprop.hybrid.devices.qiskit_sources import Pub, Running, readout_errors, repetition_delay, source_of
 from quprop.lazy import missing
-from quprop.sampling.devices.check import check_circuits, check_work
+from quprop.sampling.devices.check import check_circuits, check_work, digest
 from quprop.sampling.devices.device import Counts, DeviceCircuit, DeviceJob, Outcomes, Prepared, Work
 
 try:
@@ -113,15 +113,19 @@ class QiskitDevice:
         """One job of all work. Settings of one circuit with the same shots are one pub."""
         check_work(self.name, self.limits, work)
         pubs, parts = self._pubs(work, whole("seed", seed, 0))
-        return QiskitJob(self._source.run(pubs, seed, tag), parts, [len(w.shots) for w in work])
+        return QiskitJob(self._source.run(pubs, seed, tag, digest(work)), parts, [len(w.shots) for w in work])
 
     def find(self, tag: str, work: Sequence[Work]) -> DeviceJob | None:
-        """The job with this tag on a machine of IBM's."""
+        """The job with this tag on a machine of IBM's. Raises QupropError where it was of other work."""
         found = self._source.find(tag)
         if found is None:
             return None
-        running, seed = found
-        return QiskitJob(running, self._pubs(work, seed)[1], [len(w.shots) for w in work])
+        if found.digest != digest(work):
+            raise QupropError(
+                f"job {found.running.id} of {self.name} has the tag {tag!r} and other circuits, settings or shots than "
+                "these; give this work a tag of its own"
+            )
+        return QiskitJob(found.running, self._pubs(work, found.seed)[1], [len(w.shots) for w in work])
 
     def seconds(self, work: Sequence[Work]) -> float | None:
         """Shots, each of the circuit's longest path, its measurement and the machine's pause between shots."""
@@ -176,7 +180,7 @@ class QiskitDevice:
         self, circuit: Compiled, shots: np.ndarray, rng: np.random.Generator
     ) -> Iterator[tuple[Any, int, np.ndarray, int]]:
         """Circuit, mask, settings and the shots of each of them."""
-        instances = [(circuit.circuit, 0)]
+        instances = [Instance(circuit.circuit, 0)]
         if self._twirl is not None:
             instances = twirled(circuit, self._twirl, self._twirl_readout, self._source.target, rng)
         for number in np.unique(shots).tolist():
