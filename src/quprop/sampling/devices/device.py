@@ -91,6 +91,16 @@ class DeviceJob(Protocol):
         ...
 
 
+class FinishedJob(NamedTuple):
+    """Of a device that has run the work when `submit` returns."""
+
+    counts: Counts
+    id: str = ""
+
+    def result(self) -> Counts:
+        return self.counts
+
+
 class Device(Protocol):
     """name: as in "aer" or "ibm_fez"; limits of one job; price_per_shot and price_per_circuit: in the currency of
     `currency`, None where no price is known."""
