@@ -25,6 +25,25 @@ class _Run(NamedTuple):
     ones: tuple[int, ...]
 
 
+def machine_gates(circuit: Circuit) -> tuple[int, int, int]:
+    """(two-qubit gates, all gates, layers of gates) that a machine runs for a circuit, counted as `Circuit.with_noise`
+    counts them; its channels and its input state are none."""
+    twos = gates = 0
+    free = [0] * circuit.n_qubits
+    for operation in circuit.operations:
+        for part in _parts(operation):
+            if part.is_channel:
+                continue
+            run = _run(part)
+            pairs, ones = run.twos * len(run.pairs), len(run.ones)
+            twos, gates = twos + pairs, gates + pairs + ones
+            qubits = {q for pair in run.pairs for q in pair} | set(run.ones)
+            end = max((free[q] for q in qubits), default=0) + pairs + bool(ones)
+            for q in qubits:
+                free[q] = end
+    return twos, gates, max(free)
+
+
 def noisy_circuit(circuit: Circuit, noise: NoiseModel) -> Circuit:
     """A copy of the circuit with the errors of `noise`, see `Circuit.with_noise`."""
     twin = circuit.copy()
