@@ -67,6 +67,7 @@ from quprop.outputs import (
     reduced_state,
 )
 from quprop.planning.compare import compare
+from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import (
     AutoEngine,
     Commuting,
@@ -123,6 +124,7 @@ __all__ = [
     "Cost",
     "CrossEntropy",
     "DensityEngine",
+    "DeviceBudget",
     "DynamicCircuit",
     "EarlyStopping",
     "Estimate",

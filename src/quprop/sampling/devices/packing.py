@@ -35,18 +35,10 @@ class Merged(NamedTuple):
 
 
 def merge(work: Sequence[Work]) -> Merged:
-    """Refuses what is no work: shapes that do not fit, shots below 1."""
+    """Of work that is in order."""
     order: dict[str, int] = {}
     of: list[int] = []
     for w in work:
-        values, shots = np.asarray(w.values), np.asarray(w.shots)
-        if values.shape != (len(shots), w.circuit.n_params) or not np.isfinite(values).all():
-            raise QupropError(
-                f"settings must be finite numbers of shape {(len(shots), w.circuit.n_params)}, got {values.shape}: one "
-                "row for each number of shots, one column for each angle"
-            )
-        if len(shots) and not (shots.dtype.kind in "iu" and shots.min() >= 1):
-            raise QupropError("the shots of every setting must be a whole number, 1 or more: leave out the others")
         of.append(order.setdefault(w.circuit.key, len(order)))
     parts: list[list[int]] = [[] for _ in order]
     for i, c in enumerate(of):

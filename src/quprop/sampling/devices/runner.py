@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from quprop.errors import QupropError, count_of
-from quprop.sampling.devices.device import Counts, Device, DeviceJob, Outcomes, Work
+from quprop.errors import QupropError
+from quprop.sampling.devices.check import check_work
+from quprop.sampling.devices.device import Counts, Device, DeviceJob, Limits, Outcomes, Work
 from quprop.sampling.devices.ledger import Job, Ledger, Round
 from quprop.sampling.devices.packing import Merged, Piece, added, checked_counts, digest, merge, pack
 from quprop.sampling.devices.spending import DeviceBudget, Spending, planned
@@ -49,19 +50,24 @@ class Runner:
         Raises: QupropError for circuits that the device does not take, jobs that failed or are lost, counts that are of
         something else; `BudgetSpent`.
         """
+        check_work(self.device.name, Limits(qubits=self.device.limits.qubits), work)
         merged = merge(work)
         if not len(merged.shots):
             return [[] for _ in work]
         found = self.ledger.rounds.get(key)
+        kept: list[list[Outcomes] | None]
         if found is None:
             self._prepare(merged)
             jobs, found = self._begin(merged, key)
+            kept = [None for _ in jobs]
+            self._collect(jobs, found, kept, key, merged, dict.fromkeys(range(len(jobs))))
         else:
             jobs = self._again(merged, found, key)
+            kept = [self.ledger.counts(job) for job in found.jobs]
+            left = [k for k, counts in enumerate(kept) if counts is None]
+            running = {k: self._known(found.jobs[k], merged.job(jobs[k])) for k in left}
+            self._collect(jobs, found, kept, key, merged, running)
         parts: list[list[Outcomes]] = [[] for _ in merged.shots]
-        kept = [self.ledger.counts(job) for job in found.jobs]
-        if any(counts is None for counts in kept):
-            kept = self._collect(jobs, found, kept, key, merged)
         for pieces, counts in zip(jobs, kept, strict=True):
             assert counts is not None
             for (i, _), outcomes in zip(pieces, counts, strict=True):
@@ -79,14 +85,6 @@ class Runner:
 
     def _prepare(self, merged: Merged) -> None:
         new = [w.circuit for w in merged.work if w.circuit.key not in self._prepared]
-        limits, name = self.device.limits, self.device.name
-        for circuit in new:
-            n = circuit.circuit.n_qubits
-            if limits.qubits is not None and n > limits.qubits:
-                raise QupropError(
-                    f"{name} has {count_of(limits.qubits, 'qubit')}, and this plan's circuits take {n}; take a larger "
-                    "device, or a method whose circuits need no further qubits"
-                )
         if new:
             self.device.prepare(new)
             self._prepared |= {circuit.key for circuit in new}
@@ -118,9 +116,10 @@ class Runner:
         kept: list[list[Outcomes] | None],
         key: str,
         merged: Merged,
-    ) -> list[list[Outcomes] | None]:
-        works = {k: merged.job(jobs[k]) for k, counts in enumerate(kept) if counts is None}
-        running = {k: self._known(found.jobs[k], work) for k, work in works.items()}
+        running: dict[int, DeviceJob | None],
+    ) -> None:
+        """Fills in `kept`; running: the jobs that are left, None where one is to be submitted."""
+        works = {k: merged.job(jobs[k]) for k in running}
         new = [k for k, handle in running.items() if handle is None]
         if new:
             self._prepare(merged)
@@ -143,7 +142,6 @@ class Runner:
                 kept[k] = self._result(self._submit(found.jobs[k], works[k], key, k), found.jobs[k], works[k])
         if failed is not None:
             raise failed
-        return kept
 
     def _known(self, job: Job, work: Sequence[Work]) -> DeviceJob | None:
         """The job as another process submitted it; None where it is to be submitted."""
