@@ -44,6 +44,13 @@ class Runner:
         self.planned = self.executed = Spending()  # of the rounds whose counts were returned
         self._prepared: set[str] = set()
 
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Compile the circuits, each once; refuses what the device does not take."""
+        new = {w.circuit.key: w.circuit for w in work if w.circuit.key not in self._prepared}
+        if new:
+            self.device.prepare(list(new.values()))
+            self._prepared |= new.keys()
+
     def run(self, work: Sequence[Work], key: str) -> Counts:
         """The counts of every setting, in the order asked. key: names the round, and no other round of this run.
 
@@ -57,7 +64,7 @@ class Runner:
         found = self.ledger.rounds.get(key)
         kept: list[list[Outcomes] | None]
         if found is None:
-            self._prepare(merged)
+            self.prepare(merged.work)
             jobs, found = self._begin(merged, key)
             kept = [None for _ in jobs]
             self._collect(jobs, found, kept, key, merged, dict.fromkeys(range(len(jobs))))
@@ -82,12 +89,6 @@ class Runner:
         return self.ledger.spent
 
     # -- a round ------------------------------------------------------------------------------------------------------
-
-    def _prepare(self, merged: Merged) -> None:
-        new = [w.circuit for w in merged.work if w.circuit.key not in self._prepared]
-        if new:
-            self.device.prepare(new)
-            self._prepared |= {circuit.key for circuit in new}
 
     def _begin(self, merged: Merged, key: str) -> tuple[list[list[Piece]], Round]:
         limits = self.device.limits
@@ -122,7 +123,7 @@ class Runner:
         works = {k: merged.job(jobs[k]) for k in running}
         new = [k for k, handle in running.items() if handle is None]
         if new:
-            self._prepare(merged)
+            self.prepare(merged.work)
             if self.budget is not None:  # a smaller one may have come since the round was begun
                 self.budget.check(self.spent, Spending(), self.device.name)
         for k in new:
