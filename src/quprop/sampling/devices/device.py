@@ -31,11 +31,13 @@ class DeviceCircuit:
         input state and the change of basis before the readout are part of it. rotations: how many of its gates are the
         model's rotations.
     measured: qubits, each once; bit b of an outcome is that of measured[b].
+    copies: of the input state that one run of it prepares.
     """
 
     circuit: Circuit
     measured: tuple[int, ...]
     rotations: int
+    copies: int = 1
 
     @property
     def n_params(self) -> int:
