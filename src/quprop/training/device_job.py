@@ -12,9 +12,10 @@ from quprop.runs.interrupt import Interrupt, WaitInterrupted
 from quprop.sampling.devices.ledger import Ledger
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import BudgetSpent, Spending
-from quprop.training.job import Job, Moment, Trained, numbers
+from quprop.training.job import Job, numbers
 from quprop.training.measured import Measured
 from quprop.training.objective import Params
+from quprop.training.trained import Moment, Trained
 
 
 class JobOnDevice(Job):

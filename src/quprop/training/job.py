@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
 from quprop.training.optimise import LBFGS, adapts, apply_updates, tree_fill, tree_leaves
 from quprop.training.schedules import in_words
+from quprop.training.trained import Moment, Trained, TrainingFailed
 
 _NOT_SHOWN = (
     "step",
@@ -43,59 +44,6 @@ _NOT_SHOWN = (
 
 FAR = 1000.0  # times the largest loss that the outputs could give at the start, beyond which a run has diverged
 LARGEST = 2.0**33  # an angle, beyond which a double tells it from its neighbours to a millionth only
-
-
-class TrainingFailed(RuntimeError):
-    """The run cannot go on although its input was in order: it has diverged."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain),
-    "stopped" (by a callback, or by a budget) or "interrupted".
-
-    params: theta (n_params,) and, with a head, scale and bias. loss, metrics: at the end. steps, seconds, values and
-    gradients (evaluated): what it took. history: a dictionary a step or epoch. cost: what a gradient method executed.
-    device: of a training on a device its name, the jobs, circuits, shots and rotations that were executed, seconds of
-    the machine and dollars as it tells them (None where it does not), "planned", the same as it was planned, "paid",
-    the same of all that was handed in (also jobs that were lost), "loss_stderr", and "stopped", why it ended early.
-
-    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
-    >>> result = qpr.train(model, optimiser=qpr.sgd(0.5), params=[1.0], steps=3)
-    >>> result.steps, result.status, [round(row["loss"], 3) for row in result.history]
-    (3, 'finished', [0.54, 0.149, -0.338])
-    """
-
-    params: Params
-    loss: float
-    metrics: dict[str, float]
-    steps: int
-    status: str
-    seconds: float
-    values: int  # model values asked for, one a sample
-    gradients: int  # gradients asked for, one a sample; exact ones unless `method` was given
-    history: list[dict[str, Any]] = field(repr=False)
-    cost: Cost = field(default_factory=Cost)  # what the gradient method executed; nothing for exact gradients
-    device: dict[str, Any] | None = None
-
-    @property
-    def theta(self) -> np.ndarray:
-        return self.params["theta"]
-
-
-@dataclass
-class Moment:
-    """Where (init, update) pairs are: parameters, the optimiser's state, the order of the samples in this epoch, steps
-    done, and the sums over this epoch's samples so far."""
-
-    params: Params
-    state: Any
-    order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    step: int = 0
-    loss_sum: float = 0.0
-    metric_sum: float = 0.0
-    seen: int = 0
-    error_sum: float = 0.0  # of squares, of the loss's standard errors on a device
 
 
 @dataclass

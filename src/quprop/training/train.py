@@ -19,12 +19,13 @@ from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import Composite
 from quprop.training.callbacks import Callback, checked_callbacks
 from quprop.training.device_job import JobOnDevice
-from quprop.training.job import Job, Trained, TrainingFailed
+from quprop.training.job import Job
 from quprop.training.losses import LOSSES, Loss
 from quprop.training.measured import VALUE_SHOTS, Measured
 from quprop.training.objective import Objective, Params, check_data, require_memory
 from quprop.training.optimise import LBFGS, Controller, Optimiser, adam, adapts
 from quprop.training.schedules import changes
+from quprop.training.trained import Trained, TrainingFailed
 
 __all__ = ["Trained", "TrainingFailed", "train"]
 
