@@ -67,6 +67,7 @@ from quprop.outputs import (
     reduced_state,
 )
 from quprop.planning.compare import compare
+from quprop.sampling.devices.known import device_of as device
 from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import (
     AutoEngine,
@@ -180,6 +181,7 @@ __all__ = [
     "compare",
     "compose",
     "cosine",
+    "device",
     "entropy",
     "estimate",
     "evolution_vector",

@@ -14,6 +14,7 @@ import numpy as np
 from quprop.errors import QupropError, nearest, shown, whole
 from quprop.model import Model
 from quprop.runs import RunFolder
+from quprop.sampling.devices.known import device_of
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import Composite
@@ -82,7 +83,8 @@ def train(
     executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.runs.executor`), on which ``method``
         runs its circuits, one task a sample. The result is the same for any number of workers (not that of
         executor=None).
-    backend: a device on which ``method`` runs its circuits (:mod:`quprop.sampling.devices`). Nothing is simulated then:
+    backend: the device on which ``method`` runs its circuits, as :func:`quprop.device` takes it: "aer", "fake_manila",
+        "ibm:NAME", an object of Qiskit, Braket or PennyLane, a device. Nothing is simulated then:
         the outputs <O_k> that the loss and its derivatives need are read from ``value_shots`` shots of each circuit
         that reads a group of observables, for every sample of the step, in the same jobs as the gradient where the
         method allows it. The loss is an estimate ("loss_stderr" in the history), and one that bends, such as the
@@ -172,11 +174,6 @@ def _runner(
         if budget is not None or rerun_lost:
             raise QupropError("budget= and rerun_lost= are for a backend: pass backend=, or leave them out")
         return None
-    if not all(hasattr(backend, name) for name in ("prepare", "submit", "find", "limits", "definition")):
-        raise QupropError(
-            f"backend is a device such as quprop.sampling.devices.OwnDevice(), got {type(backend).__name__}; see "
-            "quprop.sampling.devices"
-        )
     if method is None and not adapts(optimiser):
         raise QupropError("a backend runs a gradient method's circuits: pass method=, or leave out backend=")
     if executor is not None:
@@ -191,7 +188,7 @@ def _runner(
     if budget is not None and not isinstance(budget, DeviceBudget):
         raise QupropError(f"budget is a DeviceBudget(shots=, seconds=, dollars=), got {shown(budget)}; pass one")
     seed = int(rng) if isinstance(rng, int | np.integer) else 0
-    return Runner(backend, budget=budget, seed=seed, rerun_lost=rerun_lost)
+    return Runner(device_of(backend), budget=budget, seed=seed, rerun_lost=rerun_lost)
 
 
 def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:
