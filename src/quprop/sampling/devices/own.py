@@ -6,7 +6,6 @@ With a folder it is a service that remembers: every job is kept there, and found
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from quprop.hardware_models import HardwareModel, NoiseModel, noise_of
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.model.noise import machine_gates
-from quprop.sampling.devices.check import check_circuits, check_work
+from quprop.sampling.devices.check import check_circuits, check_work, digest
 from quprop.sampling.devices.device import Counts, DeviceCircuit, DeviceJob, Limits, Outcomes, Prepared, Work
 from quprop.sampling.sampler import at_once
 from quprop.simulate import get_engine, probabilities
@@ -71,7 +70,7 @@ class OwnDevice:
         self.name, self.limits = name, limits
         self._engine, self._threads = engine, threads
         self._engine_name = str(getattr(get_engine(engine, "double", threads), "name", type(engine).__name__))
-        self._noise = noise_of(noise) if isinstance(noise, str | HardwareModel | NoiseModel) else noise
+        self._noise: Any = noise_of(noise) if isinstance(noise, str | HardwareModel | NoiseModel) else noise
         if noise is not None and not callable(getattr(self._noise, "apply", self._noise)):
             raise QupropError(
                 f"noise is the name of a machine, a NoiseModel, what has apply(circuit), or a function, got "
@@ -101,7 +100,7 @@ class OwnDevice:
         rows = [] if self._folder is None or not tag else _rows(self._folder / _PAID)
         for row in reversed(rows):
             if row["tag"] == tag:
-                if row["work"] != _digest(work):
+                if row["work"] != digest(work):
                     raise QupropError(
                         f"job {row['id']} of the device {self.name} has the tag {tag!r} and other circuits, settings "
                         "or shots than these; give this work a tag of its own"
@@ -174,7 +173,7 @@ class OwnDevice:
             shots = [item.shots for item in work]
             log.append(
                 {
-                    "id": job, "tag": tag, "work": _digest(work), "circuits": sum(map(len, shots)),
+                    "id": job, "tag": tag, "work": digest(work), "circuits": sum(map(len, shots)),
                     "shots": sum(int(np.sum(s)) for s in shots),
                 }
             )  # fmt: skip
@@ -230,15 +229,6 @@ def _draw(rng: np.random.Generator, p: np.ndarray, shots: np.ndarray) -> list[Ou
 def _settings(counts: Counts) -> Iterator[Outcomes]:
     for of_work in counts:
         yield from of_work
-
-
-def _digest(work: Sequence[Work]) -> str:
-    found = hashlib.sha256()
-    for circuit, values, shots in work:
-        found.update(circuit.key.encode())
-        found.update(np.asarray(values, float).tobytes())
-        found.update(np.asarray(shots, np.int64).tobytes())
-    return found.hexdigest()[:32]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
