@@ -12,7 +12,7 @@ from faults import calls_of, killed_at
 import quprop as qpr
 from quprop import Circuit, params
 from quprop.sampling.devices import DeviceCircuit, Limits, Work
-from quprop.sampling.devices.ledger import Ledger
+from quprop.sampling.devices.ledger import JobLedger
 from quprop.sampling.devices.own import OwnDevice
 from quprop.sampling.devices.packing import merge, pack
 from quprop.sampling.devices.runner import Runner
@@ -208,11 +208,11 @@ def test_the_widest_outcomes_are_kept_exactly(tmp_path):
             counts = [[(np.array([1 << 99, 5], object), np.array([1, 2]))]]
             return type("Job", (), {"id": "x", "result": lambda self: counts})()
 
-    first = Runner(Wide(), ledger=Ledger(tmp_path))
+    first = Runner(Wide(), ledger=JobLedger(tmp_path))
     found = first.run(work, "a")
     first.ledger.close()
     assert found[0][0][0].tolist() == [5, 1 << 99] and found[0][0][1].tolist() == [2, 1]
-    assert same(Runner(Wide(), ledger=Ledger(tmp_path)).run(work, "a"), found)
+    assert same(Runner(Wide(), ledger=JobLedger(tmp_path)).run(work, "a"), found)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_counts_of_something_else_are_refused(counts, words, tmp_path):
             return type("Job", (), {"id": "x", "result": lambda self: counts})()
 
     with pytest.raises(qpr.QupropError, match=words) as error:
-        Runner(Wrong(), ledger=Ledger(tmp_path)).run([work_of(circuit(), [10])], "a")
+        Runner(Wrong(), ledger=JobLedger(tmp_path)).run([work_of(circuit(), [10])], "a")
     one_sentence(error)
     assert not (tmp_path / "counts").exists()
 
@@ -273,7 +273,7 @@ def rounds():
 
 def run_all(folder, **options):
     """Three rounds of three jobs on a service that remembers."""
-    runner = Runner(Service(limits=LIMITS, folder=folder / "service", **options), ledger=Ledger(folder))
+    runner = Runner(Service(limits=LIMITS, folder=folder / "service", **options), ledger=JobLedger(folder))
     try:
         return runner, [runner.run(work, key) for key, work in rounds().items()]
     finally:
@@ -325,7 +325,7 @@ def test_rounds_are_written_down_before_they_are_submitted_and_ids_before_they_a
 
             return Waiting()
 
-    Runner(Looking(limits=LIMITS, folder=tmp_path / "service"), ledger=Ledger(tmp_path)).run(rounds()["r0"], "r0")
+    Runner(Looking(limits=LIMITS, folder=tmp_path / "service"), ledger=JobLedger(tmp_path)).run(rounds()["r0"], "r0")
 
 
 def test_counts_of_other_work_are_refused(tmp_path):
@@ -334,19 +334,19 @@ def test_counts_of_other_work_are_refused(tmp_path):
     other[0].values[0, 0] += 0.1
     fewer = [Work(w.circuit, w.values, w.shots + 1) for w in rounds()["r0"]]
     for work in (other, fewer, rounds()["r0"][:1]):
-        runner = Runner(Service(), ledger=Ledger(tmp_path))
+        runner = Runner(Service(), ledger=JobLedger(tmp_path))
         with pytest.raises(qpr.QupropError, match="counts of r0 that are kept are those of other circuits") as error:
             runner.run(work, "r0")
         one_sentence(error)
         runner.ledger.close()
     close = rounds()["r0"]
     close[0].values[0, 0] += 1e-15  # the last digit, as another machine may have it
-    assert Runner(Service(), ledger=Ledger(tmp_path)).run(close, "r0")
+    assert Runner(Service(), ledger=JobLedger(tmp_path)).run(close, "r0")
 
 
 def test_a_round_keeps_the_jobs_it_was_begun_with_where_the_limits_change(tmp_path):
     _, found = run_all(tmp_path)
-    runner = Runner(Service(limits=Limits(circuits=1)), ledger=Ledger(tmp_path))
+    runner = Runner(Service(limits=Limits(circuits=1)), ledger=JobLedger(tmp_path))
     assert same(runner.run(rounds()["r1"], "r1"), found[1]) and not runner.device.asked
 
 
@@ -393,25 +393,25 @@ class Forgetful(Service):
 def test_a_lost_job_is_paid_again_with_consent_only(tmp_path):
     device = Forgetful(limits=LIMITS, folder=tmp_path / "service")
     device.failing = 1
-    first = Runner(device, ledger=Ledger(tmp_path))
+    first = Runner(device, ledger=JobLedger(tmp_path))
     with pytest.raises(qpr.QupropError, match="has expired"):
         first.run(rounds()["r0"], "r0")
     first.ledger.close()
     assert len(list((tmp_path / "counts").iterdir())) == 2  # the others were paid, and are there
-    again = Runner(device, ledger=Ledger(tmp_path))
+    again = Runner(device, ledger=JobLedger(tmp_path))
     with pytest.raises(qpr.QupropError, match=r"no longer knows job job-000001.*rerun_lost=True") as error:
         again.run(rounds()["r0"], "r0")
     one_sentence(error)
     again.ledger.close()
     assert len(paid(tmp_path / "service")) == 3
-    consent = Runner(device, ledger=Ledger(tmp_path), rerun_lost=True)
+    consent = Runner(device, ledger=JobLedger(tmp_path), rerun_lost=True)
     counts = consent.run(rounds()["r0"], "r0")
     consent.ledger.close()
     assert [int(n.sum()) for found in counts for _, n in found] == [20, 30, 40, 10, 5]
     lines = paid(tmp_path / "service")
     assert len(lines) == 4 and sum(line["shots"] for line in lines) == consent.spent.shots == 155
     assert consent.executed.shots == 105
-    last = Runner(Forgetful(), ledger=Ledger(tmp_path))  # and that is known from then on
+    last = Runner(Forgetful(), ledger=JobLedger(tmp_path))  # and that is known from then on
     assert same(last.run(rounds()["r0"], "r0"), counts) and last.spent == consent.spent
 
 
@@ -419,7 +419,7 @@ def test_a_job_that_nobody_else_can_find_is_run_again_with_the_same_draws(tmp_pa
     """A simulator in this process: its job has no id."""
 
     def run():
-        runner = Runner(Service(limits=LIMITS), ledger=Ledger(tmp_path))
+        runner = Runner(Service(limits=LIMITS), ledger=JobLedger(tmp_path))
         try:
             return runner.run(rounds()["r0"], "r0")
         finally:
@@ -438,19 +438,19 @@ def test_a_ledger_that_was_changed_is_refused(tmp_path, line):
     rows = file.read_text().splitlines()
     file.write_text("\n".join([rows[0], line, *rows[1:]]) + "\n")
     with pytest.raises(qpr.QupropError, match=r"line 2 of .*jobs.jsonl is no event of a job") as error:
-        Ledger(tmp_path)
+        JobLedger(tmp_path)
     one_sentence(error)
     file.write_text("\n".join([line, *rows]) + "\n")
     with pytest.raises(qpr.QupropError, match="no list of quprop's jobs"):
-        Ledger(tmp_path)
+        JobLedger(tmp_path)
 
 
 def test_one_process_at_a_time_has_the_ledger(tmp_path):
-    held = Ledger(tmp_path)
+    held = JobLedger(tmp_path)
     with pytest.raises(qpr.QupropError, match="another process is running"):
-        Ledger(tmp_path)
+        JobLedger(tmp_path)
     held.close()
-    Ledger(tmp_path).close()
+    JobLedger(tmp_path).close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
@@ -468,7 +468,7 @@ def test_what_is_interrupted_while_it_waits_is_collected_afterwards(tmp_path):
 
             return Waiting()
 
-    runner = Runner(Slow(limits=LIMITS, folder=tmp_path / "service"), ledger=Ledger(tmp_path))
+    runner = Runner(Slow(limits=LIMITS, folder=tmp_path / "service"), ledger=JobLedger(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         runner.run(rounds()["r0"], "r0")
     runner.ledger.close()
@@ -484,7 +484,7 @@ def test_a_budget_is_never_exceeded(tmp_path, limit):
     """Rounds of 105 shots, 1.05 s and 5 circuits at 10 cents: two of them fit."""
     budget = qpr.DeviceBudget(**limit)
     service = {"limits": LIMITS, "folder": tmp_path / "service", "seconds_a_shot": 0.01, "dollars": 0.1}
-    runner = Runner(Service(**service), ledger=Ledger(tmp_path), budget=budget)
+    runner = Runner(Service(**service), ledger=JobLedger(tmp_path), budget=budget)
     runner.run(rounds()["r0"], "r0")
     runner.run(rounds()["r1"], "r1")
     with pytest.raises(BudgetSpent, match=r"resume=True and a larger one") as error:
@@ -494,7 +494,7 @@ def test_a_budget_is_never_exceeded(tmp_path, limit):
     unit, most = next(iter(limit.items()))
     assert getattr(runner.spent, unit) <= most
     runner.ledger.close()
-    again = Runner(Service(**service), ledger=Ledger(tmp_path), budget=budget)  # it is one budget of the whole run
+    again = Runner(Service(**service), ledger=JobLedger(tmp_path), budget=budget)  # it is one budget of the whole run
     for key in ("r0", "r1"):
         again.run(rounds()[key], key)
     with pytest.raises(BudgetSpent):

@@ -16,9 +16,9 @@ import quprop as qpr
 from quprop.sampling.devices import Limits
 from quprop.sampling.devices.own import OwnDevice
 from quprop.sampling.devices.runner import Runner
-from quprop.sampling.readings import Readings
+from quprop.sampling.readings import ObservableReadings
 from quprop.sampling.sampler import Sampler
-from quprop.training.measured import Measured
+from quprop.training.measured import MeasuredModel
 from quprop.training.train import train
 
 
@@ -108,7 +108,7 @@ def test_outputs_and_gradients_are_right_on_average_and_their_errors_are_theirs(
     exact, back = qpr.vjp(model, theta, x)
     gradient = back(2 * (exact - targets))[0]  # of the squared loss, whose derivative is linear in the outputs
     plan = qpr.ParameterShift(shots=40).compile(model, np.ones(2))
-    measured = Measured(model, Runner(OwnDevice()), 50)
+    measured = MeasuredModel(model, Runner(OwnDevice()), 50)
     values, slopes = [], []
     for k in range(80):
         out, _, found = measured.step(plan, theta, x, lambda v: 2 * (v - targets), k, f"r{k}")
@@ -122,7 +122,7 @@ def test_the_error_of_a_loss_is_its_spread():
     model, theta = classifier(), np.array([0.3, -0.8, 1.1])
     x, _ = samples(3, model)
     weights, exact = np.array([[1.0, -2.0], [0.5, 0.0], [0.3, 0.7]]), qpr.expectation(model, theta, x)
-    measured, pulls = Measured(model, Runner(OwnDevice()), 50), []
+    measured, pulls = MeasuredModel(model, Runner(OwnDevice()), 50), []
     for k in range(400):
         out, read = measured.outputs(theta, x, f"r{k}")
         pulls.append((weights * (out - exact)).sum() / read.error(weights))
@@ -132,7 +132,7 @@ def test_the_error_of_a_loss_is_its_spread():
 def test_strings_of_one_shot_are_correlated_in_the_error_of_a_loss():
     """Of a Bell state Z0 Z1 = 1 in every shot: (Z0 + Z1)/2 has variance 1 a shot, (Z0 - Z1)/2 none."""
     model = qpr.Model(qpr.Circuit(2).h(0).cx(0, 1), ["Z0", "Z1"])
-    readings, shots = Readings(model), 1000
+    readings, shots = ObservableReadings(model), 1000
     assert len(readings.groups) == 1
     drawn = [
         r.simulate(Sampler(np.random.default_rng(1)))
@@ -147,7 +147,7 @@ def test_strings_of_one_shot_are_correlated_in_the_error_of_a_loss():
     [(vqe(), 3), (classifier(), 2)],
 )
 def test_every_string_is_read_once(model, strings):
-    columns = np.concatenate([columns for _, columns in Readings(model).groups])
+    columns = np.concatenate([columns for _, columns in ObservableReadings(model).groups])
     assert sorted(columns.tolist()) == list(range(strings))
 
 
@@ -187,7 +187,7 @@ def test_a_batch_of_32_samples_and_40_parameters_is_one_job_or_two():
         device = OwnDevice(limits=Limits(circuits=limit))
         runner = Runner(device)
         plan = qpr.ParameterShift(shots=2).compile(model, np.ones(1))
-        Measured(model, runner, 2).step(plan, np.zeros(40), data[0], lambda v: v - 1, 0, "a")
+        MeasuredModel(model, runner, 2).step(plan, np.zeros(40), data[0], lambda v: v - 1, 0, "a")
         assert (runner.executed.jobs, runner.executed.circuits) == (jobs, 2560 + 32)
 
 

@@ -15,7 +15,7 @@ from quprop.model import Model, Rotation
 from quprop.model.channels import refuse_channels
 from quprop.model.parameterised import refuse_parameters
 from quprop.sampling.plan import Plan
-from quprop.sampling.readings import Readings
+from quprop.sampling.readings import ObservableReadings
 from quprop.sampling.sampler import Sampler
 from quprop.simulate import Call, Composite
 
@@ -105,8 +105,8 @@ class Estimated(Node):
         return self._readings.values(drawn, B).reshape(*call.shape, self.model.n_observables)
 
     @cached_property
-    def _readings(self) -> Readings:
-        return Readings(self.model)
+    def _readings(self) -> ObservableReadings:
+        return ObservableReadings(self.model)
 
     def estimate(
         self, theta: np.ndarray, x: np.ndarray | None, c: np.ndarray, rng: np.random.Generator, *, of_x: bool

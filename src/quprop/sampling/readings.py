@@ -22,7 +22,7 @@ class _Group(NamedTuple):
     columns: np.ndarray  # which of the model's strings it reads
 
 
-class Readings:
+class ObservableReadings:
     """<O_k> of a model from shots: each value is unbiased, and its variance is at most (sum of the |coefficients|)^2
     divided by the shots of a circuit.
 

@@ -9,13 +9,13 @@ from typing import Any
 from quprop.cost import human_seconds, short
 from quprop.runs import RunFolder, plain
 from quprop.runs.interrupt import Interrupt, WaitInterrupted
-from quprop.sampling.devices.ledger import Ledger
+from quprop.sampling.devices.ledger import JobLedger
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import BudgetSpent, Spending
 from quprop.training.job import Job, numbers
-from quprop.training.measured import Measured
+from quprop.training.measured import MeasuredModel
 from quprop.training.objective import Params
-from quprop.training.trained import Moment, Trained
+from quprop.training.trained import Trained, TrainingMoment
 
 
 class JobOnDevice(Job):
@@ -27,7 +27,7 @@ class JobOnDevice(Job):
         self._why = ""  # the budget ended the run
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredModel:
         assert self.objective.measured is not None
         return self.objective.measured
 
@@ -46,7 +46,7 @@ class JobOnDevice(Job):
         return {"backend": plain(self.runner.device.definition()), "value_shots": self.measured.value_shots}
 
     def _opened(self, folder: RunFolder) -> None:
-        self.runner.ledger = Ledger(folder.path)
+        self.runner.ledger = JobLedger(folder.path)
 
     def _counts(self) -> dict[str, Any]:
         return {"device": {"planned": self.runner.planned.as_dict(), "executed": self.runner.executed.as_dict()}}
@@ -66,7 +66,7 @@ class JobOnDevice(Job):
         parts += [f"${spent.dollars:,.2f}"] if spent.dollars else []
         return "  ".join(parts)
 
-    def _try(self, now: Moment) -> tuple[Moment, float | None, str]:
+    def _try(self, now: TrainingMoment) -> tuple[TrainingMoment, float | None, str]:
         before, rng, counted = replace(now), self.rng.bit_generator.state, self._mark()
         try:
             return now, self._step(now), "finished"

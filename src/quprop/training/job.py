@@ -27,7 +27,7 @@ from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
 from quprop.training.optimise import LBFGS, adapts, apply_updates, tree_fill, tree_leaves
 from quprop.training.schedules import in_words
-from quprop.training.trained import Moment, Trained, TrainingFailed
+from quprop.training.trained import Trained, TrainingFailed, TrainingMoment
 
 _NOT_SHOWN = (
     "step",
@@ -205,7 +205,7 @@ class Job:
     # -- (init, update) pairs -----------------------------------------------------------------------------------------
 
     def _pairs(self, params: Params, interrupt: Interrupt) -> Trained:
-        now = Moment(params, self.optimiser.init(params))
+        now = TrainingMoment(params, self.optimiser.init(params))
         found = self.restore()
         if found is None:
             self._keep(now, due=True)
@@ -231,7 +231,7 @@ class Job:
         self.keep()
         return result
 
-    def _try(self, now: Moment) -> tuple[Moment, float | None, str]:
+    def _try(self, now: TrainingMoment) -> tuple[TrainingMoment, float | None, str]:
         """Where the run is after a step, the step's loss, and its status; no loss where the step could not be taken."""
         return now, self._step(now), "finished"
 
@@ -239,7 +239,7 @@ class Job:
         """Beside the bar."""
         return numbers(loss, self.history[-1] if self.history else {})
 
-    def _step(self, now: Moment) -> float:
+    def _step(self, now: TrainingMoment) -> float:
         """One step; its loss, or where it ends an epoch the epoch's."""
         x, y = self._samples(now)
         loss, gradients, outputs = self.objective.loss_and_grad(
@@ -262,7 +262,7 @@ class Job:
             now.loss_sum, now.metric_sum, now.seen, now.error_sum = 0.0, 0.0, 0, 0.0
         return loss
 
-    def _samples(self, now: Moment) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def _samples(self, now: TrainingMoment) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Inputs and targets of the next step; at the start of an epoch their order is drawn."""
         if self.data is None:
             return None, None
@@ -275,12 +275,12 @@ class Job:
         chosen = now.order[position * self.batch : (position + 1) * self.batch]
         return x[chosen], None if y is None else y[chosen]
 
-    def _keep(self, now: Moment, due: bool = False) -> None:
+    def _keep(self, now: TrainingMoment, due: bool = False) -> None:
         leaves = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(tree_leaves(now.state))}
         running = [now.loss_sum, now.metric_sum, now.seen, *([now.error_sum] if self.objective.measured else [])]
         self.save(now.params, {**leaves, "order": now.order}, {"step": now.step, "running": running}, now=due)
 
-    def _go_back_to(self, now: Moment, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    def _go_back_to(self, now: TrainingMoment, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Make a run that begins the one of the checkpoint."""
         try:
             now.params = {key: _same(arrays[f"params/{key}"], value) for key, value in now.params.items()}

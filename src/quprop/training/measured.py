@@ -19,7 +19,7 @@ from quprop.sampling.devices.device import Counts
 from quprop.sampling.devices.packing import digest
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.estimate import Estimate
-from quprop.sampling.readings import Readings
+from quprop.sampling.readings import ObservableReadings
 from quprop.sampling.requests import Placed, Realiser, as_read
 from quprop.sampling.sampler import Drawn
 
@@ -29,7 +29,9 @@ VALUE_SHOTS = 1000
 class Outputs:
     """Circuits that read <O_k> for samples, (B, K), and what their counts say."""
 
-    def __init__(self, readings: Readings, circuits: Realiser, theta: np.ndarray, x: np.ndarray, shots: int) -> None:
+    def __init__(
+        self, readings: ObservableReadings, circuits: Realiser, theta: np.ndarray, x: np.ndarray, shots: int
+    ) -> None:
         self._readings, self.samples = readings, len(x)
         rng = np.random.default_rng(0)  # nothing is drawn: strings are read together
         requests = readings.requests(np.broadcast_to(theta, (len(x), len(theta))), x, shots, keep=True)
@@ -51,7 +53,7 @@ class Outputs:
         return float(np.sqrt(self._readings.variance(self._drawn, weights)))
 
 
-class Measured:
+class MeasuredModel:
     """Outputs and gradients of a model on the device of `runner`.
 
     value_shots: of each circuit that reads outputs, for each sample.
@@ -59,7 +61,7 @@ class Measured:
 
     def __init__(self, model: Model, runner: Runner, value_shots: int = VALUE_SHOTS) -> None:
         self.model, self.runner, self.value_shots = model, runner, value_shots
-        self._readings, self._realiser = Readings(model), Realiser(model)
+        self._readings, self._realiser = ObservableReadings(model), Realiser(model)
         self._together: tuple[Any, bool] | None = None
 
     def check(self, plan: Any, theta: np.ndarray, x: np.ndarray | None) -> None:

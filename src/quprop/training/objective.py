@@ -20,7 +20,7 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.remote import estimate_samples
 from quprop.simulate import Composite, memory
 from quprop.training.losses import Expectation, Fidelity, Loss
-from quprop.training.measured import Measured
+from quprop.training.measured import MeasuredModel
 from quprop.training.optimise import adapts
 from quprop.training.schedules import changes, method_at
 
@@ -57,7 +57,7 @@ class Objective:
         threads: int | None,
         method: Any = None,
         executor: Any = None,
-        measured: Measured | None = None,
+        measured: MeasuredModel | None = None,
     ) -> None:
         if executor is not None and method is None:
             raise QupropError("an executor runs a gradient method's circuits: pass method=, or leave out executor=")

@@ -22,7 +22,7 @@ from quprop.training.callbacks import Callback, checked_callbacks
 from quprop.training.device_job import JobOnDevice
 from quprop.training.job import Job
 from quprop.training.losses import LOSSES, Loss
-from quprop.training.measured import VALUE_SHOTS, Measured
+from quprop.training.measured import VALUE_SHOTS, MeasuredModel
 from quprop.training.objective import Objective, Params, check_data, require_memory
 from quprop.training.optimise import LBFGS, Controller, Optimiser, adam, adapts
 from quprop.training.schedules import changes
@@ -135,7 +135,7 @@ def train(
         method = optimiser
     elif adapts(method):
         raise QupropError(f"{type(method).__name__} moves the parameters too: pass it as optimiser=, without method=")
-    measured = None if runner is None else Measured(model, runner, whole("value_shots", value_shots, 1))
+    measured = None if runner is None else MeasuredModel(model, runner, whole("value_shots", value_shots, 1))
     objective = Objective(model, loss, head=head, method=method, executor=executor, measured=measured, **simulation)
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:

@@ -50,7 +50,7 @@ class Trained:
 
 
 @dataclass
-class Moment:
+class TrainingMoment:
     """Where (init, update) pairs are: parameters, the optimiser's state, the order of the samples in this epoch, steps
     done, and the sums over this epoch's samples so far."""
 

@@ -35,7 +35,7 @@ MOST_COUNTS = 1 << 32  # bytes of a file of counts
 
 
 @dataclass
-class Job:
+class JobRecord:
     """tag: by which the device finds it; work: its `digest`; id: None until it is submitted, "" where nobody else
     finds it; counts: the hash of their file."""
 
@@ -47,23 +47,23 @@ class Job:
 
 
 @dataclass
-class Round:
+class RoundRecord:
     """Its jobs, as they were packed with the limits that the device had then."""
 
     work: str
     limits: Limits
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[JobRecord] = field(default_factory=list)
 
 
-class Ledger:
+class JobLedger:
     """path: the run's folder; None keeps nothing, for runs without one. One process at a time writes it."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self.rounds: dict[str, Round] = {}
+        self.rounds: dict[str, RoundRecord] = {}
         self.run = secrets.token_hex(8)
         self._lines: JsonLines | None = None
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, JobRecord] = {}
         self.spent = Spending()  # all that was handed in, or will be before anything new is
         if path is not None:
             file = path / "jobs.jsonl"
@@ -79,9 +79,9 @@ class Ledger:
             self._lines.close()
             self._lines = None
 
-    def begin(self, key: str, work: str, limits: Limits, jobs: Sequence[tuple[str, Spending]]) -> Round:
+    def begin(self, key: str, work: str, limits: Limits, jobs: Sequence[tuple[str, Spending]]) -> RoundRecord:
         """Written down before anything of the round is submitted."""
-        made = [Job(f"quprop-{self.run}-{key}-{k}", one, plan) for k, (one, plan) in enumerate(jobs)]
+        made = [JobRecord(f"quprop-{self.run}-{key}-{k}", one, plan) for k, (one, plan) in enumerate(jobs)]
         self._write(
             {
                 "round": key,
@@ -90,20 +90,20 @@ class Ledger:
                 "jobs": [{"tag": j.tag, "work": j.work, **j.plan.as_dict()} for j in made],
             }
         )
-        return self._begun(key, Round(work, limits, made))
+        return self._begun(key, RoundRecord(work, limits, made))
 
-    def submitted(self, job: Job, identity: str) -> None:
+    def submitted(self, job: JobRecord, identity: str) -> None:
         self._write({"tag": job.tag, "id": identity})
         job.id = identity
 
-    def replace(self, job: Job) -> None:
+    def replace(self, job: JobRecord) -> None:
         """A job that is lost is to be run again: under a new tag, and paid once more."""
         base, _, number = job.tag.partition("+")
         tag = f"{base}+{int(number or 0) + 1}"
         self._write({"tag": job.tag, "again": tag})
         self._again(job, tag)
 
-    def keep(self, job: Job, outcomes: Sequence[Outcomes], bits: Sequence[int]) -> None:
+    def keep(self, job: JobRecord, outcomes: Sequence[Outcomes], bits: Sequence[int]) -> None:
         """The counts of a job, setting after setting; bits: how many qubits each measured."""
         if self.path is None:
             return
@@ -114,7 +114,7 @@ class Ledger:
         self._write({"tag": job.tag, "counts": digest})
         job.counts = digest
 
-    def counts(self, job: Job) -> list[Outcomes] | None:
+    def counts(self, job: JobRecord) -> list[Outcomes] | None:
         """What `keep` kept, None if it did not come to that."""
         if self.path is None:
             return None
@@ -141,7 +141,7 @@ class Ledger:
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
-    def _file(self, job: Job) -> Path:
+    def _file(self, job: JobRecord) -> Path:
         assert self.path is not None
         return self.path / "counts" / f"{job.tag}.npz"
 
@@ -150,14 +150,14 @@ class Ledger:
             self._lines.append(row)
             self._lines.sync()
 
-    def _begun(self, key: str, found: Round) -> Round:
+    def _begun(self, key: str, found: RoundRecord) -> RoundRecord:
         self.spent += sum((job.plan for job in found.jobs), Spending())
         if self.path is not None:
             self.rounds[key] = found
             self._jobs |= {job.tag: job for job in found.jobs}
         return found
 
-    def _again(self, job: Job, tag: str) -> None:
+    def _again(self, job: JobRecord, tag: str) -> None:
         self.spent += job.plan
         job.tag, job.id, job.counts = tag, None, None
         self._jobs[tag] = job
@@ -191,8 +191,8 @@ class Ledger:
             jobs = []
             for given in row["jobs"]:
                 plan = {k: v for k, v in given.items() if k not in ("tag", "work")}
-                jobs.append(Job(given["tag"], given["work"], Spending(**plan)))
-            self._begun(row["round"], Round(row["work"], Limits(*row["limits"]), jobs))
+                jobs.append(JobRecord(given["tag"], given["work"], Spending(**plan)))
+            self._begun(row["round"], RoundRecord(row["work"], Limits(*row["limits"]), jobs))
             return
         job = self._jobs[row["tag"]]
         if "id" in row:
@@ -206,7 +206,7 @@ class Ledger:
 # -- files of counts --------------------------------------------------------------------------------------------------
 
 
-def _packed(job: Job, outcomes: Sequence[Outcomes], bits: Sequence[int]) -> bytes:
+def _packed(job: JobRecord, outcomes: Sequence[Outcomes], bits: Sequence[int]) -> bytes:
     wide = -(-max(bits, default=1) // 8)
     values = [int(v).to_bytes(wide, "little") for o, _ in outcomes for v in o]
     entries: dict[str, Any] = {
@@ -221,7 +221,7 @@ def _packed(job: Job, outcomes: Sequence[Outcomes], bits: Sequence[int]) -> byte
     return buffer.getvalue()
 
 
-def _unpacked(data: bytes, job: Job) -> list[Outcomes]:
+def _unpacked(data: bytes, job: JobRecord) -> list[Outcomes]:
     content = io.BytesIO(data)
     with zipfile.ZipFile(content) as archive:
         if archive.testzip() is not None:

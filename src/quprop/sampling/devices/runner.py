@@ -11,7 +11,7 @@ import numpy as np
 from quprop.errors import QupropError
 from quprop.sampling.devices.check import check_work
 from quprop.sampling.devices.device import Counts, Device, DeviceJob, Limits, Outcomes, Work
-from quprop.sampling.devices.ledger import Job, Ledger, Round
+from quprop.sampling.devices.ledger import JobLedger, JobRecord, RoundRecord
 from quprop.sampling.devices.packing import Merged, Piece, added, checked_counts, digest, merge, pack
 from quprop.sampling.devices.spending import DeviceBudget, Spending, planned
 
@@ -31,14 +31,14 @@ class Runner:
         self,
         device: Device,
         *,
-        ledger: Ledger | None = None,
+        ledger: JobLedger | None = None,
         budget: DeviceBudget | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
         rerun_lost: bool = False,
     ) -> None:
         self.device, self.budget, self.seed, self.progress = device, budget, seed, progress
-        self.ledger = Ledger() if ledger is None else ledger
+        self.ledger = JobLedger() if ledger is None else ledger
         self.rerun_lost = rerun_lost
         self.waiting: Callable[[], AbstractContextManager[object]] = nullcontext
         self.planned = self.executed = Spending()  # of the rounds whose counts were returned
@@ -90,7 +90,7 @@ class Runner:
 
     # -- a round ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, merged: Merged, key: str) -> tuple[list[list[Piece]], Round]:
+    def _begin(self, merged: Merged, key: str) -> tuple[list[list[Piece]], RoundRecord]:
         limits = self.device.limits
         jobs = pack(merged.shots, limits)
         works = [merged.job(pieces) for pieces in jobs]
@@ -100,7 +100,7 @@ class Runner:
         listed = [(digest(work), plan) for work, plan in zip(works, plans, strict=True)]
         return jobs, self.ledger.begin(key, digest(merged.work), limits, listed)
 
-    def _again(self, merged: Merged, found: Round, key: str) -> list[list[Piece]]:
+    def _again(self, merged: Merged, found: RoundRecord, key: str) -> list[list[Piece]]:
         """The jobs of a round that was begun before."""
         jobs = pack(merged.shots, found.limits)
         if digest(merged.work) != found.work or [digest(merged.job(p)) for p in jobs] != [j.work for j in found.jobs]:
@@ -113,7 +113,7 @@ class Runner:
     def _collect(
         self,
         jobs: list[list[Piece]],
-        found: Round,
+        found: RoundRecord,
         kept: list[list[Outcomes] | None],
         key: str,
         merged: Merged,
@@ -144,7 +144,7 @@ class Runner:
         if failed is not None:
             raise failed
 
-    def _known(self, job: Job, work: Sequence[Work]) -> DeviceJob | None:
+    def _known(self, job: JobRecord, work: Sequence[Work]) -> DeviceJob | None:
         """The job as another process submitted it; None where it is to be submitted."""
         if job.id == "":
             return None  # nobody but that process had it
@@ -163,21 +163,21 @@ class Runner:
         self.ledger.replace(job)
         return None
 
-    def _submit(self, job: Job, work: Sequence[Work], key: str, number: int) -> DeviceJob:
+    def _submit(self, job: JobRecord, work: Sequence[Work], key: str, number: int) -> DeviceJob:
         text = f"{self.seed}/{key}/{number}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1
         handle = self.device.submit(work, seed=seed, tag=job.tag)
         self.ledger.submitted(job, handle.id)
         return handle
 
-    def _result(self, handle: DeviceJob, job: Job, work: Sequence[Work]) -> list[Outcomes]:
+    def _result(self, handle: DeviceJob, job: JobRecord, work: Sequence[Work]) -> list[Outcomes]:
         with self.waiting():
             counts = handle.result()
         found = list(checked_counts(counts, work, self.device.name))
         self.ledger.keep(job, found, [len(w.circuit.measured) for w in work for _ in w.shots])
         return found
 
-    def _count(self, jobs: list[list[Piece]], found: Round, every: Sequence[Outcomes], merged: Merged) -> None:
+    def _count(self, jobs: list[list[Piece]], found: RoundRecord, every: Sequence[Outcomes], merged: Merged) -> None:
         """Adds what was planned of a round, and what its counts show."""
         plan = sum((job.plan for job in found.jobs), Spending())
         rotations = np.array([w.circuit.rotations for w in merged.work])[merged.circuit]
