@@ -68,6 +68,7 @@ from quprop.outputs import (
 )
 from quprop.planning.compare import compare
 from quprop.sampling.devices.known import device_of as device
+from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import (
     AutoEngine,
     Commuting,
@@ -124,6 +125,7 @@ __all__ = [
     "Cost",
     "CrossEntropy",
     "DensityEngine",
+    "DeviceBudget",
     "DynamicCircuit",
     "EarlyStopping",
     "Estimate",
