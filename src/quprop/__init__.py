@@ -67,6 +67,9 @@ from quprop.outputs import (
     reduced_state,
 )
 from quprop.planning.compare import compare
+from quprop.sampling.devices.folding import ZeroNoise
+from quprop.sampling.devices.mitigation import Mitigation
+from quprop.sampling.devices.readout import ReadoutInversion
 from quprop.simulate import (
     AutoEngine,
     Commuting,
@@ -139,6 +142,7 @@ __all__ = [
     "KLDivergence",
     "MarkovChain",
     "MeanSquare",
+    "Mitigation",
     "Model",
     "Module",
     "MultiProduct",
@@ -157,6 +161,7 @@ __all__ = [
     "Quiver",
     "QupropError",
     "RandomComponents",
+    "ReadoutInversion",
     "ReferenceEngine",
     "Rosalin",
     "Rotation",
@@ -170,6 +175,7 @@ __all__ = [
     "TrotterBound",
     "VariationalEvolution",
     "WeightedSum",
+    "ZeroNoise",
     "adam",
     "adapt",
     "ansatz",

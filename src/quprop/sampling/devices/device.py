@@ -31,11 +31,15 @@ class DeviceCircuit:
         input state and the change of basis before the readout are part of it. rotations: how many of its gates are the
         model's rotations.
     measured: qubits, each once; bit b of an outcome is that of measured[b].
+    barriers: positions of operations before which no compiler may look (their number: before the measurement).
+    placed: qubit q is the device's own qubit q; else the device chooses.
     """
 
     circuit: Circuit
     measured: tuple[int, ...]
     rotations: int
+    barriers: tuple[int, ...] = ()
+    placed: bool = False
 
     @property
     def n_params(self) -> int:
@@ -45,7 +49,8 @@ class DeviceCircuit:
     def key(self) -> str:
         """Equal for circuits that are equal, and for no others."""
         circuit = self.circuit
-        text = repr((circuit.n_qubits, circuit.state, list(circuit.vectors.items()), circuit.operations, self.measured))
+        gates = circuit.n_qubits, circuit.state, list(circuit.vectors.items()), circuit.operations
+        text = repr((*gates, self.measured, self.barriers, self.placed))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
