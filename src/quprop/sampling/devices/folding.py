@@ -31,11 +31,11 @@ class ZeroNoise:
     that their errors stay (`ReadoutInversion`). An angle is turned back by its own negative.
 
     scales: from 1. An odd whole number repeats every gate alike: noise of each gate's own qubits which commutes with
-        it, as depolarising does, then has a first order in proportion to the scale, and what is left at degree 1 is of
-        second order. Of higher degrees too if the noise of different gates does not commute, since all scales share
-        that part. Other scales fold the last gates once more, which says of the others' noise nothing: the first order
-        is left out for the most part only. What is extrapolated from is the scale that the number of gates allows,
-        `realised`.
+        it, as depolarising does, then has a first order in proportion to the scale, and a line leaves a bias of second
+        order. Higher degrees leave less, and of second order the part that all scales share where the noise of
+        different gates does not commute. Other scales fold the last gates once more, which tells nothing of the noise
+        of the others, so that some of the first order stays. What is extrapolated from is the scale that a whole number
+        of gates allows, `realised`.
     degree: of the polynomial, below the number of scales; None: one less, Richardson's, whose c_i are largest.
 
     (Temme, Bravyi, Gambetta 2017, arXiv:1612.02058; Giurgica-Tiron et al. 2020, arXiv:2005.10921.)
