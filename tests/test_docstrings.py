@@ -132,6 +132,7 @@ WRONG = {
     "compose": "qpr.compose() | qpr.compose(MODEL, qpr.Model(qpr.Circuit(2), 'Z0')) | "
     "qpr.compose(MODEL, qpr.Model(qpr.Circuit(1, '1'), 'Z0'))",
     "parallel": "qpr.parallel() | qpr.parallel(qpr.Module(MODEL, name='a'), qpr.Module(MODEL, name='a'))",
+    "device": "qpr.device(3) | qpr.device('foo') | qpr.device('none:none') | qpr.device('quprop', foo=1)",
     "cut": "qpr.cut(qpr.Circuit(2).cx(0, 1), 'Z0 Z1', max_qubits=1, max_overhead=1) | "
     "qpr.cut(CIRCUIT, 'Z0', at_gates=[5])",
     "Cost": "1.5 * qpr.Cost() | -1 * qpr.Cost()",

@@ -68,6 +68,7 @@ from quprop.outputs import (
 )
 from quprop.planning.compare import compare
 from quprop.sampling.devices.folding import ZeroNoise
+from quprop.sampling.devices.known import device_of as device
 from quprop.sampling.devices.mitigation import Mitigation
 from quprop.sampling.devices.readout import ReadoutInversion
 from quprop.simulate import (
@@ -184,6 +185,7 @@ __all__ = [
     "compare",
     "compose",
     "cosine",
+    "device",
     "entropy",
     "estimate",
     "evolution_vector",

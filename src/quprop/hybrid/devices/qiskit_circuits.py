@@ -1,0 +1,184 @@
+"""Circuits for Qiskit's backends: compiled once with open angles, twirled, and their outcomes as whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quprop.errors import QupropError
+from quprop.hybrid.qiskit import to_qiskit
+from quprop.lazy import missing
+from quprop.model.angle import PARAM
+from quprop.model.circuit import Circuit
+from quprop.sampling.devices.device import DeviceCircuit, Outcomes, Prepared
+
+try:
+    from qiskit import ClassicalRegister
+    from qiskit.circuit import Measure, ParameterVectorElement, QuantumCircuit
+    from qiskit.circuit.library import XGate
+    from qiskit.circuit.twirling import pauli_twirl_2q_gates
+    from qiskit.exceptions import QiskitError
+    from qiskit.transpiler import PassManager
+    from qiskit.transpiler.passes import Optimize1qGatesDecomposition
+except ImportError:
+    raise missing("Qiskit's devices need Qiskit 2", "qiskit") from None
+
+REGISTER = "m"  # of all bits that are read
+_NO_GATES = frozenset({"measure", "barrier", "delay", "reset"})
+_WORD = 63  # bits of an outcome that NumPy's integers hold
+
+
+class Compiled(NamedTuple):
+    circuit: Any  # for the backend, measurements included
+    columns: np.ndarray  # which angle each of its parameters is, in Qiskit's order of them
+    prepared: Prepared
+
+
+class Instance(NamedTuple):
+    """A randomised form of a compiled circuit; where `mask` has a 1 its outcomes are flipped."""
+
+    circuit: Any
+    mask: int
+
+
+def compiled(circuits: Sequence[DeviceCircuit], passes: Any, target: Any, delay: float | None) -> list[Compiled]:
+    """passes: of Qiskit's compiler. target: what says how long gates take, or None. delay: seconds between two shots,
+    None where that is not known.
+
+    Raises: QupropError for what the compiler cannot do.
+    """
+    try:
+        made = passes.run([_measured(c) for c in circuits], num_processes=1)
+    except QiskitError as error:
+        raise QupropError(f"Qiskit cannot compile the circuit for this backend: {error.message}") from None
+    return [
+        Compiled(isa, _columns(isa, c.circuit), _prepared(isa, len(c.measured), target, delay))
+        for c, isa in zip(circuits, made, strict=True)
+    ]
+
+
+def _measured(given: DeviceCircuit) -> Any:
+    circuit = to_qiskit(given.circuit)
+    register = ClassicalRegister(len(given.measured), REGISTER)
+    circuit.add_register(register)
+    circuit.measure(list(given.measured), register)
+    return circuit
+
+
+def _columns(isa: Any, circuit: Circuit) -> np.ndarray:
+    start, found = 0, {}
+    for name, size in circuit.layout(PARAM):
+        found[name], start = start, start + size
+    places = [
+        found[p.vector.name] + p.index if isinstance(p, ParameterVectorElement) else found[p.name]
+        for p in isa.parameters
+    ]
+    return np.array(places, np.int64)
+
+
+def _prepared(isa: Any, bits: int, target: Any, delay: float | None) -> Prepared:
+    layout = [0] * bits
+    sizes = []
+    for step in isa.data:
+        if isinstance(step.operation, Measure):
+            layout[isa.find_bit(step.clbits[0]).index] = isa.find_bit(step.qubits[0]).index
+        elif step.operation.name not in _NO_GATES:
+            sizes.append(len(step.qubits))
+    depth = isa.depth(lambda step: step.operation.name not in _NO_GATES)
+    return Prepared(sum(n > 1 for n in sizes), len(sizes), depth, _seconds(isa, target, delay), tuple(layout))
+
+
+def _seconds(isa: Any, target: Any, delay: float | None) -> float | None:
+    """Of one shot: the longest path through the circuit, its measurement, and the wait until the next."""
+    if target is None or delay is None:
+        return None
+    try:
+        return float(isa.estimate_duration(target, unit="s")) + delay
+    except QiskitError:  # a gate whose duration is not known
+        return None
+
+
+def twirled(circuit: Compiled, instances: int, readout: bool, target: Any, rng: np.random.Generator) -> list[Instance]:
+    """That many instances of a circuit, each with random Pauli gates around its two-qubit gates that leave it what it
+    is, and with `readout` random X before its measurements. One where there is nothing to twirl."""
+    bits = len(circuit.prepared.layout)
+    if not readout and not circuit.prepared.two_qubit_gates:
+        return [Instance(circuit.circuit, 0)]
+    shorter = None if target is None else PassManager([Optimize1qGatesDecomposition(target=target)])
+    found = []
+    for isa in pauli_twirl_2q_gates(circuit.circuit, seed=int(rng.integers(1 << 62)), num_twirls=instances):
+        flips = rng.integers(0, 2, bits) if readout else np.zeros(bits, np.int64)
+        flipped = _flipped(isa, flips) if readout else isa
+        mask = sum(1 << b for b, flip in enumerate(flips.tolist()) if flip)
+        found.append(Instance(flipped if shorter is None else shorter.run(flipped), mask))
+    return found
+
+
+def _flipped(isa: QuantumCircuit, flips: np.ndarray) -> Any:
+    out = isa.copy_empty_like()
+    for step in isa.data:
+        if isinstance(step.operation, Measure) and flips[isa.find_bit(step.clbits[0]).index]:
+            out.append(XGate(), step.qubits)
+        out.append(step)
+    return out
+
+
+def shares(shots: int, instances: int) -> list[int]:
+    """Shots of each instance: equal ones, the rest to the first."""
+    return [shots // instances + (k < shots % instances) for k in range(instances)]
+
+
+def of_hex(counts: Mapping[str, int], bits: int) -> Outcomes:
+    """Of Aer's counts, {"0x1f": 3}."""
+    found = sorted((int(key, 16), n) for key, n in counts.items())
+    return np.array([k for k, _ in found], _dtype(bits)), np.array([n for _, n in found], np.int64)
+
+
+def of_bits(array: Any, bits: int) -> list[Outcomes]:
+    """Of a BitArray of one axis: bytes of all shots, the largest first."""
+    packed = np.asarray(array.array)
+    if bits > _WORD:
+        found = []
+        for row in packed:
+            distinct, times = np.unique(row, axis=0, return_counts=True)
+            values = np.array([int.from_bytes(v.tobytes(), "big") for v in distinct], object)
+            found.append((values, times.astype(np.int64)))
+        return found
+    words = np.zeros((*packed.shape[:2], 8), np.uint8)
+    words[..., 8 - packed.shape[2] :] = packed
+    numbers = words.view(">i8")[..., 0].astype(np.int64)
+    return [np.unique(row, return_counts=True) for row in numbers]
+
+
+def unmasked(outcomes: Outcomes, mask: int) -> Outcomes:
+    return (outcomes[0] ^ mask, outcomes[1]) if mask else outcomes
+
+
+def summed(parts: Sequence[Outcomes]) -> Outcomes:
+    """The outcomes of several runs of one setting."""
+    if len(parts) == 1:
+        return parts[0]
+    distinct, where = np.unique(np.concatenate([values for values, _ in parts]), return_inverse=True)
+    times = np.zeros(len(distinct), np.int64)
+    np.add.at(times, where, np.concatenate([n for _, n in parts]))
+    return distinct, times
+
+
+def _dtype(bits: int) -> Any:
+    return object if bits > _WORD else np.int64
+
+
+__all__ = [
+    "REGISTER",
+    "Compiled",
+    "Instance",
+    "compiled",
+    "of_bits",
+    "of_hex",
+    "shares",
+    "summed",
+    "twirled",
+    "unmasked",
+]
