@@ -31,7 +31,9 @@ class DeviceCircuit:
         input state and the change of basis before the readout are part of it. rotations: how many of its gates are the
         model's rotations.
     measured: qubits, each once; bit b of an outcome is that of measured[b].
-    barriers: positions of operations before which no compiler may look (their number: before the measurement).
+    barriers: positions of operations at which compilers stop, so that what stands on both sides stays (the number of
+        operations: before the measurement).
+    folding: what this circuit is several times of, for a device that compiles: it compiles that, and repeats it.
     placed: qubit q is the device's own qubit q; else the device chooses.
     """
 
@@ -39,6 +41,7 @@ class DeviceCircuit:
     measured: tuple[int, ...]
     rotations: int
     barriers: tuple[int, ...] = ()
+    folding: Folding | None = None
     placed: bool = False
 
     @property
@@ -52,6 +55,15 @@ class DeviceCircuit:
         gates = circuit.n_qubits, circuit.state, list(circuit.vectors.items()), circuit.operations
         text = repr((*gates, self.measured, self.barriers, self.placed))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Folding(NamedTuple):
+    """U (U† U)^times of a circuit U, and with `partly` then L† L of its last part L. base: U, with barriers before it,
+    before L if there is one, and before the measurement."""
+
+    base: DeviceCircuit
+    times: int
+    partly: bool
 
 
 class Work(NamedTuple):

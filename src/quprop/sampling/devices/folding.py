@@ -16,7 +16,7 @@ from quprop.errors import QupropError, count_of, shown
 from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.input_state import InputState
-from quprop.sampling.devices.device import DeviceCircuit, Work
+from quprop.sampling.devices.device import DeviceCircuit, Folding, Work
 from quprop.sampling.estimate import Estimate
 from quprop.simulate.noise.mitigation import extrapolation
 
@@ -71,7 +71,8 @@ class ZeroNoise:
         """The circuit with `scale` times its gates, or as nearly as whole gates allow.
 
         Barriers stand before and after each pass of U and U†: a compiler that looked across would take them all out.
-        The scale 1 has them too, so that each pass becomes the same gates.
+        A device that compiles takes `folding` instead, so that every pass is the same gates on the same qubits. The
+        scale 1 has barriers too, for its gates to be those of the others.
         """
         refuse_channels(circuit.circuit, "a folded circuit")
         if circuit.barriers:
@@ -82,6 +83,7 @@ class ZeroNoise:
         if last:
             tail = gates[len(gates) - last :]
             parts += [_turned_back(circuit.circuit, tail), tail]
+        ends = sorted({0, len(gates) - last, len(gates)})
         twin = circuit.circuit.copy()
         twin.steps = [step for part in parts for step in part]
         moving = sum(not all(a.is_constant for a in op.angles) for op in gates[len(gates) - last :])
@@ -90,6 +92,7 @@ class ZeroNoise:
             circuit=twin,
             rotations=(2 * k + 1) * circuit.rotations + 2 * moving,
             barriers=tuple(itertools.accumulate(map(len, parts), initial=0)),
+            folding=Folding(replace(circuit, barriers=tuple(ends)), k, bool(last)) if k or last else None,
         )
 
     def realised(self, work: Sequence[Work], scale: float) -> float:
