@@ -1,18 +1,27 @@
 """Noise of a device taken out of what its counts say: misread bits inverted, gates folded and extrapolated to none.
 
 Both are linear in what was measured, so that standard errors follow exactly, and both cost some: an inverted string of
-w letters has prod_q 1/(1 - p10 - p01)^2 about times the variance, a gradient extrapolated from the scales s_i, each
+w letters has about prod_q 1/(1 - p10 - p01)^2 times the variance, a gradient extrapolated from the scales s_i, each
 with the shots of one, sum_i c_i^2 times. Misread bits stay at every scale of folded gates, so take both where both
 count. What remains is bias: `quprop.sampling.devices.bias` shows it where the exact gradient can be known.
 
-A runner of a plan's circuits needs this much of a `Mitigation`:
+Pauli twirling is the device's own (`twirl=K` of Qiskit's): coherent errors become Pauli channels, whose first order
+folding multiplies as it should. Standard errors take all shots for independent ones; if the means of the K instances
+have the variance v, that leaves out v/K, so take K large where shots are many.
 
-    inversion = mitigation.inversion(device, layouts, run)     # None where bits are taken for what they are
+A runner of a plan's circuits (`PlanCircuits`) needs this much of a `Mitigation`:
+
     for scale in mitigation.scales:                            # [1.0] without extrapolation
-        run each Work with mitigation.folded(work.circuit, scale) in place of its circuit
-    mitigation.combine(read, inversion, mitigation.realised(work))
+        work = [Work(mitigation.folded(w.circuit, scale), w.values, w.shots) for w in circuits.work]
+        places = [p.layout for p in device.prepare([w.circuit for w in work])]
+        layouts[scale] = {w.circuit.key: place for w, place in zip(circuits.work, places)}
+        counts[scale] = run(work)
+    inversion = mitigation.inversion(device, places, run)      # None where bits are taken for what they are; has a cost
 
-with read(scale, inversion) the `Estimate` from the counts of this scale, whose reader is inversion.reader(layouts).
+    def read(scale, inversion):
+        return circuits.combine(counts[scale], reader=inversion.reader(layouts[scale]) if inversion else as_read)
+
+    mitigation.combine(read, inversion, mitigation.realised(circuits.work))
 """
 
 from __future__ import annotations
@@ -100,8 +109,9 @@ class Mitigation:
         *,
         propagate: bool = True,
     ) -> Estimate:
-        """The mitigated estimate. read(scale, inversion): that of the counts at this scale, its bits read with it.
+        """The mitigated estimate, without the cost of the calibration, which many share (`inversion.cost`).
 
+        read(scale, inversion): the estimate from the counts at this scale, bits read with this inversion.
         propagate: all is read once more with each error of the calibration moved by its standard error, and what this
         does to each component is added to its variance; not for plans whose rounds depend on what was read before.
         """
