@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from quprop.errors import QupropError, shown, whole
-from quprop.hybrid.devices.qiskit_circuits import Compiled, Instance, compiled, shares, summed, twirled, unmasked
+from quprop.hybrid.devices.qiskit_circuits import (
+    Compiled,
+    Instance,
+    compiled,
+    placed,
+    refolded,
+    shares,
+    summed,
+    twirled,
+    unmasked,
+)
 from quprop.hybrid.devices.qiskit_sources import Pub, Running, readout_errors, repetition_delay, source_of
 from quprop.lazy import missing
 from quprop.sampling.devices.check import check_circuits, check_work, digest
@@ -158,14 +169,30 @@ class QiskitDevice:
 
     def _compiled(self, circuits: Sequence[DeviceCircuit]) -> list[Compiled]:
         check_circuits(self.name, self.limits, circuits)
-        new = {c.key: c for c in circuits if c.key not in self._known}
-        if new:
-            source = self._source
-            given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
-            passes = generate_preset_pass_manager(optimization_level=self._level, seed_transpiler=self._seed, **given)
-            made = compiled(list(new.values()), passes, source.target, repetition_delay(source.machine))
-            self._known.update(zip(new, made, strict=True))
+        delay, target = repetition_delay(self._source.machine), self._source.target
+
+        def compile_all(group: list[DeviceCircuit], **layout: Any) -> None:
+            new = [c for c in {c.key: c for c in group}.values() if c.key not in self._known]
+            if new:
+                made = compiled(new, self._passes(self._level, **layout), target, delay)
+                self._known.update(zip([c.key for c in new], made, strict=True))
+
+        bases = [c if c.folding is None else replace(c.folding.base, barriers=(0, c.barriers[1])) for c in circuits]
+        compile_all([c for c in bases if not c.placed])
+        for c, base in zip(circuits, bases, strict=True):
+            if base.placed:
+                compile_all([base], initial_layout=list(range(base.circuit.n_qubits)))
+            if c.folding is not None and c.key not in self._known:
+                if c.folding.partly:  # with a barrier more, on the same qubits
+                    compile_all([c.folding.base], initial_layout=placed(self._known[base.key].circuit))
+                again = self._passes(0)
+                self._known[c.key] = refolded(self._known[c.folding.base.key], c, again, target, delay)
         return [self._known[c.key] for c in circuits]
+
+    def _passes(self, level: int, **more: Any) -> Any:
+        source = self._source
+        given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
+        return generate_preset_pass_manager(optimization_level=level, seed_transpiler=self._seed, **given, **more)
 
     def _pubs(self, work: Sequence[Work], seed: int) -> tuple[list[Pub], list[_Part]]:
         pubs, parts = [], []
