@@ -30,7 +30,8 @@ def _run(circuit, states, qubits, bits):
                 after += _run(body, [(state, known)], inner, inside) if holds else [(state, known)]
             states = after
         elif op.name != "barrier":
-            states = [(state.evolve(op, on), known) for state, known in states]
+            gate = op.definition if op.name == "PauliEvolution" else op  # whose matrix is a slow exponential
+            states = [(state.evolve(gate, on), known) for state, known in states]
     return states
 
 

@@ -150,11 +150,14 @@ def outcomes(plan, component, k, checks, asked=()):
     """{(below, above): (probability, [law of each event])}."""
     found = {}
     for below, above in itertools.product((0, 1), repeat=2):
-        batch = engine_at(plan, component, k)
-        p = batch.survive(checks[0], triggered=bool(below))
-        first = p if below else 1 - p
-        p = batch.survive(checks[1], triggered=bool(above))
-        found[below, above] = first * (p if above else 1 - p), [batch.law(e) for e in asked]
+        batch, chance = engine_at(plan, component, k), 1.0
+        for check, came in zip(checks, (below, above), strict=True):
+            p = batch.probability(check)
+            chance *= p if came else 1 - p
+            if not chance:
+                break
+            batch.survive(check, triggered=bool(came))
+        found[below, above] = chance, [batch.law(e) for e in asked] if chance else []
     return found
 
 
@@ -244,7 +247,9 @@ def test_a_window_of_steps_reuses_its_ancillas(reverse):
 @pytest.mark.parametrize(("k", "noise"), [(3, 0.8), (7, 0.02), (40, 0.4), (33, 5.0)])
 def test_a_circuit_has_the_gates_that_its_cost_says(k, noise, reverse):
     plan = plan_of(ONE)
-    program = plan.check_circuit(THETA, component=1, copies=k, threshold=0.1, prediction=0.1, noise=noise, reverse=reverse)
+    program = plan.check_circuit(
+        THETA, component=2, copies=k, threshold=0.1, prediction=0.1, noise=noise, reverse=reverse
+    )
     gates = []
     for step in json.loads(program.to("json"))["steps"]:
         gates += step["do"] if "do" in step else [step] if "gate" in step else []
@@ -253,7 +258,7 @@ def test_a_circuit_has_the_gates_that_its_cost_says(k, noise, reverse):
     assert program.cost.toffolis == names.count("ccx")
     assert program.cost.rotations == names.count("rotation") + names.count("ry") - extra
     assert program.cost.qubits == program.circuit.n_system
-    assert len(program.values) == names.count("rotation") == k * (2 * 3 - 2)
+    assert len(program.values) == names.count("rotation") == k * (2 * 3 - 3)
     assert (program.cost.copies, program.cost.measurements) == (k, 2)
 
 

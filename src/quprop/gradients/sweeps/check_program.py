@@ -25,7 +25,7 @@ from quprop.collective.check_circuit import CheckCost, circuit_cost, reading_cos
 from quprop.collective.check_gates import GateList, check_gates, reading_gates, reading_of
 from quprop.collective.event import Event
 from quprop.cost import Cost
-from quprop.errors import QupropError, count_of, generator_of, nearest, whole
+from quprop.errors import QupropError, count_of, generator_of, nearest, shown, whole
 from quprop.gradients.sweeps.pair_copies import PairCircuit
 from quprop.model.angle import Angle, params
 from quprop.model.circuit import Circuit, Operation
@@ -178,8 +178,9 @@ def _begin(plan: Any, component: int, copies: int) -> tuple[np.ndarray, float, i
         raise QupropError("a circuit is of one sum of observables; compile the plan with one row of weights")
     driven = plan.components.tolist()
     if isinstance(component, bool) or component not in driven:
-        named = f"{driven[0]} to {driven[-1]}" if driven else "none"
-        raise QupropError(f"`component` is the number of a rotation that theta drives ({named}), got {component!r}")
+        raise QupropError(
+            f"`component` is the number of a rotation that theta drives, one of {shown(driven)}, got {shown(component)}"
+        )
     u: np.ndarray = plan.terms.coefficients(plan.weights)
     norm = float(np.abs(u).sum())
     if not norm:
