@@ -129,15 +129,18 @@ def law(keys, amplitudes, copies, pauli):
 # What the engine says -------------------------------------------------------------------------------------------------
 
 
-def engine_at(plan, component, k, engine=None):
-    """Exact copies at the place where the component is read."""
+def device_of(plan):
     theta, x = at(plan.model)
     a = plan.model.angle_table.evaluate(np.array([theta]), np.array([x]).reshape(1, -1))[0]
-    circuit = PairCircuit(plan.model, plan.terms)
-    device = PairDevice(circuit, plan.terms.coefficients(plan.weights), a, np.array(x))
+    return PairDevice(PairCircuit(plan.model, plan.terms), plan.terms.coefficients(plan.weights), a, np.array(x))
+
+
+def engine_at(plan, component, k):
+    """Exact copies at the place where the component is read."""
+    device = device_of(plan)
     while device.place > component + 1:
         device.undo(None)
-    return device.prepare(engine or SymmetricEngine(), k)
+    return device.prepare(SymmetricEngine(), k)
 
 
 def events(n):
@@ -180,15 +183,15 @@ def test_flags_and_copies_are_those_of_the_exact_engine(model, which, k, kind, n
         reverse=reverse,
     )  # fmt: skip
     n = model.n_qubits + 1
-    asked = [program.event, *events(n)]
-    expected = outcomes(plan, component, k, program.checks, asked)
+    asked = [program.events[0], *events(n)]
+    expected = outcomes(plan, component, k, program.checks[0], asked)
     found = run(program, np.random.default_rng(3))
     flags = [q for q in range(program.circuit.n_system) if q >= k * n]
     for outcome, (probability, laws) in expected.items():
         keys, a = found.get(outcome, (np.zeros(1, np.int64), np.zeros(1)))
         assert np.linalg.norm(a) ** 2 == pytest.approx(probability, abs=1e-12)
-        assert not reverse or all(np.all(keys >> q & 1 == v) for q, v in zip(flags[-2:], outcome, strict=True))
-        assert np.all(keys >> k * n == (sum(v << q - k * n for q, v in zip(flags[-2:], outcome)) if reverse else 0))
+        held = sum(v << q - k * n for q, v in zip(flags[-2:], outcome, strict=True)) if reverse else 0
+        assert np.all(keys >> k * n == held)  # every ancilla is back in 0
         if probability > 1e-9:
             for event, right in zip(asked, laws, strict=True):
                 np.testing.assert_allclose(law(keys, a, program.copies, event.pauli), right, atol=1e-10)
@@ -221,7 +224,7 @@ def test_copies_that_draw_their_terms_are_the_engines_register():
         weight = np.prod([abs(u[t]) for t in terms]) / np.abs(u).sum() ** k
         for outcome, (_, a) in run(program, np.random.default_rng(1)).items():
             total[outcome] = total.get(outcome, 0.0) + weight * np.linalg.norm(a) ** 2
-    expected = outcomes(plan, component, k, program.checks)
+    expected = outcomes(plan, component, k, program.checks[0])
     assert total == pytest.approx({key: p for key, (p, _) in expected.items()}, abs=1e-12)
     drawn = [plan.check_circuit(THETA, rng=seed, **ask).terms for seed in range(400)]
     assert np.mean(drawn) == pytest.approx(0.4 / 1.1, abs=4 * math.sqrt(0.25 / 800))
@@ -235,8 +238,8 @@ def test_a_window_of_steps_reuses_its_ancillas(reverse):
     program = plan.check_circuit(
         THETA, component=component, copies=7, prediction=0.2, threshold=0.3, noise=0.02, reverse=reverse
     )
-    expected = outcomes(plan, component, 7, program.checks)
-    for seed in range(1 if reverse else 3):
+    expected = outcomes(plan, component, 7, program.checks[0])
+    for seed in range(1 if reverse else 2):
         found = run(program, np.random.default_rng(seed))
         for outcome, (probability, _) in expected.items():
             _, a = found.get(outcome, ((), np.zeros(1)))
@@ -252,7 +255,7 @@ def test_a_circuit_has_the_gates_that_its_cost_says(k, noise, reverse):
     )
     gates = []
     for step in json.loads(program.to("json"))["steps"]:
-        gates += step["do"] if "do" in step else [step] if "gate" in step else []
+        gates += step.get("do", [step] if "gate" in step else [])
     names = [g["gate"] for g in gates]
     extra = ONE.n_qubits * k  # the product state of the copies
     assert program.cost.toffolis == names.count("ccx")
@@ -260,6 +263,45 @@ def test_a_circuit_has_the_gates_that_its_cost_says(k, noise, reverse):
     assert program.cost.qubits == program.circuit.n_system
     assert len(program.values) == names.count("rotation") == k * (2 * 3 - 3)
     assert (program.cost.copies, program.cost.measurements) == (k, 2)
+
+
+@REVERSED
+@pytest.mark.parametrize(("model", "k", "kind"), [(ONE, 3, "gaussian"), (TWO, 2, "exponential")])
+def test_a_sweep_of_checks_on_the_same_copies_is_that_of_the_exact_engine(model, k, kind, reverse):
+    """All components, from the last to the first: each answer changes what the next flags show."""
+    plan = plan_of(model)
+    components = plan.components[::-1].tolist()
+    predictions = np.linspace(-0.1, 0.1, len(components))
+    program = plan.check_circuit(
+        *at(model), component=components, copies=k, prediction=predictions, threshold=0.2, noise=0.6, kind=kind,
+        reverse=reverse,
+    )  # fmt: skip
+    assert program.reads == tuple(f"{side}_{m}" for m in components for side in ("below", "above"))
+    found = run(program, np.random.default_rng(4))
+    assert sum(np.linalg.norm(a) ** 2 for _, a in found.values()) == pytest.approx(1, abs=1e-12)
+    total, alone = 0.0, []
+    for outcome in itertools.product((0, 1), repeat=len(program.reads)):
+        device, chance = device_of(plan), 1.0
+        batch = None
+        for i, (m, checks) in enumerate(zip(components, program.checks, strict=True)):
+            while device.place > m + 1:
+                device.undo(batch)
+            batch = batch or device.prepare(SymmetricEngine(), k)
+            for check, came in zip(checks, outcome[2 * i : 2 * i + 2], strict=True):
+                p = batch.probability(check)
+                chance *= p if came else 1 - p
+                if not chance:
+                    break
+                batch.survive(check, triggered=bool(came))
+            if not chance:
+                break
+        _, a = found.get(outcome, ((), np.zeros(1)))
+        assert np.linalg.norm(a) ** 2 == pytest.approx(chance, abs=1e-11)
+        total += chance
+        if chance and outcome[:2] == (0, 0):
+            alone.append(batch.law(program.events[-1]))
+    assert total == pytest.approx(1, abs=1e-12)
+    assert np.ptp(np.array(alone)[:, 0]) > 1e-3  # answers do change the copies
 
 
 @pytest.mark.parametrize("noise", [1.0, 0.6])
@@ -270,7 +312,7 @@ def test_a_reading_has_the_engines_mean_and_the_pointers_variance(noise):
     ask = {"component": component, "copies": k, "noise": noise, "terms": (0, 0)}
     program = plan.reading_circuit(THETA, reverse=True, **ask)
     single = plan_of(qpr.Model(qpr.Circuit(1).ry(T[0], 0).rx(T[1], 0).rz(T[2], 0), "Z0"))
-    p = engine_at(single, component, k).mean(program.event)
+    p = engine_at(single, component, k).mean(program.events[0])
     for made in (program, plan.reading_circuit(THETA, **ask)):
         chances, y = [], []
         for outcome, (_, a) in run(made, np.random.default_rng(2)).items():
@@ -292,14 +334,12 @@ def test_what_a_device_runs_has_the_engines_flags(model):
     state = qpr.state(qpr.Model(work.circuit.circuit, "Z0"), work.values[0])
     chances = np.abs(state) ** 2
     index = np.arange(len(chances))
-    for outcome, (probability, _) in outcomes(plan, component, 3, program.checks).items():
+    for outcome, (probability, _) in outcomes(plan, component, 3, program.checks[0]).items():
         held = np.all([index >> q & 1 == v for q, v in zip(work.circuit.measured, outcome, strict=True)], axis=0)
         assert chances[held].sum() == pytest.approx(probability, abs=1e-10)
 
 
 # Qiskit ---------------------------------------------------------------------------------------------------------------
-
-
 
 
 @REVERSED
@@ -315,8 +355,8 @@ def test_a_qiskit_circuit_of_three_copies_has_the_engines_statistics(model, whic
     )
     circuit = program.to("qiskit")
     assert circuit.num_parameters == len(program.values) and circuit.num_qubits == program.cost.qubits
-    asked = [program.event, *events(n)]
-    expected = outcomes(plan, component, k, program.checks, asked)
+    asked = [program.events[0], *events(n)]
+    expected = outcomes(plan, component, k, program.checks[0], asked)
     seen: dict = {}
     names = {bit: register.name for register in circuit.cregs for bit in register}
     for vector, known in branches(circuit.assign_parameters(program.values)):
@@ -350,7 +390,7 @@ def test_its_openqasm_is_the_same_circuit(reverse):
         bits = {circuit.find_bit(b).index: v for b, v in known.items()}
         outcome = bits[place["below"]], bits[place["above"]]
         seen[outcome] = seen.get(outcome, 0.0) + np.linalg.norm(vector.data) ** 2
-    expected = outcomes(plan, component, 3, program.checks)
+    expected = outcomes(plan, component, 3, program.checks[0])
     assert seen == pytest.approx({key: p for key, (p, _) in expected.items()}, abs=1e-10)
 
 
@@ -360,7 +400,7 @@ def test_shots_on_aer_have_the_engines_frequencies(reverse):
     from qiskit import transpile
     from qiskit_aer import AerSimulator
 
-    plan, shots = plan_of(ONE), 20_000
+    plan, shots = plan_of(ONE), 4_000
     component = int(plan.components[0])
     program = plan.check_circuit(THETA, component=component, prediction=0.2, threshold=0.3, noise=0.7, reverse=reverse)
     simulator = AerSimulator(seed_simulator=5)
@@ -372,7 +412,7 @@ def test_shots_on_aer_have_the_engines_frequencies(reverse):
         bits = dict(zip(order, map(int, reversed(text.split())), strict=True))
         outcome = bits["below"], bits["above"]
         seen[outcome] = seen.get(outcome, 0) + count
-    for outcome, (p, _) in outcomes(plan, component, 3, program.checks).items():
+    for outcome, (p, _) in outcomes(plan, component, 3, program.checks[0]).items():
         assert abs(seen.get(outcome, 0) - shots * p) < 4 * math.sqrt(shots * p * (1 - p)) + 1
 
 
@@ -388,6 +428,14 @@ def test_what_no_circuit_can_ask_is_refused_with_the_mend():
     for wrong, words in [
         (lambda: plan.check_circuit(THETA, component=7, threshold=0.1), "`component` is the number of a rotation"),
         (lambda: plan.check_circuit(THETA, component=1.5, threshold=0.1), "`component` is the number of a rotation"),
+        (lambda: plan.check_circuit(THETA, component=[0, 2], threshold=0.1), "the last rotation first"),
+        (lambda: plan.check_circuit(THETA, component=[], threshold=0.1), "`component` is the number of a rotation"),
+        (lambda: plan.check_circuit(THETA, component="a", threshold=0.1), "`component` is the number of a rotation"),
+        (lambda: plan.check_circuit(THETA, component=[2, 0], threshold=0.1, prediction=[0, 0, 0]), "2 components"),
+        (lambda: plan.check_circuit(THETA, prediction=np.nan, **good), "derivative between -1.7 and 1.7"),
+        (lambda: plan.check_circuit(THETA, prediction="a", **good), "derivative between -1.7 and 1.7"),
+        (lambda: plan.check_circuit(THETA, component=0, threshold="a"), "`threshold` is a positive distance"),
+        (lambda: plan.check_circuit(THETA, component=None, threshold=1.0), "`component` is the number of a rotation"),
         (lambda: plan.check_circuit(THETA, copies=0, **good), "copies must be a whole number from 1"),
         (lambda: plan.check_circuit(THETA, copies=10**7, **good), "10,000,000 copies would take about"),
         (lambda: plan.check_circuit(THETA, prediction=2.0, **good), "derivative between -1.7 and 1.7"),

@@ -1,9 +1,10 @@
-"""One threshold check, or one reading, of k copies of the pair state as a circuit that a machine can run.
+"""Threshold checks, or readings, of k copies of the pair state as a circuit that a machine can run.
 
     1  every copy is prepared: rotations, the controlled term of its observable, rotations undone down to m + 1
     2  its answer to (1 + Y_anc P_m)/2 stands on its ancilla: letters turned to Z, parity by CXs, X for "1 accepts"
     3  the gates of `collective/check_gates.py` on the k ancillas
     4  step 2 is undone: the copies go on in the state that the answer leaves
+    5  rotations are undone down to the next component that is asked, and so on from 2
 
 Toffolis of the count are undone by measurements and CZs under their outcomes; with `reverse` by Toffolis, and each
 answer has a qubit of its own that is measured at the end: a circuit for machines that measure only there.
@@ -16,7 +17,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -45,17 +46,18 @@ _NAMES = {"cnot": "cx", "toffoli": "ccx"}
 
 @dataclass(frozen=True, eq=False)
 class CopiesCircuit:
-    """A collective measurement of k copies of the pair state, and what its bits mean.
+    """Collective measurements of k copies of the pair state, and what their bits mean.
 
     circuit: with measurements in the middle; its parameters are one vector "angle" with an entry for every rotation of
         the model's, copy after copy. values (n_params,): what they are at the point that was asked for.
     reads: the bits that are the answer. Of a check, "below" and "above": is dF/da_m below prediction - threshold, or
         above prediction + threshold? Of a reading, the pointer's bits, lowest first: `reading(outcome)` is y, the
-        number of copies that accept up to the pointer's noise.
-    copies: the qubits of each copy, its ancilla last; they end in the state that the answer leaves them in, and all
+        number of copies that accept up to the pointer's noise. Where several components are asked, "below_7" is that
+        of rotation 7, and "pointer_7_0".
+    copies: the qubits of each copy, its ancilla last; they end in the state that the answers leave them in, and all
         others in |0>, but those whose bits are reads where nothing is fed forward.
-    terms: which term of the observable each copy has. checks: both sides, as asked of E = (1 + Y_anc P_m)/2.
-    cost: of one run.
+    terms: which term of the observable each copy has. events: what each component is asked about, E = (1 + Y_anc
+        P_m)/2. checks: of each of them both sides, (below, above). cost: of one run.
     """
 
     circuit: DynamicCircuit
@@ -63,8 +65,8 @@ class CopiesCircuit:
     reads: tuple[str, ...]
     copies: tuple[tuple[int, ...], ...]
     terms: tuple[int, ...]
-    event: Event
-    checks: tuple[Check, ...]
+    events: tuple[Event, ...]
+    checks: tuple[tuple[Check, Check], ...]
     noise: float
     cost: Cost
     feeds_forward: bool
@@ -119,15 +121,23 @@ class CopiesCircuit:
         return "\n".join(["{", *lines, ' "steps": [', steps, " ]", "}"]) + "\n"
 
 
+class _Round(NamedTuple):
+    """One component: what is asked, by which gates, into which bits, and what these cost."""
+
+    component: int
+    event: Event
+    gates: GateList
+    reads: tuple[str, ...]
+    paid: CheckCost
+
+
 def check_of_copies(
     plan: Plan,
     circuit: PairCircuit,
-    theta: Any,
-    x: Any,
-    *,
-    component: int,
+    point: tuple[Any, Any],
+    component: int | Sequence[int],
     copies: int,
-    prediction: float,
+    prediction: float | Sequence[float],
     threshold: float,
     noise: float | None,
     kind: str,
@@ -136,27 +146,37 @@ def check_of_copies(
     reverse: bool,
 ) -> CopiesCircuit:
     """See `QuantumBackpropPlan.check_circuit`."""
-    u, norm, k = _begin(plan, component, copies)
+    asked, u, norm, k = _begin(plan, component, copies)
     noise = math.sqrt(k) / 2 if noise is None else noise
-    if not (isinstance(prediction, int | float) and abs(prediction) <= norm):
-        raise QupropError(f"`prediction` is a derivative between -{norm:.4g} and {norm:.4g}, got {prediction!r}")
+    try:
+        predictions = np.ravel(np.asarray(prediction, float))
+    except (TypeError, ValueError):
+        predictions = np.zeros(0)
+    if len(predictions) == 1:
+        predictions = np.repeat(predictions, len(asked))
+    if len(predictions) != len(asked) or not np.all(np.abs(predictions) <= norm):
+        raise QupropError(
+            f"`prediction` is a derivative between -{norm:.4g} and {norm:.4g}, or one for each of "
+            f"{count_of(len(asked), 'component')}, got {shown(prediction)}"
+        )
     if not (isinstance(threshold, int | float) and 0 < threshold < math.inf):
         raise QupropError(f"`threshold` is a positive distance from the prediction of dF/da, got {threshold!r}")
-    event = Event(circuit.read[component])
-    checks = two_sided(event, (1 - prediction / norm) / 2, threshold / (2 * norm), noise, kind)
-    gates = check_gates(k, *checks, reverse=reverse)
-    paid = circuit_cost(k, float(noise) if kind == "gaussian" else None, reverse=reverse)
-    found = _draw(u, k, terms, rng)
-    return _built(plan, circuit, theta, x, component, found, u, event, checks, noise, gates, SIDES, paid, reverse)
+    rounds, every = [], []
+    for m, d in zip(asked, predictions.tolist(), strict=True):
+        event = Event(circuit.read[m])
+        checks = two_sided(event, (1 - d / norm) / 2, threshold / (2 * norm), noise, kind)
+        names = tuple(side if isinstance(component, int | np.integer) else f"{side}_{m}" for side in SIDES)
+        paid = circuit_cost(k, float(noise) if kind == "gaussian" else None, reverse=reverse)
+        rounds.append(_Round(m, event, check_gates(k, *checks, reverse=reverse), names, paid))
+        every.append(checks)
+    return _built(plan, circuit, point, _draw(u, k, terms, rng), u, rounds, tuple(every), noise, reverse)
 
 
 def reading_of_copies(
     plan: Plan,
     circuit: PairCircuit,
-    theta: Any,
-    x: Any,
-    *,
-    component: int,
+    point: tuple[Any, Any],
+    component: int | Sequence[int],
     copies: int,
     noise: float | None,
     terms: Sequence[int] | None,
@@ -164,29 +184,34 @@ def reading_of_copies(
     reverse: bool,
 ) -> CopiesCircuit:
     """See `GentlePlan.reading_circuit`."""
-    u, _, k = _begin(plan, component, copies)
+    asked, u, _, k = _begin(plan, component, copies)
     noise = math.sqrt(k) if noise is None else noise
     gates, paid = reading_gates(k, noise, reverse=reverse), reading_cost(k, noise, reverse=reverse)
-    names = tuple(f"pointer{i}" for i in range(len(gates.reads)))
-    event, found = Event(circuit.read[component]), _draw(u, k, terms, rng)
-    return _built(plan, circuit, theta, x, component, found, u, event, (), noise, gates, names, paid, reverse)
+    rounds = []
+    for m in asked:
+        start = "pointer" if isinstance(component, int | np.integer) else f"pointer_{m}_"
+        names = tuple(f"{start}{i}" for i in range(len(gates.reads)))
+        rounds.append(_Round(m, Event(circuit.read[m]), gates, names, paid))
+    return _built(plan, circuit, point, _draw(u, k, terms, rng), u, rounds, (), noise, reverse)
 
 
-def _begin(plan: Any, component: int, copies: int) -> tuple[np.ndarray, float, int]:
-    """The observable's coefficients, their norm, and the number of copies."""
+def _begin(plan: Any, component: Any, copies: int) -> tuple[list[int], np.ndarray, float, int]:
+    """The components, the observable's coefficients, their norm, and the number of copies."""
     if plan.weights.ndim != 1:
         raise QupropError("a circuit is of one sum of observables; compile the plan with one row of weights")
     driven = plan.components.tolist()
-    if isinstance(component, bool) or component not in driven:
+    asked = [component] if isinstance(component, int | float | np.integer) else list(component)
+    if not asked or any(isinstance(m, bool) or m not in driven for m in asked) or asked != sorted(set(asked))[::-1]:
         raise QupropError(
-            f"`component` is the number of a rotation that theta drives, one of {shown(driven)}, got {shown(component)}"
+            f"`component` is the number of a rotation that theta drives, one of {shown(driven)}, or several, the last "
+            f"rotation first, got {shown(component)}"
         )
     u: np.ndarray = plan.terms.coefficients(plan.weights)
     norm = float(np.abs(u).sum())
     if not norm:
         raise QupropError("weights . <O> = 0 has no copies to ask; compile the plan with weights that are not all zero")
     k, n, M = whole("copies", copies, 1), plan.model.n_qubits, plan.model.n_rotations
-    gates = k * (2 * M + 4 * n + 16)
+    gates = k * (2 * M + len(asked) * (4 * n + 16))
     if gates > MOST_GATES:
         raise QupropError(f"{count_of(k, 'copy')} would take about {gates:.2g} gates, more than {MOST_GATES:,}")
     if plan.model.state.kind not in ("basis", "product"):
@@ -194,7 +219,7 @@ def _begin(plan: Any, component: int, copies: int) -> tuple[np.ndarray, float, i
             f"copies are prepared from a basis or product state, not from one of kind {plan.model.state.kind!r}; write "
             "its preparation as gates of the circuit"
         )
-    return u, norm, k
+    return [int(m) for m in asked], u, norm, k
 
 
 def _draw(u: np.ndarray, k: int, terms: Sequence[int] | None, rng: Any) -> tuple[int, ...]:
@@ -217,62 +242,67 @@ def _draw(u: np.ndarray, k: int, terms: Sequence[int] | None, rng: Any) -> tuple
 def _built(
     plan: Plan,
     circuit: PairCircuit,
-    theta: Any,
-    x: Any,
-    component: int,
+    point: tuple[Any, Any],
     terms: tuple[int, ...],
     u: np.ndarray,
-    event: Event,
-    checks: tuple[Check, ...],
+    rounds: list[_Round],
+    checks: tuple[tuple[Check, Check], ...],
     noise: float,
-    gates: GateList,
-    reads: tuple[str, ...],
-    paid: CheckCost,
     reverse: bool,
 ) -> CopiesCircuit:
     model, k, width = plan.model, len(terms), circuit.n_qubits
-    call = Call(model, theta, x, None, "double", None, "values")
+    call = Call(model, *point, None, "double", None, "values")
     if call.shape:
         raise QupropError(f"a circuit is for one point, got theta and x of batch shape {call.shape}")
     a = model.angle_table.evaluate(call.theta.reshape(1, -1), call.x.reshape(1, -1))[0]
-    place = component + 1
-    one = np.concatenate([a, -a[place:][::-1]])  # of one copy
+    one = np.concatenate([a, -a[rounds[-1].component + 1 :][::-1]])  # of one copy
     places = tuple(tuple(range(c * width, (c + 1) * width)) for c in range(k))
-    spare = len(reads) - len(set(gates.reads)) if reverse else 0  # a flag of its own for each side
-    out = DynamicCircuit(k * width + gates.qubits - k + spare, params=params("angle", k * len(one)))
-    angle, blank = params("angle", k * len(one)), Circuit(out.n_system)
+    reads = tuple(name for r in rounds for name in r.reads)
+    most = max(r.gates.qubits - len(r.gates.reads) for r in rounds) - k  # ancillas that are clean again
+    paid = max(r.paid.qubits for r in rounds) + (len(reads) - len(rounds[0].gates.reads) if reverse else 0)
+    beside = most + len(reads if reverse else rounds[0].gates.reads)
+    angle = params("angle", k * len(one))
+    out = DynamicCircuit(k * width + beside, params=angle)
+    blank = Circuit(out.n_system)
+    entries = [iter(angle[c * len(one) : (c + 1) * len(one)]) for c in range(k)]
     for c, t in enumerate(terms):
-        copy = _prepared(model.state, circuit, math.copysign(1.0, u[t]), plan.terms.strings[t], place)
-        copy = _renamed(copy, angle[c * len(one) : (c + 1) * len(one)], len(angle))
+        copy = Circuit(width, params=angle)
+        _prepare(copy, model.state, circuit, math.copysign(1.0, u[t]), plan.terms.strings[t], entries[c])
         out.append(blank.compose(copy, places[c]))
-    assert event.pauli is not None
-    answer = _answer(event.pauli, width)
-    for qubits in places:
-        out.append(blank.compose(answer, qubits))
-    _measure(out, gates, [q[-1] for q in places], k * width, reads, reverse)
-    back = answer.inverse()
-    for qubits in places:
-        out.append(blank.compose(back, qubits))
-    if reverse:
-        for name, qubit in zip(reads, _ends(gates, k, k * width, len(reads)), strict=True):
-            out.measure(qubit, name)
+    place, ends = model.n_rotations, []
+    for r in rounds:
+        assert r.event.pauli is not None
+        answer = _answer(r.event.pauli, width)
+        for qubits, rest in zip(places, entries, strict=True):
+            copy = Circuit(width, params=angle)
+            for m in reversed(range(r.component + 1, place)):
+                copy.rotation(circuit.undo[m], next(rest))
+            out.append(blank.compose(copy.append(answer), qubits))
+        place = r.component + 1
+        _ask(out, r, [q[-1] for q in places], k * width, k * width + most, ends if reverse else None)
+        for qubits in places:
+            out.append(blank.compose(answer.inverse(), qubits))
+    for name, qubit in zip(reads, ends, strict=False):
+        out.measure(qubit, name)
     cost = Cost(
         copies=k,
-        rotations=k * len(one) + paid.rotations,
-        toffolis=paid.toffolis,
-        measurements=max(1, len(checks)),
-        depth=len(one) + paid.depth,
-        qubits=k * width + paid.qubits + spare,
+        rotations=k * len(one) + sum(r.paid.rotations for r in rounds),
+        toffolis=sum(r.paid.toffolis for r in rounds),
+        measurements=max(2 * len(checks), len(rounds)),
+        depth=len(one) + sum(r.paid.depth for r in rounds),
+        qubits=k * width + paid,
     )
+    events = tuple(r.event for r in rounds)
     return CopiesCircuit(
-        out, np.tile(one, k), reads, places, terms, event, checks, float(noise), cost, feeds_forward=not reverse
+        out, np.tile(one, k), reads, places, terms, events, checks, float(noise), cost, feeds_forward=not reverse
     )
 
 
-def _prepared(state: InputState, circuit: PairCircuit, sign: float, term: PauliString, place: int) -> Circuit:
-    """One copy at a place, from |0...0>, with angles of its own."""
+def _prepare(
+    out: Circuit, state: InputState, circuit: PairCircuit, sign: float, term: PauliString, entries: Iterator[Angle]
+) -> None:
+    """One copy from |0...0>, everything still done: |Phi_M>."""
     n, M = circuit.model.n_qubits, circuit.model.n_rotations
-    out, angle = Circuit(n + 1), params("angle", 2 * M - place)
     if state.kind == "basis":
         for q in range(n):
             if state.index >> q & 1:
@@ -282,21 +312,10 @@ def _prepared(state: InputState, circuit: PairCircuit, sign: float, term: PauliS
             out.ry(2 * math.atan2(abs(one), abs(zero)), q).rz(float(np.angle(one) - np.angle(zero)), q)
     out.h(n)
     for m in range(M):
-        out.rotation(circuit.undo[m], angle[m])
+        out.rotation(circuit.undo[m], next(entries))
     controlled(out, n, term)
     if sign < 0:
         out.z(n)
-    for i, m in enumerate(reversed(range(place, M))):
-        out.rotation(circuit.undo[m], angle[M + i])
-    return out
-
-
-def _renamed(copy: Circuit, angles: Iterable[Angle], size: int) -> Circuit:
-    """The copy's circuit, its k-th rotation by the k-th of these angles."""
-    twin, following = Circuit(copy.n_qubits, params=params("angle", size)), iter(angles)
-    for op in copy.operations:
-        twin.steps.append(op._replace(angles=(next(following),)) if isinstance(op.target, PauliString) else op)
-    return twin
 
 
 def _answer(pauli: PauliString, width: int) -> Circuit:
@@ -313,15 +332,15 @@ def _answer(pauli: PauliString, width: int) -> Circuit:
     return out.x(last) if pauli.sign > 0 else out
 
 
-def _measure(
-    out: DynamicCircuit, gates: GateList, answers: list[int], first: int, reads: tuple[str, ...], reverse: bool
-) -> None:
-    """The listed gates, their ancillas from `first` on. With `reverse` reads are measured by who calls this."""
-    k, names = len(answers), list(reads)
-    where = {q: answers[q] if q < k else first + q - k for q in range(gates.qubits)}
+def _ask(out: DynamicCircuit, asked: _Round, answers: list[int], clean: int, own: int, ends: list[int] | None) -> None:
+    """The listed gates: ancillas that end in |0> from `clean` on, those of reads from `own` on. ends: where nothing is
+    fed forward, the qubits that hold reads until the end, to which this adds its own."""
+    gates, k, names = asked.gates, len(answers), list(asked.reads)
+    ancillas = [q for q in range(k, gates.qubits) if q not in gates.reads]
+    where = dict(enumerate(answers)) | {q: clean + i for i, q in enumerate(ancillas)}
+    where |= {q: own + len(ends or ()) + i for i, q in enumerate(gates.reads)}
     held: dict[int, str] = {}  # the last bit of a measured qubit
     waiting = list(reversed([gate for gate in gates.gates if gate.name != "barrier"]))
-    carries = 0
     while waiting:
         name, on, turn, given = waiting.pop()
         qubits = [where[q] for q in on]
@@ -333,24 +352,17 @@ def _measure(
                 out.when(held[given], Circuit(out.n_system).gate(*gate))
             continue
         read = on[0] in gates.reads
-        if read and reverse:
-            names.pop(0)
-            if names and len(gates.reads) == 1:  # the other side's flag, a qubit that is clean
-                where[on[0]] = first + gates.qubits - k
+        if read and ends is not None:
+            ends.append(qubits[0])
+            if len(gates.reads) == 1:  # the other side's flag is a qubit that is clean
+                where[on[0]] = qubits[0] + 1
             continue
-        bit = held[on[0]] = names.pop(0) if read else f"carry{carries}"
-        carries += not read
+        bit = held[on[0]] = names.pop(0) if read else f"carry{sum(b.startswith('carry') for b in out.bits)}"
         body = Circuit(out.n_system).x(qubits[0])
         while waiting and waiting[-1].given == on[0]:  # all that one outcome asks for under one condition
             more = waiting.pop()
             body.gate(_NAMES.get(more.name, more.name), *(where[q] for q in more.on))
         out.measure(qubits[0], bit).when(bit, body)
-
-
-def _ends(gates: GateList, k: int, first: int, reads: int) -> list[int]:
-    """The qubits of the reads of a circuit that measures at its end."""
-    own = [first + q - k for q in gates.reads]
-    return own if len(own) == reads else [own[0], first + gates.qubits - k]
 
 
 def _rows(program: Iterable[Operation | MeasureStep | WhenStep]) -> Iterator[dict[str, Any]]:

@@ -210,7 +210,7 @@ class GentlePlan(Plan):
         theta: Any,
         x: Any = None,
         *,
-        component: int,
+        component: int | Sequence[int],
         copies: int = 3,
         noise: float | None = None,
         terms: Sequence[int] | None = None,
@@ -222,9 +222,9 @@ class GentlePlan(Plan):
         The pointer's bits, as a number, mean the reading y = `circuit.reading(number)`, and norm (1 - 2 y/k) estimates
         dF/da_m. The pointer is the staircase of `collective/check_circuit.py`.
 
-        theta (P,), x (D,): one point. component: m, a rotation that theta drives (`plan.components`). copies: k. noise:
-        the pointer's standard deviation in copies, by default sqrt(k). terms, rng, reverse: as in
-        `QuantumBackprop`'s `check_circuit`.
+        theta (P,), x (D,): one point. component: m, a rotation that theta drives (`plan.components`), or several, the
+        last rotation first, all read from the same copies. copies: k. noise: the pointer's standard deviation in
+        copies, by default sqrt(k). terms, rng, reverse: as in `check_circuit` of `QuantumBackprop`.
 
         Returns: `CopiesCircuit`; `.to("qiskit")`, `.to("qasm3")`, `.to("json")`.
         Raises: QupropError as `check_circuit`.
@@ -234,18 +234,8 @@ class GentlePlan(Plan):
         >>> plan.reading_circuit([np.pi / 6], component=0, copies=2, noise=1.0).cost.toffolis
         6
         """
-        return reading_of_copies(
-            self,
-            PairCircuit(self.model, self.terms),
-            theta,
-            x,
-            component=component,
-            copies=copies,
-            noise=noise,
-            terms=terms,
-            rng=rng,
-            reverse=reverse,
-        )
+        circuit, point = PairCircuit(self.model, self.terms), (theta, x)
+        return reading_of_copies(self, circuit, point, component, copies, noise, terms, rng, reverse)
 
     def simulation_seconds(self) -> float:
         """A rough upper estimate of what `estimate` takes on this machine."""

@@ -275,27 +275,29 @@ class QuantumBackpropPlan(Plan):
         theta: Any,
         x: Any = None,
         *,
-        component: int,
+        component: int | Sequence[int],
         threshold: float,
         copies: int = 3,
-        prediction: float = 0.0,
+        prediction: float | Sequence[float] = 0.0,
         noise: float | None = None,
         kind: str = "gaussian",
         terms: Sequence[int] | None = None,
         rng: Any = None,
         reverse: bool = False,
     ) -> CopiesCircuit:
-        """One two-sided threshold check of the sweep as a circuit: copies prepared, asked, and left to go on.
+        """Two-sided threshold checks of the sweep as a circuit: copies prepared, asked, and left to go on.
 
-        Is dF/da_m, a_m the angle of rotation m, below prediction - threshold, or above prediction + threshold? On
-        copies whose counts of acceptance have any law the flags have the probabilities of `collective.check.two_sided`,
-        and the copies go on in the state of its square-root instrument; up to 1.6e-4 in infidelity where the window of
-        `collective/check_circuit.py` has steps of several counts, which begins beyond 32 of Gaussian noise.
+        Is dF/da_m, a_m the angle of rotation m, below prediction - threshold, or above prediction + threshold? The
+        flags have the probabilities of the checks of `collective.check.two_sided`, and the copies go on in the state of
+        their square-root instruments: exactly, or, where `collective/check_circuit.py` takes steps of several counts
+        (Gaussian noise of 32 copies and more), with an infidelity of 1.6e-4 at most.
 
-        theta (P,), x (D,): one point. component: m, a rotation that theta drives (`plan.components`). copies: k, any
-        number. noise: standard deviation (or mean, of kind "exponential") in copies, by default sqrt(k)/2. terms: the
-        observable's term for each copy; by default each copy draws its own by `rng`, if there are several.
-        reverse: nothing is fed forward, and measured at the end only; one qubit and as many Toffolis again more.
+        theta (P,), x (D,): one point. component: m, a rotation that theta drives (`plan.components`); or several, the
+        last rotation first: the same copies are asked one after the other, and rotations undone in between, as a sweep
+        does while nothing triggers. prediction: of dF/da_m, one for all or one for each. copies: k, any number. noise:
+        standard deviation (or mean, of kind "exponential") in copies, by default sqrt(k)/2. terms: the observable's
+        term for each copy; by default each copy draws its own by `rng`, if there are several. reverse: nothing is fed
+        forward and all is measured at the end, for twice the Toffolis and a qubit for each flag.
 
         Returns: `CopiesCircuit`; `.to("qiskit")`, `.to("qasm3")`, `.to("json")`.
         Raises: QupropError for a component without derivative, a prediction that no derivative can have, amplitudes as
@@ -304,23 +306,12 @@ class QuantumBackpropPlan(Plan):
         >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
         >>> plan = qpr.QuantumBackprop(max_error=0.1).compile(model)
         >>> check = plan.check_circuit([np.pi / 6], component=0, threshold=0.25)
-        >>> check.circuit, check.reads, check.cost.toffolis
-        (<DynamicCircuit: 8 qubits, 3 measurements, 69 steps>, ('below', 'above'), 1)
+        >>> check.reads, str(check.cost)
+        (('below', 'above'), '3 copies, 2 runs, 11 rotations, 1 Toffoli, depth 10, 8 qubits')
         """
+        circuit, point = PairCircuit(self.model, self.terms), (theta, x)
         return check_of_copies(
-            self,
-            PairCircuit(self.model, self.terms),
-            theta,
-            x,
-            component=component,
-            copies=copies,
-            prediction=prediction,
-            threshold=threshold,
-            noise=noise,
-            kind=kind,
-            terms=terms,
-            rng=rng,
-            reverse=reverse,
+            self, circuit, point, component, copies, prediction, threshold, noise, kind, terms, rng, reverse
         )
 
     def simulation_seconds(self) -> float:

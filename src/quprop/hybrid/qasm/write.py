@@ -95,7 +95,9 @@ def write_3(circuit: Circuit, arrays: bool, measured: int) -> str:
                 q = f"q[{step.qubit}];"
                 out.append(f"reset {q}" if step.bit is None else f"m[{places[step.bit]}] = measure {q}")
             elif isinstance(step, WhenStep):
-                bits = [f"m[{places[name]}] == {'true' if value else 'false'}" for name, value in step.condition.items()]
+                bits = [
+                    f"m[{places[name]}] == {'true' if value else 'false'}" for name, value in step.condition.items()
+                ]
                 body = [f"  {line}" for op in step.body.operations for line in call(op)]
                 out += [f"if ({' && '.join(bits)}) {{", *body, "}"]
             else:
