@@ -1,5 +1,6 @@
 """Checks and readings of k copies as circuits: their outcomes and what they leave are the exact engine's."""
 
+import doctest
 import itertools
 import json
 import math
@@ -12,7 +13,9 @@ import quprop as qpr
 from quprop import PauliString, QupropError
 from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.collective.event import Event
+from quprop.gradients.sweeps.gentle_sweep import GentlePlan
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
+from quprop.gradients.sweeps.quantum_backprop import QuantumBackpropPlan
 
 T = qpr.params("theta", 3)
 X = qpr.inputs("x", 1)
@@ -337,6 +340,25 @@ def test_what_a_device_runs_has_the_engines_flags(model):
     for outcome, (probability, _) in outcomes(plan, component, 3, program.checks[0]).items():
         held = np.all([index >> q & 1 == v for q, v in zip(work.circuit.measured, outcome, strict=True)], axis=0)
         assert chances[held].sum() == pytest.approx(probability, abs=1e-10)
+
+
+def test_bound_circuits_have_numbers_for_angles():
+    program = plan_of(TWO).check_circuit(*at(TWO), component=[3, 0], threshold=0.2, copies=2)
+    free, bound = (json.loads(program.to("json", bound=b)) for b in (False, True))
+    assert bound["angle"] == [] and free["angle"] == program.values.tolist()
+    for one, other in zip(free["steps"], bound["steps"], strict=True):
+        if isinstance(one.get("angle"), dict):
+            one = {**one, "angle": program.values[one["angle"]["entry"]]}
+        assert one == other
+    assert "input" not in program.to("qasm3", bound=True) and "m[4] = measure" in program.to("qasm3", bound=True)
+
+
+@pytest.mark.parametrize("method", [QuantumBackpropPlan.check_circuit, GentlePlan.reading_circuit])
+def test_the_examples_of_both_functions_run(method):
+    example = doctest.DocTestParser().get_doctest(method.__doc__, {"np": np, "qpr": qpr}, "example", None, None)
+    said = []
+    found = doctest.DocTestRunner(verbose=False).run(example, out=said.append)
+    assert found.attempted >= 3 and not found.failed, "".join(said)
 
 
 # Qiskit ---------------------------------------------------------------------------------------------------------------

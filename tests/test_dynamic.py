@@ -167,6 +167,21 @@ def test_a_program_has_the_steps_as_they_were_asked_for():
         qpr.to_qasm(twin)
 
 
+def test_a_bound_circuit_measures_where_it_did():
+    point = POINTS[0]
+    bound = program().bound(point)
+    assert bound.n_params == 0 and bound.bits == program().bits
+    steps = zip(bound.program, program().program, strict=True)
+    assert all(type(one) is type(other) for one, other in steps)
+    for circuit in (bound, qpr.DynamicCircuit(1).ry(0.4, 0).measure(0, "m").bound([])):
+        assert not any(angle.terms and angle.terms[0][0] for op in circuit.operations for angle in op.angles)
+    found = qpr.expectation(qpr.Model(bound, OBSERVABLES), [])
+    np.testing.assert_allclose(found, averages(point)[0], atol=1e-12)
+    bodies = [step.body for step in bound.program if hasattr(step, "body")]
+    assert [body.n_params for body in bodies] == [0, 0]
+    assert bodies[0] == qpr.Circuit(3).ry(point[2], 2).h(1)
+
+
 def test_openqasm_has_the_program_that_qiskit_reads():
     pytest.importorskip("qiskit_qasm3_import")
     from qiskit import qasm3

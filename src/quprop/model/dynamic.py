@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from quprop.errors import QupropError, count_of, nearest, shown
+from quprop.model.angle import INPUT, PARAM
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -160,6 +161,21 @@ class DynamicCircuit(Circuit):
     def with_noise(self, noise: Any) -> Circuit:
         self.check_unmeasured("have a machine's noise put on")
         return self
+
+    def bound(self, theta: Any = None, x: Any = None) -> DynamicCircuit:
+        plain, twin, values = super().bound(theta, x), self.copy(), {}
+        for kind, given in ((PARAM, theta), (INPUT, x)):
+            flat, start = np.asarray([] if given is None else given, float), 0
+            for name, size in self.layout(kind):
+                values[name] = flat[start : start + size]
+                start += size
+        twin.vectors, twin.steps, twin._deferred = {}, plain.steps, []
+        for start, gates, step in self._deferred:
+            if isinstance(step, WhenStep):
+                own = (np.array([v for name, _ in step.body.layout(k) for v in values[name]]) for k in (PARAM, INPUT))
+                step = step._replace(body=step.body.bound(*own))
+            twin._deferred.append(_Deferred(start, tuple(plain.operations[start : start + len(gates)]), step))
+        return twin
 
     def noiseless(self) -> Self:
         twin, operations = super().noiseless(), self.operations

@@ -71,21 +71,22 @@ class CopiesCircuit:
     cost: Cost
     feeds_forward: bool
 
-    def to(self, form: Literal["qiskit", "qasm3", "json"]) -> Any:
+    def to(self, form: Literal["qiskit", "qasm3", "json"], *, bound: bool = False) -> Any:
         """As a Qiskit QuantumCircuit with the ParameterVector "angle", as OpenQASM 3 with inputs angle_0, angle_1, ...,
-        or as JSON, which has the values too.
+        or as JSON, which has the values too. bound: with `values` in the place of all parameters.
 
         Returns: QuantumCircuit, or str.
         Raises: QupropError for another form, and where Qiskit is missing.
         """
         if form not in FORMATS:
             raise QupropError(f"a circuit is written as qiskit, qasm3 or json, got {form!r}; {nearest(form, FORMATS)}")
+        circuit = self.circuit.bound(self.values) if bound else self.circuit
         if form == "json":
-            return self._json()
-        # the outside worlds stand above this room, and are loaded where somebody asks for them
+            return self._json(circuit)
+        # the outside worlds stand beside this room, and are loaded where somebody asks for them
         if form == "qiskit":
-            return import_module("quprop.hybrid.qiskit").to_qiskit(self.circuit)
-        return import_module("quprop.hybrid.qasm").to_qasm(self.circuit)
+            return import_module("quprop.hybrid.qiskit").to_qiskit(circuit)
+        return import_module("quprop.hybrid.qasm").to_qasm(circuit)
 
     def work(self, shots: int) -> Work:
         """What a `Device` runs: the circuit at its values, read at its end; bit b of an outcome is that of reads[b].
@@ -107,17 +108,17 @@ class CopiesCircuit:
             raise QupropError("a check reads no number; it has the bits `below` and `above`")
         return reading_of(self.noise, outcome)
 
-    def _json(self) -> str:
+    def _json(self, circuit: DynamicCircuit) -> str:
         head = {
             "format": "quprop-copies",
             "version": 1,
             "qubits": self.circuit.n_system,
             "copies": self.copies,
             "reads": self.reads,
-            "angle": self.values.tolist(),
+            "angle": self.values.tolist() if circuit.n_params else [],
         }
         lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-        steps = ",\n".join("  " + json.dumps(row) for row in _rows(self.circuit.program))
+        steps = ",\n".join("  " + json.dumps(row) for row in _rows(circuit.program))
         return "\n".join(["{", *lines, ' "steps": [', steps, " ]", "}"]) + "\n"
 
 
@@ -165,7 +166,7 @@ def check_of_copies(
     for m, d in zip(asked, predictions.tolist(), strict=True):
         event = Event(circuit.read[m])
         checks = two_sided(event, (1 - d / norm) / 2, threshold / (2 * norm), noise, kind)
-        names = tuple(side if isinstance(component, int | np.integer) else f"{side}_{m}" for side in SIDES)
+        names = tuple(side if _alone(component) else f"{side}_{m}" for side in SIDES)
         paid = circuit_cost(k, float(noise) if kind == "gaussian" else None, reverse=reverse)
         rounds.append(_Round(m, event, check_gates(k, *checks, reverse=reverse), names, paid))
         every.append(checks)
@@ -189,7 +190,7 @@ def reading_of_copies(
     gates, paid = reading_gates(k, noise, reverse=reverse), reading_cost(k, noise, reverse=reverse)
     rounds = []
     for m in asked:
-        start = "pointer" if isinstance(component, int | np.integer) else f"pointer_{m}_"
+        start = "pointer" if _alone(component) else f"pointer_{m}_"
         names = tuple(f"{start}{i}" for i in range(len(gates.reads)))
         rounds.append(_Round(m, Event(circuit.read[m]), gates, names, paid))
     return _built(plan, circuit, point, _draw(u, k, terms, rng), u, rounds, (), noise, reverse)
@@ -200,7 +201,7 @@ def _begin(plan: Any, component: Any, copies: int) -> tuple[list[int], np.ndarra
     if plan.weights.ndim != 1:
         raise QupropError("a circuit is of one sum of observables; compile the plan with one row of weights")
     driven = plan.components.tolist()
-    asked = [component] if isinstance(component, int | float | np.integer) else list(component)
+    asked = [component] if _alone(component) else list(component)
     if not asked or any(isinstance(m, bool) or m not in driven for m in asked) or asked != sorted(set(asked))[::-1]:
         raise QupropError(
             f"`component` is the number of a rotation that theta drives, one of {shown(driven)}, or several, the last "
@@ -220,6 +221,10 @@ def _begin(plan: Any, component: Any, copies: int) -> tuple[list[int], np.ndarra
             "its preparation as gates of the circuit"
         )
     return [int(m) for m in asked], u, norm, k
+
+
+def _alone(component: Any) -> bool:
+    return isinstance(component, str) or not isinstance(component, Sequence | np.ndarray)
 
 
 def _draw(u: np.ndarray, k: int, terms: Sequence[int] | None, rng: Any) -> tuple[int, ...]:
@@ -269,7 +274,7 @@ def _built(
         copy = Circuit(width, params=angle)
         _prepare(copy, model.state, circuit, math.copysign(1.0, u[t]), plan.terms.strings[t], entries[c])
         out.append(blank.compose(copy, places[c]))
-    place, ends = model.n_rotations, []
+    place, ends = model.n_rotations, list[int]()
     for r in rounds:
         assert r.event.pauli is not None
         answer = _answer(r.event.pauli, width)
@@ -345,11 +350,11 @@ def _ask(out: DynamicCircuit, asked: _Round, answers: list[int], clean: int, own
         name, on, turn, given = waiting.pop()
         qubits = [where[q] for q in on]
         if name != "measure":
-            gate = _NAMES.get(name, name), *([turn] if name == "ry" else []), *qubits
+            name, turns = _NAMES.get(name, name), [turn] if name == "ry" else []
             if given is None:
-                out.gate(*gate)
+                out.gate(name, *turns, *qubits)
             else:
-                out.when(held[given], Circuit(out.n_system).gate(*gate))
+                out.when(held[given], Circuit(out.n_system).gate(name, *turns, *qubits))
             continue
         read = on[0] in gates.reads
         if read and ends is not None:

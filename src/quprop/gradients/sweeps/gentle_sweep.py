@@ -231,8 +231,9 @@ class GentlePlan(Plan):
 
         >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
         >>> plan = qpr.GentleSweep(max_error=0.1).compile(model)
-        >>> plan.reading_circuit([np.pi / 6], component=0, copies=2, noise=1.0).cost.toffolis
-        6
+        >>> reading = plan.reading_circuit([np.pi / 6], component=0, copies=2, noise=1.0)
+        >>> len(reading.reads), reading.reading(0b01001), str(reading.cost)
+        (5, 1.5, '2 copies, 1 run, 9 rotations, 5 Toffolis, depth 13, 14 qubits')
         """
         circuit, point = PairCircuit(self.model, self.terms), (theta, x)
         return reading_of_copies(self, circuit, point, component, copies, noise, terms, rng, reverse)
