@@ -161,8 +161,9 @@ class QiskitDevice:
         new = {c.key: c for c in circuits if c.key not in self._known}
         if new:
             source = self._source
-            given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
-            passes = generate_preset_pass_manager(optimization_level=self._level, seed_transpiler=self._seed, **given)
+            passes = generate_preset_pass_manager(
+                optimization_level=self._level, seed_transpiler=self._seed, **source.constraints
+            )
             made = compiled(list(new.values()), passes, source.target, repetition_delay(source.machine))
             self._known.update(zip(new, made, strict=True))
         return [self._known[c.key] for c in circuits]
