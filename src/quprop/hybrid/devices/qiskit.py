@@ -190,9 +190,9 @@ class QiskitDevice:
         return [self._known[c.key] for c in circuits]
 
     def _passes(self, level: int, **more: Any) -> Any:
-        source = self._source
-        given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
-        return generate_preset_pass_manager(optimization_level=level, seed_transpiler=self._seed, **given, **more)
+        return generate_preset_pass_manager(
+            optimization_level=level, seed_transpiler=self._seed, **self._source.constraints, **more
+        )
 
     def _pubs(self, work: Sequence[Work], seed: int) -> tuple[list[Pub], list[_Part]]:
         pubs, parts = [], []

@@ -21,6 +21,7 @@ from quprop.lazy import missing
 from quprop.sampling.devices.device import Limits, Outcomes
 
 try:
+    from qiskit.circuit import ControlledGate
     from qiskit.primitives import BackendSamplerV2, StatevectorSampler
     from qiskit.providers import BackendV2
 except ImportError:
@@ -30,6 +31,7 @@ _EXECUTIONS = 10_000_000  # of one job of IBM's sampler: settings times shots
 _OWN_TAG = re.compile(r"quprop-(\d+)-(\w*)")  # of a job: its seed, and which work it is
 # What is handed to samplers that take any circuit; all of it is read by `from_qiskit` too.
 _GATES = ["h", "x", "y", "z", "s", "sdg", "sx", "sxdg", "t", "tdg", "rx", "ry", "rz", "p", "cx", "cz", "swap", "reset"]
+_AER_GATES = ["cy", "ecr", "rxx", "ryy", "rzz", "rzx", "u"]
 _OURS = ("shots", "seed_simulator", "parameter_binds", "memory")  # options of Aer's `run` that are not the user's
 
 
@@ -74,6 +76,11 @@ class Source:
     def target(self) -> Any:
         return getattr(self.backend, "target", None)
 
+    @property
+    def constraints(self) -> dict[str, Any]:
+        """What Qiskit's compiler is told."""
+        return {"basis_gates": self.basis} if self.basis is not None else {"backend": self.backend}
+
     def run(self, pubs: Sequence[Pub], seed: int, tag: str, digest: str) -> Running:
         """seed: of what draws at random here; tag, digest: kept with a job that other processes can find."""
         raise NotImplementedError
@@ -85,6 +92,8 @@ class Source:
 class _Aer(Source):
     def __init__(self, backend: Any, options: Mapping[str, Any], *, name: str = "aer", machine: Any = None) -> None:
         super().__init__(name, backend, machine=machine)
+        if backend.coupling_map is None and options.get("noise_model", backend.options.noise_model) is None:
+            self.basis = sorted({*_GATES, *_AER_GATES} & set(backend.target.operation_names))
         known = [key for key, _ in backend.options.items() if key not in _OURS]
         wrong = next((key for key in options if key not in known), None)
         if wrong is not None:
@@ -104,10 +113,9 @@ class _Aer(Source):
         for k, (shots, members) in enumerate(groups.items()):
             circuits, binds = [], []
             for i in members:
-                circuit, values = pubs[i].circuit, pubs[i].values
-                times = 1 if values.shape[1] else len(values)
-                circuits += [circuit] * times
-                binds += [dict(zip(circuit.parameters, values.T.tolist(), strict=True))] * times
+                for circuit, bind in _bindings(pubs[i]):
+                    circuits.append(circuit)
+                    binds.append(bind)
             # Aer gives experiment i of a run the seed + 2113 i, so that runs are kept apart by more than their number.
             word = int(np.random.SeedSequence([seed, k]).generate_state(1, np.uint64)[0]) >> 2
             with _said(f"{self.name} did not take the job"):
@@ -116,6 +124,18 @@ class _Aer(Source):
                 )
             jobs.append((job, members))
         return _AerRunning(self.name, jobs, pubs)
+
+
+def _bindings(pub: Pub) -> Iterator[tuple[Any, dict[Any, list[float]]]]:
+    """Circuits with the values that Aer binds in them. It binds the angles of controlled gates wrongly (0.18), so that
+    circuits with such are bound before."""
+    circuit, values, _ = pub
+    controlled = any(s.is_parameterized() and isinstance(s.operation, ControlledGate) for s in circuit.data)
+    if values.shape[1] and not controlled:
+        yield circuit, dict(zip(circuit.parameters, values.T.tolist(), strict=True))
+        return
+    for row in values:
+        yield circuit.assign_parameters(row), {}
 
 
 class _AerRunning:
