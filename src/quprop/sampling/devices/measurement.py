@@ -29,7 +29,9 @@ class Measurement:
         self._inversion: ReadoutInversion | None = None
         self._calibrated = False
         self._layouts: dict[str, tuple[int, ...]] = {}  # by what is run
-        self._places: list[dict[str, tuple[int, ...]]] = [{} for _ in self.scales]  # by what it was before it was folded
+        self._places: list[dict[str, tuple[int, ...]]] = [
+            {} for _ in self.scales
+        ]  # by what it was before it was folded
 
     def prepare(self, work: Sequence[Work]) -> None:
         """Compiles the circuits, at all scales; refuses what the device does not take."""
@@ -71,9 +73,7 @@ class Measurement:
             return circuits[s].combine(counts[s], reader=self.reader(s, inversion))
 
         realised = self.mitigation.realised(circuits[0].work)
-        return self.mitigation.combine(
-            read, self.inversion(), realised, propagate=not any(c.earlier for c in circuits)
-        )
+        return self.mitigation.combine(read, self.inversion(), realised, propagate=not any(c.earlier for c in circuits))
 
     def reader(self, scale: int, inversion: ReadoutInversion | None) -> Reader:
         """How bits are read at this scale."""
