@@ -239,3 +239,38 @@ def test_limits_of_a_machine_and_tasks_that_fail_are_told(aws):
         again.result()
     found = device.definition()
     assert json.loads(json.dumps(found)) == found and found["arn"] == cloud.arn and "bucket" not in str(found)
+
+
+def test_aws_receives_the_program_its_inputs_and_its_tags_through_its_own_library():
+    """`AwsDevice` of the SDK itself, over a session that keeps what would be sent."""
+    aws = pytest.importorskip("braket.aws")
+    sent = []
+
+    class Session:
+        def create_quantum_task(self, **fields):
+            sent.append(fields)
+            return f"arn/{len(sent)}"
+
+        def get_quantum_task(self, arn):
+            kind = {"actionType": "braket.ir.openqasm.program"}
+            return {"status": "FAILED", "failureReason": "the lights went out", "actionMetadata": kind}
+
+    class Machine(aws.AwsDevice):
+        properties, name, arn = LocalSimulator("braket_sv").properties, "Two", Cloud.arn
+
+        def __init__(self):
+            self._arn, self._aws_session, self._poll_interval_seconds = self.arn, Session(), 1
+            self._noise_model = None
+
+    device, (work, _) = BraketDevice(Machine(), s3_destination_folder=("bucket", "folder")), some_work()
+    job = device.submit([work], seed=0, tag="t")
+    assert job.id == "arn/1,arn/2"
+    for k, (fields, shots) in enumerate(zip(sent, work.shots, strict=True)):
+        action = json.loads(fields["action"])
+        assert fields["shots"] == shots and fields["outputS3Bucket"] == "bucket"
+        assert (fields["tags"]["quprop-tag"], fields["tags"]["quprop-place"]) == ("t", str(k))
+        assert action["inputs"] == dict(zip(("angle_0", "angle_1"), work.values[k], strict=True))
+        assert "cnot q[0], q[2];" in action["source"]
+    with pytest.raises(qpr.QupropError, match=r"task arn/1 ended as FAILED.*the lights went out"):
+        job.result()
+    assert module._aws_task("arn/1", Session()).id == "arn/1"
