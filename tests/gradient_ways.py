@@ -19,7 +19,8 @@ from random_programs import INPUT, Case, Exact, pick, program
 import quprop as qpr
 from quprop.errors import QupropError
 from quprop.gradients import METHODS
-from quprop.training.job import LARGEST, TrainingFailed
+from quprop.training.job import LARGEST
+from quprop.training.trained import TrainingFailed
 
 DOUBLE, SINGLE = float(np.finfo(float).eps), float(np.finfo(np.float32).eps)
 TINY = 1e-290  # below it double precision loses digits

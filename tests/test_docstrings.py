@@ -132,6 +132,8 @@ WRONG = {
     "compose": "qpr.compose() | qpr.compose(MODEL, qpr.Model(qpr.Circuit(2), 'Z0')) | "
     "qpr.compose(MODEL, qpr.Model(qpr.Circuit(1, '1'), 'Z0'))",
     "parallel": "qpr.parallel() | qpr.parallel(qpr.Module(MODEL, name='a'), qpr.Module(MODEL, name='a'))",
+    "device": "qpr.device(3) | qpr.device('foo') | qpr.device('none:none') | qpr.device('quprop', foo=1)",
+    "DeviceBudget": "qpr.DeviceBudget() | qpr.DeviceBudget(shots=0) | qpr.DeviceBudget(dollars=-1)",
     "cut": "qpr.cut(qpr.Circuit(2).cx(0, 1), 'Z0 Z1', max_qubits=1, max_overhead=1) | "
     "qpr.cut(CIRCUIT, 'Z0', at_gates=[5])",
     "Cost": "1.5 * qpr.Cost() | -1 * qpr.Cost()",
@@ -157,6 +159,10 @@ WRONG = {
     "overlap_vjp": "qpr.overlap_vjp(MODEL, [1], 3, [1]) | qpr.overlap_vjp(MODEL, [1], NOISY, [1])",
     "kernel": "qpr.kernel(MODEL, [[1]], [[1]])",
     "kernel_vjp": "qpr.kernel_vjp(3, [1], [[1]]) | qpr.kernel_vjp(MODEL, [1], [[1]])",
+    "ReadoutInversion": "qpr.ReadoutInversion([(0.6, 0.5)]) | qpr.ReadoutInversion([(-0.1, 0.2)]) | "
+    "qpr.ReadoutInversion([0.1])",
+    "ZeroNoise": "qpr.ZeroNoise((1,)) | qpr.ZeroNoise((0.5, 1)) | qpr.ZeroNoise((1, 3), 2)",
+    "Mitigation": "qpr.Mitigation() | qpr.Mitigation(readout='best') | qpr.Mitigation(readout=[(0.6, 0.5)])",
     "QuantumLayer": "qpr.QuantumLayer(MODEL, weights=[1, 2]) | qpr.QuantumLayer(MODEL, output='purity')",
     "from_pennylane": "qpr.from_pennylane(3)",
     "from_qiskit": "qpr.from_qiskit(3)",

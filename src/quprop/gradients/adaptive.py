@@ -18,7 +18,8 @@ from quprop.sampling.grouping import Grouping
 from quprop.sampling.linear import LinearPlan
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.sampler import Runs, Sampler
+from quprop.sampling.requests import Draw, Rounds
+from quprop.sampling.sampler import Runs
 
 _LEAST = 2  # shots of a circuit in either part: fewer show no spread
 
@@ -37,6 +38,8 @@ class AdaptivePlan(LinearPlan):
     s_r^2 = ((n - 1) v_r + t_r) / n, from the pilot's n shots with spread v_r and the mean variance t_r over all states:
     where the pilot saw the same outcome throughout, the spread is still not believed to be zero.
     """
+
+    linear = False
 
     def __init__(
         self,
@@ -88,27 +91,25 @@ class AdaptivePlan(LinearPlan):
                 classical_ops=shots * ops,
             )
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        sampler = Sampler(rng)
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
         u, read = self.terms.coefficients(weights), read_by_programs(self.model, x)
         slopes = abs(self._slopes(theta, x))
         spreads = []
-        for runs, shots in zip(self.runs, self.pilot, strict=True):
-            drawn = sampler.draw(runs, a, read, u, shots)
+        pilot = [Draw(runs, a, read, u, shots) for runs, shots in zip(self.runs, self.pilot, strict=True)]
+        if not pilot:
+            return (yield from super()._rounds(theta, x, weights, rng))
+        for (runs, *_, shots, _), drawn in zip(pilot, (yield pilot), strict=True):
             variance = np.maximum(drawn.square - drawn.mean**2, 0.0)  # (n - 1) / n times the unbiased one
             w = np.abs(runs.weights(u))
             usual = w.sum(axis=1) ** 2 if runs.mixture else (w**2).sum(axis=1)
             deviation = np.sqrt(variance + usual / shots)
             place = (np.arange(len(runs)), runs.targets)
             spreads.append(sp.csr_matrix((deviation, place), (len(runs), slopes.shape[0])) @ slopes)
-        if not spreads:
-            return super()._estimate(theta, x, weights, rng)
         shots = self._allot(sp.vstack(spreads).tocsr())
         parts = np.split(shots, np.cumsum([len(r) for r in self.runs])[:-1])
-        value, variance = self._measure(sampler, self.runs, parts, theta, x, weights)
-        cost = sampler.cost if sampler.cost != Cost() else self.cost
-        return Estimate(value, np.sqrt(variance), cost, {**self.info, "allotted": shots})
+        value, variance = yield from self._measure(self.runs, parts, theta, x, weights)
+        return Estimate(value, np.sqrt(variance), Cost(), {**self.info, "allotted": shots})
 
     def _allot(self, spreads: sp.csr_matrix) -> np.ndarray:
         if self.budget.precision is not None:

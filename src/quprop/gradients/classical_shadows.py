@@ -172,11 +172,11 @@ class ShadowPlan(Plan):
             self.frames = shadow_frames(model)
         self.norms, largest = self._norms(components, at)
         u = self.terms.sizes(weights)
-        self.circuits = [(t, f) for t in range(len(self.terms.strings)) for f in self.frames]
+        self.shadows = [(t, f) for t in range(len(self.terms.strings)) for f in self.frames]
         programs = [pair_program(model, term)[0] for term in (self.terms.strings if self.frames else ())]
         self._programs = [(p, clifford_gates(p.clifford)) for p in programs]
-        bounds, farthest = np.zeros((len(self.circuits), model.n_params)), np.zeros(len(self.circuits))
-        for r, (t, f) in enumerate(self.circuits):
+        bounds, farthest = np.zeros((len(self.shadows), model.n_params)), np.zeros(len(self.shadows))
+        for r, (t, f) in enumerate(self.shadows):
             mine = slopes[list(f.members)].T
             bounds[r] = u[t] * (mine @ self._of(f, np.sqrt(self.norms)))
             farthest[r] = u[t] * (mine @ self._of(f, largest)).max(initial=0.0)
@@ -188,10 +188,10 @@ class ShadowPlan(Plan):
                 f"{self.groups} groups need as many shots of each circuit, got {int(self.shots.min())}; take fewer "
                 "groups or more shots"
             )
-        self.cost = self._cost([self._length(f) for _, f in self.circuits])
+        self.cost = self._cost([self._length(f) for _, f in self.shadows])
         self.info = {
             "budget": method.budget,
-            "shadows": f"{len(self.circuits)} of random {method.ensemble} measurements, {len(components)} components "
+            "shadows": f"{len(self.shadows)} of random {method.ensemble} measurements, {len(components)} components "
             f"in {count_of(len(self.frames), 'frame')}",
             "squared shadow norms": f"{self.norms.min():.4g} to {self.norms.max():.4g}" if len(components) else "none",
             "groups": f"median of {self.groups} means" if self.groups > 1 else "mean of all snapshots",
@@ -214,8 +214,8 @@ class ShadowPlan(Plan):
     def _allotted(self, bounds: sp.csr_matrix, farthest: np.ndarray) -> np.ndarray:
         """The shots of each circuit. farthest (R,): the most that a shot of a circuit counts."""
         method, P = self.method, self.model.n_params
-        if not self.circuits or method.max_error is None:
-            return method.allot(bounds) if self.circuits else np.zeros(0, np.int64)
+        if not self.shadows or method.max_error is None:
+            return method.allot(bounds) if self.shadows else np.zeros(0, np.int64)
         least = needed(bounds)
         largest = np.divide(farthest, least, out=np.zeros_like(farthest), where=least > 0).max()
         wanted = Wanted("max_error", float(method.max_error), method.failure)
@@ -229,8 +229,8 @@ class ShadowPlan(Plan):
         return 2 * self.model.n_rotations - f.place
 
     def _cost(self, lengths: Sequence[int]) -> Cost:
-        """Of `circuits` with so many rotations."""
-        rows = zip(self.circuits, self.shots.tolist(), lengths, strict=True)
+        """Of `shadows` with so many rotations."""
+        rows = zip(self.shadows, self.shots.tolist(), lengths, strict=True)
         q = self.model.n_qubits + 1
         return sum((spent(s, s, 1, length, q, s * len(f.members)) for (_, f), s, length in rows), Cost())
 
@@ -263,7 +263,7 @@ class ShadowPlan(Plan):
         if self.method.frames == "last" and len(norms):
             norms = self._dense_norms(theta, x)
             info["squared shadow norms"] = f"{norms.min():.4g} to {norms.max():.4g} at these angles"
-        for (t, f), shots, (state, length) in zip(self.circuits, self.shots, self._states(a, x), strict=True):
+        for (t, f), shots, (state, length) in zip(self.shadows, self.shots, self._states(a, x), strict=True):
             lengths.append(length)
             to_params = -u[t] * slopes[list(f.members)].toarray()  # (members, P)
             values = self._values(f, theta, x)
@@ -298,7 +298,7 @@ class ShadowPlan(Plan):
         )
 
     def _states(self, a: np.ndarray, x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """The state of each of `circuits` in turn, and the number of rotations it takes; frames go to longer runs."""
+        """The state of each of `shadows` in turn, and the number of rotations it takes; frames go to longer runs."""
         rows, read = undone(self.model, [f.place for f in self.frames]), read_by_programs(self.model, x)
         angles = rows.angles(a, 0, len(rows))
         lengths = np.count_nonzero(~np.isnan(angles), axis=1)
@@ -343,19 +343,19 @@ class AveragedPlan(ShadowPlan):
         """About what an estimate takes here: snapshots, their products, and the sweep."""
         q, shots, d = self.model.n_qubits + 1, self.cost.measurements, 2 << self.model.n_qubits
         products = COMBINE_OPS * shots * (d // 2) ** 2
-        states = 2 * len(self.circuits) * self.model.n_rotations * (d * 1e-8 + 2e-5)
+        states = 2 * len(self.shadows) * self.model.n_rotations * (d * 1e-8 + 2e-5)
         return states + shots * (1e-5 + q * d * 1e-8) + products / 1e10 + (self.cost.classical_ops - products) / 1e9
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
         model, u = self.model, self.terms.coefficients(weights)
-        if not self.circuits:
+        if not self.shadows:
             return Estimate(np.zeros(model.n_params), np.zeros(model.n_params), self.cost, dict(self.info))
         a = model.angle_table.evaluate(theta[None], x[None])[0]
         slopes, batches, lead = jacobian(model.angle_table, theta, x), self.batches, int(self.groups == 1)
         half = 1 << model.n_qubits
         sums = np.zeros((lead + batches, half, half), complex)  # of all snapshots first, if there is one group
         largest, in_batch, lengths = np.zeros(model.n_params), np.zeros(batches), []
-        for (t, f), shots, (state, length) in zip(self.circuits, self.shots.tolist(), self._states(a, x), strict=True):
+        for (t, f), shots, (state, length) in zip(self.shadows, self.shots.tolist(), self._states(a, x), strict=True):
             lengths.append(length)
             scale = -u[t] * (len(state) + 1)
             sizes, parts = self._parts(f, shots, batches, len(state))

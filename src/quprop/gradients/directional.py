@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -32,13 +32,15 @@ from quprop.sampling.linear import active
 from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.requests import Draw, Request, Rounds
 from quprop.sampling.rows import Made
-from quprop.sampling.sampler import Runs, Sampler
+from quprop.sampling.sampler import Drawn, Runs
 from quprop.sampling.shape import Shape, Wanted
 
 _DIRECTIONS = 10  # if only the shots of a circuit are given
 _AT_ONCE = 1 << 20  # numbers held for the angles of directions treated together
 _MOST_SHARED = 1 << 40  # shots of a direction that a formula looks at
+Slopes = Generator[Sequence[Request], Iterator[Drawn], np.ndarray]
 SPARE = 0.05  # of the variance may be due to the number of directions
 
 
@@ -167,9 +169,9 @@ class DirectionalPlan(Plan):
         return method
 
     def _slopes(
-        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., np.ndarray], rng: np.random.Generator
-    ) -> np.ndarray:
-        """y (d,) along the directions v (d, P); read(angles(runs), count, group, shots (count,)) -> means (count,)."""
+        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., Draw], rng: np.random.Generator
+    ) -> Slopes:
+        """y (d,) along the directions v (d, P); read(angles(runs), count, group, shots (count,)) -> what to ask for."""
         raise NotImplementedError
 
     def _words(self) -> dict[str, Any]:
@@ -238,15 +240,14 @@ class DirectionalPlan(Plan):
             classical_ops=int(shots @ strings),
         )
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         P, d = self.model.n_params, self.directions
         value, stderr = np.zeros(P), np.zeros(P)
         if not d:
             return Estimate(value, stderr, Cost(), dict(self.info))
-        sampler = Sampler(rng)
         u, inputs = self.terms.coefficients(weights), read_by_programs(self.model, x)
 
-        def read(angles: Callable[[np.ndarray], np.ndarray], count: int, g: int, shots: np.ndarray) -> np.ndarray:
+        def read(angles: Callable[[np.ndarray], np.ndarray], count: int, g: int, shots: np.ndarray) -> Draw:
             runs = self._readers[g]
             runs = runs.again(
                 rows=Made(count, angles),
@@ -254,7 +255,7 @@ class DirectionalPlan(Plan):
                 factors=np.ones((count, len(runs.paulis))),
                 lengths=np.full(count, self.model.n_rotations),
             )
-            return sampler.draw(runs, theta, inputs, u, shots).mean
+            return Draw(runs, theta, inputs, u, shots)
 
         first, second = np.zeros(len(self.moved)), np.zeros(len(self.moved))
         step = max(1, _AT_ONCE // max(self.model.n_rotations, P, int(self.shots.max())))
@@ -262,14 +263,15 @@ class DirectionalPlan(Plan):
             v = self._draw(min(step, d - start), rng)
             full = np.zeros((len(v), P))
             full[:, self.moved] = v
-            contributions = self.scale * v * self._slopes(full, theta, x, read, rng)[:, None]
+            slopes = yield from self._slopes(full, theta, x, read, rng)
+            contributions = self.scale * v * slopes[:, None]
             first += contributions.sum(axis=0)
             second += (contributions**2).sum(axis=0)
         mean = first / d
         value[self.moved] = mean
         farthest = 2 * self._largest(float(np.abs(u).sum()), reaches(self.model, (theta, x))[self.moved])
         stderr[self.moved] = np.sqrt(variance_of_mean(mean, second / d, d, farthest))
-        return Estimate(value, stderr, sampler.cost, dict(self.info))
+        return Estimate(value, stderr, Cost(), dict(self.info))
 
     def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Directions (count, active parameters)."""

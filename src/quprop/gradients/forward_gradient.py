@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from quprop.cost import Cost
-from quprop.gradients.directional import Directional, DirectionalPlan, directional_cost
+from quprop.gradients.directional import Directional, DirectionalPlan, Slopes, directional_cost
 from quprop.model import Model
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import settle
+from quprop.sampling.requests import Draw
 from quprop.sampling.shape import Shape, Wanted
 
 _SINGLE = 4 * np.pi  # a rotation's period
@@ -151,13 +152,14 @@ class ForwardGradientPlan(DirectionalPlan):
         return out
 
     def _slopes(
-        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., np.ndarray], rng: np.random.Generator
-    ) -> np.ndarray:
+        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., Draw], rng: np.random.Generator
+    ) -> Slopes:
         table = self.model.angle_table
         a = table.evaluate(theta[None], x[None])
         w = (jacobian(table, theta, x) @ v.T).T  # (d, M)
         W = np.abs(w).sum(axis=1)
         y = np.zeros(len(v))
+        requests, factors = [], []
         for g, shots in enumerate(self.shots):
             nodes, signs = riesz_nodes(len(v) * int(shots), rng)
             # Shots of one direction that drew one node are shots of one circuit.
@@ -171,8 +173,10 @@ class ForwardGradientPlan(DirectionalPlan):
             def angles(run: np.ndarray, owner: Any = owner, node: Any = node, quarter: Any = quarter) -> np.ndarray:
                 return a + np.remainder((node[run] * quarter[owner[run]])[:, None] * w[owner[run]], _SINGLE)
 
-            f = read(angles, len(owner), g, counts)
-            np.add.at(y, owner, W[owner] * sign * f * counts / int(shots))
+            requests.append(read(angles, len(owner), g, counts))
+            factors.append((owner, W[owner] * sign * counts / int(shots)))
+        for (owner, factor), drawn in zip(factors, (yield requests), strict=True):
+            np.add.at(y, owner, factor * drawn.mean)
         return y
 
     def _words(self) -> dict[str, Any]:

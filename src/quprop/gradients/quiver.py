@@ -18,8 +18,8 @@ from quprop.sampling.grouping import group
 from quprop.sampling.linear import active
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import read_by_programs
+from quprop.sampling.requests import Draw, Rounds
 from quprop.sampling.rows import Made
-from quprop.sampling.sampler import Sampler
 from quprop.training.optimise import Tree
 
 
@@ -175,9 +175,8 @@ class QuiverPlan(Plan):
         """Take the directions and shots of the next step."""
         self.directions, self.shots = int(state.directions) or self.first, int(state.shots)
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         P, V, M, c = self.model.n_params, self.directions, self.shots, self.difference
-        sampler = Sampler(rng)
         u, inputs = self.terms.coefficients(weights), read_by_programs(self.model, x)
         v = np.zeros((V, P))
         v[:, self.moved] = 2.0 * rng.integers(0, 2, (V, len(self.moved))) - 1.0
@@ -187,14 +186,17 @@ class QuiverPlan(Plan):
             return self.model.angle_table.evaluate(theta + c * sign[:, None] * v[run // 2], x[None])
 
         slope, noise = np.zeros(V), np.zeros(V)
-        for reader in self._readers:
-            runs = reader.again(
+        runs_of = [
+            reader.again(
                 rows=Made(2 * V, angles),
                 targets=np.zeros(2 * V, np.int64),
                 factors=np.ones((2 * V, len(reader.paulis))),
                 lengths=np.full(2 * V, self.model.n_rotations),
             )
-            drawn = sampler.draw(runs, theta, inputs, u, np.full(2 * V, M))
+            for reader in self._readers
+        ]
+        answers = yield [Draw(runs, theta, inputs, u, np.full(2 * V, M)) for runs in runs_of]
+        for runs, drawn in zip(runs_of, answers, strict=True):
             farthest = 2 * np.abs(runs.weights(u)).sum(axis=1)
             of_mean = variance_of_mean(drawn.mean, drawn.square, M, farthest)
             slope += (drawn.mean[0::2] - drawn.mean[1::2]) / (2 * c)
@@ -208,4 +210,4 @@ class QuiverPlan(Plan):
             "parameters": len(self.moved),
             "shot_variance": float(M * noise.mean()),
         }
-        return Estimate(value, np.sqrt(spread / V), sampler.cost, {**self.info, **told})
+        return Estimate(value, np.sqrt(spread / V), Cost(), {**self.info, **told})

@@ -22,7 +22,7 @@ from quprop.sampling.linear import LinearPlan, driven, over_identity, slope_boun
 from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.sampler import Sampler
+from quprop.sampling.requests import Draw, Rounds
 from quprop.sampling.shape import Shape, Wanted
 
 _ROUNDING = 1e-9  # relative; what is left of a moment by rounding
@@ -85,6 +85,8 @@ class RandomComponents(GradientMethod, Budget):
 class RandomComponentsPlan(LinearPlan):
     """`chances` (R,) of the runs, `total` shots."""
 
+    linear = False
+
     def __init__(self, model: Model, weights: np.ndarray, method: RandomComponents, at: Any) -> None:
         terms = Terms.of(model)
         groups = group(terms.total(weights), method.grouping, model.clifford)
@@ -112,8 +114,7 @@ class RandomComponentsPlan(LinearPlan):
         self.info["budget"] = method.budget
         self.info["shots"] = f"{self.total:,}, each of one of {count_of(len(self.chances), 'circuit')} drawn at random"
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        sampler = Sampler(rng)
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         first, second, moment, most, farthest = np.zeros((5, self.model.n_params))
         if not self.total:
             return Estimate(first, second, Cost(), dict(self.info))
@@ -123,8 +124,10 @@ class RandomComponentsPlan(LinearPlan):
         squares = slopes.multiply(slopes).tocsr()
         counts = rng.multinomial(self.total, self.chances)
         ends = np.cumsum([len(r) for r in self.runs])
-        for runs, n, p in zip(self.runs, np.split(counts, ends[:-1]), np.split(self.chances, ends[:-1]), strict=True):
-            drawn = sampler.draw(runs, a, read, u, n)
+        parts_of = zip(self.runs, np.split(counts, ends[:-1]), strict=True)
+        requests = [Draw(runs, a, read, u, n) for runs, n in parts_of]
+        answers = yield requests
+        for (runs, *_, n, _), p, drawn in zip(requests, np.split(self.chances, ends[:-1]), answers, strict=True):
             inverse = np.divide(1.0, p, out=np.zeros(len(p)), where=p > 0)
             largest = np.abs(runs.weights(u)).sum(axis=1)
             never = runs.targets[p == 0]
@@ -150,7 +153,7 @@ class RandomComponentsPlan(LinearPlan):
         variance = (moment - np.clip(of_first, 0.0, most**2)) / N
         same = variance * N <= _ROUNDING * moment  # every shot gave the largest value: what did none of them show?
         variance = np.where(same, (2 * farthest) ** 2 * of_the_unseen(N), variance)
-        return Estimate(first, np.sqrt(variance), sampler.cost, dict(self.info))
+        return Estimate(first, np.sqrt(variance), Cost(), dict(self.info))
 
 
 def _settle(method: Budget, bounds: sp.csr_matrix) -> tuple[np.ndarray, int]:

@@ -28,6 +28,7 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, driven
 from quprop.sampling.plan import Terms, settle
+from quprop.sampling.requests import Rounds
 from quprop.sampling.sampler import Runs
 from quprop.training.optimise import Tree
 
@@ -171,8 +172,8 @@ class ShotFrugalPlan(LinearPlan):
             for s in self._served
         ]
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        found = super()._estimate(theta, x, weights, rng)
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
+        found = yield from super()._rounds(theta, x, weights, rng)
         found.info.update(rate=self.rate, lipschitz=self.lipschitz, circuits_of=self.circuits_of)
         return found
 

@@ -119,7 +119,7 @@ class ShotNoisePlan(Plan):
     def __init__(self, model: Model, weights: np.ndarray, method: ShotNoise, protocol: Any, at: Any) -> None:
         plan = protocol.compile(model, weights, at=at)
         name = getattr(protocol, "name", type(protocol).__name__)
-        if type(plan)._estimate is not LinearPlan._estimate or any(r.own is not None for r in plan.runs):
+        if type(plan)._rounds is not LinearPlan._rounds or any(r.own is not None for r in plan.runs):
             raise QupropError(
                 f"the noise of {name} is not a sum over runs with a fixed number of shots; "
                 "draw its shots themselves, or take ParameterShift(shots=...) as the protocol"

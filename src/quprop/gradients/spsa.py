@@ -12,12 +12,13 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.errors import QupropError
-from quprop.gradients.directional import Directional, DirectionalPlan, directional_cost
+from quprop.gradients.directional import Directional, DirectionalPlan, Slopes, directional_cost
 from quprop.gradients.finite_difference import check_step
 from quprop.gradients.step_bounds import is_affine, reaches
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.plan import settle
+from quprop.sampling.requests import Draw
 from quprop.sampling.shape import Shape, Wanted
 
 
@@ -178,16 +179,16 @@ class SPSAPlan(DirectionalPlan):
         return out
 
     def _slopes(
-        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., np.ndarray], rng: np.random.Generator
-    ) -> np.ndarray:
+        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., Draw], rng: np.random.Generator
+    ) -> Slopes:
         def angles(run: np.ndarray) -> np.ndarray:
             sign = 1 - 2 * (run % 2)
             return self.model.angle_table.evaluate(theta + self.step * sign[:, None] * v[run // 2], x[None])
 
         y = np.zeros(len(v))
-        for g, shots in enumerate(self.shots):
-            f = read(angles, 2 * len(v), g, np.full(2 * len(v), shots))
-            y += (f[0::2] - f[1::2]) / (2 * self.step)
+        count = 2 * len(v)
+        for drawn in (yield [read(angles, count, g, np.full(count, shots)) for g, shots in enumerate(self.shots)]):
+            y += (drawn.mean[0::2] - drawn.mean[1::2]) / (2 * self.step)
         return y
 
     def _words(self) -> dict[str, Any]:

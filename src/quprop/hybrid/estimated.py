@@ -14,11 +14,9 @@ from quprop.hybrid.node import Node, Pair
 from quprop.model import Model, Rotation
 from quprop.model.channels import refuse_channels
 from quprop.model.parameterised import refuse_parameters
-from quprop.sampling.grouping import group
-from quprop.sampling.plan import Plan, Terms
-from quprop.sampling.programs import free, read_by_programs
-from quprop.sampling.rows import Made
-from quprop.sampling.sampler import Runs, Sampler
+from quprop.sampling.plan import Plan
+from quprop.sampling.readings import ObservableReadings
+from quprop.sampling.sampler import Sampler
 from quprop.simulate import Call, Composite
 
 SECOND_OF_ESTIMATE = (
@@ -76,7 +74,7 @@ class Estimated(Node):
         return (*super().key, self.method, self.forward_shots)
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("plan", "plan_of_all", "_reading")
+        made = ("plan", "plan_of_all", "_readings")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     @cached_property
@@ -100,51 +98,15 @@ class Estimated(Node):
         if self.forward_shots is None or 0 in self.shape(theta, x):
             return self.value(theta, x)
         call = Call(self.model, theta, x, None, "double", None, "values")
-        B, (table, constants, readings) = call.batch, self._reading
-        angles = self.model.angle_table.evaluate(
-            np.broadcast_to(call.theta, (B, call.theta.shape[1])), np.broadcast_to(call.x, (B, call.x.shape[1]))
-        )
-        sampler, found = Sampler(rng), np.zeros((B, table.shape[1]))
-        # Programs that read no inputs run all samples in one call; encoded ones start from a state of their own.
-        parts = [slice(b, b + 1) for b in range(B)] if self.model.state.kind == "encoded" else [slice(0, B)]
-        for part in parts:
-            rows = angles[part]
-            x_read = read_by_programs(self.model, call.x[part.start % len(call.x)])
-            for runs, columns in readings:
-                some = runs.again(
-                    rows=Made(len(rows), lambda r, rows=rows: rows[r]),
-                    factors=np.ones((len(rows), len(columns))),
-                    targets=np.zeros((len(rows), len(columns)), np.int64),
-                    lengths=np.full(len(rows), self.model.n_rotations),
-                )
-                shots = np.full(len(rows), self.forward_shots, np.int64)
-                found[part, columns] = sampler.draw(some, rows[0], x_read, np.zeros(0), shots).mean
-        return (found @ table.T + constants).reshape(*call.shape, len(constants))
+        B, sampler = call.batch, Sampler(rng)
+        thetas = np.broadcast_to(call.theta, (B, call.theta.shape[1]))
+        xs = np.broadcast_to(call.x, (B, call.x.shape[1]))
+        drawn = (r.simulate(sampler) for r in self._readings.requests(thetas, xs, self.forward_shots))
+        return self._readings.values(drawn, B).reshape(*call.shape, self.model.n_observables)
 
     @cached_property
-    def _reading(self) -> tuple[np.ndarray, np.ndarray, list[tuple[Runs, np.ndarray]]]:
-        """The observables over the strings (K, T), their identities (K,), and for each group what is run and which
-        strings it reads."""
-        model, terms = self.model, Terms.of(self.model)
-        constants = np.array([sum(c for p, c in o.items() if not p.weight) for o in model.observables], float)
-        total = terms.total(np.ones(model.n_observables))
-        groupings = [group(total, "qubit_wise", model.clifford), group(total, "commuting", model.clifford)]
-        best = min(groupings, key=lambda g: min(g.variance.values()))
-        program, readings = free(model), []
-        for members in best.groups:
-            strings = tuple(p for p, _ in members)
-            runs = Runs(
-                program,
-                Made(1, lambda r: np.zeros((len(r), model.n_rotations))),
-                strings,
-                targets=np.zeros((1, len(strings)), np.int64),
-                factors=np.ones((1, len(strings))),
-                terms=np.full(len(strings), -1),
-                lengths=np.array([model.n_rotations]),
-                each=True,
-            )
-            readings.append((runs, np.array([terms.position(p) for p in strings])))
-        return terms.table, constants, readings
+    def _readings(self) -> ObservableReadings:
+        return ObservableReadings(self.model)
 
     def estimate(
         self, theta: np.ndarray, x: np.ndarray | None, c: np.ndarray, rng: np.random.Generator, *, of_x: bool

@@ -23,9 +23,9 @@ from quprop.model.ansatz_iqp import TRAINED, all_gates
 from quprop.model.x_rotations import Subsets
 from quprop.problems.generative_figures import covariance_picture, samples_picture
 from quprop.simulate.commuting.strings import Moments
-from quprop.training.job import Trained
 from quprop.training.mmd import MMD, MMDEstimate, MMDOverModel, mmd2_of_expectations, one_phase
 from quprop.training.optimise import adam
+from quprop.training.trained import Trained
 from quprop.training.validation import kernel_means, kgel, mmd2
 
 SAMPLED_QUBITS = 28  # whose state is held to draw samples

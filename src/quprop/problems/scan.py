@@ -23,10 +23,10 @@ from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomi
 from quprop.runs.interrupt import Interrupt
 from quprop.runs.progress import STEPS, Progress, plain_console
 from quprop.training.curves import difference, energy_panels, finish_energies, levels
-from quprop.training.job import Trained
 from quprop.training.losses import Expectation
 from quprop.training.objective import require_memory
 from quprop.training.train import train
+from quprop.training.trained import Trained
 
 MOST_POINTS = 10_000
 FIGURE = "scan.png"

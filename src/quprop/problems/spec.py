@@ -14,9 +14,9 @@ from quprop.model.circuit import Circuit
 from quprop.problems.config import Config, Setting
 from quprop.simulate import ENGINES
 from quprop.training.adapt import Adapted
-from quprop.training.job import Trained
 from quprop.training.losses import Loss
 from quprop.training.optimise import OF_STATES, OPTIMISERS
+from quprop.training.trained import Trained
 
 Params = dict[str, np.ndarray]
 Data = tuple[np.ndarray, np.ndarray | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,25 @@ class Estimate:
         places = itertools.islice(np.ndindex(self.value.shape), MOST)
         rows = [(", ".join(map(str, k)) or "0", f"{self.value[k]:.6g}", f"{self.stderr[k]:.2g}") for k in places]
         return html([folded(table, rows, self.value.size), Sentence(self._paid())])
+
+
+def gathered(found: Sequence[Estimate], shape: tuple[int, ...]) -> Estimate:
+    """The estimates of a batch as one."""
+    return Estimate(
+        np.stack([e.value for e in found]).reshape(shape),
+        np.stack([e.stderr for e in found]).reshape(shape),
+        sum((e.cost for e in found), Cost()),
+        _shared_info(found),
+    )
+
+
+def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
+    """Of a batch: what the first point has to say, and the worst of what makes a promise void."""
+    worst: dict[str, Any] = {}
+    for key in ("damage", "beyond_the_readings"):
+        said = [e.info[key] for e in found if key in e.info]  # a point may have nothing to measure
+        worst |= {key: max(said)} if said else {}
+    return found[0].info | worst
 
 
 def variance_of_mean(mean: Any, square: Any, shots: Any, farthest: Any) -> Any:

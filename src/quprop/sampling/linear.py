@@ -7,7 +7,7 @@ J = da/dtheta. Shots of different circuits are independent, so variances add wit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,18 @@ from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import Grouping
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.sampler import Runs, Sampler
+from quprop.sampling.requests import Draw, Request, Rounds
+from quprop.sampling.sampler import Drawn, Runs, Sampler
 
 
 class LinearPlan(Plan):
     """Runs, the shots each of them gets, and the sum over what they say.
 
     groups: in which the runs read the observable; None: they read all its terms.
+    linear: the estimate is a fixed linear function of means, `PlanCircuits.linear_map`.
     """
+
+    linear = True
 
     def __init__(
         self,
@@ -64,10 +68,9 @@ class LinearPlan(Plan):
         """da/dtheta over the identity: (M + P, P)."""
         return over_identity(jacobian(self.model.angle_table, theta, x))
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        sampler = Sampler(rng)
-        value, variance = self._measure(sampler, self._runs(theta, x), self.shots, theta, x, weights)
-        return Estimate(value, np.sqrt(variance), sampler.cost, dict(self.info))
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
+        value, variance = yield from self._measure(self._runs(theta, x), self.shots, theta, x, weights)
+        return Estimate(value, np.sqrt(variance), Cost(), dict(self.info))
 
     def expected(self, theta: Any, x: Any = None) -> np.ndarray:
         """What estimates at theta (P,), x (D,) are on average, (P,): the exact gradient, and the bias if there is one.
@@ -87,13 +90,12 @@ class LinearPlan(Plan):
 
     def _measure(
         self,
-        sampler: Sampler,
         runs_of: Sequence[Runs],
         shots_of: Sequence[np.ndarray],
         theta: np.ndarray,
         x: np.ndarray,
         weights: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Generator[Sequence[Request], Iterator[Drawn], tuple[np.ndarray, np.ndarray]]:
         """The gradient (P,), and the variance of each component as the shots show it."""
         a = self.model.angle_table.evaluate(theta[None], x[None])[0]
         u, read = self.terms.coefficients(weights), read_by_programs(self.model, x)
@@ -101,10 +103,13 @@ class LinearPlan(Plan):
         squares = slopes.multiply(slopes).tocsr()
         value, variance = np.zeros(self.model.n_params), np.zeros(self.model.n_params)
         g, spread = np.zeros(slopes.shape[0]), np.zeros(slopes.shape[0])
+        requests = []
         for runs, shots in zip(runs_of, shots_of, strict=True):
             known = self._shares.get(id(runs))
             together = runs.each and (_shares(runs, slopes) if known is None else known)
-            drawn = sampler.draw(runs, a, read, u, shots, keep=together)
+            requests.append(Draw(runs, a, read, u, shots, together))
+        answers = yield requests
+        for (runs, *_, shots, together), drawn in zip(requests, answers, strict=True):
             n = shots if not runs.each else shots[:, None]
             w = runs.weights(u)
             farthest = 2 * np.abs(w) if runs.each else 2 * np.abs(w).sum(axis=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,10 +12,14 @@ from quprop.arrays import checked
 from quprop.cost import Cost
 from quprop.errors import QupropError, generator_of
 from quprop.model import Model
+from quprop.model.channels import refuse_channels
 from quprop.model.parameterised import refuse_parameters
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.sampling.estimate import Estimate
+from quprop.sampling.devices.circuits import PlanCircuits
+from quprop.sampling.estimate import Estimate, gathered
 from quprop.sampling.grouping import Grouping
+from quprop.sampling.requests import Realiser, Rounds, answered
+from quprop.sampling.sampler import Sampler
 from quprop.simulate import Call, get_engine
 from quprop.tables import Sentence, html, literal, narrow_table
 
@@ -67,7 +72,8 @@ class Terms(NamedTuple):
 class Plan:
     """What all plans share: the checks of `estimate`, and its loop over leading batch axes.
 
-    cost is that of one sample. A subclass has `_estimate(theta (P,), x (D,), weights (K,), rng) -> Estimate`.
+    cost is that of one sample. A subclass whose circuits a device can run has `_rounds(theta (P,), x (D,), weights
+    (K,), rng)` (`requests.py`), whose estimate has no cost of its circuits yet; any other has `_estimate` of the same.
     """
 
     cost: Cost
@@ -84,6 +90,13 @@ class Plan:
         weights (..., K) replaces those the plan was compiled for (shots stay as they were allotted); an observable that
         had the weight 0 there was perhaps given no shots, and then has to stay at 0.
         """
+        thetas, xs, w, shape = self._rows(theta, x, weights)
+        generator = generator_of(rng) if self.draws or rng is not None else generator_of(0)
+        found = [self._estimate(t, s, c, generator) for t, s, c in zip(thetas, xs, w, strict=True)]
+        return gathered(found, (*shape, self.model.n_params))
+
+    def _rows(self, theta: Any, x: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
+        """theta (n, P), x (n, D) and weights (n, K) of the n points, checked, and their leading shape."""
         call = Call(self.model, theta, x, None, "double", None, "values")
         K, n = self.model.n_observables, call.batch
         w = self.weights if weights is None else checked("weights", weights, (..., K))
@@ -97,20 +110,62 @@ class Plan:
                 f"this plan measures no {self.terms.strings[lost[0]]}, because the weights it was compiled for have no "
                 "use for it; compile it with weights of all the observables that are wanted, one row or several"
             )
-        generator = generator_of(rng) if self.draws or rng is not None else generator_of(0)
         thetas = np.broadcast_to(call.theta, (n, self.model.n_params))
-        xs = np.broadcast_to(call.x, (n, self.model.n_inputs))
-        found = [self._estimate(t, s, c, generator) for t, s, c in zip(thetas, xs, w, strict=True)]
-        shape = (*call.shape, self.model.n_params)
-        return Estimate(
-            np.stack([e.value for e in found]).reshape(shape),
-            np.stack([e.stderr for e in found]).reshape(shape),
-            sum((e.cost for e in found), Cost()),
-            _shared_info(found),
-        )
+        return thetas, np.broadcast_to(call.x, (n, self.model.n_inputs)), w, call.shape
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        raise NotImplementedError
+        sampler = Sampler(rng)
+        rounds = self._rounds(theta, x, weights, rng)
+        found = answered(rounds, lambda requests: (r.simulate(sampler) for r in requests))
+        return replace(found, cost=found.cost + sampler.cost)
+
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
+        raise QupropError(
+            f"{type(self).__name__} is no list of circuits that a device runs one by one; parameter_shift, "
+            "hadamard_test, pair_state, commuting_blocks, classical_shadows and bell_sampling have one"
+        )
+
+    @cached_property
+    def realiser(self) -> Realiser:
+        refuse_channels(self.model, "a plan's circuits for a device", "model.noiseless(), since a device has its own")
+        return Realiser(self.model)
+
+    def circuits(
+        self, theta: Any, x: Any = None, *, weights: Any = None, rng: Any = 0, format: str | None = None
+    ) -> Any:
+        """The circuits of one gradient at theta (..., P), x (..., D), to be run anywhere: `PlanCircuits`, or with
+        `format` "qiskit", "qasm3" or "json" what its `to(format)` gives.
+
+        weights as in `estimate`. rng: a seed for what the plan itself draws (directions, bases, terms).
+        Raises: QupropError for plans that are no list of circuits, models with channels, and wrong shapes.
+
+        >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+        >>> plan = qpr.ParameterShift(shots=1000).compile(model)
+        >>> circuits = plan.circuits([np.pi / 6])
+        >>> circuits.n_circuits, circuits.cost == plan.cost
+        (2, True)
+        >>> counts = [{0: 0.5 * 1000 - 250, 1: 750}, {0: 750, 1: 250}]  # of angles pi/6 + pi/2 and pi/6 - pi/2
+        >>> plan.combine(counts).value
+        array([-0.5])
+        """
+        theta, x, w, shape = self._rows(theta, x, weights)
+        self._issued = found = PlanCircuits(self, theta, x, w, shape, int(generator_of(rng).integers(2**62)))
+        return found if format is None else found.to(format)
+
+    def combine(self, counts: Any, circuits: PlanCircuits | None = None) -> Estimate:
+        """The estimate from the counts of `circuits`, those that this plan gave last if none are named: what
+        `PlanCircuits.combine` gives.
+
+        Raises: QupropError for counts of other circuits, and where a round of circuits is still to be run.
+        """
+        circuits = circuits or self._issued
+        if circuits is None or circuits.plan is not self:
+            raise QupropError(
+                "combine takes the counts of circuits that this plan gave; call plan.circuits(theta, x) first"
+            )
+        return circuits.combine(counts)
+
+    _issued: PlanCircuits | None = None
 
     def __str__(self) -> str:
         lines = [f"{type(self).__name__} for {self.model!r}", f"  cost: {self.cost}"]
@@ -121,15 +176,6 @@ class Plan:
         for key, value in {"cost": self.cost, **self.info}.items():
             table.add_row(literal(key.replace("_", " ")), literal(value))
         return html([Sentence(f"{type(self).__name__} for {repr(self.model).strip('<>')}"), table])
-
-
-def _shared_info(found: Sequence[Estimate]) -> dict[str, Any]:
-    """Of a batch: what the first point has to say, and the worst of what makes a promise void."""
-    worst: dict[str, Any] = {}
-    for key in ("damage", "beyond_the_readings"):
-        said = [e.info[key] for e in found if key in e.info]  # a point may have nothing to measure
-        worst |= {key: max(said)} if said else {}
-    return found[0].info | worst
 
 
 NOISE = ("none", "fixed", "any")  # what a method takes: no channels, those whose strengths are numbers, all

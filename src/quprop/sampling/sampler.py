@@ -256,9 +256,9 @@ class Sampler:
         for of_run, (masks, signs), weights, shots in zip(p, bases, part.weights, part.shots, strict=False):
             index, counts = _draw(self.rng, of_run, int(shots))
             outcomes = eigenvalues(index, masks, signs)  # (D, L)
-            y = outcomes * weights if runs.each else outcomes @ weights
-            mean.append(counts @ y / shots)
-            square.append(counts @ (y * y) / shots)
+            of_mean, of_square = tallied(outcomes, counts, weights, shots, runs.each)
+            mean.append(of_mean)
+            square.append(of_square)
             if keep:
                 kept.append((outcomes, counts))
         return Drawn(np.array(mean), np.array(square), kept if keep else None)
@@ -337,6 +337,13 @@ def _draw(rng: np.random.Generator, p: np.ndarray, shots: int) -> tuple[np.ndarr
     steps = np.cumsum(p)
     index = np.searchsorted(steps, rng.random(shots) * steps[-1], side="right")
     return np.minimum(index, len(p) - 1), np.ones(shots, np.int64)
+
+
+def tallied(outcomes: np.ndarray, counts: np.ndarray, weights: np.ndarray, shots: int, each: bool) -> tuple[Any, Any]:
+    """Sums over shots of y and y^2, divided by their number: of sum_l w_l o_l, or with `each` of every w_l o_l, from
+    distinct outcomes (D, L) and how often each came (D,)."""
+    y = outcomes * weights if each else outcomes @ weights
+    return counts @ y / shots, counts @ (y * y) / shots
 
 
 def eigenvalues(index: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:

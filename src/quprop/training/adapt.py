@@ -27,9 +27,9 @@ from quprop.runs.interrupt import Interrupt
 from quprop.runs.progress import STEPS, Progress, plain_console
 from quprop.simulate.measure import rotation_counts
 from quprop.training.callbacks import Callback, TrainingStep, checked_callbacks, close, told
-from quprop.training.job import Trained
 from quprop.training.optimise import LBFGS, Optimiser
 from quprop.training.train import train
+from quprop.training.trained import Trained
 
 Pool = Mapping[str, Sequence[PauliSum]]
 _EQUAL = 1e-6  # slopes that differ by a smaller fraction are one: the first of them is taken, whatever they round to

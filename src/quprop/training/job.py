@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from quprop.training.lbfgs import Evaluation, run_lbfgs
 from quprop.training.objective import Data, Objective, Params
 from quprop.training.optimise import LBFGS, adapts, apply_updates, tree_fill, tree_leaves
 from quprop.training.schedules import in_words
+from quprop.training.trained import Trained, TrainingFailed, TrainingMoment
 
 _NOT_SHOWN = (
     "step",
@@ -36,59 +37,13 @@ _NOT_SHOWN = (
     "copies",
     "rotations",
     "gradient_variance",
+    "shots",
+    "jobs",
 )  # of a history line, in the progress bar
 
 
 FAR = 1000.0  # times the largest loss that the outputs could give at the start, beyond which a run has diverged
 LARGEST = 2.0**33  # an angle, beyond which a double tells it from its neighbours to a millionth only
-
-
-class TrainingFailed(RuntimeError):
-    """The run cannot go on although its input was in order: it has diverged."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What :func:`train` returns. ``status`` is "finished", "converged" (the optimiser has nothing left to gain),
-    "stopped" (by a callback) or "interrupted".
-
-    params: theta (n_params,) and, with a head, scale and bias. loss, metrics: at the end. steps, seconds, values and
-    gradients (evaluated): what it took. history: a dictionary a step or epoch. cost: what a gradient method executed.
-
-    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
-    >>> result = qpr.train(model, optimiser=qpr.sgd(0.5), params=[1.0], steps=3)
-    >>> result.steps, result.status, [round(row["loss"], 3) for row in result.history]
-    (3, 'finished', [0.54, 0.149, -0.338])
-    """
-
-    params: Params
-    loss: float
-    metrics: dict[str, float]
-    steps: int
-    status: str
-    seconds: float
-    values: int  # model values asked for, one a sample
-    gradients: int  # gradients asked for, one a sample; exact ones unless `method` was given
-    history: list[dict[str, Any]] = field(repr=False)
-    cost: Cost = field(default_factory=Cost)  # what the gradient method executed; nothing for exact gradients
-
-    @property
-    def theta(self) -> np.ndarray:
-        return self.params["theta"]
-
-
-@dataclass
-class _Moment:
-    """Where (init, update) pairs are: parameters, the optimiser's state, the order of the samples in this epoch, steps
-    done, and the sums over this epoch's samples so far."""
-
-    params: Params
-    state: Any
-    order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    step: int = 0
-    loss_sum: float = 0.0
-    metric_sum: float = 0.0
-    seen: int = 0
 
 
 @dataclass
@@ -117,12 +72,19 @@ class Job:
         self.most = FAR * self.objective.reach(params, None if self.data is None else self.data[1])
         try:
             with Interrupt() as interrupt, np.errstate(all="ignore"):  # a loss that is no number ends the run
+                self._listens(interrupt)
                 lbfgs = isinstance(self.optimiser, LBFGS)
                 return self._lbfgs(params, interrupt) if lbfgs else self._pairs(params, interrupt)
         finally:
             close(self.callbacks)
-            if self.folder is not None:
-                self.folder.close()
+            self._closes()
+
+    def _listens(self, interrupt: Interrupt) -> None:
+        pass
+
+    def _closes(self) -> None:
+        if self.folder is not None:
+            self.folder.close()
 
     def seconds(self) -> float:
         return self.spent + time.monotonic() - self._start
@@ -165,15 +127,21 @@ class Job:
                 "parameters": {k: list(v.shape) for k, v in params.items()},
                 "precision": objective.precision,
                 **({} if objective.method is None else {"method": in_words(objective.method, self.total)}),
+                **self._defined(),
             },
             "versions": versions(),
         }
+
+    def _defined(self) -> dict[str, Any]:
+        """What else defines the run."""
+        return {}
 
     def restore(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Open the folder at its checkpoint; None for a new run."""
         if self.folder is None:
             return None
         self.folder.lock()  # nobody moves the checkpoint while it is read
+        self._opened(self.folder)
         found = self.folder.read_checkpoint()
         if found is None:
             self.folder.start_metrics(0)
@@ -183,6 +151,7 @@ class Job:
             self.rng.bit_generator.state = meta["rng"]
             self.spent, values, gradients = float(meta["seconds"]), meta["values"], meta["gradients"]
             cost = Cost(**meta.get("cost", {}))
+            self._counted(meta)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise self.folder.damaged() from None
         counts = (values, gradients, meta.get("step"), *cost.as_dict().values())
@@ -197,6 +166,16 @@ class Job:
             )
         return found
 
+    def _opened(self, folder: RunFolder) -> None:
+        pass
+
+    def _counts(self) -> dict[str, Any]:
+        """What else a checkpoint counts."""
+        return {}
+
+    def _counted(self, meta: dict[str, Any]) -> None:
+        """Back from `_counts`; a KeyError or TypeError where it is not there."""
+
     def save(self, params: Params, arrays: dict[str, np.ndarray], meta: dict[str, Any], *, now: bool = False) -> None:
         """Make a checkpoint if one is due; `keep` writes it, once the loss of these parameters is known."""
         if self.folder is None or not (now or time.monotonic() - self._saved >= self.checkpoint_seconds):
@@ -207,6 +186,7 @@ class Job:
             "values": self.objective.values,
             "gradients": self.objective.gradients,
             "cost": self.objective.cost.as_dict(),
+            **self._counts(),
         }
         self._pending = {**{f"params/{k}": v for k, v in params.items()}, **arrays}, {**common, **meta}
 
@@ -225,7 +205,7 @@ class Job:
     # -- (init, update) pairs -----------------------------------------------------------------------------------------
 
     def _pairs(self, params: Params, interrupt: Interrupt) -> Trained:
-        now = _Moment(params, self.optimiser.init(params))
+        now = TrainingMoment(params, self.optimiser.init(params))
         found = self.restore()
         if found is None:
             self._keep(now, due=True)
@@ -235,8 +215,10 @@ class Job:
         status = "finished"
         with self._bar(now.step) as bar:
             while now.step < self.total and status == "finished":
-                loss = self._step(now)
-                bar(now.step, self.total, numbers(loss, self.history[-1] if self.history else {}))
+                now, loss, status = self._try(now)
+                if loss is None:
+                    break
+                bar(now.step, self.total, self._words(loss))
                 ends = now.seen == 0
                 if self._told(now.step, ends, loss, now.params) and now.step < self.total:
                     status = "stopped"
@@ -249,7 +231,15 @@ class Job:
         self.keep()
         return result
 
-    def _step(self, now: _Moment) -> float:
+    def _try(self, now: TrainingMoment) -> tuple[TrainingMoment, float | None, str]:
+        """Where the run is after a step, the step's loss, and its status; no loss where the step could not be taken."""
+        return now, self._step(now), "finished"
+
+    def _words(self, loss: float) -> str:
+        """Beside the bar."""
+        return numbers(loss, self.history[-1] if self.history else {})
+
+    def _step(self, now: TrainingMoment) -> float:
         """One step; its loss, or where it ends an epoch the epoch's."""
         x, y = self._samples(now)
         loss, gradients, outputs = self.objective.loss_and_grad(
@@ -262,16 +252,17 @@ class Job:
         now.params = apply_updates(now.params, updates)
         size, metric = len(outputs), self.objective.loss.metric(outputs, y)
         now.loss_sum, now.metric_sum = now.loss_sum + loss * size, now.metric_sum + (metric or 0.0) * size
+        now.error_sum += (size * self.objective.loss_error) ** 2
         now.seen += size
         now.step += 1
         self._refuse_far(now.params["theta"], now.step)
         if now.step % self.per_epoch == 0 or now.step == self.total:
-            loss = now.loss_sum / now.seen
-            self._epoch(now.step, loss, None if metric is None else now.metric_sum / now.seen, now.params)
-            now.loss_sum, now.metric_sum, now.seen = 0.0, 0.0, 0
+            loss, error = now.loss_sum / now.seen, math.sqrt(now.error_sum) / now.seen
+            self._epoch(now.step, loss, None if metric is None else now.metric_sum / now.seen, now.params, error)
+            now.loss_sum, now.metric_sum, now.seen, now.error_sum = 0.0, 0.0, 0, 0.0
         return loss
 
-    def _samples(self, now: _Moment) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def _samples(self, now: TrainingMoment) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Inputs and targets of the next step; at the start of an epoch their order is drawn."""
         if self.data is None:
             return None, None
@@ -284,18 +275,19 @@ class Job:
         chosen = now.order[position * self.batch : (position + 1) * self.batch]
         return x[chosen], None if y is None else y[chosen]
 
-    def _keep(self, now: _Moment, due: bool = False) -> None:
+    def _keep(self, now: TrainingMoment, due: bool = False) -> None:
         leaves = {f"state/{i}": np.asarray(leaf) for i, leaf in enumerate(tree_leaves(now.state))}
-        running = [now.loss_sum, now.metric_sum, now.seen]
+        running = [now.loss_sum, now.metric_sum, now.seen, *([now.error_sum] if self.objective.measured else [])]
         self.save(now.params, {**leaves, "order": now.order}, {"step": now.step, "running": running}, now=due)
 
-    def _go_back_to(self, now: _Moment, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    def _go_back_to(self, now: TrainingMoment, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Make a run that begins the one of the checkpoint."""
         try:
             now.params = {key: _same(arrays[f"params/{key}"], value) for key, value in now.params.items()}
             leaves = [_same(arrays[f"state/{i}"], leaf) for i, leaf in enumerate(tree_leaves(now.state))]
-            now.order, now.step, (loss_sum, metric_sum, now.seen) = arrays["order"], meta["step"], meta["running"]
-            now.loss_sum, now.metric_sum = float(loss_sum), float(metric_sum)
+            now.order, now.step = arrays["order"], meta["step"]
+            loss_sum, metric_sum, now.seen, *error = meta["running"]
+            now.loss_sum, now.metric_sum, now.error_sum = float(loss_sum), float(metric_sum), float(sum(error))
             everyone = np.arange(0 if self.data is None else len(self.data[0]))
             known = not now.order.size or np.array_equal(np.sort(now.order), everyone)
             finite = all(np.isfinite(value).all() for value in now.params.values())
@@ -368,15 +360,20 @@ class Job:
         bar(done, self.total, None)
         return bar
 
-    def _epoch(self, step: int, loss: float, metric: float | None, params: Params) -> dict[str, Any]:
+    def _epoch(
+        self, step: int, loss: float, metric: float | None, params: Params, error: float = 0.0
+    ) -> dict[str, Any]:
         line: dict[str, Any] = {"step": step, "epoch": -(-step // self.per_epoch), "loss": loss}
+        if self.objective.measured is not None:
+            line["loss_stderr"] = error
         name = self.objective.loss.metric_name
         if metric is not None and name:
             line[f"train_{name}"] = metric
         if self.test is not None:
-            line["test_loss"], test_metric = self.objective.evaluate(params, *self.test)
+            line["test_loss"], test_metric = self.objective.evaluate(params, *self.test, key=f"test-{step}")
             if test_metric is not None:
                 line[f"test_{name}"] = test_metric
+        line |= self._spent()
         if self.objective.method is not None:
             line |= {"copies": self.objective.cost.copies, "rotations": self.objective.cost.rotations}
             if self.objective.damage is not None:
@@ -386,6 +383,10 @@ class Job:
         line["seconds"] = round(self.seconds(), 3)
         self.record(line)
         return line
+
+    def _spent(self) -> dict[str, Any]:
+        """What else a line of the history says."""
+        return {}
 
     def _told(self, step: int, ends_epoch: bool, loss: float, params: Params) -> bool:
         """Whether a callback asks to stop."""
@@ -430,8 +431,20 @@ class Job:
         if o.direct is not None:
             metrics |= o.direct.told(params["theta"])
         self._refuse_diverged(loss, steps)
+        return self._trained(params, loss, metrics, steps, status)
+
+    def _trained(
+        self,
+        params: Params,
+        loss: float,
+        metrics: dict[str, float],
+        steps: int,
+        status: str,
+        device: dict[str, Any] | None = None,
+    ) -> Trained:
+        o = self.objective
         return Trained(
-            params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost
+            params, loss, metrics, steps, status, self.seconds(), o.values, o.gradients, self.history, o.cost, device
         )
 
 
@@ -460,6 +473,11 @@ def _refuse_another(folder: RunFolder, definition: dict[str, Any]) -> None:
         raise QupropError(
             f"the run in {folder.path} has train.method = {shown(method)}, got exact gradients: resume with what it "
             "was started with"
+        )
+    if "backend" not in definition["train"] and "backend" in folder.section("train"):
+        raise QupropError(
+            f"the run in {folder.path} was started on {shown(folder.section('train')['backend'])}, got no backend: "
+            "resume with what it was started with"
         )
 
 

@@ -20,6 +20,7 @@ from quprop.sampling.estimate import Estimate
 from quprop.sampling.remote import estimate_samples
 from quprop.simulate import Composite, memory
 from quprop.training.losses import Expectation, Fidelity, Loss
+from quprop.training.measured import MeasuredModel
 from quprop.training.optimise import adapts
 from quprop.training.schedules import changes, method_at
 
@@ -41,6 +42,8 @@ class Objective:
     them the loss, its derivative by the outputs and the gradient of a head, stay exact. Or a schedule of methods, of
     which the one of the step is compiled; or a controller (`optimise.Controller`), whose plan is told the state.
     executor: where the method's circuits are run, one task a sample (`quprop.runs.executor`).
+    measured: makes outputs and gradients from shots on a device, and nothing is simulated; `loss_error` is the standard
+    error of the loss of the last step.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Objective:
         threads: int | None,
         method: Any = None,
         executor: Any = None,
+        measured: MeasuredModel | None = None,
     ) -> None:
         if executor is not None and method is None:
             raise QupropError("an executor runs a gradient method's circuits: pass method=, or leave out executor=")
@@ -71,6 +75,8 @@ class Objective:
         if adapts(method):
             _refuse_controller(method, loss, head, executor, model)
         self.method, self.cost, self._executor = method, Cost(), executor
+        self.measured = measured
+        self.loss_error = 0.0
         self.damage: float | None = None  # the largest of copies that the method's claim takes for undisturbed
         self.model, self.loss, self.head, self.precision = model, loss, head, precision
         self.last: Estimate | None = None  # the gradient as it was estimated last
@@ -169,7 +175,7 @@ class Objective:
             self.compile(step)
             if adapts(self.method):
                 self.plan.prepare(state)
-            return self._estimated(params, x, y, rng)
+            return self._estimated(params, x, y, rng, step)
         if self._overlap is not None:
             values, back = self._overlap(params["theta"], x)
 
@@ -193,22 +199,33 @@ class Objective:
         return loss, gradients, outputs
 
     def _estimated(
-        self, params: Params, x: np.ndarray | None, y: np.ndarray | None, rng: np.random.Generator | None
+        self, params: Params, x: np.ndarray | None, y: np.ndarray | None, rng: np.random.Generator | None, step: int
     ) -> tuple[float, Params, np.ndarray]:
         assert self.plan is not None
-        values = np.reshape(simulate.expectation(self.model, params["theta"], x, **self._options), (-1, self.n_outputs))
+
+        def through(values: np.ndarray) -> np.ndarray:
+            cotangent = self.loss(self.apply_head(params, values), y)[1]
+            return cotangent * params["scale"] if self.head else cotangent
+
+        if self.measured is not None:
+            assert rng is not None
+            seed, known = int(rng.integers(2**62)), None
+            if isinstance(self.loss, Expectation) and not self.head:  # linear in the outputs
+                known = through(np.zeros((1 if x is None else len(x), self.n_outputs)))
+            values, read, found = self.measured.step(
+                self.plan, params["theta"], x, through, seed, f"step-{step}", known
+            )
+            self.cost += read.cost
+            self.loss_error = read.error(through(values))
+        else:
+            values = simulate.expectation(self.model, params["theta"], x, **self._options)
+            values = np.reshape(values, (-1, self.n_outputs))
         self.values += len(values)
         self.gradients += len(values)
         outputs = self.apply_head(params, values)
         loss, cotangent = self.loss(outputs, y)
-        through = cotangent * params["scale"] if self.head else cotangent
-        if self._executor is not None:
-            assert rng is not None and isinstance(self.model, Model)
-            samples = [None] if x is None else x
-            found = estimate_samples(self._now, self.model, params["theta"], samples, through, rng, self._executor)
-            found = replace(found, value=found.value[0]) if x is None else found
-        else:
-            found = self.plan.estimate(params["theta"], x, rng, weights=through if x is not None else through[0])
+        if self.measured is None:
+            found = self._drawn(params["theta"], x, through(values), rng)
         self.cost += found.cost
         self.last = found
         if "damage" in found.info:
@@ -218,6 +235,16 @@ class Objective:
         if self.head:
             gradients |= {"scale": (cotangent * values).sum(axis=0), "bias": cotangent.sum(axis=0)}
         return loss, gradients, outputs
+
+    def _drawn(self, theta: np.ndarray, x: np.ndarray | None, weights: np.ndarray, rng: Any) -> Estimate:
+        """The plan's estimate from simulated shots, here or through the executor."""
+        if self._executor is None:
+            found: Estimate = self.plan.estimate(theta, x, rng, weights=weights if x is not None else weights[0])
+            return found
+        assert rng is not None and isinstance(self.model, Model)
+        samples = [None] if x is None else x
+        found = estimate_samples(self._now, self.model, theta, samples, weights, rng, self._executor)
+        return replace(found, value=found.value[0]) if x is None else found
 
     def outputs(self, params: Params, x: np.ndarray | None) -> np.ndarray:
         """Outputs (B, K) after the head, without a gradient."""
@@ -234,9 +261,16 @@ class Objective:
         return self.apply_head(params, values)
 
     def evaluate(
-        self, params: Params, x: np.ndarray | None = None, y: np.ndarray | None = None
+        self, params: Params, x: np.ndarray | None = None, y: np.ndarray | None = None, *, key: str = ""
     ) -> tuple[float, float | None]:
-        """Loss and metric over all samples."""
+        """Loss and metric over all samples. key: of the round, on a device."""
+        if self.measured is not None:
+            values, read = self.measured.outputs(params["theta"], x, key)
+            self.values, self.cost = self.values + len(values), self.cost + read.cost
+            outputs = self.apply_head(params, values)
+            loss, cotangent = self.loss(outputs, y)
+            self.loss_error = read.error(cotangent * params["scale"] if self.head else cotangent)
+            return loss, self.loss.metric(outputs, y)
         if self.direct is not None:
             self.values += 1
             return self.direct.evaluate(params["theta"]).value, None

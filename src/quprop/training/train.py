@@ -11,16 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, nearest, shown, whole
 from quprop.model import Model
 from quprop.runs import RunFolder
+from quprop.sampling.devices.known import device_of
+from quprop.sampling.devices.runner import Runner
+from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import Composite
 from quprop.training.callbacks import Callback, checked_callbacks
-from quprop.training.job import Job, Trained, TrainingFailed
+from quprop.training.device_job import JobOnDevice
+from quprop.training.job import Job
 from quprop.training.losses import LOSSES, Loss
+from quprop.training.measured import VALUE_SHOTS, MeasuredModel
 from quprop.training.objective import Objective, Params, check_data, require_memory
 from quprop.training.optimise import LBFGS, Controller, Optimiser, adam, adapts
 from quprop.training.schedules import changes
+from quprop.training.trained import Trained, TrainingFailed
 
 __all__ = ["Trained", "TrainingFailed", "train"]
 
@@ -36,6 +42,10 @@ def train(
     head: bool = False,
     method: Any = None,
     executor: Any = None,
+    backend: Any = None,
+    budget: DeviceBudget | None = None,
+    value_shots: int = VALUE_SHOTS,
+    rerun_lost: bool = False,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -73,6 +83,20 @@ def train(
     executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.runs.executor`), on which ``method``
         runs its circuits, one task a sample. The result is the same for any number of workers (not that of
         executor=None).
+    backend: the device on which ``method`` runs its circuits, as :func:`quprop.device` takes it: "aer", "fake_manila",
+        "ibm:NAME", an object of Qiskit, Braket or PennyLane, a device. Nothing is simulated then:
+        the outputs <O_k> that the loss and its derivatives need are read from ``value_shots`` shots of each circuit
+        that reads a group of observables, for every sample of the step, in the same jobs as the gradient where the
+        method allows it. The loss is an estimate ("loss_stderr" in the history), and one that bends, such as the
+        squared loss, comes out too large by half its curvature times the outputs' variance; so do the derivatives by a
+        head's scale. ``test`` is read after every epoch, and all of ``data`` once at the end, by as many shots; leave
+        test out not to pay for it. What was handed in and what came back is kept in the run folder (``jobs.jsonl``,
+        ``counts/``), so that a run that was killed or lost its connection is resumed without paying for anything
+        twice; Ctrl-C while it waits for a job ends the run at once, and the job is collected with ``resume``.
+        ``Trained.device`` says what was spent, "shots" and "jobs" in the history likewise.
+    budget: what the run may spend there (:class:`quprop.DeviceBudget`), its resumed parts included. A step that does
+        not fit is not begun, and the run ends with status "stopped"; ``resume`` with a larger budget goes on.
+    rerun_lost: pay once more for jobs that failed, or that the device no longer knows; without it they are refused.
     epochs or steps: passes over the data or optimiser steps (for L-BFGS iterations, at most); one of them.
     batch_size: samples a step; None takes them all. Batches are drawn without replacement, in a new order every epoch.
     out, resume: the run folder (:mod:`quprop.runs`), refused if it exists, or continued if ``resume``.
@@ -99,6 +123,7 @@ def train(
     (-1.0, array([3.14]), 'finished')
     """
     loss = _loss(loss)
+    runner = _runner(backend, model, method, optimiser, executor, budget, rng, rerun_lost)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
     simulation = {"engine": engine, "precision": precision, "threads": threads}
     optimiser = adam(0.01) if optimiser is None else optimiser
@@ -110,7 +135,8 @@ def train(
         method = optimiser
     elif adapts(method):
         raise QupropError(f"{type(method).__name__} moves the parameters too: pass it as optimiser=, without method=")
-    objective = Objective(model, loss, head=head, method=method, executor=executor, **simulation)
+    measured = None if runner is None else MeasuredModel(model, runner, whole("value_shots", value_shots, 1))
+    objective = Objective(model, loss, head=head, method=method, executor=executor, measured=measured, **simulation)
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:
         raise QupropError(f"`batch_size` must be at least 1, got {batch_size}")
@@ -122,12 +148,47 @@ def train(
         objective.compile(0)
     generator = np.random.default_rng(rng)
     start = objective.initial(params, generator)
-    if objective.direct is None:
+    if measured is not None:
+        measured.check(objective.plan, start["theta"], None if data is None else data[0])
+    elif objective.direct is None:
         require_memory(model, batch, **simulation)
-    job = Job(objective, optimiser, data, test, batch, total, generator, checkpoint_seconds, progress)
+    kind = Job if measured is None else JobOnDevice
+    job = kind(objective, optimiser, data, test, batch, total, generator, checkpoint_seconds, progress)
     job.callbacks = checked_callbacks(callback)
     job.open(out, resume, start, rng if isinstance(rng, int | np.integer) else None)
     return job.run(start)
+
+
+def _runner(
+    backend: Any,
+    model: Any,
+    method: Any,
+    optimiser: Any,
+    executor: Any,
+    budget: DeviceBudget | None,
+    rng: Any,
+    rerun_lost: bool,
+) -> Runner | None:
+    """What runs circuits on a backend, None without one."""
+    if backend is None:
+        if budget is not None or rerun_lost:
+            raise QupropError("budget= and rerun_lost= are for a backend: pass backend=, or leave them out")
+        return None
+    if method is None and not adapts(optimiser):
+        raise QupropError("a backend runs a gradient method's circuits: pass method=, or leave out backend=")
+    if executor is not None:
+        raise QupropError(
+            "executor= shares out simulated circuits and backend= runs them on a device: pass one of them"
+        )
+    if not isinstance(model, Model):
+        raise QupropError(
+            f"a backend runs the circuits of a Model, got {type(model).__name__}; leave out backend=, or pass the "
+            "uncut model"
+        )
+    if budget is not None and not isinstance(budget, DeviceBudget):
+        raise QupropError(f"budget is a DeviceBudget(shots=, seconds=, dollars=), got {shown(budget)}; pass one")
+    seed = int(rng) if isinstance(rng, int | np.integer) else 0
+    return Runner(device_of(backend), budget=budget, seed=seed, rerun_lost=rerun_lost)
 
 
 def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:

@@ -2,6 +2,6 @@
 
 from quprop.lazy import lazy, listing
 
-__all__ = ["braket", "pennylane"]
+__all__ = ["braket", "pennylane", "qiskit"]
 
 __getattr__, __dir__ = lazy(__name__), listing(__name__)

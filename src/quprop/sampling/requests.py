@@ -1,0 +1,163 @@
+"""What a plan asks for in one round: shots of circuits, which the sampler draws or a device runs.
+
+A plan is a generator of rounds (`Plan._rounds`): it yields a list of requests, is sent their results one after the
+other, and returns its estimate. A request knows three things: how its shots are simulated, what a device runs for it,
+and what the device's counts mean. Both ways give the same kind of result, so that an estimate is computed by one piece
+of code, from shots alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from quprop.model import Model
+from quprop.model.pauli import PauliString
+from quprop.sampling.devices.device import DeviceCircuit, Outcomes, Work
+from quprop.sampling.devices.realise import Realised, realise
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.sampler import Drawn, Runs, Sampler, eigenvalues, tallied
+
+Reader = Callable[[DeviceCircuit, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""(circuit, outcomes (D,), masks (L,), signs (L,)) -> what each outcome is worth for each string, (D, L)."""
+
+
+class Placed(NamedTuple):
+    """A request as a device runs it.
+
+    work: circuits at settings; read(outcomes of all settings, one after the other, reader) -> the result, as
+    `Request.simulate` gives it; classical_ops: of reading it.
+    reads: for each setting its strings as (masks, signs), what an outcome of each is worth in the result's y, (L,), and
+    the target of each; () where the result is no linear function of outcomes.
+    """
+
+    work: list[Work]
+    read: Callable[[Sequence[Outcomes], Reader], Any]
+    classical_ops: int
+    reads: tuple[LinearRead, ...] = ()
+
+
+class LinearRead(NamedTuple):
+    """One setting adds sum_l weights[l] mean(o_l) to what targets[l] estimates, o_l = signs[l] (-1)^|b & masks[l]|."""
+
+    masks: np.ndarray
+    signs: np.ndarray
+    weights: np.ndarray
+    targets: np.ndarray
+
+
+class Request(Protocol):
+    def simulate(self, sampler: Sampler) -> Any: ...
+
+    def place(self, circuits: Realiser, rng: np.random.Generator) -> Placed:
+        """rng: what draws are made with that a machine does not make, such as which term of a mixture a shot reads."""
+        ...
+
+
+Rounds = Generator[Sequence[Request], Iterator[Any], Estimate]
+
+
+class Realiser:
+    """The circuits of one plan's programs, each made once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._made: dict[tuple[Any, ...], tuple[Realised, Model]] = {}
+
+    def __call__(
+        self, program: Model, executed: np.ndarray, strings: Sequence[PauliString], x: np.ndarray, copies: int = 1
+    ) -> Realised:
+        x = x if program.n_inputs else x[:0]
+        key = (id(program), executed.tobytes(), tuple(strings), x.tobytes(), copies)
+        if key not in self._made:
+            made = realise(program, executed, strings, timeline=self.model, copies=copies, x=x)
+            self._made[key] = made, program  # the program is kept, so that its id is no other's
+        return self._made[key][0]
+
+
+class Draw(NamedTuple):
+    """Shots of the runs of a program: the arguments of `Sampler.draw`; its result is a `Drawn`."""
+
+    runs: Runs
+    a: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    shots: np.ndarray
+    keep: bool = False
+
+    def simulate(self, sampler: Sampler) -> Drawn:
+        return sampler.draw(*self[:5], keep=self.keep)
+
+    def place(self, circuits: Realiser, rng: np.random.Generator) -> Placed:
+        runs, weights = self.runs, self.runs.weights(self.u)
+        angles = runs.rows.angles(self.a, 0, len(runs))
+        executed = ~np.isnan(angles)
+        x = padded(runs.program, self.x)
+        work, parts, reads = [], [], []
+        for r in np.flatnonzero(self.shots > 0).tolist():
+            n, strings, w = int(self.shots[r]), runs.own[r] if runs.own else runs.paulis, weights[r]
+            if runs.mixture:
+                chosen = shared(rng, n, np.abs(w))
+                size = np.abs(w).sum() * np.sign(w)
+            else:
+                chosen, size = [(n, slice(None))], w
+            for count, which in chosen:
+                found = circuits(runs.program, executed[r], strings[which], x)
+                work.append(Work(found.circuit, angles[r : r + 1, found.columns], np.array([count])))
+                parts.append((r, found, size[which]))
+                targets = runs.targets[r][which] if runs.each else np.full(len(found.masks), runs.targets[r])
+                reads.append(LinearRead(found.masks, found.signs, size[which] * count / n, targets))
+
+        def read(outcomes: Sequence[Outcomes], reader: Reader) -> Drawn:
+            seen: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+            for (r, found, size_of), (index, counts) in zip(parts, outcomes, strict=True):
+                values = reader(found.circuit, index, found.masks, found.signs)
+                seen.setdefault(r, []).append((values, counts, size_of))
+            shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
+            mean, square, kept = np.zeros(shape), np.zeros(shape), []
+            for r in range(len(runs)):
+                of_run = seen.get(r, [])
+                for values, counts, size_of in of_run:
+                    m, s = tallied(values, counts, size_of, int(self.shots[r]), runs.each)
+                    mean[r] += m
+                    square[r] += s
+                if self.keep:
+                    none = np.empty((0, len(runs.paulis))), np.empty(0, np.int64)
+                    kept.append(of_run[0][:2] if of_run else none)
+            return Drawn(mean, square, kept if self.keep else None)
+
+        ops = int(self.shots.sum()) * (1 if runs.mixture else len(runs.paulis))
+        return Placed(work, read, ops, () if runs.mixture else tuple(reads))
+
+
+def shared(rng: np.random.Generator, shots: int, sizes: np.ndarray) -> list[tuple[int, slice]]:
+    """How many of the shots read each string, drawn with probability |w_l| / sum |w|; those without are left out."""
+    total = sizes.sum()
+    odds = sizes / total if total > 0 else np.full(len(sizes), 1 / len(sizes))
+    counts = rng.multinomial(shots, odds)
+    return [(int(c), slice(k, k + 1)) for k, c in enumerate(counts) if c]
+
+
+def padded(program: Model, x: np.ndarray) -> np.ndarray:
+    """The inputs that a program reads: zeros follow the amplitudes, where ancillas are in |1>."""
+    full = np.zeros(program.n_inputs)
+    full[: len(x)] = x
+    return full
+
+
+def as_read(circuit: DeviceCircuit, index: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The reader that takes bits for what they are: ±1."""
+    return eigenvalues(index, masks, signs)
+
+
+def answered(rounds: Rounds, answer: Callable[[Sequence[Request]], Iterator[Any]]) -> Estimate:
+    """What the rounds come to when each is answered."""
+    try:
+        requests = next(rounds)
+        while True:
+            requests = rounds.send(answer(requests))
+    except StopIteration as end:
+        found: Estimate = end.value
+        return found

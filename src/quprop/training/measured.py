@@ -1,0 +1,131 @@
+"""What a training reads from a device: outputs and gradients, both from shots, in one batch of jobs a step.
+
+The weights of a step's gradient are the loss's derivatives by the outputs, which are known only once the outputs are
+read. They enter what is made of a plan's counts, and of most plans not which circuits are run: then outputs and
+gradient are one round. A plan that draws terms by their weights waits for the outputs and is a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from quprop.cost import Cost
+from quprop.model import Model
+from quprop.sampling.devices.circuits import PlanCircuits, executed, merged
+from quprop.sampling.devices.device import Counts
+from quprop.sampling.devices.packing import digest
+from quprop.sampling.devices.runner import Runner
+from quprop.sampling.estimate import Estimate
+from quprop.sampling.readings import ObservableReadings
+from quprop.sampling.requests import Placed, Realiser, as_read
+from quprop.sampling.sampler import Drawn
+
+VALUE_SHOTS = 1000
+
+
+class Outputs:
+    """Circuits that read <O_k> for samples, (B, K), and what their counts say."""
+
+    def __init__(
+        self, readings: ObservableReadings, circuits: Realiser, theta: np.ndarray, x: np.ndarray, shots: int
+    ) -> None:
+        self._readings, self.samples = readings, len(x)
+        rng = np.random.default_rng(0)  # nothing is drawn: strings are read together
+        requests = readings.requests(np.broadcast_to(theta, (len(x), len(theta))), x, shots, keep=True)
+        self._placed: list[Placed] = [r.place(circuits, rng) for r in requests]
+        self.work, self._places = merged([w for p in self._placed for w in p.work])
+        self._drawn: Sequence[Drawn] = ()
+
+    @property
+    def cost(self) -> Cost:
+        return executed(self.work) + Cost(classical_ops=sum(p.classical_ops for p in self._placed))
+
+    def read(self, counts: Counts) -> np.ndarray:
+        places = iter(self._places)
+        self._drawn = [p.read([counts[i][j] for w in p.work for i, j in next(places)], as_read) for p in self._placed]
+        return self._readings.values(self._drawn, self.samples)
+
+    def error(self, weights: np.ndarray) -> float:
+        """The standard error of sum weights[b, k] <O_k>_b."""
+        return float(np.sqrt(self._readings.variance(self._drawn, weights)))
+
+
+class MeasuredModel:
+    """Outputs and gradients of a model on the device of `runner`.
+
+    value_shots: of each circuit that reads outputs, for each sample.
+    """
+
+    def __init__(self, model: Model, runner: Runner, value_shots: int = VALUE_SHOTS) -> None:
+        self.model, self.runner, self.value_shots = model, runner, value_shots
+        self._readings, self._realiser = ObservableReadings(model), Realiser(model)
+        self._together: tuple[Any, bool] | None = None
+
+    def check(self, plan: Any, theta: np.ndarray, x: np.ndarray | None) -> None:
+        """Refuses a plan without circuits, and circuits that the device does not take, before anything is paid."""
+        one = None if x is None else x[:1]
+        outputs = self._outputs(theta, one)
+        circuits = self._circuits(plan, theta, one, np.ones((1, self.model.n_observables)), 0)
+        self.runner.prepare([*outputs.work, *circuits.work])
+
+    def outputs(self, theta: np.ndarray, x: np.ndarray | None, key: str) -> tuple[np.ndarray, Outputs]:
+        """<O_k> (B, K)."""
+        found = self._outputs(theta, x)
+        return found.read(self.runner.run(found.work, key)), found
+
+    def step(
+        self,
+        plan: Any,
+        theta: np.ndarray,
+        x: np.ndarray | None,
+        through: Callable[[np.ndarray], np.ndarray],
+        seed: int,
+        key: str,
+        known: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, Outputs, Estimate]:
+        """Outputs (B, K), and the gradient of sum_k w_bk <O_k> for each sample, w (B, K) = through(outputs).
+
+        seed: of what the plan draws by itself. known: w, where it is the same for all outputs.
+        """
+        first = np.ones((1 if x is None else len(x), self.model.n_observables)) if known is None else known
+        outputs = self._outputs(theta, x)
+        circuits = self._circuits(plan, theta, x, first, seed)
+        if known is None and not self._one_round(plan, circuits, theta, x, seed):
+            values = outputs.read(self.runner.run(outputs.work, f"{key}-values"))
+            circuits, counts = self._circuits(plan, theta, x, through(values), seed), None
+        else:
+            both = self.runner.run([*outputs.work, *circuits.work], f"{key}-0")
+            values, counts = outputs.read(both[: len(outputs.work)]), both[len(outputs.work) :]
+            if known is None:
+                asked, circuits = circuits, self._circuits(plan, theta, x, through(values), seed)
+                if digest(asked.work) != digest(circuits.work):  # such as where all weights of a sample vanish
+                    counts = None
+        number = 1
+        while True:
+            if counts is None:
+                counts = self.runner.run(circuits.work, f"{key}-{number}")
+                number += 1
+            following = circuits.next(counts)
+            if following is None:
+                return values, outputs, circuits.combine(counts)
+            circuits, counts = following, None
+
+    def _outputs(self, theta: np.ndarray, x: np.ndarray | None) -> Outputs:
+        return Outputs(self._readings, self._realiser, theta, np.zeros((1, 0)) if x is None else x, self.value_shots)
+
+    def _circuits(
+        self, plan: Any, theta: np.ndarray, x: np.ndarray | None, weights: np.ndarray, seed: int
+    ) -> PlanCircuits:
+        found: PlanCircuits = plan.circuits(theta, x, weights=weights[0] if x is None else weights, rng=seed)
+        return found
+
+    def _one_round(self, plan: Any, circuits: PlanCircuits, theta: np.ndarray, x: np.ndarray | None, seed: int) -> bool:
+        """Whether the circuits of a plan are the same for other weights."""
+        if self._together is None or self._together[0] is not plan:
+            shape = (1 if x is None else len(x), self.model.n_observables)
+            other = self._circuits(plan, theta, x, np.random.default_rng(0).uniform(0.5, 2.0, shape), seed)
+            self._together = plan, digest(other.work) == digest(circuits.work)
+        return self._together[1]
