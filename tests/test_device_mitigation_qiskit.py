@@ -77,6 +77,11 @@ def test_twirled_instances_of_folded_circuits_keep_all_passes():
         assert isa.count_ops()["cx"] == 3 * once.two_qubit_gates and isa.count_ops()["barrier"] == 4
 
 
+def test_a_circuit_without_gates_is_folded_to_itself():
+    made = manila().prepare([ZERO.folded(DeviceCircuit(qpr.Circuit(2, "10"), (1, 0), 0), s) for s in (1, 2, 3)])
+    assert {p.gates for p in made} == {1} and len({p.layout for p in made}) == 1
+
+
 def test_without_barriers_a_compiler_takes_the_folds_out():
     """What the barriers are for."""
     device, circuit = manila(), ring(3)
