@@ -46,7 +46,7 @@ class JobOnDevice(Job):
         return {"backend": plain(self.runner.device.definition()), "value_shots": self.measured.value_shots}
 
     def _opened(self, folder: RunFolder) -> None:
-        self.runner.ledger = JobLedger(folder.path)
+        self.runner.ledger = JobLedger(folder.path, self.runner.ledger.seed)
 
     def _counts(self) -> dict[str, Any]:
         return {"device": {"planned": self.runner.planned.as_dict(), "executed": self.runner.executed.as_dict()}}
