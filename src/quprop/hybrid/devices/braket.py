@@ -340,9 +340,7 @@ def _outcomes(task: Any, circuit: DeviceCircuit) -> Outcomes:
                 f"task {task.id} is {state} and has no result yet; ask again later, it is found by its tag"
             )
         why = one_line(str(task.metadata().get("failureReason") or "no reason is given"))
-        raise QupropError(
-            f"task {task.id} ended as {state} and has no result ({why}); hand its circuits in again"
-        )
+        raise QupropError(f"task {task.id} ended as {state} and has no result ({why}); hand its circuits in again")
     places = list(result.measured_qubits)
     bits = np.asarray(result.measurements)[:, [places.index(q) for q in circuit.measured]]
     return np.unique(bits.astype(np.int64) @ (1 << np.arange(len(circuit.measured))), return_counts=True)

@@ -19,7 +19,10 @@ from quprop.sampling.devices.device import Counts, DeviceCircuit, Outcomes, Work
 from quprop.sampling.estimate import Estimate, gathered
 from quprop.sampling.requests import Placed, Reader, Rounds, as_read
 
-FORMATS = {"qiskit": "quprop.hybrid.devices.qiskit", "qasm3": "quprop.hybrid.qasm"}  # loaded where one is asked for
+FORMATS = {
+    "qiskit": "quprop.hybrid.devices.qiskit_circuits",
+    "qasm3": "quprop.hybrid.qasm",
+}  # loaded where one is asked for
 FORMAT, VERSION = "quprop-circuits", 1
 
 
