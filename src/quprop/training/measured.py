@@ -16,13 +16,11 @@ from quprop.cost import Cost
 from quprop.model import Model
 from quprop.sampling.devices.circuits import PlanCircuits, executed, merged
 from quprop.sampling.devices.device import Counts
-from quprop.sampling.devices.measurement import Measurement
-from quprop.sampling.devices.mitigation import Mitigation
 from quprop.sampling.devices.packing import digest
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.readings import ObservableReadings
-from quprop.sampling.requests import Placed, Reader, Realiser
+from quprop.sampling.requests import Placed, Realiser, as_read
 from quprop.sampling.sampler import Drawn
 
 VALUE_SHOTS = 1000
@@ -39,49 +37,29 @@ class Outputs:
         requests = readings.requests(np.broadcast_to(theta, (len(x), len(theta))), x, shots, keep=True)
         self._placed: list[Placed] = [r.place(circuits, rng) for r in requests]
         self.work, self._places = merged([w for p in self._placed for w in p.work])
-        self._drawn: Sequence[Sequence[Drawn]] = ()  # at each scale of the noise
+        self._drawn: Sequence[Drawn] = ()
 
     @property
     def cost(self) -> Cost:
         return executed(self.work) + Cost(classical_ops=sum(p.classical_ops for p in self._placed))
 
-    def read(self, counts: Sequence[Counts], measurement: Measurement) -> np.ndarray:
-        """Values (B, K), from the counts at each scale of the noise."""
-        inversion = measurement.inversion()
-        self._coefficients = measurement.coefficients(self.work)
-        self._drawn = [self._at(n, measurement.reader(s, inversion)) for s, n in enumerate(counts)]
-        self._values = self._extrapolated(self._drawn)
-        self._moved = []  # what each error of a calibration moves
-        for other in () if inversion is None else inversion.moved():
-            drawn = [self._at(n, measurement.reader(s, other)) for s, n in enumerate(counts)]
-            self._moved.append(self._extrapolated(drawn) - self._values)
-        return self._values
-
-    def _at(self, counts: Counts, reader: Reader) -> list[Drawn]:
+    def read(self, counts: Counts) -> np.ndarray:
         places = iter(self._places)
-        return [p.read([counts[i][j] for w in p.work for i, j in next(places)], reader) for p in self._placed]
-
-    def _extrapolated(self, drawn: Sequence[Sequence[Drawn]]) -> np.ndarray:
-        values = [self._readings.values(d, self.samples) for d in drawn]
-        return np.asarray(sum(c * v for c, v in zip(self._coefficients, values, strict=True)))
+        self._drawn = [p.read([counts[i][j] for w in p.work for i, j in next(places)], as_read) for p in self._placed]
+        return self._readings.values(self._drawn, self.samples)
 
     def error(self, weights: np.ndarray) -> float:
         """The standard error of sum weights[b, k] <O_k>_b."""
-        of_shots = [self._readings.variance(d, weights) for d in self._drawn]
-        of_calibration = sum(float((weights * moved).sum()) ** 2 for moved in self._moved)
-        return float(np.sqrt(self._coefficients**2 @ np.array(of_shots) + of_calibration))
+        return float(np.sqrt(self._readings.variance(self._drawn, weights)))
 
 
 class MeasuredModel:
     """Outputs and gradients of a model on the device of `runner`.
 
-    value_shots: of each circuit that reads outputs, for each sample. mitigation: of the device's noise.
+    value_shots: of each circuit that reads outputs, for each sample.
     """
 
-    def __init__(
-        self, model: Model, runner: Runner, value_shots: int = VALUE_SHOTS, mitigation: Mitigation | None = None
-    ) -> None:
-        self.measurement = Measurement(runner, mitigation)
+    def __init__(self, model: Model, runner: Runner, value_shots: int = VALUE_SHOTS) -> None:
         self.model, self.runner, self.value_shots = model, runner, value_shots
         self._readings, self._realiser = ObservableReadings(model), Realiser(model)
         self._together: tuple[Any, bool] | None = None
@@ -91,15 +69,12 @@ class MeasuredModel:
         one = None if x is None else x[:1]
         outputs = self._outputs(theta, one)
         circuits = self._circuits(plan, theta, one, np.ones((1, self.model.n_observables)), 0)
-        self.measurement.prepare([*outputs.work, *circuits.work])
+        self.runner.prepare([*outputs.work, *circuits.work])
 
     def outputs(self, theta: np.ndarray, x: np.ndarray | None, key: str) -> tuple[np.ndarray, Outputs]:
         """<O_k> (B, K)."""
-        return self._read(self._outputs(theta, x), key)
-
-    def _read(self, outputs: Outputs, key: str) -> tuple[np.ndarray, Outputs]:
-        measurement = self.measurement
-        return outputs.read(measurement.run(measurement.alike(outputs.work), key), measurement), outputs
+        found = self._outputs(theta, x)
+        return found.read(self.runner.run(found.work, key)), found
 
     def step(
         self,
@@ -118,19 +93,25 @@ class MeasuredModel:
         first = np.ones((1 if x is None else len(x), self.model.n_observables)) if known is None else known
         outputs = self._outputs(theta, x)
         circuits = self._circuits(plan, theta, x, first, seed)
-        counts: list[Counts] | None
-        measurement, n = self.measurement, len(outputs.work)
         if known is None and not self._one_round(plan, circuits, theta, x, seed):
-            values, _ = self._read(outputs, f"{key}-values")
+            values = outputs.read(self.runner.run(outputs.work, f"{key}-values"))
             circuits, counts = self._circuits(plan, theta, x, through(values), seed), None
         else:
-            both = measurement.run(measurement.alike([*outputs.work, *circuits.work]), f"{key}-0")
-            values, counts = outputs.read([c[:n] for c in both], measurement), [c[n:] for c in both]
+            both = self.runner.run([*outputs.work, *circuits.work], f"{key}-0")
+            values, counts = outputs.read(both[: len(outputs.work)]), both[len(outputs.work) :]
             if known is None:
                 asked, circuits = circuits, self._circuits(plan, theta, x, through(values), seed)
                 if digest(asked.work) != digest(circuits.work):  # such as where all weights of a sample vanish
                     counts = None
-        return values, outputs, measurement.estimate(circuits, key, counts, number=1 if counts is None else 0)
+        number = 1
+        while True:
+            if counts is None:
+                counts = self.runner.run(circuits.work, f"{key}-{number}")
+                number += 1
+            following = circuits.next(counts)
+            if following is None:
+                return values, outputs, circuits.combine(counts)
+            circuits, counts = following, None
 
     def _outputs(self, theta: np.ndarray, x: np.ndarray | None) -> Outputs:
         return Outputs(self._readings, self._realiser, theta, np.zeros((1, 0)) if x is None else x, self.value_shots)

@@ -50,12 +50,10 @@ class Measurement:
             start += len(part)
         return found
 
-    def estimate(
-        self, circuits: PlanCircuits, key: str, first: list[Counts] | None = None, number: int = 0
-    ) -> Estimate:
-        """All rounds of a plan, until its estimate. first: the counts of the first, if they are there; number: of the
-        first in the keys of rounds."""
-        at, counts = [circuits] * len(self.scales), first
+    def estimate(self, circuits: PlanCircuits, key: str, first: list[Counts] | None = None) -> Estimate:
+        """All rounds of a plan, until its estimate. first: the counts of the first, if they are there."""
+        at = [circuits] * len(self.scales)
+        counts, number = first, 0
         while True:
             counts = self.run([c.work for c in at], f"{key}-{number}") if counts is None else counts
             following = [c.next(n) for c, n in zip(at, counts, strict=True)]
