@@ -244,9 +244,9 @@ def test_limits_of_a_machine_and_tasks_that_fail_are_told(aws):
     job = device.submit(some_work(), seed=0, tag="a")
     with pytest.raises(qpr.QupropError, match=r"task task/1 ended as CANCELLED.*the machine was off"):
         job.result()
-    again = device.find("a", some_work())  # what has no result is handed in anew, what runs is waited for
-    assert again.id == "task/0,task/3,task/2"
-    with pytest.raises(qpr.QupropError, match="task task/2 is RUNNING"):
+    again = device.find("a", some_work())  # nothing is paid again unasked
+    assert again.id == "task/0,task/1,task/2"
+    with pytest.raises(qpr.QupropError, match="task task/1 ended as CANCELLED"):
         again.result()
     found = device.definition()
     assert json.loads(json.dumps(found)) == found and found["arn"] == cloud.arn and "bucket" not in str(found)

@@ -20,7 +20,7 @@ from qiskit.primitives import BackendSamplerV2, BitArray, StatevectorEstimator, 
 from qiskit.providers.basic_provider import BasicSimulator  # noqa: E402
 from qiskit.providers.fake_provider import GenericBackendV2  # noqa: E402
 from qiskit.quantum_info import Statevector  # noqa: E402
-from qiskit_aer.noise import NoiseModel, ReadoutError, coherent_unitary_error  # noqa: E402
+from qiskit_aer.noise import NoiseModel, ReadoutError, coherent_unitary_error, depolarizing_error  # noqa: E402
 
 from quprop.hybrid.devices import qiskit_sources  # noqa: E402
 from quprop.hybrid.devices.qiskit import QiskitDevice  # noqa: E402
@@ -38,6 +38,7 @@ class OwnSampler:
 IDEAL = {
     "aer": lambda: "aer",
     "aer_controlled": lambda: aer.AerSimulator(basis_gates=["cp", "crx", "cry", "crz", "rz", "sx", "cx"]),
+    "aer_line": lambda: aer.AerSimulator(coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]]),
     "aer_mps": lambda: aer.AerSimulator(method="matrix_product_state"),
     "aer_sampler": lambda: aer.primitives.SamplerV2(),
     "statevector": lambda: StatevectorSampler(),
@@ -241,6 +242,18 @@ def test_errors_of_readout_are_told_and_counted():
         work = [settings(circuit_of(2, ("x", 0), ("x", 1)), [], shots=20_000)]
         ((outcomes, times),) = run(device, *work)[0]
         assert outcomes.tolist() == [1, 3] and times[0] == pytest.approx(6000, abs=5 * 65)
+
+
+def test_circuits_are_made_of_the_gates_that_the_noise_is_of():
+    """A turn that Aer could do at once is made of gates that err."""
+    noise = NoiseModel(basis_gates=["cx", "rz", "sx", "x"])
+    noise.add_all_qubit_quantum_error(depolarizing_error(0.5, 1), ["sx"])
+    work = settings(circuit_of(1, ("rx", ("a", 0), 0), params=1), [0.0], shots=10_000)
+    for twirl in (None, 3):
+        device = QiskitDevice("aer", options={"noise_model": noise}, twirl=twirl, optimisation_level=0)
+        assert device.prepare([work.circuit])[0].gates > 1
+        ((_, times),) = run(device, work)[0]
+        assert times[1] > 2000
 
 
 def test_twirled_readout_errs_both_ways_alike():

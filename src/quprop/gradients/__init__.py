@@ -103,7 +103,7 @@ def gradient(
             raise QupropError("mitigation= and budget= are for a device: pass backend= too, or leave them out")
         return plan.estimate(theta, x, rng, weights=weights)
     circuits = plan.circuits(theta, x, weights=weights, rng=generator_of(rng))
-    runner = Runner(device_of(backend), ledger=JobLedger(seed=circuits.seed), budget=budget)
+    runner = Runner(device_of(backend), ledger=JobLedger(None, circuits.seed % 2**31), budget=budget)
     found = Measurement(runner, mitigation).estimate(circuits, "gradient")
     return replace(found, info={**found.info, "device": f"{runner.device.name}: {runner.executed}"})
 

@@ -209,7 +209,7 @@ class BraketDevice:
                 page = session.braket_client.search_quantum_tasks(**options)
             for task in page["quantumTasks"]:
                 tags = task.get("tags") or {}
-                if tags.get(TAG) == tag and task["status"] not in _LOST:
+                if tags.get(TAG) == tag:
                     if tags.get(WORK) != work:
                         raise QupropError(
                             f"task {task['quantumTaskArn']} has the tag {tag!r} and is of other circuits, settings or "
@@ -340,9 +340,7 @@ def _outcomes(task: Any, circuit: DeviceCircuit) -> Outcomes:
                 f"task {task.id} is {state} and has no result yet; ask again later, it is found by its tag"
             )
         why = one_line(str(task.metadata().get("failureReason") or "no reason is given"))
-        raise QupropError(
-            f"task {task.id} ended as {state} and has no result ({why}); start again, and it is handed in anew"
-        )
+        raise QupropError(f"task {task.id} ended as {state} and has no result ({why}); hand its circuits in again")
     places = list(result.measured_qubits)
     bits = np.asarray(result.measurements)[:, [places.index(q) for q in circuit.measured]]
     return np.unique(bits.astype(np.int64) @ (1 << np.arange(len(circuit.measured))), return_counts=True)

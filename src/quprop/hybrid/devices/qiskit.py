@@ -209,7 +209,7 @@ class QiskitDevice:
         """Circuit, mask, settings and the shots of each of them."""
         instances = [Instance(circuit.circuit, 0)]
         if self._twirl is not None:
-            instances = twirled(circuit, self._twirl, self._twirl_readout, self._source.target, rng)
+            instances = twirled(circuit, self._twirl, self._twirl_readout, self._source.one_qubit_passes, rng)
         for number in np.unique(shots).tolist():
             rows = np.flatnonzero(shots == number)
             for (isa, mask), share in zip(instances, shares(number, len(instances)), strict=True):
