@@ -54,6 +54,7 @@ WORDS = {
     "largest_reach": "largest reach",
     "limits": "limits of what is feasible",
     "loads": "one gradient by",
+    "loss_stderr": "standard error of the loss",
     "maps": "maps of a step",
     "max_error": "largest error of all components",
     "measurement_seconds": "time of a measurement",

@@ -17,6 +17,8 @@ from quprop.model import Model
 from quprop.runs import RunFolder
 from quprop.sampling.devices.known import device_of
 from quprop.sampling.devices.ledger import JobLedger
+from quprop.sampling.devices.measurement import Measurement
+from quprop.sampling.devices.mitigation import Mitigation
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import Composite
@@ -45,6 +47,7 @@ def train(
     method: Any = None,
     executor: Any = None,
     backend: Any = None,
+    mitigation: Mitigation | None = None,
     budget: DeviceBudget | None = None,
     value_shots: int = VALUE_SHOTS,
     rerun_lost: bool = False,
@@ -96,6 +99,8 @@ def train(
         ``counts/``), so that a run that was killed or lost its connection is resumed without paying for anything
         twice; Ctrl-C while it waits for a job ends the run at once, and the job is collected with ``resume``.
         ``Trained.device`` says what was spent, "shots" and "jobs" in the history likewise.
+    mitigation: of the device's noise (:class:`quprop.Mitigation`), of outputs and gradient alike; a calibration is
+        measured once a run, and its own errors are not in "loss_stderr".
     budget: what the run may spend there (:class:`quprop.DeviceBudget`), its resumed parts included. A step that does
         not fit is not begun, and the run ends with status "stopped"; ``resume`` with a larger budget goes on.
     rerun_lost: pay once more for jobs that failed, or that the device no longer knows; without it they are refused.
@@ -125,7 +130,7 @@ def train(
     (-1.0, array([3.14]), 'finished')
     """
     loss = _loss(loss)
-    measured = _measured(backend, model, method, optimiser, executor, budget, rng, rerun_lost, value_shots)
+    measured = _measured(backend, model, method, optimiser, executor, mitigation, budget, rng, rerun_lost, value_shots)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
     simulation = {"engine": engine, "precision": precision, "threads": threads}
     optimiser = adam(0.01) if optimiser is None else optimiser
@@ -166,6 +171,7 @@ def _measured(
     method: Any,
     optimiser: Any,
     executor: Any,
+    mitigation: Mitigation | None,
     budget: DeviceBudget | None,
     rng: Any,
     rerun_lost: bool,
@@ -173,8 +179,10 @@ def _measured(
 ) -> MeasuredModel | None:
     """The model as a backend runs it, None without one."""
     if backend is None:
-        if budget is not None or rerun_lost:
-            raise QupropError("budget= and rerun_lost= are for a backend: pass backend=, or leave them out")
+        if budget is not None or mitigation is not None or rerun_lost:
+            raise QupropError(
+                "mitigation=, budget= and rerun_lost= are for a backend: pass backend=, or leave them out"
+            )
         return None
     if method is None and not adapts(optimiser):
         raise QupropError("a backend runs a gradient method's circuits: pass method=, or leave out backend=")
@@ -189,10 +197,12 @@ def _measured(
         )
     if budget is not None and not isinstance(budget, DeviceBudget):
         raise QupropError(f"budget is a DeviceBudget(shots=, seconds=, dollars=), got {shown(budget)}; pass one")
+    if mitigation is not None and not isinstance(mitigation, Mitigation):
+        raise QupropError(f"mitigation is a Mitigation(readout=, zero_noise=), got {shown(mitigation)}; pass one")
     state = hashlib.sha256(repr(np.random.default_rng(rng).bit_generator.state).encode()).digest()
     ledger = JobLedger(seed=int.from_bytes(state[:6], "little"))
     runner = Runner(device_of(backend), ledger=ledger, budget=budget, rerun_lost=rerun_lost)
-    return MeasuredModel(model, runner, whole("value_shots", value_shots, 1))
+    return MeasuredModel(model, Measurement(runner, mitigation), whole("value_shots", value_shots, 1))
 
 
 def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:

@@ -35,7 +35,7 @@ class Measurement:
 
     def prepare(self, work: Sequence[Work]) -> None:
         """Compiles the circuits, at all scales; refuses what the device does not take."""
-        self._folded([list(work)] * len(self.scales))
+        self.folded([list(work)] * len(self.scales))
 
     def alike(self, work: Sequence[Work]) -> Scaled:
         """The same work at every scale."""
@@ -43,28 +43,34 @@ class Measurement:
 
     def run(self, work: Scaled, key: str) -> list[Counts]:
         """Counts at each scale; one batch, under this key."""
-        folded = self._folded(work)
+        folded = self.folded(work)
         counts, start, found = self.runner.run([w for part in folded for w in part], key), 0, []
         for part in folded:
             found.append(counts[start : start + len(part)])
             start += len(part)
         return found
 
-    def estimate(self, circuits: PlanCircuits, key: str, first: list[Counts] | None = None) -> Estimate:
-        """All rounds of a plan, until its estimate. first: the counts of the first, if they are there."""
+    def estimate(
+        self, circuits: PlanCircuits, key: str, first: list[Counts] | None = None, *, propagate: bool = True
+    ) -> Estimate:
+        """All rounds of a plan, until its estimate. first: the counts of the first, if they are there. propagate: as in
+        `combined`."""
         at = [circuits] * len(self.scales)
         counts, number = first, 0
         while True:
             counts = self.run([c.work for c in at], f"{key}-{number}") if counts is None else counts
             following = [c.next(n) for c, n in zip(at, counts, strict=True)]
             if all(f is None for f in following):
-                return self.combined(at, counts)
+                return self.combined(at, counts, propagate=propagate)
             # A scale that is at its end waits for the others: it has nothing more to run.
             at = [f or c for f, c in zip(following, at, strict=True)]
             counts, number = None, number + 1
 
-    def combined(self, circuits: Sequence[PlanCircuits], counts: Sequence[Counts]) -> Estimate:
-        """The estimate from the counts of the last round at each scale."""
+    def combined(
+        self, circuits: Sequence[PlanCircuits], counts: Sequence[Counts], *, propagate: bool = True
+    ) -> Estimate:
+        """The estimate from the counts of the last round at each scale. propagate: whether the errors of a calibration
+        count in its standard errors, which is to read all counts anew for each of them."""
         if self.mitigation is None:
             return circuits[0].combine(counts[0])
 
@@ -73,7 +79,9 @@ class Measurement:
             return circuits[s].combine(counts[s], reader=self.reader(s, inversion))
 
         realised = self.mitigation.realised(circuits[0].work)
-        return self.mitigation.combine(read, self.inversion(), realised, propagate=not any(c.earlier for c in circuits))
+        return self.mitigation.combine(
+            read, self.inversion(), realised, propagate=propagate and not any(c.earlier for c in circuits)
+        )
 
     def reader(self, scale: int, inversion: ReadoutInversion | None) -> Reader:
         """How bits are read at this scale."""
@@ -98,7 +106,8 @@ class Measurement:
             return np.ones(1)
         return extrapolation(self.mitigation.realised(work), self.mitigation.zero_noise.degree)
 
-    def _folded(self, work: Scaled) -> Scaled:
+    def folded(self, work: Scaled) -> Scaled:
+        """What is run."""
         mitigation = self.mitigation
         if mitigation is None:
             self.runner.prepare([w for part in work for w in part])
