@@ -24,14 +24,14 @@ from quprop.model.parameterised import Observable, ParameterisedSum
 from quprop.model.pauli import PauliString, PauliSum, bits
 from quprop.model.x_rotations import Rotation, XRotations
 
-_CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
+CLIFFORD_TOLERANCE = 1e-12  # a constant angle this close to a multiple of pi/2 counts as one
 
 
 Factors = tuple[int, ...]  # generators X_q (2q) and Z_q (2q + 1)
 Changes = tuple[tuple[int, Factors, int], ...]  # (generator, factors of its image, power of i)
 
 
-class _Images:
+class Images:
     """T of a growing Clifford circuit: the images i^phase X^x Z^z of all X_q (row 2q) and Z_q (row 2q + 1).
 
     Integers as masks: a rotation is one or two rows, read in a fraction of what a call into a library takes.
@@ -76,7 +76,7 @@ class _Images:
     def tableau(self) -> stim.Tableau:
         if self.plain:
             return stim.Tableau(self.n)
-        strings = [_stim_string(self.n, *row) for row in self.rows]
+        strings = [stim_string(self.n, *row) for row in self.rows]
         return stim.Tableau.from_conjugated_generators(xs=strings[::2], zs=strings[1::2])
 
 
@@ -100,7 +100,7 @@ def absorb(
 def _absorbed(
     n: int, operations: Iterable[Any], flat: Callable[[Variable], Variable]
 ) -> tuple[tuple[Rotation, ...], tuple[Channel, ...], stim.Tableau]:
-    images = _Images(n)
+    images = Images(n)
     rotations: list[Rotation] = []
     channels: list[Channel] = []
     for x, z, angle, other in _steps(operations):
@@ -113,7 +113,7 @@ def _absorbed(
         if x == 0 and z == 0:
             continue  # a global phase
         if angle.is_constant:
-            quarters = quarter_turns(angle.constant, _CLIFFORD_TOLERANCE)
+            quarters = quarter_turns(angle.constant, CLIFFORD_TOLERANCE)
             if quarters is not None:
                 if quarters:
                     images.turn(x, z, quarters)
@@ -123,7 +123,7 @@ def _absorbed(
     return tuple(rotations), tuple(channels), images.tableau()
 
 
-def _moved(channel: Channel, place: int, images: _Images, flat: Callable[[Variable], Variable]) -> Channel:
+def _moved(channel: Channel, place: int, images: Images, flat: Callable[[Variable], Variable]) -> Channel:
     """The channel before the Clifford gates C so far, C† . C: of strings T(P)."""
     strings = [images.rotated(x, z) for x, z in channel.strings]
     return channel._replace(
@@ -157,7 +157,7 @@ def conjugate(tableau: stim.Tableau, n: int, x: int, z: int) -> tuple[int, int, 
         qubit = support.bit_length() - 1
         image = (tableau.z_output if not x else tableau.y_output if z else tableau.x_output)(qubit)
     else:
-        image = tableau(_stim_string(n, x, z, (x & z).bit_count()))
+        image = tableau(stim_string(n, x, z, (x & z).bit_count()))
     xs, zs = image.to_numpy(bit_packed=True)
     sign = 1.0 if image.sign == 1 else -1.0
     return int.from_bytes(xs, "little"), int.from_bytes(zs, "little"), sign
@@ -195,7 +195,7 @@ def _steps(operations: Iterable[Operation]) -> Iterator[tuple[int, int, Angle, C
         else:
             for step in GATES[name].builder(*angles):
                 if isinstance(step, Clifford):
-                    yield 0, 0, nothing, _changes(step.name, step.qubits, target)
+                    yield 0, 0, nothing, changes_of(step.name, step.qubits, target)
                 else:
                     x, z = _masks(step.pauli, target)
                     yield x, z, step.angle, None
@@ -220,7 +220,7 @@ def _factors(x: int, z: int) -> Factors:
 
 
 @lru_cache(maxsize=1 << 14)
-def _changes(name: str, qubits: tuple[int, ...], target: tuple[int, ...]) -> Changes:
+def changes_of(name: str, qubits: tuple[int, ...], target: tuple[int, ...]) -> Changes:
     """The generators that the inverse of a Clifford gate changes, as products of generators."""
     inverse = stim.Tableau.from_named_gate(name).inverse()
     changes = []
@@ -235,7 +235,7 @@ def _changes(name: str, qubits: tuple[int, ...], target: tuple[int, ...]) -> Cha
     return tuple(changes)
 
 
-def _stim_string(n: int, x: int, z: int, phase: int) -> stim.PauliString:
+def stim_string(n: int, x: int, z: int, phase: int) -> stim.PauliString:
     """i^phase X^x Z^z, Hermitian."""
     size = (n + 7) // 8
     xs, zs = (np.frombuffer(mask.to_bytes(size, "little"), np.uint8) for mask in (x, z))

@@ -78,7 +78,7 @@ class CircuitAlgebra:
         refuse_channels(self, "an inverse")  # type: ignore[arg-type]
         twin = self.copy()
         twin.steps = [
-            step._replace(factor=-step.factor) if _is_block(step) else _inverted(step) for step in reversed(self.steps)
+            step._replace(factor=-step.factor) if _is_block(step) else inverted(step) for step in reversed(self.steps)
         ]
         return twin
 
@@ -183,7 +183,8 @@ class CircuitAlgebra:
         return twin
 
 
-def _inverted(op: Operation) -> Operation:
+def inverted(op: Operation) -> Operation:
+    """The inverse of a gate as one operation."""
     name, angles, target = op
     if name in TURNED_BACK or not isinstance(target, tuple):
         return op._replace(angles=tuple(-a for a in angles))

@@ -25,7 +25,7 @@ from quprop.model.absorption import absorb, conjugate_sum
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector, Variable
 from quprop.model.angle_table import AngleTable, Drivers, safe_size
 from quprop.model.channels import Channel, ChannelTable, check_readout
-from quprop.model.circuit import Circuit
+from quprop.model.circuit import Circuit, Operation, XBlock
 from quprop.model.drawing import Drawable, DrawnGate, model_gates
 from quprop.model.input_state import InputState
 from quprop.model.parameterised import Coefficients, Observable, ParameterisedSum, numbers_at, observable_of
@@ -73,6 +73,7 @@ class Model(Drawable):
     input_names: tuple[str, ...]
     input_sizes: tuple[int, ...]
     channels: tuple[Channel, ...]
+    steps: tuple[Operation | XBlock, ...] | None = None  # of the circuit it was made from, no field: see `_replace`
 
     def __init__(self, circuit: Circuit, observables: Any) -> None:
         if not isinstance(circuit, Circuit):
@@ -80,7 +81,7 @@ class Model(Drawable):
         n = circuit.n_qubits
         given = observables_of(observables, n)
         circuit = _declared(circuit, given)
-        flat = circuit.flattened()
+        flat, steps = circuit.flattened(), tuple(circuit.steps)
         rotations, channels, tableau = absorb(circuit, flat)
         state = circuit.state
         if isinstance(state, AngleVector):
@@ -93,6 +94,7 @@ class Model(Drawable):
             state=state,
             clifford=tableau.inverse(),
             channels=channels,
+            steps=steps,
             **_layout(circuit),
         )
         check_readout(self)
@@ -262,9 +264,12 @@ class Model(Drawable):
         return self._replace(channels=()) if self.channels else self
 
     def _replace(self, **fields: Any) -> Model:
-        """The same rotations with other fields, as they are stored (nothing is checked or absorbed)."""
+        """The same rotations with other fields, as they are stored (nothing is checked or absorbed).
+
+        The user's gates, `steps`, are kept while they are those of the fields: no pickle or text has them.
+        """
         kept = {name: self.__dict__[name] for name in _FIELDS}
-        shared = ["x_masks", "z_masks", "angle_limit"] + ["pull"] * ("clifford" not in fields)
+        shared = ["x_masks", "z_masks", "angle_limit"] + ["pull", "steps"] * ("clifford" not in fields)
         if not {"param_sizes", "input_sizes"} & set(fields):
             shared += ["angle_table", "drivers"] + ["channel_table"] * ("channels" not in fields)
         return Model._of(**{**kept, **fields}, **{k: self.__dict__[k] for k in shared if k in self.__dict__})

@@ -70,6 +70,12 @@ class _Clock:
             self.free[q] = start + lasts
 
 
+def two_qubit_gates(operation: Operation) -> int:
+    """How many of them a machine runs for a gate, a rotation or an exponential, as `Circuit.with_noise` counts them."""
+    runs = map(_run, _parts(operation))
+    return sum(len(run.pairs) * run.twos for run in runs)
+
+
 def _append(circuit: Circuit, name: str, strength: Any, *qubits: int) -> None:
     if not (isinstance(strength, int | float) and strength == 0):
         circuit.channel(name, strength, *qubits)
