@@ -2,6 +2,7 @@
 
 import time
 
+import dense
 import numpy as np
 import pytest
 from cases import CASES, random_circuit, random_sum, values_for
@@ -13,7 +14,8 @@ from quprop.model import ansatz
 from quprop.model.noise import two_qubit_gates
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.devices.realise import realise
-from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.devices.timeline import Timeline
+from quprop.sampling.programs import absorbed, free, read_by_programs
 from quprop.structure import find_blocks
 
 METHODS = {
@@ -125,7 +127,7 @@ def test_two_copies_are_read_in_the_bell_basis_of_each_pair(name, paired):
     np.testing.assert_allclose(read_out(real, a), copies_of(program, strings, a, at), atol=1e-12)
     assert real.circuit.rotations == 2 * np.count_nonzero(~np.isnan(a))
     assert real.circuit.n_params == np.count_nonzero(~np.isnan(a))
-    one = realise(program, ~np.isnan(a), [PauliString(0, 1)], timeline=model, x=at)
+    one = realise(program, ~np.isnan(a), [PauliString(0, 1 << q) for q in range(n)], timeline=model, x=at)
     assert gates(real.circuit.circuit) <= 2 * gates(one.circuit.circuit) + n
 
 
@@ -151,9 +153,44 @@ def test_without_a_circuit_or_with_anothers_frames_a_circuit_has_the_expectation
             np.testing.assert_allclose(read_out(real, angles), expected, atol=1e-12)
 
 
+def unitary(n, operations):
+    columns = []
+    for j in range(1 << n):
+        circuit = qpr.Circuit(n, j)
+        circuit.steps += operations
+        columns.append(dense.final_state(circuit, []))
+    return np.array(columns).T
+
+
+def test_frames_are_those_of_the_clifford_gates_before_and_their_inverses_lead_back():
+    half, n, rng = np.pi / 2, 3, np.random.default_rng(3)
+    circuit = qpr.Circuit(n)
+    for name in ("x", "y", "z", "h", "s", "sdg", "sx", "sxdg"):
+        circuit.gate(name, int(rng.integers(n)))
+    for name in ("cx", "cy", "cz", "swap", "iswap", "ecr"):
+        circuit.gate(name, *map(int, rng.permutation(n)[:2]))
+    for k in (1, 2, 3, 4, -1):
+        circuit.rotation(["XYZ", "ZZI", "-YIX", "IXI", "YXZ"][k], k * half).rx(-half * k, 0).crz(2 * half * k, 1, 2)
+        circuit.exp({"X0 X1": 1.0, "Z0 Z1": -3.0}, half * k).u(half, -half, k * half, 1).rzx(half * k, 2, 0)
+    line = Timeline(n, circuit.steps)
+    assert not line.native and line.end > 30
+    for s in range(line.end + 1):
+        frame = unitary(n, list(line.between(0, s)))
+        back = unitary(n, list(line.between(s, 0)))
+        phase = (back @ frame)[0, 0]
+        np.testing.assert_allclose(back @ frame, phase * np.eye(1 << n), atol=1e-12)
+        for string in (PauliString.parse(t) for t in ("XII", "ZII", "IYI", "YZX")):
+            spot = line.at(s, string.x, string.z)
+            expected = frame @ string.matrix(n) @ frame.conj().T
+            np.testing.assert_allclose(spot.sign * PauliString(spot.x, spot.z).matrix(n), expected, atol=1e-12)
+            assert line.anywhere(string.x, string.z).get(s, spot) == spot
+    whole = unitary(n, circuit.operations)
+    np.testing.assert_allclose(np.abs(np.trace(whole.conj().T @ frame)), 1 << n, atol=1e-10)
+
+
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")  # Qiskit's exponentials
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["random_gates", "iqp", "product_state", "encoded_state"])
+@pytest.mark.parametrize("name", ["one_qubit", "observables_with_y", "iqp", "product_state", "encoded_state"])
 def test_qiskit_finds_the_expectations_too(name, method):
     pytest.importorskip("qiskit")
     from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -219,6 +256,27 @@ def test_a_circuit_has_the_two_qubit_gates_of_the_users(n, layers, final, entang
         assert max(counted(circuit, observable, method)) <= 2 * own + 2
     if final:
         assert set(counts) == {own}
+
+
+def test_letters_on_every_qubit_of_a_pair_state_are_read_where_they_are_letters():
+    model = qpr.Model(circuit := ansatz.hardware_efficient(6, 3), "Z0 Z1")
+    (term,) = (p for p, _ in model.observables[0].terms)
+    program = pair_program(model, term)[0]
+    letters = absorbed(program, [PauliString.parse(f"{letter}{q}") for q, letter in enumerate("XYZZYXY")])
+    a = np.concatenate([np.linspace(0, 3, 36), -np.linspace(0, 3, 36)[::-1]])
+    real = realise(program, np.ones(72, bool), letters, timeline=model)
+    np.testing.assert_allclose(read_out(real, a), expectations(program, a, letters, a[:0]), atol=1e-12)
+    assert gates(real.circuit.circuit) <= 2 * gates(circuit) + 2 and sorted(real.masks) == [1 << b for b in range(7)]
+
+
+def test_gates_that_no_measured_qubit_depends_on_are_left_out_and_rotations_stay():
+    theta = qpr.params("theta", 4)
+    circuit = qpr.Circuit(4).ry(theta[0], 0).cx(0, 1).ry(theta[1], 1).ry(theta[2], 2).cx(2, 3).ry(theta[3], 3)
+    model = qpr.Model(circuit, "Z1")
+    real = realise(free(model), np.ones(4, bool), [p for p, _ in model.observables[0].terms], timeline=model)
+    assert [op.name for op in real.circuit.circuit.operations] == ["ry", "cx", "ry", "ry", "ry"]
+    a = np.array([0.3, 0.4, 0.5, 0.6])
+    np.testing.assert_allclose(read_out(real, a), qpr.expectation(model, a), atol=1e-12)
 
 
 def test_a_ladder_is_climbed_once_and_not_written_out_in_each_rotation():
