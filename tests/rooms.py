@@ -52,7 +52,6 @@ OPTIONAL = {
     "qiskit": {"hybrid"},
     "qiskit_aer": {"hybrid"},
     "qiskit_ibm_runtime": {"hybrid"},
-    "braket": {"hybrid"},
     "openqasm3": {"hybrid"},
     "openfermion": {"hybrid", "problems"},
     "pyscf": {"problems"},

@@ -54,19 +54,17 @@ def test_bit_b_is_that_of_the_bth_measured_qubit():
 
 @pytest.mark.parametrize("known", [BARE, ION], ids=["bare", "ion"])
 def test_gates_that_a_machine_lacks_are_written_in_those_it_has(known):
-    """The states of dense matrices agree up to a phase, for every gate and several Pauli strings."""
+    """The states of dense matrices agree up to a phase, for every gate and several Pauli strings, from a product state
+    whose gates are written too."""
     rng = np.random.default_rng(12)
     gates = [qpr.Circuit(3).gate(g, *rng.uniform(-3, 3, GATES[g].n_angles), *rng.permutation(3)[: GATES[g].n_qubits])
              for g in GATES]  # fmt: skip
     gates += [qpr.Circuit(3).rotation(p, 0.7) for p in ("X0 Y1 Z2", "Y2 Y0", "-X1 Z0", "Z0 X2", "Y1")]
     for circuit in gates:
-        start = np.array([[0.6, 0.8j], [0.28, -0.96], [0.8, 0.6]])
+        circuit.state = qpr.Circuit(3, np.array([[0.6, 0.8j], [0.28, -0.96], [0.8, 0.6]])).state
         parts = [part for gate in flat_gates(circuit, "it") for part in lowered(gate, known, "it")]
         assert {part.name for part in parts} <= known
-        state = qpr.Circuit(3, start).state
-        circuit.state = state
         other = qpr.Circuit(3)
-        other.state = state
         for part in parts:
             other.gate(part.name, *part.angles, *part.qubits)
         overlap = np.vdot(dense.final_state(circuit, ()), dense.final_state(other, ()))
@@ -141,8 +139,8 @@ class Cloud:
 
     arn, name = "arn:aws:braket:::device/qpu/x/One", "One"
 
-    def __init__(self, unit="shot", stops=None, fails=()):
-        self.tasks, self.stops, self.fails = {}, stops, fails
+    def __init__(self, unit="shot", stops=None, fails=None):
+        self.tasks, self.stops, self.fails = {}, stops, fails or {}
         self.local = LocalSimulator("braket_sv")
         shared = self.local.properties
         cost = SimpleNamespace(price=0.001, unit=unit)
@@ -158,16 +156,22 @@ class Cloud:
         if len(self.tasks) == self.stops:
             raise RuntimeError("ServiceQuotaExceeded:\nwait")
         arn = f"task/{len(self.tasks)}"
-        failed = len(self.tasks) in self.fails
+        failed = self.fails.get(len(self.tasks))
         result = None if failed else self.local.run(spec, shots=shots, inputs=inputs).result()
-        task = SimpleNamespace(id=arn, result=lambda: result, state=lambda: "CANCELLED" if failed else "COMPLETED")
+        if result:  # a machine reads its qubits in an order of its own
+            bits, qubits = result.measurements[:, ::-1], result.measured_qubits[::-1]
+            result = SimpleNamespace(measurements=bits, measured_qubits=qubits)
+        task = SimpleNamespace(id=arn, result=lambda: result, state=lambda: failed or "COMPLETED")
         task.metadata = lambda: {"failureReason": "the machine was off"}
-        self.tasks[arn] = (task, {"quantumTaskArn": arn, "tags": tags, "shots": shots})
+        self.tasks[arn] = (task, {"quantumTaskArn": arn, "tags": tags, "shots": shots, "status": task.state()})
         return task
 
     def search_quantum_tasks(self, filters, nextToken="0"):
         assert filters == [{"name": "deviceArn", "operator": "EQUAL", "values": [self.arn]}]
-        rows = [{"quantumTaskArn": "of another", "shots": 3}, *(row for _, row in self.tasks.values())]
+        rows = [
+            {"quantumTaskArn": "of another", "shots": 3, "status": "QUEUED"},
+            *(row for _, row in self.tasks.values()),
+        ]
         place = int(nextToken)
         page = {"quantumTasks": rows[place : place + 2]}
         return page | ({"nextToken": str(place + 2)} if place + 2 < len(rows) else {})
@@ -218,7 +222,7 @@ def test_a_job_that_was_handed_in_by_half_is_completed(aws):
 
 
 def test_limits_of_a_machine_and_tasks_that_fail_are_told(aws):
-    cloud, device = aws(fails=(1,))
+    cloud, device = aws(fails={1: "CANCELLED", 2: "RUNNING"})
     assert device.limits == (4, None, 2000, None)
     for shots, words in [(9, "10 times at least"), (2001, "2000 times at most")]:
         with pytest.raises(qpr.QupropError, match=words):
@@ -229,5 +233,9 @@ def test_limits_of_a_machine_and_tasks_that_fail_are_told(aws):
     job = device.submit(some_work(), seed=0, tag="a")
     with pytest.raises(qpr.QupropError, match=r"task task/1 ended as CANCELLED.*the machine was off"):
         job.result()
+    again = device.find("a", some_work())  # what has no result is handed in anew, what runs is waited for
+    assert again.id == "task/0,task/3,task/2"
+    with pytest.raises(qpr.QupropError, match="task task/2 is RUNNING"):
+        again.result()
     found = device.definition()
     assert json.loads(json.dumps(found)) == found and found["arn"] == cloud.arn and "bucket" not in str(found)

@@ -11,6 +11,7 @@ from quprop.sampling.devices.device import DeviceCircuit, Work
 
 qml = pytest.importorskip("pennylane")
 
+from quprop.hybrid.devices import pennylane as module  # noqa: E402
 from quprop.hybrid.devices.pennylane import PennyLaneDevice  # noqa: E402
 
 AMPLITUDES = np.exp(1j * np.arange(1 << N)) * (1 + np.arange(1 << N))  # which PennyLane prepares
@@ -72,6 +73,17 @@ def test_a_device_with_wires_of_its_own_is_run_as_it_is():
     again = run(device, *work, seed=5)
     check_counts(work, again)
     assert not same(first, again)
+
+
+def test_many_samples_are_several_batches(monkeypatch):
+    monkeypatch.setattr(module, "_BATCH_BITS", 5000)
+    rng = np.random.default_rng(23)
+    work = random_work(rng, random_circuit(rng, measured=(2, 0)), 9, (100, 4000))
+    batches = []
+    execute = qml.execute
+    monkeypatch.setattr(module.qml, "execute", lambda tapes, *a, **k: batches.append(tapes) or execute(tapes, *a, **k))
+    check_counts([work], run(PennyLaneDevice(), work))
+    assert 2 < len(batches) < 9 and sum(map(len, batches)) == 9
 
 
 def test_noise_of_a_device_acts():

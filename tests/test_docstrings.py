@@ -159,6 +159,10 @@ WRONG = {
     "overlap_vjp": "qpr.overlap_vjp(MODEL, [1], 3, [1]) | qpr.overlap_vjp(MODEL, [1], NOISY, [1])",
     "kernel": "qpr.kernel(MODEL, [[1]], [[1]])",
     "kernel_vjp": "qpr.kernel_vjp(3, [1], [[1]]) | qpr.kernel_vjp(MODEL, [1], [[1]])",
+    "ReadoutInversion": "qpr.ReadoutInversion([(0.6, 0.5)]) | qpr.ReadoutInversion([(-0.1, 0.2)]) | "
+    "qpr.ReadoutInversion([0.1])",
+    "ZeroNoise": "qpr.ZeroNoise((1,)) | qpr.ZeroNoise((0.5, 1)) | qpr.ZeroNoise((1, 3), 2)",
+    "Mitigation": "qpr.Mitigation() | qpr.Mitigation(readout='best') | qpr.Mitigation(readout=[(0.6, 0.5)])",
     "QuantumLayer": "qpr.QuantumLayer(MODEL, weights=[1, 2]) | qpr.QuantumLayer(MODEL, output='purity')",
     "from_pennylane": "qpr.from_pennylane(3)",
     "from_qiskit": "qpr.from_qiskit(3)",

@@ -124,6 +124,78 @@ def test_teleportation_brings_any_state_to_the_other_side():
     np.testing.assert_allclose(qpr.expectation(arrived, theta), qpr.expectation(sent, theta), atol=1e-12)
 
 
+@pytest.mark.parametrize("theta", POINTS[:1])
+def test_qiskit_measures_in_the_middle_where_the_program_does(theta):
+    """The circuit itself, followed branch by branch, and read back."""
+    pytest.importorskip("qiskit")
+    from qiskit_branches import branches as followed
+
+    circuit = qpr.to_qiskit(program())
+    assert circuit.num_qubits == 3 and [register.name for register in circuit.cregs] == ["a", "b"]
+    assert {"measure", "if_else", "reset"} <= set(circuit.count_ops())
+    bound = circuit.assign_parameters({p: theta[p.index] for p in circuit.parameters})
+    names = {register[0]: register.name for register in bound.cregs}
+    right, seen = branches(theta), {}
+    for vector, known in followed(bound):
+        key = tuple(sorted((names[b], v) for b, v in known.items()))
+        found = [np.vdot(vector.data, PauliSum(o).matrix(3) @ vector.data).real for o in ["I", *OBSERVABLES]]
+        seen[key] = seen.get(key, 0) + np.array(found)
+    for key, found in seen.items():
+        kept = [s for s, bits in right if all(bits[name] == v for name, v in key)]
+        expected = [sum(np.vdot(s, PauliSum(o).matrix(3) @ s).real for s in kept) for o in ["I", *OBSERVABLES]]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert len(seen) == 4
+    back = qpr.from_qiskit(circuit)
+    values = qpr.expectation(qpr.Model(back, OBSERVABLES), theta)
+    np.testing.assert_allclose(values, averages(theta)[0], atol=1e-12)
+    assert list(back.bits) == ["m0", "m1"] and qpr.to_qiskit(back).count_ops() == circuit.count_ops()
+
+
+def test_a_program_has_the_steps_as_they_were_asked_for():
+    circuit = program()
+    kinds = [type(step).__name__ for step in circuit.program]
+    assert kinds.count("MeasureStep") == 3 and kinds.count("WhenStep") == 2
+    assert sum(step.name == "ry" for step in circuit.program if hasattr(step, "name")) == 3
+    noisy = program().depolarising(0.1, 0).measure(1, "c").depolarising(0.1, 1)
+    assert qpr.to_qasm(noisy.noiseless()) == qpr.to_qasm(circuit.copy().measure(1, "c"))
+    early = qpr.DynamicCircuit(2).depolarising(0.1, 0).x_rotations([[0], [1]], qpr.params("w", 2)).measure(0, "m")
+    assert [type(step).__name__ for step in early.noiseless().program] == ["Operation", "Operation", "MeasureStep"]
+    twin = circuit.copy().x(0)
+    assert len(list(twin.program)) == len(list(circuit.program)) + 1
+    twin.steps.pop(0)
+    with pytest.raises(qpr.QupropError, match="changed from outside"):
+        qpr.to_qasm(twin)
+
+
+def test_a_bound_circuit_measures_where_it_did():
+    point = POINTS[0]
+    bound = program().bound(point)
+    assert bound.n_params == 0 and bound.bits == program().bits
+    steps = zip(bound.program, program().program, strict=True)
+    assert all(type(one) is type(other) for one, other in steps)
+    for circuit in (bound, qpr.DynamicCircuit(1).ry(0.4, 0).measure(0, "m").bound([])):
+        assert not any(angle.terms and angle.terms[0][0] for op in circuit.operations for angle in op.angles)
+    found = qpr.expectation(qpr.Model(bound, OBSERVABLES), [])
+    np.testing.assert_allclose(found, averages(point)[0], atol=1e-12)
+    bodies = [step.body for step in bound.program if hasattr(step, "body")]
+    assert [body.n_params for body in bodies] == [0, 0]
+    assert bodies[0] == qpr.Circuit(3).ry(point[2], 2).h(1)
+
+
+def test_openqasm_has_the_program_that_qiskit_reads():
+    pytest.importorskip("qiskit_qasm3_import")
+    from qiskit import qasm3
+
+    circuit = qpr.DynamicCircuit(3).h(0).cx(0, 1).measure(0, "a").when("a", qpr.Circuit(3).ry(THETA[1], 2).x(1))
+    circuit.reset(0).rx(0.4, 0).when({"a": 0}, qpr.Circuit(3).rotation("X0 Y1", 0.7)).measure(1, "b")
+    back = qpr.from_qiskit(qasm3.loads(qpr.to_qasm(circuit)))
+    observables = ["Z0 Z1", "Z2", "Y0 X1"]
+    theta = {f"theta_{k}": 0.3 + k for k in range(4)}
+    flat = np.concatenate([[theta[name]] * size for name, size in back.layout(0)])
+    right = qpr.expectation(qpr.Model(circuit, observables), list(theta.values()))
+    np.testing.assert_allclose(qpr.expectation(qpr.Model(back, observables), flat), right, atol=1e-12)
+
+
 def test_a_reset_is_the_channel_of_that_name():
     def with_reset(kind):
         return kind(2, "10").ry(0.4, 0).ry(THETA[0], 1).cx(1, 0).reset(0).rxx(THETA[1], 0, 1)
@@ -165,6 +237,7 @@ def test_a_state_of_the_system_is_kept_while_bits_are_added(start):
         (lambda: qpr.DynamicCircuit(2).measure(0, "m").control(7), "cannot be controlled"),
         (lambda: qpr.DynamicCircuit(2).measure(0, "m").with_noise("superconducting"), "noise put on"),
         (lambda: qpr.DynamicCircuit(2).measure(0, "m").when("m", qpr.DynamicCircuit(1)), "is a Circuit of gates"),
+        (lambda: qpr.to_qasm(qpr.DynamicCircuit(2).measure(0, "m"), measured=3), "at most the circuit's 2 qubits"),
         (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {}), "the outcome is a dictionary"),
         (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {3: 0}), "an outcome is of qubits 0 to 0"),
         (lambda: qpr.PostSelected(qpr.Circuit(1), "Z0", {0: 0.5}), "the outcome of qubit 0 is 0 or 1"),

@@ -13,7 +13,7 @@ from quprop.model import ansatz
 from quprop.model.noise import two_qubit_gates
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.devices.realise import realise
-from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.programs import absorbed, free, read_by_programs
 from quprop.structure import find_blocks
 
 METHODS = {
@@ -125,7 +125,7 @@ def test_two_copies_are_read_in_the_bell_basis_of_each_pair(name, paired):
     np.testing.assert_allclose(read_out(real, a), copies_of(program, strings, a, at), atol=1e-12)
     assert real.circuit.rotations == 2 * np.count_nonzero(~np.isnan(a))
     assert real.circuit.n_params == np.count_nonzero(~np.isnan(a))
-    one = realise(program, ~np.isnan(a), [PauliString(0, 1)], timeline=model, x=at)
+    one = realise(program, ~np.isnan(a), [PauliString(0, 1 << q) for q in range(n)], timeline=model, x=at)
     assert gates(real.circuit.circuit) <= 2 * gates(one.circuit.circuit) + n
 
 
@@ -153,7 +153,7 @@ def test_without_a_circuit_or_with_anothers_frames_a_circuit_has_the_expectation
 
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")  # Qiskit's exponentials
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["random_gates", "iqp", "product_state", "encoded_state"])
+@pytest.mark.parametrize("name", ["one_qubit", "observables_with_y", "iqp", "product_state", "encoded_state"])
 def test_qiskit_finds_the_expectations_too(name, method):
     pytest.importorskip("qiskit")
     from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -219,6 +219,27 @@ def test_a_circuit_has_the_two_qubit_gates_of_the_users(n, layers, final, entang
         assert max(counted(circuit, observable, method)) <= 2 * own + 2
     if final:
         assert set(counts) == {own}
+
+
+def test_letters_on_every_qubit_of_a_pair_state_are_read_where_they_are_letters():
+    model = qpr.Model(circuit := ansatz.hardware_efficient(6, 3), "Z0 Z1")
+    (term,) = (p for p, _ in model.observables[0].terms)
+    program = pair_program(model, term)[0]
+    letters = absorbed(program, [PauliString.parse(f"{letter}{q}") for q, letter in enumerate("XYZZYXY")])
+    a = np.concatenate([np.linspace(0, 3, 36), -np.linspace(0, 3, 36)[::-1]])
+    real = realise(program, np.ones(72, bool), letters, timeline=model)
+    np.testing.assert_allclose(read_out(real, a), expectations(program, a, letters, a[:0]), atol=1e-12)
+    assert gates(real.circuit.circuit) <= 2 * gates(circuit) + 2 and sorted(real.masks) == [1 << b for b in range(7)]
+
+
+def test_gates_that_no_measured_qubit_depends_on_are_left_out_and_rotations_stay():
+    theta = qpr.params("theta", 4)
+    circuit = qpr.Circuit(4).ry(theta[0], 0).cx(0, 1).ry(theta[1], 1).ry(theta[2], 2).cx(2, 3).ry(theta[3], 3)
+    model = qpr.Model(circuit, "Z1")
+    real = realise(free(model), np.ones(4, bool), [p for p, _ in model.observables[0].terms], timeline=model)
+    assert [op.name for op in real.circuit.circuit.operations] == ["ry", "cx", "ry", "ry", "ry"]
+    a = np.array([0.3, 0.4, 0.5, 0.6])
+    np.testing.assert_allclose(read_out(real, a), qpr.expectation(model, a), atol=1e-12)
 
 
 def test_a_ladder_is_climbed_once_and_not_written_out_in_each_rotation():

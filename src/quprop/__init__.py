@@ -67,7 +67,10 @@ from quprop.outputs import (
     reduced_state,
 )
 from quprop.planning.compare import compare
+from quprop.sampling.devices.folding import ZeroNoise
 from quprop.sampling.devices.known import device_of as device
+from quprop.sampling.devices.mitigation import Mitigation
+from quprop.sampling.devices.readout import ReadoutInversion
 from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import (
     AutoEngine,
@@ -142,6 +145,7 @@ __all__ = [
     "KLDivergence",
     "MarkovChain",
     "MeanSquare",
+    "Mitigation",
     "Model",
     "Module",
     "MultiProduct",
@@ -160,6 +164,7 @@ __all__ = [
     "Quiver",
     "QupropError",
     "RandomComponents",
+    "ReadoutInversion",
     "ReferenceEngine",
     "Rosalin",
     "Rotation",
@@ -173,6 +178,7 @@ __all__ = [
     "TrotterBound",
     "VariationalEvolution",
     "WeightedSum",
+    "ZeroNoise",
     "adam",
     "adapt",
     "ansatz",

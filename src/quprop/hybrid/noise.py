@@ -5,28 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from quprop.errors import QupropError, shown
+from quprop.errors import QupropError
 from quprop.model import Model
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.model import observables_of
+from quprop.model.noise import applied
 from quprop.model.pauli import PauliString, PauliSum
 
 READOUT = "readout_error"
 Misreading = tuple[float, float]  # p(1|0), p(0|1) of a qubit's bit
-
-
-def applied(noise: Any, circuit: Circuit) -> Circuit:
-    """The circuit with its noise: of an object with `apply(circuit)`, or a function, that returns a new circuit."""
-    apply = getattr(noise, "apply", noise)
-    if not callable(apply):
-        raise QupropError(
-            f"noise is an object with apply(circuit), or a function from a circuit to the noisy one, got {shown(noise)}"
-        )
-    found = apply(circuit.copy())
-    if not isinstance(found, Circuit) or found.n_qubits != circuit.n_qubits:
-        got = f"a circuit on {found.n_qubits}" if isinstance(found, Circuit) else f"a {type(found).__name__}"
-        raise QupropError(f"noise returns a Circuit on the {circuit.n_qubits} qubits that it was given, got {got}")
-    return found
 
 
 def noisy_model(what: str, model: Any, observables: Any, noise: Any) -> Any:

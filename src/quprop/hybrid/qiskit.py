@@ -30,8 +30,8 @@ from quprop.lazy import missing
 from quprop.model import Model
 from quprop.model.angle import INPUT, PARAM, Angle, AngleVector
 from quprop.model.channels import refuse_channels
-from quprop.model.circuit import Circuit
-from quprop.model.dynamic import DynamicCircuit
+from quprop.model.circuit import Circuit, Operation
+from quprop.model.dynamic import DynamicCircuit, MeasureStep, WhenStep
 from quprop.model.gates import GATES
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -41,6 +41,7 @@ try:
     from qiskit.circuit import (
         Barrier,
         BoxOp,
+        ClassicalRegister,
         Clbit,
         ControlFlowOp,
         Delay,
@@ -52,6 +53,7 @@ try:
         ParameterVector,
         Reset,
     )
+    from qiskit.circuit.classical import expr
     from qiskit.circuit.library import (
         GlobalPhaseGate,
         IGate,
@@ -371,13 +373,16 @@ class _Reader:
         """Gates under the value of one bit or of a register of bits; where: the program's bits."""
         if self.conditional:
             self.refuse("a condition within a condition cannot be read; join them")
-        if not isinstance(op.condition, tuple):
-            self.refuse("only a bit or a register that equals a number can be a condition here; write it that way")
-        read, value = op.condition
-        bits = [where[b] for b in ([read] if isinstance(read, Clbit) else read)]
-        wanted = {b: int(value) >> k & 1 for k, b in enumerate(bits)}
-        possible = not int(value) >> len(bits)
-        known = {b: self._known_bit(b) for b in bits}
+        try:
+            read = _bits_of(op.condition)
+        except ValueError:
+            self.refuse(
+                "only a bit, a register that equals a number, and bits or negated bits joined by `and` can be a "
+                "condition here; write it that way"
+            )
+        wanted = {where[b]: value for b, value in read if b is not None}
+        possible = all(b is not None and wanted[where[b]] == value for b, value in read)
+        known = {b: self._known_bit(b) for b in wanted}
         same = {b: v for b, v in wanted.items() if known[b] is not None}
         possible = possible and not any(v for b, v in wanted.items() if known[b] is None)  # other bits are 0
         then, other = (*op.blocks, None)[:2]
@@ -502,6 +507,9 @@ def to_qiskit(circuit: Circuit) -> Any:
     in `metadata["quprop"]`.
 
     Rotations about Pauli strings and exponentials become PauliEvolutionGates; a given input state is prepared first.
+    A `DynamicCircuit` is written with its measurements in the middle, on the qubits it was made with: each bit is a
+    classical register of one bit and of its name, resets are resets, and gates under bits stand in `if_test`. Read
+    back, its bits are called m0, m1, ...
 
     Returns: QuantumCircuit.
     Raises: QupropError for channels that Qiskit's circuits lack, and where Qiskit is missing.
@@ -509,26 +517,30 @@ def to_qiskit(circuit: Circuit) -> Any:
     >>> circuit = qpr.to_qiskit(qpr.Circuit(2).h(0).cx(0, 1))
     >>> [step.operation.name for step in circuit.data]
     ['h', 'cx']
+    >>> circuit = qpr.to_qiskit(qpr.DynamicCircuit(2).h(0).measure(0, "m").when("m", qpr.Circuit(2).x(1)))
+    >>> [step.operation.name for step in circuit.data], circuit.num_qubits
+    (['h', 'measure', 'if_else'], 2)
     """
     if not isinstance(circuit, Circuit):
         raise QupropError(f"to_qiskit takes a quprop Circuit, got {type(circuit).__name__}")
     if not all(is_full_reset(op) for op in circuit.channels):
         refuse_channels(circuit, "to_qiskit")
-    out = QuantumCircuit(circuit.n_qubits)
+    n = circuit.size_for_gates
+    out = QuantumCircuit(n)
     state = circuit.state
     if isinstance(state, AngleVector):
         raise QupropError(
             f"amplitudes read from the inputs {state.name} have no form in Qiskit; give the circuit fixed amplitudes"
         )
     if state.kind == "basis":
-        for k in range(circuit.n_qubits):
+        for k in range(n):
             if state.index >> k & 1:
                 out.x(k)
     elif state.kind == "product":
-        for k, row in enumerate(state.array):
+        for k, row in enumerate(state.array[:n]):
             out.prepare_state(list(row), k)
     elif state.kind == "amplitudes":
-        out.prepare_state(list(state.array), range(circuit.n_qubits))
+        out.prepare_state(list(state.array[: 1 << n]), range(n))
     vectors: dict[str, Any] = {}
     for name, (_, size) in circuit.vectors.items():
         vectors[name] = [Parameter(name)] if size == 1 else ParameterVector(name, size)
@@ -543,15 +555,22 @@ def to_qiskit(circuit: Circuit) -> Any:
             total = product if isinstance(total, float) and total == 0.0 else total + product
         return total
 
-    for name, angles, target in circuit.operations:
-        if isinstance(target, tuple):
-            getattr(out, name)(*([] if name == "reset" else map(value, angles)), *target)
-            continue
-        total = PauliSum(target) if isinstance(target, PauliString) else target
-        support = sorted({q for string, _ in total.items() for q in string.qubits}) or [0]
-        if any(string.weight for string, _ in total.items()):
-            local = moved(total, {q: k for k, q in enumerate(support)})
-            out.append(PauliEvolutionGate(to_sparse_pauli_op(local, len(support)), time=value(angles[0] / 2)), support)
+    bits: dict[str, Any] = {}
+    for step in circuit.program if isinstance(circuit, DynamicCircuit) else circuit.operations:
+        if isinstance(step, MeasureStep):
+            if step.bit is None:
+                out.reset(step.qubit)
+                continue
+            register = ClassicalRegister(1, step.bit)
+            out.add_register(register)
+            bits[step.bit] = register[0]
+            out.measure(step.qubit, register[0])
+        elif isinstance(step, WhenStep):
+            with out.if_test(_condition(step.condition, bits)):
+                for op in step.body.operations:
+                    _write(out, op, value)
+        else:
+            _write(out, step, value)
     out.metadata = {
         "quprop": {
             "vectors": [[name, kind, size] for name, (kind, size) in circuit.vectors.items()],
@@ -559,6 +578,45 @@ def to_qiskit(circuit: Circuit) -> Any:
         }
     }
     return out
+
+
+def _write(out: Any, operation: Operation, value: Callable[[Angle], Any]) -> None:
+    """Append one gate; value: its angles in Qiskit's parameters."""
+    name, angles, target = operation
+    if isinstance(target, tuple):
+        getattr(out, name)(*([] if name == "reset" else map(value, angles)), *target)
+        return
+    total = PauliSum(target) if isinstance(target, PauliString) else target
+    support = sorted({q for string, _ in total.items() for q in string.qubits}) or [0]
+    if any(string.weight for string, _ in total.items()):
+        local = moved(total, {q: k for k, q in enumerate(support)})
+        out.append(PauliEvolutionGate(to_sparse_pauli_op(local, len(support)), time=value(angles[0] / 2)), support)
+
+
+def _condition(wanted: Mapping[str, int], bits: Mapping[str, Any]) -> Any:
+    """That all of these bits have these values, as `if_test` takes it."""
+    if len(wanted) == 1:
+        ((name, one),) = wanted.items()
+        return bits[name], one
+    parts = [expr.lift(bits[name]) if one else expr.logic_not(bits[name]) for name, one in wanted.items()]
+    return functools.reduce(expr.logic_and, parts)
+
+
+def _bits_of(condition: Any) -> list[tuple[Any, int]]:
+    """The bits of a condition and what they must be; ValueError where it is not that all of some bits have values."""
+    if isinstance(condition, tuple):
+        read, value = condition
+        bits = [read] if isinstance(read, Clbit) else list(read)
+        found = [(b, int(value) >> k & 1) for k, b in enumerate(bits)]
+        return found if not int(value) >> len(bits) else [*found, (None, 1)]
+    if isinstance(condition, expr.Var) and isinstance(condition.var, Clbit):
+        return [(condition.var, 1)]
+    if isinstance(condition, expr.Unary) and condition.op == expr.Unary.Op.LOGIC_NOT:
+        (inner,) = _bits_of(condition.operand)
+        return [(inner[0], 1 - inner[1])]
+    if isinstance(condition, expr.Binary) and condition.op == expr.Binary.Op.LOGIC_AND:
+        return _bits_of(condition.left) + _bits_of(condition.right)
+    raise ValueError
 
 
 def from_sparse_pauli_op(operator: Any) -> PauliSum:

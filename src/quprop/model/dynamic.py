@@ -7,22 +7,46 @@ exact derivatives are those of any other circuit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from quprop.errors import QupropError, count_of, nearest, shown
+from quprop.model.angle import INPUT, PARAM
 from quprop.model.circuit import Circuit, Operation
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
+
+
+class MeasureStep(NamedTuple):
+    """A qubit is measured into a bit; without a name it is reset."""
+
+    qubit: int
+    bit: str | None
+
+
+class WhenStep(NamedTuple):
+    """Gates that are executed if all of {bit: value} hold."""
+
+    condition: dict[str, int]
+    body: Circuit
+
+
+class _Deferred(NamedTuple):
+    """A step that was appended as other gates, behind the first `start` gates of its circuit."""
+
+    start: int
+    gates: tuple[Operation, ...]
+    step: MeasureStep | WhenStep
 
 
 class DynamicCircuit(Circuit):
     """A circuit with measurements in the middle, gates that depend on measured bits, and resets.
 
     It is a `Circuit` that grows by one qubit, beyond those it was made with, for every measurement and reset; gates act
-    on the first n_system qubits, observables on all. `bits` has the qubit of each measured bit.
+    on the first n_system qubits, observables on all. `bits` has the qubit of each measured bit. `program` has the steps
+    as a machine executes them that measures in the middle: `to_qiskit` and `to_qasm` write those.
 
         circuit = DynamicCircuit(3).h(0).cx(0, 1)
         circuit.measure(1, "m").when("m", Circuit(3).x(2)).reset(1)
@@ -37,6 +61,7 @@ class DynamicCircuit(Circuit):
     """
 
     bits: dict[str, int]
+    _deferred: list[_Deferred]
 
     def __init__(self, n_system: int, state: Any = None, *, params: Any = (), inputs: Any = ()) -> None:
         super().__init__(n_system, state, params=params, inputs=inputs)
@@ -47,6 +72,7 @@ class DynamicCircuit(Circuit):
             )
         self.n_system = self.n_qubits
         self.bits = {}
+        self._deferred = []
 
     @classmethod
     def of(cls, circuit: Circuit) -> DynamicCircuit:
@@ -63,7 +89,7 @@ class DynamicCircuit(Circuit):
             raise QupropError(f"bit {bit!r} holds a measurement already; give this one another name")
         (measured,) = self._qubits([qubit], "measure")
         fresh = self._fresh()
-        self._entangle(measured, fresh)
+        self._defer(MeasureStep(measured, bit), _copied(measured, fresh))
         self.bits[bit] = fresh
         return self
 
@@ -71,8 +97,7 @@ class DynamicCircuit(Circuit):
         """Put a qubit into |0>, whatever it was entangled with: it is measured, and flipped if it was 1."""
         (measured,) = self._qubits([qubit], "reset")
         fresh = self._fresh()
-        self._entangle(measured, fresh)
-        self._entangle(fresh, measured)
+        self._defer(MeasureStep(measured, None), _copied(measured, fresh), _copied(fresh, measured))
         return self
 
     def when(self, condition: str | Mapping[str, int], body: Circuit) -> Self:
@@ -91,8 +116,23 @@ class DynamicCircuit(Circuit):
         controlled = body.control(controls, state=list(wanted.values()))
         for name, (kind, size) in controlled.vectors.items():
             self._declare(kind, name, size)
-        self.steps.extend(controlled.steps)
+        self._defer(WhenStep(dict(wanted), body.copy()), *controlled.operations)
         return self
+
+    @property
+    def program(self) -> Iterator[Operation | MeasureStep | WhenStep]:
+        """The steps on the first n_system qubits, with measurements where they were asked for."""
+        operations, at = self.operations, 0
+        for start, gates, step in self._deferred:
+            yield from operations[at:start]
+            at = start + len(gates)
+            if tuple(operations[start:at]) != gates:
+                raise QupropError(
+                    "the steps of this DynamicCircuit were changed from outside, so that its measurements cannot be "
+                    "told from its gates; append to the circuit by its methods only"
+                )
+            yield step
+        yield from operations[at:]
 
     def bit(self, name: str) -> int:
         """The qubit that holds a measured bit."""
@@ -122,9 +162,31 @@ class DynamicCircuit(Circuit):
         self.check_unmeasured("have a machine's noise put on")
         return self
 
+    def bound(self, theta: Any = None, x: Any = None) -> DynamicCircuit:
+        plain, twin, values = super().bound(theta, x), self.copy(), {}
+        for kind, given in ((PARAM, theta), (INPUT, x)):
+            flat, start = np.asarray([] if given is None else given, float), 0
+            for name, size in self.layout(kind):
+                values[name] = flat[start : start + size]
+                start += size
+        twin.vectors, twin.steps, twin._deferred = {}, plain.steps, []
+        for start, gates, step in self._deferred:
+            if isinstance(step, WhenStep):
+                own = (np.array([v for name, _ in step.body.layout(k) for v in values[name]]) for k in (PARAM, INPUT))
+                step = step._replace(body=step.body.bound(*own))
+            twin._deferred.append(_Deferred(start, tuple(plain.operations[start : start + len(gates)]), step))
+        return twin
+
+    def noiseless(self) -> Self:
+        twin, operations = super().noiseless(), self.operations
+        before = np.cumsum([0, *(op.is_channel for op in operations)])
+        twin._deferred = [d._replace(start=d.start - int(before[d.start])) for d in self._deferred]
+        return twin
+
     def copy(self) -> Self:
         twin = super().copy()
         twin.bits = dict(self.bits)
+        twin._deferred = list(self._deferred)
         return twin
 
     def __repr__(self) -> str:
@@ -157,5 +219,10 @@ class DynamicCircuit(Circuit):
         self.n_qubits += 1
         return self.n_qubits - 1
 
-    def _entangle(self, control: int, target: int) -> None:
-        self.steps.append(Operation("cx", (), (control, target)))
+    def _defer(self, step: MeasureStep | WhenStep, *gates: Operation) -> None:
+        self._deferred.append(_Deferred(len(self), gates, step))
+        self.steps.extend(gates)
+
+
+def _copied(control: int, target: int) -> Operation:
+    return Operation("cx", (), (control, target))

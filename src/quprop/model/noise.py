@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from quprop.errors import QupropError, shown
 from quprop.hardware_models import NoiseModel
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -23,6 +24,25 @@ class _Run(NamedTuple):
     pairs: tuple[tuple[int, int], ...]
     twos: int
     ones: tuple[int, ...]
+
+
+def function_of(noise: Any) -> Callable[[Circuit], Any]:
+    """What noise does to a circuit, of an object with `apply(circuit)`, or a function, that returns a new circuit."""
+    apply = getattr(noise, "apply", noise)
+    if not callable(apply):
+        raise QupropError(
+            f"noise is an object with apply(circuit), or a function from a circuit to the noisy one, got {shown(noise)}"
+        )
+    return apply
+
+
+def applied(noise: Any, circuit: Circuit) -> Circuit:
+    """The circuit with its noise, see `function_of`."""
+    found = function_of(noise)(circuit.copy())
+    if not isinstance(found, type(circuit)) or found.n_qubits != circuit.n_qubits:
+        got = f"a circuit on {found.n_qubits}" if isinstance(found, type(circuit)) else f"a {type(found).__name__}"
+        raise QupropError(f"noise returns a Circuit on the {circuit.n_qubits} qubits that it was given, got {got}")
+    return found
 
 
 def machine_gates(circuit: Circuit) -> tuple[int, int, int]:

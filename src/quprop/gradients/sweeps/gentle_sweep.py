@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +16,7 @@ from quprop.collective.ledger import Ledger
 from quprop.cost import Cost, short
 from quprop.errors import QupropError, count_of
 from quprop.gradients.method import GradientMethod
+from quprop.gradients.sweeps.check_program import CopiesCircuit, reading_of_copies
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.model import Model
 from quprop.sampling.budget import Budget, share
@@ -202,6 +204,39 @@ class GentlePlan(Plan):
     def _accuracy(self, scale: float) -> str:
         r = self.readings
         return f"standard error {scale * r.sigma:.3g} and bias {scale * r.bias:.2g} at most"
+
+    def reading_circuit(
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        component: int | Sequence[int],
+        copies: int = 3,
+        noise: float | None = None,
+        terms: Sequence[int] | None = None,
+        rng: Any = None,
+        reverse: bool = False,
+    ) -> CopiesCircuit:
+        """One reading of the sweep as a circuit: copies prepared, read by a Gaussian pointer, and left to go on.
+
+        The pointer's bits, as a number, mean the reading y = `circuit.reading(number)`, and norm (1 - 2 y/k) estimates
+        dF/da_m. The pointer is the staircase of `collective/check_circuit.py`.
+
+        theta (P,), x (D,): one point. component: m, a rotation that theta drives (`plan.components`), or several, the
+        last rotation first, all read from the same copies. copies: k. noise: the pointer's standard deviation in
+        copies, by default sqrt(k). terms, rng, reverse: as in `check_circuit` of `QuantumBackprop`.
+
+        Returns: `CopiesCircuit`; `.to("qiskit")`, `.to("qasm3")`, `.to("json")`.
+        Raises: QupropError as `check_circuit`.
+
+        >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+        >>> plan = qpr.GentleSweep(max_error=0.1).compile(model)
+        >>> reading = plan.reading_circuit([np.pi / 6], component=0, copies=2, noise=1.0)
+        >>> len(reading.reads), reading.reading(0b01001), str(reading.cost)
+        (5, 1.5, '2 copies, 1 run, 9 rotations, 5 Toffolis, depth 13, 14 qubits')
+        """
+        circuit, point = PairCircuit(self.model, self.terms), (theta, x)
+        return reading_of_copies(self, circuit, point, component, copies, noise, terms, rng, reverse)
 
     def simulation_seconds(self) -> float:
         """A rough upper estimate of what `estimate` takes on this machine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, count_of, nearest
 from quprop.gradients.method import GradientMethod
 from quprop.gradients.sweeps.backprop_sweep import BackpropSweep
+from quprop.gradients.sweeps.check_program import CopiesCircuit, check_of_copies
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice, largest_slope, require_weights
 from quprop.gradients.sweeps.sweep_design import COARSEST, MOST_COPIES, SweepDesign, reach_of, readings_for
 from quprop.model import Model
@@ -267,6 +269,50 @@ class QuantumBackpropPlan(Plan):
         if not 0 <= readings <= len(self.components):
             raise QupropError(f"readings must be from 0 to {len(self.components)}, one a component, got {readings!r}")
         return d.cost(self.model.n_rotations, int(self.components[0]), [self.model.n_rotations], readings)
+
+    def check_circuit(
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        component: int | Sequence[int],
+        threshold: float,
+        copies: int = 3,
+        prediction: float | Sequence[float] = 0.0,
+        noise: float | None = None,
+        kind: str = "gaussian",
+        terms: Sequence[int] | None = None,
+        rng: Any = None,
+        reverse: bool = False,
+    ) -> CopiesCircuit:
+        """Two-sided threshold checks of the sweep as a circuit: copies prepared, asked, and left to go on.
+
+        Is dF/da_m, a_m the angle of rotation m, below prediction - threshold, or above prediction + threshold? The
+        flags have the probabilities of the checks of `collective.check.two_sided`, and the copies go on in the state of
+        their square-root instruments: exactly, or, where `collective/check_circuit.py` takes steps of several counts
+        (Gaussian noise of 32 copies and more), with an infidelity of 1.6e-4 at most.
+
+        theta (P,), x (D,): one point. component: m, a rotation that theta drives (`plan.components`); or several, the
+        last rotation first: the same copies are asked one after the other, and rotations undone in between, as a sweep
+        does while nothing triggers. prediction: of dF/da_m, one for all or one for each. copies: k, any number. noise:
+        standard deviation (or mean, of kind "exponential") in copies, by default sqrt(k)/2. terms: the observable's
+        term for each copy; by default each copy draws its own by `rng`, if there are several. reverse: nothing is fed
+        forward and all is measured at the end, for twice the Toffolis and a qubit for each flag.
+
+        Returns: `CopiesCircuit`; `.to("qiskit")`, `.to("qasm3")`, `.to("json")`.
+        Raises: QupropError for a component without derivative, a prediction that no derivative can have, amplitudes as
+        an input state, and what is not a number of copies.
+
+        >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+        >>> plan = qpr.QuantumBackprop(max_error=0.1).compile(model)
+        >>> check = plan.check_circuit([np.pi / 6], component=0, threshold=0.25)
+        >>> check.reads, str(check.cost)
+        (('below', 'above'), '3 copies, 2 runs, 11 rotations, 1 Toffoli, depth 10, 8 qubits')
+        """
+        circuit, point = PairCircuit(self.model, self.terms), (theta, x)
+        return check_of_copies(
+            self, circuit, point, component, copies, prediction, threshold, noise, kind, terms, rng, reverse
+        )
 
     def simulation_seconds(self) -> float:
         """A rough upper estimate of what `estimate` takes on this machine."""

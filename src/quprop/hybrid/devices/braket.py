@@ -16,7 +16,16 @@ from quprop.hybrid.devices.flat import angle_numbers, flat_gates, lowered
 from quprop.lazy import missing
 from quprop.model.angle import Angle
 from quprop.sampling.devices.check import check_circuits, check_work, digest
-from quprop.sampling.devices.device import Counts, DeviceCircuit, DeviceJob, Limits, Outcomes, Prepared, Work
+from quprop.sampling.devices.device import (
+    Counts,
+    DeviceCircuit,
+    DeviceJob,
+    FinishedJob,
+    Limits,
+    Outcomes,
+    Prepared,
+    Work,
+)
 
 try:
     from braket.circuits import Circuit as BraketCircuit
@@ -30,6 +39,8 @@ except ImportError:
 __all__ = ["BraketDevice"]
 
 _KEPT = 512  # circuits whose programs are kept
+_NO_LIMIT = 2**62  # shots, which the local simulators call their limit
+_LOST = ("FAILED", "CANCELLED")  # states of tasks that have no result and will have none
 TASK_DOLLARS = 0.30  # of a task on any machine, https://aws.amazon.com/braket/pricing, besides the price of its shots
 TAG, PLACE, WORK = "quprop-tag", "quprop-place", "quprop-work"  # of the tags of a task on AWS
 
@@ -48,10 +59,11 @@ class _Compiled(NamedTuple):
 
 
 class BraketJob:
-    """Tasks, one for each setting; `id`: their ARNs, "" of a local simulator."""
+    """Tasks on AWS, one for each setting; `id`: their ARNs."""
 
-    def __init__(self, tasks: Sequence[Any], work: Sequence[Work], id: str) -> None:
-        self._tasks, self._work, self.id = tasks, work, id
+    def __init__(self, tasks: Sequence[Any], work: Sequence[Work]) -> None:
+        self._tasks, self._work = tasks, work
+        self.id = ",".join(str(task.id) for task in tasks)
 
     def result(self) -> Counts:
         tasks = iter(self._tasks)
@@ -83,7 +95,7 @@ class BraketDevice:
         self._least = max(1, int(self._service.shotsRange[0]))
         self.limits = Limits(
             qubits=getattr(getattr(properties, "paradigm", None), "qubitCount", None),
-            shots=int(self._service.shotsRange[1]),
+            shots=None if self._service.shotsRange[1] >= _NO_LIMIT else int(self._service.shotsRange[1]),
         )
         operations = _operations(properties)
         self._gates = frozenset(name for name, of_braket in _NAMES.items() if of_braket in operations)
@@ -101,14 +113,18 @@ class BraketDevice:
         if self._arn:
             return self._on_aws(work, tag, {})
         seeds = np.random.SeedSequence(whole("seed", seed, 0)).spawn(sum(len(item.shots) for item in work))
-        tasks = []
-        for (spec, shots, inputs), of_setting in zip(self._settings(work), seeds, strict=True):
-            with _seeded(self._given, self._held, of_setting), _one_sentence(self.name):
-                tasks.append(self._given.run(spec, shots=shots, inputs=inputs))
-        return BraketJob(tasks, work, "")
+        left, counts = iter(seeds), list[list[Outcomes]]()
+        for item in work:
+            counts.append([])
+            for spec, shots, inputs in self._settings(item):
+                with _seeded(self._given, self._held, next(left)), _one_sentence(self.name):
+                    task = self._given.run(spec, shots=shots, inputs=inputs)
+                counts[-1].append(_outcomes(task, item.circuit))
+        return FinishedJob(counts)
 
     def find(self, tag: str, work: Sequence[Work]) -> DeviceJob | None:
-        """The job of this tag on AWS, completed by the tasks of it that were never handed in."""
+        """The job of this tag on AWS. Tasks of it that were never handed in, failed or were cancelled are handed in
+        now."""
         session = getattr(self._given, "aws_session", None)
         if not self._arn or not tag or session is None:
             return None
@@ -149,20 +165,19 @@ class BraketDevice:
                 f"{fewest}; ask for more"
             )
 
-    def _settings(self, work: Sequence[Work]) -> Iterator[tuple[Any, int, dict[str, float]]]:
+    def _settings(self, work: Work) -> Iterator[tuple[Any, int, dict[str, float]]]:
+        """What `run` takes for each: circuit, shots, inputs."""
         noisy = getattr(self._given, "_noise_model", None) is not None  # which Braket puts on its circuits only
-        for item in work:
-            made = self._compile(item.circuit)
-            values = np.asarray(item.values, float)
-            numbers = angle_numbers(made.angles, item.circuit.circuit, values).tolist()
-            for row, shots in zip(numbers, np.asarray(item.shots).tolist(), strict=True):
-                yield made.circuit if noisy else made.program, shots, dict(zip(made.names, row, strict=True))
+        made = self._compile(work.circuit)
+        numbers = angle_numbers(made.angles, work.circuit.circuit, np.asarray(work.values, float)).tolist()
+        for row, shots in zip(numbers, np.asarray(work.shots).tolist(), strict=True):
+            yield made.circuit if noisy else made.program, shots, dict(zip(made.names, row, strict=True))
 
     def _on_aws(self, work: Sequence[Work], tag: str, tasks: dict[int, Any]) -> DeviceJob:
         """The tasks that are there, and new ones in the other places."""
         self._check(work)
         work_tags = {TAG: tag, WORK: digest(work)}
-        settings = list(self._settings(work))
+        settings = [setting for item in work for setting in self._settings(item)]
         for place, (spec, shots, inputs) in enumerate(settings):
             if place not in tasks:
                 tags = {"tags": {**work_tags, PLACE: str(place)}} if tag else {}
@@ -173,11 +188,10 @@ class BraketDevice:
                         f"{self.name} has taken {len(tasks)} of {count_of(len(settings), 'task')} and not the next "
                         f"({one_line(str(error))}); start again later, and those are found by their tag"
                     ) from error
-        ordered = [tasks[place] for place in range(len(settings))]
-        return BraketJob(ordered, work, ",".join(task.id for task in ordered))
+        return BraketJob([tasks[place] for place in range(len(settings))], work)
 
     def _search(self, session: Any, tag: str, work: str) -> dict[int, str]:
-        """ARNs of the tasks of a job, by their places."""
+        """ARNs of the tasks of a job, by their places, without those that have ended and have no result."""
         out: dict[int, str] = {}
         options: dict[str, Any] = {"filters": [{"name": "deviceArn", "operator": "EQUAL", "values": [self._arn]}]}
         while True:
@@ -185,7 +199,7 @@ class BraketDevice:
                 page = session.braket_client.search_quantum_tasks(**options)
             for task in page["quantumTasks"]:
                 tags = task.get("tags") or {}
-                if tags.get(TAG) == tag:
+                if tags.get(TAG) == tag and task["status"] not in _LOST:
                     if tags.get(WORK) != work:
                         raise QupropError(
                             f"task {task['quantumTaskArn']} has the tag {tag!r} and is of other circuits, settings or "
@@ -304,13 +318,17 @@ def _one_sentence(name: str) -> Iterator[None]:
 
 
 def _outcomes(task: Any, circuit: DeviceCircuit) -> Outcomes:
-    result = task.result()
+    with _one_sentence(f"task {task.id}"):
+        result = task.result()
     if result is None:
-        metadata = task.metadata() if hasattr(task, "metadata") else {}
-        why = metadata.get("failureReason") or "no reason is given"
+        state = str(task.state())
+        if state not in _LOST:
+            raise QupropError(
+                f"task {task.id} is {state} and has no result yet; ask again later, it is found by its tag"
+            )
+        why = one_line(str(task.metadata().get("failureReason") or "no reason is given"))
         raise QupropError(
-            f"task {task.id} ended as {task.state()} and has no result ({one_line(str(why))}); hand its work in again "
-            "under a tag of its own"
+            f"task {task.id} ended as {state} and has no result ({why}); start again, and it is handed in anew"
         )
     places = list(result.measured_qubits)
     bits = np.asarray(result.measurements)[:, [places.index(q) for q in circuit.measured]]

@@ -15,7 +15,15 @@ from quprop.model.angle import AngleVector
 from quprop.model.circuit import Circuit
 from quprop.model.noise import machine_gates
 from quprop.sampling.devices.check import check_circuits, check_work
-from quprop.sampling.devices.device import Counts, DeviceCircuit, DeviceJob, Limits, Outcomes, Prepared, Work
+from quprop.sampling.devices.device import (
+    DeviceCircuit,
+    DeviceJob,
+    FinishedJob,
+    Limits,
+    Outcomes,
+    Prepared,
+    Work,
+)
 
 try:
     import pennylane as qml
@@ -25,6 +33,8 @@ except ImportError:
 from pennylane.tape import QuantumScript
 
 __all__ = ["PennyLaneDevice"]
+
+_BATCH_BITS = 1 << 25  # samples of one batch of circuits, 256 MiB of them
 
 # quprop's gates as PennyLane's, up to a global phase; rotations about Pauli strings are its PauliRot.
 _GATES: dict[str, Callable[..., Any]] = {
@@ -62,18 +72,6 @@ _GATES: dict[str, Callable[..., Any]] = {
 }
 
 
-class PennyLaneJob:
-    """Work that is done."""
-
-    id = ""  # no other process finds it
-
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
-
-    def result(self) -> Counts:
-        return self._counts
-
-
 class PennyLaneDevice:
     """A PennyLane device: its name, "default.qubit", "lightning.qubit" or "quprop", or the device itself.
 
@@ -109,7 +107,7 @@ class PennyLaneDevice:
         return [Prepared(*machine_gates(c.circuit), None, c.measured) for c in circuits]
 
     def submit(self, work: Sequence[Work], *, seed: int, tag: str) -> DeviceJob:
-        """All settings as one batch; the job is done when this returns."""
+        """The settings of a circuit as one batch, of several where their samples are many. Done when this returns."""
         check_work(self.name, self.limits, work)
         seed = whole("seed", seed, 0)
         n = max((item.circuit.circuit.n_qubits for item in work), default=1)
@@ -117,14 +115,7 @@ class PennyLaneDevice:
         if device is None:
             device = self._make(n, **({"seed": np.random.default_rng(seed)} if self._seeded else {}))
         wires = list(device.wires or range(n))
-        tapes = [tape for item in work for tape in self._tapes(item, wires)]
-        try:
-            results = iter(qml.execute(tapes, device, diff_method=None))
-        except Exception as error:
-            raise QupropError(
-                f"the PennyLane device {self.name} did not run this: {one_line(str(error))}; see what it supports"
-            ) from error
-        return PennyLaneJob([[_outcomes(next(results), item.circuit) for _ in item.shots] for item in work])
+        return FinishedJob([self._counts(item, device, wires) for item in work])
 
     def find(self, tag: str, work: Sequence[Work]) -> DeviceJob | None:
         return None
@@ -141,6 +132,22 @@ class PennyLaneDevice:
         return {"device": "pennylane", "name": self.name, "options": options, "seeded": self._seeded}
 
     # What is run
+
+    def _counts(self, work: Work, device: Any, wires: list[Any]) -> list[Outcomes]:
+        out: list[Outcomes] = []
+        shots, m = np.asarray(work.shots), len(work.circuit.measured)
+        held = np.cumsum(shots) * m // _BATCH_BITS  # parts of a job whose samples are held at once
+        for part in np.unique(held):
+            rows = held == part
+            tapes = self._tapes(Work(work.circuit, np.asarray(work.values)[rows], shots[rows]), wires)
+            try:
+                results = qml.execute(tapes, device, diff_method=None)
+            except Exception as error:
+                raise QupropError(
+                    f"the PennyLane device {self.name} did not run this: {one_line(str(error))}; see what it supports"
+                ) from error
+            out += [_outcomes(result, work.circuit) for result in results]
+        return out
 
     def _make(self, n: int, **more: Any) -> Any:
         try:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from quprop.errors import QupropError, shown, whole
-from quprop.hybrid.devices.qiskit_circuits import Compiled, compiled, shares, summed, twirled, unmasked
+from quprop.hybrid.devices.qiskit_circuits import (
+    Compiled,
+    Instance,
+    compiled,
+    placed,
+    refolded,
+    shares,
+    summed,
+    twirled,
+    unmasked,
+)
 from quprop.hybrid.devices.qiskit_sources import Pub, Running, readout_errors, repetition_delay, source_of
 from quprop.lazy import missing
-from quprop.sampling.devices.check import check_circuits, check_work
+from quprop.sampling.devices.check import check_circuits, check_work, digest
 from quprop.sampling.devices.device import Counts, DeviceCircuit, DeviceJob, Outcomes, Prepared, Work
 
 try:
@@ -113,15 +124,19 @@ class QiskitDevice:
         """One job of all work. Settings of one circuit with the same shots are one pub."""
         check_work(self.name, self.limits, work)
         pubs, parts = self._pubs(work, whole("seed", seed, 0))
-        return QiskitJob(self._source.run(pubs, seed, tag), parts, [len(w.shots) for w in work])
+        return QiskitJob(self._source.run(pubs, seed, tag, digest(work)), parts, [len(w.shots) for w in work])
 
     def find(self, tag: str, work: Sequence[Work]) -> DeviceJob | None:
-        """The job with this tag on a machine of IBM's."""
+        """The job with this tag on a machine of IBM's. Raises QupropError where it was of other work."""
         found = self._source.find(tag)
         if found is None:
             return None
-        running, seed = found
-        return QiskitJob(running, self._pubs(work, seed)[1], [len(w.shots) for w in work])
+        if found.digest != digest(work):
+            raise QupropError(
+                f"job {found.running.id} of {self.name} has the tag {tag!r} and other circuits, settings or shots than "
+                "these; give this work a tag of its own"
+            )
+        return QiskitJob(found.running, self._pubs(work, found.seed)[1], [len(w.shots) for w in work])
 
     def seconds(self, work: Sequence[Work]) -> float | None:
         """Shots, each of the circuit's longest path, its measurement and the machine's pause between shots."""
@@ -154,14 +169,30 @@ class QiskitDevice:
 
     def _compiled(self, circuits: Sequence[DeviceCircuit]) -> list[Compiled]:
         check_circuits(self.name, self.limits, circuits)
-        new = {c.key: c for c in circuits if c.key not in self._known}
-        if new:
-            source = self._source
-            given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
-            passes = generate_preset_pass_manager(optimization_level=self._level, seed_transpiler=self._seed, **given)
-            made = compiled(list(new.values()), passes, source.target, repetition_delay(source.machine))
-            self._known.update(zip(new, made, strict=True))
+        delay, target = repetition_delay(self._source.machine), self._source.target
+
+        def compile_all(group: list[DeviceCircuit], **layout: Any) -> None:
+            new = [c for c in {c.key: c for c in group}.values() if c.key not in self._known]
+            if new:
+                made = compiled(new, self._passes(self._level, **layout), target, delay)
+                self._known.update(zip([c.key for c in new], made, strict=True))
+
+        bases = [c if c.folding is None else replace(c.folding.base, barriers=(0, c.barriers[1])) for c in circuits]
+        compile_all([c for c in bases if not c.placed])
+        for c, base in zip(circuits, bases, strict=True):
+            if base.placed:
+                compile_all([base], initial_layout=list(range(base.circuit.n_qubits)))
+            if c.folding is not None and c.key not in self._known:
+                if c.folding.partly:  # with a barrier more, on the same qubits
+                    compile_all([c.folding.base], initial_layout=placed(self._known[base.key].circuit))
+                again = self._passes(0)
+                self._known[c.key] = refolded(self._known[c.folding.base.key], c, again, target, delay)
         return [self._known[c.key] for c in circuits]
+
+    def _passes(self, level: int, **more: Any) -> Any:
+        source = self._source
+        given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
+        return generate_preset_pass_manager(optimization_level=level, seed_transpiler=self._seed, **given, **more)
 
     def _pubs(self, work: Sequence[Work], seed: int) -> tuple[list[Pub], list[_Part]]:
         pubs, parts = [], []
@@ -176,7 +207,7 @@ class QiskitDevice:
         self, circuit: Compiled, shots: np.ndarray, rng: np.random.Generator
     ) -> Iterator[tuple[Any, int, np.ndarray, int]]:
         """Circuit, mask, settings and the shots of each of them."""
-        instances = [(circuit.circuit, 0)]
+        instances = [Instance(circuit.circuit, 0)]
         if self._twirl is not None:
             instances = twirled(circuit, self._twirl, self._twirl_readout, self._source.target, rng)
         for number in np.unique(shots).tolist():

@@ -12,6 +12,7 @@ from quprop.hybrid.qiskit import to_qiskit
 from quprop.lazy import missing
 from quprop.model.angle import PARAM
 from quprop.model.circuit import Circuit
+from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.devices.device import DeviceCircuit, Outcomes, Prepared
 
 try:
@@ -59,8 +60,75 @@ def compiled(circuits: Sequence[DeviceCircuit], passes: Any, target: Any, delay:
     ]
 
 
+def refolded(base: Compiled, given: DeviceCircuit, again: Any, target: Any, delay: float | None) -> Compiled:
+    """`given.folding` of a compiled base: passes of the same gates on the same qubits, with barriers between them.
+
+    again: of Qiskit's compiler, which writes inverse gates in those of the backend and changes no other.
+    """
+    folding = given.folding
+    assert folding is not None
+    start, *parts, end = _between_barriers(base.circuit)
+
+    def turned_back(pieces: list[Any]) -> Any:
+        back = base.circuit.copy_empty_like()
+        for piece in reversed(pieces):
+            for step in reversed(piece):
+                back.append(step.operation.inverse(), step.qubits)
+        return [step for step in again.run(back).data if step.operation.name != "barrier"]
+
+    whole = [step for part in parts for step in part]
+    passes = [whole, *[turned_back(parts), whole] * folding.times]
+    if folding.partly:
+        passes += [turned_back(parts[-1:]), parts[-1]]
+    out = base.circuit.copy_empty_like()
+    for piece in (start, *passes, end):
+        if piece is not start:
+            out.barrier()
+        for step in piece:
+            out.append(step)
+    return Compiled(out, base.columns, _prepared(out, len(given.measured), target, delay))
+
+
+def placed(isa: Any) -> list[int] | None:
+    """The backend's qubits on which a compiled circuit begins, None where it has no layout."""
+    layout = isa.layout
+    return None if layout is None else list(layout.initial_index_layout(filter_ancillas=True))
+
+
+def _between_barriers(isa: Any) -> list[list[Any]]:
+    parts: list[list[Any]] = [[]]
+    for step in isa.data:
+        if step.operation.name == "barrier":
+            parts.append([])
+        else:
+            parts[-1].append(step)
+    return parts
+
+
+def _with_barriers(circuit: Any, given: DeviceCircuit) -> Any:
+    """A gate of Qiskit's stands for each operation but the identity; what prepares the state comes first."""
+    written = [
+        not isinstance(op.target, PauliString | PauliSum) or _turns(op.target) for op in given.circuit.operations
+    ]
+    first = len(circuit.data) - sum(written)
+    places = [first + sum(written[:position]) for position in given.barriers]
+    out = circuit.copy_empty_like()
+    for k in range(len(circuit.data) + 1):
+        for _ in range(places.count(k)):
+            out.barrier()
+        if k < len(circuit.data):
+            out.append(circuit.data[k])
+    return out
+
+
+def _turns(total: PauliString | PauliSum) -> bool:
+    return any(string.weight for string, _ in PauliSum(total).items())
+
+
 def _measured(given: DeviceCircuit) -> Any:
     circuit = to_qiskit(given.circuit)
+    if given.barriers:
+        circuit = _with_barriers(circuit, given)
     register = ClassicalRegister(len(given.measured), REGISTER)
     circuit.add_register(register)
     circuit.measure(list(given.measured), register)
@@ -177,6 +245,8 @@ __all__ = [
     "compiled",
     "of_bits",
     "of_hex",
+    "placed",
+    "refolded",
     "shares",
     "summed",
     "twirled",

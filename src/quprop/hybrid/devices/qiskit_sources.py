@@ -1,12 +1,13 @@
 """What of Qiskit a user may pass as a device, and how each is run: Aer directly, all others by a sampler.
 
-Aer's own `run` binds all settings of a circuit inside the simulator and counts there. Its sampler, and Qiskit's for any
-backend, keep every shot and unpack it in Python.
+Aer's own `run` binds all settings of a circuit itself and counts outcomes. Its sampler, and Qiskit's for any backend,
+keep every shot and unpack it in Python.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ except ImportError:
     raise missing("Qiskit's devices need Qiskit 2", "qiskit") from None
 
 _EXECUTIONS = 10_000_000  # of one job of IBM's sampler: settings times shots
-_SEED_TAG = "quprop-seed-"
+_OWN_TAG = re.compile(r"quprop-(\d+)-(\w*)")  # of a job: its seed, and which work it is
 # What is handed to samplers that take any circuit; all of it is read by `from_qiskit` too.
 _GATES = ["h", "x", "y", "z", "s", "sdg", "sx", "sxdg", "t", "tdg", "rx", "ry", "rz", "p", "cx", "cz", "swap", "reset"]
 _OURS = ("shots", "seed_simulator", "parameter_binds", "memory")  # options of Aer's `run` that are not the user's
@@ -49,6 +50,12 @@ class Running(Protocol):
         ...
 
 
+class Found(NamedTuple):
+    running: Running
+    seed: int
+    digest: str
+
+
 class Source:
     """Runs pubs. name: as people call it. backend: what circuits are compiled for, None for any circuit; machine: what
     knows durations and errors, where that is another one. basis: names of gates, where there is no backend."""
@@ -67,11 +74,11 @@ class Source:
     def target(self) -> Any:
         return getattr(self.backend, "target", None)
 
-    def run(self, pubs: Sequence[Pub], seed: int, tag: str) -> Running:
+    def run(self, pubs: Sequence[Pub], seed: int, tag: str, digest: str) -> Running:
+        """seed: of what draws at random here; tag, digest: kept with a job that other processes can find."""
         raise NotImplementedError
 
-    def find(self, tag: str) -> tuple[Running, int] | None:
-        """The running work of this tag, and its seed."""
+    def find(self, tag: str) -> Found | None:
         return None
 
 
@@ -82,13 +89,14 @@ class _Aer(Source):
         wrong = next((key for key in options if key not in known), None)
         if wrong is not None:
             raise QupropError(f"Aer has no option {shown(wrong)} that can be set here; {nearest(str(wrong), known)}")
-        self._options = dict(options)
+        # All cores on one small circuit, Aer's own way, is many times slower than a circuit on each.
+        self._options = {"max_parallel_experiments": 0, **options}
 
     @property
     def noise_model(self) -> Any:
         return self._options.get("noise_model", getattr(self.backend.options, "noise_model", None))
 
-    def run(self, pubs: Sequence[Pub], seed: int, tag: str) -> Running:
+    def run(self, pubs: Sequence[Pub], seed: int, tag: str, digest: str) -> Running:
         groups: dict[int, list[int]] = {}
         for i, pub in enumerate(pubs):
             groups.setdefault(pub.shots, []).append(i)
@@ -132,15 +140,16 @@ class _AerRunning:
 
 
 class _Sampler(Source):
-    """made: the sampler with this seed and this tag, where it takes them."""
+    """made: the sampler with this seed and these tags, where it takes them."""
 
-    def __init__(self, name: str, backend: Any, made: Callable[[int, str], Any], **more: Any) -> None:
+    def __init__(self, name: str, backend: Any, made: Callable[[int, list[str]], Any], **more: Any) -> None:
         super().__init__(name, backend, **more)
         self._made = made
 
-    def run(self, pubs: Sequence[Pub], seed: int, tag: str) -> Running:
+    def run(self, pubs: Sequence[Pub], seed: int, tag: str, digest: str) -> Running:
+        tags = [*([tag] if tag else []), f"quprop-{seed}-{digest}"]
         with _said(f"{self.name} did not take the job"):
-            job = self._made(seed, tag).run([tuple(pub) for pub in pubs])
+            job = self._made(seed, tags).run([tuple(pub) for pub in pubs])
         return SamplerRunning(self.name, job, [pub.circuit.num_clbits for pub in pubs], self._id(job))
 
     def _id(self, job: Any) -> str:
@@ -172,15 +181,18 @@ class _Runtime(_Sampler):
     def _id(self, job: Any) -> str:
         return str(job.job_id())
 
-    def find(self, tag: str) -> tuple[Running, int] | None:
+    def find(self, tag: str) -> Found | None:
+        if not tag:
+            return None
         with _said(f"{self.name} could not be asked for its jobs"):
             jobs = self.backend.service.jobs(limit=None, backend_name=self.backend.name, job_tags=[tag])
             # a job without a result is the last choice
             jobs = sorted(jobs, key=lambda job: str(job.status()) in ("CANCELLED", "ERROR"))
         for job in jobs:
-            seeds = [t.removeprefix(_SEED_TAG) for t in job.tags if t.startswith(_SEED_TAG)]
-            if seeds and seeds[0].isdigit():
-                return SamplerRunning(self.name, job, None, str(job.job_id())), int(seeds[0])
+            own = next((match for t in job.tags if (match := _OWN_TAG.fullmatch(t))), None)
+            if own is not None:
+                running = SamplerRunning(self.name, job, None, str(job.job_id()))
+                return Found(running, int(own[1]), own[2])
         return None
 
 
@@ -220,7 +232,7 @@ def source_of(given: Any, options: Mapping[str, Any]) -> Source:
         own = dict(given.options.run_options or {})
         return _of_backend(given.backend, {**own, **options})
     if options:
-        raise QupropError(f"options of {name} stand in the sampler itself; set {shown(list(options)[0])} there")
+        raise QupropError(f"options of {name} stand in the sampler itself; set {shown(next(iter(options)))} there")
     if isinstance(given, StatevectorSampler):
         return _Sampler(name, None, lambda seed, _: StatevectorSampler(seed=seed), basis=_GATES)
     if _is(given, "quprop", "QupropSampler"):
@@ -294,7 +306,7 @@ def _of_backend(backend: Any, options: Mapping[str, Any]) -> Source:
             simulator = _aer().AerSimulator.from_backend(backend)
         return _Aer(simulator, options, name=backend.name, machine=backend)
 
-    def made(seed: int, tag: str) -> Any:
+    def made(seed: int, tags: list[str]) -> Any:
         seeded = {"seed_simulator": seed % (1 << 31)} if hasattr(backend.options, "seed_simulator") else {}
         return BackendSamplerV2(backend=backend, options={"run_options": dict(options), **seeded})
 
@@ -311,11 +323,11 @@ def _of_runtime(sampler: Any) -> Source:
         )
     real = _is(backend, "qiskit_ibm_runtime", "IBMBackend")
 
-    def made(seed: int, tag: str) -> Any:
+    def made(seed: int, tags: list[str]) -> Any:
         options = copy.deepcopy(sampler.options)
         if real:
             own = options.environment.job_tags
-            options.environment.job_tags = [*(own if isinstance(own, list) else []), tag, f"{_SEED_TAG}{seed}"]
+            options.environment.job_tags = [*(own if isinstance(own, list) else []), *tags]
         elif hasattr(options, "simulator"):
             options.simulator.seed_simulator = seed % (1 << 31)
         mode = backend if sampler.mode is None else sampler.mode

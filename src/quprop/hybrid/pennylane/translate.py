@@ -18,12 +18,13 @@ from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
-from quprop.hybrid.noise import Misreading, applied, misread, on_qubits, read_out
+from quprop.hybrid.noise import Misreading, misread, on_qubits, read_out
 from quprop.hybrid.pennylane.gates import RULES
 from quprop.hybrid.pennylane.observables import NESTED, Monomials, Readout, RefusedError, is_batch, masks_of, readout
 from quprop.model import Model
 from quprop.model.angle import inputs, params
 from quprop.model.circuit import Circuit
+from quprop.model.noise import applied
 from quprop.model.pauli import PauliString, PauliSum
 
 _CONTROLLED = frozenset({"CNOT", "CY", "CZ", "CRX", "CRY", "CRZ", "ControlledPhaseShift", "Toffoli", "CCZ"})

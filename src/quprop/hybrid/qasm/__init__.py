@@ -101,6 +101,10 @@ def to_qasm(
 
     measured: so many of the first qubits are measured at the end, qubit k into bit k of c.
 
+    A `DynamicCircuit` is written in version 3 with its measurements in the middle, into bits of m in the order they
+    were made, and its gates under `if`; `from_qasm` reads no such program, but `from_qiskit` does by way of Qiskit. In
+    version 2 its measurements are deferred to qubits of their own.
+
     Of channels only the full reset has a form in OpenQASM. A basis or product input state is written as gates; one
     given by amplitudes is refused. Floats are exact.
 
@@ -115,8 +119,8 @@ def to_qasm(
     cx q[0], q[1];
     """
     measured = whole("measured", measured, 0)
-    if isinstance(circuit, Circuit) and measured > circuit.n_qubits:
-        raise QupropError(f"measured is at most the circuit's {circuit.n_qubits} qubits, got {measured}")
+    if isinstance(circuit, Circuit) and measured > (n := circuit.size_for_gates if version == 3 else circuit.n_qubits):
+        raise QupropError(f"measured is at most the circuit's {n} qubits, got {measured}")
     if version == 2:
         if arrays:
             raise QupropError("OpenQASM 2 has no arrays; leave arrays out, or write version=3")

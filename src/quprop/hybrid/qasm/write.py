@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from quprop.hybrid.qasm.definitions import DATA, DEFINED, definition, ladder, le
 from quprop.model.angle import INPUT, Angle, AngleVector, Variable
 from quprop.model.channels import refuse_channels
 from quprop.model.circuit import Circuit, Operation
+from quprop.model.dynamic import DynamicCircuit, MeasureStep, WhenStep
 from quprop.model.gates import GATES
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
@@ -50,9 +52,10 @@ def write_3(circuit: Circuit, arrays: bool, measured: int) -> str:
     """The program with its parameters; see `to_qasm`."""
     start = _start(circuit)
     out = ["OPENQASM 3.0;", 'include "stdgates.inc";']
-    used = {op.name for op in circuit.operations}
+    gates = list(_gates(circuit))
+    used = {op.name for op in gates}
     out += [text for name, text in DEFINED.items() if name in used]
-    words = {letters_of(p): None for op in circuit.operations for p in _ladders(op)}
+    words = {letters_of(p): None for op in gates for p in _ladders(op)}
     out += [definition(word) for word in words]
     for name, (kind, size) in circuit.vectors.items():
         annotation = [f"@{DATA}"] if kind == INPUT else []
@@ -66,17 +69,41 @@ def write_3(circuit: Circuit, arrays: bool, measured: int) -> str:
         else:
             for k in range(size):
                 out += [*annotation, f"input float[64] {name}_{k};"]
-    out.append(f"qubit[{circuit.n_qubits}] q;")
+    n = circuit.size_for_gates
+    out.append(f"qubit[{n}] q;")
     out += start
 
     def variable(v: Variable) -> str:
         return f"{v[2]}[{v[1]}]" if arrays else f"{v[2]}_{v[1]}"
 
-    for op in circuit.operations:
+    def call(op: Operation) -> list[str]:
+        calls = []
         for name, angles, qubits in _named(op):
             called = "U" if name == "u" else name
             values = f"({', '.join(a.text(variable) for a in angles)})" if angles else ""
-            out.append(f"{called}{values} {', '.join(f'q[{k}]' for k in qubits)};")
+            calls.append(f"{called}{values} {', '.join(f'q[{k}]' for k in qubits)};")
+        return calls
+
+    if isinstance(circuit, DynamicCircuit):
+        if arrays and "m" in circuit.vectors:
+            raise QupropError("an array called 'm' and the measured bits m would be one; leave arrays=False")
+        places = {name: k for k, name in enumerate(circuit.bits)}
+        out += [f"// m[{k}] is {name!r}" for name, k in places.items()]
+        out += [f"bit[{len(places)}] m;"] * bool(places)
+        for step in circuit.program:
+            if isinstance(step, MeasureStep):
+                q = f"q[{step.qubit}];"
+                out.append(f"reset {q}" if step.bit is None else f"m[{places[step.bit]}] = measure {q}")
+            elif isinstance(step, WhenStep):
+                bits = [
+                    f"m[{places[name]}] == {'true' if value else 'false'}" for name, value in step.condition.items()
+                ]
+                body = [f"  {line}" for op in step.body.operations for line in call(op)]
+                out += [f"if ({' && '.join(bits)}) {{", *body, "}"]
+            else:
+                out += call(step)
+    else:
+        out += [line for op in gates for line in call(op)]
     out += [f"bit[{measured}] c;"] * bool(measured) + [f"c[{k}] = measure q[{k}];" for k in range(measured)]
     return "\n".join(out) + "\n"
 
@@ -113,6 +140,15 @@ def write_2(circuit: Circuit, theta: Any, x: Any, measured: int) -> str:
             write(name, tuple(sum(c for _, c in a.terms) for a in angles), qubits)
     out += [f"creg c[{measured}];"] * bool(measured) + [f"measure q[{k}] -> c[{k}];" for k in range(measured)]
     return "\n".join(out) + "\n"
+
+
+def _gates(circuit: Circuit) -> Iterator[Operation]:
+    """All that are written, those under measured bits too."""
+    for step in circuit.program if isinstance(circuit, DynamicCircuit) else circuit.operations:
+        if isinstance(step, WhenStep):
+            yield from step.body.operations
+        elif not isinstance(step, MeasureStep):
+            yield step
 
 
 def _named(op: Operation) -> list[tuple[str, tuple[Angle, ...], tuple[int, ...]]]:

@@ -6,12 +6,13 @@ from quprop.sampling.devices.device import (
     Device,
     DeviceCircuit,
     DeviceJob,
+    FinishedJob,
     Limits,
     Outcomes,
     Prepared,
     Work,
 )
 
-__all__ = ["Counts", "Device", "DeviceCircuit", "DeviceJob", "Limits", "Outcomes", "Prepared", "Work"]
+__all__ = ["Counts", "Device", "DeviceCircuit", "DeviceJob", "FinishedJob", "Limits", "Outcomes", "Prepared", "Work"]
 
 __dir__ = listing(__name__)

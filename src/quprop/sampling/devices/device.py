@@ -32,12 +32,19 @@ class DeviceCircuit:
         model's rotations.
     measured: qubits, each once; bit b of an outcome is that of measured[b].
     copies: of the input state that one run of it prepares.
+    barriers: positions of operations at which compilers stop, so that what stands on both sides stays (the number of
+        operations: before the measurement).
+    folding: what this circuit is several times of, for a device that compiles: it compiles that, and repeats it.
+    placed: qubit q is the device's own qubit q; else the device chooses.
     """
 
     circuit: Circuit
     measured: tuple[int, ...]
     rotations: int
     copies: int = 1
+    barriers: tuple[int, ...] = ()
+    folding: Folding | None = None
+    placed: bool = False
 
     @property
     def n_params(self) -> int:
@@ -47,8 +54,18 @@ class DeviceCircuit:
     def key(self) -> str:
         """Equal for circuits that are equal, and for no others."""
         circuit = self.circuit
-        text = repr((circuit.n_qubits, circuit.state, list(circuit.vectors.items()), circuit.operations, self.measured))
+        gates = circuit.n_qubits, circuit.state, list(circuit.vectors.items()), circuit.operations
+        text = repr((*gates, self.measured, self.barriers, self.placed))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Folding(NamedTuple):
+    """U (U† U)^times of a circuit U, and with `partly` then L† L of its last part L. base: U, with barriers before it,
+    before L if there is one, and before the measurement."""
+
+    base: DeviceCircuit
+    times: int
+    partly: bool
 
 
 class Work(NamedTuple):
@@ -89,6 +106,16 @@ class DeviceJob(Protocol):
     def result(self) -> Counts:
         """Waits for it. Raises QupropError where it failed, expired or was cancelled."""
         ...
+
+
+class FinishedJob(NamedTuple):
+    """Of a device that has run the work when `submit` returns."""
+
+    counts: Counts
+    id: str = ""
+
+    def result(self) -> Counts:
+        return self.counts
 
 
 class Device(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from quprop.errors import QupropError, nearest, shown
@@ -67,7 +68,7 @@ def device_of(given: Any, **options: Any) -> Device:
     if callable(getattr(given, "run", None)):  # a sampler of somebody's, by what it can
         return _made(_QISKIT, given, options)
     raise QupropError(
-        f"a device is a name such as 'quprop' or 'aer', or an object of Qiskit, Braket or PennyLane that runs circuits, "
+        "a device is a name such as 'quprop' or 'aer', or an object of Qiskit, Braket or PennyLane that runs circuits, "
         f"got {shown(given)}"
     )
 
@@ -85,12 +86,13 @@ def _named(name: str, options: dict[str, Any]) -> Device:
 
 def _made(where: tuple[str, str], given: Any, options: dict[str, Any]) -> Device:
     make: Callable[..., Device] = getattr(import_module(where[0]), where[1])
+    arguments = () if given is None else (given,)
     try:
-        return make(**options) if given is None else make(given, **options)
-    except TypeError as error:  # an option that it does not have
-        if "argument" not in str(error):
-            raise
-        raise QupropError(f"{where[1]} is not made so: {error}") from None
+        signature(make).bind(*arguments, **options)
+    except TypeError as error:
+        known = [p.name for p in signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        raise QupropError(f"{where[1]}: {error}; its options are {', '.join(known)}") from None
+    return make(*arguments, **options)
 
 
 def _called(name: str) -> Any:

@@ -16,30 +16,28 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, shown, whole
+from quprop.errors import QupropError, whole
 from quprop.files import JsonLines, make_folder, read_bytes, read_text, write_atomically
 from quprop.hardware_models import HardwareModel, NoiseModel, noise_of
 from quprop.model import Model
-from quprop.model.circuit import Circuit
-from quprop.model.noise import machine_gates
+from quprop.model.noise import applied, function_of, machine_gates
 from quprop.sampling.devices.check import check_circuits, check_work, digest
-from quprop.sampling.devices.device import Counts, DeviceCircuit, DeviceJob, Limits, Outcomes, Prepared, Work
+from quprop.sampling.devices.device import (
+    Counts,
+    DeviceCircuit,
+    DeviceJob,
+    FinishedJob,
+    Limits,
+    Outcomes,
+    Prepared,
+    Work,
+)
 from quprop.sampling.sampler import at_once
 from quprop.simulate import get_engine, probabilities
 
 _FEW_OUTCOMES = 256  # of a circuit: then all of them are counted, of all settings at once
 _MODELS = 512  # circuits whose models are kept
 _PAID = "paid.jsonl"
-
-
-class OwnJob:
-    """Work that is done."""
-
-    def __init__(self, counts: Counts, id: str = "") -> None:
-        self._counts, self.id = counts, id
-
-    def result(self) -> Counts:
-        return self._counts
 
 
 class OwnDevice:
@@ -71,11 +69,8 @@ class OwnDevice:
         self._engine, self._threads = engine, threads
         self._engine_name = str(getattr(get_engine(engine, "double", threads), "name", type(engine).__name__))
         self._noise: Any = noise_of(noise) if isinstance(noise, str | HardwareModel | NoiseModel) else noise
-        if noise is not None and not callable(getattr(self._noise, "apply", self._noise)):
-            raise QupropError(
-                f"noise is the name of a machine, a NoiseModel, what has apply(circuit), or a function, got "
-                f"{shown(noise)}"
-            )
+        if noise is not None:
+            function_of(self._noise)  # speaks up now about what is none
         self._said = noise if isinstance(noise, str) else _plain(self._noise)
         self._models: dict[str, Model] = {}
         self._folder = None if folder is None else Path(folder)
@@ -93,7 +88,7 @@ class OwnDevice:
         check_work(self.name, self.limits, work)
         rng = np.random.default_rng(whole("seed", seed, 0))
         counts = [self._run(item, rng) for item in work]
-        return OwnJob(counts) if self._folder is None else self._keep(work, counts, tag)
+        return FinishedJob(counts) if self._folder is None else self._keep(work, counts, tag)
 
     def find(self, tag: str, work: Sequence[Work]) -> DeviceJob | None:
         """The last job of this tag in the folder. Raises QupropError where it was of other work."""
@@ -105,7 +100,7 @@ class OwnDevice:
                         f"job {row['id']} of the device {self.name} has the tag {tag!r} and other circuits, settings "
                         "or shots than these; give this work a tag of its own"
                     )
-                return OwnJob(self._kept(row["id"], work), row["id"])
+                return FinishedJob(self._kept(row["id"], work), row["id"])
         return None
 
     def seconds(self, work: Sequence[Work]) -> float | None:
@@ -141,12 +136,7 @@ class OwnDevice:
         if found is None:
             circuit = given.circuit
             if self._noise is not None:
-                circuit = getattr(self._noise, "apply", self._noise)(circuit.copy())
-                if not isinstance(circuit, Circuit) or circuit.n_qubits != given.circuit.n_qubits:
-                    raise QupropError(
-                        f"noise returns a Circuit on the {given.circuit.n_qubits} qubits that it was given, got "
-                        f"{shown(circuit)}"
-                    )
+                circuit = applied(self._noise, circuit)
             if len(self._models) >= _MODELS:
                 self._models.clear()
             found = self._models[given.key] = Model(circuit, "Z0")  # an observable that nobody asks for
@@ -180,7 +170,7 @@ class OwnDevice:
             log.sync()
         finally:
             log.close()
-        return OwnJob(counts, job)
+        return FinishedJob(counts, job)
 
     def _kept(self, job: str, work: Sequence[Work]) -> Counts:
         assert self._folder is not None

@@ -85,6 +85,7 @@ def realise(
     union = 0
     for mask in basis.masks:
         union |= mask
+    circuit.steps[:] = _read_from(circuit.operations, union)
     measured = tuple(PauliString(0, union).qubits) or (0,)
     bit = {q: b for b, q in enumerate(measured)}
     masks = [sum(1 << bit[q] for q in PauliString(0, mask).qubits) for mask in basis.masks]
@@ -252,18 +253,22 @@ class _Reading:
         return PauliString(x, z) if sign > 0 else -PauliString(x, z)
 
     def places(self, best: int) -> dict[int, int]:
-        """Positions worth a look, and what reading there costs: where the last gate is, the end, and where the circuit
-        has a rotation about one of the strings."""
+        """Positions worth a look from the best one before, and what reading there costs: that one, the beginning, the
+        end, and where the circuit has a rotation about one of the strings."""
         line = self.line
-        found = [best, line.end]
+        found = [best, 0, line.end]
         for p in self.strings[:_NEAR]:
             native = line.native.get((p.x & self._low, p.z & self._low), {})
             found += _nearest(native, line, best, 1)
-        costs = {}
-        for s in dict.fromkeys(found):
-            basis = self.basis(s)
-            letters = sum(mask.bit_count() for mask in basis.masks) // max(1, len(basis.masks))
-            costs[s] = TWO * basis.twos + len(basis.gates) - basis.twos + letters
+        costs: dict[int, int] = {}
+        least: float = np.inf
+        for s in _nearest(set(found), line, best, len(found)):
+            way = abs(line.spent[s] - line.spent[best])
+            if way < least:
+                basis = self.basis(s)
+                letters = sum(mask.bit_count() for mask in basis.masks) // max(1, len(basis.masks))
+                costs[s] = TWO * basis.twos + len(basis.gates) - basis.twos + letters
+                least = min(least, way + costs[s])
         return costs
 
 
@@ -351,6 +356,20 @@ def turn(string: PauliString, angle: Angle) -> Operation:
             return Operation("rotation", (angle,), string)
         return Operation(pair, (angle,), qubits[::-1] if names == ["rx", "rz"] else qubits)
     return Operation(names[0], (angle,), qubits)
+
+
+def _read_from(operations: Sequence[Operation], measured: int) -> list[Operation]:
+    """Without the Clifford gates that no measured qubit depends on. Rotations stay: they are what runs cost."""
+    kept = []
+    for operation in reversed(operations):
+        target = operation.target
+        qubits = target.x | target.z if isinstance(target, PauliString) else sum(1 << q for q in target)
+        if qubits & measured:
+            measured |= qubits
+        elif all(angle.is_constant for angle in operation.angles):
+            continue
+        kept.append(operation)
+    return kept[::-1]
 
 
 def _controlled(control: int, spot: Spot) -> Iterator[Operation]:

@@ -23,6 +23,7 @@ from quprop.model.noise import two_qubit_gates
 from quprop.model.pauli import PauliString, PauliSum, bits
 
 TWO = 1000  # what a two-qubit gate costs, in one-qubit gates: these only decide between ways that are else equal
+_KEPT = 64  # beginnings of the circuit
 _LOOKED = 2000  # gates from either end of the circuit, among which a place for a new string is looked for
 
 
@@ -70,7 +71,7 @@ class Timeline:
     def of(cls, model: Model | None, n: int) -> Timeline:
         """That of the circuit a model was made from; no gates where it was made from none. It is kept by the model."""
         if model is None or model.steps is None:
-            return cls(n)
+            return cls(n if model is None else model.n_qubits)
         found: Timeline | None = model.__dict__.get("_timeline")
         if found is None:
             found = model.__dict__["_timeline"] = cls(model.n_qubits, model.steps)
@@ -99,6 +100,8 @@ class Timeline:
         if known is not None or s == 0:
             return known or Spot(x, z, 1)
         if s not in self._before:
+            if len(self._before) == _KEPT:
+                self._before.clear()
             self._before[s] = self._whole[: self._starts[s]]
         return _spot(stim_string(self.n, x, z, (x & z).bit_count()).after(self._before[s]))
 
