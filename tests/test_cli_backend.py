@@ -112,3 +112,110 @@ def test_a_backend_that_is_too_small_is_refused(quprop):
     pytest.importorskip("qiskit_ibm_runtime")
     _, stderr = quprop("plan", "tfim", "--set", "n=8", "--backend", "fake_manila", "--shots", "9", status=2)
     assert "5 qubits" in stderr and "8" in stderr and stderr.count("\n") == 1
+
+
+TINY = ["tfim", "--set", "n=3,layers=1,steps=6", "--method", "parameter_shift", "--shots", "50", "--out", "run"]
+ON_QUPROP = [*TINY, "--backend", "quprop", "--set", "value_shots=300"]
+
+
+def trained(quprop, tmp_path, *arguments, status=0):
+    stdout, stderr = quprop("train", *arguments, "--json", "result.json", status=status)
+    return json.loads((tmp_path / "result.json").read_text()), stdout + stderr
+
+
+def test_a_training_on_a_device_descends_and_tells_what_it_planned_executed_and_paid(quprop, tmp_path):
+    found, text = trained(quprop, tmp_path, *ON_QUPROP)
+    model, point = load("tfim", ["n=3,layers=1"], 0)
+    start = float(qpr.expectation(model, point["theta"])[0])
+    theta = np.load(tmp_path / "run" / "checkpoint.npz")["params/theta"]
+    assert found["exact_loss"] == pytest.approx(float(qpr.expectation(model, theta)[0]), abs=1e-12)
+    assert found["exact_loss"] < start - 0.2 and found["status"] == "finished" and "engine" not in found
+    device, shift = found["device"], qpr.ParameterShift(shots=50).compile(model).cost.measurements
+    groups = 2  # ZZ together, X together
+    assert device["shots"] == 6 * (shift + groups * 300) + groups * 300
+    assert device["planned"] == device["paid"] == {k: device[k] for k in ("jobs", "circuits", "shots", "rotations")}
+    assert abs(found["loss"] - found["exact_loss"]) < 5 * device["loss_stderr"]
+    assert found["config"]["train"]["optimiser"] == "adam"
+    for word in ("planned", "executed", "paid", "exact at these parameters", f"{device['shots']:,}"):
+        assert word in text, word
+
+
+def test_methods_train_without_a_device_from_simulated_shots(quprop, tmp_path):
+    found, text = trained(quprop, tmp_path, *SMALL, "--set", "method=pair_state", "--set", "shots=100,steps=5")
+    model, _ = load("tfim", ["n=3,layers=1"], 0)
+    assert found["cost"]["measurements"] == 5 * qpr.PairState(shots=100).compile(model).cost.measurements
+    assert "device" not in found and "executed" in text and "by parameter shift" not in text
+
+
+def test_a_budget_stops_a_run_which_a_larger_one_continues_to_the_same_parameters(quprop, tmp_path):
+    whole, _ = trained(quprop, tmp_path, *ON_QUPROP[:-4], "--out", "whole", *ON_QUPROP[-4:])
+    budget = 3 * whole["device"]["shots"] // 6
+    part, text = trained(quprop, tmp_path, *ON_QUPROP, "--budget-shots", str(budget))
+    assert part["status"] == "stopped" and 0 < part["steps"] < 6 and part["device"]["paid"]["shots"] <= budget
+    assert "Stopped after step" in text and "--resume" in text and "exact loss" in text
+    rest, _ = trained(quprop, tmp_path, "tfim", "--out", "run", "--resume", "--budget-shots", "1000000")
+    assert rest["status"] == "finished" and rest["device"]["paid"] == whole["device"]["paid"]
+    first, second = (np.load(tmp_path / name / "checkpoint.npz")["params/theta"] for name in ("whole", "run"))
+    assert np.array_equal(first, second) and rest["loss"] == whole["loss"]
+
+
+def test_a_training_that_is_resumed_pays_for_nothing_twice(quprop, tmp_path):
+    """An earlier checkpoint is put back, as where a process was killed before it wrote the last ones."""
+    trained(quprop, tmp_path, *ON_QUPROP, "--budget-shots", "3000")
+    folder = tmp_path / "run"
+    early, paid = (folder / "checkpoint.npz").read_bytes(), (folder / "jobs.jsonl").read_bytes()
+    whole, _ = trained(quprop, tmp_path, "tfim", "--out", "run", "--resume", "--budget-shots", "1000000")
+    (folder / "checkpoint.npz").write_bytes(early)
+    lines = (folder / "jobs.jsonl").read_bytes()
+    again, _ = trained(quprop, tmp_path, "tfim", "--out", "run", "--resume", "--budget-shots", "1000000")
+    assert len(lines) > len(paid) and (folder / "jobs.jsonl").read_bytes() == lines
+    assert again["device"]["paid"] == whole["device"]["paid"] and again["loss"] == whole["loss"]
+
+
+def test_settings_of_a_method_and_a_backend_may_stand_in_a_file(quprop, tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        '[problem]\nname = "tfim"\nn = 3\n[model]\nlayers = 1\n'
+        '[train]\nmethod = "parameter_shift"\nshots = 20\nbackend = "quprop"\nvalue_shots = 30\nsteps = 2\n'
+    )
+    found, _ = trained(quprop, tmp_path, "mine.toml")
+    assert (found["method"], found["backend"], found["steps"]) == ("parameter_shift", "quprop", 2)
+
+
+def test_a_training_on_a_fake_backend_shows_the_bias_that_noise_leaves(quprop, tmp_path):
+    pytest.importorskip("qiskit_aer")
+    pytest.importorskip("qiskit_ibm_runtime")
+    small = [*SMALL, "--set", "steps=2,value_shots=4000", "--method", "parameter_shift", "--shots", "50"]
+    found, text = trained(quprop, tmp_path, *small, "--backend", "fake_manila")
+    device = found["device"]
+    assert device["seconds"] > 100e-6 * device["shots"] and "time of the machine" in text
+    assert found["loss"] - found["exact_loss"] > 3 * device["loss_stderr"]  # the noise lifts the energy
+
+
+NOT_TRAINED = {
+    "unknown": ([*TINY, "--backend", "qupro"], "did you mean 'quprop'?"),
+    "no method": ([*SMALL, "--backend", "quprop"], "method=parameter_shift"),
+    "no shots": ([*SMALL, "--backend", "quprop", "--method", "pair_state"], "set shots=1000"),
+    "unknown method": ([*SMALL, "--method", "pair", "--shots", "3"], "did you mean 'pair_state'?"),
+    "less than a gradient": ([*ON_QUPROP, "--budget-shots", "700"], "more than the budget holds"),
+    "no price": ([*ON_QUPROP, "--budget-dollars", "1"], "dollars"),
+    "no backend": ([*TINY, "--budget-shots", "10000"], "name a backend"),
+    "L-BFGS": ([*TINY, "--set", "optimiser=lbfgs"], "L-BFGS"),
+    "metric": ([*ON_QUPROP, "--set", "optimiser=natural_gradient"], "optimiser=adam"),
+    "two noises": ([*ON_QUPROP, "--noise", "superconducting"], "leave out one"),
+    "not a list of circuits": ([*SMALL, "--method", "gentle_sweep", "--shots", "9", "--backend", "quprop"], "circuits"),
+    "samples": (["blobs", "--method", "pair_state", "--shots", "9"], "unknown key 'method'"),
+}
+
+
+@pytest.mark.parametrize("arguments, said", NOT_TRAINED.values(), ids=NOT_TRAINED)
+def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(quprop, tmp_path, arguments, said):
+    _, stderr = quprop("train", *arguments, status=2)
+    assert stderr.startswith("quprop: ") and stderr.count("\n") == 1 and said in stderr
+    assert not (tmp_path / "run").exists() and not (tmp_path / "runs").exists()
+
+
+def test_a_machine_that_is_too_small_trains_nothing(quprop, tmp_path):
+    pytest.importorskip("qiskit_aer")
+    pytest.importorskip("qiskit_ibm_runtime")
+    _, stderr = quprop("train", *TINY, "--set", "n=8", "--backend", "fake_manila", status=2)
+    assert "5 qubits" in stderr and stderr.count("\n") == 1 and not (tmp_path / "run").exists()

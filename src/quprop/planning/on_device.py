@@ -19,7 +19,7 @@ from quprop.gradients import COSTED
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.sampling.devices.device import Device, Work
-from quprop.sampling.devices.forecast import Gates, forecast, gates, repeated
+from quprop.sampling.devices.forecast import CompiledGates, forecast, gates, repeated
 from quprop.sampling.devices.known import device_of
 from quprop.sampling.devices.spending import Spending
 from quprop.sampling.readings import ObservableReadings
@@ -38,7 +38,7 @@ class DeviceRow:
 
     name: str
     cost: Cost
-    gates: Gates
+    gates: CompiledGates
     gradient: Spending
     step: Spending
     training: Spending

@@ -17,7 +17,7 @@ from quprop.sampling.devices.spending import Spending, planned
 MOST_PACKED = 200_000  # settings that are put into jobs one by one; of more, jobs are counted from the limits
 
 
-class Gates(NamedTuple):
+class CompiledGates(NamedTuple):
     """What circuits have become on the device: how many different ones, the layers of the deepest, two-qubit gates of
     the largest, and of all shots together."""
 
@@ -27,12 +27,12 @@ class Gates(NamedTuple):
     executed_two_qubit_gates: int
 
 
-def gates(device: Device, work: Sequence[Work]) -> Gates:
+def gates(device: Device, work: Sequence[Work]) -> CompiledGates:
     """Compiles the circuits, each once. Raises QupropError for what the device cannot run."""
     check_work(device.name, Limits(qubits=device.limits.qubits), work)
     items = merge(work).work
     found = device.prepare([w.circuit for w in items])
-    return Gates(
+    return CompiledGates(
         len(items),
         max((p.depth for p in found), default=0),
         max((p.two_qubit_gates for p in found), default=0),
@@ -60,4 +60,4 @@ def repeated(spent: Spending, times: int) -> Spending:
     return Spending(*(None if value is None else times * value for value in spent.as_dict().values()))
 
 
-__all__ = ["MOST_PACKED", "Gates", "forecast", "gates", "repeated"]
+__all__ = ["MOST_PACKED", "CompiledGates", "forecast", "gates", "repeated"]
