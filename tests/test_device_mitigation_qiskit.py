@@ -60,10 +60,26 @@ def test_a_compiled_folded_circuit_is_the_same_on_the_same_qubits_with_as_many_t
         x, sx = (made.circuit.count_ops().get(g, 0) for g in ("x", "sx"))
         x1, sx1 = (once.circuit.count_ops().get(g, 0) for g in ("x", "sx"))
         assert sx == scale * sx1 and x - prepared == scale * (x1 - prepared)
+        assert made.circuit.count_ops()["barrier"] == scale + 1
         assert set(made.circuit.count_ops()) <= {"x", "sx", "rz", "cx", "barrier", "measure"}
     same, made = operator(device, ZERO.folded(circuit, 2), values)
     assert same.equiv(base) and made.prepared.layout == once.prepared.layout
     assert 1 < made.prepared.two_qubit_gates / once.prepared.two_qubit_gates < 3
+
+
+def test_twirled_instances_of_folded_circuits_keep_all_passes():
+    device, circuit = manila(twirl=3), ring(3)
+    once = device.prepare([ZERO.folded(circuit, 1)])[0]
+    made = device._compiled([ZERO.folded(circuit, 3)])[0]
+    found = list(device._instances(made, np.array([9]), np.random.default_rng(0)))
+    assert len(found) == 3
+    for isa, *_ in found:
+        assert isa.count_ops()["cx"] == 3 * once.two_qubit_gates and isa.count_ops()["barrier"] == 4
+
+
+def test_a_circuit_without_gates_is_folded_to_itself():
+    made = manila().prepare([ZERO.folded(DeviceCircuit(qpr.Circuit(2, "10"), (1, 0), 0), s) for s in (1, 2, 3)])
+    assert {p.gates for p in made} == {1} and len({p.layout for p in made}) == 1
 
 
 def test_without_barriers_a_compiler_takes_the_folds_out():

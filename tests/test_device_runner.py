@@ -181,7 +181,7 @@ def test_draws_come_from_the_seed_the_round_and_the_job_alone():
 
     def run(seed=0, key="a", before=()):
         device = Service(limits=Limits(circuits=2))
-        runner = Runner(device, seed=seed)
+        runner = Runner(device, ledger=JobLedger(seed=seed))
         for other in before:
             runner.run(work, other)
         return runner.run(work, key), [s for _, s, _ in device.asked[-2:]]
@@ -394,7 +394,7 @@ def test_a_lost_job_is_paid_again_with_consent_only(tmp_path):
     device = Forgetful(limits=LIMITS, folder=tmp_path / "service")
     device.failing = 1
     first = Runner(device, ledger=JobLedger(tmp_path))
-    with pytest.raises(qpr.QupropError, match="has expired"):
+    with pytest.raises(qpr.QupropError, match=r"has expired: hand it in again; rerun_lost=True pays"):
         first.run(rounds()["r0"], "r0")
     first.ledger.close()
     assert len(list((tmp_path / "counts").iterdir())) == 2  # the others were paid, and are there
@@ -443,6 +443,11 @@ def test_a_ledger_that_was_changed_is_refused(tmp_path, line):
     file.write_text("\n".join([line, *rows]) + "\n")
     with pytest.raises(qpr.QupropError, match="no list of quprop's jobs"):
         JobLedger(tmp_path)
+
+
+def test_a_ledger_keeps_its_seed(tmp_path):
+    JobLedger(tmp_path, 5).close()
+    assert JobLedger(tmp_path, 6).seed == 5
 
 
 def test_one_process_at_a_time_has_the_ledger(tmp_path):

@@ -111,10 +111,18 @@ def test_gates_and_depth_are_counted():
     found = BraketDevice("braket").prepare([DeviceCircuit(circuit, (2, 0), 2)])[0]
     # h; h, sqrt(X), 2 CNOT, RZ, 2 CNOT, h, sqrt(X)^-1; ZZ
     assert found[:4] == (5, 11, 8, None) and found.layout == (2, 0)
+    device, stopped = BraketDevice("braket"), DeviceCircuit(circuit, (2, 0), 2, barriers=(0, 2, 3))
+    assert device.prepare([stopped])[0] == found
+    source = device._compile(stopped).program.source
+    assert source.count("barrier") == 3 and source.index("barrier") < source.index("h q[0]")
+    assert source.rindex("barrier") < source.index("measure") and "barrier q[0], q[1], q[2];\nzz(" in source
+    work = random_work(np.random.default_rng(14), stopped, 2)
+    check_counts([work], run(device, work))
 
 
 REFUSED = [
     (lambda: BraketDevice("braket:no_such"), "braket_dm"),
+    (lambda: BraketDevice("arn:no/machine"), "arn:no/machine did not run"),
     (lambda: BraketDevice("aer"), "called"),
     (lambda: BraketDevice(3), "run and properties"),
     (lambda: BraketDevice("braket").prepare([DeviceCircuit(qpr.Circuit(27), (0,), 0)]), "26 qubits"),
@@ -229,13 +237,51 @@ def test_limits_of_a_machine_and_tasks_that_fail_are_told(aws):
             device.submit([work_of(qpr.Circuit(1), (0,), (20, shots))], seed=0, tag="a")
     with pytest.raises(qpr.QupropError, match="4 qubits, and this circuit needs 5"):
         device.prepare([DeviceCircuit(qpr.Circuit(5), (0,), 0)])
+    for options in ({"barriers": (0,)}, {"placed": True}):  # which only a compiler that we call keeps
+        with pytest.raises(qpr.QupropError, match="may not stay"):
+            device.prepare([DeviceCircuit(qpr.Circuit(2).h(0), (0,), 0, **options)])
     assert not cloud.tasks
     job = device.submit(some_work(), seed=0, tag="a")
     with pytest.raises(qpr.QupropError, match=r"task task/1 ended as CANCELLED.*the machine was off"):
         job.result()
-    again = device.find("a", some_work())  # what has no result is handed in anew, what runs is waited for
-    assert again.id == "task/0,task/3,task/2"
-    with pytest.raises(qpr.QupropError, match="task task/2 is RUNNING"):
+    again = device.find("a", some_work())  # nothing is paid again unasked
+    assert again.id == "task/0,task/1,task/2"
+    with pytest.raises(qpr.QupropError, match="task task/1 ended as CANCELLED"):
         again.result()
     found = device.definition()
     assert json.loads(json.dumps(found)) == found and found["arn"] == cloud.arn and "bucket" not in str(found)
+
+
+def test_aws_receives_the_program_its_inputs_and_its_tags_through_its_own_library():
+    """`AwsDevice` of the SDK itself, over a session that keeps what would be sent."""
+    aws = pytest.importorskip("braket.aws")
+    sent = []
+
+    class Session:
+        def create_quantum_task(self, **fields):
+            sent.append(fields)
+            return f"arn/{len(sent)}"
+
+        def get_quantum_task(self, arn):
+            kind = {"actionType": "braket.ir.openqasm.program"}
+            return {"status": "FAILED", "failureReason": "the lights went out", "actionMetadata": kind}
+
+    class Machine(aws.AwsDevice):
+        properties, name, arn = LocalSimulator("braket_sv").properties, "Two", Cloud.arn
+
+        def __init__(self):
+            self._arn, self._aws_session, self._poll_interval_seconds = self.arn, Session(), 1
+            self._noise_model = None
+
+    device, (work, _) = BraketDevice(Machine(), s3_destination_folder=("bucket", "folder")), some_work()
+    job = device.submit([work], seed=0, tag="t")
+    assert job.id == "arn/1,arn/2"
+    for k, (fields, shots) in enumerate(zip(sent, work.shots, strict=True)):
+        action = json.loads(fields["action"])
+        assert fields["shots"] == shots and fields["outputS3Bucket"] == "bucket"
+        assert (fields["tags"]["quprop-tag"], fields["tags"]["quprop-place"]) == ("t", str(k))
+        assert action["inputs"] == dict(zip(("angle_0", "angle_1"), work.values[k], strict=True))
+        assert "cnot q[0], q[2];" in action["source"]
+    with pytest.raises(qpr.QupropError, match=r"task arn/1 ended as FAILED.*the lights went out"):
+        job.result()
+    assert module._aws_task("arn/1", Session()).id == "arn/1"

@@ -86,6 +86,16 @@ def test_many_samples_are_several_batches(monkeypatch):
     assert 2 < len(batches) < 9 and sum(map(len, batches)) == 9
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_barriers_stay_between_their_gates(name):
+    given = DeviceCircuit(qpr.Circuit(2).ry(0.7, 0).cx(0, 1).cx(0, 1), (0, 1), 1, barriers=(1, 3))
+    work = Work(given, np.empty((1, 0)), np.array([2000]))
+    device = made(name)
+    (tape,) = device._tapes(work, [0, 1])
+    assert [op.name for op in tape.operations] == ["RY", "Barrier", "CNOT", "CNOT", "Barrier"]
+    check_counts([work], run(device, work))
+
+
 def test_noise_of_a_device_acts():
     noise = qpr.NoiseModel(readout=0.1)
     work = work_of(qpr.Circuit(2).x(1), (0, 1), (4000,))

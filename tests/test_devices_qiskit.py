@@ -5,7 +5,8 @@ import types
 
 import numpy as np
 import pytest
-from device_laws import STATES, check_counts, random_circuit, random_work, same, truth
+from device_laws import STATES, check_counts, chi_squared, random_circuit, random_work, same, truth
+from scipy.stats import chi2
 
 import quprop as qpr
 from quprop.sampling.devices import DeviceCircuit, Limits, Work
@@ -13,10 +14,13 @@ from quprop.sampling.devices import DeviceCircuit, Limits, Work
 pytest.importorskip("qiskit")
 aer = pytest.importorskip("qiskit_aer")
 
+from qiskit import QuantumCircuit  # noqa: E402
+from qiskit.circuit import ParameterVector  # noqa: E402
 from qiskit.primitives import BackendSamplerV2, BitArray, StatevectorEstimator, StatevectorSampler  # noqa: E402
 from qiskit.providers.basic_provider import BasicSimulator  # noqa: E402
 from qiskit.providers.fake_provider import GenericBackendV2  # noqa: E402
-from qiskit_aer.noise import NoiseModel, ReadoutError, coherent_unitary_error  # noqa: E402
+from qiskit.quantum_info import Statevector  # noqa: E402
+from qiskit_aer.noise import NoiseModel, ReadoutError, coherent_unitary_error, depolarizing_error  # noqa: E402
 
 from quprop.hybrid.devices import qiskit_sources  # noqa: E402
 from quprop.hybrid.devices.qiskit import QiskitDevice  # noqa: E402
@@ -33,6 +37,8 @@ class OwnSampler:
 
 IDEAL = {
     "aer": lambda: "aer",
+    "aer_controlled": lambda: aer.AerSimulator(basis_gates=["cp", "crx", "cry", "crz", "rz", "sx", "cx"]),
+    "aer_line": lambda: aer.AerSimulator(coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]]),
     "aer_mps": lambda: aer.AerSimulator(method="matrix_product_state"),
     "aer_sampler": lambda: aer.primitives.SamplerV2(),
     "statevector": lambda: StatevectorSampler(),
@@ -64,7 +70,7 @@ def run(device, *work, seed=1, tag=""):
 
 
 @pytest.mark.parametrize("given", IDEAL)
-def test_counts_are_of_the_exact_distributions(given, rng=None):
+def test_counts_are_of_the_exact_distributions(given):
     rng = np.random.default_rng([7, len(given)])
     work = [random_work(rng, random_circuit(rng, state)) for state in STATES]
     work[1].shots[1] = work[1].shots[0]  # two settings in one pub, one in another
@@ -96,6 +102,24 @@ def test_settings_of_neighbouring_seeds_share_no_draws():
     first, second = (run(device, rows, seed=seed)[0] for seed in (11, 11 + 2113))
     drawn = [tuple(n.tolist()) for _, n in [*first, *second]]
     assert len(set(drawn)) == 8
+
+
+@pytest.mark.parametrize("gate", ["cp", "crx", "cry", "crz"])
+def test_angles_of_controlled_gates_are_bound_before_aer_sees_them(gate):
+    """Aer's own binding gives other distributions."""
+    angle = ParameterVector("a", 2)
+    circuit = QuantumCircuit(2, 2)
+    circuit.ry(0.8, 0)
+    circuit.ry(angle[0], 1)
+    getattr(circuit, gate)(angle[1], 0, 1)
+    circuit.ry(0.7, 1)
+    circuit.rx(0.4, 0)
+    exact = Statevector(circuit.assign_parameters([0.5, 2.0])).probabilities()
+    circuit.measure([0, 1], [0, 1])
+    source = qiskit_sources.source_of("aer", {})
+    pub = qiskit_sources.Pub(circuit, np.array([[0.1, 0.2], [0.5, 2.0]]), 100_000)
+    outcomes, times = source.run([pub], 5, "", "").outcomes()[0][1]
+    assert chi2.sf(*chi_squared(exact, outcomes, times)) > 1e-4
 
 
 def test_angles_keep_their_places_beyond_ten():
@@ -220,6 +244,18 @@ def test_errors_of_readout_are_told_and_counted():
         assert outcomes.tolist() == [1, 3] and times[0] == pytest.approx(6000, abs=5 * 65)
 
 
+def test_circuits_are_made_of_the_gates_that_the_noise_is_of():
+    """A turn that Aer could do at once is made of gates that err."""
+    noise = NoiseModel(basis_gates=["cx", "rz", "sx", "x"])
+    noise.add_all_qubit_quantum_error(depolarizing_error(0.5, 1), ["sx"])
+    work = settings(circuit_of(1, ("rx", ("a", 0), 0), params=1), [0.0], shots=10_000)
+    for twirl in (None, 3):
+        device = QiskitDevice("aer", options={"noise_model": noise}, twirl=twirl, optimisation_level=0)
+        assert device.prepare([work.circuit])[0].gates > 1
+        ((_, times),) = run(device, work)[0]
+        assert times[1] > 2000
+
+
 def test_twirled_readout_errs_both_ways_alike():
     noise = misreading([1.0, 0.0], [0.3, 0.7])
     work = settings(circuit_of(2, ("x", 1)), [], shots=40_000)
@@ -317,7 +353,7 @@ def test_a_job_of_a_machine_is_found_by_its_tag_from_another_process(machine):
     found = other.find("run-1", work)
     assert found.id == "d0" and same(found.result(), job.result())
     assert other.find("run-2", work) is None and other.find("", work) is None and len(service.kept) == 1
-    with pytest.raises(qpr.QupropError, match="job d0 of fake_manila .* other circuits"):
+    with pytest.raises(qpr.QupropError, match=r"job d0 of fake_manila .* other circuits"):
         other.find("run-1", work[:1])
     assert other.limits == Limits(5, None, 100_000, 10_000_000)
     assert other.seconds(work) > 250e-6 * sum(int(w.shots.sum()) for w in work)

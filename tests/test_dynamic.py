@@ -160,6 +160,12 @@ def test_a_program_has_the_steps_as_they_were_asked_for():
     assert qpr.to_qasm(noisy.noiseless()) == qpr.to_qasm(circuit.copy().measure(1, "c"))
     early = qpr.DynamicCircuit(2).depolarising(0.1, 0).x_rotations([[0], [1]], qpr.params("w", 2)).measure(0, "m")
     assert [type(step).__name__ for step in early.noiseless().program] == ["Operation", "Operation", "MeasureStep"]
+    blocks = qpr.DynamicCircuit(2).x_rotations([[0], [1]], qpr.params("w", 2)).measure(0, "m").depolarising(0.1, 1)
+    blocks.x_rotations([[0], [0, 1]], qpr.params("v", 2)).measure(1, "n")
+    for made in (blocks.noiseless(), blocks.bound(np.arange(4.0)).noiseless()):  # before arrays are written out
+        kinds = [getattr(step, "name", getattr(step, "bit", "")) for step in made.program]
+        assert kinds == ["rotation", "rotation", "m", "rotation", "rotation", "n"]
+    assert len(list(blocks.program)) == 7
     twin = circuit.copy().x(0)
     assert len(list(twin.program)) == len(list(circuit.program)) + 1
     twin.steps.pop(0)

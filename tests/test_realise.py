@@ -2,6 +2,7 @@
 
 import time
 
+import dense
 import numpy as np
 import pytest
 from cases import CASES, random_circuit, random_sum, values_for
@@ -13,6 +14,7 @@ from quprop.model import ansatz
 from quprop.model.noise import two_qubit_gates
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.devices.realise import realise
+from quprop.sampling.devices.timeline import Timeline
 from quprop.sampling.programs import absorbed, free, read_by_programs
 from quprop.structure import find_blocks
 
@@ -149,6 +151,41 @@ def test_without_a_circuit_or_with_anothers_frames_a_circuit_has_the_expectation
         for given, timeline in ((program, None), (program, read), (program, other), (bare, model), (bare, None)):
             real = realise(given, ~np.isnan(angles), strings, timeline=timeline)
             np.testing.assert_allclose(read_out(real, angles), expected, atol=1e-12)
+
+
+def unitary(n, operations):
+    columns = []
+    for j in range(1 << n):
+        circuit = qpr.Circuit(n, j)
+        circuit.steps += operations
+        columns.append(dense.final_state(circuit, []))
+    return np.array(columns).T
+
+
+def test_frames_are_those_of_the_clifford_gates_before_and_their_inverses_lead_back():
+    half, n, rng = np.pi / 2, 3, np.random.default_rng(3)
+    circuit = qpr.Circuit(n)
+    for name in ("x", "y", "z", "h", "s", "sdg", "sx", "sxdg"):
+        circuit.gate(name, int(rng.integers(n)))
+    for name in ("cx", "cy", "cz", "swap", "iswap", "ecr"):
+        circuit.gate(name, *map(int, rng.permutation(n)[:2]))
+    for k in (1, 2, 3, 4, -1):
+        circuit.rotation(["XYZ", "ZZI", "-YIX", "IXI", "YXZ"][k], k * half).rx(-half * k, 0).crz(2 * half * k, 1, 2)
+        circuit.exp({"X0 X1": 1.0, "Z0 Z1": -3.0}, half * k).u(half, -half, k * half, 1).rzx(half * k, 2, 0)
+    line = Timeline(n, circuit.steps)
+    assert not line.native and line.end > 30
+    for s in range(line.end + 1):
+        frame = unitary(n, list(line.between(0, s)))
+        back = unitary(n, list(line.between(s, 0)))
+        phase = (back @ frame)[0, 0]
+        np.testing.assert_allclose(back @ frame, phase * np.eye(1 << n), atol=1e-12)
+        for string in (PauliString.parse(t) for t in ("XII", "ZII", "IYI", "YZX")):
+            spot = line.at(s, string.x, string.z)
+            expected = frame @ string.matrix(n) @ frame.conj().T
+            np.testing.assert_allclose(spot.sign * PauliString(spot.x, spot.z).matrix(n), expected, atol=1e-12)
+            assert line.anywhere(string.x, string.z).get(s, spot) == spot
+    whole = unitary(n, circuit.operations)
+    np.testing.assert_allclose(np.abs(np.trace(whole.conj().T @ frame)), 1 << n, atol=1e-10)
 
 
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")  # Qiskit's exponentials

@@ -14,7 +14,9 @@ from faults import calls_of, killed_at
 
 import quprop as qpr
 from quprop.sampling.devices import Limits
+from quprop.sampling.devices.measurement import Measurement
 from quprop.sampling.devices.own import OwnDevice
+from quprop.sampling.devices.packing import pack
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.readings import ObservableReadings
 from quprop.sampling.sampler import Sampler
@@ -56,7 +58,13 @@ def classes(**options):
     return train(model, "cross_entropy", data=data, test=samples(2, model), head=True, **options)
 
 
-RUNS = {"energy": energy, "classes": classes}
+def mitigated(**options):
+    """A calibration, which is a job of its own, and every circuit at two scales of the noise."""
+    mitigation = qpr.Mitigation(readout="calibrate", zero_noise=qpr.ZeroNoise((1, 3)), shots=200)
+    return energy(**{"mitigation": mitigation, "steps": 4, **options})
+
+
+RUNS = {"energy": energy, "classes": classes, "mitigated": mitigated}
 
 
 def service(folder, **options):
@@ -108,9 +116,9 @@ def test_outputs_and_gradients_are_right_on_average_and_their_errors_are_theirs(
     exact, back = qpr.vjp(model, theta, x)
     gradient = back(2 * (exact - targets))[0]  # of the squared loss, whose derivative is linear in the outputs
     plan = qpr.ParameterShift(shots=40).compile(model, np.ones(2))
-    measured = MeasuredModel(model, Runner(OwnDevice()), 50)
+    measured = MeasuredModel(model, Measurement(Runner(OwnDevice())), 50)
     values, slopes = [], []
-    for k in range(80):
+    for k in range(60):
         out, _, found = measured.step(plan, theta, x, lambda v: 2 * (v - targets), k, f"r{k}")
         values.append(out)
         slopes.append(found.value)
@@ -122,7 +130,7 @@ def test_the_error_of_a_loss_is_its_spread():
     model, theta = classifier(), np.array([0.3, -0.8, 1.1])
     x, _ = samples(3, model)
     weights, exact = np.array([[1.0, -2.0], [0.5, 0.0], [0.3, 0.7]]), qpr.expectation(model, theta, x)
-    measured, pulls = MeasuredModel(model, Runner(OwnDevice()), 50), []
+    measured, pulls = MeasuredModel(model, Measurement(Runner(OwnDevice())), 50), []
     for k in range(400):
         out, read = measured.outputs(theta, x, f"r{k}")
         pulls.append((weights * (out - exact)).sum() / read.error(weights))
@@ -162,6 +170,7 @@ def test_shots_and_circuits_that_were_executed_are_those_that_were_planned(run, 
     assert device["circuits"] == sum(line["circuits"] for line in lines)
     assert device["jobs"] == len(lines) and device["rotations"] == found.cost.rotations
     told = {k: device[k] for k in device["planned"]}
+    assert device["jobs"] == {"energy": 6 + 1, "classes": 6 + 2 + 1, "mitigated": 1 + 4 + 1}[run.__name__]
     assert told == device["planned"] == device["paid"]
     assert found.history[-1]["shots"] <= device["shots"]
 
@@ -181,14 +190,12 @@ def test_a_batch_of_32_samples_and_40_parameters_is_one_job_or_two():
     for i in range(40):
         circuit.rx(t[i], i % 2) if i % 3 else circuit.ry(t[i], i % 2)
         circuit.cx(0, 1)
-    model, rng = qpr.Model(circuit, "Z0"), np.random.default_rng(0)
-    data = rng.normal(size=(32, 2)), rng.normal(size=32)
-    for limit, jobs in ((None, 1), (2000, 2)):
-        device = OwnDevice(limits=Limits(circuits=limit))
-        runner = Runner(device)
-        plan = qpr.ParameterShift(shots=2).compile(model, np.ones(1))
-        MeasuredModel(model, runner, 2).step(plan, np.zeros(40), data[0], lambda v: v - 1, 0, "a")
-        assert (runner.executed.jobs, runner.executed.circuits) == (jobs, 2560 + 32)
+    model, x = qpr.Model(circuit, "Z0"), np.random.default_rng(0).normal(size=(32, 2))
+    runner = Runner(OwnDevice(limits=Limits(circuits=2000)))
+    measured, plan = MeasuredModel(model, Measurement(runner), 2), qpr.ParameterShift(shots=2).compile(model)
+    measured.step(plan, np.zeros(40), x, lambda v: v - 1, 0, "a")
+    assert (runner.executed.jobs, runner.executed.circuits) == (2, 2560 + 32)
+    assert len(pack(np.full(2592, 2), Limits())) == 1
 
 
 def test_a_plan_whose_draws_depend_on_the_weights_is_a_second_round():
@@ -238,6 +245,21 @@ def test_a_training_with_shots_alone_reaches_the_minimum():
     assert abs(found.loss - exact) < 5 * found.device["loss_stderr"] < 0.3
 
 
+def test_mitigation_takes_the_noise_out_of_outputs_and_gradients():
+    """Misread bits and gates that depolarise: what is left of the bias is a small part of it."""
+    model, theta = vqe(), np.array([0.3, -0.8, 1.1, 0.5])
+    exact, back = qpr.vjp(model, theta)
+    slope, plan = back(np.ones(1))[0], qpr.ParameterShift(shots=40_000).compile(model, np.ones(1))
+    bias = []
+    for mitigation in (None, qpr.Mitigation("calibrate", qpr.ZeroNoise((1, 3, 5), 2), 400_000)):
+        measurement = Measurement(Runner(OwnDevice(noise="superconducting:5")), mitigation)
+        measured = MeasuredModel(model, measurement, 40_000)
+        out, read, found = measured.step(plan, theta, None, lambda v: np.ones((1, 1)), 0, "a")
+        bias.append((abs(out[0, 0] - exact[0]), np.abs(found.value - slope).max(), read.error(np.ones((1, 1)))))
+    assert bias[1][0] < 0.3 * bias[0][0] and bias[1][1] < 0.5 * bias[0][1]
+    assert 2.5 < bias[1][2] / bias[0][2] < 4  # sqrt(sum of the squares of 15/8, -10/8, 3/8) is 2.3, and noise adds
+
+
 # -- the budget -------------------------------------------------------------------------------------------------------
 
 
@@ -278,8 +300,9 @@ def test_a_finished_run_is_resumed_without_a_further_shot(run, tmp_path):
     assert len(paid(tmp_path)) == count
 
 
-@pytest.mark.parametrize("most", [4, pytest.param(None, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    ("name", "most"), [("energy", 3), ("classes", 3), *(pytest.param(n, None, marks=pytest.mark.slow) for n in RUNS)]
+)
 def test_a_training_killed_at_a_call_pays_no_shot_twice_and_goes_on_to_the_same_bits(name, most, tmp_path):
     run = RUNS[name]
 
@@ -413,6 +436,8 @@ REFUSED = {
     "exact": (lambda: energy(backend=OwnDevice(), method=qpr.Adjoint()), "no list of circuits"),
     "lbfgs": (lambda: energy(backend=OwnDevice(), optimiser=qpr.LBFGS()), "needs exact ones"),
     "budget alone": (lambda: energy(budget=qpr.DeviceBudget(shots=5)), "are for a backend"),
+    "no mitigation": (lambda: energy(backend=OwnDevice(), mitigation="readout"), "mitigation is a Mitigation"),
+    "mitigation alone": (lambda: energy(mitigation=qpr.Mitigation(readout="calibrate")), "are for a backend"),
     "consent alone": (lambda: energy(rerun_lost=True), "are for a backend"),
     "no budget": (lambda: energy(backend=OwnDevice(), budget=100), "budget is a DeviceBudget"),
     "no shots": (lambda: energy(backend=OwnDevice(), value_shots=0), "value_shots"),
@@ -446,6 +471,7 @@ def test_a_run_is_resumed_on_its_own_device_only(tmp_path):
         ({"backend": OwnDevice(name="another")}, r"train\.backend"),
         ({"backend": service(tmp_path), "value_shots": 7}, r"train\.value_shots = 100, got 7"),
         ({"backend": None}, "got no backend"),
+        ({"backend": service(tmp_path), "mitigation": qpr.Mitigation(readout="calibrate")}, r"train\.mitigation"),
     ):
         with pytest.raises(qpr.QupropError, match=words):
             energy(out=tmp_path / "run", steps=2, resume=True, **options)

@@ -1,9 +1,10 @@
 """Ways to estimate a gradient, one file each. `METHODS` lists them all by name."""
 
 from collections import ChainMap
+from dataclasses import replace
 from typing import Any
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, generator_of
 from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.amplitude_estimation import AmplitudeEstimation
 from quprop.gradients.bell_sampling import BellSampling, pauli_list_model
@@ -26,6 +27,12 @@ from quprop.gradients.sweeps.gentle_sweep import GentleSweep
 from quprop.gradients.sweeps.quantum_backprop import QuantumBackprop
 from quprop.lazy import listing
 from quprop.model import Model
+from quprop.sampling.devices.known import device_of
+from quprop.sampling.devices.ledger import JobLedger
+from quprop.sampling.devices.measurement import Measurement
+from quprop.sampling.devices.mitigation import Mitigation
+from quprop.sampling.devices.runner import Runner
+from quprop.sampling.devices.spending import DeviceBudget
 from quprop.sampling.estimate import Estimate
 from quprop.simulate import Call
 
@@ -57,13 +64,25 @@ PLAIN = ParameterShift.name  # the method that everybody has, and others are com
 
 
 def gradient(
-    model: Model, theta: Any, x: Any = None, method: Method | None = None, *, weights: Any = None, rng: Any = None
+    model: Model,
+    theta: Any,
+    x: Any = None,
+    method: Method | None = None,
+    *,
+    weights: Any = None,
+    rng: Any = None,
+    backend: Any = None,
+    mitigation: Mitigation | None = None,
+    budget: DeviceBudget | None = None,
 ) -> Estimate:
     """dF/dtheta of F = weights . <O> by a method, compiled for these weights at these points.
 
     theta (..., P) and x (..., D) of leading axes that broadcast, weights (K,) or with the same axes (..., K); the
     estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
     rng: a seed or a numpy Generator, needed by every method that draws shots.
+    backend: a device, as `quprop.device` takes it, that runs the method's circuits in place of the simulation;
+        mitigation: a `Mitigation` of its noise; budget: a `DeviceBudget`, never exceeded. What was executed is in
+        info["device"].
 
     Returns: Estimate: value and stderr, float arrays (..., P), cost and info.
     Raises: QupropError for other shapes, a model the method cannot serve, and no rng where shots are drawn.
@@ -78,7 +97,15 @@ def gradient(
         raise QupropError(f"method is a gradient method such as qpr.ParameterShift(shots=1000), got {method!r}")
     call = Call(model, theta, x, None, "double", None, "values")
     at = (call.theta, call.x) if call.shape else (call.theta[0], call.x[0])
-    return method.compile(model, weights, at=at).estimate(theta, x, rng, weights=weights)
+    plan = method.compile(model, weights, at=at)
+    if backend is None:
+        if mitigation is not None or budget is not None:
+            raise QupropError("mitigation= and budget= are for a device: pass backend= too, or leave them out")
+        return plan.estimate(theta, x, rng, weights=weights)
+    circuits = plan.circuits(theta, x, weights=weights, rng=generator_of(rng))
+    runner = Runner(device_of(backend), ledger=JobLedger(None, circuits.seed % 2**31), budget=budget)
+    found = Measurement(runner, mitigation).estimate(circuits, "gradient")
+    return replace(found, info={**found.info, "device": f"{runner.device.name}: {runner.executed}"})
 
 
 __all__ = [

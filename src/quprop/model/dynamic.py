@@ -14,7 +14,7 @@ import numpy as np
 
 from quprop.errors import QupropError, count_of, nearest, shown
 from quprop.model.angle import INPUT, PARAM
-from quprop.model.circuit import Circuit, Operation
+from quprop.model.circuit import Circuit, Operation, XBlock
 from quprop.model.input_state import InputState
 from quprop.model.pauli import PauliString, PauliSum
 
@@ -34,7 +34,7 @@ class WhenStep(NamedTuple):
 
 
 class _Deferred(NamedTuple):
-    """A step that was appended as other gates, behind the first `start` gates of its circuit."""
+    """A step that was appended as other gates: steps[start], steps[start + 1], ... of its circuit."""
 
     start: int
     gates: tuple[Operation, ...]
@@ -120,6 +120,14 @@ class DynamicCircuit(Circuit):
         return self
 
     @property
+    def operations(self) -> list[Operation]:
+        if any(isinstance(step, XBlock) for step in self.steps):
+            sizes = [len(step.subsets) if isinstance(step, XBlock) else 1 for step in self.steps]
+            place = np.cumsum([0, *sizes])
+            self._deferred = [d._replace(start=int(place[d.start])) for d in self._deferred]
+        return super().operations
+
+    @property
     def program(self) -> Iterator[Operation | MeasureStep | WhenStep]:
         """The steps on the first n_system qubits, with measurements where they were asked for."""
         operations, at = self.operations, 0
@@ -164,6 +172,7 @@ class DynamicCircuit(Circuit):
 
     def bound(self, theta: Any = None, x: Any = None) -> DynamicCircuit:
         plain, twin, values = super().bound(theta, x), self.copy(), {}
+        _ = self.operations  # so that steps are numbered as those of the bound circuit
         for kind, given in ((PARAM, theta), (INPUT, x)):
             flat, start = np.asarray([] if given is None else given, float), 0
             for name, size in self.layout(kind):
@@ -178,8 +187,8 @@ class DynamicCircuit(Circuit):
         return twin
 
     def noiseless(self) -> Self:
-        twin, operations = super().noiseless(), self.operations
-        before = np.cumsum([0, *(op.is_channel for op in operations)])
+        twin = super().noiseless()
+        before = np.cumsum([0, *(isinstance(step, Operation) and step.is_channel for step in self.steps)])
         twin._deferred = [d._replace(start=d.start - int(before[d.start])) for d in self._deferred]
         return twin
 
@@ -220,7 +229,7 @@ class DynamicCircuit(Circuit):
         return self.n_qubits - 1
 
     def _defer(self, step: MeasureStep | WhenStep, *gates: Operation) -> None:
-        self._deferred.append(_Deferred(len(self), gates, step))
+        self._deferred.append(_Deferred(len(self.steps), gates, step))
         self.steps.extend(gates)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ class ObservableReadings:
             read = read_by_programs(self.model, x[part.start])
             for runs, columns in self.groups:
                 some = runs.again(
-                    rows=Made(len(rows), lambda r, rows=rows: rows[r]),
+                    rows=Made(len(rows), partial(_some, rows)),
                     factors=np.ones((len(rows), len(columns))),
                     targets=np.zeros((len(rows), len(columns)), np.int64),
                     lengths=np.full(len(rows), self.model.n_rotations),
@@ -96,3 +97,8 @@ class ObservableReadings:
                     mean, square = counts @ y / shots, counts @ (y * y) / shots
                     total += float(variance_of_mean(mean, square, shots, 2 * np.abs(w).sum()))
         return total
+
+
+def _some(rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    found: np.ndarray = rows[chosen]
+    return found

@@ -24,6 +24,10 @@ Reader = Callable[[DeviceCircuit, np.ndarray, np.ndarray, np.ndarray], np.ndarra
 """(circuit, outcomes (D,), masks (L,), signs (L,)) -> what each outcome is worth for each string, (D, L)."""
 
 
+Means = tuple[np.ndarray, np.ndarray]
+"""Means (L,) of the strings of one setting, and their standard errors."""
+
+
 class Placed(NamedTuple):
     """A request as a device runs it.
 
@@ -31,12 +35,26 @@ class Placed(NamedTuple):
     `Request.simulate` gives it; classical_ops: of reading it.
     reads: for each setting its strings as (masks, signs), what an outcome of each is worth in the result's y, (L,), and
     the target of each; () where the result is no linear function of outcomes.
+    drawn: whether the weights of `reads` are of this draw of terms alone.
+    expect: the result from means and their standard errors in place of outcomes; None where it needs outcomes.
     """
 
     work: list[Work]
     read: Callable[[Sequence[Outcomes], Reader], Any]
     classical_ops: int
     reads: tuple[LinearRead, ...] = ()
+    expect: Callable[[Sequence[Means]], Any] | None = None
+    drawn: bool = False
+
+    @property
+    def strings(self) -> list[list[PauliString]]:
+        """Of each setting, as they are read at the end of its circuit."""
+        found = []
+        for w, r in zip(self.work, self.reads, strict=True):
+            at = w.circuit.measured
+            masks = [sum(1 << q for b, q in enumerate(at) if int(mask) >> b & 1) for mask in r.masks]
+            found.append([PauliString(0, m, 0 if s > 0 else 2) for m, s in zip(masks, r.signs, strict=True)])
+        return found
 
 
 class LinearRead(NamedTuple):
@@ -106,13 +124,13 @@ class Draw(NamedTuple):
             for count, which in chosen:
                 found = circuits(runs.program, executed[r], strings[which], x)
                 work.append(Work(found.circuit, angles[r : r + 1, found.columns], np.array([count])))
-                parts.append((r, found, size[which]))
+                parts.append((r, (found, count), size[which]))
                 targets = runs.targets[r][which] if runs.each else np.full(len(found.masks), runs.targets[r])
                 reads.append(LinearRead(found.masks, found.signs, size[which] * count / n, targets))
 
         def read(outcomes: Sequence[Outcomes], reader: Reader) -> Drawn:
             seen: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-            for (r, found, size_of), (index, counts) in zip(parts, outcomes, strict=True):
+            for (r, (found, _), size_of), (index, counts) in zip(parts, outcomes, strict=True):
                 values = reader(found.circuit, index, found.masks, found.signs)
                 seen.setdefault(r, []).append((values, counts, size_of))
             shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
@@ -128,8 +146,19 @@ class Draw(NamedTuple):
                     kept.append(of_run[0][:2] if of_run else none)
             return Drawn(mean, square, kept if self.keep else None)
 
+        def expect(means: Sequence[Means]) -> Drawn:
+            shape = (len(runs), len(runs.paulis)) if runs.each else (len(runs),)
+            mean, error = np.zeros(shape), np.zeros(shape)
+            for (r, (_, count), size_of), (of_strings, stderr) in zip(parts, means, strict=True):
+                w = size_of * count / int(self.shots[r])
+                # What an estimator reads together is correlated in a way that it does not tell: errors add at worst.
+                mean[r] += w * of_strings if runs.each else w @ of_strings
+                error[r] += np.abs(w) * stderr if runs.each else np.abs(w) @ stderr
+            n = self.shots.reshape(-1, *[1] * (mean.ndim - 1))
+            return Drawn(mean, mean**2 + error**2 * np.maximum(n - 1, 1))
+
         ops = int(self.shots.sum()) * (1 if runs.mixture else len(runs.paulis))
-        return Placed(work, read, ops, () if runs.mixture else tuple(reads))
+        return Placed(work, read, ops, tuple(reads), None if self.keep else expect, runs.mixture)
 
 
 def shared(rng: np.random.Generator, shots: int, sizes: np.ndarray) -> list[tuple[int, slice]]:

@@ -25,6 +25,7 @@ class JobOnDevice(Job):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._why = ""  # the budget ended the run
+        self._calibrated = False  # and counted
 
     @property
     def measured(self) -> MeasuredModel:
@@ -43,17 +44,25 @@ class JobOnDevice(Job):
         super()._closes()
 
     def _defined(self) -> dict[str, Any]:
-        return {"backend": plain(self.runner.device.definition()), "value_shots": self.measured.value_shots}
+        mitigation = self.measured.measurement.mitigation
+        said = {} if mitigation is None else {"mitigation": repr(mitigation)}
+        return {
+            "backend": plain(self.runner.device.definition()),
+            "value_shots": self.measured.value_shots,
+            **said,
+        }
 
     def _opened(self, folder: RunFolder) -> None:
-        self.runner.ledger = JobLedger(folder.path)
+        self.runner.ledger = JobLedger(folder.path, self.runner.ledger.seed)
 
     def _counts(self) -> dict[str, Any]:
-        return {"device": {"planned": self.runner.planned.as_dict(), "executed": self.runner.executed.as_dict()}}
+        spent = {"planned": self.runner.planned.as_dict(), "executed": self.runner.executed.as_dict()}
+        return {"device": {**spent, "calibrated": self._calibrated}}
 
     def _counted(self, meta: dict[str, Any]) -> None:
         found = meta["device"]
         self.runner.planned, self.runner.executed = Spending(**found["planned"]), Spending(**found["executed"])
+        self._calibrated = found["calibrated"]
 
     def _spent(self) -> dict[str, Any]:
         return {"shots": self.runner.executed.shots, "jobs": self.runner.executed.jobs}
@@ -69,6 +78,7 @@ class JobOnDevice(Job):
     def _try(self, now: TrainingMoment) -> tuple[TrainingMoment, float | None, str]:
         before, rng, counted = replace(now), self.rng.bit_generator.state, self._mark()
         try:
+            self._calibrate()
             return now, self._step(now), "finished"
         except BudgetSpent as end:
             self._why = str(end)
@@ -78,13 +88,23 @@ class JobOnDevice(Job):
         self._back(counted)
         return before, None, "stopped" if self._why else "interrupted"
 
+    def _calibrate(self) -> None:
+        """Once a run; a process that goes on with it collects the counts, and they are not counted again."""
+        counted, already = self._mark(), self._calibrated
+        inversion = self.measured.measurement.inversion()
+        if already:
+            self._back(counted)
+        elif inversion is not None:
+            self.objective.cost += inversion.cost
+        self._calibrated = True
+
     def _mark(self) -> tuple[Any, ...]:
         o, runner = self.objective, self.runner
-        return o.values, o.gradients, o.cost, o.damage, runner.planned, runner.executed
+        return o.values, o.gradients, o.cost, o.damage, runner.planned, runner.executed, self._calibrated
 
     def _back(self, mark: tuple[Any, ...]) -> None:
         o, runner = self.objective, self.runner
-        o.values, o.gradients, o.cost, o.damage, runner.planned, runner.executed = mark
+        o.values, o.gradients, o.cost, o.damage, runner.planned, runner.executed, self._calibrated = mark
 
     def _result(self, params: Params, steps: int, status: str) -> Trained:
         """The loss at the end takes shots of its own: a run that was cut has that of the last line of its history."""
@@ -95,6 +115,7 @@ class JobOnDevice(Job):
         if status != "interrupted" and not self._why:
             counted = self._mark()
             try:
+                self._calibrate()
                 loss, metric = self.objective.evaluate(params, *(self.data or (None, None)), key=f"end-{steps}")
                 error = self.objective.loss_error
                 self._refuse_diverged(loss, steps)

@@ -15,12 +15,12 @@ import numpy as np
 from quprop.cost import Cost
 from quprop.model import Model
 from quprop.sampling.devices.circuits import PlanCircuits, executed, merged
-from quprop.sampling.devices.device import Counts
+from quprop.sampling.devices.device import Counts, Work
+from quprop.sampling.devices.measurement import Measurement
 from quprop.sampling.devices.packing import digest
-from quprop.sampling.devices.runner import Runner
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.readings import ObservableReadings
-from quprop.sampling.requests import Placed, Realiser, as_read
+from quprop.sampling.requests import Placed, Reader, Realiser
 from quprop.sampling.sampler import Drawn
 
 VALUE_SHOTS = 1000
@@ -30,37 +30,53 @@ class Outputs:
     """Circuits that read <O_k> for samples, (B, K), and what their counts say."""
 
     def __init__(
-        self, readings: ObservableReadings, circuits: Realiser, theta: np.ndarray, x: np.ndarray, shots: int
+        self,
+        readings: ObservableReadings,
+        measurement: Measurement,
+        circuits: Realiser,
+        theta: np.ndarray,
+        x: np.ndarray,
+        shots: int,
     ) -> None:
-        self._readings, self.samples = readings, len(x)
+        self._readings, self._measurement, self.samples = readings, measurement, len(x)
         rng = np.random.default_rng(0)  # nothing is drawn: strings are read together
         requests = readings.requests(np.broadcast_to(theta, (len(x), len(theta))), x, shots, keep=True)
         self._placed: list[Placed] = [r.place(circuits, rng) for r in requests]
         self.work, self._places = merged([w for p in self._placed for w in p.work])
-        self._drawn: Sequence[Drawn] = ()
+        self._drawn: list[list[Drawn]] = []  # at each scale of the noise
 
     @property
     def cost(self) -> Cost:
-        return executed(self.work) + Cost(classical_ops=sum(p.classical_ops for p in self._placed))
+        run = [w for part in self._measurement.folded(self._measurement.alike(self.work)) for w in part]
+        return executed(run) + Cost(classical_ops=len(self._drawn) * sum(p.classical_ops for p in self._placed))
 
-    def read(self, counts: Counts) -> np.ndarray:
+    def read(self, counts: Sequence[Counts]) -> np.ndarray:
+        """counts: at each scale."""
+        inversion = self._measurement.inversion()
+        readers = [self._measurement.reader(s, inversion) for s in range(len(counts))]
+        self._drawn = [self._answers(c, reader) for c, reader in zip(counts, readers, strict=True)]
+        values = [self._readings.values(drawn, self.samples) for drawn in self._drawn]
+        return self._measurement.weighted(values, self.work)
+
+    def _answers(self, counts: Counts, reader: Reader) -> list[Drawn]:
         places = iter(self._places)
-        self._drawn = [p.read([counts[i][j] for w in p.work for i, j in next(places)], as_read) for p in self._placed]
-        return self._readings.values(self._drawn, self.samples)
+        return [p.read([counts[i][j] for w in p.work for i, j in next(places)], reader) for p in self._placed]
 
     def error(self, weights: np.ndarray) -> float:
-        """The standard error of sum weights[b, k] <O_k>_b."""
-        return float(np.sqrt(self._readings.variance(self._drawn, weights)))
+        """The standard error of sum weights[b, k] <O_k>_b; that of a calibration does not count."""
+        variances = np.array([self._readings.variance(drawn, weights) for drawn in self._drawn])
+        return float(np.sqrt(self._measurement.coefficients(self.work) ** 2 @ variances))
 
 
 class MeasuredModel:
-    """Outputs and gradients of a model on the device of `runner`.
+    """Outputs and gradients of a model on a device.
 
     value_shots: of each circuit that reads outputs, for each sample.
     """
 
-    def __init__(self, model: Model, runner: Runner, value_shots: int = VALUE_SHOTS) -> None:
-        self.model, self.runner, self.value_shots = model, runner, value_shots
+    def __init__(self, model: Model, measurement: Measurement, value_shots: int = VALUE_SHOTS) -> None:
+        self.model, self.measurement, self.value_shots = model, measurement, value_shots
+        self.runner = measurement.runner
         self._readings, self._realiser = ObservableReadings(model), Realiser(model)
         self._together: tuple[Any, bool] | None = None
 
@@ -69,12 +85,12 @@ class MeasuredModel:
         one = None if x is None else x[:1]
         outputs = self._outputs(theta, one)
         circuits = self._circuits(plan, theta, one, np.ones((1, self.model.n_observables)), 0)
-        self.runner.prepare([*outputs.work, *circuits.work])
+        self.measurement.prepare([*outputs.work, *circuits.work])
 
     def outputs(self, theta: np.ndarray, x: np.ndarray | None, key: str) -> tuple[np.ndarray, Outputs]:
         """<O_k> (B, K)."""
         found = self._outputs(theta, x)
-        return found.read(self.runner.run(found.work, key)), found
+        return found.read(self._run(found.work, key)), found
 
     def step(
         self,
@@ -91,30 +107,27 @@ class MeasuredModel:
         seed: of what the plan draws by itself. known: w, where it is the same for all outputs.
         """
         first = np.ones((1 if x is None else len(x), self.model.n_observables)) if known is None else known
-        outputs = self._outputs(theta, x)
+        outputs, counts = self._outputs(theta, x), None
         circuits = self._circuits(plan, theta, x, first, seed)
         if known is None and not self._one_round(plan, circuits, theta, x, seed):
-            values = outputs.read(self.runner.run(outputs.work, f"{key}-values"))
-            circuits, counts = self._circuits(plan, theta, x, through(values), seed), None
+            values = outputs.read(self._run(outputs.work, f"{key}-outputs"))
+            circuits = self._circuits(plan, theta, x, through(values), seed)
         else:
-            both = self.runner.run([*outputs.work, *circuits.work], f"{key}-0")
-            values, counts = outputs.read(both[: len(outputs.work)]), both[len(outputs.work) :]
+            both = self._run([*outputs.work, *circuits.work], f"{key}-both")
+            values = outputs.read([found[: len(outputs.work)] for found in both])
+            counts = [found[len(outputs.work) :] for found in both]
             if known is None:
                 asked, circuits = circuits, self._circuits(plan, theta, x, through(values), seed)
                 if digest(asked.work) != digest(circuits.work):  # such as where all weights of a sample vanish
                     counts = None
-        number = 1
-        while True:
-            if counts is None:
-                counts = self.runner.run(circuits.work, f"{key}-{number}")
-                number += 1
-            following = circuits.next(counts)
-            if following is None:
-                return values, outputs, circuits.combine(counts)
-            circuits, counts = following, None
+        return values, outputs, self.measurement.estimate(circuits, key, counts, propagate=False)
+
+    def _run(self, work: list[Work], key: str) -> list[Counts]:
+        return self.measurement.run(self.measurement.alike(work), key)
 
     def _outputs(self, theta: np.ndarray, x: np.ndarray | None) -> Outputs:
-        return Outputs(self._readings, self._realiser, theta, np.zeros((1, 0)) if x is None else x, self.value_shots)
+        some = np.zeros((1, 0)) if x is None else x
+        return Outputs(self._readings, self.measurement, self._realiser, theta, some, self.value_shots)
 
     def _circuits(
         self, plan: Any, theta: np.ndarray, x: np.ndarray | None, weights: np.ndarray, seed: int

@@ -5,6 +5,7 @@ Each step is one exact gradient (a forward and a backward sweep), or an estimate
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from quprop.errors import QupropError, nearest, shown, whole
 from quprop.model import Model
 from quprop.runs import RunFolder
 from quprop.sampling.devices.known import device_of
+from quprop.sampling.devices.ledger import JobLedger
+from quprop.sampling.devices.measurement import Measurement
+from quprop.sampling.devices.mitigation import Mitigation
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import Composite
@@ -43,6 +47,7 @@ def train(
     method: Any = None,
     executor: Any = None,
     backend: Any = None,
+    mitigation: Mitigation | None = None,
     budget: DeviceBudget | None = None,
     value_shots: int = VALUE_SHOTS,
     rerun_lost: bool = False,
@@ -94,6 +99,8 @@ def train(
         ``counts/``), so that a run that was killed or lost its connection is resumed without paying for anything
         twice; Ctrl-C while it waits for a job ends the run at once, and the job is collected with ``resume``.
         ``Trained.device`` says what was spent, "shots" and "jobs" in the history likewise.
+    mitigation: of the device's noise (:class:`quprop.Mitigation`), of outputs and gradient alike; a calibration is
+        measured once a run, and its own errors are not in "loss_stderr".
     budget: what the run may spend there (:class:`quprop.DeviceBudget`), its resumed parts included. A step that does
         not fit is not begun, and the run ends with status "stopped"; ``resume`` with a larger budget goes on.
     rerun_lost: pay once more for jobs that failed, or that the device no longer knows; without it they are refused.
@@ -123,7 +130,7 @@ def train(
     (-1.0, array([3.14]), 'finished')
     """
     loss = _loss(loss)
-    runner = _runner(backend, model, method, optimiser, executor, budget, rng, rerun_lost)
+    measured = _measured(backend, model, method, optimiser, executor, mitigation, budget, rng, rerun_lost, value_shots)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
     simulation = {"engine": engine, "precision": precision, "threads": threads}
     optimiser = adam(0.01) if optimiser is None else optimiser
@@ -135,7 +142,6 @@ def train(
         method = optimiser
     elif adapts(method):
         raise QupropError(f"{type(method).__name__} moves the parameters too: pass it as optimiser=, without method=")
-    measured = None if runner is None else MeasuredModel(model, runner, whole("value_shots", value_shots, 1))
     objective = Objective(model, loss, head=head, method=method, executor=executor, measured=measured, **simulation)
     samples = 1 if data is None else len(data[0])
     if batch_size is not None and batch_size < 1:
@@ -159,20 +165,24 @@ def train(
     return job.run(start)
 
 
-def _runner(
+def _measured(
     backend: Any,
     model: Any,
     method: Any,
     optimiser: Any,
     executor: Any,
+    mitigation: Mitigation | None,
     budget: DeviceBudget | None,
     rng: Any,
     rerun_lost: bool,
-) -> Runner | None:
-    """What runs circuits on a backend, None without one."""
+    value_shots: int,
+) -> MeasuredModel | None:
+    """The model as a backend runs it, None without one."""
     if backend is None:
-        if budget is not None or rerun_lost:
-            raise QupropError("budget= and rerun_lost= are for a backend: pass backend=, or leave them out")
+        if budget is not None or mitigation is not None or rerun_lost:
+            raise QupropError(
+                "mitigation=, budget= and rerun_lost= are for a backend: pass backend=, or leave them out"
+            )
         return None
     if method is None and not adapts(optimiser):
         raise QupropError("a backend runs a gradient method's circuits: pass method=, or leave out backend=")
@@ -187,8 +197,12 @@ def _runner(
         )
     if budget is not None and not isinstance(budget, DeviceBudget):
         raise QupropError(f"budget is a DeviceBudget(shots=, seconds=, dollars=), got {shown(budget)}; pass one")
-    seed = int(rng) if isinstance(rng, int | np.integer) else 0
-    return Runner(device_of(backend), budget=budget, seed=seed, rerun_lost=rerun_lost)
+    if mitigation is not None and not isinstance(mitigation, Mitigation):
+        raise QupropError(f"mitigation is a Mitigation(readout=, zero_noise=), got {shown(mitigation)}; pass one")
+    state = hashlib.sha256(repr(np.random.default_rng(rng).bit_generator.state).encode()).digest()
+    ledger = JobLedger(seed=int.from_bytes(state[:6], "little"))
+    runner = Runner(device_of(backend), ledger=ledger, budget=budget, rerun_lost=rerun_lost)
+    return MeasuredModel(model, Measurement(runner, mitigation), whole("value_shots", value_shots, 1))
 
 
 def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:

@@ -99,7 +99,7 @@ class CopiesCircuit:
         plain.steps = [step for step in self.circuit.program if isinstance(step, Operation)]
         where = {s.bit: s.qubit for s in self.circuit.program if isinstance(s, MeasureStep)}
         measured = tuple(where[bit] for bit in self.reads)
-        device = DeviceCircuit(plain, measured, len(self.values))
+        device = DeviceCircuit(plain, measured, len(self.values), len(self.copies))
         return Work(device, self.values[None], np.array([whole("shots", shots, 1)], np.int64))
 
     def reading(self, outcome: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quprop.errors import QupropError, count_of, nearest, one_line, shown, whole
-from quprop.hybrid.devices.flat import angle_numbers, flat_gates, lowered
+from quprop.hybrid.devices.flat import BARRIER, angle_numbers, flat_gates, lowered
 from quprop.lazy import missing
 from quprop.model.angle import Angle
 from quprop.sampling.devices.check import check_circuits, check_work, digest
@@ -104,7 +104,7 @@ class BraketDevice:
 
     def prepare(self, circuits: Sequence[DeviceCircuit]) -> list[Prepared]:
         """Gates and depth of what is handed in; what a machine makes of it is known to AWS alone."""
-        check_circuits(self.name, self.limits, circuits)
+        self._check_circuits(circuits)
         return [self._prepared(c) for c in circuits]
 
     def submit(self, work: Sequence[Work], *, seed: int, tag: str) -> DeviceJob:
@@ -152,11 +152,21 @@ class BraketDevice:
 
     def _prepared(self, given: DeviceCircuit) -> Prepared:
         made = self._compile(given).circuit
-        gates = [i for i in made.instructions if i.operator.name not in ("Measure", "I")]
+        gates = [i for i in made.instructions if i.operator.name not in ("Measure", "I", "Barrier")]
         twos = sum(len(i.target) == 2 for i in gates)
-        return Prepared(twos, len(gates), made.depth - 1, None, given.measured)  # its depth counts the measurement
+        depth = BraketCircuit(gates).depth
+        return Prepared(twos, len(gates), depth, None, given.measured)
+
+    def _check_circuits(self, circuits: Sequence[DeviceCircuit]) -> None:
+        check_circuits(self.name, self.limits, circuits)
+        if self._arn and any(c.barriers or c.placed for c in circuits):
+            raise QupropError(
+                f"the device {self.name} compiles circuits as it finds best, so gates that are repeated on purpose, or "
+                "put on chosen qubits, may not stay; leave mitigation out, or take a device of Qiskit"
+            )
 
     def _check(self, work: Sequence[Work]) -> None:
+        self._check_circuits([item.circuit for item in work])
         check_work(self.name, self.limits, work)
         fewest = min((int(np.min(item.shots)) for item in work if len(item.shots)), default=self._least)
         if fewest < self._least:
@@ -199,7 +209,7 @@ class BraketDevice:
                 page = session.braket_client.search_quantum_tasks(**options)
             for task in page["quantumTasks"]:
                 tags = task.get("tags") or {}
-                if tags.get(TAG) == tag and task["status"] not in _LOST:
+                if tags.get(TAG) == tag:
                     if tags.get(WORK) != work:
                         raise QupropError(
                             f"task {task['quantumTaskArn']} has the tag {tag!r} and is of other circuits, settings or "
@@ -227,7 +237,10 @@ class BraketDevice:
             angles.append(angle)
             return FreeParameter(f"angle_{len(angles) - 1}")
 
-        for gate in flat_gates(given.circuit, f"the device {self.name}"):
+        for gate in flat_gates(given.circuit, f"the device {self.name}", given.barriers):
+            if gate.name == BARRIER:
+                out.barrier(list(gate.qubits))
+                continue
             for part in lowered(gate, self._gates, f"the device {self.name}"):
                 getattr(out, _NAMES[part.name])(*part.qubits, *map(number, part.angles))
                 used.update(part.qubits)
@@ -247,7 +260,7 @@ def _device(given: Any) -> Any:
                 f'a Braket device is "braket", "braket:NAME" or an object with run and properties, got {shown(given)}'
             )
         return given
-    kind, _, name = given.partition(":")
+    kind, _, name = ("braket", ":", given) if given.startswith("arn:") else given.partition(":")
     if kind != "braket":
         raise QupropError(f'a Braket device is called "braket" or "braket:NAME", got {given!r}')
     if name.startswith("arn:"):
@@ -327,9 +340,7 @@ def _outcomes(task: Any, circuit: DeviceCircuit) -> Outcomes:
                 f"task {task.id} is {state} and has no result yet; ask again later, it is found by its tag"
             )
         why = one_line(str(task.metadata().get("failureReason") or "no reason is given"))
-        raise QupropError(
-            f"task {task.id} ended as {state} and has no result ({why}); start again, and it is handed in anew"
-        )
+        raise QupropError(f"task {task.id} ended as {state} and has no result ({why}); hand its circuits in again")
     places = list(result.measured_qubits)
     bits = np.asarray(result.measurements)[:, [places.index(q) for q in circuit.measured]]
     return np.unique(bits.astype(np.int64) @ (1 << np.arange(len(circuit.measured))), return_counts=True)

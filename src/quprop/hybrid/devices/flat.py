@@ -15,9 +15,11 @@ from quprop.model.circuit import Circuit, Operation
 from quprop.model.gates import GATES, Clifford
 from quprop.model.pauli import PauliString
 
+BARRIER = "barrier"
+
 
 class FlatGate(NamedTuple):
-    """A gate of `GATES`, or "rotation" about the letters of a Pauli string on its qubits."""
+    """A gate of `GATES`, "rotation" about the letters of a Pauli string on its qubits, or "barrier"."""
 
     name: str
     angles: tuple[Angle, ...]
@@ -44,16 +46,17 @@ _WRITTEN: dict[str, tuple[tuple[str, float | None, tuple[int, ...]], ...]] = {
 _TURNS = {letters.upper(): f"r{letters}" for letters in ("x", "y", "z", "xx", "yy", "zz", "zx")}
 
 
-def flat_gates(circuit: Circuit, where: str) -> list[FlatGate]:
-    """All gates, those that make a basis or product state first. where: the device, for the sentence.
+def flat_gates(circuit: Circuit, where: str, barriers: Sequence[int] = ()) -> list[FlatGate]:
+    """All gates, those that make a basis or product state first. where: the device, for the sentence; barriers: see
+    `DeviceCircuit`.
 
     Raises: QupropError for noise, and for amplitudes, which no gates are known for.
     """
     refuse_channels(circuit, where)
-    out = [*_start(circuit, where)]
-    for op in circuit.operations:
-        out += _parts(op)
-    return out
+    out, stop = _start(circuit, where), FlatGate(BARRIER, (), tuple(range(circuit.n_qubits)))
+    for place, op in enumerate(circuit.operations):
+        out += [stop] * (place in barriers) + _parts(op)
+    return out + [stop] * (len(circuit) in barriers)
 
 
 def lowered(gate: FlatGate, known: Set[str], where: str) -> Iterator[FlatGate]:
@@ -63,7 +66,7 @@ def lowered(gate: FlatGate, known: Set[str], where: str) -> Iterator[FlatGate]:
     Raises: QupropError where that would take a gate that is not known.
     """
     own = _TURNS.get(gate.letters, "") if gate.name == "rotation" else gate.name
-    if own in known:
+    if own in known or own == BARRIER:
         yield gate._replace(name=own, letters="")
     elif gate.name == "rotation" and len(gate.qubits) > 1:
         for part in _ladder(gate):

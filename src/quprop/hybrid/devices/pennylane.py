@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quprop.errors import QupropError, one_line, shown, whole
-from quprop.hybrid.devices.flat import FlatGate, angle_numbers, flat_gates
+from quprop.hybrid.devices.flat import BARRIER, FlatGate, angle_numbers, flat_gates
 from quprop.lazy import missing
 from quprop.model.angle import AngleVector
 from quprop.model.circuit import Circuit
@@ -69,6 +69,7 @@ _GATES: dict[str, Callable[..., Any]] = {
     "cp": qml.ControlledPhaseShift,
     "ccx": qml.Toffoli,
     "ccz": qml.CCZ,
+    BARRIER: qml.Barrier,
 }
 
 
@@ -103,7 +104,7 @@ class PennyLaneDevice:
         """Gates as `Circuit.with_noise` counts them; PennyLane's devices compile circuits when they run them."""
         check_circuits(self.name, self.limits, circuits)
         for c in circuits:
-            self._gates(c.circuit)
+            self._gates(c)
         return [Prepared(*machine_gates(c.circuit), None, c.measured) for c in circuits]
 
     def submit(self, work: Sequence[Work], *, seed: int, tag: str) -> DeviceJob:
@@ -158,17 +159,18 @@ class PennyLaneDevice:
                 'take "default.qubit"'
             ) from error
 
-    def _gates(self, circuit: Circuit) -> list[FlatGate]:
+    def _gates(self, given: DeviceCircuit) -> list[FlatGate]:
+        circuit, where = given.circuit, f"the PennyLane device {self.name}"
         if isinstance(circuit.state, AngleVector) or circuit.state.kind != "amplitudes":
-            return flat_gates(circuit, f"the PennyLane device {self.name}")
+            return flat_gates(circuit, where, given.barriers)
         bare = circuit.copy()
         bare.state = Circuit(1).state  # PennyLane prepares the amplitudes
-        return flat_gates(bare, f"the PennyLane device {self.name}")
+        return flat_gates(bare, where, given.barriers)
 
     def _tapes(self, work: Work, wires: list[Any]) -> list[QuantumScript]:
         """One for each setting."""
         circuit, measured = work.circuit.circuit, [wires[q] for q in work.circuit.measured]
-        gates = self._gates(circuit)
+        gates = self._gates(work.circuit)
         angles = [angle for gate in gates for angle in gate.angles]
         rows = angle_numbers(angles, circuit, np.asarray(work.values, float)).tolist()
         first = []

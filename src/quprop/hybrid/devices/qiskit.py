@@ -190,9 +190,9 @@ class QiskitDevice:
         return [self._known[c.key] for c in circuits]
 
     def _passes(self, level: int, **more: Any) -> Any:
-        source = self._source
-        given = {"basis_gates": source.basis} if source.backend is None else {"backend": source.backend}
-        return generate_preset_pass_manager(optimization_level=level, seed_transpiler=self._seed, **given, **more)
+        return generate_preset_pass_manager(
+            optimization_level=level, seed_transpiler=self._seed, **self._source.constraints, **more
+        )
 
     def _pubs(self, work: Sequence[Work], seed: int) -> tuple[list[Pub], list[_Part]]:
         pubs, parts = [], []
@@ -209,7 +209,7 @@ class QiskitDevice:
         """Circuit, mask, settings and the shots of each of them."""
         instances = [Instance(circuit.circuit, 0)]
         if self._twirl is not None:
-            instances = twirled(circuit, self._twirl, self._twirl_readout, self._source.target, rng)
+            instances = twirled(circuit, self._twirl, self._twirl_readout, self._source.one_qubit_passes, rng)
         for number in np.unique(shots).tolist():
             rows = np.flatnonzero(shots == number)
             for (isa, mask), share in zip(instances, shares(number, len(instances)), strict=True):

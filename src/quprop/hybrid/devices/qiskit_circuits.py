@@ -13,7 +13,7 @@ from quprop.lazy import missing
 from quprop.model.angle import PARAM
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
-from quprop.sampling.devices.device import DeviceCircuit, Outcomes, Prepared
+from quprop.sampling.devices.device import DeviceCircuit, Outcomes, Prepared, Work
 
 try:
     from qiskit import ClassicalRegister
@@ -21,8 +21,6 @@ try:
     from qiskit.circuit.library import XGate
     from qiskit.circuit.twirling import pauli_twirl_2q_gates
     from qiskit.exceptions import QiskitError
-    from qiskit.transpiler import PassManager
-    from qiskit.transpiler.passes import Optimize1qGatesDecomposition
 except ImportError:
     raise missing("Qiskit's devices need Qiskit 2", "qiskit") from None
 
@@ -50,12 +48,9 @@ def compiled(circuits: Sequence[DeviceCircuit], passes: Any, target: Any, delay:
 
     Raises: QupropError for what the compiler cannot do.
     """
-    try:
-        made = passes.run([_measured(c) for c in circuits], num_processes=1)
-    except QiskitError as error:
-        raise QupropError(f"Qiskit cannot compile the circuit for this backend: {error.message}") from None
+    made = compiled_by(passes, [_measured(c) for c in circuits])
     return [
-        Compiled(isa, _columns(isa, c.circuit), _prepared(isa, len(c.measured), target, delay))
+        Compiled(isa, columns_of(isa, c.circuit), _prepared(isa, len(c.measured), target, delay))
         for c, isa in zip(circuits, made, strict=True)
     ]
 
@@ -125,6 +120,41 @@ def _turns(total: PauliString | PauliSum) -> bool:
     return any(string.weight for string, _ in PauliSum(total).items())
 
 
+def compiled_by(passes: Any, circuits: list[Any]) -> list[Any]:
+    try:
+        made: list[Any] = passes.run(circuits, num_processes=1)
+    except QiskitError as error:
+        raise QupropError(f"Qiskit cannot compile the circuit for this backend: {error.message}") from None
+    return made
+
+
+def pubs(work: Sequence[Work]) -> list[tuple[Any, np.ndarray, int]]:
+    """PUBs of a sampler, not compiled: (circuit with open angles, values (R, P), shots), settings in the order of the
+    work; a PUB has one number of shots."""
+    found = []
+    for circuit, values, shots in work:
+        made = _measured(circuit)
+        ordered = np.asarray(values)[:, columns_of(made, circuit.circuit)]
+        ends = np.flatnonzero(np.diff(shots, append=-1)) + 1
+        for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            found.append((made, ordered[start:end], int(shots[start])))
+    return found
+
+
+def counts_of(results: Sequence[Any]) -> list[Outcomes]:
+    """Outcomes of every setting, from a sampler's results of `pubs`."""
+    found = []
+    for result in results:
+        array = getattr(result.data, REGISTER, None)
+        if array is None:
+            raise QupropError(
+                f"the results of a plan's circuits have a register {REGISTER!r}, got {', '.join(result.data) or 'none'}: "
+                "are they of other circuits?"
+            )
+        found += of_bits(array.reshape(-1), array.num_bits)
+    return found
+
+
 def _measured(given: DeviceCircuit) -> Any:
     circuit = to_qiskit(given.circuit)
     if given.barriers:
@@ -135,7 +165,8 @@ def _measured(given: DeviceCircuit) -> Any:
     return circuit
 
 
-def _columns(isa: Any, circuit: Circuit) -> np.ndarray:
+def columns_of(isa: Any, circuit: Circuit) -> np.ndarray:
+    """Which of the circuit's parameters those of the compiled one are, in Qiskit's order."""
     start, found = 0, {}
     for name, size in circuit.layout(PARAM):
         found[name], start = start, start + size
@@ -168,19 +199,19 @@ def _seconds(isa: Any, target: Any, delay: float | None) -> float | None:
         return None
 
 
-def twirled(circuit: Compiled, instances: int, readout: bool, target: Any, rng: np.random.Generator) -> list[Instance]:
+def twirled(circuit: Compiled, instances: int, readout: bool, passes: Any, rng: np.random.Generator) -> list[Instance]:
     """That many instances of a circuit, each with random Pauli gates around its two-qubit gates that leave it what it
-    is, and with `readout` random X before its measurements. One where there is nothing to twirl."""
+    is, and with `readout` random X before its measurements. One where there is nothing to twirl. passes: make gates of
+    the backend's own of them."""
     bits = len(circuit.prepared.layout)
     if not readout and not circuit.prepared.two_qubit_gates:
         return [Instance(circuit.circuit, 0)]
-    shorter = None if target is None else PassManager([Optimize1qGatesDecomposition(target=target)])
     found = []
     for isa in pauli_twirl_2q_gates(circuit.circuit, seed=int(rng.integers(1 << 62)), num_twirls=instances):
         flips = rng.integers(0, 2, bits) if readout else np.zeros(bits, np.int64)
         flipped = _flipped(isa, flips) if readout else isa
         mask = sum(1 << b for b, flip in enumerate(flips.tolist()) if flip)
-        found.append(Instance(flipped if shorter is None else shorter.run(flipped), mask))
+        found.append(Instance(passes.run(flipped), mask))
     return found
 
 
@@ -242,7 +273,9 @@ __all__ = [
     "REGISTER",
     "Compiled",
     "Instance",
+    "columns_of",
     "compiled",
+    "compiled_by",
     "of_bits",
     "of_hex",
     "placed",

@@ -21,15 +21,20 @@ from quprop.lazy import missing
 from quprop.sampling.devices.device import Limits, Outcomes
 
 try:
+    from qiskit.circuit import ControlledGate
     from qiskit.primitives import BackendSamplerV2, StatevectorSampler
     from qiskit.providers import BackendV2
+    from qiskit.transpiler import PassManager
+    from qiskit.transpiler.passes import Optimize1qGatesDecomposition
 except ImportError:
     raise missing("Qiskit's devices need Qiskit 2", "qiskit") from None
 
 _EXECUTIONS = 10_000_000  # of one job of IBM's sampler: settings times shots
 _OWN_TAG = re.compile(r"quprop-(\d+)-(\w*)")  # of a job: its seed, and which work it is
 # What is handed to samplers that take any circuit; all of it is read by `from_qiskit` too.
-_GATES = ["h", "x", "y", "z", "s", "sdg", "sx", "sxdg", "t", "tdg", "rx", "ry", "rz", "p", "cx", "cz", "swap", "reset"]
+GATES = ["h", "x", "y", "z", "s", "sdg", "sx", "sxdg", "t", "tdg", "rx", "ry", "rz", "p", "cx", "cz", "swap", "reset"]
+_AER_GATES = ["ecr", "rxx", "ryy", "rzz", "rzx", "u"]
+_EACH = {"max_parallel_experiments": 0}  # a circuit on each core; all cores on one small circuit are many times slower
 _OURS = ("shots", "seed_simulator", "parameter_binds", "memory")  # options of Aer's `run` that are not the user's
 
 
@@ -74,6 +79,19 @@ class Source:
     def target(self) -> Any:
         return getattr(self.backend, "target", None)
 
+    @property
+    def constraints(self) -> dict[str, Any]:
+        """What Qiskit's compiler is told."""
+        if self.basis is None:
+            return {"backend": self.backend}
+        return {"basis_gates": self.basis, "coupling_map": getattr(self.backend, "coupling_map", None)}
+
+    @property
+    def one_qubit_passes(self) -> Any:
+        """Runs of gates on one qubit as few of the backend's own."""
+        given = {"target": self.target} if self.basis is None else {"basis": list(self.basis)}
+        return PassManager([Optimize1qGatesDecomposition(**given)])
+
     def run(self, pubs: Sequence[Pub], seed: int, tag: str, digest: str) -> Running:
         """seed: of what draws at random here; tag, digest: kept with a job that other processes can find."""
         raise NotImplementedError
@@ -89,8 +107,12 @@ class _Aer(Source):
         wrong = next((key for key in options if key not in known), None)
         if wrong is not None:
             raise QupropError(f"Aer has no option {shown(wrong)} that can be set here; {nearest(str(wrong), known)}")
-        # All cores on one small circuit, Aer's own way, is many times slower than a circuit on each.
-        self._options = {"max_parallel_experiments": 0, **options}
+        self._options = {**_EACH, **options}
+        native = set(backend.target.operation_names)
+        if "noise_model" in options and self.noise_model is not None:
+            self.basis = sorted(native & set(self.noise_model.basis_gates))
+        elif "ccx" in native:  # all that Aer has; three qubits do not go with a coupling map
+            self.basis = sorted(native & {*GATES, *_AER_GATES})
 
     @property
     def noise_model(self) -> Any:
@@ -104,18 +126,41 @@ class _Aer(Source):
         for k, (shots, members) in enumerate(groups.items()):
             circuits, binds = [], []
             for i in members:
-                circuit, values = pubs[i].circuit, pubs[i].values
-                times = 1 if values.shape[1] else len(values)
-                circuits += [circuit] * times
-                binds += [dict(zip(circuit.parameters, values.T.tolist(), strict=True))] * times
-            # Aer gives experiment i of a run the seed + 2113 i, so that runs are kept apart by more than their number.
-            word = int(np.random.SeedSequence([seed, k]).generate_state(1, np.uint64)[0]) >> 2
-            with _said(f"{self.name} did not take the job"):
+                for circuit, bind in _bindings(pubs[i]):
+                    circuits.append(circuit)
+                    binds.append(bind)
+            with said(f"{self.name} did not take the job"):
                 job = self.backend.run(
-                    circuits, shots=shots, seed_simulator=word, parameter_binds=binds, **self._options
+                    circuits,
+                    shots=shots,
+                    seed_simulator=simulator_seed(seed, k),
+                    parameter_binds=binds,
+                    **self._options,
                 )
             jobs.append((job, members))
         return _AerRunning(self.name, jobs, pubs)
+
+
+def simulator_seed(seed: int, part: int = 0) -> int:
+    """Simulators give circuit i of a run the seed + i, or + 2113 i, and 0 may mean none: what they get is mixed, so
+    that neighbouring seeds share no draws."""
+    return int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1) + 1
+
+
+def _bindings(pub: Pub) -> Iterator[tuple[Any, dict[Any, list[float]]]]:
+    """Circuits with the values that Aer binds in them. It binds the angles of controlled gates wrongly (0.18), so that
+    circuits with such are bound before."""
+    circuit, values, _ = pub
+    if values.shape[1] and not turns_controlled(circuit):
+        yield circuit, dict(zip(circuit.parameters, values.T.tolist(), strict=True))
+        return
+    for row in values:
+        yield circuit.assign_parameters(row), {}
+
+
+def turns_controlled(circuit: Any) -> bool:
+    """Whether a controlled gate has an open angle."""
+    return any(step.is_parameterized() and isinstance(step.operation, ControlledGate) for step in circuit.data)
 
 
 class _AerRunning:
@@ -127,7 +172,7 @@ class _AerRunning:
     def outcomes(self) -> list[list[Outcomes]]:
         found: list[list[Outcomes]] = [[] for _ in self._pubs]
         for job, members in self._jobs:
-            with _said(f"{self._name} failed"):
+            with said(f"{self._name} failed"):
                 result = job.result()
             wrong = next((r.status for r in result.results if not r.success), result.status)
             if not result.success:
@@ -148,7 +193,7 @@ class _Sampler(Source):
 
     def run(self, pubs: Sequence[Pub], seed: int, tag: str, digest: str) -> Running:
         tags = [*([tag] if tag else []), f"quprop-{seed}-{digest}"]
-        with _said(f"{self.name} did not take the job"):
+        with said(f"{self.name} did not take the job"):
             job = self._made(seed, tags).run([tuple(pub) for pub in pubs])
         return SamplerRunning(self.name, job, [pub.circuit.num_clbits for pub in pubs], self._id(job))
 
@@ -164,7 +209,7 @@ class SamplerRunning:
 
     def outcomes(self) -> list[list[Outcomes]]:
         who = f"job {self.id} of {self._name}" if self.id else f"the job of {self._name}"
-        with _said(f"{who} gave no result"):
+        with said(f"{who} gave no result"):
             arrays = [pub.data[REGISTER] for pub in self._job.result()]
         bits = [a.num_bits for a in arrays] if self._bits is None else self._bits
         return [of_bits(a, n) for a, n in zip(arrays, bits, strict=True)]
@@ -184,7 +229,7 @@ class _Runtime(_Sampler):
     def find(self, tag: str) -> Found | None:
         if not tag:
             return None
-        with _said(f"{self.name} could not be asked for its jobs"):
+        with said(f"{self.name} could not be asked for its jobs"):
             jobs = self.backend.service.jobs(limit=None, backend_name=self.backend.name, job_tags=[tag])
             # a job without a result is the last choice
             jobs = sorted(jobs, key=lambda job: str(job.status()) in ("CANCELLED", "ERROR"))
@@ -205,7 +250,7 @@ def source_of(given: Any, options: Mapping[str, Any]) -> Source:
         return _named(given, options)
     kinds = _kinds(given)
     if "Session" in kinds or "Batch" in kinds:
-        return _of_runtime(_runtime().SamplerV2(mode=given, options=dict(options)))
+        return _of_runtime(ibm_runtime().SamplerV2(mode=given, options=dict(options)))
     if isinstance(given, BackendV2):
         return _of_backend(given, options)
     name = type(given).__name__
@@ -223,7 +268,7 @@ def source_of(given: Any, options: Mapping[str, Any]) -> Source:
             f"a device of Qiskit is a BackendV2, a SamplerV2, or a name such as 'aer', 'fake_manila' or "
             f"'ibm:NAME', got {shown(given)}"
         )
-    if _is(given, "qiskit_aer", "SamplerV2"):
+    if is_of(given, "qiskit_aer", "SamplerV2"):
         if given.options.backend_options and options:
             raise QupropError("options of Aer stand in its sampler; set them there, or pass an AerSimulator")
         own = {k: v for k, v in given.options.run_options.items() if k not in _OURS}
@@ -234,22 +279,22 @@ def source_of(given: Any, options: Mapping[str, Any]) -> Source:
     if options:
         raise QupropError(f"options of {name} stand in the sampler itself; set {shown(next(iter(options)))} there")
     if isinstance(given, StatevectorSampler):
-        return _Sampler(name, None, lambda seed, _: StatevectorSampler(seed=seed), basis=_GATES)
-    if _is(given, "quprop", "QupropSampler"):
+        return _Sampler(name, None, lambda seed, _: StatevectorSampler(seed=seed), basis=GATES)
+    if is_of(given, "quprop", "QupropSampler"):
         noise = given._noise_model
-        basis = _GATES if noise is None else sorted(noise.basis_gates)
+        basis = GATES if noise is None else sorted(noise.basis_gates)
         return _Sampler(name, None, lambda seed, _: _reseeded(given, seed), basis=basis)
-    if _is(given, "qiskit_ibm_runtime", "BasePrimitiveV2"):
+    if is_of(given, "qiskit_ibm_runtime", "BasePrimitiveV2"):
         return _of_runtime(given)
     backend = getattr(given, "backend", None)
     backend = backend() if callable(backend) and not isinstance(backend, BackendV2) else backend
     backend = backend if isinstance(backend, BackendV2) else None
-    return _Sampler(name, backend, lambda *_: given, basis=None if backend is not None else _GATES)
+    return _Sampler(name, backend, lambda *_: given, basis=None if backend is not None else GATES)
 
 
 def _named(name: str, options: Mapping[str, Any]) -> Source:
     if name == "aer":
-        return _of_backend(_aer().AerSimulator(), options)
+        return _of_backend(_aer().AerSimulator(**_EACH), options)
     if name.startswith("fake"):
         try:
             from qiskit_ibm_runtime import fake_provider
@@ -276,7 +321,7 @@ def _plain(label: str) -> str:
 
 def _saved(name: str) -> Any:
     """The backend of the account that the user has saved. What it is reached with is never looked at here."""
-    runtime = _runtime()
+    runtime = ibm_runtime()
     try:
         service = runtime.QiskitRuntimeService()
     except Exception as error:
@@ -287,7 +332,7 @@ def _saved(name: str) -> Any:
     try:
         return service.backend(name)
     except Exception as error:
-        with _said("IBM's service did not list its backends"):
+        with said("IBM's service did not list its backends"):
             names = [backend.name for backend in service.backends()]
         raise QupropError(
             f"the account has no backend {shown(name)} ({type(error).__name__}); {nearest(name, names)}"
@@ -295,19 +340,19 @@ def _saved(name: str) -> Any:
 
 
 def _of_backend(backend: Any, options: Mapping[str, Any]) -> Source:
-    if _is(backend, "qiskit_aer", "AerBackend"):
+    if is_of(backend, "qiskit_aer", "AerBackend"):
         made_from = backend.name.removeprefix("aer_simulator_from(").removesuffix(")")
         return _Aer(backend, options, name="aer" if made_from.startswith("aer") else made_from)
-    if _is(backend, "qiskit_ibm_runtime", "IBMBackend"):
-        return _of_runtime(_runtime().SamplerV2(mode=backend, options=dict(options)))
-    if _is(backend, "qiskit_ibm_runtime", "FakeBackendV2") or _is(backend, "qiskit", "GenericBackendV2"):
+    if is_of(backend, "qiskit_ibm_runtime", "IBMBackend"):
+        return _of_runtime(ibm_runtime().SamplerV2(mode=backend, options=dict(options)))
+    if is_of(backend, "qiskit_ibm_runtime", "FakeBackendV2") or is_of(backend, "qiskit", "GenericBackendV2"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a gate's error is not physical, which Aer mends itself
-            simulator = _aer().AerSimulator.from_backend(backend)
+            simulator = _aer().AerSimulator.from_backend(backend, **_EACH)
         return _Aer(simulator, options, name=backend.name, machine=backend)
 
     def made(seed: int, tags: list[str]) -> Any:
-        seeded = {"seed_simulator": seed % (1 << 31)} if hasattr(backend.options, "seed_simulator") else {}
+        seeded = {"seed_simulator": simulator_seed(seed)} if hasattr(backend.options, "seed_simulator") else {}
         return BackendSamplerV2(backend=backend, options={"run_options": dict(options), **seeded})
 
     return _Sampler(backend.name or type(backend).__name__, backend, made)
@@ -321,7 +366,7 @@ def _of_runtime(sampler: Any) -> Source:
             "IBM's own twirling rounds shots up, and quprop runs as many as were planned; leave it off and give the "
             "device twirl=K"
         )
-    real = _is(backend, "qiskit_ibm_runtime", "IBMBackend")
+    real = is_of(backend, "qiskit_ibm_runtime", "IBMBackend")
 
     def made(seed: int, tags: list[str]) -> Any:
         options = copy.deepcopy(sampler.options)
@@ -329,7 +374,7 @@ def _of_runtime(sampler: Any) -> Source:
             own = options.environment.job_tags
             options.environment.job_tags = [*(own if isinstance(own, list) else []), *tags]
         elif hasattr(options, "simulator"):
-            options.simulator.seed_simulator = seed % (1 << 31)
+            options.simulator.seed_simulator = simulator_seed(seed)
         mode = backend if sampler.mode is None else sampler.mode
         return type(sampler)(mode=mode, options=options)
 
@@ -388,7 +433,7 @@ def _misread(noise: Any, qubit: int) -> tuple[float, float]:
 
 
 @contextmanager
-def _said(what: str) -> Iterator[None]:
+def said(what: str) -> Iterator[None]:
     """Failures of a library as one sentence."""
     try:
         with warnings.catch_warnings():
@@ -404,7 +449,7 @@ def _kinds(given: Any) -> list[str]:
     return [c.__name__ for c in type(given).__mro__]
 
 
-def _is(given: Any, library: str, name: str) -> bool:
+def is_of(given: Any, library: str, name: str) -> bool:
     """Whether it is of this class, without importing its library."""
     return any(c.__name__ == name and c.__module__.split(".")[0] == library for c in type(given).__mro__)
 
@@ -417,7 +462,7 @@ def _aer() -> Any:
     return qiskit_aer
 
 
-def _runtime() -> Any:
+def ibm_runtime() -> Any:
     try:
         import qiskit_ibm_runtime
     except ImportError:
@@ -425,4 +470,18 @@ def _runtime() -> Any:
     return qiskit_ibm_runtime
 
 
-__all__ = ["Pub", "Running", "SamplerRunning", "Source", "readout_errors", "repetition_delay", "source_of"]
+__all__ = [
+    "GATES",
+    "Pub",
+    "Running",
+    "SamplerRunning",
+    "Source",
+    "ibm_runtime",
+    "is_of",
+    "readout_errors",
+    "repetition_delay",
+    "said",
+    "simulator_seed",
+    "source_of",
+    "turns_controlled",
+]

@@ -14,11 +14,15 @@ import scipy.sparse as sp
 
 from quprop.cost import Cost
 from quprop.errors import QupropError, count_of, nearest, shown
+from quprop.model.pauli import PauliString
 from quprop.sampling.devices.device import Counts, DeviceCircuit, Outcomes, Work
 from quprop.sampling.estimate import Estimate, gathered
-from quprop.sampling.requests import Placed, Reader, as_read
+from quprop.sampling.requests import Placed, Reader, Rounds, as_read
 
-FORMATS = {"qiskit": "quprop.hybrid.devices.qiskit", "qasm3": "quprop.hybrid.qasm"}  # loaded where one is asked for
+FORMATS = {
+    "qiskit": "quprop.hybrid.devices.qiskit_circuits",
+    "qasm3": "quprop.hybrid.qasm",
+}  # loaded where one is asked for
 FORMAT, VERSION = "quprop-circuits", 1
 
 
@@ -102,6 +106,52 @@ class PlanCircuits:
         following._spent = self._all_spent()
         return following if following.work else None
 
+    def estimate_by(self, estimator: Any, *, seed: int = 0) -> Estimate:
+        """The estimate from expectation values in place of counts. estimator: what `expectations(work, values, shots,
+        seed=)` asks, such as `QiskitEstimator`, whose precision is 1/sqrt(shots). Standard errors are upper bounds: an
+        estimator does not tell how strings that it reads together are correlated.
+
+        Raises: QupropError for plans that need outcomes: those of more than one round, shadows, Bell sampling, and
+        components of one parameter that are read from one shot.
+        """
+        placed = [p for s in self._samples for p in s.placed]
+        if any(p.expect is None for p in placed):
+            raise QupropError(
+                f"{type(self.plan).__name__} looks at outcomes of single shots, which an estimator does not give; pass "
+                "a sampler or a backend"
+            )
+        asked: list[tuple[Any, list[PauliString]]] = []
+        values, shots = [], []
+        for p in placed:
+            for w, strings in zip(p.work, p.strings, strict=True):
+                asked.append((w.circuit.circuit, strings))
+                values.append(w.values)
+                shots.append(int(w.shots[0]))
+        means = iter(estimator.expectations(asked, values, shots, seed=seed) if asked else ())
+        found = []
+        for s, sample in enumerate(self._samples):
+            if sample.found is not None:
+                found.append(sample.found)
+                continue
+            answers = []
+            for p in sample.placed:
+                of_settings = [next(means) for _ in p.work]
+                assert p.expect is not None
+                answers.append(p.expect([(m[0], e[0]) for m, e in of_settings]))
+            rounds = self._begun(s)[0]
+            next(rounds)
+            try:
+                rounds.send(iter(answers))
+            except StopIteration as end:
+                found.append(end.value)
+                continue
+            raise QupropError(
+                f"{type(self.plan).__name__} has rounds that depend on counts of those before; pass a sampler or a "
+                "backend"
+            )
+        estimate = gathered(found, (*self.shape, self.plan.model.n_params))
+        return replace(estimate, cost=estimate.cost + self.cost)
+
     def _all_spent(self) -> Cost:
         return self._spent + self.cost
 
@@ -126,12 +176,7 @@ class PlanCircuits:
     def _replayed(self, reader: Reader, last: Counts | None = None) -> list[_Sample]:
         """Every point from its beginning, with the counts of all rounds so far."""
         P = len(self.theta)
-        seeds = [np.random.SeedSequence([self.seed, s]).spawn(2) for s in range(P)]
-        rounds = [
-            self.plan._rounds(t, x, w, np.random.default_rng(seed[0]))
-            for t, x, w, seed in zip(self.theta, self.x, self.weights, seeds, strict=True)
-        ]
-        placing = [np.random.default_rng(seed[1]) for seed in seeds]
+        rounds, placing = zip(*(self._begun(s) for s in range(P)), strict=True) if P else ((), ())
 
         def advance(s: int, answers: Iterator[Any] | None) -> _Sample:
             try:
@@ -153,6 +198,12 @@ class PlanCircuits:
                     ]
                     now[s] = advance(s, iter(answers))
         return now
+
+    def _begun(self, s: int) -> tuple[Rounds, np.random.Generator]:
+        """The rounds of point s from their beginning, and what its circuits are drawn with."""
+        own, placing = np.random.SeedSequence([self.seed, s]).spawn(2)
+        rounds: Rounds = self.plan._rounds(self.theta[s], self.x[s], self.weights[s], np.random.default_rng(own))
+        return rounds, np.random.default_rng(placing)
 
     # -- as a linear map ----------------------------------------------------------------------------------------------
 
@@ -176,7 +227,7 @@ class PlanCircuits:
         if len(self._samples) != 1:
             raise QupropError("a linear map is that of one point; call plan.circuits for theta (P,) and x (D,) alone")
         placed, linear = self._samples[0].placed, getattr(self.plan, "linear", False)
-        if not linear or self.earlier or any(p.work and not p.reads for p in placed):
+        if not linear or self.earlier or any(p.work and (p.drawn or not p.reads) for p in placed):
             raise QupropError(
                 f"the estimate of {type(self.plan).__name__} is no fixed linear function of means; combine(counts) "
                 "computes it"

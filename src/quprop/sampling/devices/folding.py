@@ -83,7 +83,7 @@ class ZeroNoise:
         if last:
             tail = gates[len(gates) - last :]
             parts += [_turned_back(circuit.circuit, tail), tail]
-        ends = sorted({0, len(gates) - last, len(gates)})
+        ends = (0, len(gates) - last, len(gates)) if last else (0, len(gates))
         twin = circuit.circuit.copy()
         twin.steps = [step for part in parts for step in part]
         moving = sum(not all(a.is_constant for a in op.angles) for op in gates[len(gates) - last :])
@@ -92,7 +92,7 @@ class ZeroNoise:
             circuit=twin,
             rotations=(2 * k + 1) * circuit.rotations + 2 * moving,
             barriers=tuple(itertools.accumulate(map(len, parts), initial=0)),
-            folding=Folding(replace(circuit, barriers=tuple(ends)), k, bool(last)) if k or last else None,
+            folding=Folding(replace(circuit, barriers=ends), k, bool(last)) if k or last else None,
         )
 
     def realised(self, work: Sequence[Work], scale: float) -> float:

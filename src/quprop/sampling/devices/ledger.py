@@ -56,10 +56,11 @@ class RoundRecord:
 
 
 class JobLedger:
-    """path: the run's folder; None keeps nothing, for runs without one. One process at a time writes it."""
+    """path: the run's folder; None keeps nothing, for runs without one. One process at a time writes it. seed: of what
+    devices draw by themselves; a ledger that is there has its own."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None = None, seed: int = 0) -> None:
+        self.path, self.seed = path, seed
         self.rounds: dict[str, RoundRecord] = {}
         self.run = secrets.token_hex(8)
         self._lines: JsonLines | None = None
@@ -165,18 +166,18 @@ class JobLedger:
     def _read(self, rows: list[dict[str, Any]]) -> None:
         assert self.path is not None and self._lines is not None
         if not rows:
-            self._write({"format": FORMAT, "version": FORMAT_VERSION, "run": self.run})
+            self._write({"format": FORMAT, "version": FORMAT_VERSION, "run": self.run, "seed": self.seed})
             return
         file = self._lines.path
         head = rows[0]
-        if head.get("format") != FORMAT or not isinstance(head.get("run"), str):
+        if head.get("format") != FORMAT or not isinstance(head.get("run"), str) or type(head.get("seed")) is not int:
             raise QupropError(f"{file} is no list of quprop's jobs: move it away, or choose another folder")
         if head.get("version") != FORMAT_VERSION:
             raise QupropError(
                 f"{file} has version {head.get('version')}, this quprop reads {FORMAT_VERSION}: take the quprop that "
                 "wrote it"
             )
-        self.run = head["run"]
+        self.run, self.seed = head["run"], head["seed"]
         for number, row in enumerate(rows[1:], 2):
             try:
                 self._event(row)

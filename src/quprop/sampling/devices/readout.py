@@ -86,7 +86,8 @@ class ReadoutInversion:
 
     @staticmethod
     def calibration(qubits: Sequence[int], shots: int = CALIBRATION) -> list[Work]:
-        """Two circuits that are read with errors only: all of these qubits of the device in 0, and all in 1."""
+        """Two circuits: all of these qubits of the device in 0, and all in 1 by an X each, whose failure counts as a
+        misread 1."""
         wires = tuple(int(q) for q in qubits)
         if not wires or len(set(wires)) < len(wires) or min(wires) < 0:
             raise QupropError(f"calibration takes different qubits of the device, one or more, got {shown(wires)}")

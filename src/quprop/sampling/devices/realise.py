@@ -90,7 +90,7 @@ def realise(
     bit = {q: b for b, q in enumerate(measured)}
     masks = [sum(1 << bit[q] for q in PauliString(0, mask).qubits) for mask in basis.masks]
     return Realised(
-        DeviceCircuit(circuit, measured, rotations),
+        DeviceCircuit(circuit, measured, rotations, copies),
         np.array(columns, np.int64),
         np.array(masks, np.int64 if len(measured) < 64 else object),
         basis.signs,

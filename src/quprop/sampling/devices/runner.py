@@ -20,8 +20,8 @@ class Runner:
     """Runs rounds of work on a device.
 
     ledger: of a run folder; what it knows of a round is collected and not submitted again. budget: held against a round
-    before it is submitted. seed: of devices that draw at random by themselves: a job's seed is made of this one, the
-    round's key and the job's number, so that a run which is resumed draws what it would have drawn. progress: called
+    before it is submitted. Where a device draws at random by itself, a job's seed is made of the ledger's, the round's
+    key and the job's number, so that a run which is resumed draws what it would have drawn. progress: called
     with how many jobs of a round are there, and how many there are.
     rerun_lost: whether jobs that failed, or that the device no longer knows, are paid a second time.
     waiting: a context in which this process does nothing but wait, and may be interrupted.
@@ -33,11 +33,10 @@ class Runner:
         *,
         ledger: JobLedger | None = None,
         budget: DeviceBudget | None = None,
-        seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
         rerun_lost: bool = False,
     ) -> None:
-        self.device, self.budget, self.seed, self.progress = device, budget, seed, progress
+        self.device, self.budget, self.progress = device, budget, progress
         self.ledger = JobLedger() if ledger is None else ledger
         self.rerun_lost = rerun_lost
         self.waiting: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -137,7 +136,9 @@ class Runner:
                 kept[k] = self._result(handle, found.jobs[k], works[k])
             except QupropError as error:
                 if k in new or not self.rerun_lost:
-                    failed = failed or error  # the others were paid too
+                    which = found.jobs[k].id or found.jobs[k].tag
+                    more = f"{error}; rerun_lost=True pays for the circuits of job {which} once more"
+                    failed = failed or QupropError(more)  # the others were paid too
                     continue
                 self.ledger.replace(found.jobs[k])
                 kept[k] = self._result(self._submit(found.jobs[k], works[k], key, k), found.jobs[k], works[k])
@@ -164,7 +165,7 @@ class Runner:
         return None
 
     def _submit(self, job: JobRecord, work: Sequence[Work], key: str, number: int) -> DeviceJob:
-        text = f"{self.seed}/{key}/{number}"
+        text = f"{self.ledger.seed}/{key}/{number}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1
         handle = self.device.submit(work, seed=seed, tag=job.tag)
         self.ledger.submitted(job, handle.id)
