@@ -43,7 +43,7 @@ _PICTURES = {
 }
 _CONTENTS = {"time so far": "time", "last loss": "loss", "steps so far": "steps"}  # what a column of the contents has
 TRAINING, TEST = (plots.PALETTE.index(c) for c in (plots.TRAINING, plots.TEST))  # as in the pictures
-_NO_METRIC = ("step", "epoch", "seconds", "loss", "copies", "rotations")
+_NO_METRIC = ("step", "epoch", "seconds", "loss", "loss_stderr", "copies", "rotations", "shots", "jobs")
 
 
 def section(source: Source) -> Section:

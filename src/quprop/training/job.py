@@ -37,6 +37,7 @@ _NOT_SHOWN = (
     "copies",
     "rotations",
     "gradient_variance",
+    "loss_stderr",
     "shots",
     "jobs",
 )  # of a history line, in the progress bar
