@@ -117,6 +117,18 @@ def train_command(
         int | None, typer.Option("--shots", metavar="N", min=1, help="Of each circuit of the method.")
     ] = None,
     backend: Backend = None,
+    mitigation: Annotated[
+        str | None,
+        typer.Option(
+            "--mitigation",
+            metavar="KIND",
+            help="Of the backend's noise: readout, zero_noise or both.",
+            autocompletion=one_of(listed("quprop.problems.estimated", "MITIGATIONS")),
+        ),
+    ] = None,
+    rerun_lost: Annotated[
+        bool, typer.Option("--rerun-lost", help="Pay once more for jobs that failed or are lost.")
+    ] = False,
     budget_shots: Annotated[
         int | None, typer.Option("--budget-shots", metavar="N", min=1, help="The most shots of the run on a backend.")
     ] = None,
@@ -161,6 +173,7 @@ def train_command(
         "method": method,
         "shots": shots,
         "backend": backend,
+        "mitigation": mitigation,
         "budget_shots": budget_shots,
         "budget_seconds": budget_seconds,
         "budget_dollars": budget_dollars,
@@ -178,7 +191,9 @@ def train_command(
     _show_start(console, config, out, resume)
     again = f"quprop train {quote(what)}{'' if out == default else f' --out {quote(str(out))}'} --resume"
     with told(out, again):
-        summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers)
+        summary = run(
+            config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers, rerun_lost=rerun_lost
+        )
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
         raise typer.Exit(INTERRUPTED)

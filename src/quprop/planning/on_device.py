@@ -19,14 +19,12 @@ from quprop.gradients import COSTED
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.sampling.devices.device import Device, Work
-from quprop.sampling.devices.forecast import CompiledGates, forecast, gates, repeated
+from quprop.sampling.devices.forecast import CompiledGates, forecast, gates, reading, repeated
 from quprop.sampling.devices.known import device_of
 from quprop.sampling.devices.spending import Spending
-from quprop.sampling.readings import ObservableReadings
-from quprop.sampling.requests import Realiser
 from quprop.sampling.shape import Wanted
 from quprop.tables import flat_rows
-from quprop.training.measured import VALUE_SHOTS, Outputs
+from quprop.training.measured import VALUE_SHOTS
 
 MOST_CIRCUITS = 20_000  # with angles or bases of their own, in one gradient
 
@@ -141,7 +139,7 @@ def plan_on_device(
     at = _point(model, theta, x, generator)
     w = np.ones(model.n_observables) if weights is None else np.asarray(weights, float)
     refuse_channels(model, "a plan on a device", "model.noiseless(), since a device has its own")
-    outputs = Outputs(ObservableReadings(model), Realiser(model), at[0], at[1][None], value_shots).work
+    outputs = reading(model, *at, value_shots)
     gates(device, outputs)  # refuses a model that no method's circuits could be of
     rows, refused = [], {}
     for name in names:

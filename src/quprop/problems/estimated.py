@@ -11,12 +11,12 @@ from quprop.errors import QupropError
 from quprop.gradients import METHODS
 from quprop.problems.config import Config, Setting
 from quprop.sampling.devices.device import Device
-from quprop.sampling.devices.forecast import CompiledGates, forecast, gates
+from quprop.sampling.devices.folding import ZeroNoise
+from quprop.sampling.devices.forecast import CompiledGates, forecast, gates, reading, repeated
 from quprop.sampling.devices.known import device_of
+from quprop.sampling.devices.mitigation import Mitigation
 from quprop.sampling.devices.spending import BudgetSpent, DeviceBudget, Spending
-from quprop.sampling.readings import ObservableReadings
-from quprop.sampling.requests import Realiser
-from quprop.training.measured import VALUE_SHOTS, Outputs
+from quprop.training.measured import VALUE_SHOTS
 from quprop.training.objective import Objective
 from quprop.training.optimise import OF_STATES
 from quprop.training.trained import Trained
@@ -24,6 +24,12 @@ from quprop.training.trained import Trained
 EXACT = "exact"
 SIMULATED_QUBITS = 20  # of a model trained on a device: up to here its exact loss is computed beside
 BUDGET = ("budget_shots", "budget_seconds", "budget_dollars")  # may change when a run is resumed
+MITIGATIONS: dict[str, Mitigation | None] = {
+    "none": None,
+    "readout": Mitigation(readout="calibrate"),
+    "zero_noise": Mitigation(zero_noise=ZeroNoise((1, 3))),
+    "both": Mitigation(readout="calibrate", zero_noise=ZeroNoise((1, 3))),
+}
 NAMES = (EXACT, *(name for name, kind in METHODS.items() if not kind.exact))
 SETTINGS = {
     "method": Setting(
@@ -34,6 +40,7 @@ SETTINGS = {
     "shots": Setting(0, "of each circuit of the method", least=0),
     "gradient_error": Setting(0.0, "standard error of every component, instead of shots", least=0.0),
     "backend": Setting("", "device that runs the circuits, such as quprop, aer, fake_manila; empty: none"),
+    "mitigation": Setting("none", "of a backend's noise", choices=tuple(MITIGATIONS)),
     "value_shots": Setting(VALUE_SHOTS, "on a backend, of each circuit that reads outputs", least=1),
     "budget_shots": Setting(0, "the most shots of a run on a backend; 0: no limit", least=0, most=None),
     "budget_seconds": Setting(0.0, "the most seconds of the machine; 0: no limit", least=0.0),
@@ -57,11 +64,13 @@ class EstimatedTraining:
     device: Device | None
     budget: DeviceBudget | None
     value_shots: int
+    mitigation: Mitigation | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Of `train`."""
-        on_device = {"backend": self.device, "budget": self.budget, "value_shots": self.value_shots}
+        names = ("budget", "value_shots", "mitigation")
+        on_device = {"backend": self.device, **{name: getattr(self, name) for name in names}}
         return {"method": self.method} | (on_device if self.device is not None else {})
 
     def check(self, problem: Any, theta: np.ndarray, batch: int) -> CompiledGates | None:
@@ -70,12 +79,15 @@ class EstimatedTraining:
         if self.device is None:
             return None
         x = np.zeros((1, 0)) if problem.data is None else problem.data[0][:1]
-        outputs = Outputs(ObservableReadings(problem.model), Realiser(problem.model), theta, x, self.value_shots)
         weights = np.ones(problem.model.n_observables)
-        work = [*outputs.work, *plan.circuits(theta, x[0], weights=weights).work]
+        work = [
+            *reading(problem.model, theta, x[0], self.value_shots),
+            *plan.circuits(theta, x[0], weights=weights).work,
+        ]
         found = gates(self.device, work)
         if self.budget is not None:
-            step = forecast(self.device, work, batch)
+            scales = 1 if self.mitigation is None else len(self.mitigation.scales)
+            step = repeated(forecast(self.device, work, batch), scales)
             try:
                 self.budget.check(Spending(), step, self.device.name)
             except BudgetSpent:
@@ -108,8 +120,8 @@ def estimated(settings: dict[str, Any], problem: Any) -> EstimatedTraining | Non
     error, shots = settings.get("gradient_error", 0.0), settings.get("shots", 0)
     limits = {key.removeprefix("budget_"): settings[key] for key in BUDGET if settings.get(key)}
     if name == EXACT:
-        for key in ("backend", "shots", "gradient_error", *BUDGET):
-            if settings.get(key):
+        for key in ("backend", "shots", "gradient_error", "mitigation", *BUDGET):
+            if settings.get(key, "none") not in (0, "", "none"):
                 raise QupropError(
                     f"train.{key} is of gradients that a method estimates, and train.method is exact: set "
                     "method=parameter_shift and shots=1000, say"
@@ -128,11 +140,11 @@ def estimated(settings: dict[str, Any], problem: Any) -> EstimatedTraining | Non
             "optimiser=adam, or method=exact"
         )
     method = METHODS[name](shots=shots) if shots else METHODS[name](precision=error)
+    mitigation = settings.get("mitigation", "none")
     if not backend:
-        if limits:
-            raise QupropError(
-                f"train.budget_{next(iter(limits))} is what a backend may spend: name a backend, or leave it out"
-            )
+        of_backend = [f"budget_{name}" for name in limits] + ["mitigation"] * (mitigation != "none")
+        if of_backend:
+            raise QupropError(f"train.{of_backend[0]} is of a backend: name a backend, or leave it out")
         return EstimatedTraining(method, None, None, VALUE_SHOTS)
     if problem.model.channels:
         raise QupropError("a backend has noise of its own, and train.noise simulates that of a machine: leave out one")
@@ -141,4 +153,4 @@ def estimated(settings: dict[str, Any], problem: Any) -> EstimatedTraining | Non
             f"{settings['optimiser']} takes a metric that is simulated, and a backend runs circuits: set optimiser=adam"
         )
     budget = DeviceBudget(**limits) if limits else None
-    return EstimatedTraining(method, device_of(backend), budget, settings["value_shots"])
+    return EstimatedTraining(method, device_of(backend), budget, settings["value_shots"], MITIGATIONS[mitigation])

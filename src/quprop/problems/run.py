@@ -73,8 +73,11 @@ def run(
     threads: int | None = None,
     checkpoint_seconds: float = 2.0,
     callback: Any = None,
+    rerun_lost: bool = False,
 ) -> dict[str, Any]:
     """Train a configured problem and return its summary; with ``out`` the folder holds it and its checkpoints.
+
+    rerun_lost: pay once more for jobs that a backend failed or no longer knows.
 
     A run cut by Ctrl-C returns a summary with ``status`` "interrupted" and no verdict; ``resume=True`` goes on from
     there.
@@ -120,6 +123,7 @@ def run(
                 rng=rng,
                 checkpoint_seconds=checkpoint_seconds,
                 **({} if measured is None else measured.arguments),
+                rerun_lost=rerun_lost,
                 **kept,
                 **options,
             )

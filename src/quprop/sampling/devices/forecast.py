@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quprop.model import Model
 from quprop.sampling.devices.check import check_work
 from quprop.sampling.devices.device import Device, Limits, Work
 from quprop.sampling.devices.packing import merge, pack
 from quprop.sampling.devices.spending import Spending, planned
+from quprop.sampling.readings import ObservableReadings
+from quprop.sampling.requests import Realiser
 
 MOST_PACKED = 200_000  # settings that are put into jobs one by one; of more, jobs are counted from the limits
 
@@ -25,6 +28,13 @@ class CompiledGates(NamedTuple):
     depth: int
     two_qubit_gates: int
     executed_two_qubit_gates: int
+
+
+def reading(model: Model, theta: np.ndarray, x: np.ndarray, shots: int) -> list[Work]:
+    """The circuits that read all observables of one sample at theta (P,), x (D,)."""
+    requests = ObservableReadings(model).requests(theta[None], x[None], shots, keep=True)
+    circuits, rng = Realiser(model), np.random.default_rng(0)  # nothing is drawn
+    return [w for request in requests for w in request.place(circuits, rng).work]
 
 
 def gates(device: Device, work: Sequence[Work]) -> CompiledGates:
@@ -57,7 +67,9 @@ def forecast(device: Device, work: Sequence[Work], samples: int = 1) -> Spending
 
 def repeated(spent: Spending, times: int) -> Spending:
     """So many times over."""
-    return Spending(*(None if value is None else times * value for value in spent.as_dict().values()))
+    seconds, dollars = (None if value is None else times * value for value in (spent.seconds, spent.dollars))
+    jobs, circuits, shots, rotations = (times * n for n in (spent.jobs, spent.circuits, spent.shots, spent.rotations))
+    return Spending(jobs, circuits, shots, rotations, seconds, dollars)
 
 
-__all__ = ["MOST_PACKED", "CompiledGates", "forecast", "gates", "repeated"]
+__all__ = ["MOST_PACKED", "CompiledGates", "forecast", "gates", "reading", "repeated"]
