@@ -377,6 +377,13 @@ def test_twirling_by_the_service_is_refused(machine):
         QiskitDevice(sampler)
 
 
+def test_a_sampler_whose_jobs_on_a_machine_would_be_lost_is_refused(machine):
+    sampler, _ = machine
+    other = types.SimpleNamespace(run=sampler.run, backend=sampler.backend)
+    with pytest.raises(qpr.QupropError, match="found again"):
+        QiskitDevice(other)
+
+
 def test_a_local_sampler_of_the_service_is_seeded_and_keeps_nothing():
     runtime = pytest.importorskip("qiskit_ibm_runtime")
     with pytest.warns(DeprecationWarning):
@@ -454,7 +461,7 @@ def test_work_beyond_a_jobs_limits_is_refused_before_it_starts(machine):
     few = GenericBackendV2(2)
     type(few).max_circuits = property(lambda self: 2)
     try:
-        limited = qiskit_sources.Source("few", few)
+        limited = qiskit_sources.QiskitSource("few", few)
         assert limited.limits == Limits(2, 2)
     finally:
         type(few).max_circuits = property(lambda self: None)

@@ -15,7 +15,7 @@ from quprop.errors import QupropError, shown, whole
 from quprop.hybrid.devices.qiskit_circuits import columns_of, compiled_by
 from quprop.hybrid.devices.qiskit_sources import (
     GATES,
-    Source,
+    QiskitSource,
     ibm_runtime,
     is_of,
     said,
@@ -196,7 +196,7 @@ def _target(given: Any, options: dict[str, Any]) -> _Target:
     return _Target(name, {"backend": backend}, backend.num_qubits, lambda _: given)
 
 
-def _of_source(source: Source, estimator: Any) -> _Target:
+def _of_source(source: QiskitSource, estimator: Any) -> _Target:
     return _Target(source.name, source.constraints, source.limits.qubits, estimator)
 
 

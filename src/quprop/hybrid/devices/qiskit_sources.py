@@ -61,7 +61,7 @@ class Found(NamedTuple):
     digest: str
 
 
-class Source:
+class QiskitSource:
     """Runs pubs. name: as people call it. backend: what circuits are compiled for, None for any circuit; machine: what
     knows durations and errors, where that is another one. basis: names of gates, where there is no backend."""
 
@@ -100,7 +100,7 @@ class Source:
         return None
 
 
-class _Aer(Source):
+class _Aer(QiskitSource):
     def __init__(self, backend: Any, options: Mapping[str, Any], *, name: str = "aer", machine: Any = None) -> None:
         super().__init__(name, backend, machine=machine)
         known = [key for key, _ in backend.options.items() if key not in _OURS]
@@ -184,7 +184,7 @@ class _AerRunning:
         return found
 
 
-class _Sampler(Source):
+class _Sampler(QiskitSource):
     """made: the sampler with this seed and these tags, where it takes them."""
 
     def __init__(self, name: str, backend: Any, made: Callable[[int, list[str]], Any], **more: Any) -> None:
@@ -241,7 +241,7 @@ class _Runtime(_Sampler):
         return None
 
 
-def source_of(given: Any, options: Mapping[str, Any]) -> Source:
+def source_of(given: Any, options: Mapping[str, Any]) -> QiskitSource:
     """What runs circuits on `given`: a backend, a sampler, a session or batch of IBM's, or a name.
 
     Raises: QupropError for names that nothing has, and for what has no shots.
@@ -289,10 +289,15 @@ def source_of(given: Any, options: Mapping[str, Any]) -> Source:
     backend = getattr(given, "backend", None)
     backend = backend() if callable(backend) and not isinstance(backend, BackendV2) else backend
     backend = backend if isinstance(backend, BackendV2) else None
+    if is_of(backend, "qiskit_ibm_runtime", "IBMBackend"):
+        raise QupropError(
+            f"jobs of {type(given).__module__}.{name} have no tags, by which they would be found again; pass its "
+            "backend, or a SamplerV2 of qiskit_ibm_runtime"
+        )
     return _Sampler(name, backend, lambda *_: given, basis=None if backend is not None else GATES)
 
 
-def _named(name: str, options: Mapping[str, Any]) -> Source:
+def _named(name: str, options: Mapping[str, Any]) -> QiskitSource:
     if name == "aer":
         return _of_backend(_aer().AerSimulator(**_EACH), options)
     if name.startswith("fake"):
@@ -339,7 +344,7 @@ def _saved(name: str) -> Any:
         ) from None
 
 
-def _of_backend(backend: Any, options: Mapping[str, Any]) -> Source:
+def _of_backend(backend: Any, options: Mapping[str, Any]) -> QiskitSource:
     if is_of(backend, "qiskit_aer", "AerBackend"):
         made_from = backend.name.removeprefix("aer_simulator_from(").removesuffix(")")
         return _Aer(backend, options, name="aer" if made_from.startswith("aer") else made_from)
@@ -358,7 +363,7 @@ def _of_backend(backend: Any, options: Mapping[str, Any]) -> Source:
     return _Sampler(backend.name or type(backend).__name__, backend, made)
 
 
-def _of_runtime(sampler: Any) -> Source:
+def _of_runtime(sampler: Any) -> QiskitSource:
     backend = sampler.backend()
     twirling = getattr(sampler.options, "twirling", None)
     if any(getattr(twirling, key, None) is True for key in ("enable_gates", "enable_measure")):
@@ -401,7 +406,7 @@ def _configuration(machine: Any) -> Any:
         return None
 
 
-def readout_errors(source: Source, layout: Sequence[int]) -> list[tuple[float, float]] | None:
+def readout_errors(source: QiskitSource, layout: Sequence[int]) -> list[tuple[float, float]] | None:
     """Of the device's qubits: the probabilities of reading 1 after 0, and 0 after 1."""
     if isinstance(source, _Aer):
         return [_misread(source.noise_model, q) for q in layout]
@@ -473,9 +478,9 @@ def ibm_runtime() -> Any:
 __all__ = [
     "GATES",
     "Pub",
+    "QiskitSource",
     "Running",
     "SamplerRunning",
-    "Source",
     "ibm_runtime",
     "is_of",
     "readout_errors",
