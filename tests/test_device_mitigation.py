@@ -199,6 +199,30 @@ def test_a_device_says_its_own_errors_and_is_asked_for_its_own_qubits():
     assert qpr.Mitigation(zero_noise=qpr.ZeroNoise()).inversion(None, [], None) is None
 
 
+def test_rounds_that_depend_on_counts_are_those_of_the_same_reading():
+    """A precise pilot read without inversion would ask for other shots than its inverted reading, of which the second
+    round is then taken for."""
+    device = pytest.importorskip("quprop.sampling.devices.own").OwnDevice(
+        noise=lambda c: c.readout_error(0.05, 0.15, 0).readout_error(0.05, 0.15, 1)
+    )
+    t = qpr.params("t", 3)
+    model = qpr.Model(qpr.Circuit(2).ry(t[0], 0).ry(t[1], 1).cx(0, 1).rx(t[2], 1), "Z0 Z1 + 0.5 X0 X1 + 0.2 Y1")
+    theta, reader = np.array([0.4, -0.7, 0.9]), qpr.ReadoutInversion([(0.05, 0.15)] * 2).reader()
+    exact = qpr.value_and_grad(model, theta)[1]
+    plan, deviations = qpr.ParameterShift(precision=0.02, adaptive=True).compile(model), []
+    for seed in range(40):
+        at, number = plan.circuits(theta, rng=seed), 0
+        while True:
+            counts = device.submit(at.work, seed=100 * seed + number, tag="").result()
+            following, number = at.next(counts, reader=reader), number + 1
+            if following is None:
+                break
+            at = following
+        found = at.combine(counts, reader=reader)
+        deviations.append((found.value - exact) / found.stderr)
+    assert number == 2 and 0.6 < np.mean(np.square(deviations)) < 1.5
+
+
 # -- folding ----------------------------------------------------------------------------------------------------------
 
 

@@ -104,8 +104,11 @@ def gradient(
         return plan.estimate(theta, x, rng, weights=weights)
     circuits = plan.circuits(theta, x, weights=weights, rng=generator_of(rng))
     runner = Runner(device_of(backend), ledger=JobLedger(None, circuits.seed % 2**31), budget=budget)
-    found = Measurement(runner, mitigation).estimate(circuits, "gradient")
-    return replace(found, info={**found.info, "device": f"{runner.device.name}: {runner.executed}"})
+    measurement = Measurement(runner, mitigation)
+    found = measurement.estimate(circuits, "gradient")
+    inversion = measurement.inversion()
+    cost = found.cost if inversion is None else found.cost + inversion.cost
+    return replace(found, cost=cost, info={**found.info, "device": f"{runner.device.name}: {runner.executed}"})
 
 
 __all__ = [

@@ -55,17 +55,25 @@ class Outputs:
         inversion = self._measurement.inversion()
         readers = [self._measurement.reader(s, inversion) for s in range(len(counts))]
         self._drawn = [self._answers(c, reader) for c, reader in zip(counts, readers, strict=True)]
-        values = [self._readings.values(drawn, self.samples) for drawn in self._drawn]
-        return self._measurement.weighted(values, self.work)
+        values = self._extrapolated(self._drawn)
+        self._moved = []  # by the error of each probability that was calibrated
+        for other in () if inversion is None else inversion.moved():
+            drawn = [self._answers(c, self._measurement.reader(s, other)) for s, c in enumerate(counts)]
+            self._moved.append(self._extrapolated(drawn) - values)
+        return values
+
+    def _extrapolated(self, drawn: Sequence[Sequence[Drawn]]) -> np.ndarray:
+        return self._measurement.weighted([self._readings.values(d, self.samples) for d in drawn], self.work)
 
     def _answers(self, counts: Counts, reader: Reader) -> list[Drawn]:
         places = iter(self._places)
         return [p.read([counts[i][j] for w in p.work for i, j in next(places)], reader) for p in self._placed]
 
     def error(self, weights: np.ndarray) -> float:
-        """The standard error of sum weights[b, k] <O_k>_b; that of a calibration does not count."""
+        """The standard error of sum weights[b, k] <O_k>_b."""
         variances = np.array([self._readings.variance(drawn, weights) for drawn in self._drawn])
-        return float(np.sqrt(self._measurement.coefficients(self.work) ** 2 @ variances))
+        of_calibration = sum(float((weights * moved).sum()) ** 2 for moved in self._moved)
+        return float(np.sqrt(self._measurement.coefficients(self.work) ** 2 @ variances + of_calibration))
 
 
 class MeasuredModel:

@@ -148,10 +148,10 @@ def counts_of(results: Sequence[Any]) -> list[Outcomes]:
         array = getattr(result.data, REGISTER, None)
         if array is None:
             raise QupropError(
-                f"the results of a plan's circuits have a register {REGISTER!r}, got {', '.join(result.data) or 'none'}: "
-                "are they of other circuits?"
+                f"the results of a plan's circuits have a register {REGISTER!r}, got "
+                f"{', '.join(result.data) or 'none'}: are they of other circuits?"
             )
-        found += of_bits(array.reshape(-1), array.num_bits)
+        found += of_bits(array, array.num_bits)
     return found
 
 

@@ -58,10 +58,11 @@ class PlanCircuits:
         shape: tuple[int, ...],
         seed: int,
         earlier: tuple[Counts, ...] = (),
+        reader: Reader = as_read,
     ) -> None:
         self.plan, self.theta, self.x, self.weights, self.shape, self.seed = plan, theta, x, weights, shape, seed
-        self.earlier = earlier
-        self._samples = self._replayed(as_read)
+        self.earlier, self._reader = earlier, reader
+        self._samples = self._replayed()
         self._spent = Cost()
         self.work, self._places = merged([w for s in self._samples for p in s.placed for w in p.work])
 
@@ -82,7 +83,8 @@ class PlanCircuits:
     def combine(self, counts: Any, *, reader: Reader = as_read) -> Estimate:
         """The estimate that these counts give.
 
-        reader: what a bit string is worth for a Pauli string, ±1 if it is not given.
+        reader: what a bit string is worth for a Pauli string, ±1 if it is not given. Earlier rounds are read as they
+            were for `next`, so that this round is the one that was run.
         Raises: QupropError for counts of other circuits, and where another round is to be run.
         """
         found = self._after(counts, reader)
@@ -94,14 +96,14 @@ class PlanCircuits:
         estimate = gathered([e for e in ends if e is not None], (*self.shape, self.plan.model.n_params))
         return replace(estimate, cost=estimate.cost + self._all_spent())
 
-    def next(self, counts: Any) -> PlanCircuits | None:
-        """The next round of circuits; None where these were the last.
+    def next(self, counts: Any, *, reader: Reader = as_read) -> PlanCircuits | None:
+        """The next round of circuits; None where these were the last. reader: as in `combine`, the same in all rounds.
 
         Raises: QupropError for counts of other circuits.
         """
         counts = self.checked(counts)
         following = PlanCircuits(
-            self.plan, self.theta, self.x, self.weights, self.shape, self.seed, (*self.earlier, counts)
+            self.plan, self.theta, self.x, self.weights, self.shape, self.seed, (*self.earlier, counts), reader
         )
         following._spent = self._all_spent()
         return following if following.work else None
@@ -171,32 +173,32 @@ class PlanCircuits:
         return [[next(at) for _ in w.shots] for w in self.work]
 
     def _after(self, counts: Any, reader: Reader) -> list[_Sample]:
-        return self._replayed(reader, self.checked(counts))
+        return self._replayed((self.checked(counts), reader))
 
-    def _replayed(self, reader: Reader, last: Counts | None = None) -> list[_Sample]:
+    def _replayed(self, *last: tuple[Counts, Reader]) -> list[_Sample]:
         """Every point from its beginning, with the counts of all rounds so far."""
         P = len(self.theta)
         rounds, placing = zip(*(self._begun(s) for s in range(P)), strict=True) if P else ((), ())
 
-        def advance(s: int, answers: Iterator[Any] | None) -> _Sample:
+        def advance(s: int, answers: Iterator[Any] | None, reader: Reader = as_read) -> _Sample:
             try:
                 requests = next(rounds[s]) if answers is None else rounds[s].send(answers)
             except StopIteration as end:
                 return _Sample([], end.value)
             placed = [r.place(self.plan.realiser, placing[s]) for r in requests]
             if not any(p.work for p in placed):  # nothing to run, as where no parameter moves anything
-                return advance(s, (p.read([], reader) for p in placed))
+                return advance(s, (p.read([], reader) for p in placed), reader)
             return _Sample(placed, None)
 
         now = [advance(s, None) for s in range(P)]
-        for counts in (*self.earlier, *(() if last is None else (last,))):
+        for counts, reader in (*((c, self._reader) for c in self.earlier), *last):
             places = iter(merged([w for s in now for p in s.placed for w in p.work])[1])
             for s, sample in enumerate(now):
                 if sample.found is None:
                     answers = [
                         p.read([counts[i][j] for w in p.work for i, j in next(places)], reader) for p in sample.placed
                     ]
-                    now[s] = advance(s, iter(answers))
+                    now[s] = advance(s, iter(answers), reader)
         return now
 
     def _begun(self, s: int) -> tuple[Rounds, np.random.Generator]:

@@ -59,7 +59,8 @@ class Measurement:
         counts, number = first, 0
         while True:
             counts = self.run([c.work for c in at], f"{key}-{number}") if counts is None else counts
-            following = [c.next(n) for c, n in zip(at, counts, strict=True)]
+            readers = [self.reader(s, self.inversion()) for s in range(len(at))]
+            following = [c.next(n, reader=r) for c, n, r in zip(at, counts, readers, strict=True)]
             if all(f is None for f in following):
                 return self.combined(at, counts, propagate=propagate)
             # A scale that is at its end waits for the others: it has nothing more to run.

@@ -3,7 +3,8 @@
 Programs are rotations about canonical strings, the Clifford gates of the user's circuit absorbed: after a ladder of
 controlled X they act on every qubit. So a machine is given them in the frames of the user's circuit (`timeline.py`): it
 goes to where a string is the user's own gate, forth through the user's Clifford gates or back through their inverses.
-Any way is exact; that with the fewest two-qubit gates is found by dynamic programming over the places of each string.
+Any way is exact; that with the fewest two-qubit gates, the bits of an outcome counted with them, is found by dynamic
+programming over the places of each string.
 """
 
 from __future__ import annotations
@@ -254,7 +255,10 @@ class _Reading:
 
     def places(self, best: int) -> dict[int, int]:
         """Positions worth a look from the best one before, and what reading there costs: that one, the beginning, the
-        end, and where the circuit has a rotation about one of the strings."""
+        end, and where the circuit has a rotation about one of the strings.
+
+        A bit is misread about as often as a two-qubit gate fails, and a string is as many bits as it has letters.
+        """
         line = self.line
         found = [best, 0, line.end]
         for p in self.strings[:_NEAR]:
@@ -266,8 +270,8 @@ class _Reading:
             way = abs(line.spent[s] - line.spent[best])
             if way < least:
                 basis = self.basis(s)
-                letters = sum(mask.bit_count() for mask in basis.masks) // max(1, len(basis.masks))
-                costs[s] = TWO * basis.twos + len(basis.gates) - basis.twos + letters
+                letters = sum(mask.bit_count() for mask in basis.masks) / max(1, len(basis.masks))
+                costs[s] = int(TWO * (basis.twos + letters)) + len(basis.gates) - basis.twos
                 least = min(least, way + costs[s])
         return costs
 
