@@ -451,10 +451,14 @@ REFUSED = {
     "unknown": (lambda: energy(backend="nowhere"), "no device has the name"),
     "exact": (lambda: energy(backend=OwnDevice(), method=qpr.Adjoint()), "no list of circuits"),
     "lbfgs": (lambda: energy(backend=OwnDevice(), optimiser=qpr.LBFGS()), "needs exact ones"),
-    "budget alone": (lambda: energy(budget=qpr.DeviceBudget(shots=5)), "are for a backend"),
+    "budget alone": (lambda: energy(value_shots=None, budget=qpr.DeviceBudget(shots=5)), "are for a backend"),
     "no mitigation": (lambda: energy(backend=OwnDevice(), mitigation="readout"), "mitigation is a Mitigation"),
-    "mitigation alone": (lambda: energy(mitigation=qpr.Mitigation(readout="calibrate")), "are for a backend"),
-    "consent alone": (lambda: energy(rerun_lost=True), "are for a backend"),
+    "mitigation alone": (
+        lambda: energy(value_shots=None, mitigation=qpr.Mitigation(readout="calibrate")),
+        "are for a backend",
+    ),
+    "consent alone": (lambda: energy(value_shots=None, rerun_lost=True), "are for a backend"),
+    "shots alone": (lambda: energy(backend=None, value_shots=5), "are for a backend"),
     "no budget": (lambda: energy(backend=OwnDevice(), budget=100), "budget is a DeviceBudget"),
     "no shots": (lambda: energy(backend=OwnDevice(), value_shots=0), "value_shots"),
     "noise": (lambda: train(noisy(), method=SHIFT, steps=1, backend=OwnDevice()), "noiseless"),
@@ -486,7 +490,7 @@ def test_a_run_is_resumed_on_its_own_device_only(tmp_path):
     for options, words in (
         ({"backend": OwnDevice(name="another")}, r"train\.backend"),
         ({"backend": service(tmp_path), "value_shots": 7}, r"train\.value_shots = 100, got 7"),
-        ({"backend": None}, "got no backend"),
+        ({"backend": None, "value_shots": None}, "got no backend"),
         ({"backend": service(tmp_path), "mitigation": qpr.Mitigation(readout="calibrate")}, r"train\.mitigation"),
     ):
         with pytest.raises(qpr.QupropError, match=words):
@@ -501,6 +505,13 @@ def test_counts_of_another_run_are_refused(tmp_path):
     (other / "checkpoint.npz").unlink()
     with pytest.raises(qpr.QupropError, match="are those of other circuits, settings or shots"):
         energy(backend=service(tmp_path), out=other, rng=2, resume=True)
+
+
+def test_a_terminal_is_told_which_job_is_waited_for(monkeypatch):
+    said = []
+    monkeypatch.setattr("quprop.training.job.Progress.__call__", lambda self, done, total, words: said.append(words))
+    energy(backend=OwnDevice(limits=Limits(circuits=10)), steps=1)
+    assert said[:3] == ["waits for job 1 of 2", "waits for job 2 of 2", said[2]] and " shots" in said[2]
 
 
 def test_the_bar_tells_shots_and_money(tmp_path, capsys):

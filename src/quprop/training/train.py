@@ -49,7 +49,7 @@ def train(
     backend: Any = None,
     mitigation: Mitigation | None = None,
     budget: DeviceBudget | None = None,
-    value_shots: int = VALUE_SHOTS,
+    value_shots: int | None = None,
     rerun_lost: bool = False,
     epochs: int | None = None,
     steps: int | None = None,
@@ -180,13 +180,13 @@ def _measured(
     budget: DeviceBudget | None,
     rng: Any,
     rerun_lost: bool,
-    value_shots: int,
+    value_shots: int | None,
 ) -> MeasuredModel | None:
     """The model as a backend runs it, None without one."""
     if backend is None:
-        if budget is not None or mitigation is not None or rerun_lost:
+        if rerun_lost or any(given is not None for given in (mitigation, budget, value_shots)):
             raise QupropError(
-                "mitigation=, budget= and rerun_lost= are for a backend: pass backend=, or leave them out"
+                "mitigation=, budget=, value_shots= and rerun_lost= are for a backend: pass backend=, or leave them out"
             )
         return None
     if method is None and not adapts(optimiser):
@@ -207,7 +207,8 @@ def _measured(
     state = hashlib.sha256(repr(np.random.default_rng(rng).bit_generator.state).encode()).digest()
     ledger = JobLedger(seed=int.from_bytes(state[:6], "little"))
     runner = Runner(device_of(backend), ledger=ledger, budget=budget, rerun_lost=rerun_lost)
-    return MeasuredModel(model, Measurement(runner, mitigation), whole("value_shots", value_shots, 1))
+    shots = VALUE_SHOTS if value_shots is None else whole("value_shots", value_shots, 1)
+    return MeasuredModel(model, Measurement(runner, mitigation), shots)
 
 
 def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:
