@@ -333,48 +333,56 @@ import sys
 sys.path[:0] = {path!r}
 {prelude}
 from pathlib import Path
-from test_train_on_device import RUNS, service
+from test_train_on_device import RUNS, backend_of
 folder = Path({folder!r})
 begun = (folder / "run" / "run.toml").exists()
-RUNS[{name!r}](backend=service(folder), out=folder / "run", resume=begun, **{options!r})
+RUNS[{name!r}](backend=backend_of({kind!r}, folder), out=folder / "run", resume=begun, **{options!r})
 """
 
 
-def process_of(name, folder, **options):
+def backend_of(kind, folder):
+    return service(folder) if kind == "service" else kind
+
+
+def process_of(name, kind, folder, options):
     prelude = "import qshim" if "qshim" in sys.modules else ""
     path = [p for p in sys.path if p]
-    code = SCRIPT.format(path=path, prelude=prelude, name=name, folder=str(folder), options=options)
+    code = SCRIPT.format(path=path, prelude=prelude, name=name, kind=kind, folder=str(folder), options=options)
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("name", RUNS)
-def test_a_training_killed_at_20_random_moments_pays_no_shot_twice(name, tmp_path):
-    (tmp_path / "whole").mkdir()
+@pytest.mark.parametrize(("name", "kind"), [("energy", "service"), ("classes", "service"), ("energy", "aer")])
+def test_a_training_killed_at_20_random_moments_pays_no_shot_twice(name, kind, tmp_path):
+    if kind == "aer":
+        pytest.importorskip("qiskit_aer")
     options = {"steps": 120} if name == "energy" else {"epochs": 30}
-    whole = RUNS[name](backend=service(tmp_path / "whole"), out=tmp_path / "whole" / "run", **options)
-    rng, kills, jobs = random.Random(7), 0, 0
-    for _ in range(200):
-        process = process_of(name, tmp_path, **options)
-        until = jobs + rng.randint(0, whole.device["jobs"] // 25)  # jobs that are there before the next kill
-        while process.poll() is None and len(paid(tmp_path)) < until:
+    whole = RUNS[name](backend=backend_of(kind, tmp_path / "whole"), out=tmp_path / "whole" / "run", **options)
+    rng, kills, kept = random.Random(7), 0, tmp_path / "run" / "counts"
+
+    def jobs():
+        return sum(file.suffix == ".npz" for file in kept.iterdir()) if kept.exists() else 0
+
+    while kills < 20:
+        until = jobs() + rng.randint(0, whole.device["jobs"] // 25)  # jobs that are there before the next kill
+        process = process_of(name, kind, tmp_path, options)
+        while process.poll() is None and jobs() < until:
             time.sleep(0.001)
         time.sleep(rng.random() * 0.02)
         process.send_signal(signal.SIGKILL)
         died = process.wait() == -signal.SIGKILL
         words = process.stderr.read()
         process.stderr.close()
-        assert died or not process.returncode, words
-        kills, jobs = kills + died, len(paid(tmp_path))
-        if kills >= 20 or not died:
-            break
-    assert kills >= 20
-    found = RUNS[name](backend=service(tmp_path), out=tmp_path / "run", resume=True, **options)
+        assert died, words or "it ended before it was killed 20 times"
+        kills += 1
+    found = RUNS[name](backend=backend_of(kind, tmp_path), out=tmp_path / "run", resume=True, **options)
     same_run(found, whole)
-    lines = paid(tmp_path)
-    assert len({line["tag"] for line in lines}) == len(lines) == whole.device["jobs"]
-    assert sum(line["shots"] for line in lines) == whole.device["shots"]
+    assert found.device["paid"] == whole.device["paid"] and jobs() == whole.device["jobs"]
+    if kind == "service":
+        lines = paid(tmp_path)
+        assert len({line["tag"] for line in lines}) == len(lines) == whole.device["jobs"]
+        assert sum(line["shots"] for line in lines) == whole.device["shots"]
 
 
 class Queue(OwnDevice):
@@ -443,10 +451,14 @@ REFUSED = {
     "unknown": (lambda: energy(backend="nowhere"), "no device has the name"),
     "exact": (lambda: energy(backend=OwnDevice(), method=qpr.Adjoint()), "no list of circuits"),
     "lbfgs": (lambda: energy(backend=OwnDevice(), optimiser=qpr.LBFGS()), "needs exact ones"),
-    "budget alone": (lambda: energy(budget=qpr.DeviceBudget(shots=5)), "are for a backend"),
+    "budget alone": (lambda: energy(value_shots=None, budget=qpr.DeviceBudget(shots=5)), "are for a backend"),
     "no mitigation": (lambda: energy(backend=OwnDevice(), mitigation="readout"), "mitigation is a Mitigation"),
-    "mitigation alone": (lambda: energy(mitigation=qpr.Mitigation(readout="calibrate")), "are for a backend"),
-    "consent alone": (lambda: energy(rerun_lost=True), "are for a backend"),
+    "mitigation alone": (
+        lambda: energy(value_shots=None, mitigation=qpr.Mitigation(readout="calibrate")),
+        "are for a backend",
+    ),
+    "consent alone": (lambda: energy(value_shots=None, rerun_lost=True), "are for a backend"),
+    "shots alone": (lambda: energy(backend=None, value_shots=5), "are for a backend"),
     "no budget": (lambda: energy(backend=OwnDevice(), budget=100), "budget is a DeviceBudget"),
     "no shots": (lambda: energy(backend=OwnDevice(), value_shots=0), "value_shots"),
     "noise": (lambda: train(noisy(), method=SHIFT, steps=1, backend=OwnDevice()), "noiseless"),
@@ -478,7 +490,7 @@ def test_a_run_is_resumed_on_its_own_device_only(tmp_path):
     for options, words in (
         ({"backend": OwnDevice(name="another")}, r"train\.backend"),
         ({"backend": service(tmp_path), "value_shots": 7}, r"train\.value_shots = 100, got 7"),
-        ({"backend": None}, "got no backend"),
+        ({"backend": None, "value_shots": None}, "got no backend"),
         ({"backend": service(tmp_path), "mitigation": qpr.Mitigation(readout="calibrate")}, r"train\.mitigation"),
     ):
         with pytest.raises(qpr.QupropError, match=words):
@@ -493,6 +505,13 @@ def test_counts_of_another_run_are_refused(tmp_path):
     (other / "checkpoint.npz").unlink()
     with pytest.raises(qpr.QupropError, match="are those of other circuits, settings or shots"):
         energy(backend=service(tmp_path), out=other, rng=2, resume=True)
+
+
+def test_a_terminal_is_told_which_job_is_waited_for(monkeypatch):
+    said = []
+    monkeypatch.setattr("quprop.training.job.Progress.__call__", lambda self, done, total, words: said.append(words))
+    energy(backend=OwnDevice(limits=Limits(circuits=10)), steps=1)
+    assert said[:3] == ["waits for job 1 of 2", "waits for job 2 of 2", said[2]] and " shots" in said[2]
 
 
 def test_the_bar_tells_shots_and_money(tmp_path, capsys):

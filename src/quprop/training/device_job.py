@@ -9,6 +9,7 @@ from typing import Any
 from quprop.cost import human_seconds, short
 from quprop.runs import RunFolder, plain
 from quprop.runs.interrupt import Interrupt, WaitInterrupted
+from quprop.runs.progress import Progress
 from quprop.sampling.devices.ledger import JobLedger
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import BudgetSpent, Spending
@@ -26,6 +27,7 @@ class JobOnDevice(Job):
         super().__post_init__()
         self._why = ""  # the budget ended the run
         self._calibrated = False  # and counted
+        self._step_now = 0
 
     @property
     def measured(self) -> MeasuredModel:
@@ -67,6 +69,13 @@ class JobOnDevice(Job):
     def _spent(self) -> dict[str, Any]:
         return {"shots": self.runner.executed.shots, "jobs": self.runner.executed.jobs}
 
+    def _bar(self, done: int) -> Progress:
+        bar = super()._bar(done)
+        self.runner.progress = lambda there, jobs: bar(
+            self._step_now, self.total, f"waits for job {there + 1} of {jobs}"
+        )
+        return bar
+
     def _words(self, loss: float) -> str:
         spent, budget = self.runner.executed, self.runner.budget
         of = "" if budget is None or budget.shots is None else f" of {short(budget.shots)}"
@@ -76,6 +85,7 @@ class JobOnDevice(Job):
         return "  ".join(parts)
 
     def _try(self, now: TrainingMoment) -> tuple[TrainingMoment, float | None, str]:
+        self._step_now = now.step
         before, rng, counted = replace(now), self.rng.bit_generator.state, self._mark()
         try:
             self._calibrate()

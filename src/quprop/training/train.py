@@ -49,7 +49,7 @@ def train(
     backend: Any = None,
     mitigation: Mitigation | None = None,
     budget: DeviceBudget | None = None,
-    value_shots: int = VALUE_SHOTS,
+    value_shots: int | None = None,
     rerun_lost: bool = False,
     epochs: int | None = None,
     steps: int | None = None,
@@ -79,26 +79,27 @@ def train(
     method: a gradient method of :mod:`quprop.gradients` with its budget, such as ``ParameterShift(shots=100)``: what
         estimates the gradient by theta of every step, for every sample, with shots drawn by ``rng``. Its budget is for
         the sum of all observables with weight 1; multiplied with the loss's derivatives it makes the gradient. The
-        loss, its derivatives by the outputs and the metrics stay exact (simulated, no shots). ``Trained.cost`` and, in
-        the history, "copies" and "rotations" say what it executed, and "damage" how far copies were moved that its
-        claim takes for undisturbed. A method that carries something from step to step
-        (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed. A budget that changes over the run is
-        a schedule (:class:`quprop.ShotGrowth`, :class:`quprop.StepDecay`) or any function of the step, from 0 on, that
-        gives the step's method.
+        loss, its derivatives by the outputs and the metrics stay exact (simulated, no shots), unless there is a
+        ``backend``. ``Trained.cost`` and, in the history, "copies" and "rotations" say what it executed, and "damage"
+        how far copies were moved that its claim takes for undisturbed. A method that carries something from step to
+        step (``QuantumBackprop(warm_start=True)``) begins anew when a run is resumed. A budget that changes over the
+        run is a schedule (:class:`quprop.ShotGrowth`, :class:`quprop.StepDecay`) or any function of the step, from 0
+        on, that gives the step's method.
     executor: anything with `submit` as in ``concurrent.futures`` (:mod:`quprop.runs.executor`), on which ``method``
         runs its circuits, one task a sample. The result is the same for any number of workers (not that of
         executor=None).
     backend: the device on which ``method`` runs its circuits, as :func:`quprop.device` takes it: "aer", "fake_manila",
-        "ibm:NAME", an object of Qiskit, Braket or PennyLane, a device. Nothing is simulated then:
-        the outputs <O_k> that the loss and its derivatives need are read from ``value_shots`` shots of each circuit
-        that reads a group of observables, for every sample of the step, in the same jobs as the gradient where the
-        method allows it. The loss is an estimate ("loss_stderr" in the history), and one that bends, such as the
-        squared loss, comes out too large by half its curvature times the outputs' variance; so do the derivatives by a
-        head's scale. ``test`` is read after every epoch, and all of ``data`` once at the end, by as many shots; leave
-        test out not to pay for it. What was handed in and what came back is kept in the run folder (``jobs.jsonl``,
-        ``counts/``), so that a run that was killed or lost its connection is resumed without paying for anything
-        twice; Ctrl-C while it waits for a job ends the run at once, and the job is collected with ``resume``.
-        ``Trained.device`` says what was spent, "shots" and "jobs" in the history likewise.
+        "ibm:NAME", an object of Qiskit, Braket or PennyLane, a device. Nothing is simulated then: the outputs <O_k>
+        that the loss and its derivatives need are read from ``value_shots`` (1,000) shots of each circuit that reads a
+        group of observables, for every sample of the step, in the same jobs as the gradient where the method allows
+        it. The loss is an estimate ("loss_stderr" in the history). One that bends, such as the squared loss, comes out
+        too large by half its curvature times the outputs' variance, and derivatives by a head's scale have a bias of
+        that order; the gradient by theta has one only where the loss's derivative bends, as the cross entropy's does.
+        ``test`` is read after every epoch, and all of ``data`` once at the end, by as many shots; leave test out not
+        to pay for it. What was handed in and what came back is kept in the run folder (``jobs.jsonl``, ``counts/``),
+        so that a run that was killed or lost its connection is resumed without paying for anything twice; Ctrl-C while
+        it waits for a job ends the run at once, and the job is collected with ``resume``. ``Trained.device`` says what
+        was spent, "shots" and "jobs" in the history likewise.
     mitigation: of the device's noise (:class:`quprop.Mitigation`), of outputs and gradient alike; a calibration is
         measured once a run, and its own errors are not in "loss_stderr".
     budget: what the run may spend there (:class:`quprop.DeviceBudget`), its resumed parts included. A step that does
@@ -128,6 +129,10 @@ def train(
     >>> result = qpr.train(model, optimiser=qpr.adam(0.1), params=[1.0], steps=200)
     >>> round(result.loss, 3), result.params["theta"].round(2), result.status
     (-1.0, array([3.14]), 'finished')
+    >>> shift = qpr.ParameterShift(shots=200)  # two circuits, and one that reads the loss
+    >>> result = qpr.train(model, method=shift, backend="quprop", params=[1.0], steps=3)
+    >>> result.device["jobs"], result.device["shots"]  # a job a step, and one that reads the loss at the end
+    (4, 5200)
     """
     loss = _loss(loss)
     measured = _measured(backend, model, method, optimiser, executor, mitigation, budget, rng, rerun_lost, value_shots)
@@ -175,13 +180,13 @@ def _measured(
     budget: DeviceBudget | None,
     rng: Any,
     rerun_lost: bool,
-    value_shots: int,
+    value_shots: int | None,
 ) -> MeasuredModel | None:
     """The model as a backend runs it, None without one."""
     if backend is None:
-        if budget is not None or mitigation is not None or rerun_lost:
+        if rerun_lost or any(given is not None for given in (mitigation, budget, value_shots)):
             raise QupropError(
-                "mitigation=, budget= and rerun_lost= are for a backend: pass backend=, or leave them out"
+                "mitigation=, budget=, value_shots= and rerun_lost= are for a backend: pass backend=, or leave them out"
             )
         return None
     if method is None and not adapts(optimiser):
@@ -202,7 +207,8 @@ def _measured(
     state = hashlib.sha256(repr(np.random.default_rng(rng).bit_generator.state).encode()).digest()
     ledger = JobLedger(seed=int.from_bytes(state[:6], "little"))
     runner = Runner(device_of(backend), ledger=ledger, budget=budget, rerun_lost=rerun_lost)
-    return MeasuredModel(model, Measurement(runner, mitigation), whole("value_shots", value_shots, 1))
+    shots = VALUE_SHOTS if value_shots is None else whole("value_shots", value_shots, 1)
+    return MeasuredModel(model, Measurement(runner, mitigation), shots)
 
 
 def _length(epochs: int | None, steps: int | None, per_epoch: int) -> int:
