@@ -32,6 +32,25 @@ def test_a_plan_on_a_device_has_the_shots_and_rotations_of_the_methods_own_plans
         assert row["cost"] == cost.as_dict()
 
 
+def test_every_method_with_circuits_is_counted_on_a_model_that_all_serve():
+    """Strings on one state: shadows, Bell sampling and commuting blocks too."""
+    theta = qpr.params("theta", 3)
+    circuit = qpr.Circuit(2).h(0).h(1).rzz(theta[0], 0, 1).rz(theta[1], 0).rz(theta[2], 1)
+    model = qpr.Model(circuit, "X0 X1 + Y0")
+    found = plan_on_device(model, "quprop", shots=40)
+    for row in found.rows:
+        cost = METHODS[row.name](shots=40).compile(model).cost
+        assert (row.gradient.shots, row.gradient.rotations) == (cost.measurements, cost.rotations), row.name
+    assert {"classical_shadows", "commuting_blocks", "pair_state"} <= {row.name for row in found.rows}
+    assert "rounds" in found.refused["bell_sampling"] and "many copies" in found.refused["gentle_sweep"]
+
+
+def test_methods_that_draw_too_many_circuits_say_so():
+    model = qpr.Model(qpr.ansatz.hardware_efficient(3, 1), "Z0 Z1")
+    found = plan_on_device(model, "quprop", precision=0.01, methods=["forward_gradient", "clifford_shadows"])
+    assert not found.rows and all("not made to be counted" in why for why in found.refused.values())
+
+
 def test_the_jobs_of_a_plan_are_those_that_a_training_executes(tmp_path):
     """Of a device whose jobs are small; outputs are read beside the gradients and once at the end."""
     model = qpr.Model(qpr.ansatz.hardware_efficient(2, 1), "Z0 Z1 + 0.5 * X0")
