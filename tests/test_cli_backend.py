@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -30,6 +31,25 @@ def test_a_plan_on_a_device_has_the_shots_and_rotations_of_the_methods_own_plans
         cost = METHODS[name](precision=0.3).compile(model, at=(point["theta"], np.zeros(0))).cost
         assert (row["shots"], row["rotations"]) == (cost.measurements, cost.rotations), name
         assert row["cost"] == cost.as_dict()
+
+
+def test_every_method_with_circuits_is_counted_on_a_model_that_all_serve():
+    """Strings on one state: shadows, Bell sampling and commuting blocks too."""
+    theta = qpr.params("theta", 3)
+    circuit = qpr.Circuit(2).h(0).h(1).rzz(theta[0], 0, 1).rz(theta[1], 0).rz(theta[2], 1)
+    model = qpr.Model(circuit, "X0 X1 + Y0")
+    found = plan_on_device(model, "quprop", shots=40)
+    for row in found.rows:
+        cost = METHODS[row.name](shots=40).compile(model).cost
+        assert (row.gradient.shots, row.gradient.rotations) == (cost.measurements, cost.rotations), row.name
+    assert {"classical_shadows", "commuting_blocks", "pair_state"} <= {row.name for row in found.rows}
+    assert "rounds" in found.refused["bell_sampling"] and "many copies" in found.refused["gentle_sweep"]
+
+
+def test_methods_that_draw_too_many_circuits_say_so():
+    model = qpr.Model(qpr.ansatz.hardware_efficient(3, 1), "Z0 Z1")
+    found = plan_on_device(model, "quprop", precision=0.01, methods=["forward_gradient", "clifford_shadows"])
+    assert not found.rows and all("not made to be counted" in why for why in found.refused.values())
 
 
 def test_the_jobs_of_a_plan_are_those_that_a_training_executes(tmp_path):
@@ -219,3 +239,28 @@ def test_a_machine_that_is_too_small_trains_nothing(quprop, tmp_path):
     pytest.importorskip("qiskit_ibm_runtime")
     _, stderr = quprop("train", *TINY, "--set", "n=8", "--backend", "fake_manila", status=2)
     assert "5 qubits" in stderr and stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "name, package", [("aer", "qiskit"), ("braket", "braket"), ("pennylane:default.qubit", "pennylane")]
+)
+def test_a_library_that_is_missing_is_named_with_what_installs_it(quprop, monkeypatch, name, package):
+    for module in [m for m in sys.modules if m.split(".")[0] == package or m.startswith("quprop.hybrid.devices.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    _, stderr = quprop("plan", *SMALL, "--backend", name, "--shots", "9", status=2)
+    assert "pip install" in stderr and stderr.count("\n") == 1
+
+
+def test_a_scan_refuses_a_method_that_it_would_not_use(quprop):
+    _, stderr = quprop("scan", "tfim", "--over", "h=0.5,1", "--set", "method=pair_state,shots=10", status=2)
+    assert "exact gradients" in stderr
+
+
+def test_the_page_of_a_run_on_a_device_has_what_was_planned_executed_and_paid(quprop, tmp_path):
+    found, _ = trained(quprop, tmp_path, *ON_QUPROP[:2], "n=3,layers=1,steps=1", *ON_QUPROP[3:])
+    quprop("report", "run", "--out", "page.html")
+    page = (tmp_path / "page.html").read_text()
+    for word in ("What the device was asked for", "paid", "exact loss of the parameters found"):
+        assert word in page
+    assert f"{found['device']['shots']:,}" in page

@@ -159,7 +159,7 @@ def show_on_device(console: Console, found: DevicePlan, what: str) -> None:
         console.print(_spent(found))
     for why in dict.fromkeys(found.refused.values()):
         names = ", ".join(name for name, other in found.refused.items() if other == why)
-        line(console, f"{names} cannot run there: {why}.", "  ")
+        line(console, f"{names}: {why}.", "  ")
     if found.rows:
         console.print()
         line(

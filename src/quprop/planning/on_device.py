@@ -18,6 +18,7 @@ from quprop.errors import QupropError, nearest, whole
 from quprop.gradients import COSTED
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
+from quprop.problems.estimated import as_circuits
 from quprop.sampling.devices.device import Device, Work
 from quprop.sampling.devices.forecast import CompiledGates, forecast, gates, reading, repeated
 from quprop.sampling.devices.known import device_of
@@ -26,7 +27,8 @@ from quprop.sampling.shape import Wanted
 from quprop.tables import flat_rows
 from quprop.training.measured import VALUE_SHOTS
 
-MOST_CIRCUITS = 20_000  # with angles or bases of their own, in one gradient
+MOST_SETTINGS = 20_000  # at angles that are drawn, in one gradient
+MOST_COMPILED = 2_000  # in bases that are drawn
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class DeviceRow:
 @dataclass(frozen=True)
 class DevicePlan:
     """rows: a method each, fewest shots first; values: what reading the outputs of one sample takes, `value_shots` a
-    circuit; refused: by method, one sentence why it cannot run there.
+    circuit; refused: by method, one sentence why it cannot run there,
+    or is not counted.
 
     budget: of a gradient, {"precision": ...}, {"max_error": ...} or {"shots": ...} of each circuit.
     """
@@ -92,7 +95,7 @@ class DevicePlan:
     def __str__(self) -> str:
         lines = [f"{self.device}: {self.steps:,} steps of {self.samples:,} samples"]
         lines += [f"{r.name}: {r.gradient} a gradient, {r.training} in all" for r in self.rows]
-        return "\n".join([*lines, *(f"{name} cannot run there: {why}" for name, why in self.refused.items())])
+        return "\n".join([*lines, *(f"{name}: {why}" for name, why in self.refused.items())])
 
 
 def plan_on_device(
@@ -120,7 +123,8 @@ def plan_on_device(
     [-1, 1)) if left out. weights (K,): all 1 if left out.
 
     Nothing is run on the device. Raises `QupropError` for an unknown device or method, for settings that are out of
-    range, and for a model that it cannot hold; a method that cannot run there is in `refused`.
+    range, and for a model that it cannot hold; a method that cannot run there, or whose circuits cannot be known
+    beforehand, is in `refused`.
     """
     given = {k: v for k, v in (("precision", precision), ("max_error", max_error), ("shots", shots)) if v is not None}
     if len(given) != 1:
@@ -193,17 +197,14 @@ def _row(
         raise QupropError("a simulation, which no device runs")
     if kind.copies == "many":
         raise QupropError("many copies are held at once, and what is done to them depends on what was read before")
-    method = kind(shots=shots) if wanted is None else kind.wanting(wanted, model.n_params)
+    method = as_circuits(kind(shots=shots) if wanted is None else kind.wanting(wanted, model.n_params))
     plan = method.compile(model, weights, at=at)
-    own = _circuits_of_their_own(name, plan)
-    if own > MOST_CIRCUITS:
-        raise QupropError(
-            f"one gradient runs {own:,} circuits with angles or bases of their own, and more than {MOST_CIRCUITS:,} "
-            "are not compiled to be counted; loosen the error, or give shots"
-        )
+    _refuse_many(name, plan)
     circuits = plan.circuits(*at, weights=weights, rng=rng)
     if circuits.cost.measurements != plan.cost.measurements:
-        raise QupropError("circuits come in rounds, of which later ones depend on the counts of earlier ones")
+        raise QupropError(
+            "it runs in rounds, whose circuits depend on the counts of earlier ones and are not known beforehand"
+        )
     found = gates(device, circuits.work)
     gradient = forecast(device, circuits.work)
     step = forecast(device, [*outputs, *circuits.work], samples)
@@ -211,11 +212,20 @@ def _row(
     return DeviceRow(name, plan.cost, found, gradient, step, training)
 
 
-def _circuits_of_their_own(name: str, plan: Any) -> int:
-    """Of methods that draw directions or bases shot by shot, about as many as there are."""
-    if directions := getattr(plan, "directions", 0):
-        return int(directions * plan.evaluations)
-    return int(plan.cost.measurements) if name.endswith("_shadows") else 0
+def _refuse_many(name: str, plan: Any) -> None:
+    """Refuses methods that draw more circuits than anybody compiles to count them."""
+    shots = int(plan.cost.measurements)
+    bases = {"classical_shadows": 3**plan.model.n_qubits, "clifford_shadows": shots}.get(name, 0)
+    directions = getattr(plan, "directions", 0)
+    for circuits, what, most in (
+        (min(shots, bases), "in bases of their own", MOST_COMPILED),
+        (directions and directions * plan.evaluations, "at angles of their own", MOST_SETTINGS),
+    ):
+        if circuits > most:
+            raise QupropError(
+                f"one gradient runs {circuits:,} circuits {what}, and more than {most:,} are not made to be counted; "
+                "loosen the error, or give shots"
+            )
 
 
-__all__ = ["MOST_CIRCUITS", "DevicePlan", "DeviceRow", "plan_on_device"]
+__all__ = ["DevicePlan", "DeviceRow", "plan_on_device"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from quprop.errors import QupropError
-from quprop.gradients import METHODS
+from quprop.gradients import METHODS, BellSampling
 from quprop.problems.config import Config, Setting
 from quprop.sampling.devices.device import Device
 from quprop.sampling.devices.folding import ZeroNoise
@@ -54,6 +54,11 @@ def with_shots(given: Config) -> Config:
     if isinstance(train, dict) and train.get("method", EXACT) != EXACT and "optimiser" not in train:
         return {**given, "train": {**train, "optimiser": "adam"}}
     return given
+
+
+def as_circuits(method: Any) -> Any:
+    """The method in the form that a device runs: Bell sampling with its signs from runs that take turns."""
+    return replace(method, signs="colouring") if isinstance(method, BellSampling) else method
 
 
 @dataclass(frozen=True)
@@ -153,4 +158,6 @@ def estimated(settings: dict[str, Any], problem: Any) -> EstimatedTraining | Non
             f"{settings['optimiser']} takes a metric that is simulated, and a backend runs circuits: set optimiser=adam"
         )
     budget = DeviceBudget(**limits) if limits else None
-    return EstimatedTraining(method, device_of(backend), budget, settings["value_shots"], MITIGATIONS[mitigation])
+    return EstimatedTraining(
+        as_circuits(method), device_of(backend), budget, settings["value_shots"], MITIGATIONS[mitigation]
+    )

@@ -123,6 +123,8 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
         for key in ("noiseless_test_accuracy", "noiseless_test_loss", "noiseless_loss"):
             row(f"{key.removeprefix('noiseless_').replace('_', ' ')} without noise", summary.value(key))
         row("loss", summary.value("loss"))
+        row("standard error of the loss", summary.value("device", "loss_stderr"))
+        row("exact loss of the parameters found", summary.value("exact_loss"))
         row("steps", summary.value("steps"))
         row("time", summary.value("seconds", show=seconds))
         for key, name in (("n_qubits", "qubits"), ("n_params", "parameters"), ("n_rotations", "rotations M")):
@@ -356,6 +358,8 @@ def _against_cost(lines: Fields, summary: Fields, meta: Fields) -> list[Any]:
 def _cost(summary: Fields, meta: Fields, lines: Fields) -> list[Any]:
     if summary.has("value_seconds"):
         return [Heading("What the gradients cost"), _exact_cost(summary)]
+    if summary.has("device"):
+        return [Heading("What the device was asked for"), _device_cost(summary)]
     cost = meta.at("cost")
     if any((cost.number(k) or 0) > 0 for k in cost.names):
         rows: list[tuple[Cell, ...]] = [
@@ -379,6 +383,27 @@ def _cost(summary: Fields, meta: Fields, lines: Fields) -> list[Any]:
                 rows.append((f"{key} a gradient", computed(total / asked, how)))
         return [Heading("What the gradients cost"), Table("Executed so far", ("", "in all"), tuple(rows))]
     return []
+
+
+def _device_cost(summary: Fields) -> Table:
+    """As `quprop train` prints it: of the rounds that were run what was planned and what came back, and all that was
+    paid."""
+    rows: list[tuple[Cell, ...]] = []
+    shown = {"seconds": {"show": seconds}}
+    for key, name in (
+        ("jobs", "jobs"),
+        ("circuits", "circuits"),
+        ("shots", "shots"),
+        ("rotations", "rotations"),
+        ("seconds", "time of the machine"),
+        ("dollars", "dollars"),
+    ):
+        if summary.has("device", key):
+            where = (("device", "planned", key), ("device", key), ("device", "paid", key))
+            rows.append((name, *(summary.value(*path, **shown.get(key, {})) for path in where)))
+    rows.append(("two-qubit gates of a circuit", summary.value("device", "two_qubit_gates"), "", ""))
+    rows.append(("depth", summary.value("device", "depth"), "", ""))
+    return Table(f"On {summary.text('device', 'name')}", ("", "planned", "executed", "paid"), tuple(rows))
 
 
 def _exact_cost(summary: Fields) -> Table:
