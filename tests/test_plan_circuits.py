@@ -15,7 +15,7 @@ from quprop.gradients import METHODS
 from quprop.model import ansatz
 from quprop.model.pauli import PauliString
 from quprop.sampling.copies import draw_bell, squares
-from quprop.sampling.copy_requests import Pairs, Source
+from quprop.sampling.copy_requests import Pairs, Preparation
 from quprop.sampling.devices.circuits import merged
 from quprop.sampling.programs import free
 from quprop.sampling.requests import Realiser, as_read
@@ -242,7 +242,7 @@ def test_two_copies_have_the_distribution_of_bell_outcomes(seed):
     angles = np.array([0.3, 1.1, -0.7])
     strings = [PauliString(a, b) for a in range(4) for b in range(4)][1:]
     program = free(model)
-    source = Source(program, angles, np.zeros(0))
+    source = Preparation(program, angles, np.zeros(0))
     pairs = Pairs(source, strings, 1000)
     placed = pairs.place(Realiser(model), np.random.default_rng(0))
     (w,) = placed.work
