@@ -17,7 +17,7 @@ from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quart
 from quprop.gradients.pair_state import pair_program, undone
 from quprop.model.pauli import PauliString
 from quprop.sampling.copies import Copies, draw_bell, squares
-from quprop.sampling.copy_requests import Source
+from quprop.sampling.copy_requests import Preparation
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
@@ -116,7 +116,7 @@ def _exact(model, fixed, terms, a, x, u):
         paired = f.term is not None
         program = pair_program(model, terms.strings[f.term])[0] if paired else free(model)
         angles = undone(model, [f.place]).angles(a, 0, 1)[0] if paired else a
-        state = Source(program, angles, read_by_programs(model, x)).state
+        state = Preparation(program, angles, read_by_programs(model, x)).state
         for r, p in zip(f.reads, _physical(program, f, [r.pauli for r in f.reads]), strict=True):
             g[r.target] += r.factor * u[r.term] * expected(p, state)
     return g

@@ -21,7 +21,7 @@ from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.copies import pairs_for, spent
-from quprop.sampling.copy_requests import Pairs, SignsOfStrings, Source
+from quprop.sampling.copy_requests import Pairs, Preparation, SignsOfStrings
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.linear import jacobian, points, slope_bounds
 from quprop.sampling.loads import Described
@@ -273,7 +273,7 @@ class BellPlan(Plan):
         """<P> of the different strings on a state, their errors, how many are above the threshold, and of the signs."""
         eps, paulis = self.eps, _distinct(f)
         program, angles = self._prepared(f, a)
-        source, strings = Source(program, angles, read_by_programs(self.model, x)), _physical(program, f, paulis)
+        source, strings = Preparation(program, angles, read_by_programs(self.model, x)), _physical(program, f, paulis)
         (seen,) = yield [Pairs(source, strings, self.pairs)]
         size = np.sqrt(np.maximum(seen, 0.0))
         large = np.flatnonzero(size >= 0.75 * eps)

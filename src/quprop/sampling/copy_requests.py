@@ -23,7 +23,7 @@ _AT_ONCE = 1 << 22  # outcomes of strings that are read together
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Preparation:
     """A program at one setting of its angles (rotations,), NaN where it has no such rotation: what makes the copies.
 
     The state is that right after the rotations, and strings act there. x: the inputs that programs read.
@@ -54,7 +54,7 @@ class Pairs:
     A machine has both copies side by side and measures XX and ZZ of each pair of qubits that a string has letters on.
     """
 
-    source: Source
+    source: Preparation
     strings: Sequence[PauliString]
     pairs: int
 
@@ -85,12 +85,12 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class SignsOfStrings:
-    """The signs of <P> for strings with |<P>| >= eps/2, by a route of `signs.py`; K, eps, delta: as its `read` has them.
+    """The signs of <P> for strings with |<P>| >= eps/2, by a route of `signs.py`; K, eps, delta as its `read` has them.
 
     A machine runs signs="colouring", whose sets of commuting strings are read from single copies.
     """
 
-    source: Source
+    source: Preparation
     strings: Sequence[PauliString]
     route: str
     K: int

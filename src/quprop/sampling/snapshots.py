@@ -92,8 +92,8 @@ def clifford_snapshots(rng: np.random.Generator, state: np.ndarray, count: int) 
 def stabiliser_states(x: np.ndarray, z: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
     """The states (S, 2^n) of which string k, of the masks x[:, k], z[:, k] (S, n), has the eigenvalue (-1)^outcomes.
 
-    The strings are as `reduced` gives them. Strings of Z alone say which basis states there are; one of these, projected
-    on the others, is the state.
+    The strings are as `reduced` gives them. Strings of Z alone say which basis states there are; one of these,
+    projected on the others, is the state.
     """
     count, n = x.shape
     index = np.where((x == 0) & (outcomes == 1), z & -z, 0).sum(axis=1)  # no other string of Z has this bit
