@@ -86,10 +86,15 @@ class Realiser:
         self._made: dict[tuple[Any, ...], tuple[Realised, Model]] = {}
 
     def __call__(
-        self, program: Model, executed: np.ndarray, strings: Sequence[PauliString], x: np.ndarray, copies: int = 1
+        self,
+        program: Model,
+        executed: np.ndarray,
+        strings: Sequence[PauliString] | None,
+        x: np.ndarray,
+        copies: int = 1,
     ) -> Realised:
         x = x if program.n_inputs else x[:0]
-        key = (id(program), executed.tobytes(), tuple(strings), x.tobytes(), copies)
+        key = (id(program), executed.tobytes(), None if strings is None else tuple(strings), x.tobytes(), copies)
         if key not in self._made:
             made = realise(program, executed, strings, timeline=self.model, copies=copies, x=x)
             self._made[key] = made, program  # the program is kept, so that its id is no other's

@@ -13,12 +13,12 @@ from quprop.model.pauli import PauliString
 from quprop.sampling import snapshots as shadow
 from quprop.sampling.copies import spent
 from quprop.sampling.devices.device import Outcomes, Work
+from quprop.sampling.devices.realise import letter_angles
 from quprop.sampling.programs import absorbed
 from quprop.sampling.requests import Placed, Reader, Realiser, as_read, padded
 from quprop.sampling.sampler import Sampler
 from quprop.simulate.vectors import apply_gates, clifford_gates, prefix_states
 
-_LETTERS = np.array([[1, 0], [1, 1], [0, 1]])  # masks x, z of X, Y, Z
 Parts = Iterator[Iterator[Any]]  # of each run: (letters (S, n), outcomes (S, n)), or stabiliser states (S, 2^n)
 
 
@@ -61,9 +61,16 @@ class Snapshots(NamedTuple):
         work: list[Work] = []
         drawn = []
         for r, count in enumerate(self.shots.tolist()):
-            basis, order, masks, settings = self._drawn(rng, count)
+            basis, order, rows, settings = self._drawn(rng, count)
+            if self.ensemble == "pauli":  # one circuit, whose last gates choose the letters
+                found = circuits(program, executed[r], None, self.x)
+                same = np.tile(self.angles[r, found.columns], (len(settings), 1))
+                values = np.concatenate([same, letter_angles(rows)], axis=1)
+                work.append(Work(found.circuit, values, np.array(settings)))
+                drawn.append((basis, order, [found] * len(settings)))
+                continue
             reads = []
-            for strings, times in zip(self._strings(masks), settings, strict=True):
+            for strings, times in zip(self._strings(rows), settings, strict=True):
                 found = circuits(program, executed[r], strings, self.x)
                 work.append(Work(found.circuit, self.angles[r : r + 1, found.columns], np.array([times])))
                 reads.append(found)
@@ -99,7 +106,7 @@ class Snapshots(NamedTuple):
         self, rng: np.random.Generator, count: int
     ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray, list[int]]:
         """The basis of each shot, as letters (S, n) or masks x and z (S, n) of its stabilisers; the shots in the order
-        in which the settings have them; the masks (settings, n, 2) of what each setting reads, and its shots."""
+        in which the settings have them; the basis of each setting, (settings, n or 2n), and its shots."""
         n = self.program.n_qubits
         basis: tuple[np.ndarray, ...]
         if self.ensemble == "pauli":
@@ -110,14 +117,12 @@ class Snapshots(NamedTuple):
         rows, which = np.unique(np.concatenate(basis, axis=1), axis=0, return_inverse=True)
         which, shuffled = which.reshape(-1), rng.permutation(count)
         order = shuffled[np.argsort(which[shuffled], kind="stable")]
-        if self.ensemble == "pauli":
-            masks = _LETTERS[rows] << np.arange(n)[:, None]
-        else:
-            masks = np.stack([rows[:, :n], rows[:, n:]], axis=2)
-        return basis, order, masks, np.bincount(which, minlength=len(rows)).tolist()
+        return basis, order, rows, np.bincount(which, minlength=len(rows)).tolist()
 
-    def _strings(self, masks: np.ndarray) -> Iterator[list[PauliString]]:
-        """As they act right after the program's rotations, of each setting."""
+    def _strings(self, rows: np.ndarray) -> Iterator[list[PauliString]]:
+        """The stabilisers as they act right after the program's rotations, of each setting."""
+        n = self.program.n_qubits
+        masks = np.stack([rows[:, :n], rows[:, n:]], axis=2)
         every = [tuple(m) for m in np.unique(masks.reshape(-1, 2), axis=0).tolist()]
         known = dict(zip(every, absorbed(self.program, [PauliString(x, z) for x, z in every]), strict=True))
         return ([known[x, z] for x, z in of_setting] for of_setting in masks.tolist())

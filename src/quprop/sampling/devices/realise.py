@@ -38,7 +38,7 @@ class Realised:
     the eigenvalue signs[l] (-1)^popcount(outcome & masks[l])."""
 
     circuit: DeviceCircuit
-    columns: np.ndarray  # (n_params of the circuit,) indices of the program's angles
+    columns: np.ndarray  # indices of the program's angles, all parameters of the circuit unless letters follow
     masks: np.ndarray  # (L,) int64, or whole numbers of Python for 64 measured qubits and more
     signs: np.ndarray  # (L,) of ±1.0
 
@@ -46,7 +46,7 @@ class Realised:
 def realise(
     program: Model,
     executed: np.ndarray,
-    strings: Sequence[PauliString],
+    strings: Sequence[PauliString] | None,
     *,
     timeline: Model | None = None,
     copies: int = 1,
@@ -56,7 +56,8 @@ def realise(
 
     program: its parameters are the angles of its rotations, as in `quprop.sampling.programs`. executed (n_params,):
     which of them turn; the rotations of the others are left out. strings: they commute, and act right after the
-    program's canonical rotations. timeline: the model whose gates the program is made of, on its qubits 0 ... n-1.
+    program's canonical rotations; None: X, Y or Z of every qubit at the program's end, which two more parameters a
+    qubit choose, `letter_angles`. timeline: the model whose gates the program is made of, on its qubits 0 ... n-1.
     copies: 1, or 2 side by side, qubit q of the second being n_program + q; both have the same angles, and strings act
     on all qubits of both. x: the inputs that encoded amplitudes are read from, as programs read them.
 
@@ -67,20 +68,30 @@ def realise(
     n = program.n_qubits
     line = Timeline.of(timeline, n)
     items = _items(program, executed, line.n)
-    frame = conjugate_all(program, strings, copies) if items is not None else list(strings)
-    if items is None:
-        items = _canonical(program, executed, line.n)
-    if copies == 1:
-        items, frame = _controlled_once(items, frame, n)
-    reading = _Reading(frame, line, n, copies)
+    reading: _Reading | _OpenReading
+    if strings is None:
+        if items is None or copies > 1:
+            raise QupropError("letters are left open for one copy of a program that is written gate by gate")
+        reading, more = _OpenReading(n), 2 * n
+    else:
+        frame = conjugate_all(program, strings, copies) if items is not None else list(strings)
+        if items is None:
+            items = _canonical(program, executed, line.n)
+        if copies == 1:
+            items, frame = _controlled_once(items, frame, n)
+        reading, more = _Reading(frame, line, n, copies), 0
     places = _places([i for i in items if isinstance(i, _Placed)], line, reading)
 
-    one, columns = _walked(items, places, line, n)
-    circuit = Circuit(n * copies, _state(program, copies, x), params=params("angle", len(columns)) if columns else ())
+    one, columns = _walked(items, places, line, n, more)
+    size = len(columns) + more
+    circuit = Circuit(n * copies, _state(program, copies, x), params=params("angle", size) if size else ())
     for c in range(copies):
         circuit = circuit.compose(one, range(c * n, (c + 1) * n)) if copies > 1 else _joined(circuit, one)
     basis = reading.basis(places[-1])
     circuit.steps += basis.gates
+    for q in range(more // 2):
+        angle = params("angle", size)
+        circuit.rz(angle[len(columns) + 2 * q], q).ry(angle[len(columns) + 2 * q + 1], q)
     rotations = copies * sum(isinstance(i, _Placed) and not i.controlled and not i.angle.is_constant for i in items)
 
     union = 0
@@ -99,7 +110,7 @@ def realise(
 
 
 def _check(
-    program: Model, executed: np.ndarray, strings: Sequence[PauliString], timeline: Model | None, copies: int
+    program: Model, executed: np.ndarray, strings: Sequence[PauliString] | None, timeline: Model | None, copies: int
 ) -> None:
     if program.channels:
         raise QupropError("a machine has noise of its own, so that circuits for one have no channels; take noiseless()")
@@ -112,7 +123,7 @@ def _check(
             f"timeline is the model of the program, of {program.n_qubits} qubits at most, got one of "
             f"{timeline.n_qubits}"
         )
-    if any(not p.is_hermitian or p.n_qubits > copies * program.n_qubits for p in strings):
+    if any(not p.is_hermitian or p.n_qubits > copies * program.n_qubits for p in strings or ()):
         raise QupropError(f"strings are Hermitian Pauli strings on {copies * program.n_qubits} qubits, got others")
 
 
@@ -276,11 +287,31 @@ class _Reading:
         return costs
 
 
+class _OpenReading:
+    """Every qubit as it stands where the user's frames begin, after gates that are appended."""
+
+    def __init__(self, n: int) -> None:
+        self._basis = Basis([], [1 << q for q in range(n)], np.ones(n), 0)
+
+    def basis(self, s: int) -> Basis:
+        return self._basis
+
+    def places(self, best: int) -> dict[int, int]:
+        return {0: 0}
+
+
+def letter_angles(letters: np.ndarray) -> np.ndarray:
+    """(S, 2n): what makes Z of the letters (S, n), 0, 1, 2 for X, Y, Z: a turn about Z of 0, -pi/2, 0, then one about Y
+    of -pi/2, -pi/2, 0."""
+    turns = np.array([[0.0, -np.pi / 2], [-np.pi / 2, -np.pi / 2], [0.0, 0.0]])[letters]
+    return turns.reshape(len(letters), -1)
+
+
 def _nearest(places: Iterable[int], line: Timeline, best: int, count: int) -> list[int]:
     return sorted(places, key=lambda s: (abs(line.spent[s] - line.spent[best]), s))[:count]
 
 
-def _places(items: Sequence[_Placed], line: Timeline, reading: _Reading) -> list[int]:
+def _places(items: Sequence[_Placed], line: Timeline, reading: _Reading | _OpenReading) -> list[int]:
     """The position of each item and, last, of the reading: those of least cost, found by dynamic programming."""
     spent = line.spent
     trail: list[tuple[list[int], list[int]]] = []  # positions of an item, and which position of the one before is best
@@ -318,8 +349,10 @@ def _costs(item: _Placed, line: Timeline, best: int) -> dict[int, int]:
     return {s: item.cost(spots[s]) for s in sorted(far, key=lambda s: (far[s], s))[:_NEAR]}
 
 
-def _walked(items: Sequence[_Item], places: Sequence[int], line: Timeline, n: int) -> tuple[Circuit, list[int]]:
-    """The gates of one copy, and the program's angles that are its parameters."""
+def _walked(
+    items: Sequence[_Item], places: Sequence[int], line: Timeline, n: int, more: int
+) -> tuple[Circuit, list[int]]:
+    """The gates of one copy, and the program's angles that are its first parameters; `more` follow."""
     columns: dict[int, int] = {}
     for item in items:
         for monomial, _ in item.angle.terms if isinstance(item, _Placed) else ():
@@ -327,9 +360,10 @@ def _walked(items: Sequence[_Item], places: Sequence[int], line: Timeline, n: in
                 columns.setdefault(variable[1], len(columns))
 
     def name(variable: Variable) -> Variable:
-        return (0, columns[variable[1]], "angle", len(columns))
+        return (0, columns[variable[1]], "angle", size)
 
-    circuit = Circuit(n, params=params("angle", len(columns)) if columns else ())
+    size = len(columns) + more
+    circuit = Circuit(n, params=params("angle", size) if size else ())
     steps, at, following = circuit.steps, 0, iter(places)
     for item in items:
         if isinstance(item, Operation):
