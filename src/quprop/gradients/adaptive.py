@@ -18,7 +18,7 @@ from quprop.sampling.grouping import Grouping
 from quprop.sampling.linear import LinearPlan
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.requests import Draw, Rounds
+from quprop.sampling.requests import Rounds, RunShots
 from quprop.sampling.sampler import Runs
 
 _LEAST = 2  # shots of a circuit in either part: fewer show no spread
@@ -96,7 +96,7 @@ class AdaptivePlan(LinearPlan):
         u, read = self.terms.coefficients(weights), read_by_programs(self.model, x)
         slopes = abs(self._slopes(theta, x))
         spreads = []
-        pilot = [Draw(runs, a, read, u, shots) for runs, shots in zip(self.runs, self.pilot, strict=True)]
+        pilot = [RunShots(runs, a, read, u, shots) for runs, shots in zip(self.runs, self.pilot, strict=True)]
         if not pilot:
             return (yield from super()._rounds(theta, x, weights, rng))
         for (runs, *_, shots, _), drawn in zip(pilot, (yield pilot), strict=True):

@@ -32,7 +32,7 @@ from quprop.sampling.linear import active
 from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import free, read_by_programs
-from quprop.sampling.requests import Draw, Request, Rounds
+from quprop.sampling.requests import Request, Rounds, RunShots
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Drawn, Runs
 from quprop.sampling.shape import Shape, Wanted
@@ -169,7 +169,7 @@ class DirectionalPlan(Plan):
         return method
 
     def _slopes(
-        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., Draw], rng: np.random.Generator
+        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., RunShots], rng: np.random.Generator
     ) -> Slopes:
         """y (d,) along the directions v (d, P); read(angles(runs), count, group, shots (count,)) -> what to ask for."""
         raise NotImplementedError
@@ -247,7 +247,7 @@ class DirectionalPlan(Plan):
             return Estimate(value, stderr, Cost(), dict(self.info))
         u, inputs = self.terms.coefficients(weights), read_by_programs(self.model, x)
 
-        def read(angles: Callable[[np.ndarray], np.ndarray], count: int, g: int, shots: np.ndarray) -> Draw:
+        def read(angles: Callable[[np.ndarray], np.ndarray], count: int, g: int, shots: np.ndarray) -> RunShots:
             runs = self._readers[g]
             runs = runs.again(
                 rows=Made(count, angles),
@@ -255,7 +255,7 @@ class DirectionalPlan(Plan):
                 factors=np.ones((count, len(runs.paulis))),
                 lengths=np.full(count, self.model.n_rotations),
             )
-            return Draw(runs, theta, inputs, u, shots)
+            return RunShots(runs, theta, inputs, u, shots)
 
         first, second = np.zeros(len(self.moved)), np.zeros(len(self.moved))
         step = max(1, _AT_ONCE // max(self.model.n_rotations, P, int(self.shots.max())))

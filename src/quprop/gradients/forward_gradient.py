@@ -13,7 +13,7 @@ from quprop.gradients.directional import Directional, DirectionalPlan, Slopes, d
 from quprop.model import Model
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import settle
-from quprop.sampling.requests import Draw
+from quprop.sampling.requests import RunShots
 from quprop.sampling.shape import Shape, Wanted
 
 _SINGLE = 4 * np.pi  # a rotation's period
@@ -152,7 +152,7 @@ class ForwardGradientPlan(DirectionalPlan):
         return out
 
     def _slopes(
-        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., Draw], rng: np.random.Generator
+        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., RunShots], rng: np.random.Generator
     ) -> Slopes:
         table = self.model.angle_table
         a = table.evaluate(theta[None], x[None])

@@ -18,7 +18,7 @@ from quprop.sampling.grouping import group
 from quprop.sampling.linear import active
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.requests import Draw, Rounds
+from quprop.sampling.requests import Rounds, RunShots
 from quprop.sampling.rows import Made
 from quprop.training.optimise import Tree
 
@@ -195,7 +195,7 @@ class QuiverPlan(Plan):
             )
             for reader in self._readers
         ]
-        answers = yield [Draw(runs, theta, inputs, u, np.full(2 * V, M)) for runs in runs_of]
+        answers = yield [RunShots(runs, theta, inputs, u, np.full(2 * V, M)) for runs in runs_of]
         for runs, drawn in zip(runs_of, answers, strict=True):
             farthest = 2 * np.abs(runs.weights(u)).sum(axis=1)
             of_mean = variance_of_mean(drawn.mean, drawn.square, M, farthest)

@@ -22,7 +22,7 @@ from quprop.sampling.linear import LinearPlan, driven, over_identity, slope_boun
 from quprop.sampling.loads import own_runs
 from quprop.sampling.plan import Terms, settle
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.requests import Draw, Rounds
+from quprop.sampling.requests import Rounds, RunShots
 from quprop.sampling.shape import Shape, Wanted
 
 _ROUNDING = 1e-9  # relative; what is left of a moment by rounding
@@ -125,7 +125,7 @@ class RandomComponentsPlan(LinearPlan):
         counts = rng.multinomial(self.total, self.chances)
         ends = np.cumsum([len(r) for r in self.runs])
         parts_of = zip(self.runs, np.split(counts, ends[:-1]), strict=True)
-        requests = [Draw(runs, a, read, u, n) for runs, n in parts_of]
+        requests = [RunShots(runs, a, read, u, n) for runs, n in parts_of]
         answers = yield requests
         for (runs, *_, n, _), p, drawn in zip(requests, np.split(self.chances, ends[:-1]), answers, strict=True):
             inverse = np.divide(1.0, p, out=np.zeros(len(p)), where=p > 0)

@@ -18,7 +18,7 @@ from quprop.gradients.step_bounds import is_affine, reaches
 from quprop.model import Model
 from quprop.sampling.budget import Budget
 from quprop.sampling.plan import settle
-from quprop.sampling.requests import Draw
+from quprop.sampling.requests import RunShots
 from quprop.sampling.shape import Shape, Wanted
 
 
@@ -179,7 +179,7 @@ class SPSAPlan(DirectionalPlan):
         return out
 
     def _slopes(
-        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., Draw], rng: np.random.Generator
+        self, v: np.ndarray, theta: np.ndarray, x: np.ndarray, read: Callable[..., RunShots], rng: np.random.Generator
     ) -> Slopes:
         def angles(run: np.ndarray) -> np.ndarray:
             sign = 1 - 2 * (run % 2)

@@ -23,7 +23,7 @@ from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import Grouping
 from quprop.sampling.plan import Plan, Terms
 from quprop.sampling.programs import read_by_programs
-from quprop.sampling.requests import Draw, Request, Rounds
+from quprop.sampling.requests import Request, Rounds, RunShots
 from quprop.sampling.sampler import Drawn, Runs, Sampler
 
 
@@ -107,7 +107,7 @@ class LinearPlan(Plan):
         for runs, shots in zip(runs_of, shots_of, strict=True):
             known = self._shares.get(id(runs))
             together = runs.each and (_shares(runs, slopes) if known is None else known)
-            requests.append(Draw(runs, a, read, u, shots, together))
+            requests.append(RunShots(runs, a, read, u, shots, together))
         answers = yield requests
         for (runs, *_, shots, together), drawn in zip(requests, answers, strict=True):
             n = shots if not runs.each else shots[:, None]

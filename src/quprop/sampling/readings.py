@@ -13,7 +13,7 @@ from quprop.sampling.estimate import variance_of_mean
 from quprop.sampling.grouping import group
 from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
-from quprop.sampling.requests import Draw
+from quprop.sampling.requests import RunShots
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Drawn, Runs
 
@@ -59,7 +59,7 @@ class ObservableReadings:
         from a state of their own."""
         return [slice(b, b + 1) for b in range(samples)] if self.model.state.kind == "encoded" else [slice(0, samples)]
 
-    def requests(self, theta: np.ndarray, x: np.ndarray, shots: int, *, keep: bool = False) -> list[Draw]:
+    def requests(self, theta: np.ndarray, x: np.ndarray, shots: int, *, keep: bool = False) -> list[RunShots]:
         """For theta (B, P), x (B, D): those of all groups for each of `parts`. keep: the outcomes too, for `error`."""
         angles, found = self.model.angle_table.evaluate(theta, x), []
         for part in self.parts(len(theta)):
@@ -72,7 +72,7 @@ class ObservableReadings:
                     targets=np.zeros((len(rows), len(columns)), np.int64),
                     lengths=np.full(len(rows), self.model.n_rotations),
                 )
-                found.append(Draw(some, rows[0], read, np.zeros(0), np.full(len(rows), shots, np.int64), keep))
+                found.append(RunShots(some, rows[0], read, np.zeros(0), np.full(len(rows), shots, np.int64), keep))
         return found
 
     def values(self, drawn: Iterable[Drawn], samples: int) -> np.ndarray:

@@ -101,7 +101,7 @@ class Realiser:
         return self._made[key][0]
 
 
-class Draw(NamedTuple):
+class RunShots(NamedTuple):
     """Shots of the runs of a program: the arguments of `Sampler.draw`; its result is a `Drawn`."""
 
     runs: Runs
