@@ -205,10 +205,45 @@ def test_a_training_on_a_fake_backend_shows_the_bias_that_noise_leaves(quprop, t
     pytest.importorskip("qiskit_aer")
     pytest.importorskip("qiskit_ibm_runtime")
     small = [*SMALL, "--set", "steps=2,value_shots=4000", "--method", "parameter_shift", "--shots", "50"]
-    found, text = trained(quprop, tmp_path, *small, "--backend", "fake_manila")
+    small += ["--backend", "fake_manila"]
+    found, text = trained(quprop, tmp_path, *small)
     device = found["device"]
     assert device["seconds"] > 100e-6 * device["shots"] and "time of the machine" in text
     assert found["loss"] - found["exact_loss"] > 3 * device["loss_stderr"]  # the noise lifts the energy
+    mended, _ = trained(quprop, tmp_path, *small, "--mitigation", "both", "--out", "mended")
+    left = mended["loss"] - mended["exact_loss"]
+    assert abs(left) < max(0.5 * (found["loss"] - found["exact_loss"]), 4 * mended["device"]["loss_stderr"])
+    assert mended["device"]["shots"] > found["device"]["shots"]
+
+
+PRICED = """
+from quprop.sampling.devices.own import OwnDevice
+
+class Priced(OwnDevice):
+    def price(self, work):
+        return sum(0.3 * len(w.shots) + 0.001 * int(w.shots.sum()) for w in work)
+
+def device():
+    return Priced(name="paid")
+"""
+
+
+def test_a_device_of_ones_own_has_a_price_which_is_told_and_kept(quprop, tmp_path):
+    (tmp_path / "priced_device.py").write_text(PRICED)
+    here = ["--backend", "priced_device:device"]
+    only = ["--method", "parameter_shift", "--shots", "50", "--value-shots", "300", "--steps", "6"]
+    told = planned(quprop, tmp_path, *SMALL, *here, *only)["methods"]["parameter_shift"]
+    assert told["dollars"] == pytest.approx(0.3 * told["circuits"] + 0.001 * told["shots"])
+    found, text = trained(quprop, tmp_path, *TINY, *here, "--set", "value_shots=300")
+    spent = found["device"]["dollars"]
+    assert spent == pytest.approx(0.3 * found["device"]["circuits"] + 0.001 * found["device"]["shots"])
+    assert spent == pytest.approx(told["training"]["dollars"]) and f"{spent:,.2f}" in text
+    assert {k: found["device"][k] for k in ("jobs", "circuits", "shots")} == {
+        k: told["training"][k] for k in ("jobs", "circuits", "shots")
+    }
+    budget = ["--budget-dollars", str(spent / 2), "--out", "cheap"]
+    part, _ = trained(quprop, tmp_path, *TINY[:-2], *budget, *here, "--set", "value_shots=300")
+    assert part["status"] == "stopped" and spent / 3 < part["device"]["paid"]["dollars"] <= spent / 2
 
 
 NOT_TRAINED = {
@@ -218,6 +253,7 @@ NOT_TRAINED = {
     "unknown method": ([*SMALL, "--method", "pair", "--shots", "3"], "did you mean 'pair_state'?"),
     "less than a gradient": ([*ON_QUPROP, "--budget-shots", "700"], "more than the budget holds"),
     "no price": ([*ON_QUPROP, "--budget-dollars", "1"], "dollars"),
+    "mitigation of nothing": ([*TINY, "--mitigation", "both"], "name a backend"),
     "no backend": ([*TINY, "--budget-shots", "10000"], "name a backend"),
     "L-BFGS": ([*TINY, "--set", "optimiser=lbfgs"], "L-BFGS"),
     "metric": ([*ON_QUPROP, "--set", "optimiser=natural_gradient"], "optimiser=adam"),

@@ -20,6 +20,7 @@ from quprop.cli.common import (
     Set,
     check_error,
     console_for,
+    find_own,
     one_of,
     reported,
     some_of,
@@ -273,6 +274,7 @@ def _device(asked: PlanRequest) -> None:
     from quprop.planning.on_device import plan_on_device
     from quprop.training.measured import VALUE_SHOTS
 
+    find_own(asked.backend)
     model, point = _model_of(asked.what, asked)
     found = plan_on_device(
         model,

@@ -164,9 +164,9 @@ def show_on_device(console: Console, found: DevicePlan, what: str) -> None:
         console.print()
         line(
             console,
-            "2-qubit: gates of the largest compiled circuit, and of all shots of a gradient. The training reads values "
-            f"too, {count_of(found.value_shots, 'shot')} of each circuit and sample, in the same jobs, and once more "
-            "at its end.",
+            "2-qubit: gates of the largest compiled circuit, and of all shots of a gradient. A training reads values "
+            f"too, {count_of(found.value_shots, 'shot')} of each circuit and sample: in the jobs of its steps, and of "
+            f"{count_of(found.samples, 'sample')} once more at its end. Further data and test data come on top.",
         )
 
 

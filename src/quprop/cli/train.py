@@ -19,6 +19,7 @@ from quprop.cli.common import (
     Lines,
     Quiet,
     console_for,
+    find_own,
     listed,
     one_of,
     reported,
@@ -187,6 +188,7 @@ def train_command(
     config = _resumed(out, name, given) if resume else configure(name, given)
     if not resume:
         refuse_existing(out)
+    find_own(config["train"].get("backend"))
     loggers = [logger(text) for text in log or []]
     _show_start(console, config, out, resume)
     again = f"quprop train {quote(what)}{'' if out == default else f' --out {quote(str(out))}'} --resume"

@@ -273,6 +273,10 @@ class DirectionalPlan(Plan):
         stderr[self.moved] = np.sqrt(variance_of_mean(mean, second / d, d, farthest))
         return Estimate(value, stderr, Cost(), dict(self.info))
 
+    @property
+    def drawn(self) -> tuple[int, int]:
+        return 0, self.directions * self.evaluations * len(self.shots)
+
     def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Directions (count, active parameters)."""
         P = len(self.moved)

@@ -199,7 +199,7 @@ def _row(
         raise QupropError("many copies are held at once, and what is done to them depends on what was read before")
     method = as_circuits(kind(shots=shots) if wanted is None else kind.wanting(wanted, model.n_params))
     plan = method.compile(model, weights, at=at)
-    _refuse_many(name, plan)
+    _refuse_many(plan)
     circuits = plan.circuits(*at, weights=weights, rng=rng)
     if circuits.cost.measurements != plan.cost.measurements:
         raise QupropError(
@@ -212,18 +212,16 @@ def _row(
     return DeviceRow(name, plan.cost, found, gradient, step, training)
 
 
-def _refuse_many(name: str, plan: Any) -> None:
+def _refuse_many(plan: Any) -> None:
     """Refuses methods that draw more circuits than anybody compiles to count them."""
-    shots = int(plan.cost.measurements)
-    bases = {"classical_shadows": 3**plan.model.n_qubits, "clifford_shadows": shots}.get(name, 0)
-    directions = getattr(plan, "directions", 0)
-    for circuits, what, most in (
-        (min(shots, bases), "in bases of their own", MOST_COMPILED),
-        (directions and directions * plan.evaluations, "at angles of their own", MOST_SETTINGS),
+    circuits, settings = plan.drawn
+    for number, what, most in (
+        (circuits, "in bases of their own", MOST_COMPILED),
+        (settings, "at angles of their own", MOST_SETTINGS),
     ):
-        if circuits > most:
+        if number > most:
             raise QupropError(
-                f"one gradient runs {circuits:,} circuits {what}, and more than {most:,} are not made to be counted; "
+                f"one gradient runs {number:,} circuits {what}, and more than {most:,} are not made to be counted; "
                 "loosen the error, or give shots"
             )
 

@@ -67,6 +67,7 @@ WORDS = {
     "max_error": "largest error of all components",
     "measurement_seconds": "time of a measurement",
     "measurements": "measured runs",
+    "mitigation": "mitigation of noise",
     "n": "qubits n",
     "n_inputs": "inputs",
     "n_params": "parameters",

@@ -128,6 +128,11 @@ class Plan:
             "pair_state, commuting_blocks, classical_shadows and bell_sampling have one"
         )
 
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """At most so many circuits in bases, and settings at angles, that the plan draws by itself."""
+        return 0, 0
+
     @cached_property
     def realiser(self) -> Realiser:
         refuse_channels(self.model, "a plan's circuits for a device", "model.noiseless(), since a device has its own")
