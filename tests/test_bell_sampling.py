@@ -12,13 +12,15 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop import QupropError
 from quprop.gradients import BellSampling, gradient, pauli_list_model
-from quprop.gradients.bell_sampling import _physical, _prepare, pairs_for
+from quprop.gradients.bell_sampling import _physical, pairs_for
 from quprop.gradients.fixed_state import Fixed, output_state, pair_states, quarter_turns
+from quprop.gradients.pair_state import pair_program, undone
 from quprop.model.pauli import PauliString
 from quprop.sampling.copies import Copies, draw_bell, squares
+from quprop.sampling.copy_requests import Source
 from quprop.sampling.linear import jacobian
 from quprop.sampling.plan import Terms
-from quprop.sampling.programs import read_by_programs
+from quprop.sampling.programs import free, read_by_programs
 from quprop.sampling.signs import ROUTES, colours, mimicking, voters
 from quprop.simulate.vectors import walsh_hadamard
 
@@ -111,8 +113,11 @@ def _clifford_point(model, seed):
 def _exact(model, fixed, terms, a, x, u):
     g = np.zeros(model.n_rotations)
     for f in fixed:
-        state, _ = _prepare(model, f, terms, a, read_by_programs(model, x))
-        for r, p in zip(f.reads, _physical(model, f, terms, [r.pauli for r in f.reads]), strict=True):
+        paired = f.term is not None
+        program = pair_program(model, terms.strings[f.term])[0] if paired else free(model)
+        angles = undone(model, [f.place]).angles(a, 0, 1)[0] if paired else a
+        state = Source(program, angles, read_by_programs(model, x)).state
+        for r, p in zip(f.reads, _physical(program, f, [r.pauli for r in f.reads]), strict=True):
             g[r.target] += r.factor * u[r.term] * expected(p, state)
     return g
 

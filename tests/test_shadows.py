@@ -130,6 +130,12 @@ def test_no_state_has_a_second_moment_above_the_norm(ensemble):
         assert norms.max() <= 3 * np.einsum("lij,lji->l", observables, observables).real.max() or ensemble == "pauli"
 
 
+def _states(plan, a, x):
+    """What each shadow is of, and the rotations that it takes."""
+    for asked in plan._asked(a, x):
+        yield from zip(asked.states(), np.count_nonzero(~np.isnan(asked.angles), axis=1), strict=True)
+
+
 @pytest.mark.parametrize("frames", ["each", "last"])
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_shadow_is_asked_for_is_the_gradient(name, frames):
@@ -145,7 +151,7 @@ def test_what_a_shadow_is_asked_for_is_the_gradient(name, frames):
         dict(zip(driven(model).tolist(), propagated(model, a, driven(model)), strict=True)) if frames == "last" else {}
     )
     ancilla, strings = PauliString(1 << model.n_qubits, 1 << model.n_qubits), generators(model)
-    for (t, f), (state, length) in zip(plan.circuits, plan._states(a, x), strict=True):
+    for (t, f), (state, length) in zip(plan.shadows, _states(plan, a, x), strict=True):
         assert length == 2 * model.n_rotations - f.place
         for m in f.members:
             mean = np.vdot(state, dense[m] @ state).real if dense else expected(ancilla * strings[m], state)
@@ -273,12 +279,12 @@ def test_the_sweep_of_the_exact_state_is_the_gradient(name):
     theta, x = values_for(model, seed=3)
     w = np.arange(1, model.n_observables + 1) / 2
     plan = CliffordShadows(shots=1).compile(model, w)
-    if not plan.circuits:
+    if not plan.shadows:
         return
     a, u = model.angle_table.evaluate(theta[None], x[None])[0], Terms.of(model).coefficients(w)
     A = sum(
         -u[t] * shadow.summed_with_y(state[None])
-        for (t, _), (state, _) in zip(plan.circuits, plan._states(a, x), strict=True)
+        for (t, _), (state, _) in zip(plan.shadows, _states(plan, a, x), strict=True)
     )
     g = swept(model, a, np.array([A, 2 * A]), driven(model))
     slopes = jacobian(model.angle_table, theta, x)[driven(model)]
@@ -300,7 +306,7 @@ def test_averages_are_what_dense_observables_say_of_each_snapshot(name, shots, g
     observables, rng = propagated(model, a, driven(model)), np.random.default_rng(7)
     slopes = jacobian(model.angle_table, theta, x)[driven(model)]
     y = np.zeros((shots, model.n_params))
-    for (t, _), (state, _) in zip(plan.circuits, plan._states(a, x), strict=True):
+    for (t, _), (state, _) in zip(plan.shadows, _states(plan, a, x), strict=True):
         y -= u[t] * (shadow.dense_clifford_values(shadow.clifford_snapshots(rng, state, shots), observables) @ slopes)
     parts = np.array_split(y, groups or 1)
     assert_close(found.value, np.median([p.mean(axis=0) for p in parts], axis=0), 4000)
@@ -335,7 +341,7 @@ def test_max_error_is_kept_by_bernsteins_inequality(name, settings):
     assert plan.groups == 1 and plan.unbiased
     n, u, slopes = model.n_qubits, np.abs(Terms.of(model).coefficients(w)), slope_bounds(model, at).toarray()
     v, c = np.zeros((2, model.n_params))
-    for (t, f), shots in zip(plan.circuits, plan.shots, strict=True):
+    for (t, f), shots in zip(plan.shadows, plan.shots, strict=True):
         strings = [PauliString(1 << n, 1 << n) * generators(model)[m] for m in f.members]
         norms = np.array([2.0 ** (n + 1) + 1 if settings else 3.0**p.weight for p in strings])
         mine = slopes[list(f.members)]
@@ -369,7 +375,7 @@ def test_the_formula_knows_how_far_one_snapshot_reaches(name, method):
     shape = shape_of(model, w, at=at)
     for eps in (0.5, 4.0):
         plan = method(max_error=eps).compile(model, w, at=at)
-        fewest = len(plan.circuits)  # each rounds up
+        fewest = len(plan.shadows)  # each rounds up
         formula = method.formula(shape, Wanted("max_error", eps))
         assert abs(formula.copies - plan.cost.copies) <= 1e-9 * plan.cost.copies + fewest
 

@@ -62,6 +62,7 @@ def _swept(rotations: int, qubits: int, updates: int, amplitude: int = AMPLITUDE
 
 class AdjointPlan(Plan):
     draws = False
+    no_circuits = "adjoint is computed exactly, from state vectors that no machine shows"
 
     def __init__(self, model: Model, weights: np.ndarray, method: Adjoint) -> None:
         # Of coefficients that are parameters there is no table, and nothing that a term's weight would decide.

@@ -75,6 +75,8 @@ class AmplitudeEstimation(GradientMethod):
 
 
 class AmplitudeEstimationPlan(Plan):
+    no_circuits = "amplitude_estimation is a cost formula and cannot be run"
+
     def __init__(self, model: Model, weights: np.ndarray, method: AmplitudeEstimation, at: Any) -> None:
         super().__init__(model, Terms.of(model), weights)
         size = float(reaches(model, at).max(initial=0.0)) * float(self.terms.sizes(weights).sum())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -19,16 +20,17 @@ from quprop.model.ansatz import pauli_list
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
-from quprop.sampling.copies import Copies, pairs_for, spent, squares
+from quprop.sampling.copies import pairs_for, spent
+from quprop.sampling.copy_requests import Pairs, SignsOfStrings, Source
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.linear import jacobian, points, slope_bounds
 from quprop.sampling.loads import Described
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import absorbed, free, read_by_programs
+from quprop.sampling.requests import Part, Realiser, Rounds, in_turn, side_by_side
 from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.sampling.signs import ROUTES, voters
 from quprop.simulate.memory import require
-from quprop.simulate.vectors import prefix_states
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts
@@ -133,6 +135,7 @@ class BellPlan(Plan):
     def __init__(self, model: Model, weights: np.ndarray, method: BellSampling, at: Any) -> None:
         super().__init__(model, Terms.of(model), weights)
         self.method = method
+        self._programs: dict[int | None, Model] = {}
         a = None if at is None else model.angle_table.evaluate(*points(model, at))
         slopes = slope_bounds(model, at)
         # Of several points: a turn that not all of them have is none, though one of them is estimated by itself.
@@ -220,8 +223,26 @@ class BellPlan(Plan):
         """The part of failure/2 that the signs on one state may use."""
         return self.method.failure / 2 * len(paulis) / self.K
 
+    @cached_property
+    def realiser(self) -> Realiser:
+        if self.method.signs != "colouring":
+            how = {"majority": "many copies held together", "mimicking": "pairs of copies with a mixed state"}
+            raise QupropError(
+                f"signs={self.method.signs!r} measures {how[self.method.signs]}, so that a device has no list of "
+                "circuits to run; signs='colouring' has one"
+            )
+        return super().realiser
+
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
-        model, eps = self.model, self.eps
+        return self._simulated(self._states_read(in_turn, theta, x, weights), rng)  # one state is held at a time
+
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
+        return self._states_read(side_by_side, theta, x, weights)
+
+    def _states_read(
+        self, read: Callable[[Sequence[Part]], Any], theta: np.ndarray, x: np.ndarray, weights: np.ndarray
+    ) -> Rounds:
+        model = self.model
         a = model.angle_table.evaluate(theta[None], x[None])[0]
         fixed = self._find(a)
         if [(f.term, f.place, len(_distinct(f))) for f in fixed] != [
@@ -233,31 +254,49 @@ class BellPlan(Plan):
             )
         u, slopes = self.terms.coefficients(weights), jacobian(model.angle_table, theta, x)
         g, spread = np.zeros(model.n_rotations), np.zeros(model.n_rotations)
-        cost, kept, notes, damage = Cost(), 0, {}, 0.0
-        for f in fixed:
-            paulis = _distinct(f)
-            copies = Copies(rng, *_prepare(model, f, self.terms, a, read_by_programs(model, x)))
-            seen = squares(_physical(model, f, self.terms, paulis), copies.n_qubits, copies.bell(self.pairs))
-            size = np.sqrt(np.maximum(seen, 0.0))
-            large = np.flatnonzero(size >= 0.75 * eps)
-            value, error = np.zeros(len(paulis)), np.full(len(paulis), eps)
-            strings = _physical(model, f, self.terms, [paulis[i] for i in large])
-            found = self.route.read(copies, strings, len(paulis), eps, self._delta(paulis))
-            value[large] = size[large] * found.values
-            of_mean = variance_of_mean(seen[large], np.ones(len(large)), self.pairs, 2.0)  # of outcomes ±1
-            error[large] = np.sqrt(of_mean) / (2 * size[large])
-            place = {p: i for i, p in enumerate(paulis)}
+        kept, notes, damage = 0, {}, 0.0
+        found = yield from read([self._read(f, a, x) for f in fixed])
+        for f, (value, error, large, info) in zip(fixed, found, strict=True):
+            place = {p: i for i, p in enumerate(_distinct(f))}
             for r in f.reads:
                 i = place[r.pauli]
                 g[r.target] += r.factor * u[r.term] * value[i]
                 spread[r.target] += abs(u[r.term]) * error[i]
-            kept += len(large)
-            notes, damage = found.info, max(damage, found.info.get("damage", 0.0))
-            cost += copies.cost + Cost(classical_ops=len(paulis) * self.pairs)
+            kept += large
+            notes, damage = info, max(damage, info.get("damage", 0.0))
         if "damage" in notes:
             notes = {**notes, "damage": damage}
         info = {**self.info, "above the threshold": f"{kept} of {count_of(self.K, 'string')}", **notes}
-        return Estimate(slopes.T @ g, abs(slopes).T @ spread, cost, info)
+        return Estimate(slopes.T @ g, abs(slopes).T @ spread, Cost(), info)
+
+    def _read(self, f: Fixed, a: np.ndarray, x: np.ndarray) -> Part:
+        """<P> of the different strings on a state, their errors, how many are above the threshold, and of the signs."""
+        eps, paulis = self.eps, _distinct(f)
+        program, angles = self._prepared(f, a)
+        source, strings = Source(program, angles, read_by_programs(self.model, x)), _physical(program, f, paulis)
+        (seen,) = yield [Pairs(source, strings, self.pairs)]
+        size = np.sqrt(np.maximum(seen, 0.0))
+        large = np.flatnonzero(size >= 0.75 * eps)
+        value, error = np.zeros(len(paulis)), np.full(len(paulis), eps)
+        above = [strings[i] for i in large]
+        (found,) = yield [SignsOfStrings(source, above, self.method.signs, len(paulis), eps, self._delta(paulis))]
+        value[large] = size[large] * found.values
+        of_mean = variance_of_mean(seen[large], np.ones(len(large)), self.pairs, 2.0)  # of outcomes ±1
+        error[large] = np.sqrt(of_mean) / (2 * size[large])
+        return value, error, len(large), found.info
+
+    def _prepared(self, f: Fixed, a: np.ndarray) -> tuple[Model, np.ndarray]:
+        """The program whose rotations give the state, and their angles."""
+        if f.term is None:
+            return self._program(None), a
+        return self._program(f.term), undone(self.model, [f.place]).angles(a, 0, 1)[0]
+
+    def _program(self, term: int | None) -> Model:
+        """Each made once."""
+        if term not in self._programs:
+            made = free(self.model) if term is None else pair_program(self.model, self.terms.strings[term])[0]
+            self._programs[term] = made
+        return self._programs[term]
 
 
 def pauli_list_model(state: Circuit, paulis: Sequence[PauliString | str]) -> Model:
@@ -287,21 +326,9 @@ def _length(model: Model, f: Fixed) -> int:
     return model.n_rotations if f.term is None else 2 * model.n_rotations - f.place
 
 
-def _prepare(model: Model, f: Fixed, terms: Terms, a: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
-    """The state right after the rotations, and how many rotations it took."""
-    program = free(model) if f.term is None else pair_program(model, terms.strings[f.term])[0]
-    turns = a[None] if f.term is None else undone(model, [f.place]).angles(a, 0, 1)
-    padded = np.zeros((1, program.n_inputs))
-    padded[0, : len(x)] = x[: program.n_inputs]
-    state = next(prefix_states(program, turns, padded)).copy()
-    return state, int(np.count_nonzero(~np.isnan(turns)))
-
-
-def _physical(model: Model, f: Fixed, terms: Terms, paulis: Sequence[PauliString]) -> list[PauliString]:
+def _physical(program: Model, f: Fixed, paulis: Sequence[PauliString]) -> list[PauliString]:
     """The strings as they act right after the program's canonical rotations."""
-    if f.term is None or not paulis:
-        return list(paulis)
-    return list(absorbed(pair_program(model, terms.strings[f.term])[0], paulis))
+    return list(paulis) if f.term is None or not paulis else list(absorbed(program, paulis))
 
 
 def _angle_in_words(a: np.ndarray | None, rotation: int) -> str:

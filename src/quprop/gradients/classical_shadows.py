@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,9 +27,10 @@ from quprop.sampling.linear import driven, jacobian, points, slope_bounds
 from quprop.sampling.loads import AMPLITUDE_BYTES, MOST_LETTERS, Described, cost_of_load, needed
 from quprop.sampling.plan import Plan, Terms, settle
 from quprop.sampling.programs import read_by_programs
+from quprop.sampling.requests import Rounds
 from quprop.sampling.shape import Load, Shape, Wanted
+from quprop.sampling.snapshot_requests import Snapshots
 from quprop.simulate import memory
-from quprop.simulate.vectors import apply_gates, clifford_gates, prefix_states
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts
@@ -173,8 +175,7 @@ class ShadowPlan(Plan):
         self.norms, largest = self._norms(components, at)
         u = self.terms.sizes(weights)
         self.shadows = [(t, f) for t in range(len(self.terms.strings)) for f in self.frames]
-        programs = [pair_program(model, term)[0] for term in (self.terms.strings if self.frames else ())]
-        self._programs = [(p, clifford_gates(p.clifford)) for p in programs]
+        self._programs = [pair_program(model, term)[0] for term in (self.terms.strings if self.frames else ())]
         bounds, farthest = np.zeros((len(self.shadows), model.n_params)), np.zeros(len(self.shadows))
         for r, (t, f) in enumerate(self.shadows):
             mine = slopes[list(f.members)].T
@@ -252,61 +253,58 @@ class ShadowPlan(Plan):
         of_strings: Any = shadow.pauli_values if pauli else shadow.clifford_values
         return lambda found: of_strings(found, read)
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         model, u = self.model, self.terms.coefficients(weights)
         a = model.angle_table.evaluate(theta[None], x[None])[0]
         slopes = jacobian(model.angle_table, theta, x)
-        take: Any = shadow.pauli_snapshots if self.method.ensemble == "pauli" else shadow.clifford_snapshots
-        means, lengths = np.zeros((self.groups, model.n_params)), []
+        means = np.zeros((self.groups, model.n_params))
         variance, largest = np.zeros((2, model.n_params))
         info, norms = dict(self.info), self.norms
         if self.method.frames == "last" and len(norms):
             norms = self._dense_norms(theta, x)
             info["squared shadow norms"] = f"{norms.min():.4g} to {norms.max():.4g} at these angles"
-        for (t, f), shots, (state, length) in zip(self.shadows, self.shots, self._states(a, x), strict=True):
-            lengths.append(length)
+        answers = yield self._asked(a, x)
+        for (t, f), shots, snapshots in zip(
+            self.shadows, self.shots.tolist(), chain.from_iterable(answers), strict=True
+        ):
             to_params = -u[t] * slopes[list(f.members)].toarray()  # (members, P)
             values = self._values(f, theta, x)
-            sizes, parts = self._parts(f, int(shots), self.groups, len(state))
-            totals, square = np.zeros((self.groups, model.n_params)), np.zeros(model.n_params)
-            for found, first, count in parts:
-                y = values(take(rng, state, count)) @ to_params
+            group = _grouped(shots, self.groups)
+            totals, square, start = np.zeros((self.groups, model.n_params)), np.zeros(model.n_params), 0
+            for part in snapshots:
+                y = values(part) @ to_params
+                found, first = np.unique(group[start : start + len(y)], return_index=True)
                 totals[found] += np.add.reduceat(y, first, axis=0)
                 square += (y * y).sum(axis=0)
-            means += totals / sizes[:, None]
+                start += len(y)
+            means += totals / np.bincount(group)[:, None]
             # Snapshots that all say the same, as those that no string of a component fits, say nothing of the spread.
             most = (self._of(f, np.sqrt(norms)) @ np.abs(to_params)) ** 2 / shots
             largest += most
             if self.groups == 1:
                 spread = square - totals[0] ** 2 / shots if shots > 1 else square
                 variance += np.where(spread > _ROUNDING * square, spread / (shots * max(shots - 1, 1)), most)
-        cost = self._cost(lengths)
         if self.groups == 1:
-            return Estimate(means[0], np.sqrt(variance), cost, info)
-        return _median(means, largest, cost, info)
+            return Estimate(means[0], np.sqrt(variance), Cost(), info)
+        return _median(means, largest, info)
 
-    def _parts(
-        self, f: Frame, shots: int, groups: int, size: int
-    ) -> tuple[np.ndarray, Iterator[tuple[np.ndarray, np.ndarray, int]]]:
-        """The sizes of groups of a circuit's snapshots, and in what parts these are made: the groups that a part has,
-        where each begins, and how many snapshots there are. size: amplitudes of a state."""
-        group = np.sort(np.arange(shots) % groups)
-        step = max(1, _AT_ONCE // max(size, len(f.members), self.model.n_params))
-        parts = (group[start : start + step] for start in range(0, shots, step))
-        return np.bincount(group, minlength=groups), (
-            (*np.unique(here, return_index=True), len(here)) for here in parts
-        )
+    def _asked(self, a: np.ndarray, x: np.ndarray) -> list[Snapshots]:
+        """The snapshots of all `shadows`, those of a term's frames together; frames go to longer runs."""
+        if not self.frames:
+            return []
+        angles = undone(self.model, [f.place for f in self.frames]).angles(a, 0, len(self.frames))
+        members = np.array([len(f.members) for f in self.frames])
+        size = 2 << self.model.n_qubits
+        at_once = np.maximum(1, _AT_ONCE // np.maximum(members, max(size, self.model.n_params)))
+        return [
+            Snapshots(program, angles, read_by_programs(self.model, x), shots, self.method.ensemble, at_once, values)
+            for program, shots in zip(self._programs, self.shots.reshape(-1, len(members)), strict=True)
+            for values in [self._values_of_each(members)]
+        ]
 
-    def _states(self, a: np.ndarray, x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """The state of each of `shadows` in turn, and the number of rotations it takes; frames go to longer runs."""
-        rows, read = undone(self.model, [f.place for f in self.frames]), read_by_programs(self.model, x)
-        angles = rows.angles(a, 0, len(rows))
-        lengths = np.count_nonzero(~np.isnan(angles), axis=1)
-        for program, gates in self._programs:
-            padded = np.zeros((1, program.n_inputs))
-            padded[0, : len(read)] = read
-            for state, length in zip(prefix_states(program, angles, padded), lengths, strict=True):
-                yield apply_gates(gates, state), int(length)
+    def _values_of_each(self, members: np.ndarray) -> np.ndarray:
+        """The values that are computed from one snapshot, given the components of each frame."""
+        return members
 
 
 class AveragedPlan(ShadowPlan):
@@ -346,22 +344,29 @@ class AveragedPlan(ShadowPlan):
         states = 2 * len(self.shadows) * self.model.n_rotations * (d * 1e-8 + 2e-5)
         return states + shots * (1e-5 + q * d * 1e-8) + products / 1e10 + (self.cost.classical_ops - products) / 1e9
 
-    def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+    def _values_of_each(self, members: np.ndarray) -> np.ndarray:
+        return np.zeros_like(members)
+
+    def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         model, u = self.model, self.terms.coefficients(weights)
         if not self.shadows:
-            return Estimate(np.zeros(model.n_params), np.zeros(model.n_params), self.cost, dict(self.info))
+            return Estimate(np.zeros(model.n_params), np.zeros(model.n_params), Cost(), dict(self.info))
         a = model.angle_table.evaluate(theta[None], x[None])[0]
         slopes, batches, lead = jacobian(model.angle_table, theta, x), self.batches, int(self.groups == 1)
         half = 1 << model.n_qubits
         sums = np.zeros((lead + batches, half, half), complex)  # of all snapshots first, if there is one group
-        largest, in_batch, lengths = np.zeros(model.n_params), np.zeros(batches), []
-        for (t, f), shots, (state, length) in zip(self.shadows, self.shots.tolist(), self._states(a, x), strict=True):
-            lengths.append(length)
-            scale = -u[t] * (len(state) + 1)
-            sizes, parts = self._parts(f, shots, batches, len(state))
+        largest, in_batch = np.zeros(model.n_params), np.zeros(batches)
+        answers = yield self._asked(a, x)
+        for (t, f), shots, snapshots in zip(
+            self.shadows, self.shots.tolist(), chain.from_iterable(answers), strict=True
+        ):
+            scale = -u[t] * (2 * half + 1)
+            group, start = _grouped(shots, batches), 0
+            sizes = np.bincount(group)
             in_batch += sizes
-            for found, first, count in parts:
-                states = shadow.clifford_snapshots(rng, state, count)
+            for states in snapshots:
+                found, first = np.unique(group[start : start + len(states)], return_index=True)
+                start += len(states)
                 for b, rows in zip(found.tolist(), np.split(states, first[1:]), strict=True):
                     part = scale * shadow.summed_with_y(rows)
                     sums[lead + b] += part / sizes[b]
@@ -371,9 +376,9 @@ class AveragedPlan(ShadowPlan):
             largest += reach**2 / shots
         components = driven(model)
         values = (slopes[components].T @ swept(model, a, sums, components).T).T  # (lead + batches, P)
-        cost = self._cost(lengths)
+        cost = averaging(model.n_qubits, model.n_rotations, int(self.shots.sum()), batches, self.groups)
         if not lead:
-            return _median(values, largest, cost, dict(self.info))
+            return _median(values, largest, dict(self.info), cost)
         mean, of_batches = values[0], values[1:]
         share = in_batch / in_batch.sum()
         spread = share @ (of_batches - mean) ** 2 / max(batches - 1, 1)
@@ -381,12 +386,17 @@ class AveragedPlan(ShadowPlan):
         return Estimate(mean, stderr, cost, dict(self.info))
 
 
-def _median(means: np.ndarray, largest: np.ndarray, cost: Cost, info: dict[str, Any]) -> Estimate:
+def _grouped(shots: int, groups: int) -> np.ndarray:
+    """The group that each of a circuit's snapshots is in: stretches of them, as equal as may be."""
+    return np.sort(np.arange(shots) % groups)
+
+
+def _median(means: np.ndarray, largest: np.ndarray, info: dict[str, Any], cost: Cost | None = None) -> Estimate:
     """Of the means of groups (G, P); `largest` (P,) is the variance that their mean has at most."""
     variance = means.var(axis=0, ddof=1) / len(means)
     seen = variance > np.maximum(_ROUNDING * np.abs(means).max(axis=0) ** 2, _ROUNDING * largest)
     stderr = np.sqrt(math.pi / 2 * np.where(seen, variance, largest))
-    return Estimate(np.median(means, axis=0), stderr, cost, info)
+    return Estimate(np.median(means, axis=0), stderr, cost or Cost(), info)
 
 
 def averaging(n: int, rotations: int, shots: int, batches: int, groups: int) -> Cost:

@@ -116,6 +116,8 @@ class _Near(NamedTuple):
 
 
 class ShotNoisePlan(Plan):
+    no_circuits = "shot_noise draws the noise of a protocol and measures nothing"
+
     def __init__(self, model: Model, weights: np.ndarray, method: ShotNoise, protocol: Any, at: Any) -> None:
         plan = protocol.compile(model, weights, at=at)
         name = getattr(protocol, "name", type(protocol).__name__)

@@ -79,6 +79,7 @@ class Plan:
     cost: Cost
     info: dict[str, Any]
     draws: ClassVar[bool] = True  # whether `estimate` needs rng
+    no_circuits: ClassVar[str] = "this plan has only an estimate"  # why, where it has no `_rounds`
 
     def __init__(self, model: Model, terms: Terms, weights: np.ndarray) -> None:
         self.model, self.terms, self.weights = model, terms, weights
@@ -114,15 +115,17 @@ class Plan:
         return thetas, np.broadcast_to(call.x, (n, self.model.n_inputs)), w, call.shape
 
     def _estimate(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Estimate:
+        return self._simulated(self._rounds(theta, x, weights, rng), rng)
+
+    def _simulated(self, rounds: Rounds, rng: np.random.Generator) -> Estimate:
         sampler = Sampler(rng)
-        rounds = self._rounds(theta, x, weights, rng)
         found = answered(rounds, lambda requests: (r.simulate(sampler) for r in requests))
         return replace(found, cost=found.cost + sampler.cost)
 
     def _rounds(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Rounds:
         raise QupropError(
-            f"{type(self).__name__} is no list of circuits that a device runs one by one; parameter_shift, "
-            "hadamard_test, pair_state, commuting_blocks, classical_shadows and bell_sampling have one"
+            f"{self.no_circuits}, so that a device has no list of circuits to run; parameter_shift, hadamard_test, "
+            "pair_state, commuting_blocks, classical_shadows and bell_sampling have one"
         )
 
     @cached_property

@@ -74,6 +74,7 @@ class Request(Protocol):
         ...
 
 
+Part = Generator[Sequence[Request], Iterator[Any], Any]
 Rounds = Generator[Sequence[Request], Iterator[Any], Estimate]
 
 
@@ -179,6 +180,36 @@ def padded(program: Model, x: np.ndarray) -> np.ndarray:
 def as_read(circuit: DeviceCircuit, index: np.ndarray, masks: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """The reader that takes bits for what they are: ±1."""
     return eigenvalues(index, masks, signs)
+
+
+def side_by_side(parts: Sequence[Part]) -> Generator[Sequence[Request], Iterator[Any], list[Any]]:
+    """What each returns; a round has the requests of all those that are not done."""
+    found: dict[int, Any] = {}
+    asked: dict[int, Sequence[Request]] = {}
+
+    def advance(i: int, answers: Iterator[Any] | None) -> None:
+        try:
+            asked[i] = next(parts[i]) if answers is None else parts[i].send(answers)
+        except StopIteration as end:
+            found[i] = end.value
+
+    for i in range(len(parts)):
+        advance(i, None)
+    while asked:
+        answers = yield [request for requests in asked.values() for request in requests]
+        now = {i: [next(answers) for _ in requests] for i, requests in asked.items()}
+        asked.clear()
+        for i, mine in now.items():
+            advance(i, iter(mine))
+    return [found[i] for i in range(len(parts))]
+
+
+def in_turn(parts: Sequence[Part]) -> Generator[Sequence[Request], Iterator[Any], list[Any]]:
+    """What each returns, one after the other."""
+    found = []
+    for part in parts:
+        found.append((yield from part))
+    return found
 
 
 def answered(rounds: Rounds, answer: Callable[[Sequence[Request]], Iterator[Any]]) -> Estimate:

@@ -78,11 +78,17 @@ def colouring(copies: Copies, paulis: Sequence[PauliString], K: int, eps: float,
     King, Gosset, Kothari, Babbush, arXiv:2404.19211, with a greedy colouring where they have a fractional one.
     """
     shots = single(K, eps, delta)
+    return coloured(paulis, shots, lambda strings: copies.means(strings, shots))
+
+
+def coloured(
+    paulis: Sequence[PauliString], shots: int, read: Callable[[Sequence[PauliString]], np.ndarray]
+) -> Signs:
+    """From the means of each set, which `read` is asked for in turn."""
     values = np.ones(len(paulis))
     sets = colours(paulis)
     for members in sets:
-        means = copies.means([paulis[i] for i in members], shots)
-        values[members] = np.where(means >= 0, 1.0, -1.0)
+        values[members] = np.where(read([paulis[i] for i in members]) >= 0, 1.0, -1.0)
     return Signs(values, {"colours": len(sets), "shots of each colour": shots})
 
 

@@ -85,11 +85,50 @@ def clifford_snapshots(rng: np.random.Generator, state: np.ndarray, count: int) 
     bases = random_cliffords(rng, n, count)
     draws = rng.random((n, count))
     states = np.tile(state, (count, 1)).astype(complex)
-    step = max(1, _IN_CACHE >> n)
+    _measure(states, bases.x, bases.z, draws)
+    return states
+
+
+def stabiliser_states(x: np.ndarray, z: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+    """The states (S, 2^n) of which string k, of the masks x[:, k], z[:, k] (S, n), has the eigenvalue (-1)^outcomes.
+
+    The strings are as `reduced` gives them. Strings of Z alone say which basis states there are; one of these, projected
+    on the others, is the state.
+    """
+    count, n = x.shape
+    index = np.where((x == 0) & (outcomes == 1), z & -z, 0).sum(axis=1)  # no other string of Z has this bit
+    states = np.zeros((count, 1 << n), complex)
+    states[np.arange(count), index] = 1.0
+    _measure(states, x, z, np.where(outcomes == 0, -1.0, 2.0).T)  # below and above all probabilities
+    return states
+
+
+def reduced(x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same strings (S, n) of each row for every choice of n generators of a group of 2^n strings, signs left out:
+    the reduced row echelon form, strings of Z alone last, each with a lowest bit that none of the others has."""
+    both, (count, n) = np.stack([x, z]), x.shape
+    rank = np.zeros(count, np.int64)
+    for part in (0, 1):
+        for q in range(n):
+            has = both[part] >> q & 1 == 1
+            free = has & (np.arange(n) >= rank[:, None])
+            some = np.flatnonzero(free.any(axis=1))
+            pivot, to = free[some].argmax(axis=1), rank[some]
+            both[:, some, pivot], both[:, some, to] = both[:, some, to], both[:, some, pivot]
+            has = both[part, some] >> q & 1 == 1
+            has[np.arange(len(some)), to] = False
+            both[:, some] ^= has * both[:, some, to][:, :, None]
+            rank[some] += 1
+    return both[0], both[1]
+
+
+def _measure(states: np.ndarray, xs: np.ndarray, zs: np.ndarray, draws: np.ndarray) -> None:
+    """`_project` of as many states at once as the cache holds."""
+    count, d = states.shape
+    step = max(1, _IN_CACHE // d)
     for start in range(0, count, step):
         rows = slice(start, start + step)
-        _project(states[rows], bases.x[rows], bases.z[rows], draws[:, rows])
-    return states
+        _project(states[rows], xs[rows], zs[rows], draws[:, rows])
 
 
 def _project(states: np.ndarray, xs: np.ndarray, zs: np.ndarray, draws: np.ndarray) -> None:

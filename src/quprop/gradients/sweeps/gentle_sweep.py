@@ -159,6 +159,8 @@ class GentleSweep(GentleBudget):
 class GentlePlan(Plan):
     """Copies and noise; `cost` is exact."""
 
+    no_circuits = "a gentle sweep holds many copies and measures them together"
+
     def __init__(self, model: Model, weights: np.ndarray, method: GentleBudget, at: Any) -> None:
         super().__init__(model, Terms.of(model), weights)
         self.method = method

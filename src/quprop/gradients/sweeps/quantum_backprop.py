@@ -219,6 +219,8 @@ def _classical_ops(kind: str, qubits: int, rotations: int, components: int, lear
 class QuantumBackpropPlan(Plan):
     """`cost` is with all the batches there can be; `expected()` with one."""
 
+    no_circuits = "quantum_backprop holds many copies and measures them together"
+
     def __init__(self, model: Model, weights: np.ndarray, method: QuantumBackprop, at: Any) -> None:
         super().__init__(model, Terms.of(model), weights)
         self.method = method
