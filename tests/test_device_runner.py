@@ -308,6 +308,24 @@ def test_a_process_killed_at_any_call_pays_no_shot_twice_and_loses_no_result(mos
         assert sum(row["shots"] for row in paid(folder / "service")) == again.ledger.spent.shots == 315
 
 
+def test_a_job_of_which_only_the_service_knows_is_found_by_its_tag(tmp_path):
+    """The process died, or its connection, after the service had taken the job and before it could say so."""
+
+    class Cut(Service):
+        def submit(self, work, *, seed, tag):
+            super().submit(work, seed=seed, tag=tag)
+            raise ConnectionError
+
+    runner = Runner(Cut(limits=LIMITS, folder=tmp_path / "service"), ledger=JobLedger(tmp_path))
+    with pytest.raises(ConnectionError):
+        runner.run(rounds()["r0"], "r0")
+    runner.ledger.close()
+    again, _ = run_all(tmp_path)
+    tags = [row["tag"] for row in paid(tmp_path / "service")]
+    assert len(tags) == len(set(tags)) == 9 and tags[0] in again.device.found
+    assert tags[0] not in {tag for tag, _, _ in again.device.asked}
+
+
 def test_rounds_are_written_down_before_they_are_submitted_and_ids_before_they_are_waited_for(tmp_path):
     file = tmp_path / "jobs.jsonl"
 

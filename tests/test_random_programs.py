@@ -18,7 +18,9 @@ import quprop as qpr
 
 KEPT = json.loads((Path(__file__).parent / "kept_seeds.json").read_text())
 SEEDS, SLOW = 15, 200
-FAST = {name: 8 for name in WAYS if name.startswith("method_")} | {  # those that take longer get fewer
+FAST = {
+    name: 8 if name.startswith("method_") else 3 for name in WAYS if name.startswith(("method_", "device_"))
+} | {  # those that take longer get fewer
     "method_adjoint": 60,
     "method_classical_shadows": 3,
     "method_gentle_sweep": 4,

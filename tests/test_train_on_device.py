@@ -64,7 +64,12 @@ def mitigated(**options):
     return energy(**{"mitigation": mitigation, "steps": 4, **options})
 
 
-RUNS = {"energy": energy, "classes": classes, "mitigated": mitigated}
+def adaptive(**options):
+    """Two rounds a step."""
+    return energy(**{"method": qpr.ParameterShift(total_shots=800, adaptive=True), "steps": 4, **options})
+
+
+RUNS = {"energy": energy, "classes": classes, "mitigated": mitigated, "adaptive": adaptive}
 
 
 def service(folder, **options):
@@ -170,7 +175,10 @@ def test_shots_and_circuits_that_were_executed_are_those_that_were_planned(run, 
     assert device["circuits"] == sum(line["circuits"] for line in lines)
     assert device["jobs"] == len(lines) and device["rotations"] == found.cost.rotations
     told = {k: device[k] for k in device["planned"]}
-    assert device["jobs"] == {"energy": 6 + 1, "classes": 6 + 2 + 1, "mitigated": 1 + 4 + 1}[run.__name__]
+    assert (
+        device["jobs"]
+        == {"energy": 6 + 1, "classes": 6 + 2 + 1, "mitigated": 1 + 4 + 1, "adaptive": 4 * 2 + 1}[run.__name__]
+    )
     assert told == device["planned"] == device["paid"]
     assert found.history[-1]["shots"] <= device["shots"]
 
@@ -268,7 +276,7 @@ def test_a_budget_stops_the_run_and_a_larger_one_goes_on_to_the_same_bits(run, t
     whole = run(backend=service(tmp_path / "whole"), out=tmp_path / "whole" / "run")
     total = whole.device["shots"]
     device, out, resume = service(tmp_path), tmp_path / "run", False
-    for part in (0.05, 0.4, 0.41, 0.8, 0.999):
+    for part in (0.05, 0.3, 0.4, 0.41, 0.8, 0.999):
         budget = qpr.DeviceBudget(shots=int(part * total))
         cut = run(backend=device, out=out, budget=budget, resume=resume)
         resume = True

@@ -97,6 +97,13 @@ MaxError = Annotated[
     float | None, typer.Option("--max-error", metavar="E", help="Largest error of all components at once.")
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the problem.")]
+BACKENDS = ("quprop", "aer", "fake_manila", "ibm:", "braket", "pennylane:")
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend", metavar="NAME", help="A device that runs circuits, by its name.", autocompletion=one_of(BACKENDS)
+    ),
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes. Default: one.")]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from quprop.cli.common import (
+    Backend,
     Json,
     Machine,
     MaxError,
@@ -28,11 +29,12 @@ from quprop.cli.common import (
     write_result,
 )
 from quprop.cli.models import PLANNED, load
-from quprop.cli.plan_tables import show_check, show_machines, show_network, show_plan, show_talk
+from quprop.cli.plan_tables import show_check, show_machines, show_network, show_on_device, show_plan, show_talk
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
 from quprop.gradients import COSTED
 from quprop.hardware_models import PRESETS, hardware
+from quprop.model import Model
 from quprop.planning import physical
 from quprop.planning.classical import FLOPS as NETWORK_FLOPS
 from quprop.planning.classical import NETWORKS, network_parameters, plan_network
@@ -56,6 +58,9 @@ EPILOG = f"""[bold]Models[/bold]: {", ".join(PLANNED)}, a saved model, a TOML fi
 
 [bold]Hardware[/bold]: {", ".join(PRESETS)}, or a TOML file; --machines lists them.
 
+[bold]Backends[/bold]: quprop, aer, fake_manila and the like, ibm:NAME, braket, braket:NAME, pennylane:NAME, or
+module:function of your own. Its circuits are compiled for it and counted; nothing is run.
+
 [bold]Qubits[/bold] of --physical: {", ".join(physical.QUBITS)}.
 
 [bold]Examples[/bold]
@@ -67,6 +72,8 @@ quprop plan hardware_efficient:100,50 --precision 0.1 --steps 1000 --plot plan.p
 quprop plan --qubits 10000 --parameters 1e9 --precision 1e-6 --steps 1000 --hardware fault_tolerant
 
 quprop plan mlp --parameters 1e9 --precision 0.01 --steps 10000
+
+quprop plan tfim --set n=4 --backend aer --shots 1000 --steps 100
 
 quprop plan --preset figure2"""
 
@@ -110,6 +117,14 @@ class PlanRequest:
     ] = None
     blocks: Annotated[int, typer.Option("--blocks", metavar="B", help="Without MODEL: commuting blocks.")] = 0
     set_: Set = None
+    backend: Backend = None
+    shots: Annotated[
+        int | None, typer.Option("--shots", metavar="N", min=1, help="With --backend: shots of each circuit.")
+    ] = None
+    value_shots: Annotated[
+        int | None,
+        typer.Option("--value-shots", metavar="N", min=1, help="With --backend: of each circuit that reads a value."),
+    ] = None
     flops: Annotated[
         float | None,
         typer.Option("--flops", help="Classical multiply-adds a second (networks: operations); inf: for free."),
@@ -167,6 +182,13 @@ def plan_command(asked: PlanRequest) -> None:
     if asked.preset is not None or asked.check or asked.machines:
         _alone(asked)
         return
+    if asked.backend is not None:
+        _device(asked)
+        return
+    if asked.shots is not None or asked.value_shots is not None:
+        raise QupropError(
+            "--shots and --value-shots are of circuits on a device: name one with --backend, or give --precision E"
+        )
     check_error(asked.precision, asked.max_error)
     hardware(asked.machine)  # refused before the work
     count = _count(asked.parameters)
@@ -178,7 +200,7 @@ def plan_command(asked: PlanRequest) -> None:
 
 def _alone(asked: PlanRequest) -> None:
     """Presets, checks and the list of machines, which take no model."""
-    if asked.what is not None or (asked.preset is not None) + asked.check + asked.machines > 1:
+    if asked.what is not None or (asked.preset is not None) + asked.check + asked.machines > 1 or asked.backend:
         raise QupropError("--preset, --check and --machines stand alone; leave MODEL and the others of them out")
     if asked.precision is not None or (asked.preset is None and asked.max_error is not None):
         raise QupropError(
@@ -233,6 +255,63 @@ def _talk(asked: PlanRequest) -> None:
     found = talk()
     write_result(asked.json_file, found)
     show_talk(console_for(asked.quiet), found)
+
+
+def _device(asked: PlanRequest) -> None:
+    """A model that is built, on a device that exists."""
+    if asked.what is None or asked.what in NETWORKS or (":" in asked.what and not Path(asked.what).is_file()):
+        what = "no model" if asked.what is None else repr(asked.what)
+        raise QupropError(
+            f"--backend compiles the circuits of a model that is built, got {what}: give one of {', '.join(PLANNED)}, "
+            "a TOML file or a file of Model.save"
+        )
+    others = _given_beside(asked)
+    if others:
+        raise QupropError(f"{others[0]} belongs to formulas, and --backend counts circuits: leave one of them out")
+    if sum(given is not None for given in (asked.precision, asked.max_error, asked.shots)) != 1:
+        raise QupropError("give one of --precision E, --max-error E and --shots N with --backend")
+    from quprop.planning.on_device import plan_on_device
+    from quprop.training.measured import VALUE_SHOTS
+
+    model, point = _model_of(asked.what, asked)
+    found = plan_on_device(
+        model,
+        asked.backend,
+        precision=asked.precision,
+        max_error=asked.max_error,
+        shots=asked.shots,
+        failure=asked.failure,
+        methods=split(asked.methods),
+        steps=asked.steps,
+        samples=asked.batch,
+        value_shots=VALUE_SHOTS if asked.value_shots is None else asked.value_shots,
+        rng=asked.seed,
+        **({"weights": np.ones(model.n_observables)} | point),
+    )
+    write_result(asked.json_file, {"what": asked.what, "seed": asked.seed, **found.as_dict()})
+    show_on_device(console_for(asked.quiet), found, asked.what)
+
+
+def _given_beside(asked: PlanRequest) -> list[str]:
+    """Options that only formulas have."""
+    usual = PlanRequest()
+    options = {
+        "--hardware": "machine",
+        "--qubits": "qubits",
+        "--parameters": "parameters",
+        "--terms": "terms",
+        "--norm": "norm",
+        "--sets": "sets",
+        "--blocks": "blocks",
+        "--flops": "flops",
+        "--density": "density",
+        "--entries": "entries",
+        "--block-length": "block_length",
+        "--physical": "qubit_model",
+        "--error-budget": "error_budget",
+        "--plot": "plot",
+    }
+    return [option for option, name in options.items() if getattr(asked, name) != getattr(usual, name)]
 
 
 def _network(asked: PlanRequest, name: str, count: int | None) -> None:
@@ -317,12 +396,17 @@ def _shape(asked: PlanRequest, count: int | None) -> Shape:
     return shape if count is None else shape.at(count)
 
 
-def _built(what: str, asked: PlanRequest, timing: bool) -> Shape:
-    """Read off a model; and timed, unless it grows."""
+def _model_of(what: str, asked: PlanRequest) -> tuple[Model, dict[str, Any]]:
+    """A model that is built, and where its gradient is taken as far as a problem says so."""
     if what not in PROBLEMS and not what.endswith(".toml") and not Path(what).is_file():
         known = [*PROBLEMS, *NETWORKS, *_CIRCUITS]
         raise QupropError(f"unknown model {what!r}: {nearest(what, known)} (or give a file of Model.save)")
-    model, point = load(what, asked.set_ or [], asked.seed)
+    return load(what, asked.set_ or [], asked.seed)
+
+
+def _built(what: str, asked: PlanRequest, timing: bool) -> Shape:
+    """Read off a model; and timed, unless it grows."""
+    model, point = _model_of(what, asked)
     at = (point["theta"], np.zeros(0) if point["x"] is None else point["x"]) if point else None
     weights = point.get("weights", np.ones(model.n_observables))
     shape = shape_of(model, weights, at=at)

@@ -19,7 +19,9 @@ from quprop.planning.classical import NetworkPlan, describe
 from quprop.planning.compare_table import brief, short_name
 from quprop.planning.costs import people, tidy
 from quprop.planning.feasible import KINDS
+from quprop.planning.on_device import DevicePlan
 from quprop.planning.training import BASES, TrainingPlan
+from quprop.sampling.devices.spending import Spending
 
 MACHINE_MODEL = (
     "Gates of a run follow one another; a rotation is two two-qubit gates and a one-qubit gate. Your own machine is a "
@@ -133,6 +135,66 @@ def _physical(found: physical.FaultTolerant) -> Table:
         counts = (_compact(r.physical_qubits), str(r.distance), _compact(r.runs))
         table.add_row(r.name, *counts, brief(r.seconds_a_run), brief(r.seconds))
     return table
+
+
+def show_on_device(console: Console, found: DevicePlan, what: str) -> None:
+    line(console, f"{what} on {found.device}: {count_of(found.parameters, 'parameter')}")
+    ((kind, value),) = found.budget.items()
+    error = {
+        "shots": f"{count_of(int(value), 'shot')} of every circuit",
+        "precision": f"Standard error {value:g} of every component",
+        "max_error": f"All components within {value:g} except with probability {found.failure:g}",
+    }[kind]
+    line(console, f"{error}; {count_of(found.steps, 'step')} of {count_of(found.samples, 'sample')}.")
+    limits = {k: v for k, v in found.limits.items() if v is not None}
+    qubits = limits.pop("qubits", None)
+    if qubits is not None:
+        line(console, f"The device has {count_of(qubits, 'qubit')}.")
+    if limits:
+        line(console, f"A job takes {', '.join(count_of(v, k[:-1]) for k, v in limits.items())} at most.")
+    if found.rows:
+        console.print()
+        console.print(_compiled(found))
+        console.print()
+        console.print(_spent(found))
+    for why in dict.fromkeys(found.refused.values()):
+        names = ", ".join(name for name, other in found.refused.items() if other == why)
+        line(console, f"{names} cannot run there: {why}.", "  ")
+    if found.rows:
+        console.print()
+        line(
+            console,
+            "2-qubit: gates of the largest compiled circuit, and of all shots of a gradient. The training reads values "
+            f"too, {count_of(found.value_shots, 'shot')} of each circuit and sample, in the same jobs, and once more "
+            "at its end.",
+        )
+
+
+def _compiled(found: DevicePlan) -> Table:
+    table = narrow_table("one gradient", "compiled", "circuits", "jobs", "depth", "2-qubit", "in all", "shots")
+    for r in found.rows:
+        g = r.gates
+        counts = (g.compiled, r.gradient.circuits, r.gradient.jobs, g.depth, g.two_qubit_gates)
+        table.add_row(r.name, *map(_compact, (*counts, g.executed_two_qubit_gates, r.gradient.shots)))
+    return table
+
+
+def _spent(found: DevicePlan) -> Table:
+    known = [name for name in ("seconds", "dollars") if any(getattr(r.gradient, name) is not None for r in found.rows)]
+    heads = [f"{name} a gradient" if name == "dollars" else "a gradient" for name in known]
+    table = narrow_table("the training", "jobs", "circuits", "shots", *heads, *("in all" for _ in known))
+    for r in found.rows:
+        t = r.training
+        one, every = ([_paid(spent, name) for name in known] for spent in (r.gradient, t))
+        table.add_row(r.name, *map(_compact, (t.jobs, t.circuits, t.shots)), *one, *every)
+    return table
+
+
+def _paid(spent: Spending, name: str) -> str:
+    value = getattr(spent, name)
+    if value is None:
+        return "-"
+    return people(value) if name == "seconds" else f"${value:,.2f}"
 
 
 def show_network(console: Console, plan: NetworkPlan) -> None:

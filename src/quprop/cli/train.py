@@ -14,10 +14,12 @@ from rich.table import Table
 
 from quprop.cli.common import (
     INTERRUPTED,
+    Backend,
     Json,
     Lines,
     Quiet,
     console_for,
+    listed,
     one_of,
     reported,
     told,
@@ -33,8 +35,10 @@ from quprop.files import check_outputs, read_text
 from quprop.folding_table import FoldingTable
 from quprop.hardware_models import PRESETS
 from quprop.problems.config import Config, override, settle
+from quprop.problems.estimated import BUDGET
 from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
+from quprop.report.wording import phrase
 from quprop.runs import RunFolder, refuse_existing
 from quprop.training.curves import RIVALS, accuracy, difference
 from quprop.training.loggers import logger
@@ -58,6 +62,8 @@ quprop train tfim --set n=6 --noise superconducting
 quprop train molecule --set atoms="Li 0 0 0; H 0 0 1.6" --set active=2,5
 
 quprop train my.toml --json result.json
+
+quprop train tfim --set n=4,steps=50 --method parameter_shift --shots 1000 --backend aer
 
 quprop train digits --resume
 
@@ -98,6 +104,40 @@ def train_command(
             autocompletion=one_of([name for name, machine in PRESETS.items() if machine.noise]),
         ),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="Estimate gradients from shots; `quprop methods` lists them.",
+            autocompletion=one_of(listed("quprop.problems.estimated", "NAMES")),
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option("--shots", metavar="N", min=1, help="Of each circuit of the method.")
+    ] = None,
+    backend: Backend = None,
+    mitigation: Annotated[
+        str | None,
+        typer.Option(
+            "--mitigation",
+            metavar="KIND",
+            help="Of the backend's noise: readout, zero_noise or both.",
+            autocompletion=one_of(listed("quprop.problems.estimated", "MITIGATIONS")),
+        ),
+    ] = None,
+    rerun_lost: Annotated[
+        bool, typer.Option("--rerun-lost", help="Pay once more for jobs that failed or are lost.")
+    ] = False,
+    budget_shots: Annotated[
+        int | None, typer.Option("--budget-shots", metavar="N", min=1, help="The most shots of the run on a backend.")
+    ] = None,
+    budget_seconds: Annotated[
+        float | None, typer.Option("--budget-seconds", metavar="S", help="The most seconds of the machine.")
+    ] = None,
+    budget_dollars: Annotated[
+        float | None, typer.Option("--budget-dollars", metavar="D", help="The most dollars.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initial parameters and batches.")] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of the simulation. Default: all cores.")
@@ -113,7 +153,7 @@ def train_command(
         bool, typer.Option("--settings", help="List the settings with their defaults and leave.")
     ] = False,
 ) -> None:
-    """Train a quantum model on a real problem, with exact gradients.
+    """Train a quantum model on a real problem, with exact gradients or those of a method, simulated or on a device.
 
     Shows its progress, and at the end how good the model is and what each gradient cost. Ctrl-C leaves a run that
     --resume continues.
@@ -127,10 +167,20 @@ def train_command(
         return
     for text in set_ or []:
         override(given, text, find(name).schema)
-    if seed is not None:
-        given.setdefault("train", {})["seed"] = seed
-    if noise is not None:
-        given.setdefault("train", {})["noise"] = noise
+    options = {
+        "seed": seed,
+        "noise": noise,
+        "method": method,
+        "shots": shots,
+        "backend": backend,
+        "mitigation": mitigation,
+        "budget_shots": budget_shots,
+        "budget_seconds": budget_seconds,
+        "budget_dollars": budget_dollars,
+    }
+    asked = {key: value for key, value in options.items() if value is not None}
+    if asked:
+        given.setdefault("train", {}).update(asked)
     default = Path("runs") / (name if what == name else Path(what).stem)
     out = out or default
     check_outputs(json=json_file, jsonl=lines_file, out=out)
@@ -141,11 +191,17 @@ def train_command(
     _show_start(console, config, out, resume)
     again = f"quprop train {quote(what)}{'' if out == default else f' --out {quote(str(out))}'} --resume"
     with told(out, again):
-        summary = run(config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers)
+        summary = run(
+            config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers, rerun_lost=rerun_lost
+        )
     if summary["status"] == "interrupted":
         as_it_is(console, f"Stopped after step {summary['steps']}; the checkpoint is written. Continue with: {again}")
         raise typer.Exit(INTERRUPTED)
     write_result(json_file, summary)
+    stopped = summary.get("device", {}).get("stopped")
+    if stopped:
+        why = stopped.partition(";")[0]
+        as_it_is(console, f"Stopped after step {summary['steps']}: {why}. With a larger one it goes on: {again}")
     if lines_file is not None:
         write_lines(lines_file, map(json.loads, read_text(out / "metrics.jsonl").splitlines()))
     _export(out, config)
@@ -180,7 +236,9 @@ def _resumed(out: Path, name: str, given: Config) -> Config:
     for section, values in given.items():
         for key in values:
             now, then = asked[section][key], config[section][key]
-            if now != then:
+            if key in BUDGET:
+                config[section][key] = now
+            elif now != then:
                 raise QupropError(
                     f"the run in {out} was started with {section}.{key} = {then!r}, got {now!r}: leave it out, or "
                     "start a new run"
@@ -213,7 +271,7 @@ def _show_result(console: Console, summary: dict[str, Any], out: Path) -> None:
     for line in _verdict(summary):
         as_it_is(console, line)
     console.print()
-    console.print(_cost_table(summary))
+    console.print(device_table(summary) if "device" in summary else _cost_table(summary))
     as_it_is(console, f"summary.json, metrics.jsonl, curves.png in {out}")
     if beside := [name for name in BESIDE if (out / name).exists()]:
         as_it_is(console, f"{', '.join(beside)} beside them")
@@ -241,8 +299,20 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         lines += _samples_verdict(summary)
     if "engine" in summary:
         lines.append(f"simulated by   {summary['engine']}")
+    if "exact_loss" in summary:
+        lines.append(_of_device(summary))
     lines.append(f"{count_of(summary['steps'], 'step')} in {human_seconds(summary['seconds'])} ({summary['status']})")
     return lines
+
+
+def _of_device(summary: dict[str, Any]) -> str:
+    """What the device read at the end, beside what the same parameters give exactly."""
+    if "stopped" in summary["device"]:  # what was read last is of the step before
+        return f"exact loss     {summary['exact_loss']:.6f} at the parameters found"
+    error = summary["device"].get("loss_stderr")
+    off = summary["loss"] - summary["exact_loss"]
+    told = f"{off:+.4f}" + (f" ± {error:.4f}" if error is not None else "")
+    return f"loss           {summary['loss']:.6f}; exact at these parameters {summary['exact_loss']:.6f} ({told})"
 
 
 def _clean(summary: dict[str, Any]) -> str:
@@ -312,10 +382,39 @@ def _energy_verdict(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def device_table(summary: dict[str, Any]) -> Table:
+    """What was planned of the rounds that were run, what their counts show, and what was paid in all."""
+    device = summary["device"]
+    table = FoldingTable(title=f"on {device['name']}", title_justify="left", width=80)
+    table.add_column("")
+    for name in ("planned", "executed", "paid"):
+        table.add_column(name, justify="right")
+    every = (device["planned"], device, device["paid"])
+    for key in ("jobs", "circuits", "shots", "rotations"):
+        table.add_row(key, *(f"{spent[key]:,}" for spent in every))
+    if any(spent.get("seconds") is not None for spent in every):
+        times = (spent.get("seconds") for spent in every)
+        table.add_row("time of the machine", *("" if t is None else human_seconds(t) for t in times))
+    if any(spent.get("dollars") is not None for spent in every):
+        sums = (spent.get("dollars") for spent in every)
+        table.add_row("dollars", *("" if d is None else f"{d:,.2f}" for d in sums))
+    table.add_section()
+    table.add_row("two-qubit gates of a circuit", f"{device['two_qubit_gates']:,}", "", "")
+    table.add_row("depth", f"{device['depth']:,}", "", "")
+    return table
+
+
 def _cost_table(summary: dict[str, Any]) -> Table:
     """Rotations executed, omega as measured, and what parameter shift would have executed."""
     table = FoldingTable(title="what the gradients cost", title_justify="left", width=80)
     table.add_column("")
+    if "cost" in summary:
+        table.add_column("executed", justify="right")
+        cost, asked = summary["cost"], summary["gradient_evaluations"]
+        table.add_row("gradients (samples)", f"{asked:,}")
+        for name in ("copies", "measurements", "rotations", "classical_ops"):
+            table.add_row(phrase(name), f"{cost[name]:,}")
+        return table
     table.add_column("value", justify="right")
     table.add_column("exact gradient", justify="right")
     table.add_column("ratio", justify="right")

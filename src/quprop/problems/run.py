@@ -15,6 +15,7 @@ from quprop.hardware_models import noise_of
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.problems.config import SECTIONS, Config, settle
+from quprop.problems.estimated import EXACT, estimated, with_shots
 from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
@@ -38,7 +39,8 @@ def find(name: Any) -> Spec:
 
 def configure(name: str, given: Config | None = None) -> Config:
     """The full table of settings of problem ``name``, with those of ``given`` in place of the defaults; checked."""
-    config = settle(find(name).schema, {**(given or {}), "problem": {**(given or {}).get("problem", {}), "name": name}})
+    given = with_shots(given or {})
+    config = settle(find(name).schema, {**given, "problem": {**given.get("problem", {}), "name": name}})
     if config["problem"].get("file"):
         config["problem"]["file"] = str(Path(config["problem"]["file"]).resolve())
     if noise := config["train"].get("noise"):
@@ -71,8 +73,11 @@ def run(
     threads: int | None = None,
     checkpoint_seconds: float = 2.0,
     callback: Any = None,
+    rerun_lost: bool = False,
 ) -> dict[str, Any]:
     """Train a configured problem and return its summary; with ``out`` the folder holds it and its checkpoints.
+
+    rerun_lost: pay once more for jobs that a backend failed or no longer knows.
 
     A run cut by Ctrl-C returns a summary with ``status`` "interrupted" and no verdict; ``resume=True`` goes on from
     there.
@@ -87,10 +92,15 @@ def run(
     rng = np.random.default_rng(settings["seed"])
     options = simulation(settings, threads)
     optimiser = optimiser_of(settings, problem, steps)
+    measured = estimated(settings, problem)
+    on_device = measured is not None and measured.device is not None
     direct = problem.loss.over(problem.model, **options)
-    if direct is None:
+    if direct is None and not on_device:
         require_memory(problem.model, batch, **options)
     params = problem.start(rng)
+    compiled = None
+    if measured is not None:
+        compiled = measured.check(problem, params["theta"], batch)
     folder = None if out is None else open_folder(out, resume, config, problem.model)
     grown: Adapted | None = None
     kept: dict[str, Any] = {"out": folder, "resume": resume, "progress": progress, "callback": callback}
@@ -112,17 +122,22 @@ def run(
                 batch_size=None if problem.data is None else batch,
                 rng=rng,
                 checkpoint_seconds=checkpoint_seconds,
+                **({} if measured is None else measured.arguments),
+                rerun_lost=rerun_lost,
                 **kept,
                 **options,
             )
     finally:
         if folder is not None:
             folder.close()
-    why = _why(settings, problem.model, batch, options) if direct is None else f"loss from {direct.how}"
-    summary = _outcome(config, problem, trained, batch) | {"engine": why}
+    summary = _outcome(config, problem, trained, batch)
+    if not on_device:
+        why = _why(settings, problem.model, batch, options) if direct is None else f"loss from {direct.how}"
+        summary |= {"engine": why}
     if trained.status == "interrupted":
         return plain(summary)
-    found, files = _judged(config, problem, trained, batch, direct, options)
+    told = None if measured is None else measured.told(problem, trained, compiled, options)
+    found, files = _judged(config, problem, trained, batch, direct, options, told)
     summary |= found
     if grown is not None:
         summary |= {**grown.counts, "operators": list(grown.operators)}
@@ -168,6 +183,7 @@ def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> 
         "kind": "summary",
         "problem": config["problem"]["name"],
         **({"noise": config["train"]["noise"]} if problem.model.channels else {}),
+        **_method(config["train"]),
         "status": trained.status,
         "loss": trained.loss,
         **trained.metrics,
@@ -180,10 +196,22 @@ def _outcome(config: Config, problem: Problem, trained: Trained, batch: int) -> 
     }
 
 
+def _method(settings: dict[str, Any]) -> dict[str, Any]:
+    """What estimated the gradients, if anything did."""
+    names = ("method", "backend") if settings.get("method", EXACT) != EXACT else ()
+    return {name: settings[name] for name in names if settings[name]}
+
+
 def _judged(
-    config: Config, problem: Problem, trained: Trained, batch: int, direct: Any, options: dict[str, Any]
+    config: Config,
+    problem: Problem,
+    trained: Trained,
+    batch: int,
+    direct: Any,
+    options: dict[str, Any],
+    told: dict[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """How good it is, and what it cost; and files of the run folder beside."""
+    """How good it is, and what it cost; and files of the run folder beside. told: of gradients that were estimated."""
     model = problem.model
     found: dict[str, Any] = {}
     files: dict[str, bytes] = {}
@@ -192,11 +220,13 @@ def _judged(
     if problem.judge is not None:
         found |= problem.judge(trained.params, trained.loss, trained.metrics)
     found |= problem.reference
-    if isinstance(problem.loss, CrossEntropy):
+    if isinstance(problem.loss, CrossEntropy) and trained.device is None:
         found["confusion"] = _confusion(problem, trained, options)
     if model.channels:
         found |= _without_noise(problem, trained, options)
-    if direct is None:
+    if told is not None:
+        found |= told
+    elif direct is None:
         found |= rotation_counts(model, trained.values, trained.gradients)
         x = None if problem.data is None else problem.data[0][:batch]
         found |= measure_omega(model, trained.params["theta"], x, **options)

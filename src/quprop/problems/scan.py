@@ -17,6 +17,7 @@ from quprop import simulate
 from quprop.errors import QupropError, nearest, shown
 from quprop.plots import Picture
 from quprop.problems.config import SECTIONS, Config, Setting
+from quprop.problems.estimated import EXACT
 from quprop.problems.run import configure, find, open_folder, optimiser_of, simulation
 from quprop.problems.spec import Problem
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
@@ -115,6 +116,8 @@ def _configured(name: str, key: str, values: Sequence[float], given: Config) -> 
         raise QupropError(f"{key} is what the scan goes over: leave it out of the other settings")
     whole = type(schema["problem"][key].default) is int
     configs = []
+    if given.get("train", {}).get("method", EXACT) != EXACT:
+        raise QupropError("a scan trains with exact gradients: leave out train.method")
     for v in plain(values):
         value = int(v) if whole and math.isfinite(v) and v == int(v) else v
         configs.append(configure(name, {**given, "problem": {**given.get("problem", {}), key: value}}))

@@ -12,6 +12,7 @@ import numpy as np
 from quprop.model import Model
 from quprop.model.circuit import Circuit
 from quprop.problems.config import Config, Setting
+from quprop.problems.estimated import SETTINGS as ESTIMATED
 from quprop.simulate import ENGINES
 from quprop.training.adapt import Adapted
 from quprop.training.losses import Loss
@@ -101,4 +102,6 @@ def train_settings(
             0.0, "of the value and each derivative, where engine auto or pauli drops Pauli strings; 0: none", least=0.0
         ),
     }
+    if of_observables:
+        found |= ESTIMATED
     return {k: v for k, v in found.items() if of_observables or k not in ("damping", "engine", "tolerance", "noise")}
