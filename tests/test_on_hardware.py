@@ -426,7 +426,22 @@ def test_what_cannot_be_done_is_said_in_one_sentence(name):
 
 def test_a_setting_with_more_shots_than_a_job_takes_is_run_in_several():
     found = on(OwnDevice(limits=Limits(shots=4)), model=ONE)
-    assert "3 jobs" in found.info["device"] and found.cost.measurements == 20
+    assert "6 circuits" in found.info["device"] and found.cost.measurements == 20
+
+
+def test_a_compiler_may_leave_out_parameters():
+    """RZ before a measurement does nothing: the values of PUBs that are compiled are those of what is left."""
+    t = qpr.params("theta", 2)
+    plan = qpr.ParameterShift(shots=4000).compile(qpr.Model(qpr.Circuit(1).ry(t[0], 0).rz(t[1], 0), "Z0"))
+    circuits = plan.circuits([0.7, 0.3])
+    ((circuit, _, _),) = circuits.to("qiskit")
+    passes = generate_preset_pass_manager(2, aer.AerSimulator(), seed_transpiler=0)
+    ((compiled, values, shots),) = circuits.to("qiskit", passes=passes)
+    assert circuit.num_parameters == 2 and compiled.num_parameters == values.shape[1] == 1
+    found = plan.combine(SamplerV2(seed=1).run([(compiled, values, shots)]).result())
+    np.testing.assert_allclose(found.value, [-np.sin(0.7), 0], atol=0.06)
+    with pytest.raises(qpr.QupropError, match="leave them out"):
+        circuits.to("json", passes=passes)
 
 
 def test_refused_counts_lose_nothing():

@@ -81,9 +81,7 @@ def colouring(copies: Copies, paulis: Sequence[PauliString], K: int, eps: float,
     return coloured(paulis, shots, lambda strings: copies.means(strings, shots))
 
 
-def coloured(
-    paulis: Sequence[PauliString], shots: int, read: Callable[[Sequence[PauliString]], np.ndarray]
-) -> Signs:
+def coloured(paulis: Sequence[PauliString], shots: int, read: Callable[[Sequence[PauliString]], np.ndarray]) -> Signs:
     """From the means of each set, which `read` is asked for in turn."""
     values = np.ones(len(paulis))
     sets = colours(paulis)
