@@ -4,7 +4,7 @@ from collections import ChainMap
 from dataclasses import replace
 from typing import Any
 
-from quprop.errors import QupropError, generator_of
+from quprop.errors import QupropError, count_of, generator_of
 from quprop.gradients.adjoint import Adjoint
 from quprop.gradients.amplitude_estimation import AmplitudeEstimation
 from quprop.gradients.bell_sampling import BellSampling, pauli_list_model
@@ -27,7 +27,7 @@ from quprop.gradients.sweeps.gentle_sweep import GentleSweep
 from quprop.gradients.sweeps.quantum_backprop import QuantumBackprop
 from quprop.lazy import listing
 from quprop.model import Model
-from quprop.sampling.devices.known import device_of
+from quprop.sampling.devices.known import device_of, estimator_of
 from quprop.sampling.devices.ledger import JobLedger
 from quprop.sampling.devices.measurement import Measurement
 from quprop.sampling.devices.mitigation import Mitigation
@@ -80,7 +80,8 @@ def gradient(
     theta (..., P) and x (..., D) of leading axes that broadcast, weights (K,) or with the same axes (..., K); the
     estimate's value and stderr are (..., P). Default: `Adjoint()`, exact.
     rng: a seed or a numpy Generator, needed by every method that draws shots.
-    backend: a device, as `quprop.device` takes it, that runs the method's circuits in place of the simulation;
+    backend: a device, as `quprop.device` takes it, that runs the method's circuits in place of the simulation, or an
+        EstimatorV2 of Qiskit's, asked for expectation values with the standard error of each circuit's shots;
         mitigation: a `Mitigation` of its noise; budget: a `DeviceBudget`, never exceeded. What was executed is in
         info["device"].
 
@@ -103,6 +104,16 @@ def gradient(
             raise QupropError("mitigation= and budget= are for a device: pass backend= too, or leave them out")
         return plan.estimate(theta, x, rng, weights=weights)
     circuits = plan.circuits(theta, x, weights=weights, rng=generator_of(rng))
+    estimator = estimator_of(backend)
+    if estimator is not None:
+        if mitigation is not None or budget is not None:
+            raise QupropError(
+                "mitigation= and budget= are of outcomes and shots, and an estimator chooses its own; set them in the "
+                "estimator, or pass its backend or a SamplerV2"
+            )
+        found = circuits.estimate_by(estimator, seed=circuits.seed % 2**31)
+        asked = f"{estimator.name}: expectation values of {count_of(circuits.n_circuits, 'circuit')}"
+        return replace(found, info={**found.info, "device": asked})
     runner = Runner(device_of(backend), ledger=JobLedger(None, circuits.seed % 2**31), budget=budget)
     measurement = Measurement(runner, mitigation)
     found = measurement.estimate(circuits, "gradient")

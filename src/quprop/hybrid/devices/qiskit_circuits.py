@@ -128,12 +128,14 @@ def compiled_by(passes: Any, circuits: list[Any]) -> list[Any]:
     return made
 
 
-def pubs(work: Sequence[Work]) -> list[tuple[Any, np.ndarray, int]]:
-    """PUBs of a sampler, not compiled: (circuit with open angles, values (R, P), shots), settings in the order of the
-    work; a PUB has one number of shots."""
+def pubs(work: Sequence[Work], passes: Any = None) -> list[tuple[Any, np.ndarray, int]]:
+    """PUBs of a sampler, compiled by `passes` if given: (circuit with open angles, values (R, P), shots), settings in
+    the order of the work; a PUB has one number of shots."""
     found = []
-    for circuit, values, shots in work:
-        made = _measured(circuit)
+    circuits = [_measured(w.circuit) for w in work]
+    if passes is not None:
+        circuits = compiled_by(passes, circuits)
+    for made, (circuit, values, shots) in zip(circuits, work, strict=True):
         ordered = np.asarray(values)[:, columns_of(made, circuit.circuit)]
         ends = np.flatnonzero(np.diff(shots, append=-1)) + 1
         for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):

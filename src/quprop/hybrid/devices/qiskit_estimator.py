@@ -47,6 +47,7 @@ class _Target(NamedTuple):
     constraints: dict[str, Any]  # of the compiler
     qubits: int | None
     estimator: Any  # of a seed: the estimator
+    apart: bool = False  # begins its draws anew with every pub: each is run with a seed of its own
     aer: bool = False
     silent: bool = False  # draws values with the precision for standard error, and says 0
 
@@ -105,9 +106,12 @@ class QiskitEstimator:
             )
             made = compiled_by(passes, [to_qiskit(c) for c in new.values()])
             self._compiled.update(zip(new, made, strict=True))
+        groups: dict[tuple[Any, ...], list[int]] = {}  # what differs in its settings alone is one pub
+        for i, ((_, strings), key, n) in enumerate(zip(work, keys, shots, strict=True)):
+            groups.setdefault((key, tuple(strings), n), []).append(i)
         pubs = []
-        for (circuit, strings), key, settings, n in zip(work, keys, rows, shots, strict=True):
-            isa = self._compiled[key]
+        for (key, strings, n), members in groups.items():
+            circuit, isa = work[members[0]][0], self._compiled[key]
             if self._target.aer and turns_controlled(isa):
                 raise QupropError(
                     "Aer's EstimatorV2 binds angles of controlled gates wrongly, and this simulator has such gates; "
@@ -116,21 +120,27 @@ class QiskitEstimator:
             operators = [to_sparse_pauli_op(PauliSum({p: 1.0}), circuit.n_qubits) for p in strings]
             if isa.layout is not None:
                 operators = [operator.apply_layout(isa.layout) for operator in operators]
-            columns = settings[:, columns_of(isa, circuit)]
+            columns = np.concatenate([rows[i] for i in members])[:, columns_of(isa, circuit)]
             pubs.append((isa, operators, columns[:, None, :], _UP / np.sqrt(n)))
-        with said(f"{self.name} did not take the job"):
-            job = self._target.estimator(whole("seed", seed, 0)).run(pubs)
-        with said(f"job {job.job_id()} of {self.name} gave no result"):
-            results = job.result()
-        if self._target.silent:
-            stds = [np.full(1, pub[3]) for pub in pubs]
-        else:
-            stds = [pub.data.stds for pub in results]
-        shapes = [(len(r), len(strings)) for r, (_, strings) in zip(rows, work, strict=True)]
-        return [
-            (np.broadcast_to(pub.data.evs, shape).astype(float), np.broadcast_to(std, shape).astype(float))
-            for pub, std, shape in zip(results, stds, shapes, strict=True)
-        ]
+        results = self._results(pubs, whole("seed", seed, 0))
+        found: list[Any] = [None] * len(work)
+        for (_, strings, n), members, pub in zip(groups, groups.values(), results, strict=True):
+            stds = np.full(1, _UP / np.sqrt(n)) if self._target.silent else pub.data.stds
+            ends = np.cumsum([len(rows[i]) for i in members])
+            both = [np.broadcast_to(m, (ends[-1], len(strings))).astype(float) for m in (pub.data.evs, stds)]
+            for i, start, end in zip(members, [0, *ends], ends, strict=False):
+                found[i] = both[0][start:end], both[1][start:end]
+        return found
+
+    def _results(self, pubs: list[Any], seed: int) -> list[Any]:
+        seeds = [simulator_seed(seed, k) for k in range(len(pubs))] if self._target.apart else [seed]
+        found: list[Any] = []
+        for k, own in enumerate(seeds):
+            with said(f"{self.name} did not take the job"):
+                job = self._target.estimator(own).run(pubs[k : k + 1] if self._target.apart else pubs)
+            with said(f"job {job.job_id()} of {self.name} gave no result"):
+                found += list(job.result())
+        return found
 
 
 def _checked(work: Any, values: Any, shots: Any, qubits: int | None, name: str) -> list[np.ndarray]:
@@ -175,7 +185,9 @@ def _target(given: Any, options: dict[str, Any]) -> _Target:
     if not any("Estimator" in c.__name__ for c in type(given).__mro__) or getattr(given, "version", 2) == 1:
         raise QupropError(f"{name} gives no expectation values by Qiskit's interface V2; pass an EstimatorV2")
     if isinstance(given, StatevectorEstimator):
-        return _Target(name, {"basis_gates": GATES}, None, lambda seed: StatevectorEstimator(seed=seed), silent=True)
+        return _Target(
+            name, {"basis_gates": GATES}, None, lambda seed: StatevectorEstimator(seed=seed), apart=True, silent=True
+        )
     if is_of(given, "quprop", "QupropEstimator"):
         basis = GATES if given.noise_model is None else sorted(given.noise_model.basis_gates)
         return _Target(name, {"basis_gates": basis}, None, lambda seed: _reseeded(given, seed))
@@ -188,7 +200,9 @@ def _target(given: Any, options: dict[str, Any]) -> _Target:
             ),
         )
     if is_of(given, "qiskit_aer", "EstimatorV2"):
-        return _of_source(source_of(given._backend, {}), lambda seed: _of_aer(given, seed))._replace(aer=True)
+        return _of_source(source_of(given._backend, {}), lambda seed: _of_aer(given, seed))._replace(
+            aer=True, apart=True
+        )
     backend = getattr(given, "backend", None)
     backend = backend() if callable(backend) and not isinstance(backend, BackendV2) else backend
     if not isinstance(backend, BackendV2):

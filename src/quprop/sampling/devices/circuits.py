@@ -266,14 +266,17 @@ class PlanCircuits:
 
     # -- as others read them ------------------------------------------------------------------------------------------
 
-    def to(self, format: str) -> Any:
+    def to(self, format: str, *, passes: Any = None) -> Any:
         """ "qiskit": a list of PUBs (QuantumCircuit with unbound parameters and measurements, values, shots), for
-        `sampler.run(pubs)`; "qasm3": a list of (OpenQASM 3 program, values (R, P), shots (R,)), bit b of the register c
-        being that of measured[b]; "json": a text with the programs, settings, shots and, of a linear plan at one point,
-        what every outcome adds to every component.
+        `sampler.run(pubs)`, compiled by `passes` (Qiskit's `generate_preset_pass_manager(...)`) if they are given,
+        with the values of those parameters that the compiler leaves; "qasm3": a list of (OpenQASM 3 program, values
+        (R, P), shots (R,)), bit b of the register c being that of measured[b]; "json": a text with the programs,
+        settings, shots and, of a linear plan at one point, what every outcome adds to every component.
 
         Raises: QupropError for another format, and input states that have no form there.
         """
+        if passes is not None and format != "qiskit":
+            raise QupropError(f"passes= are a compiler of Qiskit's; leave them out for {format!r}")
         if format == "json":
             return self._json()
         if format not in FORMATS:
@@ -282,7 +285,7 @@ class PlanCircuits:
             )
         module = import_module(FORMATS[format])
         if format == "qiskit":
-            return module.pubs(self.work)
+            return module.pubs(self.work, passes)
         return [(program(w.circuit), w.values, w.shots) for w in self.work]
 
     def _json(self) -> str:

@@ -15,6 +15,7 @@ _MODULE = "quprop.hybrid.devices"
 _QISKIT = f"{_MODULE}.qiskit", "QiskitDevice"
 _BRAKET = f"{_MODULE}.braket", "BraketDevice"
 _PENNYLANE = f"{_MODULE}.pennylane", "PennyLaneDevice"
+_ESTIMATOR = f"{_MODULE}.qiskit_estimator", "QiskitEstimator"
 
 # By the package that an object's type, or one that it derives from, is of.
 LIBRARIES = {
@@ -73,6 +74,16 @@ def device_of(given: Any, **options: Any) -> Device:
     )
 
 
+def estimator_of(given: Any) -> Any | None:
+    """An EstimatorV2 of Qiskit's as what `PlanCircuits.estimate_by` takes; None for what is no estimator.
+
+    Raises: QupropError for an estimator of another interface.
+    """
+    if not any("Estimator" in kind.__name__ for kind in type(given).__mro__):
+        return None
+    return given if callable(getattr(given, "expectations", None)) else _made(_ESTIMATOR, given, {})
+
+
 def _named(name: str, options: dict[str, Any]) -> Device:
     if name == "quprop":
         return _made(("quprop.sampling.devices.own", "OwnDevice"), None, options)
@@ -108,4 +119,4 @@ def _called(name: str) -> Any:
     return found()
 
 
-__all__ = ["LIBRARIES", "NAMES", "device_of"]
+__all__ = ["LIBRARIES", "NAMES", "device_of", "estimator_of"]
