@@ -183,6 +183,33 @@ def test_shots_and_circuits_that_were_executed_are_those_that_were_planned(run, 
     assert found.history[-1]["shots"] <= device["shots"]
 
 
+METHODS = {
+    **{
+        method.name: method(shots=30)
+        for method in (
+            qpr.ParameterShift,
+            qpr.HadamardTest,
+            qpr.PairState,
+            qpr.CommutingBlocks,
+            qpr.FiniteDifference,
+            qpr.ForwardGradient,
+            qpr.SPSA,
+            qpr.RandomComponents,
+        )
+    },
+    "classical_shadows": qpr.ClassicalShadows(total_shots=300),
+    "clifford_shadows": qpr.CliffordShadows(total_shots=300),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_by_any_method_executes_what_it_plans(name):
+    found = energy(backend=OwnDevice(), method=METHODS[name], steps=2)
+    plan, readings = METHODS[name].compile(vqe()), 2 * 100
+    assert found.device["shots"] == found.cost.measurements == 2 * plan.cost.measurements + 3 * readings
+    assert found.device["rotations"] == found.cost.rotations
+
+
 def test_a_step_is_one_job_and_its_shots_are_those_of_the_plan_and_of_the_readings():
     """8 circuits of shift for each of 2 groups of strings, 2 that read values; once more those at the end."""
     found = energy(backend=OwnDevice(), steps=3)
