@@ -202,7 +202,7 @@ class ShadowPlan(Plan):
     def drawn(self) -> tuple[int, int]:
         shots = self.cost.measurements
         bases = len(self.shadows) * 3 ** (self.model.n_qubits + 1)
-        return min(shots, bases) if self.method.ensemble == "pauli" else shots, 0
+        return (0, min(shots, bases)) if self.method.ensemble == "pauli" else (shots, 0)
 
     def _norms(self, components: np.ndarray, at: Any) -> tuple[np.ndarray, np.ndarray]:
         """The squared shadow norms of all components, and the largest that a value of each can be."""

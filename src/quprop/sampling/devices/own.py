@@ -157,9 +157,9 @@ class OwnDevice:
                 "outcomes": np.concatenate([o for o, _ in settings] or [np.empty(0, np.int64)]),
                 "counts": np.concatenate([c for _, c in settings] or [np.empty(0, np.int64)]),
             }
-            data = io.BytesIO()
-            np.savez(data, **arrays)  # type: ignore[arg-type]  # of NumPy's stubs
-            write_atomically(self._folder / f"{job}.npz", data.getvalue())
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)  # type: ignore[arg-type]  # of NumPy's stubs
+            write_atomically(self._folder / f"{job}.npz", buffer.getvalue())
             shots = [item.shots for item in work]
             log.append(
                 {
