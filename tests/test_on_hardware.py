@@ -213,17 +213,17 @@ def test_a_noisy_machine_runs_what_was_planned_and_its_bias_is_told_and_shrinks(
 def check_means(found, exact):
     errors = deviations(found, exact)
     assert np.abs(errors).max() < 5
-    assert 0.3 < np.mean(errors**2) < 1.3  # standard errors are bounds of those of a string
+    assert 0.7 < np.mean(errors**2) < 1.3
 
 
 @pytest.mark.parametrize("given", [EstimatorV2, StatevectorEstimator], ids=["aer", "statevector"])
 def test_an_estimator_gives_the_gradient_within_its_errors(given):
     model = ANY[0]
-    theta, method = points(model, 8), qpr.ParameterShift(shots=400)
+    theta, method = points(model, 16), qpr.ParameterShift(shots=400)
     found = qpr.gradient(model, theta, method=method, rng=1, backend=given())
     check_means(found, exact_at(model, theta))
-    assert found.cost.measurements == 8 * method.compile(model).cost.measurements
-    assert f"{8 * method.compile(model).info['circuits']} circuits" in found.info["device"]
+    assert found.cost.measurements == 16 * method.compile(model).cost.measurements
+    assert f"{16 * method.compile(model).info['circuits']:,} circuits" in found.info["device"]
     again = qpr.gradient(model, theta, method=method, rng=1, backend=given())
     np.testing.assert_array_equal(found.value, again.value)
 
