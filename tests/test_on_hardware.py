@@ -32,7 +32,7 @@ ANY = [
     qpr.Model(qpr.ansatz.hardware_efficient(6, 1), "Z0 Z5"),
 ]
 COMMUTING = [qpr.Model(qpr.ansatz.iqp(n), "X0 X1 + 0.3*Y2") for n in (4, 5, 6)]
-SMALL = [qpr.Model(qpr.ansatz.hardware_efficient(4, 1), "Z0 Z1"), qpr.Model(qpr.ansatz.iqp(4), "X0")]
+SMALL = [qpr.Model(qpr.ansatz.hardware_efficient(4, 1), "Z0 Z1"), qpr.Model(qpr.ansatz.iqp(4), "Z0")]
 BELL = [
     qpr.pauli_list_model(qpr.Circuit(n).h(0).cx(0, 1).ry(0.9, 0).t(1).cx(n - 1, 0).rx(0.4, n - 1), strings)
     for n, strings in ((2, ["X0", "Z0 Z1", "Y0 X1", "Z1"]), (3, ["X0 X1 X2", "Z0 Z1", "Y1 X2", "Z2"]))
@@ -171,7 +171,7 @@ NOISY = {
     "parameter_shift": (qpr.ParameterShift(shots=4000), FOUR),
     "hadamard_test": (qpr.HadamardTest(shots=4000), FOUR),
     "pair_state": (qpr.PairState(shots=8000), FOUR),
-    "commuting_blocks": (qpr.CommutingBlocks(shots=8000), qpr.Model(qpr.ansatz.iqp(4), "X0 X1")),
+    "commuting_blocks": (qpr.CommutingBlocks(shots=8000), qpr.Model(qpr.ansatz.iqp(4), "Z0 Z1")),
     "classical_shadows": (
         qpr.ClassicalShadows(shots=20_000),
         qpr.Model(qpr.Circuit(2).ry(qpr.params("theta", 2)[0], 0).cx(0, 1).ry(qpr.params("theta", 2)[1], 1), "Z0 Z1"),
@@ -199,12 +199,17 @@ def test_a_noisy_machine_runs_what_was_planned_and_its_bias_is_told_and_shrinks(
     seen = bias(raw, exact)
     if name == "bell_sampling":
         return  # its errors are bounds, so that there is nothing beyond them to be shown
-    mitigation = qpr.Mitigation(readout="calibrate", zero_noise=qpr.ZeroNoise((1, 3)), shots=20_000)
+    if name == "classical_shadows":
+        mitigation, calibration = qpr.Mitigation(zero_noise=qpr.ZeroNoise((1, 3))), 0
+    else:
+        calibration = 20_000
+        mitigation = qpr.Mitigation("calibrate", qpr.ZeroNoise((1, 3)), calibration)
     less = qpr.gradient(model, theta, method=method, rng=3, backend="fake_manila", mitigation=mitigation)
     left = bias(less, exact)
     print(name, seen, left, sep="\n")
-    assert less.cost.measurements == 2 * most.measurements + 2 * 20_000
-    assert seen.rms > 2 * seen.rms_error and left.rms < 0.8 * seen.rms
+    assert less.cost.measurements == 2 * most.measurements + 2 * calibration
+    if name != "classical_shadows":  # of which misread bits are not undone
+        assert seen.rms > 2 * seen.rms_error and left.rms < 0.8 * seen.rms
 
 
 # -- estimators -------------------------------------------------------------------------------------------------------
@@ -213,17 +218,17 @@ def test_a_noisy_machine_runs_what_was_planned_and_its_bias_is_told_and_shrinks(
 def check_means(found, exact):
     errors = deviations(found, exact)
     assert np.abs(errors).max() < 5
-    assert 0.3 < np.mean(errors**2) < 1.3  # standard errors are bounds of those of a string
+    assert 0.7 < np.mean(errors**2) < 1.3
 
 
 @pytest.mark.parametrize("given", [EstimatorV2, StatevectorEstimator], ids=["aer", "statevector"])
 def test_an_estimator_gives_the_gradient_within_its_errors(given):
     model = ANY[0]
-    theta, method = points(model, 8), qpr.ParameterShift(shots=400)
+    theta, method = points(model, 16), qpr.ParameterShift(shots=400)
     found = qpr.gradient(model, theta, method=method, rng=1, backend=given())
     check_means(found, exact_at(model, theta))
-    assert found.cost.measurements == 8 * method.compile(model).cost.measurements
-    assert f"{8 * method.compile(model).info['circuits']} circuits" in found.info["device"]
+    assert found.cost.measurements == 16 * method.compile(model).cost.measurements
+    assert f"{16 * method.compile(model).info['circuits']:,} circuits" in found.info["device"]
     again = qpr.gradient(model, theta, method=method, rng=1, backend=given())
     np.testing.assert_array_equal(found.value, again.value)
 
@@ -442,6 +447,23 @@ def test_a_compiler_may_leave_out_parameters():
     np.testing.assert_allclose(found.value, [-np.sin(0.7), 0], atol=0.06)
     with pytest.raises(qpr.QupropError, match="leave them out"):
         circuits.to("json", passes=passes)
+
+
+@pytest.mark.parametrize("mitigation", [None, qpr.Mitigation("calibrate", qpr.ZeroNoise((1, 3)))])
+def test_a_gradient_that_needs_no_circuit_needs_no_machine(mitigation):
+    model, backend = qpr.Model(qpr.ansatz.iqp(4), "X0 X1"), Counting()  # RX and RXX leave X0 X1
+    assert (
+        not on(backend, qpr.CommutingBlocks(shots=10), model, mitigation=mitigation).value.any() and not backend.asked
+    )
+
+
+def test_shadows_with_readout_inverted_are_refused_before_anything_is_run():
+    backend, shadows = Counting(), qpr.ClassicalShadows(shots=400)
+    with pytest.raises(qpr.QupropError, match="take pair_state"):
+        on(backend, shadows, SMALL[1], mitigation=qpr.Mitigation("calibrate"))
+    with pytest.raises(qpr.QupropError, match="take pair_state"):
+        qpr.train(SMALL[1], method=shadows, steps=1, backend=backend, mitigation=qpr.Mitigation("calibrate"))
+    assert not backend.asked
 
 
 def test_refused_counts_lose_nothing():

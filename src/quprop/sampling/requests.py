@@ -28,6 +28,12 @@ Means = tuple[np.ndarray, np.ndarray]
 """Means (L,) of the strings of one setting, and their standard errors."""
 
 
+NO_INVERSION = (
+    "random measurements take every bit for what it is, and errors of readout are not undone in them; run them "
+    "without, or take pair_state, which reads means"
+)
+
+
 class Placed(NamedTuple):
     """A request as a device runs it.
 
@@ -36,6 +42,7 @@ class Placed(NamedTuple):
     reads: for each setting its strings as (masks, signs), what an outcome of each is worth in the result's y, (L,), and
     the target of each; () where the result is no linear function of outcomes.
     drawn: whether the weights of `reads` are of this draw of terms alone.
+    plain: whether bits are taken for what they are, so that no errors of readout are undone in them.
     expect: the result from means and their standard errors in place of outcomes; None where it needs outcomes.
     """
 
@@ -45,6 +52,7 @@ class Placed(NamedTuple):
     reads: tuple[LinearRead, ...] = ()
     expect: Callable[[Sequence[Means]], Any] | None = None
     drawn: bool = False
+    plain: bool = False
 
     @property
     def strings(self) -> list[list[PauliString]]:

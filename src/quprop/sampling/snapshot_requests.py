@@ -15,7 +15,7 @@ from quprop.sampling.copies import spent
 from quprop.sampling.devices.device import Outcomes, Work
 from quprop.sampling.devices.realise import letter_angles
 from quprop.sampling.programs import absorbed
-from quprop.sampling.requests import Placed, Reader, Realiser, as_read, padded
+from quprop.sampling.requests import NO_INVERSION, Placed, Reader, Realiser, as_read, padded
 from quprop.sampling.sampler import Sampler
 from quprop.simulate.vectors import apply_gates, clifford_gates, prefix_states
 
@@ -78,10 +78,7 @@ class Snapshots(NamedTuple):
 
         def read(outcomes: Sequence[Outcomes], reader: Reader) -> Parts:
             if reader is not as_read:
-                raise QupropError(
-                    "random measurements take every bit for what it is, and errors of readout are not undone in them; "
-                    "run them without, or take pair_state, which reads means"
-                )
+                raise QupropError(NO_INVERSION)
             seen, of_runs = iter(outcomes), []
             for basis, order, reads in drawn:
                 bits = np.empty((len(order), program.n_qubits), np.int64)
@@ -96,7 +93,7 @@ class Snapshots(NamedTuple):
                 for r, (basis, bits) in enumerate(of_runs)
             )
 
-        return Placed(work, read, int(self.shots @ self.values))
+        return Placed(work, read, int(self.shots @ self.values), plain=True)
 
     def _stretches(self, r: int) -> Iterator[tuple[int, int]]:
         shots, step = int(self.shots[r]), int(self.at_once[r])

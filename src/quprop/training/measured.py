@@ -93,6 +93,7 @@ class MeasuredModel:
         one = None if x is None else x[:1]
         outputs = self._outputs(theta, one)
         circuits = self._circuits(plan, theta, one, np.ones((1, self.model.n_observables)), 0)
+        self.measurement.check(circuits)
         self.measurement.prepare([*outputs.work, *circuits.work])
 
     def outputs(self, theta: np.ndarray, x: np.ndarray | None, key: str) -> tuple[np.ndarray, Outputs]:

@@ -17,7 +17,7 @@ from quprop.errors import QupropError, count_of, nearest, shown
 from quprop.model.pauli import PauliString
 from quprop.sampling.devices.device import Counts, DeviceCircuit, Outcomes, Work
 from quprop.sampling.estimate import Estimate, gathered
-from quprop.sampling.requests import Placed, Reader, Rounds, as_read
+from quprop.sampling.requests import NO_INVERSION, Placed, Reader, Rounds, as_read
 
 FORMATS = {
     "qiskit": "quprop.hybrid.devices.qiskit_circuits",
@@ -73,6 +73,11 @@ class PlanCircuits:
     @property
     def shots(self) -> int:
         return sum(int(w.shots.sum()) for w in self.work)
+
+    def refuse_inversion(self) -> None:
+        """Of the readout, where bits are taken for what they are; before anything is run."""
+        if any(p.plain for s in self._samples for p in s.placed):
+            raise QupropError(NO_INVERSION)
 
     @cached_property
     def cost(self) -> Cost:

@@ -37,6 +37,11 @@ class Measurement:
         """Compiles the circuits, at all scales; refuses what the device does not take."""
         self.folded([list(work)] * len(self.scales))
 
+    def check(self, circuits: PlanCircuits) -> None:
+        """Refuses what cannot be mitigated."""
+        if self.mitigation is not None and self.mitigation.readout is not None:
+            circuits.refuse_inversion()
+
     def alike(self, work: Sequence[Work]) -> Scaled:
         """The same work at every scale."""
         return [list(work)] * len(self.scales)
@@ -55,6 +60,7 @@ class Measurement:
     ) -> Estimate:
         """All rounds of a plan, until its estimate. first: the counts of the first, if they are there. propagate: as in
         `combined`."""
+        self.check(circuits)
         at = [circuits] * len(self.scales)
         counts, number = first, 0
         while True:

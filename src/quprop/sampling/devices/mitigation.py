@@ -90,6 +90,8 @@ class Mitigation:
         if self.readout is None or isinstance(self.readout, ReadoutInversion):
             return self.readout
         qubits = sorted({int(q) for layout in layouts for q in layout})
+        if not qubits:  # nothing is read, as where no parameter moves anything
+            return None
         if self.readout == "device":
             return ReadoutInversion.of_device(device, qubits)
         work = ReadoutInversion.calibration(qubits, self.shots)
