@@ -299,7 +299,7 @@ energy(backend="test_on_hardware:logged", out=out, resume=(out / "run.toml").exi
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_training_on_aer_killed_at_20_random_moments_runs_nothing_again_that_was_kept(tmp_path, monkeypatch):
     """Aer forgets a job with its process: what was not kept is run again, with the same draws."""
-    steps, out, log = 120, tmp_path / "run", tmp_path / "jobs.txt"
+    steps, out, log = 80, tmp_path / "run", tmp_path / "jobs.txt"
     monkeypatch.setenv(LOG, str(tmp_path / "whole.txt"))
     whole = energy(backend="test_on_hardware:logged", out=tmp_path / "whole", steps=steps)
     monkeypatch.setenv(LOG, str(log))
