@@ -221,7 +221,13 @@ def check_means(found, exact):
     assert 0.7 < np.mean(errors**2) < 1.3
 
 
-@pytest.mark.parametrize("given", [EstimatorV2, StatevectorEstimator], ids=["aer", "statevector"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(EstimatorV2, id="aer"),
+        pytest.param(StatevectorEstimator, id="statevector", marks=pytest.mark.slow),
+    ],
+)
 def test_an_estimator_gives_the_gradient_within_its_errors(given):
     model = ANY[0]
     theta, method = points(model, 16), qpr.ParameterShift(shots=400)
