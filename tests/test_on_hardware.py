@@ -221,7 +221,13 @@ def check_means(found, exact):
     assert 0.7 < np.mean(errors**2) < 1.3
 
 
-@pytest.mark.parametrize("given", [EstimatorV2, StatevectorEstimator], ids=["aer", "statevector"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(EstimatorV2, id="aer"),
+        pytest.param(StatevectorEstimator, id="statevector", marks=pytest.mark.slow),
+    ],
+)
 def test_an_estimator_gives_the_gradient_within_its_errors(given):
     model = ANY[0]
     theta, method = points(model, 16), qpr.ParameterShift(shots=400)
@@ -299,7 +305,7 @@ energy(backend="test_on_hardware:logged", out=out, resume=(out / "run.toml").exi
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_training_on_aer_killed_at_20_random_moments_runs_nothing_again_that_was_kept(tmp_path, monkeypatch):
     """Aer forgets a job with its process: what was not kept is run again, with the same draws."""
-    steps, out, log = 120, tmp_path / "run", tmp_path / "jobs.txt"
+    steps, out, log = 80, tmp_path / "run", tmp_path / "jobs.txt"
     monkeypatch.setenv(LOG, str(tmp_path / "whole.txt"))
     whole = energy(backend="test_on_hardware:logged", out=tmp_path / "whole", steps=steps)
     monkeypatch.setenv(LOG, str(log))
