@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -86,15 +87,34 @@ def room(module: str) -> str:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def _for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and any(
+        "TYPE_CHECKING" in (getattr(n, "id", ""), getattr(n, "attr", "")) for n in ast.walk(node.test)
+    )
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """With those within them, those for type checkers aside; no import stands in an expression."""
+    for node in body:
+        if _for_type_checkers(node):
+            continue
+        yield node
+        for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            for name in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(part, name, []))
+
+
+@cache
 def imports() -> tuple[Import, ...]:
     """All imports in the package's own code, those for type checkers aside."""
     found = []
     for module, path in modules().items():
-        tree = ast.parse(path.read_text())
-        checked = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)]
-        aside = {id(n) for block in checked for n in ast.walk(block)}
-        for node in ast.walk(tree):
-            if id(node) in aside or not isinstance(node, ast.Import | ast.ImportFrom):
+        for node in _statements(tree(path).body):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
                 continue
             late = node.col_offset > 0
             if isinstance(node, ast.Import):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rooms
-from rooms import OPTIONAL, ROOMS, ROOT, circles, edges, imports, modules, picture, room
+from rooms import OPTIONAL, ROOMS, ROOT, circles, edges, imports, modules, picture, room, tree
 
 from quprop.gradients import COSTED
 
@@ -51,9 +51,7 @@ def test_import_quprop_imports_no_library_that_may_be_missing():
 
 def test_a_long_file_says_why_it_is_one():
     long = {m: p for m, p in modules().items() if len(p.read_text().splitlines()) > LONGEST}
-    assert not [
-        m for m, p in long.items() if "One file because" not in (ast.get_docstring(ast.parse(p.read_text())) or "")
-    ]
+    assert not [m for m, p in long.items() if "One file because" not in (ast.get_docstring(tree(p)) or "")]
 
 
 def test_no_function_of_the_package_hides_a_module():
@@ -89,14 +87,10 @@ def test_a_circle_is_seen(monkeypatch):
     assert Path(modules()["quprop.arrays"]).name == "arrays.py"
 
 
-def _tree(path):
-    return ast.parse(path.read_text())
-
-
 def test_no_class_name_stands_in_two_files():
     where = {}
     for name, path in modules().items():
-        for node in _tree(path).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(name)
     assert not {name: places for name, places in where.items() if len(places) > 1}
@@ -110,6 +104,6 @@ def test_what_plans_and_compares_has_no_list_of_methods():
     for name, path in modules().items():
         if room(name) not in ("sampling", "planning", "report", "cli"):
             continue
-        constants = [n.value for n in ast.walk(_tree(path)) if isinstance(n, ast.Constant)]
+        constants = [n.value for n in ast.walk(tree(path)) if isinstance(n, ast.Constant)]
         found = {value for value in constants if isinstance(value, str)}
         assert not found & set(COSTED) - circuits - named.get(name, set()), name
