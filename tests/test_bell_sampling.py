@@ -19,9 +19,9 @@ from quprop.model.pauli import PauliString
 from quprop.sampling.copies import Copies, draw_bell, squares
 from quprop.sampling.copy_requests import Preparation
 from quprop.sampling.linear import jacobian
-from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
 from quprop.sampling.signs import ROUTES, colours, mimicking, voters
+from quprop.sampling.terms import Terms
 from quprop.simulate.vectors import walsh_hadamard
 
 ROUTE_NAMES = list(ROUTES)

@@ -12,7 +12,7 @@ from quprop.gradients import METHODS, gradient
 from quprop.planning.structure import shape_of
 from quprop.sampling.estimate import of_the_unseen, variance_of_mean
 from quprop.sampling.linear import LinearPlan, active, driven, jacobian, slope_bounds
-from quprop.sampling.plan import Terms
+from quprop.sampling.terms import Terms
 
 t, x, t2, x2 = qpr.params("t", 1), qpr.inputs("x", 1), qpr.params("t", 2), qpr.inputs("x", 2)
 # Angles with monomials that cancel in the slopes where all variables are 1, or wherever two of them are equal.

@@ -29,7 +29,8 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, driven
 from quprop.sampling.loads import cost_of_load
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
+from quprop.sampling.terms import Terms
 
 
 @dataclass(frozen=True, kw_only=True)

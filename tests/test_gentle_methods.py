@@ -15,7 +15,7 @@ from quprop.collective.engines.symmetric import SymmetricEngine
 from quprop.errors import QupropError
 from quprop.gradients import METHODS, FullyGentle, GentleSweep, ParameterShift, gradient
 from quprop.model import ansatz
-from quprop.sampling.plan import Terms
+from quprop.sampling.terms import Terms
 
 BOTH = pytest.mark.parametrize("kind", [GentleSweep, FullyGentle])
 MODELS = ["one_qubit", "shared_parameters", "several_observables", "encoded_state", "ising", "identity_terms"]

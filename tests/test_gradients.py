@@ -24,10 +24,11 @@ from quprop.gradients.spsa import SPSA
 from quprop.model import ansatz
 from quprop.model.pauli import PauliString
 from quprop.sampling.linear import LinearPlan, driven
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.programs import free
 from quprop.sampling.rows import Shifted
 from quprop.sampling.sampler import Runs
+from quprop.sampling.terms import Terms
 
 SETTINGS = {
     "adjoint": Adjoint,

@@ -18,7 +18,7 @@ from quprop.gradients import GentleSweep, QuantumBackprop
 from quprop.gradients.sweeps.pair_copies import PairCircuit, PairDevice
 from quprop.gradients.sweeps.pair_products import line_of
 from quprop.model.pauli import PauliString
-from quprop.sampling.plan import Terms
+from quprop.sampling.terms import Terms
 from quprop.simulate.matrix_product import MatrixProductState
 
 

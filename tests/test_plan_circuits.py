@@ -473,3 +473,62 @@ def test_noise_is_the_machines_own():
     model = qpr.Model(qpr.Circuit(1).ry(t[0], 0).depolarising(0.1, 0), "Z0")
     with pytest.raises(QupropError, match=r"noiseless\(\)"):
         qpr.ParameterShift(shots=5).compile(model).circuits(np.full(4, 0.3))
+
+
+# -- values beside gradients ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        qpr.ParameterShift(shots=4000),
+        qpr.PairState(shots=4000),
+        qpr.ParameterShift(total_shots=200_000, adaptive=True),
+        qpr.SPSA(shots=200, directions=4),
+    ],
+    ids=lambda m: m.name,
+)
+def test_the_value_is_read_beside_the_gradient(method):
+    """Unbiased, with its standard error, at shots of its own that are counted beside the plan's; at two points."""
+    t = qpr.params("t", 4)
+    circuit = qpr.Circuit(2).ry(t[0], 0).cx(0, 1).rx(t[1], 1).ry(t[2], 0).cz(0, 1).rx(t[3], 0)
+    model = qpr.Model(circuit, [{"Z0 Z1": 1.0, "X1": 0.7, "I": 0.4}, {"Y0": 0.3, "Z1": -0.2}])
+    weights, theta = [1.0, -0.5], np.array([[0.3, -0.8, 1.1, 0.5], [1.3, 0.2, -0.1, 2.0]])
+    exact = qpr.value_and_grad(model, theta, weights=weights)[0]
+    plan, device, found = method.compile(model, weights), qpr.device("quprop"), []
+    for seed in range(30):
+        circuits = plan.circuits(theta, rng=seed, value_shots=400)
+        counts = device.submit(circuits.work, seed=seed, tag="").result()
+        while (following := circuits.next(counts)) is not None:
+            circuits, counts = following, device.submit(following.work, seed=seed + 100, tag="").result()
+        estimate = circuits.combine(counts)
+        found.append((estimate.info["value"] - exact) / estimate.info["value_stderr"])
+        groups = len(plan.value_readings.groups)
+        assert estimate.cost.measurements == 2 * (plan.cost.measurements + 400 * groups)
+    assert np.shape(found) == (30, 2) and 0.6 < np.mean(np.square(found)) < 1.5
+    assert abs(np.mean(found)) < 4 / np.sqrt(60)
+
+
+def test_the_value_is_the_last_row_of_the_linear_map():
+    t = qpr.params("t", 2)
+    model = qpr.Model(qpr.Circuit(2).ry(t[0], 0).cx(0, 1).rx(t[1], 1), {"Z0 Z1": 1.0, "X1": 0.7, "I": 0.4})
+    plan = qpr.ParameterShift(shots=500).compile(model)
+    circuits = plan.circuits([0.3, -0.8], value_shots=700)
+    counts = qpr.device("quprop").submit(circuits.work, seed=1, tag="").result()
+    estimate, told = circuits.combine(counts), json.loads(circuits.to("json"))
+    flat = [outcome for of_work in counts for outcome in of_work]
+    means = [
+        float(n @ (s * (1 - 2.0 * (np.bitwise_count(b & m) & 1))) / n.sum())
+        for (b, n), r in zip(flat, circuits.reads(), strict=True)
+        for m, s in zip(r.masks, r.signs, strict=True)
+    ]
+    *gradient, value = circuits.linear_map() @ np.array(means)
+    assert gradient == pytest.approx(estimate.value, abs=1e-14)
+    assert value + circuits.constant == pytest.approx(estimate.info["value"], abs=1e-14) and circuits.constant == 0.4
+    errors = np.sqrt(np.diag(circuits.covariance(counts)))
+    assert errors == pytest.approx([*estimate.stderr, estimate.info["value_stderr"]], rel=1e-12)
+    strings = [s for c in told["circuits"] for setting in c["settings"] for s in setting["strings"]]
+    added = sum(s["adds"].get("value", 0.0) * mean for s, mean in zip(strings, means, strict=True))
+    assert added + told["constant"] == pytest.approx(estimate.info["value"], abs=1e-14)
+    with pytest.raises(qpr.QupropError, match="leave it out"):
+        circuits.estimate_by(None)

@@ -24,8 +24,8 @@ from quprop.gradients.sweeps.sweep_design import SweepDesign
 from quprop.model import ansatz
 from quprop.sampling.estimate import shown
 from quprop.sampling.linear import driven
-from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.terms import Terms
 
 NULL = NullEngine()
 

@@ -20,7 +20,7 @@ from quprop.gradients import METHODS, Adjoint
 from quprop.gradients.sweeps.pair_copies import PairCircuit
 from quprop.model.pauli import PauliString
 from quprop.sampling.estimate import shown
-from quprop.sampling.plan import Terms
+from quprop.sampling.terms import Terms
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 Z0 = Event(PauliString.parse("Z0"))

@@ -20,8 +20,8 @@ from quprop.model.pauli import PauliString
 from quprop.planning.structure import shape_of
 from quprop.sampling import snapshots as shadow
 from quprop.sampling.linear import driven, jacobian, slope_bounds
-from quprop.sampling.plan import Terms
 from quprop.sampling.shape import Wanted
+from quprop.sampling.terms import Terms
 
 
 def _random_state(n, seed):

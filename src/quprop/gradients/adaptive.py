@@ -16,10 +16,10 @@ from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import Grouping
 from quprop.sampling.linear import LinearPlan
-from quprop.sampling.plan import Terms
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.requests import Rounds, RunShots
 from quprop.sampling.sampler import Runs
+from quprop.sampling.terms import Terms
 
 _LEAST = 2  # shots of a circuit in either part: fewer show no spread
 

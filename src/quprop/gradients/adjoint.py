@@ -12,8 +12,9 @@ from quprop.gradients.method import GradientMethod
 from quprop.model import Model
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.loads import AMPLITUDE_BYTES, amplitudes
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 from quprop.simulate import engine_for
 
 

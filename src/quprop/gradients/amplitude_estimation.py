@@ -15,8 +15,9 @@ from quprop.gradients.step_bounds import reaches
 from quprop.model import Model
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 
 
 def calls(components: int, eps: float, failure: float = 0.01) -> int:

@@ -25,11 +25,12 @@ from quprop.sampling.copy_requests import Pairs, Preparation, SignsOfStrings
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.linear import jacobian, points, slope_bounds
 from quprop.sampling.loads import Described
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.programs import absorbed, free, read_by_programs
 from quprop.sampling.requests import Part, Realiser, Rounds, in_turn, side_by_side
 from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.sampling.signs import ROUTES, voters
+from quprop.sampling.terms import Terms
 from quprop.simulate.memory import require
 
 if TYPE_CHECKING:

@@ -25,11 +25,12 @@ from quprop.sampling.copies import spent
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian, points, slope_bounds
 from quprop.sampling.loads import AMPLITUDE_BYTES, MOST_LETTERS, Described, cost_of_load, needed
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.requests import Rounds
 from quprop.sampling.shape import Load, Shape, Wanted
 from quprop.sampling.snapshot_requests import Snapshots
+from quprop.sampling.terms import Terms
 from quprop.simulate import memory
 
 if TYPE_CHECKING:

@@ -18,10 +18,11 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan
 from quprop.sampling.loads import Described, cost_of_load, gathered, needed
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.programs import absorbed, with_channels
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
+from quprop.sampling.terms import Terms
 from quprop.structure.blocks import find_blocks
 from quprop.structure.readout import Program, term_programs
 

@@ -30,12 +30,13 @@ from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import active
 from quprop.sampling.loads import own_runs
-from quprop.sampling.plan import Plan, Terms
+from quprop.sampling.plan import Plan
 from quprop.sampling.programs import free, read_by_programs
 from quprop.sampling.requests import Request, Rounds, RunShots
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Drawn, Runs
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 
 _DIRECTIONS = 10  # if only the shots of a circuit are given
 _AT_ONCE = 1 << 20  # numbers held for the angles of directions treated together

@@ -16,8 +16,9 @@ from quprop.model import Model
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import driven, points, slope_bounds
 from quprop.sampling.loads import gathered, needed, own_circuits
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.shape import Load
+from quprop.sampling.terms import Terms
 from quprop.simulate import MAX_QUBITS, get_engine
 
 

@@ -19,11 +19,12 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, active
 from quprop.sampling.loads import own_runs
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.programs import free
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 
 _FARTHEST = 1e50  # of steps of parameters that turn next to nothing: its powers are within double precision
 

@@ -16,7 +16,7 @@ from quprop.model import Model, angle
 from quprop.model.commutation import after, anticommutation, bits, generators
 from quprop.model.pauli import PauliString
 from quprop.sampling.linear import driven
-from quprop.sampling.plan import Terms
+from quprop.sampling.terms import Terms
 
 _TOLERANCE = 1e-9  # an angle this close to a multiple of pi/2 is one
 

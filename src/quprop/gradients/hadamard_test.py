@@ -20,11 +20,12 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.grouping import Grouping, group
 from quprop.sampling.linear import LinearPlan, driven
 from quprop.sampling.loads import Described, cost_of_load
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.programs import absorbed, blank, controlled, with_channels
 from quprop.sampling.rows import Shifted
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
+from quprop.sampling.terms import Terms
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts

@@ -18,11 +18,12 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.budget import Budget
 from quprop.sampling.linear import LinearPlan, driven
 from quprop.sampling.loads import Described, cost_of_load
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.programs import absorbed, blank, channels_at, controlled, err
 from quprop.sampling.rows import Prefixes
 from quprop.sampling.sampler import Runs
 from quprop.sampling.shape import Load, Shape, Wanted
+from quprop.sampling.terms import Terms
 
 if TYPE_CHECKING:
     from quprop.gradients.facts import ModelFacts

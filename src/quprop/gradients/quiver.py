@@ -16,10 +16,11 @@ from quprop.model import Model
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import active
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.requests import Rounds, RunShots
 from quprop.sampling.rows import Made
+from quprop.sampling.terms import Terms
 from quprop.training.optimise import Tree
 
 

@@ -20,10 +20,11 @@ from quprop.sampling.estimate import Estimate, of_the_unseen
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, driven, over_identity, slope_bounds
 from quprop.sampling.loads import own_runs
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.requests import Rounds, RunShots
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 
 _ROUNDING = 1e-9  # relative; what is left of a moment by rounding
 

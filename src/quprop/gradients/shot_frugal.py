@@ -27,9 +27,10 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan, driven
-from quprop.sampling.plan import Terms, settle
+from quprop.sampling.plan import settle
 from quprop.sampling.requests import Rounds
 from quprop.sampling.sampler import Runs
+from quprop.sampling.terms import Terms
 from quprop.training.optimise import Tree
 
 MOST = 1_000_000  # shots of a circuit, where nothing else is said

@@ -51,8 +51,9 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import shown
 from quprop.sampling.grouping import group
 from quprop.sampling.linear import LinearPlan
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.shape import Wanted
+from quprop.sampling.terms import Terms
 from quprop.simulate import get_engine
 from quprop.simulate.measure import measure_omega
 from quprop.tables import flat_rows, html, text

@@ -21,10 +21,11 @@ from quprop.model.angle_table import AngleTable
 from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate, variance_of_mean
 from quprop.sampling.grouping import Grouping
-from quprop.sampling.plan import Plan, Terms
+from quprop.sampling.plan import Plan
 from quprop.sampling.programs import read_by_programs
 from quprop.sampling.requests import Request, Rounds, RunShots
 from quprop.sampling.sampler import Drawn, Runs, Sampler
+from quprop.sampling.terms import Terms
 
 
 class LinearPlan(Plan):

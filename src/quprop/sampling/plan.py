@@ -4,69 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from quprop.arrays import checked
 from quprop.cost import Cost
-from quprop.errors import QupropError, generator_of
+from quprop.errors import QupropError, generator_of, whole
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.model.parameterised import refuse_parameters
-from quprop.model.pauli import PauliString, PauliSum
 from quprop.sampling.devices.circuits import PlanCircuits
 from quprop.sampling.estimate import Estimate, gathered
-from quprop.sampling.grouping import Grouping
+from quprop.sampling.readings import ObservableReadings
 from quprop.sampling.requests import Realiser, Rounds, answered
 from quprop.sampling.sampler import Sampler
+from quprop.sampling.terms import Terms
 from quprop.simulate import Call, get_engine
 from quprop.tables import Sentence, html, literal, narrow_table
-
-
-class Terms(NamedTuple):
-    """The Pauli strings of all observables of a model, identities left out, and their coefficients."""
-
-    strings: tuple[PauliString, ...]  # (T,)
-    table: np.ndarray  # (K, T): observable k is sum_t table[k, t] strings[t]
-
-    @classmethod
-    def of(cls, model: Model) -> Terms:
-        order: dict[PauliString, int] = {}
-        for total in model.observables:
-            for string, _ in total.items():
-                if string.weight:
-                    order.setdefault(string, len(order))
-        table = np.zeros((model.n_observables, len(order)))
-        for k, total in enumerate(model.observables):
-            for string, coefficient in total.items():
-                if string.weight:
-                    table[k, order[string]] = coefficient
-        return cls(tuple(order), table)
-
-    def coefficients(self, weights: np.ndarray) -> np.ndarray:
-        """u (T,) with weights . O = sum_t u_t strings[t]."""
-        return weights @ self.table
-
-    def sizes(self, weights: np.ndarray) -> np.ndarray:
-        """|u_t| at most (T,) for weights of these sizes and any sign, (..., K): the largest over their rows.
-
-        A plan is for all of these: what cancels in F = weights . O does not cancel in weights that come later.
-        """
-        every: np.ndarray = np.abs(weights) @ np.abs(self.table)
-        return every.max(axis=tuple(range(every.ndim - 1)))
-
-    def total(self, weights: np.ndarray) -> PauliSum:
-        """All terms with their `sizes`: what a grouping has to serve."""
-        return PauliSum(dict(zip(self.strings, self.sizes(weights), strict=True)))
-
-    def of_groups(self, groups: Grouping) -> np.ndarray:
-        """(T,) which of the strings are in one of the groups."""
-        grouped = {string for members in groups.groups for string, _ in members}
-        return np.array([string in grouped for string in self.strings], bool)
-
-    def position(self, string: PauliString) -> int:
-        return self.strings.index(string)
 
 
 class Plan:
@@ -138,13 +93,26 @@ class Plan:
         refuse_channels(self.model, "a plan's circuits for a device", "model.noiseless(), since a device has its own")
         return Realiser(self.model)
 
+    @cached_property
+    def value_readings(self) -> ObservableReadings:
+        return ObservableReadings(self.model)
+
     def circuits(
-        self, theta: Any, x: Any = None, *, weights: Any = None, rng: Any = 0, format: str | None = None
+        self,
+        theta: Any,
+        x: Any = None,
+        *,
+        weights: Any = None,
+        rng: Any = 0,
+        value_shots: int | None = None,
+        format: str | None = None,
     ) -> Any:
         """The circuits of one gradient at theta (..., P), x (..., D), to be run anywhere: `PlanCircuits`, or with
         `format` "qiskit", "qasm3" or "json" what its `to(format)` gives.
 
-        weights as in `estimate`. rng: a seed for what the plan itself draws (directions, bases, terms).
+        weights as in `estimate`. rng: a seed for what the plan itself draws (directions, bases, terms). value_shots:
+        read F = weights . <O> too, by so many shots of each circuit that reads a group of its strings, beside the cost
+        of the plan; info["value"] and info["value_stderr"] of the estimate have it.
         Raises: QupropError for plans that are no list of circuits, models with channels, and wrong shapes.
 
         >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
@@ -157,7 +125,9 @@ class Plan:
         array([-0.5])
         """
         theta, x, w, shape = self._rows(theta, x, weights)
-        self._issued = found = PlanCircuits(self, theta, x, w, shape, int(generator_of(rng).integers(2**62)))
+        shots = None if value_shots is None else whole("value_shots", value_shots, 1)
+        seed = int(generator_of(rng).integers(2**62))
+        self._issued = found = PlanCircuits(self, theta, x, w, shape, seed, value_shots=shots)
         return found if format is None else found.to(format)
 
     def combine(self, counts: Any, circuits: PlanCircuits | None = None) -> Estimate:

@@ -11,11 +11,11 @@ import numpy as np
 from quprop.model import Model
 from quprop.sampling.estimate import variance_of_mean
 from quprop.sampling.grouping import group
-from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
 from quprop.sampling.requests import RunShots
 from quprop.sampling.rows import Made
 from quprop.sampling.sampler import Drawn, Runs
+from quprop.sampling.terms import Terms
 
 
 class _Group(NamedTuple):
@@ -74,6 +74,11 @@ class ObservableReadings:
                 )
                 found.append(RunShots(some, rows[0], read, np.zeros(0), np.full(len(rows), shots, np.int64), keep))
         return found
+
+    def weights(self, of_observables: np.ndarray) -> list[np.ndarray]:
+        """What the mean of each string of each group counts in sum_k w_k <O_k>."""
+        per_string = of_observables @ self.table
+        return [per_string[columns] for _, columns in self.groups]
 
     def values(self, drawn: Iterable[Drawn], samples: int) -> np.ndarray:
         """<O_k>, (B, K), from the answers to `requests`."""

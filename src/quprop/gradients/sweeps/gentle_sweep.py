@@ -22,8 +22,9 @@ from quprop.model import Model
 from quprop.sampling.budget import Budget, share
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 
 _NO_READINGS = ("null", "product_sum")  # engines whose readings leave copies as they were, or that have none
 MOST_COPIES = 10**15  # binomial draws in double precision

@@ -32,8 +32,8 @@ from quprop.gradients.sweeps.pair_products import BOND_DIMENSION, PairProducts, 
 from quprop.model import Model
 from quprop.model.commutation import generators
 from quprop.model.pauli import PauliString
-from quprop.sampling.plan import Terms
 from quprop.sampling.programs import free, read_by_programs
+from quprop.sampling.terms import Terms
 from quprop.simulate import get_engine, memory
 from quprop.simulate.state_vector.native import NativeEngine
 from quprop.simulate.vectors import apply

@@ -30,8 +30,9 @@ from quprop.sampling.budget import Budget
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.linear import driven, jacobian
 from quprop.sampling.loads import LARGEST_STATE
-from quprop.sampling.plan import Plan, Terms, settle
+from quprop.sampling.plan import Plan, settle
 from quprop.sampling.shape import Shape, Wanted
+from quprop.sampling.terms import Terms
 
 _DENSE_UP_TO = 9  # qubits of a copy: learning takes a second
 _VECTORS = 16  # of the typicality hypothesis

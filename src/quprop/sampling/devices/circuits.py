@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -41,7 +42,8 @@ class PlanCircuits:
     cost: what running this round costs, `Cost`.
     combine(counts): the `Estimate`, as `plan.estimate` gives it. next(counts): the circuits of the next round of a plan
         that looks at counts before it goes on (`adaptive=True`); None after the last one.
-    linear_map(): the gradient as a linear function of the means of the strings that are read; covariance(counts).
+    linear_map(): the gradient, and the value if it is read, as a linear function of the means of the strings that are
+        read; covariance(counts).
     to("qiskit" | "qasm3" | "json"): as others read them.
 
     counts: for every setting, in the order of `work`, a dictionary {outcome: count} whose outcomes are integers (bit b
@@ -59,12 +61,18 @@ class PlanCircuits:
         seed: int,
         earlier: tuple[Counts, ...] = (),
         reader: Reader = as_read,
+        value_shots: int | None = None,
     ) -> None:
         self.plan, self.theta, self.x, self.weights, self.shape, self.seed = plan, theta, x, weights, shape, seed
-        self.earlier, self._reader = earlier, reader
+        self.earlier, self._reader, self.value_shots = earlier, reader, value_shots
+        self._of_values: list[Placed] = []  # they are read in the first round
+        if value_shots is not None:
+            requests = plan.value_readings.requests(theta, x, value_shots, keep=True)
+            self._of_values = [r.place(plan.realiser, np.random.default_rng(0)) for r in requests]
+        self._drawn: list[Any] = []
         self._samples = self._replayed()
         self._spent = Cost()
-        self.work, self._places = merged([w for s in self._samples for p in s.placed for w in p.work])
+        self.work, self._places = merged(self._asked(self._samples, not earlier))
 
     @property
     def n_circuits(self) -> int:
@@ -81,7 +89,8 @@ class PlanCircuits:
 
     @cached_property
     def cost(self) -> Cost:
-        return executed(self.work) + Cost(classical_ops=sum(p.classical_ops for s in self._samples for p in s.placed))
+        placed = [p for s in self._samples for p in s.placed] + ([] if self.earlier else self._of_values)
+        return executed(self.work) + Cost(classical_ops=sum(p.classical_ops for p in placed))
 
     # -- counts in --------------------------------------------------------------------------------------------------
 
@@ -99,7 +108,17 @@ class PlanCircuits:
                 "this plan runs further circuits, which depend on these counts: circuits.next(counts) gives them"
             )
         estimate = gathered([e for e in ends if e is not None], (*self.shape, self.plan.model.n_params))
-        return replace(estimate, cost=estimate.cost + self._all_spent())
+        return replace(estimate, cost=estimate.cost + self._all_spent(), info=estimate.info | self._value())
+
+    def _value(self) -> dict[str, Any]:
+        """weights . <O> at every point, with its standard error, from the counts that were read last."""
+        if self.value_shots is None:
+            return {}
+        readings, n = self.plan.value_readings, len(self.theta)
+        values = (self.weights * readings.values(self._drawn, n)).sum(axis=1)
+        at = np.eye(n)[:, :, None] * self.weights  # (n, n, K): the weights of one point and no other
+        errors = [math.sqrt(readings.variance(self._drawn, w)) for w in at]
+        return {"value": values.reshape(self.shape), "value_stderr": np.reshape(errors, self.shape)}
 
     def next(self, counts: Any, *, reader: Reader = as_read) -> PlanCircuits | None:
         """The next round of circuits; None where these were the last. reader: as in `combine`, the same in all rounds.
@@ -108,7 +127,15 @@ class PlanCircuits:
         """
         counts = self.checked(counts)
         following = PlanCircuits(
-            self.plan, self.theta, self.x, self.weights, self.shape, self.seed, (*self.earlier, counts), reader
+            self.plan,
+            self.theta,
+            self.x,
+            self.weights,
+            self.shape,
+            self.seed,
+            (*self.earlier, counts),
+            reader,
+            self.value_shots,
         )
         following._spent = self._all_spent()
         return following if following.work else None
@@ -121,6 +148,8 @@ class PlanCircuits:
         Raises: QupropError for plans that need outcomes: those of more than one round, shadows, Bell sampling, and
         components of one parameter that are read from one shot.
         """
+        if self.value_shots is not None:
+            raise QupropError("value_shots= reads outcomes, which an estimator does not give; leave it out")
         placed = [p for s in self._samples for p in s.placed]
         if any(p.expect is None for p in placed):
             raise QupropError(
@@ -196,15 +225,24 @@ class PlanCircuits:
             return _Sample(placed, None)
 
         now = [advance(s, None) for s in range(P)]
-        for counts, reader in (*((c, self._reader) for c in self.earlier), *last):
-            places = iter(merged([w for s in now for p in s.placed for w in p.work])[1])
+        for number, (counts, reader) in enumerate((*((c, self._reader) for c in self.earlier), *last)):
+            places = iter(merged(self._asked(now, number == 0))[1])
             for s, sample in enumerate(now):
                 if sample.found is None:
                     answers = [
                         p.read([counts[i][j] for w in p.work for i, j in next(places)], reader) for p in sample.placed
                     ]
                     now[s] = advance(s, iter(answers), reader)
+            if number == 0:
+                self._drawn = [
+                    p.read([counts[i][j] for w in p.work for i, j in next(places)], reader) for p in self._of_values
+                ]
         return now
+
+    def _asked(self, samples: Sequence[_Sample], first: bool) -> list[Work]:
+        """All that a round runs: of every point in turn, and in the first round what reads values."""
+        placed = [p for s in samples for p in s.placed] + (self._of_values if first else [])
+        return [w for p in placed for w in p.work]
 
     def _begun(self, s: int) -> tuple[Rounds, np.random.Generator]:
         """The rounds of point s from their beginning, and what its circuits are drawn with."""
@@ -216,18 +254,27 @@ class PlanCircuits:
 
     def linear_map(self) -> sp.csr_matrix:
         """G (P, S) with gradient = G m, m the means of all strings that are read: of the settings in the order of
-        `work`, and of each its strings in the order of `reads`. Of one point.
+        `work`, and of each its strings in the order of `reads`. Of one point. With value_shots G is (P + 1, S), and the
+        last of G m is the value without the observables' identities, `constant`.
 
         Raises: QupropError for plans that are no linear function of means, and for several points.
         """
-        reads = self.reads()
-        M = self.plan.model.n_rotations
-        slopes = self.plan._slopes(self.theta[0], self.x[0])
-        rows = sp.vstack(
-            [slopes[r.targets].multiply(r.weights[:, None]) for r in reads] or [sp.csr_matrix((0, slopes.shape[1]))]
-        )
-        assert slopes.shape[0] == M + self.plan.model.n_params
-        return rows.T.tocsr()
+        slopes, columns = self.plan._slopes(self.theta[0], self.x[0]), []
+        P = slopes.shape[1]
+        for r in self.reads():
+            if len(r.targets) and r.targets[0] < 0:  # of the value, which no target stands for
+                part = sp.hstack([sp.csr_matrix((len(r.masks), P)), sp.csr_matrix(r.weights[:, None])])
+            else:
+                part = slopes[r.targets].multiply(r.weights[:, None])
+                part = part if self.value_shots is None else sp.hstack([part, sp.csr_matrix((len(r.masks), 1))])
+            columns.append(part)
+        size = P if self.value_shots is None else P + 1
+        return sp.vstack(columns or [sp.csr_matrix((0, size))]).T.tocsr()
+
+    @property
+    def constant(self) -> float:
+        """What identities add to the value of the first point."""
+        return float(self.weights[0] @ self.plan.value_readings.constants)
 
     def reads(self) -> list[Any]:
         """What is read from each setting, in the order of `work`: masks, signs, weights and targets (`LinearRead`)."""
@@ -246,11 +293,14 @@ class PlanCircuits:
             at = [starts[i] + j for w in p.work for i, j in next(places)]
             for k, r in zip(at, p.reads, strict=True):
                 found[k] = r
+        for p, weights in zip(self._of_values, self.plan.value_readings.weights(self.weights[0]), strict=True):
+            ((k, r),) = zip([starts[i] + j for w in p.work for i, j in next(places)], p.reads, strict=True)
+            found[k] = r._replace(weights=weights, targets=np.full(len(weights), -1))
         return found
 
     def covariance(self, counts: Any, *, reader: Reader = as_read) -> np.ndarray:
-        """Of the gradient's components, (P, P), as the shots show it: shots of different settings are independent,
-        strings that one shot reads are not. sum_s G_s C_s G_s^T / (n_s - 1), C_s that of one setting.
+        """Of what `linear_map` gives, (P, P) without a value, as the shots show it: shots of different settings are
+        independent, strings that one shot reads are not. sum_s G_s C_s G_s^T / (n_s - 1), C_s that of one setting.
 
         Raises: as `linear_map`; QupropError for settings of one shot, which show no spread.
         """
@@ -310,7 +360,8 @@ class PlanCircuits:
                     for mask, sign in zip(r.masks, r.signs, strict=True):
                         column = G[:, start]
                         start += 1
-                        adds = {str(i): v for i, v in zip(column.indices.tolist(), column.data.tolist(), strict=True)}
+                        to = [str(i) if i < self.plan.model.n_params else "value" for i in column.indices.tolist()]
+                        adds = dict(zip(to, column.data.tolist(), strict=True))
                         strings.append({"mask": int(mask), "sign": int(sign), "adds": adds})
                     one["strings"] = strings
                 setting += 1
@@ -321,8 +372,9 @@ class PlanCircuits:
             "version": VERSION,
             "meaning": "bit b of an outcome is that of qubit measured[b]; a string's value is sign * (-1)^(number of "
             "ones of outcome & mask); component i of the gradient is the sum over settings and strings of adds[i] "
-            "times the string's mean",
+            "times the string's mean; so is the value, plus constant",
             "components": self.plan.model.n_params,
+            **({} if self.value_shots is None else {"constant": self.constant}),
         }
         return json.dumps(head | {"circuits": rows})
 
