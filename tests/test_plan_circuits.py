@@ -523,10 +523,12 @@ def test_the_value_is_the_last_row_of_the_linear_map():
         for m, s in zip(r.masks, r.signs, strict=True)
     ]
     *gradient, value = circuits.linear_map() @ np.array(means)
-    assert gradient == pytest.approx(estimate.value, abs=1e-14)
+    assert np.array(gradient) == pytest.approx(estimate.value, abs=1e-14)
     assert value + circuits.constant == pytest.approx(estimate.info["value"], abs=1e-14) and circuits.constant == 0.4
     errors = np.sqrt(np.diag(circuits.covariance(counts)))
-    assert errors == pytest.approx([*estimate.stderr, estimate.info["value_stderr"]], rel=1e-12)
+    assert errors.tolist() == pytest.approx(
+        [*estimate.stderr.tolist(), float(estimate.info["value_stderr"])], rel=1e-12
+    )
     strings = [s for c in told["circuits"] for setting in c["settings"] for s in setting["strings"]]
     added = sum(s["adds"].get("value", 0.0) * mean for s, mean in zip(strings, means, strict=True))
     assert added + told["constant"] == pytest.approx(estimate.info["value"], abs=1e-14)

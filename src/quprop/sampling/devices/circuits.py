@@ -118,7 +118,7 @@ class PlanCircuits:
         values = (self.weights * readings.values(self._drawn, n)).sum(axis=1)
         at = np.eye(n)[:, :, None] * self.weights  # (n, n, K): the weights of one point and no other
         errors = [math.sqrt(readings.variance(self._drawn, w)) for w in at]
-        return {"value": values.reshape(self.shape), "value_stderr": np.reshape(errors, self.shape)}
+        return {"value": values.reshape(self.shape)[()], "value_stderr": np.reshape(errors, self.shape)[()]}
 
     def next(self, counts: Any, *, reader: Reader = as_read) -> PlanCircuits | None:
         """The next round of circuits; None where these were the last. reader: as in `combine`, the same in all rounds.
