@@ -218,6 +218,7 @@ def test_qiskit_finds_the_expectations_too(name, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_openqasm_writes_every_circuit(method):
+    pytest.importorskip("openqasm3")
     model = CASES["commuting_sums"].model
     theta, x = values_for(model)
     for program, angles, strings, _ in cases_of_plan(compiled(method, model), model, theta, x, 2):

@@ -304,7 +304,7 @@ def _named(name: str, options: Mapping[str, Any]) -> QiskitSource:
         try:
             from qiskit_ibm_runtime import fake_provider
         except ImportError:
-            raise missing("fake backends come with qiskit-ibm-runtime", package="qiskit-ibm-runtime") from None
+            raise missing("fake backends come with qiskit-ibm-runtime", "ibm") from None
         found = {}
         for label in dir(fake_provider):
             made = getattr(fake_provider, label)
@@ -463,7 +463,7 @@ def _aer() -> Any:
     try:
         import qiskit_aer
     except ImportError:
-        raise missing("this device is simulated by Qiskit Aer", package="qiskit-aer") from None
+        raise missing("this device is simulated by Qiskit Aer", "aer") from None
     return qiskit_aer
 
 
@@ -471,7 +471,7 @@ def ibm_runtime() -> Any:
     try:
         import qiskit_ibm_runtime
     except ImportError:
-        raise missing("IBM's machines need qiskit-ibm-runtime", package="qiskit-ibm-runtime") from None
+        raise missing("IBM's machines need qiskit-ibm-runtime", "ibm") from None
     return qiskit_ibm_runtime
 
 

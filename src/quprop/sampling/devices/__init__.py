@@ -1,6 +1,6 @@
 """Circuits of plans, run on devices: real machines, their simulators, and quprop's own engine."""
 
-from quprop.lazy import listing
+from quprop.lazy import lazy, listing
 from quprop.sampling.devices.device import (
     Counts,
     Device,
@@ -15,4 +15,4 @@ from quprop.sampling.devices.device import (
 
 __all__ = ["Counts", "Device", "DeviceCircuit", "DeviceJob", "FinishedJob", "Limits", "Outcomes", "Prepared", "Work"]
 
-__dir__ = listing(__name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)
