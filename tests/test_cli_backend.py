@@ -294,6 +294,8 @@ def test_a_scan_refuses_a_method_that_it_would_not_use(quprop):
 
 
 def test_the_page_of_a_run_on_a_device_has_what_was_planned_executed_and_paid(quprop, tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("plotly")
     found, _ = trained(quprop, tmp_path, *ON_QUPROP[:2], "n=3,layers=1,steps=1", *ON_QUPROP[3:])
     quprop("report", "run", "--out", "page.html")
     page = (tmp_path / "page.html").read_text()

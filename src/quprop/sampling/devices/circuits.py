@@ -259,9 +259,10 @@ class PlanCircuits:
 
         Raises: QupropError for plans that are no linear function of means, and for several points.
         """
-        slopes, columns = self.plan._slopes(self.theta[0], self.x[0]), []
+        reads, columns = self.reads(), []  # refuses plans that have no slopes
+        slopes = self.plan._slopes(self.theta[0], self.x[0])
         P = slopes.shape[1]
-        for r in self.reads():
+        for r in reads:
             if len(r.targets) and r.targets[0] < 0:  # of the value, which no target stands for
                 part = sp.hstack([sp.csr_matrix((len(r.masks), P)), sp.csr_matrix(r.weights[:, None])])
             else:
@@ -293,6 +294,8 @@ class PlanCircuits:
             at = [starts[i] + j for w in p.work for i, j in next(places)]
             for k, r in zip(at, p.reads, strict=True):
                 found[k] = r
+        if self.value_shots is None:
+            return found
         for p, weights in zip(self._of_values, self.plan.value_readings.weights(self.weights[0]), strict=True):
             ((k, r),) = zip([starts[i] + j for w in p.work for i, j in next(places)], p.reads, strict=True)
             found[k] = r._replace(weights=weights, targets=np.full(len(weights), -1))
