@@ -548,6 +548,7 @@ def test_control_logic_is_that_of_the_exact_commuting_engine():
         assert abs(a.mean() - b.mean()) < 5 * math.sqrt((a.var() + b.var() + 0.1) / 80)
 
 
+@pytest.mark.slow
 def test_sweeps_of_exact_copies_keep_their_accuracy():
     """100 copies of 2 qubits with all their amplitudes, read where they trigger."""
     theta = qpr.params("theta", 3)

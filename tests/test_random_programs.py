@@ -21,6 +21,8 @@ SEEDS, SLOW = 15, 200
 FAST = {
     name: 8 if name.startswith("method_") else 3 for name in WAYS if name.startswith(("method_", "device_"))
 } | {  # those that take longer get fewer
+    "device_bell_sampling": 1,
+    "device_classical_shadows": 1,
     "method_adjoint": 60,
     "method_classical_shadows": 3,
     "method_gentle_sweep": 4,
