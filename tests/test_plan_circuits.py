@@ -198,7 +198,8 @@ def test_random_measurements_are_the_gradient_at_the_claimed_cost(method):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SHADOWS)
 def test_random_measurements_are_the_gradient_of_every_tiny_model(method):
-    check_errors(check(SHADOWS[method], TINY, 10, seed=1))
+    """Components of one point share its snapshots, so that some 50 of them are independent."""
+    check_errors(check(SHADOWS[method], TINY, 10, seed=1), low=0.5, high=1.6)
 
 
 @pytest.mark.parametrize("ensemble", ["pauli", "clifford"])

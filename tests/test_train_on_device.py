@@ -360,32 +360,26 @@ import sys
 sys.path[:0] = {path!r}
 {prelude}
 from pathlib import Path
-from test_train_on_device import RUNS, backend_of
+from test_train_on_device import RUNS, service
 folder = Path({folder!r})
 begun = (folder / "run" / "run.toml").exists()
-RUNS[{name!r}](backend=backend_of({kind!r}, folder), out=folder / "run", resume=begun, **{options!r})
+RUNS[{name!r}](backend=service(folder), out=folder / "run", resume=begun, **{options!r})
 """
 
 
-def backend_of(kind, folder):
-    return service(folder) if kind == "service" else kind
-
-
-def process_of(name, kind, folder, options):
+def process_of(name, folder, options):
     prelude = "import qshim" if "qshim" in sys.modules else ""
     path = [p for p in sys.path if p]
-    code = SCRIPT.format(path=path, prelude=prelude, name=name, kind=kind, folder=str(folder), options=options)
+    code = SCRIPT.format(path=path, prelude=prelude, name=name, folder=str(folder), options=options)
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize(("name", "kind"), [("energy", "service"), ("classes", "service"), ("energy", "aer")])
-def test_a_training_killed_at_20_random_moments_pays_no_shot_twice(name, kind, tmp_path):
-    if kind == "aer":
-        pytest.importorskip("qiskit_aer")
+@pytest.mark.parametrize("name", ["energy", "classes"])
+def test_a_training_killed_at_20_random_moments_pays_no_shot_twice(name, tmp_path):
     options = {"steps": 120} if name == "energy" else {"epochs": 30}
-    whole = RUNS[name](backend=backend_of(kind, tmp_path / "whole"), out=tmp_path / "whole" / "run", **options)
+    whole = RUNS[name](backend=service(tmp_path / "whole"), out=tmp_path / "whole" / "run", **options)
     rng, kills, kept = random.Random(7), 0, tmp_path / "run" / "counts"
 
     def jobs():
@@ -393,7 +387,7 @@ def test_a_training_killed_at_20_random_moments_pays_no_shot_twice(name, kind, t
 
     while kills < 20:
         until = jobs() + rng.randint(0, whole.device["jobs"] // 25)  # jobs that are there before the next kill
-        process = process_of(name, kind, tmp_path, options)
+        process = process_of(name, tmp_path, options)
         while process.poll() is None and jobs() < until:
             time.sleep(0.001)
         time.sleep(rng.random() * 0.02)
@@ -403,13 +397,12 @@ def test_a_training_killed_at_20_random_moments_pays_no_shot_twice(name, kind, t
         process.stderr.close()
         assert died, words or "it ended before it was killed 20 times"
         kills += 1
-    found = RUNS[name](backend=backend_of(kind, tmp_path), out=tmp_path / "run", resume=True, **options)
+    found = RUNS[name](backend=service(tmp_path), out=tmp_path / "run", resume=True, **options)
     same_run(found, whole)
     assert found.device["paid"] == whole.device["paid"] and jobs() == whole.device["jobs"]
-    if kind == "service":
-        lines = paid(tmp_path)
-        assert len({line["tag"] for line in lines}) == len(lines) == whole.device["jobs"]
-        assert sum(line["shots"] for line in lines) == whole.device["shots"]
+    lines = paid(tmp_path)
+    assert len({line["tag"] for line in lines}) == len(lines) == whole.device["jobs"]
+    assert sum(line["shots"] for line in lines) == whole.device["shots"]
 
 
 class Queue(OwnDevice):
