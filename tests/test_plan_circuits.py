@@ -537,3 +537,9 @@ def test_the_value_is_the_last_row_of_the_linear_map():
     assert added + told["constant"] == pytest.approx(estimate.info["value"], abs=1e-14)
     with pytest.raises(qpr.QupropError, match="leave it out"):
         circuits.estimate_by(None)
+
+
+@pytest.mark.parametrize(("name", "words"), [("mitigation", "is a Mitigation"), ("budget", "is a DeviceBudget")])
+def test_words_in_place_of_a_mitigation_or_a_budget_are_refused(name, words):
+    with pytest.raises(qpr.QupropError, match=words):
+        qpr.gradient(ONE, np.ones(4), method=qpr.ParameterShift(shots=10), rng=0, backend="quprop", **{name: "readout"})

@@ -90,7 +90,7 @@ class Plan:
 
     @cached_property
     def realiser(self) -> Realiser:
-        refuse_channels(self.model, "a plan's circuits for a device", "model.noiseless(), since a device has its own")
+        refuse_channels(self.model, "a device, which has noise of its own,")
         return Realiser(self.model)
 
     @cached_property

@@ -14,10 +14,11 @@ import numpy as np
 
 from quprop.cost import Cost
 from quprop.model import Model
+from quprop.sampling.devices.check import digest
 from quprop.sampling.devices.circuits import PlanCircuits, executed, merged
 from quprop.sampling.devices.device import Counts, Work
 from quprop.sampling.devices.measurement import Measurement
-from quprop.sampling.devices.packing import digest
+from quprop.sampling.devices.packing import DIGITS
 from quprop.sampling.estimate import Estimate
 from quprop.sampling.readings import ObservableReadings
 from quprop.sampling.requests import Placed, Reader, Realiser
@@ -127,7 +128,9 @@ class MeasuredModel:
             counts = [found[len(outputs.work) :] for found in both]
             if known is None:
                 asked, circuits = circuits, self._circuits(plan, theta, x, through(values), seed)
-                if digest(asked.work) != digest(circuits.work):  # such as where all weights of a sample vanish
+                if digest(asked.work, DIGITS) != digest(
+                    circuits.work, DIGITS
+                ):  # such as where all weights of a sample vanish
                     counts = None
         return values, outputs, self.measurement.estimate(circuits, key, counts, propagate=False)
 
@@ -149,5 +152,5 @@ class MeasuredModel:
         if self._together is None or self._together[0] is not plan:
             shape = (1 if x is None else len(x), self.model.n_observables)
             other = self._circuits(plan, theta, x, np.random.default_rng(0).uniform(0.5, 2.0, shape), seed)
-            self._together = plan, digest(other.work) == digest(circuits.work)
+            self._together = plan, digest(other.work, DIGITS) == digest(circuits.work, DIGITS)
         return self._together[1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, nearest, shown, whole
+from quprop.errors import QupropError, nearest, whole
 from quprop.model import Model
 from quprop.runs import RunFolder
 from quprop.sampling.devices.known import device_of
@@ -200,10 +200,6 @@ def _measured(
             f"a backend runs the circuits of a Model, got {type(model).__name__}; leave out backend=, or pass the "
             "uncut model"
         )
-    if budget is not None and not isinstance(budget, DeviceBudget):
-        raise QupropError(f"budget is a DeviceBudget(shots=, seconds=, dollars=), got {shown(budget)}; pass one")
-    if mitigation is not None and not isinstance(mitigation, Mitigation):
-        raise QupropError(f"mitigation is a Mitigation(readout=, zero_noise=), got {shown(mitigation)}; pass one")
     state = hashlib.sha256(repr(np.random.default_rng(rng).bit_generator.state).encode()).digest()
     ledger = JobLedger(seed=int.from_bytes(state[:6], "little"))
     runner = Runner(device_of(backend), ledger=ledger, budget=budget, rerun_lost=rerun_lost)

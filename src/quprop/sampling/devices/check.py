@@ -64,11 +64,15 @@ def check_work(name: str, limits: Limits, work: Sequence[Work]) -> None:
             raise QupropError(f"a job of the device {name} has {count_of(most, noun)} at most, got {got}; split it")
 
 
-def digest(work: Sequence[Work]) -> str:
-    """Equal for equal work, by which a job that is found again is known to be of it."""
+def digest(work: Sequence[Work], digits: int | None = None) -> str:
+    """Equal for equal work, by which a job that is found again is known to be of it. digits: of the angles, where the
+    last ones may differ between machines; None: all."""
     found = hashlib.sha256()
     for circuit, values, shots in work:
-        found.update(circuit.key.encode())
-        found.update(np.asarray(values, float).tobytes())
-        found.update(np.asarray(shots, np.int64).tobytes())
+        angles = np.asarray(values, "<f8")
+        if digits is not None:
+            angles = np.round(angles, digits) + 0.0  # no negative zeros
+        found.update(f"{circuit.key} {angles.shape}".encode())
+        found.update(angles.tobytes())
+        found.update(np.asarray(shots, "<i8").tobytes())
     return found.hexdigest()[:32]

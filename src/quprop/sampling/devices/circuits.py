@@ -17,6 +17,7 @@ from quprop.cost import Cost
 from quprop.errors import QupropError, count_of, nearest, shown
 from quprop.model.pauli import PauliString
 from quprop.sampling.devices.device import Counts, DeviceCircuit, Outcomes, Work
+from quprop.sampling.devices.packing import merge
 from quprop.sampling.estimate import Estimate, gathered
 from quprop.sampling.requests import NO_INVERSION, Placed, Reader, Rounds, as_read
 
@@ -406,22 +407,8 @@ def executed(work: Sequence[Work]) -> Cost:
 
 def merged(work: Sequence[Work]) -> tuple[list[Work], list[list[tuple[int, int]]]]:
     """The same settings with every circuit once, and for each given work where its settings are now: (work, row)."""
-    order: dict[int, int] = {}
-    parts: list[list[Work]] = []
-    places = []
-    rows: list[int] = []
-    for w in work:
-        i = order.setdefault(id(w.circuit), len(order))
-        if i == len(parts):
-            parts.append([])
-            rows.append(0)
-        parts[i].append(w)
-        places.append([(i, rows[i] + j) for j in range(len(w.shots))])
-        rows[i] += len(w.shots)
-    joined = [
-        Work(p[0].circuit, np.concatenate([w.values for w in p]), np.concatenate([w.shots for w in p])) for p in parts
-    ]
-    return joined, places
+    found = merge(work)
+    return found.work, [list(zip(found.circuit[p].tolist(), found.row[p].tolist(), strict=True)) for p in found.places]
 
 
 def _flat(counts: Any) -> list[Any]:

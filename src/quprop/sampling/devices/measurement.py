@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from quprop.errors import QupropError, shown
 from quprop.sampling.devices.circuits import PlanCircuits
 from quprop.sampling.devices.device import Counts, Work
 from quprop.sampling.devices.mitigation import Mitigation
@@ -24,6 +25,8 @@ class Measurement:
     """Rounds of work on the device of `runner`, with `mitigation` or as they are."""
 
     def __init__(self, runner: Runner, mitigation: Mitigation | None = None) -> None:
+        if mitigation is not None and not isinstance(mitigation, Mitigation):
+            raise QupropError(f"mitigation is a Mitigation(readout=, zero_noise=), got {shown(mitigation)}; pass one")
         self.runner, self.mitigation = runner, mitigation
         self.scales = [1.0] if mitigation is None else mitigation.scales
         self._inversion: ReadoutInversion | None = None

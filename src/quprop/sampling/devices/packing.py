@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from quprop.errors import QupropError, count_of
 from quprop.sampling.devices.device import Counts, Limits, Outcomes, Work
 
+DIGITS = 9  # of angles in a digest that is kept: the last ones may differ between machines
 Piece = tuple[int, int]  # number of a setting, and how many of its shots
 
 
@@ -103,18 +103,6 @@ def _filled(order: Sequence[int], shots: np.ndarray, limits: Limits, largest: in
             jobs[-1].append((i, size))
             slots, room, left = slots - 1, room - size, left - size
     return jobs
-
-
-def digest(work: Sequence[Work]) -> str:
-    """What tells work from other work: circuits, settings to nine digits (the last ones differ between machines) and
-    shots."""
-    found = hashlib.sha256()
-    for w in work:
-        values = np.round(np.asarray(w.values, "<f8"), 9) + 0.0  # no negative zeros
-        found.update(f"{w.circuit.key} {values.shape}".encode())
-        found.update(values.tobytes())
-        found.update(np.asarray(w.shots, "<i8").tobytes())
-    return found.hexdigest()[:32]
 
 
 def checked_counts(counts: Counts, work: Sequence[Work], name: str) -> Iterator[Outcomes]:

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from quprop.errors import QupropError
-from quprop.sampling.devices.check import check_work
+from quprop.errors import QupropError, shown
+from quprop.sampling.devices.check import check_work, digest
 from quprop.sampling.devices.device import Counts, Device, DeviceJob, Limits, Outcomes, Work
 from quprop.sampling.devices.ledger import JobLedger, JobRecord, RoundRecord
-from quprop.sampling.devices.packing import Merged, Piece, added, checked_counts, digest, merge, pack
+from quprop.sampling.devices.packing import DIGITS, Merged, Piece, added, checked_counts, merge, pack
 from quprop.sampling.devices.spending import DeviceBudget, Spending, planned
 
 
@@ -36,6 +36,8 @@ class Runner:
         progress: Callable[[int, int], None] | None = None,
         rerun_lost: bool = False,
     ) -> None:
+        if budget is not None and not isinstance(budget, DeviceBudget):
+            raise QupropError(f"budget is a DeviceBudget(shots=, seconds=, dollars=), got {shown(budget)}; pass one")
         self.device, self.budget, self.progress = device, budget, progress
         self.ledger = JobLedger() if ledger is None else ledger
         self.rerun_lost = rerun_lost
@@ -96,13 +98,15 @@ class Runner:
         plans = [planned(self.device, work) for work in works]
         if self.budget is not None:
             self.budget.check(self.spent, sum(plans, Spending()), self.device.name)
-        listed = [(digest(work), plan) for work, plan in zip(works, plans, strict=True)]
-        return jobs, self.ledger.begin(key, digest(merged.work), limits, listed)
+        listed = [(digest(work, DIGITS), plan) for work, plan in zip(works, plans, strict=True)]
+        return jobs, self.ledger.begin(key, digest(merged.work, DIGITS), limits, listed)
 
     def _again(self, merged: Merged, found: RoundRecord, key: str) -> list[list[Piece]]:
         """The jobs of a round that was begun before."""
         jobs = pack(merged.shots, found.limits)
-        if digest(merged.work) != found.work or [digest(merged.job(p)) for p in jobs] != [j.work for j in found.jobs]:
+        if digest(merged.work, DIGITS) != found.work or [digest(merged.job(p), DIGITS) for p in jobs] != [
+            j.work for j in found.jobs
+        ]:
             raise QupropError(
                 f"the counts of {key} that are kept are those of other circuits, settings or shots: resume with the "
                 "model, the method and the data that the run was started with, or start a new run in another folder"
