@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,13 @@ class Mover:
     chunk: int
     threads: int
     moved: Moved = field(default_factory=Moved)
+    buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    def _room(self, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+        size = math.prod(shape) * kind.itemsize
+        if len(self.buffer) < size:
+            self.buffer = np.empty(size, np.uint8)
+        return self.buffer[:size].view(kind).reshape(shape)
 
     def exchange(
         self,
@@ -84,7 +92,8 @@ class Mover:
         room = max(1, self.chunk // (vector * len(states) * len(members)))
         of_piece = vectors // pieces
         at_once = min(of_piece, 1 << room.bit_length() - 1)
-        buffers = np.empty((2, 2, len(members), len(states), at_once * 2 << self.lane_bits), states[0].dtype)
+        shape = (2, 2, len(members), len(states), at_once * 2 << self.lane_bits)
+        buffers = self._room(shape, states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []
 
         def land() -> None:
@@ -122,7 +131,7 @@ class Mover:
             return
         other = self.ranks.rank ^ across
         size = max(1, self.chunk // state.itemsize)
-        buffer = np.empty(min(size, state.size), state.dtype)
+        buffer = self._room((min(size, state.size),), state.dtype)
         self.moved.exchanges += 1
         for first in range(0, state.size, size):
             part = state[first : first + size]
