@@ -235,9 +235,9 @@ class DistributedEngine:
                 planned, ranks.size.bit_length() - 1, self._kind, self._vector_bytes, self._lane_bits
             )
         if ranks.size not in self._movers:
-            self._movers[ranks.size] = Mover(ranks, self._kind, 0, self._lane_bits, self.settings.chunk, self.threads)
+            self._movers[ranks.size] = Mover(ranks, self._kind, self._lane_bits, self.settings.chunk, self.threads)
         mover = self._movers[ranks.size]
-        mover.local, mover.moved = known[key].local, self.moved
+        mover.moved = self.moved
         return _Group(model, known[key], mover, self._real)
 
     def _each(

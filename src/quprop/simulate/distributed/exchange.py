@@ -30,13 +30,11 @@ def parity(mask: int) -> int:
 class Mover:
     """Moves the parts of states that the ranks of one group hold, arrays in the layout of the kernels `kind`.
 
-    local: bits of an index that are a rank's own. lane_bits: of these, the lanes of a vector. chunk: bytes of a buffer;
-    there are four.
+    lane_bits: the lanes of a vector. chunk: bytes of a buffer; there are four.
     """
 
     ranks: Ranks
     kind: Any
-    local: int
     lane_bits: int
     chunk: int
     threads: int
@@ -67,20 +65,21 @@ class Mover:
         member sigma goes where the pivots have the value sigma.
         """
         pivots, bits = exchange.pivots, exchange.ranks
-        rest = [b for b in range(self.local) if b not in pivots]
+        local = states[0].size.bit_length() - 2  # bits of an index that are a rank's own
+        rest = [b for b in range(local) if b not in pivots]
         plain = np.array([1 << b for b in rest], np.uint64)
         gathered = np.array(
             [1 << b | sum((f >> b & 1) << q for q, f in zip(pivots, exchange.functionals, strict=True)) for b in rest],
             np.uint64,
         )
         rank = self.ranks.rank
-        here = [parity(f & rank << self.local) for f in exchange.functionals]
+        here = [parity(f & rank << local) for f in exchange.functionals]
         members = []
         for member in range(1 << len(bits)):
             value = [member >> i & 1 for i in range(len(bits))]
             other = rank
             for bit, v in zip(bits, value, strict=True):
-                other = other & ~(1 << bit - self.local) | v << bit - self.local
+                other = other & ~(1 << bit - local) | v << bit - local
             at_plain = sum(v << q for v, q in zip(value, pivots, strict=True))
             at_gathered = sum((v ^ h) << q for v, h, q in zip(value, here, pivots, strict=True))
             members.append((other, at_plain, at_gathered))
