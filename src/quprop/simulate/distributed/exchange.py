@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.simulate.distributed.ranks import Ranks
-from quprop.simulate.distributed.stretches import Exchange
+from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange
 
 
 @dataclass(slots=True)
@@ -24,6 +24,12 @@ class Moved:
 
 def parity(mask: int) -> int:
     return mask.bit_count() & 1
+
+
+def message_bytes(part: int, members: int, states: int, chunk: int) -> int:
+    """How much of the `part` of one state that goes to each of the members of a group is sent at once."""
+    room = max(1, chunk // (members * states))
+    return min(part >> PIECE_BITS, 1 << room.bit_length() - 1)
 
 
 @dataclass(slots=True)
@@ -87,10 +93,9 @@ class Mover:
         self.moved.exchanges += 1
 
         vector = states[0].itemsize << self.lane_bits + 1
-        vectors = 1 << len(rest) - self.lane_bits  # of each message in all
-        room = max(1, self.chunk // (vector * len(states) * len(members)))
+        vectors = 1 << len(rest) - self.lane_bits  # that go to each member
+        at_once = max(1, message_bytes(vectors * vector, len(members), len(states), self.chunk) // vector)
         of_piece = vectors // pieces
-        at_once = min(of_piece, 1 << room.bit_length() - 1)
         shape = (2, 2, len(members), len(states), at_once * 2 << self.lane_bits)
         buffers = self._room(shape, states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []
