@@ -446,20 +446,18 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
         raise QupropError(f"shots must be a positive integer, got {shots!r}")
     generator = generator_of(rng)
     call = _by_parts(model, theta, x, **options)
-    p = None if call else probabilities(model, theta, x, **options)
+    p = np.empty((0, 0)) if call else probabilities(model, theta, x, **options)
     shape = call.shape if call else p.shape[:-1]
     drawn_bytes = 17 * shots * model.n_qubits * math.prod(shape)
     memory.require(drawn_bytes, f"{shots} shots of {model.n_qubits} qubits", "draw fewer at a time")
+    uniform = generator.random((math.prod(shape), shots))
     if call:
-        uniform = generator.random((call.batch, shots))
         drawn = call.engine.samples(model, call.theta, call.x, uniform).astype(np.int64)
     else:
-        flat = p.reshape(-1, p.shape[-1])
-        drawn = np.empty((len(flat), shots), np.int64)
-        for row, weights in zip(drawn, flat, strict=True):
-            at = generator.random(shots)
+        drawn = np.empty(uniform.shape, np.int64)
+        for row, u, weights in zip(drawn, uniform, p.reshape(len(drawn), -1), strict=True):
             steps = np.cumsum(weights)
-            row[:] = np.minimum(np.searchsorted(steps, at * steps[-1], side="right"), len(steps) - 1)
+            row[:] = np.minimum(np.searchsorted(steps, u * steps[-1], side="right"), len(steps) - 1)
     bits = (drawn[..., None] >> np.arange(model.n_qubits)) & 1
     return bits.astype(np.uint8).reshape(*shape, shots, model.n_qubits)
 

@@ -81,8 +81,8 @@ class Mover:
         rank = self.ranks.rank
         here = [parity(f & rank << local) for f in exchange.functionals]
         members = []
-        for member in range(1 << len(bits)):
-            value = [member >> i & 1 for i in range(len(bits))]
+        for number in range(1 << len(bits)):
+            value = [number >> i & 1 for i in range(len(bits))]
             other = rank
             for bit, v in zip(bits, value, strict=True):
                 other = other & ~(1 << bit - local) | v << bit - local

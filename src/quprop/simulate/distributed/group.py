@@ -63,7 +63,7 @@ class StateGroup:
         self._frames, self._middle = [(0, 0)], []
         for step in self.plan.steps:
             frame = through(self._frames[-1], step.coordinates)
-            if step.first is not None:
+            if step.exchange is not None and step.first is not None:
                 middle = [frame]
 
                 def work(piece: int, step: RankStep = step, frame: Frame = frame, middle: list[Frame] = middle) -> None:
@@ -86,7 +86,7 @@ class StateGroup:
             both, out = [self.psi, self.other], (d_theta, d_x)
             alone = k == 0 and not encoded
             step.part.backward(theta, x, self._middle[k], alone, *both, self._origin, self.mover.threads, *out)
-            if step.first is not None:
+            if step.exchange is not None and step.first is not None:
                 frame = through(self._frames[k], step.coordinates)
 
                 def work(piece: int, step: RankStep = step, frame: Frame = frame) -> None:

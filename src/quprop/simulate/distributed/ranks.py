@@ -20,7 +20,7 @@ _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
 
 def launched_size() -> int:
     """How many ranks this process was started as one of, by its environment; 1 where no launcher of MPI started it."""
-    names = _SIZES
+    names: tuple[str, ...] = _SIZES
     if any(name in os.environ for name in ("PMIX_RANK", "PMI_FD", "PMI_RANK")):
         names += ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
     for name in names:
