@@ -19,6 +19,7 @@ from quprop.simulate.distributed.part import RankPlan, rank_plan
 from quprop.simulate.distributed.ranks import Ranks, world
 from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.distributed.stretches import least_qubits
+from quprop.simulate.distributed.traffic import rank_memory
 from quprop.simulate.engine import Arrays, made, no_jet
 from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, NativeEngine, load_kernels, with_clifford
 from quprop.simulate.state_vector.reference import STATE_VECTOR
@@ -205,9 +206,8 @@ class DistributedEngine:
     # Ranks, groups, samples -------------------------------------------------------------------------------------------
 
     def _memory(self, model: Model, per_state: int, what: str) -> int:
-        part = 2 * self._real.itemsize << model.n_qubits >> (per_state.bit_length() - 1)
-        whole = 48 << model.n_qubits if model.state.kind in ("amplitudes", "encoded") else 0
-        return _STATES.get(what, 1) * part + 4 * self.settings.chunk + 256 * model.n_rotations + whole
+        states = _STATES.get(what, 1)
+        return rank_memory(model, per_state, 2 * self._real.itemsize, self.settings.chunk, states)
 
     def _per_state(self, model: Model, batch: int) -> int:
         """Over how many ranks a state is spread: groups for as many samples as there are, unless a state needs more."""

@@ -62,7 +62,11 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
     """kind: the class of the kernels, `PartDouble` or `PartSingle`."""
     local = model.n_qubits - rank_bits
     x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
-    nothing: dict[str, np.ndarray] = {"obs_x": np.empty(0, np.uint64), "obs_z": np.empty(0, np.uint64), "obs_ptr": np.zeros(1, np.int32)}
+    nothing: dict[str, np.ndarray] = {
+        "obs_x": np.empty(0, np.uint64),
+        "obs_z": np.empty(0, np.uint64),
+        "obs_ptr": np.zeros(1, np.int32),
+    }
     nothing |= {"obs_term": np.empty(0, np.int32), "obs_coefficient": np.empty(0)}
     sizes = (model.n_params, model.n_inputs, local, lane_bits, vector_bytes)
     none = np.empty(0, np.int64)
