@@ -30,21 +30,31 @@ def fields_on(n, layers=1):
 
 
 def test_memory_and_bytes_of_a_small_model_are_those_counted_by_hand():
-    """4 qubits over 2 ranks are 8 amplitudes of 16 bytes each. Four RX span four dimensions, a rank has three bits, so
-    one exchange of one bit, which moves half a vector: 64 bytes of psi forwards, 64 of psi and 64 of lambda back."""
-    found = plan_on_nodes(fields_on(4), 2, memory_per_node=1 << 30)
+    """7 qubits over 2 ranks are 64 amplitudes of 16 bytes each. Seven RX span seven dimensions, a rank has six bits, so
+    one exchange of one bit, which moves half a vector: 512 bytes of psi forwards, 512 of psi and of lambda back."""
+    found = plan_on_nodes(fields_on(7), 2, memory_per_node=1 << 30)
     assert (found.traffic.stretches, found.value.exchanges, found.gradient.exchanges) == (2, 1, 2)
-    assert (found.value.bytes_rank, found.gradient.bytes_rank) == (64, 192)
-    assert (found.value.bytes_all, found.gradient.bytes_all) == (128, 384)
-    assert (found.value.lower_bound, found.gradient.lower_bound) == (64, 192)
-    assert found.memory_node == found.traffic.memory >= 2 * 8 * 16
-    assert (found.peers.exchanges, found.peers.bytes_rank) == (1, 128)  # RX on the top qubit; RZZ are diagonal
+    assert (found.value.rank_bytes, found.gradient.rank_bytes) == (512, 1536)
+    assert (found.value.all_bytes, found.gradient.all_bytes) == (1024, 3072)
+    assert (found.value.lower_bound_bytes, found.gradient.lower_bound_bytes) == (512, 1536)
+    buffers, plan = 2 * 2048, 256 * 13  # two of the two states at most; 13 rotations
+    assert found.memory_node == found.traffic.memory == 2 * 1024 + buffers + plan
+    assert (found.peers.exchanges, found.peers.rank_bytes) == (1, 1024)  # RX on the top qubit; RZZ are diagonal
+
+
+def test_swaps_for_observables_are_exchanges_of_whole_vectors():
+    """X on every qubit: whichever bits are the rank's after the only stretch, one class leads to the other rank."""
+    circuit = qpr.Circuit(7).rx(qpr.params("theta", 1)[0], 0)
+    found = plan_on_nodes(qpr.Model(circuit, "+".join(f"X{q}" for q in range(7))), 2)
+    assert (found.traffic.stretches, found.traffic.swaps) == (1, 2)
+    for row in (found.value, found.gradient):
+        assert (row.exchanges, row.rank_bytes, row.lower_bound_bytes) == (2, 2 * 1024, 0)
 
 
 def test_single_precision_moves_half_of_the_bytes():
-    double, single = (plan_on_nodes(fields_on(6, 2), 4, precision=p) for p in ("double", "single"))
-    assert double.gradient.bytes_rank == 2 * single.gradient.bytes_rank > 0
-    assert double.peers.bytes_rank == 2 * single.peers.bytes_rank > 0
+    double, single = (plan_on_nodes(fields_on(8, 2), 4, precision=p) for p in ("double", "single"))
+    assert double.gradient.rank_bytes == 2 * single.gradient.rank_bytes > 0
+    assert double.peers.rank_bytes == 2 * single.peers.rank_bytes > 0
 
 
 def test_steps_and_samples_multiply_what_a_gradient_takes():
@@ -59,16 +69,16 @@ def test_ranks_of_a_node_share_its_memory_and_count_as_ranks():
     found = plan_on_nodes(model, 2, ranks_per_node=4)
     assert found.traffic == traffic(model, 8) == plan_on_nodes(model, 8).traffic
     assert found.memory_node == 4 * found.traffic.memory
-    assert found.gradient.bytes_all == 8 * found.gradient.bytes_rank
+    assert found.gradient.all_bytes == 8 * found.gradient.rank_bytes
 
 
 def test_seconds_of_exchange_are_bytes_over_bandwidth_and_unknown_without_one():
     model = fields_on(12, 2)
     slow, fast, none = (plan_on_nodes(model, 4, bandwidth=b) for b in (1e9, 3e9, None))
-    assert slow.gradient.seconds == pytest.approx(slow.gradient.bytes_rank / 1e9)
+    assert slow.gradient.exchange_seconds == pytest.approx(slow.gradient.rank_bytes / 1e9)
     for name in ("value", "gradient", "step", "training", "peers"):
-        assert getattr(slow, name).seconds == pytest.approx(3 * getattr(fast, name).seconds) and getattr(slow, name)
-        assert getattr(none, name).seconds is None
+        seconds = [getattr(found, name).exchange_seconds for found in (slow, fast, none)]
+        assert seconds[0] == pytest.approx(3 * seconds[1]) and seconds[1] > 0 and seconds[2] is None
     assert (slow.bandwidth_by, none.bandwidth_by) == ("given", None)
     assert "--bandwidth" in none.advice and "mpirun" in none.advice and "--bandwidth" not in slow.advice
 
@@ -114,15 +124,30 @@ def test_a_hardware_efficient_layer_takes_one_exchange_at_most_and_gates_take_mo
     for layers in (4, 9):
         found = plan_on_nodes(qpr.Model(ansatz.hardware_efficient(36, layers), "Z0 Z1"), 16, memory_per_node=1 << 40)
         assert 0 < found.value.exchanges <= layers < found.peers.exchanges
-        assert found.gradient.bytes_rank <= 1.2 * found.gradient.lower_bound
+        assert found.gradient.rank_bytes <= 1.2 * found.gradient.lower_bound_bytes
 
 
 RUNS = {
     "described": ["hardware_efficient:36,4", "--nodes", "16", "--memory-per-node", "256", "--bandwidth", "12"],
     "problem": ["tfim", "--set", "n=36", "--nodes", "4", "--ranks-per-node", "2", "--steps", "50"],
-    "samples": ["breast-cancer", "--nodes", "2", "--batch", "32", "--bandwidth", "0.5", "--flops", "1e11"],
+    "samples": [
+        "breast-cancer",
+        "--set",
+        "features=8",
+        "--nodes",
+        "2",
+        "--batch",
+        "32",
+        "--bandwidth",
+        "0.5",
+        "--flops",
+        "1e11",
+    ],
     "one node": ["tfim", "--set", "n=12", "--nodes", "1"],
 }
+
+
+LABELS = {"value": "a value", "gradient": "a gradient", "step": "a step", "training": "the training"}
 
 
 @pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS)
@@ -131,13 +156,17 @@ def test_what_is_printed_fits_80_columns_and_is_what_the_json_holds(quprop_in_80
     found = json.loads((tmp_path / "nodes.json").read_text())
     assert found["kind"] == "nodes_plan" and found["by"] == "formula" and found["what"] == arguments[0]
     assert " ".join(stdout.split()).endswith(" ".join(found["advice"].split()))
-    for name, label in {"value": "a value", "gradient": "a gradient", "step": "a step", "training": "the training"}.items():
-        row = found[name]
-        if row["bytes_rank"]:
-            sizes = (short_bytes(row[k]) for k in ("bytes_rank", "lower_bound", "bytes_all"))
+    for name, label in LABELS.items():
+        row = found["sent"][name]
+        if row["rank_bytes"]:
+            sizes = (short_bytes(row[k]) for k in ("rank_bytes", "lower_bound_bytes", "all_bytes"))
             assert re.search(rf"^{label} +[\d,.e]+ +{' +'.join(map(re.escape, sizes))}$", stdout, re.M), name
-    assert ("exchange: bytes over" in stdout) == ("bandwidth" in found) == ("seconds" in found["gradient"])
-    assert "(formula)" in stdout and short_bytes(found["memory_node"]) in stdout
+    assert (
+        ("exchange: bytes over" in stdout)
+        == ("bandwidth" in found)
+        == ("exchange_seconds" in found["sent"]["gradient"])
+    )
+    assert "(formula)" in stdout and short_bytes(found["node_bytes"]) in stdout
 
 
 def test_the_precision_of_a_problem_is_that_of_its_training(quprop, tmp_path):
@@ -145,8 +174,8 @@ def test_the_precision_of_a_problem_is_that_of_its_training(quprop, tmp_path):
     for precision in ("double", "single"):
         quprop("plan", "tfim", "--set", f"n=20,precision={precision}", "--nodes", "4", "--json", "p.json", "--quiet")
         found = json.loads((tmp_path / "p.json").read_text())
-        assert found["precision"] == precision
-        sent.append(found["gradient"]["bytes_rank"])
+        assert found["state_precision"] == precision
+        sent.append(found["sent"]["gradient"]["rank_bytes"])
     assert sent[0] == 2 * sent[1] > 0
 
 
@@ -155,10 +184,11 @@ def test_a_saved_model_is_planned_like_its_circuit_by_sizes(quprop, tmp_path):
     qpr.Model(circuit, "Z0 Z1").save(tmp_path / "model.json")
     found = []
     for what in ("model.json", "hardware_efficient:12,3"):
-        quprop("plan", what, "--nodes", "4", "--json", "plan.json", "--quiet")
+        quprop("plan", what, "--nodes", "4", "--memory-per-node", "8", "--json", "plan.json", "--quiet")
         found.append(json.loads((tmp_path / "plan.json").read_text()))
-    known = {k: v for k, v in found[0].items() if k not in ("what", "traffic", "peers")}
+    known = {k: v for k, v in found[0].items() if k not in ("what", "traffic", "sent")}
     assert known == {k: found[1][k] for k in known}
+    assert found[0]["sent"]["training"] == found[1]["sent"]["training"]
 
 
 NOISY = qpr.Model(qpr.Circuit(4).ry(qpr.params("theta", 1)[0], 0).depolarising(0.1, 0), "Z0")
@@ -167,7 +197,7 @@ WRONG = {
     "no node": (lambda m: plan_on_nodes(m, 0), "nodes must be a whole number from 1"),
     "half a node": (lambda m: plan_on_nodes(m, 1.5), "nodes must be a whole number from 1"),
     "six ranks": (lambda m: plan_on_nodes(m, 2, ranks_per_node=6), "ranks_per_node must be a power of two, got 6"),
-    "more ranks than amplitudes": (lambda m: plan_on_nodes(m, 32), "take fewer nodes"),
+    "more ranks than amplitudes": (lambda m: plan_on_nodes(m, 32), "take fewer ranks"),
     "no bandwidth": (lambda m: plan_on_nodes(m, 2, bandwidth=0), "bandwidth must be a positive number"),
     "negative bandwidth": (lambda m: plan_on_nodes(m, 2, bandwidth=-1e9), "bandwidth must be a positive number"),
     "nan": (lambda m: plan_on_nodes(m, 2, bandwidth=float("nan")), "bandwidth must be a positive number"),
@@ -183,14 +213,14 @@ WRONG = {
 @pytest.mark.parametrize("call, said", WRONG.values(), ids=WRONG)
 def test_what_cannot_be_is_refused_in_one_sentence(call, said):
     with pytest.raises(QupropError, match=re.escape(said)) as caught:
-        call(fields_on(4))
+        call(fields_on(8))
     assert "\n" not in str(caught.value)
 
 
 BAD = {
     "tfim --nodes 3": "nodes must be a power of two",
     "tfim --nodes 2 --ranks-per-node 3": "ranks_per_node must be a power of two",
-    "tfim --set n=4 --nodes 64": "take fewer nodes",
+    "tfim --set n=4 --nodes 64": "take fewer ranks",
     "tfim --nodes 2 --bandwidth 0": "bandwidth must be a positive number",
     "tfim --nodes 2 --precision 0.1": "--precision has no part in exact gradients over --nodes",
     "tfim --nodes 2 --backend quprop": "--backend has no part",

@@ -106,17 +106,19 @@ def show_on_nodes(console: Console, found: NodesPlan, what: str) -> None:
     console.print()
     sent = narrow_table("sent (formula)", "exchanges", "by a rank", "lower bound", "by all")
     rows = {"a value": found.value, "a gradient": found.gradient, "a step": found.step, "the training": found.training}
-    for name, row in {**rows, "a value, gate by gate": found.peers}.items():
-        bound = "-" if row.lower_bound is None else short_bytes(row.lower_bound)
-        sent.add_row(name, tidy(short(row.exchanges)), short_bytes(row.bytes_rank), bound, short_bytes(row.bytes_all))
+    peers = {} if found.peers is None else {"a value, gate by gate": found.peers}
+    for name, row in {**rows, **peers}.items():
+        bound = "-" if row.lower_bound_bytes is None else short_bytes(row.lower_bound_bytes)
+        sent.add_row(name, tidy(short(row.exchanges)), short_bytes(row.rank_bytes), bound, short_bytes(row.all_bytes))
     console.print(sent)
     console.print()
     times = narrow_table("time", "computing", *["exchange"] * (found.bandwidth is not None))
     for name, row in rows.items():
-        times.add_row(name, *(brief(s) for s in (row.compute_seconds, row.seconds) if s is not None))
+        times.add_row(name, *(brief(s) for s in (row.compute_seconds, row.exchange_seconds) if s is not None))
     console.print(times)
     console.print()
-    line(console, tidy(f"computing: a model, {found.flops:.2g} multiply-adds a second a node (--flops); within a factor of 2 when idle."), "  ")
+    law = tidy(f"a law fitted to timings, {found.flops:.2g} multiply-adds a second a node (--flops)")
+    line(console, f"computing: {law}; within a factor of 2 when idle.", "  ")
     if found.bandwidth is not None:
         line(
             console,
@@ -124,11 +126,8 @@ def show_on_nodes(console: Console, found: NodesPlan, what: str) -> None:
             "while rotations are done, so both together take between the larger and the sum.",
             "  ",
         )
-    line(
-        console,
-        "lower bound: every exchange moves (1 - 1/P) of a rank's vector, psi forwards, psi and lambda backwards. Gate "
-        "by gate: each gate that is not diagonal on one of the top qubits exchanges the whole of it.",
-        "  ",
-    )
+    bound = "lower bound: every exchange moves (1 - 1/P) of a rank's vector, psi forwards, psi and lambda backwards."
+    gates = " Gate by gate: each gate that is not diagonal on one of the top qubits exchanges the whole of it."
+    line(console, bound + gates * bool(peers), "  ")
     console.print()
     line(console, found.advice)

@@ -26,24 +26,23 @@ from quprop.simulate.engine import MAX_QUBITS
 from quprop.tables import flat_rows
 
 AMPLITUDE = {"double": 16, "single": 8}  # bytes
-MOST_RANKS = 1 << 20
 CHUNK = Distributed().chunk
 HOW = (
-    "seconds of exchange take a bandwidth: give --bandwidth GB/s of a rank (bandwidth=, in bytes a second, in Python), "
-    "or run quprop plan under mpirun, which measures it between the ranks"
+    "Seconds of exchange take a bandwidth: give --bandwidth GB/s of a rank (bandwidth=, in bytes a second, in Python), "
+    "or run quprop plan under mpirun, which measures it between the ranks."
 )
 
 
 class Sent(NamedTuple):
-    """exchanges of the state, those of swaps for observables among them; bytes_rank: sent by each rank; bytes_all: by
-    all; lower_bound: of each rank, (1 - 1/P) of the vector an exchange (None where no bound is stated); seconds: of
-    sending, None without a bandwidth; compute_seconds: of each node's multiply-adds."""
+    """exchanges of the state, swaps for observables among them; rank_bytes: sent by each rank; all_bytes: by all of
+    them; lower_bound_bytes: of each rank, (1 - 1/P) of the vector an exchange (None where no bound is stated);
+    exchange_seconds: of sending, None without a bandwidth; compute_seconds: of each node's multiply-adds."""
 
     exchanges: int
-    bytes_rank: int
-    bytes_all: int
-    lower_bound: int | None
-    seconds: float | None
+    rank_bytes: int
+    all_bytes: int
+    lower_bound_bytes: int | None
+    exchange_seconds: float | None
     compute_seconds: float | None
 
     def times(self, count: int) -> Sent:
@@ -56,7 +55,8 @@ class NodesPlan:
     of nodes that hold the state, with as many ranks each; None where no number of them does.
 
     value, gradient: of one sample; step: the gradients of its samples; training: all of them. peers: a value by what
-    exchanges the whole vector of a rank for every gate that is not diagonal on a qubit of the rank's (`Traffic`).
+    exchanges the whole vector of a rank for every gate that is not diagonal on one of the top qubits (`Traffic`); None
+    of a model that does not know its gates.
     bandwidth: bytes a second of a rank, None where it is not known; bandwidth_by: "given" or "measured"; by: what the
     other numbers are known by.
     """
@@ -81,7 +81,7 @@ class NodesPlan:
     gradient: Sent
     step: Sent
     training: Sent
-    peers: Sent
+    peers: Sent | None
     by: str = "formula"
 
     @property
@@ -97,31 +97,39 @@ class NodesPlan:
         else:
             fewest = f"the fewest that hold this state are {count_of(self.fewest_nodes, 'node')} of {had}"
         begin = f"Each node needs {needed} and has {had}" + ("" if self.fits else ", which is too little")
-        end = "" if self.gradient.seconds is not None or self.traffic.ranks == 1 else f" {HOW[0].upper()}{HOW[1:]}."
-        return f"{begin}; {fewest}.{end}"
+        known = self.bandwidth is not None or self.traffic.ranks == 1
+        return f"{begin}; {fewest}." + ("" if known else f" {HOW}")
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it."""
-        names = ("model", "qubits", "parameters", "rotations", "precision", "nodes", "ranks_per_node")
-        more = ("memory_node", "memory_per_node", "fits", "fewest_nodes", "steps", "samples", "flops")
-        rows = ("value", "gradient", "step", "training", "peers")
+        names = ("qubits", "parameters", "rotations", "nodes", "ranks_per_node", "fits", "fewest_nodes")
+        more = ("steps", "samples", "flops", "bandwidth", "bandwidth_by")
         return {
             "kind": "nodes_plan",
             "by": self.by,
-            **{k: getattr(self, k) for k in (*names, *more, "bandwidth", "bandwidth_by")},
+            "sizes": self.model,
+            **{k: getattr(self, k) for k in names},
+            "node_bytes": self.memory_node,
+            "node_has_bytes": self.memory_per_node,
+            "state_precision": self.precision,
+            **{k: getattr(self, k) for k in more},
             "traffic": self.traffic._asdict(),
-            **{k: getattr(self, k)._asdict() for k in rows},
+            "sent": {name: row._asdict() for name, row in self._rows.items()},
             "advice": self.advice,
         }
 
+    @property
+    def _rows(self) -> dict[str, Sent]:
+        rows = {"value": self.value, "gradient": self.gradient, "step": self.step, "training": self.training}
+        return rows if self.peers is None else {**rows, "peers": self.peers}
+
     def table(self) -> list[dict[str, Any]]:
         """Rows for `pandas.DataFrame`: a value, a gradient, a step, the training, and a value by peers."""
-        rows = ("value", "gradient", "step", "training", "peers")
-        return flat_rows({"name": name, **getattr(self, name)._asdict()} for name in rows)
+        return flat_rows({"name": name, **row._asdict()} for name, row in self._rows.items())
 
     def __str__(self) -> str:
-        sent = f"{short_bytes(self.gradient.bytes_rank)} sent by each rank in {self.gradient.exchanges} exchanges"
-        seconds = "" if self.gradient.seconds is None else f", {people(self.gradient.seconds)}"
+        sent = f"{short_bytes(self.gradient.rank_bytes)} sent by each rank in {self.gradient.exchanges} exchanges"
+        seconds = "" if self.gradient.exchange_seconds is None else f", {people(self.gradient.exchange_seconds)}"
         where = f"{count_of(self.nodes, 'node')} of {count_of(self.ranks_per_node, 'rank')}"
         return f"{self.model} over {where}: a gradient {sent}{seconds}. {self.advice}"
 
@@ -174,11 +182,6 @@ def plan_on_nodes(
     n, ranks = model.n_qubits, nodes * ranks_per_node
     if n > MAX_QUBITS:
         raise QupropError(f"a state of {n:,} qubits fits no machine; plan {MAX_QUBITS} qubits or fewer")
-    if ranks > min(1 << n, MOST_RANKS):
-        raise QupropError(
-            f"{count_of(nodes, 'node')} of {count_of(ranks_per_node, 'rank')} are {ranks:,} ranks, too many for the "
-            f"2^{n} amplitudes of {count_of(n, 'qubit')}: take fewer nodes"
-        )
     found = traffic(model, ranks, precision, chunk)
     had = available_bytes() if memory_per_node is None else int(memory_per_node)
     vector = AMPLITUDE[precision] << n - int(math.log2(ranks))
@@ -189,7 +192,8 @@ def plan_on_nodes(
     def sent(exchanges: int, size: int, bound: int | None, compute: float | None) -> Sent:
         return Sent(exchanges, size, ranks * size, bound, None if bandwidth is None else size / bandwidth, compute)
 
-    value = sent(found.exchanges, found.bytes_value, found.lower_bound_value, seconds[0])
+    gates = found.gate_exchanges
+    value = sent(found.exchanges + found.swaps, found.bytes_value, found.lower_bound_value, seconds[0])
     both = 2 * found.exchanges + found.swaps
     gradient = sent(both, found.bytes_gradient, found.lower_bound_gradient, seconds[1])
     step = gradient.times(samples)
@@ -214,7 +218,7 @@ def plan_on_nodes(
         gradient=gradient,
         step=step,
         training=step.times(steps),
-        peers=sent(found.gate_exchanges, found.gate_exchanges * vector, None, None),
+        peers=None if gates is None else sent(gates, gates * vector, None, None),
     )
 
 
@@ -222,15 +226,12 @@ def _fewest(model: Model, ranks_per_node: int, had: int, precision: str, chunk: 
     """The smallest power of two of nodes whose ranks have room; psi and lambda alone say where to begin."""
     states = 2 * AMPLITUDE[precision] << model.n_qubits
     nodes = 1 << max(0, -(-states // had) - 1).bit_length()
-    while nodes * ranks_per_node <= min(1 << model.n_qubits, MOST_RANKS):
-        try:
-            needed = traffic(model, nodes * ranks_per_node, precision, chunk).memory
-        except QupropError:  # more ranks than a state is spread over
-            return None
-        if ranks_per_node * needed <= had:
-            return nodes
-        nodes *= 2
-    return None
+    try:
+        while ranks_per_node * traffic(model, nodes * ranks_per_node, precision, chunk).memory > had:
+            nodes *= 2
+    except QupropError:  # more ranks than share a state
+        return None
+    return nodes
 
 
 def _powers(count: int) -> str:
