@@ -133,7 +133,7 @@ RUNS = {
     "samples": [
         "breast-cancer",
         "--set",
-        "features=8",
+        "qubits=8",
         "--nodes",
         "2",
         "--batch",
