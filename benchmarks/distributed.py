@@ -82,11 +82,12 @@ def mpirun(ranks: int, arguments: Iterable[object]) -> dict[str, Any]:
 def worker(name: str, threads: int, repeats: int, reference: str) -> None:
     """Every rank's part: a value and a gradient counted and compared, then `repeats` gradients timed."""
     from quprop.simulate import get_engine
+    from quprop.simulate.distributed import Distributed
     from quprop.simulate.distributed.ranks import world
 
     ranks, w = world(), workload(name)
     model, theta, x = model_of(w), w.theta[None], np.zeros((1, 0))
-    engine = get_engine(qpr.Distributed(), "double", threads)
+    engine = get_engine(Distributed(), "double", threads)
     weights = np.ones((1, 1))
     counted = {}
     for what, call in (
@@ -107,7 +108,12 @@ def worker(name: str, threads: int, repeats: int, reference: str) -> None:
             "gradient": float(np.linalg.norm(gradient - known["gradient"]) / np.linalg.norm(known["gradient"])),
         }
     seconds = timed(lambda: engine.value_and_grad(model, theta, x, weights), repeats, ranks.comm)
-    found = {"errors": errors, "counted": counted, "memory": engine.memory(model, 1, "value_and_grad"), "seconds": seconds}
+    found = {
+        "errors": errors,
+        "counted": counted,
+        "memory": engine.memory(model, 1, "value_and_grad"),
+        "seconds": seconds,
+    }
     if ranks.rank == 0:
         print(json.dumps(found), flush=True)
 
@@ -310,7 +316,11 @@ def main() -> None:
         name, threads, repeats, reference = options.worker
         worker(name, int(threads), int(repeats), reference)
         return
-    found: dict[str, Any] = {"environment": environment({"quprop": sys.executable}), "tolerance": TOLERANCE, "workloads": []}
+    found: dict[str, Any] = {
+        "environment": environment({"quprop": sys.executable}),
+        "tolerance": TOLERANCE,
+        "workloads": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             found["workloads"].append(

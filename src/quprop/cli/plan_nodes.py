@@ -18,6 +18,7 @@ from quprop.planning.costs import tidy
 from quprop.planning.named import named_model
 from quprop.planning.nodes import NodesPlan, plan_on_nodes
 from quprop.planning.timing import FLOPS
+from quprop.simulate.distributed.ranks import launched_size
 
 if TYPE_CHECKING:
     from quprop.cli.plan import PlanRequest
@@ -72,12 +73,15 @@ def plan_nodes(asked: PlanRequest) -> None:
         model, precision = named_model(asked.what), "double"
     else:
         model, precision = built(asked.what, asked.set_ or [])
+    given = asked.bandwidth
+    measured = _bandwidth_here() if given is None else None
     found = plan_on_nodes(
         model,
         asked.nodes or 0,
         ranks_per_node=asked.ranks_per_node,
         memory_per_node=None if asked.memory_per_node is None else asked.memory_per_node * 2**30,
-        bandwidth=None if asked.bandwidth is None else asked.bandwidth * 1e9,
+        bandwidth=measured if given is None else given * 1e9,
+        bandwidth_by="measured" if given is None else "given",
         precision=precision,
         steps=asked.steps,
         samples=asked.batch,
@@ -85,6 +89,19 @@ def plan_nodes(asked: PlanRequest) -> None:
     )
     write_result(asked.json_file, {"what": asked.what, **found.as_dict()})
     show_on_nodes(console_for(asked.quiet), found, asked.what)
+
+
+def _bandwidth_here() -> float | None:
+    """Between the ranks of this mpirun, the others of which serve this one."""
+    if launched_size() == 1:
+        return None
+    from quprop.simulate.distributed.serve import leading
+
+    leader = leading()
+    if leader is None:
+        return None
+    found: float | None = leader.everywhere("quprop.simulate.distributed.bandwidth:measured_bandwidth")
+    return found
 
 
 def show_on_nodes(console: Console, found: NodesPlan, what: str) -> None:
