@@ -14,10 +14,10 @@ from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.channels import DENSITY, refuse_channels
 from quprop.simulate.distributed.exchange import Moved, Mover
-from quprop.simulate.distributed.part import Frame, RankPlan, back, rank_plan, through
+from quprop.simulate.distributed.part import Frame, RankPlan, Step, back, rank_plan, through
 from quprop.simulate.distributed.ranks import Ranks, world
 from quprop.simulate.distributed.settings import Distributed
-from quprop.simulate.distributed.stretches import least_qubits
+from quprop.simulate.distributed.stretches import PIECE_BITS, least_qubits
 from quprop.simulate.engine import Arrays, no_jet
 from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, load_kernels, with_clifford
 from quprop.simulate.state_vector.reference import STATE_VECTOR
@@ -276,7 +276,8 @@ class _Group:
         self._origin = self.ranks.rank << plan.local
         self._psi: np.ndarray | None = None
         self._lambda: np.ndarray | None = None
-        self._frames: list[Frame] = []
+        self._frames: list[Frame] = []  # before each stretch and at the end, in the model's own bits
+        self._middle: list[Frame] = []  # of each stretch, before what waits for the whole exchange
 
     def _made(self) -> np.ndarray:
         return self.mover.kind.amplitudes(1 << self.plan.local)
@@ -299,17 +300,32 @@ class _Group:
         """The frame at the end of the circuit, in the last coordinates."""
         return through(self._frames[-1], self.plan.steps[-1].coordinates)
 
+    def _piece(self, states: np.ndarray, piece: int) -> tuple[np.ndarray, int]:
+        """A piece of this rank's part, and where it is among all indices."""
+        size = 2 << self.plan.local >> PIECE_BITS
+        return states[size * piece : size * (piece + 1)], self._origin | piece << self.plan.local - PIECE_BITS
+
     # Sweeps -----------------------------------------------------------------------------------------------------------
 
     def forward(self, theta: np.ndarray, x: np.ndarray) -> None:
         """psi at the end of the circuit, up to the frame there."""
         self._start(x)
-        self._frames = [(0, 0)]
+        self._frames, self._middle = [(0, 0)], []
         for step in self.plan.steps:
-            if step.exchange is not None:
+            frame = through(self._frames[-1], step.coordinates)
+            if step.first is not None:
+                middle = [frame]
+
+                def work(piece: int, step: Step = step, frame: Frame = frame, middle: list[Frame] = middle) -> None:
+                    psi, origin = self._piece(self.psi, piece)
+                    middle[0] = step.first.forward(theta, x, frame, psi, origin, self.mover.threads)
+
+                self.mover.exchange(step.exchange, [self.psi], pieces=1 << PIECE_BITS, work=work)
+                frame = middle[0]
+            elif step.exchange is not None:
                 self.mover.exchange(step.exchange, [self.psi])
-            before = through(self._frames[-1], step.coordinates)
-            after = step.part.forward(theta, x, before, self.psi, self._origin, self.mover.threads)
+            self._middle.append(frame)
+            after = step.part.forward(theta, x, frame, self.psi, self._origin, self.mover.threads)
             self._frames.append(back(after, step.coordinates))
 
     def backward(self, theta: np.ndarray, x: np.ndarray) -> Arrays:
@@ -317,15 +333,23 @@ class _Group:
         d_theta, d_x = np.zeros(self.model.n_params), np.zeros(self.model.n_inputs)
         encoded = self.model.state.kind == "encoded"
         for k, step in reversed(list(enumerate(self.plan.steps))):
-            before = through(self._frames[k], step.coordinates)
-            step.part.backward(
-                theta, x, before, k == 0 and not encoded, self.psi, self.other, self._origin, self.mover.threads,
-                d_theta, d_x,
-            )  # fmt: skip
-            if step.exchange is not None:
-                self.mover.exchange(step.exchange, [self.psi, self.other], backwards=True)
-        both = self.ranks.sum(np.concatenate([d_theta, d_x]))
-        d_theta, d_x = both[: len(d_theta)], both[len(d_theta) :]
+            both, out = [self.psi, self.other], (d_theta, d_x)
+            alone = k == 0 and not encoded
+            step.part.backward(theta, x, self._middle[k], alone, *both, self._origin, self.mover.threads, *out)
+            if step.first is not None:
+                frame = through(self._frames[k], step.coordinates)
+
+                def work(piece: int, step: Step = step, frame: Frame = frame) -> None:
+                    (psi, origin), (costate, _) = self._piece(self.psi, piece), self._piece(self.other, piece)
+                    step.first.backward(
+                        theta, x, frame, False, psi, costate, origin, self.mover.threads, d_theta, d_x
+                    )
+
+                self.mover.exchange(step.exchange, both, True, 1 << PIECE_BITS, work)
+            elif step.exchange is not None:
+                self.mover.exchange(step.exchange, both, True)
+        total = self.ranks.sum(np.concatenate([d_theta, d_x]))
+        d_theta, d_x = total[: len(d_theta)], total[len(d_theta) :]
         if encoded:
             n = self.model.n_qubits
             adjoint = self.gathered(self.other, (0, 0), first=True)

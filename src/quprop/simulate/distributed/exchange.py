@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +41,18 @@ class Mover:
     threads: int
     moved: Moved = field(default_factory=Moved)
 
-    def exchange(self, exchange: Exchange, states: list[np.ndarray], backwards: bool = False) -> None:
+    def exchange(
+        self,
+        exchange: Exchange,
+        states: list[np.ndarray],
+        backwards: bool = False,
+        pieces: int = 1,
+        work: Callable[[int], None] | None = None,
+    ) -> None:
         """From the coordinates before an exchange to those after it, or back: all states in the same messages.
+
+        work: what is done on each of `pieces` pieces of the parts, cut by the highest local bits, which are no pivots:
+        as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
 
         For every value of the local bits that are no pivots there is one amplitude a member of the group, and these change
         places: the one that goes to member phi stands where the functionals have the value phi, and what comes from
@@ -71,7 +82,8 @@ class Mover:
         vector = states[0].itemsize << self.lane_bits + 1
         vectors = 1 << len(rest) - self.lane_bits  # of each message in all
         room = max(1, self.chunk // (vector * len(states) * len(members)))
-        at_once = min(vectors, 1 << room.bit_length() - 1)
+        of_piece = vectors // pieces
+        at_once = min(of_piece, 1 << room.bit_length() - 1)
         buffers = np.empty((2, 2, len(members), len(states), at_once * 2 << self.lane_bits), states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []
 
@@ -82,8 +94,12 @@ class Mover:
             for m, member in enumerate(members):
                 for k, state in enumerate(states):
                     self.kind.move(arrive[0], member[arrive[1]], state, first, received[m, k], True, self.threads)
+            if work is not None and not backwards and not (first + at_once) % of_piece:
+                work(first // of_piece)
 
         for turn, first in enumerate(range(0, vectors, at_once)):
+            if work is not None and backwards and not first % of_piece:
+                work(first // of_piece)
             sent, received = buffers[turn % 2]
             requests = []
             for m, member in enumerate(members):

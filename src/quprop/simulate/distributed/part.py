@@ -8,8 +8,11 @@ import numpy as np
 
 from quprop.model import Model
 from quprop.simulate.distributed.coordinates import Coordinates
-from quprop.simulate.distributed.stretches import Exchange, stretches
+from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange, stretches
 from quprop.simulate.state_vector import blocks
+
+_WORTHWHILE = 8  # rotations, for which pieces are read and written once more
+_LOOK_AHEAD = 512
 
 Frame = tuple[int, int]  # x and z masks of the Pauli string that is carried to the end
 
@@ -23,10 +26,12 @@ class Strings(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A stretch as a rank does it."""
+    """A stretch as a rank does it. first: of its rotations those that come first and mix nothing but the amplitudes of a
+    piece, for which the rest of the exchange is not waited for; None if they are few."""
 
     exchange: Exchange | None
     coordinates: Coordinates
+    first: Any
     part: Any
 
 
@@ -61,13 +66,22 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
     nothing |= {"obs_term": np.empty(0, np.int32), "obs_coefficient": np.empty(0)}
     sizes = (model.n_params, model.n_inputs, local, lane_bits, vector_bytes)
     none = np.empty(0, np.int64)
-    steps = []
-    for stretch in stretches(model, rank_bits):
-        at, order = stretch.coordinates, stretch.order
+
+    def part(order: np.ndarray, at: Coordinates, bits: int) -> Any:
         drivers = model.drivers.of(order)
         drivers = drivers._replace(coefficient=drivers.coefficient * at.signs(x[order], z[order]))
-        flat = blocks.plan_of(at.xs(x[order]), at.zs(z[order]), drivers, nothing, *sizes)
-        steps.append(Step(stretch.exchange, at, kind(flat)))
+        own = (model.n_params, model.n_inputs, bits, lane_bits, vector_bytes)
+        return kind(blocks.plan_of(at.xs(x[order]), at.zs(z[order]), drivers, nothing, *own))
+
+    steps = []
+    for exchange, at, order in ((s.exchange, s.coordinates, s.order) for s in stretches(model, rank_bits)):
+        within = local - PIECE_BITS
+        first = None
+        if exchange is not None and max(exchange.pivots) < within and within >= lane_bits + 2 + len(exchange.pivots):
+            early = _early(at.xs(x[order]), at.zs(z[order]), within)
+            if early.sum() >= _WORTHWHILE:
+                first, order = part(order[early], at, within), order[~early]
+        steps.append(Step(exchange, at, first, part(order, at, local)))
     observables = blocks.observables(model)
     last = steps[-1].coordinates
     obs_x, obs_z = observables["obs_x"], observables["obs_z"]
@@ -82,6 +96,17 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
     signs = last.signs(obs_x, obs_z)
     ptr, term = observables["obs_ptr"].astype(np.int64), observables["obs_term"]
     return RankPlan(local, tuple(steps), tuple(strings), signs, ptr, term, observables["obs_coefficient"])
+
+
+def _early(x: np.ndarray, z: np.ndarray, bits: int) -> np.ndarray:
+    """Which of the rotations mix only indices that agree from `bits` on, and commute with all others before them."""
+    found, behind = np.zeros(len(x), bool), np.zeros(len(x), bool)
+    above = x >> np.uint64(bits) != 0
+    for i in range(min(len(x), _LOOK_AHEAD)):
+        clash = np.bitwise_count((x[i] & z[:i]) ^ (z[i] & x[:i])) & 1
+        found[i] = not above[i] and not (clash.astype(bool) & behind[:i]).any()
+        behind[i] = not found[i]
+    return found
 
 
 def through(frame: Frame, coordinates: Coordinates) -> Frame:

@@ -26,6 +26,7 @@ from quprop.model.channels import refuse_channels
 from quprop.model.parameterised import strings_of
 from quprop.simulate.distributed.coordinates import Coordinates, dual, odd
 
+PIECE_BITS = 2  # of a rank's index: 4 pieces of its part arrive one after the other
 LANE_BITS = 4  # low local bits that an exchange leaves alone where it can
 MAX_QUBITS = 62
 IN_VIEW = 192  # rotations among which a stretch is chosen, or six a qubit
@@ -277,12 +278,14 @@ def _independent(pool: np.ndarray, chosen: list[int], ranks: tuple[int, ...]) ->
 
 
 def _reduced(functionals: list[int], local: int) -> tuple[list[int], list[int]]:
-    """Pivots among the local bits, high ones first and lanes last, and combinations that have one each."""
+    """Pivots among the local bits, and combinations that have one each. The best pivots are high bits under the highest
+    `PIECE_BITS`, by which a rank's part is cut into pieces; lanes are the last choice."""
     rest, pivots = list(functionals), []
     for i in range(len(rest)):
         here = rest[i] & ((1 << local) - 1)
-        pivot = here.bit_length() - 1
-        assert pivot >= 0, "a new functional is independent of the rank's"
+        assert here, "a new functional is independent of the rank's"
+        under = here & ((1 << max(local - PIECE_BITS, 0)) - 1)
+        pivot = (under if under >> LANE_BITS else here).bit_length() - 1
         pivots.append(pivot)
         for k in range(len(rest)):
             if k != i and rest[k] >> pivot & 1:
