@@ -9,11 +9,11 @@ of |coefficients| and to the gradient's norm.
 lower bound of as many exchanges, (1 - 1/P) of a rank's vector each, psi forwards, psi and lambda backwards. Peers are
 not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate by gate, for
 the same gates.
-    QuEST 4 (quest/src/core/localiser.cpp at 01d7ec43f6cb; it has no gradient): a rotation or CX whose target is one of the
-    upper log2 P qubits exchanges the whole vector of a rank with one other, or of a CX half of it on average; diagonal
+    QuEST 4 (its localiser at commit 01d7ec43f6cb; it has no gradient): a rotation or CX whose target is one of the upper
+    log2 P qubits exchanges the whole vector of a rank with one other, or of a CX half of it on average; diagonal
     gates exchange nothing.
-    Lightning-Kokkos with MPI (StateVectorKokkosMPI.hpp at 0a06a8825f76, AdjointJacobianKokkosMPI.hpp at 216f82b2c5a3): a gate
-    that touches k global wires, diagonal or not, first swaps them with the first k local wires that it does not touch,
+    Lightning-Kokkos with MPI (StateVectorKokkosMPI at 0a06a8825f76, AdjointJacobianKokkosMPI at 216f82b2c5a3): a gate that
+    touches k global wires, diagonal or not, first swaps them with the first k local wires that it does not touch,
     which sends (1 - 2^-k) of the vector; wires stay where they are. A CNOT of two global wires renames ranks. Its
     gradient does so for the ket, for the bra, and for the ket with each generator, whose wires the bra then follows.
     What observables need is left out of both.

@@ -1,4 +1,4 @@
-"""``quprop plan MODEL --nodes N``: the exact gradient by one state over many nodes."""
+"""``--nodes`` of ``quprop plan``: the exact gradient by one state over many nodes."""
 
 from __future__ import annotations
 
