@@ -5,6 +5,7 @@ import re
 import tracemalloc
 
 import pytest
+from mpi import needs_mpi, run
 
 import quprop as qpr
 from quprop.cost import short_bytes
@@ -12,6 +13,7 @@ from quprop.errors import QupropError
 from quprop.model import ansatz
 from quprop.planning import plan_on_nodes
 from quprop.planning.timing import BLOCKED, ROTATION, SWEEP
+from quprop.simulate.distributed import bandwidth
 from quprop.simulate.distributed.traffic import traffic
 
 
@@ -189,6 +191,68 @@ def test_a_saved_model_is_planned_like_its_circuit_by_sizes(quprop, tmp_path):
     known = {k: v for k, v in found[0].items() if k not in ("what", "traffic", "sent")}
     assert known == {k: found[1][k] for k in known}
     assert found[0]["sent"]["training"] == found[1]["sent"]["training"]
+
+
+class Clocked:
+    """Four ranks of which this is the second; each message takes a second of its clock, and the slowest rank twice as
+    long."""
+
+    rank, size, now = 1, 4, 0.0
+
+    def __init__(self):
+        self.comm, self.partners = self, []
+
+    def Barrier(self):
+        self.partners.append([])
+
+    def Sendrecv(self, out, dest, recvbuf, source):
+        assert out.nbytes == recvbuf.nbytes
+        self.partners[-1].append((dest, source))
+        self.now += 1.0
+
+    def allgather(self, seconds):
+        return [seconds, 2 * seconds, seconds, seconds]
+
+
+def test_the_bandwidth_is_what_a_rank_sends_to_all_others_over_the_time_of_the_slowest(monkeypatch):
+    ranks = Clocked()
+    monkeypatch.setattr(bandwidth.time, "perf_counter", lambda: ranks.now)
+    assert bandwidth.measured_bandwidth(ranks, 1000) == 3 * 1000 / (2 * 3.0)
+    assert all(turn == [(2, 0), (3, 3), (0, 2)] for turn in ranks.partners) and len(ranks.partners) > 1
+    ranks.size, ranks.rank = 1, 0
+    assert bandwidth.measured_bandwidth(ranks) is None
+    with pytest.raises(QupropError, match="size must be a whole number from 1"):
+        bandwidth.measured_bandwidth(ranks, 0)
+
+
+MEASURED = """
+from quprop.simulate.distributed.bandwidth import measured_bandwidth
+from quprop.simulate.distributed.ranks import world
+ranks = world()
+found = ranks.comm.gather(measured_bandwidth(ranks, 1 << 20))
+if ranks.rank == 0:
+    print(*found)
+"""
+
+
+@needs_mpi
+def test_ranks_measure_one_bandwidth():
+    done = run(4, "-c", MEASURED)
+    found = [float(word) for word in done.stdout.split()]
+    assert len(found) == 4 and len({*found}) == 1 and 1e6 < found[0] < 1e13, done.stderr
+
+
+@needs_mpi
+def test_under_mpirun_a_plan_measures_the_bandwidth_unless_it_is_given(tmp_path):
+    plan = ("-m", "quprop.cli", "plan", "tfim", "--set", "n=12", "--nodes", "2", "--json")
+    for more, by in (((), "measured"), (("--bandwidth", "3"), "given")):
+        done = run(2, *plan, tmp_path / by, *more)
+        found = json.loads((tmp_path / by).read_text())
+        assert done.returncode == 0 and done.stdout.count("a gradient") == 2, done.stderr  # of one rank: sent, and time
+        assert found["bandwidth_by"] == by and f"GB/s a rank, {by}" in " ".join(done.stdout.split())
+        row = found["sent"]["gradient"]
+        assert row["exchange_seconds"] == pytest.approx(row["rank_bytes"] / found["bandwidth"])
+    assert found["bandwidth"] == 3e9
 
 
 NOISY = qpr.Model(qpr.Circuit(4).ry(qpr.params("theta", 1)[0], 0).depolarising(0.1, 0), "Z0")
