@@ -254,6 +254,7 @@ def measure(name: str, ranks: tuple[int, ...], rounds: int, repeats: int, folder
         if wrong > TOLERANCE:
             raise SystemExit(f"{name} on {count} ranks differs from native by {wrong:.2g}")
         told, p, vector = traffic(model, count), count.bit_length() - 1, AMPLITUDE * 2**w.n_qubits // count
+        _held_to_formula(name, found["counted"], told)
         forward, whole = lightning(w, p)
         rows.append(
             {
@@ -301,6 +302,15 @@ def measure(name: str, ranks: tuple[int, ...], rounds: int, repeats: int, folder
         "rows": rows,
         "timing": timing,
     }
+
+
+def _held_to_formula(name: str, counted: dict[str, Any], told: Any) -> None:
+    """Exchanges and bytes of every rank; messages depend on how far the engine splits them."""
+    exchanges = {"value": told.exchanges + told.swaps, "gradient": 2 * told.exchanges + told.swaps}
+    for what, size in (("value", told.bytes_value), ("gradient", told.bytes_gradient)):
+        sent = counted[what]
+        if (sent["exchanges"], sent["bytes"], sent["alike"]) != (exchanges[what], size, True):
+            raise SystemExit(f"a {what} of {name} on {told.ranks} ranks sends {sent}, by formula {told}")
 
 
 def main() -> None:
