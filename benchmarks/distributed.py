@@ -3,22 +3,22 @@
     python benchmarks/distributed.py --out benchmarks/results/distributed.json   # minutes
     python benchmarks/distributed.py --only hea-12 hva-12 hea-16 --rounds 1      # seconds, no claim about time
 
-(a) Values and gradients on 1, 2, 4 and 8 ranks against the engine "native", before anything else: 1e-13, relative to the sum
-of |coefficients| and to the gradient's norm.
-(b) Exchanges, messages and bytes that each rank counts as it sends them, beside the formula of `quprop plan --nodes` and the
-lower bound of as many exchanges, (1 - 1/P) of a rank's vector each, psi forwards, psi and lambda backwards. Peers are
-not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate by gate, for
-the same gates.
-    QuEST 4 (its localiser at commit 01d7ec43f6cb; it has no gradient): a rotation or CX whose target is one of the upper
-    log2 P qubits exchanges the whole vector of a rank with one other, or of a CX half of it on average; diagonal
+(a) Values and gradients on 1, 2, 4 and 8 ranks against the engine "native", before anything else: 1e-13, relative to the
+sum of |coefficients| and to the gradient's norm.
+(b) Exchanges, messages and bytes that each rank counts as it sends them, beside the formula of `quprop plan --nodes` and
+the lower bound of as many exchanges, (1 - 1/P) of a rank's vector each, psi forwards, psi and lambda backwards. Peers
+are not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate by
+gate, for the same gates.
+    QuEST 4 (its localiser at commit 01d7ec43f6cb; it has no gradient): a rotation or CX whose target is one of the
+    upper log2 P qubits exchanges the whole vector of a rank with one other, or of a CX half of it on average; diagonal
     gates exchange nothing.
-    Lightning-Kokkos with MPI (StateVectorKokkosMPI at 0a06a8825f76, AdjointJacobianKokkosMPI at 216f82b2c5a3): a gate that
-    touches k global wires, diagonal or not, first swaps them with the first k local wires that it does not touch,
+    Lightning-Kokkos with MPI (StateVectorKokkosMPI at 0a06a8825f76, AdjointJacobianKokkosMPI at 216f82b2c5a3): a gate
+    that touches k global wires, diagonal or not, first swaps them with the first k local wires that it does not touch,
     which sends (1 - 2^-k) of the vector; wires stay where they are. A CNOT of two global wires renames ranks. Its
     gradient does so for the ket, for the bra, and for the ket with each generator, whose wires the bra then follows.
     What observables need is left out of both.
-(c) Median seconds of a gradient: one rank with all cores as threads, as many ranks as cores with one thread each, and the engine
-"native", in rounds that take turns. More ranks than cores are not timed.
+(c) Median seconds of a gradient: one rank with all cores as threads, as many ranks as cores with one thread each, and
+the engine "native", in rounds that take turns. More ranks than cores are not timed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SETTINGS = {
 PATIENT = {"OMPI_MCA_mpi_yield_when_idle": "1"}  # who waits leaves the core to those who work
 
 
-# -- ranks ----------------------------------------------------------------------------------------------------------------
+# -- ranks -------------------------------------------------------------------------------------------------------------
 
 
 def mpirun(ranks: int, arguments: Iterable[object]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def native_seconds(model: qpr.Model, theta: np.ndarray, threads: int, repeats: i
     return out
 
 
-# -- peers, by the rules of their sources ---------------------------------------------------------------------------------
+# -- peers, by the rules of their sources ------------------------------------------------------------------------------
 
 
 @dataclass
@@ -237,7 +237,7 @@ def lightning(w: Workload, p: int) -> tuple[Sent, Sent]:
     return forward, back
 
 
-# -- all of it ------------------------------------------------------------------------------------------------------------
+# -- all of it ---------------------------------------------------------------------------------------------------------
 
 
 def measure(name: str, ranks: tuple[int, ...], rounds: int, repeats: int, folder: Path) -> dict[str, Any]:
