@@ -33,7 +33,7 @@ class Coordinates(NamedTuple):
         """L^-T mask: where a z mask, or a functional, goes."""
         return _parities(self.columns, mask)
 
-    def index(self, j: int) -> int:
+    def index(self, j: int) -> int:  # type: ignore[override]
         """Where basis state j stands."""
         return self.x(j)
 

@@ -18,8 +18,8 @@ from quprop.simulate.distributed.part import Frame, RankPlan, Step, back, rank_p
 from quprop.simulate.distributed.ranks import Ranks, world
 from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.distributed.stretches import PIECE_BITS, least_qubits
-from quprop.simulate.engine import Arrays, no_jet
-from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, load_kernels, with_clifford
+from quprop.simulate.engine import Arrays, made, no_jet
+from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, NativeEngine, load_kernels, with_clifford
 from quprop.simulate.state_vector.reference import STATE_VECTOR
 from quprop.simulate.state_vector.rows import check_rows, ldexp, peak, shift
 
@@ -37,7 +37,7 @@ def distributed_engine(settings: Distributed, precision: str, threads: int | Non
 class DistributedEngine:
     """Exact values and gradients by one state over many ranks; see `quprop.Distributed`.
 
-    `moved` counts what this rank has sent since it was made or `moved` was set anew.
+    `moved` counts what this rank has sent since it was made or `moved` was set anew. ranks: all that run if left out.
 
     Raises: QupropError for another precision, and without MPI.
     """
@@ -46,11 +46,13 @@ class DistributedEngine:
     jet = no_jet
     state_jet = no_jet
 
-    def __init__(self, settings: Distributed, precision: str = "double", threads: int | None = None) -> None:
+    def __init__(
+        self, settings: Distributed, precision: str = "double", threads: int | None = None, ranks: Ranks | None = None
+    ) -> None:
         if precision not in PRECISIONS:
             raise QupropError(f'precision is "double" or "single", got {precision!r}')
         self.settings, self.precision = settings, precision
-        self.ranks = world()
+        self.ranks = ranks or world()
         if self.ranks.size & (self.ranks.size - 1):
             raise QupropError(
                 f"one state takes a power of two of ranks, got {self.ranks.size}; start mpirun -n "
@@ -67,7 +69,10 @@ class DistributedEngine:
         self._kind = getattr(kernels, {"double": "PartDouble", "single": "PartSingle"}[precision])
         self._vector_bytes: int = kernels.vector_bytes
         self._lane_bits = (kernels.vector_bytes // self._real.itemsize).bit_length() - 1
+        self._native = made(NativeEngine, precision, self.threads)
         self._plans: WeakKeyDictionary[Model, dict[tuple[int, bool], RankPlan]] = WeakKeyDictionary()
+        self._movers: dict[int, Mover] = {}
+        self._sample = 0
         self.moved = Moved()
 
     def __repr__(self) -> str:
@@ -84,13 +89,16 @@ class DistributedEngine:
             group.forward(theta, x)
             out[:] = group.values()
 
-        return self._each(model, theta, x, "values", one, model.n_observables)
+        def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+            return self._native.values(model, theta, x)
+
+        return self._each(model, theta, x, one, alone, model.n_observables)
 
     def value_and_grad(self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Arrays:
         """weights . values (B,) and its gradient (B, P)."""
         if model.exponents is not None:
             return self.value_and_grad(model.unit, theta, x, ldexp(weights, model.exponents))
-        found = self._gradient(model, theta, x, weights, "value_and_grad")
+        found = self._gradient(model, theta, x, weights)
         return found[:, 0].copy(), found[:, 1 : 1 + model.n_params].copy()
 
     def vjp(self, model: Model, theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, Callable[..., Arrays]]:
@@ -100,20 +108,25 @@ class DistributedEngine:
             values, inner = self.vjp(model.unit, theta, x)
             return ldexp(values, exponents), lambda c, sum_theta=False: inner(ldexp(c, exponents), sum_theta)
         theta, x = theta.copy(), x.copy()
-        kept: list[_Group] = []  # whose psi stands at the end of the circuit, of the only sample
+        kept: list[Any] = []  # a group whose psi stands at the end of the circuit of the only sample, or a pullback
 
         def one(group: _Group, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             group.forward(theta, x)
             out[:] = group.values()
             kept[:] = [group]
 
-        values = self._each(model, theta, x, "vjp", one, model.n_observables)
-        if len(values) > 1:
+        def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+            values, pullback = self._native.vjp(model, theta, x)
+            kept[:] = [pullback]
+            return values
+
+        values = self._each(model, theta, x, one, alone, model.n_observables)
+        if kept and isinstance(kept[0], _Group) and len(values) > 1:
             kept.clear()
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
             check_rows("cotangent", cotangent, model.n_observables, len(values))
-            found = self._gradient(model, theta, x, cotangent, "vjp", kept)
+            found = self._gradient(model, theta, x, cotangent, kept)
             d_theta, d_x = found[:, 1 : 1 + model.n_params], found[:, 1 + model.n_params :]
             return d_theta.sum(axis=0) if sum_theta else d_theta.copy(), d_x.copy()
 
@@ -127,7 +140,10 @@ class DistributedEngine:
             whole = group.gathered(group.psi, group.end)
             out[0::2], out[1::2] = whole.real, whole.imag
 
-        return self._each(model, theta, x, "states", one, 2 << model.n_qubits, True).view(complex)
+        def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+            return np.ascontiguousarray(self._native.states(model, theta, x)).view(float)
+
+        return self._each(model, theta, x, one, alone, 2 << model.n_qubits, True).view(complex)
 
     def register_probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray, qubits: list[int]) -> np.ndarray:
         """How likely each value of some qubits is, the first being its lowest bit: (B, 2^k)."""
@@ -136,7 +152,13 @@ class DistributedEngine:
             group.forward(theta, x)
             out[:] = group.register(qubits)
 
-        found = self._each(model, theta, x, "states", one, 1 << len(qubits), True)
+        def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+            index = np.arange(1 << model.n_qubits)
+            value = sum((index >> q & 1) << k for k, q in enumerate(qubits))
+            states = self._native.states(model, theta, x)
+            return np.array([np.bincount(value, s.real**2 + s.imag**2, 1 << len(qubits)) for s in states])
+
+        found = self._each(model, theta, x, one, alone, 1 << len(qubits), True)
         return found / found.sum(axis=-1, keepdims=True)
 
     def samples(self, model: Model, theta: np.ndarray, x: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -146,7 +168,14 @@ class DistributedEngine:
             group.forward(theta, x)
             out.view(np.uint64)[:] = group.drawn(uniform[self._sample])
 
-        return self._each(model, theta, x, "states", one, uniform.shape[1], True).view(np.uint64)
+        def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+            drawn = np.empty((rows.stop - rows.start, uniform.shape[1]), np.uint64)
+            for row, u, s in zip(drawn, uniform[rows], self._native.states(model, theta, x), strict=True):
+                steps = np.cumsum(s.real**2 + s.imag**2)
+                row[:] = np.minimum(np.searchsorted(steps, u * steps[-1], side="right"), len(s) - 1)
+            return drawn.view(float)
+
+        return self._each(model, theta, x, one, alone, uniform.shape[1], True).view(np.uint64)
 
     def hvp(self, *_: Any) -> NoReturn:
         raise _refusal("Hessian-vector products")
@@ -159,7 +188,10 @@ class DistributedEngine:
 
     def memory(self, model: Model, batch: int, what: str) -> int:
         """Bytes that each rank needs for "values", "value_and_grad", "vjp" or "states" of a batch."""
-        needed = self._memory(model, self._per_state(model, batch), what)
+        per_state = self._per_state(model, batch)
+        if per_state == 1:
+            return self._native.memory(model, -(-batch // self.ranks.size), "states" if what == "register" else what)
+        needed = self._memory(model, per_state, what)
         return needed + (32 * batch << model.n_qubits if what == "states" else 0)
 
     def require(self, needed: int, what: str, cheaper: str) -> None:
@@ -183,7 +215,7 @@ class DistributedEngine:
         if self.settings.ranks_per_state is not None:
             if most < self.settings.ranks_per_state:
                 raise QupropError(
-                    f"a state of {model.n_qubits} qubits is spread over {most} ranks at most, got ranks_per_state="
+                    f"a state of {model.n_qubits} qubits is spread over {count_of(most, 'rank')} at most, got ranks_per_state="
                     f"{self.settings.ranks_per_state}"
                 )
             return most
@@ -193,9 +225,8 @@ class DistributedEngine:
             wanted *= 2
         return wanted
 
-    def _group(self, model: Model, batch: int, clifford: bool) -> _Group:
-        refuse_channels(model, STATE_VECTOR, DENSITY)
-        ranks = self.ranks.group(self._per_state(model, batch))
+    def _group(self, model: Model, per_state: int, clifford: bool) -> _Group:
+        ranks = self.ranks.group(per_state)
         known = self._plans.setdefault(model, {})
         key = ranks.size, clifford
         if key not in known:
@@ -203,7 +234,10 @@ class DistributedEngine:
             known[key] = rank_plan(
                 planned, ranks.size.bit_length() - 1, self._kind, self._vector_bytes, self._lane_bits
             )
-        mover = Mover(ranks, self._kind, known[key].local, self._lane_bits, self.settings.chunk, self.threads, self.moved)
+        if ranks.size not in self._movers:
+            self._movers[ranks.size] = Mover(ranks, self._kind, self._lane_bits, self.settings.chunk, self.threads)
+        mover = self._movers[ranks.size]
+        mover.moved = self.moved
         return _Group(model, known[key], mover, self._real)
 
     def _each(
@@ -211,24 +245,30 @@ class DistributedEngine:
         model: Model,
         theta: np.ndarray,
         x: np.ndarray,
-        what: str,
         one: Callable[[_Group, np.ndarray, np.ndarray, np.ndarray], None],
+        alone: Callable[[slice, np.ndarray, np.ndarray], np.ndarray],
         size: int,
         clifford: bool = False,
     ) -> np.ndarray:
-        """A row of `size` numbers a sample: each group makes its own, then all get all."""
+        """A row of `size` numbers a sample, each from one group of ranks, then given to all: `one` by one, or those of a
+        rank that holds whole states `alone`."""
         batch = max(len(theta), len(x))
         check_rows("theta", theta, model.n_params, batch)
         check_rows("x", x, model.n_inputs, batch)
-        group = self._group(model, batch, clifford)
-        per_state = group.ranks.size
+        refuse_channels(model, STATE_VECTOR, DENSITY)
+        per_state = self._per_state(model, batch)
         groups = self.ranks.size // per_state
         rows = np.zeros((batch, size))
         cuts = [batch * g // groups for g in range(groups + 1)]
-        mine = self.ranks.rank // per_state
-        for s in range(cuts[mine], cuts[mine + 1]):
-            self._sample = s
-            one(group, theta[s if len(theta) > 1 else 0], x[s if len(x) > 1 else 0], rows[s])
+        mine = slice(*cuts[self.ranks.rank // per_state :][:2])
+        if per_state == 1:
+            if mine.stop > mine.start:
+                rows[mine] = alone(mine, _of(theta, mine), _of(x, mine))
+        else:
+            group = self._group(model, per_state, clifford)
+            for s in range(mine.start, mine.stop):
+                self._sample = s
+                one(group, theta[s if len(theta) > 1 else 0], x[s if len(x) > 1 else 0], rows[s])
         if groups > 1:
             for g in range(groups):
                 if cuts[g + 1] > cuts[g]:
@@ -236,20 +276,14 @@ class DistributedEngine:
         return rows
 
     def _gradient(
-        self,
-        model: Model,
-        theta: np.ndarray,
-        x: np.ndarray,
-        weights: np.ndarray,
-        what: str,
-        kept: list[_Group] | None = None,
+        self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, kept: list[Any] | None = None
     ) -> np.ndarray:
-        """Rows of the value and its derivatives by theta and x, (B, 1 + P + D)."""
+        """Rows of the value and its derivatives by theta and x, (B, 1 + P + D); `kept`: see `vjp`."""
         batch = max(len(theta), len(x))
         check_rows("weights", weights, model.n_observables, batch)
         out = shift(peak(weights), *ORDINARY[self.precision])
         if out is not None:  # all results are linear in the weights
-            return ldexp(self._gradient(model, theta, x, ldexp(weights, -out), what, kept), out)
+            return ldexp(self._gradient(model, theta, x, ldexp(weights, -out), kept), out)
 
         def one(group: _Group, theta: np.ndarray, x: np.ndarray, row: np.ndarray) -> None:
             if kept:
@@ -260,7 +294,23 @@ class DistributedEngine:
             row[0] = group.observe(w)
             row[1 : 1 + model.n_params], row[1 + model.n_params :] = group.backward(theta, x)
 
-        return self._each(model, theta, x, what, one, 1 + model.n_params + model.n_inputs)
+        def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+            w = np.broadcast_to(_of(weights, rows), (rows.stop - rows.start, weights.shape[1]))
+            if kept:
+                value = np.zeros(len(w))
+                d_theta, d_x = kept[0](w, False)
+            else:
+                values, pullback = self._native.vjp(model, theta, x)
+                value = (w * values).sum(axis=1)
+                d_theta, d_x = pullback(w, False)
+            return np.concatenate([value[:, None], d_theta, d_x], axis=1)
+
+        return self._each(model, theta, x, one, alone, 1 + model.n_params + model.n_inputs)
+
+
+def _of(rows: np.ndarray, some: slice) -> np.ndarray:
+    """Some samples' rows, of an array with a row for each or one for all."""
+    return rows[some] if len(rows) > 1 else rows
 
 
 def _refusal(what: str) -> QupropError:

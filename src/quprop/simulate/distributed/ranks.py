@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -31,24 +32,45 @@ def launched_size() -> int:
 
 @lru_cache(maxsize=1)
 def world() -> Ranks:
-    """All ranks. Starts MPI."""
+    """All ranks. Starts MPI, unless no launcher of it started this process, which then is the only rank."""
+    if launched_size() == 1 and "mpi4py.MPI" not in sys.modules:
+        return Ranks(_Alone())
     try:
         from mpi4py import MPI
     except ImportError:
         raise missing("one state over many ranks needs mpi4py", "mpi") from None
     except RuntimeError as error:  # mpi4py is there, and no library of MPI
         raise QupropError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}); load the cluster's MPI module") from None
-    return Ranks(MPI.COMM_WORLD)
+    return Ranks(MPI.COMM_WORLD, MPI.COMM_TYPE_SHARED)
+
+
+class _Alone:
+    """The communicator of a process that no launcher started."""
+
+    def Get_rank(self) -> int:
+        return 0
+
+    def Get_size(self) -> int:
+        return 1
+
+    def allgather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def allreduce(self, value: Any) -> Any:
+        return value
+
+    def Split_type(self, _: int) -> _Alone:
+        return self
 
 
 class Ranks:
     """Some of the ranks, this one among them.
 
-    comm: mpi4py's communicator; rank: this one's number; size: how many there are.
+    comm: mpi4py's communicator; rank: this one's number; size: how many there are. shared: MPI's type of what is on a node.
     """
 
-    def __init__(self, comm: Any) -> None:
-        self.comm = comm
+    def __init__(self, comm: Any, shared: int = 0) -> None:
+        self.comm, self._shared = comm, shared
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self._groups: dict[int, Ranks] = {}
@@ -58,7 +80,7 @@ class Ranks:
         if size == self.size:
             return self
         if size not in self._groups:
-            self._groups[size] = Ranks(self.comm.Split(self.rank // size, self.rank))
+            self._groups[size] = Ranks(self.comm.Split(self.rank // size, self.rank), self._shared)
         return self._groups[size]
 
     def sum(self, array: np.ndarray) -> np.ndarray:
@@ -75,9 +97,7 @@ class Ranks:
     @property
     def _node(self) -> Ranks:
         if -1 not in self._groups:
-            from mpi4py import MPI
-
-            self._groups[-1] = Ranks(self.comm.Split_type(MPI.COMM_TYPE_SHARED))
+            self._groups[-1] = Ranks(self.comm.Split_type(self._shared), self._shared)
         return self._groups[-1]
 
     def shared_processors(self) -> int:

@@ -168,7 +168,7 @@ class _Search:
         """
         order: list[int] = []
         while self.pending:
-            stay = view.left(odd(view.x[:, None] & functionals).any(axis=1)[:, None])[:, 0]
+            stay = view.left(_met(view.x, functionals))[:, 0]
             at = np.array(self.pending)
             order += at[~stay].tolist()
             self.pending = at[stay].tolist()
@@ -194,8 +194,7 @@ class _Search:
         """Rotations taken; among equals the functionals of the rank now, then those for which observables are local."""
 
         def outside(masks: np.ndarray) -> np.ndarray:
-            held = odd(masks[:, None] & np.array(chosen, np.uint64)).any(axis=1)
-            return odd(masks[:, None] & pool) | held[:, None]
+            return odd(masks[:, None] & pool) | _met(masks, np.array(chosen, np.uint64))
 
         score = 0.5 * np.isin(pool, np.array(ranks, np.uint64))
         fits = np.full(len(pool), self.read == len(self.x))
@@ -268,6 +267,11 @@ class _Search:
             rows[pivot] = before.rows[rank]
             rows[rank] = reduce(xor, (before.rows[k] for k in bits(functional)))
         return Coordinates.of(rows), Exchange(tuple(pivots), tuple(ranks), tuple(functionals))
+
+
+def _met(masks: np.ndarray, functionals: np.ndarray) -> np.ndarray:
+    """Whether one of the functionals does not vanish on each mask, as a column."""
+    return np.logical_or.reduce(odd(masks[:, None] & functionals), axis=1)[:, None]
 
 
 def _completed(masks: Iterable[int], n: int) -> list[int]:
