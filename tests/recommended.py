@@ -161,7 +161,11 @@ def unknown_options() -> list[str]:
     return found
 
 
-OTHERS_OPTIONS = {"--logdir"}  # of other programs, which the pages name too
+OTHERS_OPTIONS = {  # of other programs, which the pages name too
+    "--logdir",
+    *("--no-cache-dir", "--no-binary"),
+    *("--ntasks-per-node", "--cpus-per-task", "--mem", "--time", "--mpi"),
+}
 
 
 def unknown_scripts() -> list[str]:

@@ -12,7 +12,7 @@ from quprop.errors import QupropError, nearest
 from quprop.model import Model
 from quprop.problems.config import Config, override, read_toml
 from quprop.problems.run import configure, find
-from quprop.problems.spec import Problem
+from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 
 PLANNED = [name for name, spec in PROBLEMS.items() if spec.of_observables]  # whose gradients methods estimate
@@ -20,27 +20,48 @@ PLANNED = [name for name, spec in PROBLEMS.items() if spec.of_observables]  # wh
 
 def load(what: str, changes: list[str], seed: int) -> tuple[Model, dict[str, Any]]:
     """The model, and where its gradient is taken: theta, x and weights, as far as a problem says so."""
-    if what not in PROBLEMS and not what.endswith(".toml"):
-        if not Path(what).is_file():
-            raise QupropError(
-                f"unknown model {what!r}: {nearest(what, PROBLEMS)} (or give a file of Model.save, or one ending in "
-                ".toml)"
-            )
-        if changes:
-            raise QupropError("--set changes the settings of a problem, and a saved model has none; leave it out")
+    if _saved(what, changes):
         return Model.load(what), {}
+    spec, config = _settled(what, changes)
+    problem = spec.build(config)
+    start = problem.start(np.random.default_rng(seed))
+    x, y = (None, None) if problem.data is None else (problem.data[0][0], problem.data[1])
+    return problem.model, {"theta": start["theta"], "x": x, "weights": _loss_weights(problem, start, x, y)}
+
+
+def built(what: str, changes: list[str]) -> tuple[Model, str]:
+    """The model, of which nothing is computed, and the precision that it is to be simulated in."""
+    if _saved(what, changes):
+        return Model.load(what), "double"
+    spec, config = _settled(what, changes)
+    return spec.build(config).model, str(config["train"]["precision"])
+
+
+def _saved(what: str, changes: list[str]) -> bool:
+    """Whether this is a file of Model.save; refused where there is none."""
+    if what in PROBLEMS or what.endswith(".toml"):
+        return False
+    if not Path(what).is_file():
+        raise QupropError(
+            f"unknown model {what!r}: {nearest(what, PROBLEMS)} (or give a file of Model.save, or one ending in .toml)"
+        )
+    if changes:
+        raise QupropError("--set changes the settings of a problem, and a saved model has none; leave it out")
+    return True
+
+
+def _settled(what: str, changes: list[str]) -> tuple[Spec, Config]:
+    """A problem by its name or by a TOML file, and all its settings, changed by --set."""
     name, given = named(what)
-    if not find(name).of_observables:
+    spec = find(name)
+    if not spec.of_observables:
         raise QupropError(
             f"{name} is trained on a distance between samples, and gradient methods estimate derivatives of "
             f"expectation values; give one of {', '.join(PLANNED)}"
         )
     for text in changes:
-        override(given, text, find(name).schema)
-    problem = find(name).build(configure(name, given))
-    start = problem.start(np.random.default_rng(seed))
-    x, y = (None, None) if problem.data is None else (problem.data[0][0], problem.data[1])
-    return problem.model, {"theta": start["theta"], "x": x, "weights": _loss_weights(problem, start, x, y)}
+        override(given, text, spec.schema)
+    return spec, configure(name, given)
 
 
 def _loss_weights(problem: Problem, start: dict[str, Any], x: Any, y: Any) -> np.ndarray:

@@ -30,6 +30,7 @@ from quprop.cli.common import (
     write_result,
 )
 from quprop.cli.models import PLANNED, load
+from quprop.cli.plan_nodes import DESCRIBED, given_beside, plan_nodes
 from quprop.cli.plan_tables import show_check, show_machines, show_network, show_on_device, show_plan, show_talk
 from quprop.errors import QupropError, nearest
 from quprop.files import check_outputs
@@ -75,6 +76,8 @@ quprop plan --qubits 10000 --parameters 1e9 --precision 1e-6 --steps 1000 --hard
 quprop plan mlp --parameters 1e9 --precision 0.01 --steps 10000
 
 quprop plan tfim --set n=4 --backend aer --shots 1000 --steps 100
+
+quprop plan hardware_efficient:36,20 --nodes 64 --memory-per-node 256 --bandwidth 12
 
 quprop plan --preset figure2"""
 
@@ -126,9 +129,31 @@ class PlanRequest:
         int | None,
         typer.Option("--value-shots", metavar="N", min=1, help="With --backend: of each circuit that reads a value."),
     ] = None
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", metavar="N", help="The exact gradient by one state over N nodes, a power of two."),
+    ] = None
+    ranks_per_node: Annotated[
+        int, typer.Option("--ranks-per-node", metavar="R", help="With --nodes: processes of a node, a power of two.")
+    ] = 1
+    memory_per_node: Annotated[
+        float | None,
+        typer.Option("--memory-per-node", metavar="GIB", help="With --nodes: GiB; what is free here if left out."),
+    ] = None
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(
+            "--bandwidth",
+            metavar="GBPS",
+            help="With --nodes: GB a second that a rank sends while all do; measured under mpirun.",
+        ),
+    ] = None
     flops: Annotated[
         float | None,
-        typer.Option("--flops", help="Classical multiply-adds a second (networks: operations); inf: for free."),
+        typer.Option(
+            "--flops",
+            help="Classical multiply-adds a second (networks: operations; --nodes: of a node); inf: for free.",
+        ),
     ] = None
     density: Annotated[float, typer.Option("--density", help="Networks: share of weights that is kept.")] = DENSITY
     entries: Annotated[
@@ -183,6 +208,13 @@ def plan_command(asked: PlanRequest) -> None:
     if asked.preset is not None or asked.check or asked.machines:
         _alone(asked)
         return
+    if asked.nodes is not None:
+        plan_nodes(asked)
+        return
+    if asked.ranks_per_node != 1 or asked.memory_per_node is not None or asked.bandwidth is not None:
+        raise QupropError(
+            "--ranks-per-node, --memory-per-node and --bandwidth are of one state over many nodes: give --nodes N too"
+        )
     if asked.backend is not None:
         _device(asked)
         return
@@ -201,7 +233,8 @@ def plan_command(asked: PlanRequest) -> None:
 
 def _alone(asked: PlanRequest) -> None:
     """Presets, checks and the list of machines, which take no model."""
-    if asked.what is not None or (asked.preset is not None) + asked.check + asked.machines > 1 or asked.backend:
+    others = (asked.what, asked.backend, asked.nodes)
+    if any(o is not None for o in others) or (asked.preset is not None) + asked.check + asked.machines > 1:
         raise QupropError("--preset, --check and --machines stand alone; leave MODEL and the others of them out")
     if asked.precision is not None or (asked.preset is None and asked.max_error is not None):
         raise QupropError(
@@ -266,7 +299,7 @@ def _device(asked: PlanRequest) -> None:
             f"--backend compiles the circuits of a model that is built, got {what}: give one of {', '.join(PLANNED)}, "
             "a TOML file or a file of Model.save"
         )
-    others = _given_beside(asked)
+    others = given_beside(asked, DESCRIBED | {"--flops": "flops"})
     if others:
         raise QupropError(f"{others[0]} belongs to formulas, and --backend counts circuits: leave one of them out")
     if sum(given is not None for given in (asked.precision, asked.max_error, asked.shots)) != 1:
@@ -292,28 +325,6 @@ def _device(asked: PlanRequest) -> None:
     )
     write_result(asked.json_file, {"what": asked.what, "seed": asked.seed, **found.as_dict()})
     show_on_device(console_for(asked.quiet), found, asked.what)
-
-
-def _given_beside(asked: PlanRequest) -> list[str]:
-    """Options that only formulas have."""
-    usual = PlanRequest()
-    options = {
-        "--hardware": "machine",
-        "--qubits": "qubits",
-        "--parameters": "parameters",
-        "--terms": "terms",
-        "--norm": "norm",
-        "--sets": "sets",
-        "--blocks": "blocks",
-        "--flops": "flops",
-        "--density": "density",
-        "--entries": "entries",
-        "--block-length": "block_length",
-        "--physical": "qubit_model",
-        "--error-budget": "error_budget",
-        "--plot": "plot",
-    }
-    return [option for option, name in options.items() if getattr(asked, name) != getattr(usual, name)]
 
 
 def _network(asked: PlanRequest, name: str, count: int | None) -> None:

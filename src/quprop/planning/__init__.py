@@ -8,6 +8,7 @@ feasible.py     what can be done at all: the one rule of plans and comparisons
 timing.py       what simulators take: timed, or a law
 training.py     steps, machines
 on_device.py    circuits compiled for a device that exists, and counted
+nodes.py        exact gradients by one state over many nodes
 advice.py       what a plan recommends, in sentences
 classical.py    networks: plain descent and the Carleman loop
 physical.py     physical qubits, by Microsoft's estimator (optional)
@@ -17,6 +18,7 @@ figure.py       time against the number of parameters
 
 from quprop.lazy import lazy, listing
 from quprop.planning.named import named_shape, summary
+from quprop.planning.nodes import NodesPlan, plan_on_nodes
 from quprop.planning.on_device import DevicePlan, plan_on_device
 from quprop.planning.structure import shape_of
 from quprop.planning.training import TrainingPlan, plan_training
@@ -24,11 +26,13 @@ from quprop.sampling.shape import Shape, Wanted
 
 __all__ = [
     "DevicePlan",
+    "NodesPlan",
     "Shape",
     "TrainingPlan",
     "Wanted",
     "named_shape",
     "plan_on_device",
+    "plan_on_nodes",
     "plan_training",
     "shape_of",
     "summary",

@@ -232,6 +232,22 @@ def forms() -> dict[str, str]:
 
 def named_shape(text: str) -> Shape:
     """The shape that a text such as "hardware_efficient:100,50" describes."""
+    name, numbers = _sizes(text)
+    return CLOSED[name](*numbers) if name in CLOSED else _built(name, *numbers)
+
+
+def named_model(text: str) -> Model:
+    """The model of such a text, built: the circuit, and the observable that comes with it."""
+    name, numbers = _sizes(text)
+    if math.prod(numbers) > MOST_BUILT:
+        raise QupropError(
+            f"{text} is built to be planned, up to sizes whose product is {MOST_BUILT:,}: give smaller ones"
+        )
+    return _model(name, *numbers)
+
+
+def _sizes(text: str) -> tuple[str, list[int]]:
+    """The circuit that a text names, and its numbers."""
     name, _, sizes = text.partition(":")
     known = forms()
     if name in ANSATZE and name not in known:
@@ -249,7 +265,7 @@ def named_shape(text: str) -> Shape:
         usual = {"n": 10, "layers": 4, "M": 64, "features": 2, "weight": 2, "B": 4}
         example = f"{name}:{','.join(str(usual[size]) for size in known[name].split(' or ')[-1].split(','))}"
         raise QupropError(f"{name} is followed by {known[name]}, whole numbers from 1, as in {example}; got {text!r}")
-    return CLOSED[name](*numbers) if name in CLOSED else _built(name, *numbers)
+    return name, numbers
 
 
 def _built(name: str, *sizes: int) -> Shape:
@@ -259,8 +275,11 @@ def _built(name: str, *sizes: int) -> Shape:
             f"no closed shape is known of {name}, which is built to be planned, up to sizes whose product is "
             f"{MOST_BUILT:,}, got {','.join(map(str, sizes))}: give smaller ones, and --parameters P to let it grow"
         )
+    shape = shape_of(_model(name, *sizes))
+    return replace(shape, name=f"{name}:{','.join(map(str, sizes))}: {shape.name}")
+
+
+def _model(name: str, *sizes: int) -> Model:
     ansatz = ANSATZE[name]
     circuit = ansatz.circuit(*sizes)
-    model = Model(circuit, [PauliSum(ansatz.observable(circuit.n_qubits))])
-    shape = shape_of(model)
-    return replace(shape, name=f"{name}:{','.join(map(str, sizes))}: {shape.name}")
+    return Model(circuit, [PauliSum(ansatz.observable(circuit.n_qubits))])

@@ -30,6 +30,12 @@ TIMED = 0.2  # seconds that a timing takes, unless one call takes longer
 LONGEST_CALL = 2.0  # seconds: what is predicted to take longer is not timed
 
 
+def swept_seconds(rotations: int, ops: float, flops: float = FLOPS, nodes: int = 1) -> float:
+    """Seconds of one exact gradient or value by the law above, whose `ops` multiply-adds are shared by nodes of `flops`
+    a second each."""
+    return SWEEP + ROTATION * rotations + ops / (BLOCKED * flops * nodes)
+
+
 def modelled(name: str, shape: Shape, wanted: Wanted, flops: float = FLOPS) -> float:
     """Seconds of one gradient by a simulated method, by the law above."""
     ops = cost_of(name, shape, wanted).classical_ops
