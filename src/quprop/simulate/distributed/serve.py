@@ -48,7 +48,8 @@ class _Known(NamedTuple):
 class _Call(NamedTuple):
     """What the other ranks do next: a method of an engine, the engine itself (""), or a function "module:name".
 
-    models: by the place where they are to be remembered; keeps: whether the last pullback may still be asked.
+    models: by the place where they are to be remembered; keeps: whether the last pullback may still be asked; words:
+    of a run that ends before its end.
     """
 
     key: Key
@@ -57,6 +58,7 @@ class _Call(NamedTuple):
     options: dict[str, Any]
     models: dict[int, Model]
     keeps: bool
+    words: str
 
 
 class Leader:
@@ -78,20 +80,20 @@ class Leader:
         if threads is None:
             key = next((k for k in reversed(self._engines) if k[0] == precision), key)
         if key not in self._engines:
-            with self._together(_Call(key, "", (), {}, {}, self._keeps)):
+            with self._together(key, ""):
                 self._engines[key] = self._engine_of(*key)
         return Led(self, key, self._engines[key])
 
     def everywhere(self, function: str, *arguments: Any) -> Any:
         """What a function "module:name" of quprop returns here, called as function(ranks, *arguments) on all ranks."""
-        with self._together(_Call(("", None), function, arguments, {}, {}, self._keeps)):
+        with self._together(("", None), function, arguments):
             return _named(function)(self.ranks, *arguments)
 
     def call(self, key: Key, method: str, *arguments: Any, **options: Any) -> Any:
         """What a method of the engine returns."""
         new: dict[int, Model] = {}
         sent = tuple(self._known(a, new) if isinstance(a, Model) else a for a in arguments)
-        with self._together(_Call(key, method, sent, options, new, self._keeps)):
+        with self._together(key, method, sent, options, new):
             return getattr(self._engines[key], method)(*arguments, **options)
 
     def vjp(self, key: Key, method: str, arguments: tuple[Any, ...], again: Pullback | None = None) -> Any:
@@ -107,7 +109,7 @@ class Leader:
 
     def pull(self, pullback: Pullback, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         assert pullback.inner is not None
-        with self._together(_Call(pullback.key, _PULL, arguments, options, {}, True)):
+        with self._together(pullback.key, _PULL, arguments, options):
             return pullback.inner(*arguments, **options)
 
     def stop(self, status: int) -> None:
@@ -123,10 +125,6 @@ class Leader:
         if status:  # of one that fails while others run, Open MPI's mpirun has much to say
             self.watch.left_alone(_OTHERS)
 
-    @property
-    def _keeps(self) -> bool:
-        return self._held() is not None
-
     def _known(self, model: Model, new: dict[int, Model]) -> _Known:
         """Where the others have it; `new` gets it if they do not, in the place of the one not used for longest."""
         found = self._places.pop(id(model), None)
@@ -138,13 +136,21 @@ class Leader:
         return _Known(found[0])
 
     @contextmanager
-    def _together(self, call: _Call) -> Iterator[None]:
+    def _together(
+        self,
+        key: Key,
+        method: str,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+        models: dict[int, Model] | None = None,
+    ) -> Iterator[None]:
         """Within, this rank does what it told the others. What they refuse too leaves all ready for the next call;
         anything else, Ctrl-C included, leaves them where they are."""
         if self.broken:
             raise RuntimeError("a call of all ranks was left before its end")
         try:
-            self._send(call)
+            keeps = self._held() is not None
+            self._send(_Call(key, method, arguments, options or {}, models or {}, keeps, self.last_words()))
             yield
         except QupropError:
             raise
@@ -257,10 +263,10 @@ def _seen() -> bool:
 def _serve(ranks: Ranks, engine_of: EngineOf) -> None:
     """Make the calls of the first rank until it lets this one go."""
     for name in filter(partial(hasattr, signal), _SIGNALS):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)  # the first rank ends in order, and then this one
+        signal.signal(getattr(signal, name), _nothing)  # the first rank ends in order, and then this one
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     comm, served = ranks.comm.Dup(), _Served(ranks, engine_of)
-    watch = Watch(ranks)
+    watch = Watch(ranks, lambda: served.words)
     while (call := _next(comm)) is not None:
         try:
             with np.errstate(all="ignore"):
@@ -288,6 +294,10 @@ def _next(comm: Any) -> _Call | None:
     return call
 
 
+def _nothing(number: int, frame: Any) -> None:
+    """For a signal of which the watch is to know."""
+
+
 class _Served:
     """What a rank remembers between calls."""
 
@@ -296,8 +306,10 @@ class _Served:
         self._engines: dict[Key, Any] = {}
         self._models: dict[int, Model] = {}
         self._pullback: Callable[..., Any] | None = None
+        self.words = ""
 
     def do(self, call: _Call) -> None:
+        self.words = call.words
         self._models |= call.models
         if not call.keeps or call.method == "vjp":
             self._pullback = None

@@ -1,5 +1,5 @@
-"""No rank outlives the others: each watches those beside it and what started them, and the first says what is left to
-do.
+"""No rank outlives the others: each watches those beside it and what started them, and the first that lives says what
+is left to do.
 
 A launcher that loses a rank sends SIGTERM to the rest and kills them soon after (Open MPI after a quarter of a second),
 while the main thread waits in MPI for what never comes. So it is another thread that speaks.
@@ -20,27 +20,29 @@ from quprop.simulate.distributed.ranks import Ranks
 
 FAILED = 1
 _EVERY = 0.5  # seconds between two looks
-_GRACE = 0.1  # seconds in which a program that is interrupted may end by itself, with its own sentence
+_GRACE = 0.15  # seconds in which a program that is interrupted may end by itself, with its own sentence
 _LAUNCHERS = 2.0  # seconds in which a launcher ends all ranks when one is lost
 
 
 class Watch:
     """A thread beside the program of one rank, until `over`.
 
-    words: what the first rank says of a run that ends before its end; other ranks end in silence.
+    words: what is said of a run that ends before its end, by rank 0, or where it is lost by the first beside it.
     """
 
-    def __init__(self, ranks: Ranks, words: Callable[[], str] | None = None) -> None:
+    def __init__(self, ranks: Ranks, words: Callable[[], str]) -> None:
         mine = (socket.gethostname(), _process_room())
         everybody = ranks.comm.allgather((mine, os.getpid()))
         self._beside = {
             pid: rank for rank, (where, pid) in enumerate(everybody) if where == mine and rank != ranks.rank
         }
-        self._parent, self._words, self.over = os.getppid(), words, False
-        self._woken, woken = os.pipe()
-        if words is not None:  # Python writes to it when a signal arrives, also while the main thread waits in MPI
-            os.set_blocking(woken, False)
-            signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        self._parent, self._rank, self._words, self.over = os.getppid(), ranks.rank, words, False
+        self._said = False
+        self._woken, woken = (
+            os.pipe()
+        )  # Python writes to it when a signal arrives, even while the main thread waits in MPI
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, name="watch of ranks", daemon=True).start()
 
     def _watch(self) -> None:
@@ -71,13 +73,15 @@ class Watch:
         return next((f"rank {rank} is gone" for pid, rank in self._beside.items() if not _lives(pid)), "")
 
     def _say(self, why: str) -> None:
-        words, self._words = self._words, None
-        if words is not None:
-            sentence = f"quprop: {'; '.join(filter(None, (why, words())))}\n".encode()
-            with suppress(OSError):
-                os.write(2, sentence)
-            if why == "interrupted" and "OMPI_COMM_WORLD_SIZE" in os.environ:
-                _on_terminal(sentence)
+        lower = {rank: _lives(pid) for pid, rank in self._beside.items() if rank < self._rank}
+        if self._said or any(lower.values()) or (self._rank and 0 not in lower):
+            return
+        self._said = True
+        sentence = f"quprop: {'; '.join(filter(None, (why, self._words())))}\n".encode()
+        with suppress(OSError):
+            os.write(2, sentence)
+        if not why.startswith("rank") and "OMPI_COMM_WORLD_SIZE" in os.environ:
+            _on_terminal(sentence)
 
 
 def _lives(pid: int) -> bool:
@@ -98,7 +102,7 @@ def _process_room() -> str:
 
 
 def _on_terminal(sentence: bytes) -> None:
-    """Open MPI's mpirun passes nothing on after Ctrl-C."""
+    """Open MPI's mpirun passes nothing on after Ctrl-C, or when it is gone."""
     with suppress(OSError):
         terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY)
         os.write(terminal, b"\n" + sentence)
