@@ -57,6 +57,7 @@ OPTIONAL = {
     "openfermion": {"hybrid", "problems"},
     "pyscf": {"problems"},
     "distributed": {"runs"},
+    "mpi4py": {"simulate"},
     "cryptography": {"runs"},
     "qdk": {"planning"},
     "plotly": {"report"},

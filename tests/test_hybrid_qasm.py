@@ -1,6 +1,7 @@
 """OpenQASM in and out: round trips, gates against textbook matrices and Qiskit's readers, and malformed programs."""
 
 import re
+import sys
 
 import dense
 import numpy as np
@@ -570,6 +571,15 @@ def test_all_gates_of_qiskit_s_version_2_file_are_known():
     assert apart(dense.final_state(from_qasm(program), ()), Statevector(theirs).data) < 1e-12
 
 
+@pytest.fixture
+def depth_of_python():
+    """Python's own limit of recursion: compilers of other libraries raise it for the rest of the process."""
+    found = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(found)
+
+
 # Mistakes -------------------------------------------------------------------------------------------------------------
 
 
@@ -618,7 +628,7 @@ def test_all_gates_of_qiskit_s_version_2_file_are_known():
         ("qubit q;\n\x00", (4, 1), "not OpenQASM"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_sentence_with_its_line_and_column(program, place, sentence):
+def test_a_mistake_is_one_sentence_with_its_line_and_column(program, place, sentence, depth_of_python):
     with pytest.raises(QupropError) as caught:
         from_qasm(THREE + program, max_gates=10_000)
     text = str(caught.value)

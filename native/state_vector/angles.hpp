@@ -12,6 +12,8 @@ namespace qp {
 // Values of the drivers for `columns` samples (1, or one a lane), half-angles reduced to |h| <= pi/4, and the Pauli frame:
 // a rotation by h = q pi/2 + r is a Pauli to the power q after a rotation by r.  That Pauli is carried to the end of the
 // circuit, where it flips signs of observable terms; on its way it flips the angles of rotations it anticommutes with.
+struct Frame { Mask x = 0, z = 0; };
+
 struct Angles {
   int columns = 0;
   Array<double> driver, driver_jet[kMaxOrder];  // [driver][column]; coefficients of t and t^2 along v
@@ -29,6 +31,16 @@ inline double monomial(const Description& d, int m, const double* theta, const d
   for (int k = d.var_ptr[m]; k < d.var_ptr[m + 1]; ++k)
     if (k != skip) v *= d.var[k] < d.n_params ? theta[d.var[k]] : x[d.var[k] - d.n_params];
   return v;
+}
+
+// Adds a derivative g by a driver to those by its parameters and inputs, either of which may not be wanted (null).
+inline void chain_rule(const Description& d, std::size_t driver, double g, const double* theta, const double* x, double* to_theta, double* to_x) {
+  for (int m = d.mono_ptr[driver]; m < d.mono_ptr[driver + 1]; ++m)
+    for (int i = d.var_ptr[m]; i < d.var_ptr[m + 1]; ++i) {
+      const bool param = d.var[i] < d.n_params;
+      double* to = param ? to_theta : to_x;
+      if (to) to[param ? d.var[i] : d.var[i] - d.n_params] += g * monomial(d, m, theta, x, i);
+    }
 }
 
 struct Inputs {
@@ -78,8 +90,9 @@ inline void prepare_jets(const Layout& plan, const Inputs& in, Angles& out) {
         out.jet[j][k * columns + c] = 0.5 * plan.terms[k].coefficient * out.flip[k * columns + c] * out.driver_jet[j][static_cast<std::size_t>(plan.terms[k].driver) * columns + c];
 }
 
-// `unwind`: the backward sweep goes all the way to the start of the circuit, read-only passes included.
-inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bool unwind, Angles& out) {
+// `unwind`: the backward sweep goes all the way to the start of the circuit, read-only passes included.  `before`: the frame of
+// what was done before this plan, of one column.
+inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bool unwind, Frame before, Angles& out) {
   const Description& d = plan.d;
   const std::size_t n_drivers = d.mono_ptr.size() - 1, n_terms = plan.terms.size();
   out.columns = columns;
@@ -109,7 +122,7 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
     }
   }
   if (columns == 1) {
-    Mask fx = 0, fz = 0;
+    auto [fx, fz] = before;
     for (std::size_t k = 0; k < n_terms; ++k) {
       const Term& t = plan.terms[k];
       const bool flips = parity(t.x & fz) ^ parity(t.z & fx);

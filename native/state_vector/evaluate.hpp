@@ -81,7 +81,6 @@ template <class R> void start(const Layout& plan, const Request& req, std::size_
 }
 
 // The Pauli frame at the end of the circuit, of one column.
-struct Frame { Mask x = 0, z = 0; };
 inline Frame end_frame(const Layout& plan, const Angles& a, int column) {
   if (a.columns == 1) return {a.frame_x_mask, a.frame_z_mask};
   Frame f;
@@ -311,6 +310,10 @@ template <class R> class Evaluator {
       if (h_x) std::fill(h_x, h_x + D, 0.0);
       for (std::size_t k = 0; k < n_drivers; ++k) {
         const double g = space.d_driver[0][k * lanes + s];
+        if (!along) {
+          chain_rule(d, k, g, in.theta[s], in.x[s], to_theta, to_x);
+          continue;
+        }
         for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m)
           for (int i = d.var_ptr[m]; i < d.var_ptr[m + 1]; ++i) {
             const int var = d.var[i];
@@ -318,10 +321,6 @@ template <class R> class Evaluator {
             double* to = param ? to_theta : to_x;
             double* h = param ? h_theta : h_x;
             const int at = param ? var : var - d.n_params;
-            if (!along) {
-              if (to) to[at] += g * monomial(d, m, in.theta[s], in.x[s], i);
-              continue;
-            }
             // The coefficient of t^k moves with the variable as p_0, p_1, p_2 of the other factors, and with v as 0, p_0, p_1.
             const Taylor p = monomial_jet(d, m, in, s, i);
             for (int j = 0; j <= plan_.order; ++j) {

@@ -1,8 +1,10 @@
 // The Python module of one instruction set: thin bindings, no arithmetic.  Arguments are checked in Python.
 #include <nanobind/stl/function.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 
 #include "../python.hpp"
+#include "part.hpp"
 #include "support.hpp"
 #include "tangent.hpp"
 
@@ -197,6 +199,61 @@ template <class R> void bind_tangents(nb::module_& m, const char* name) {
       });
 }
 
+template <class R> using Reals = nb::ndarray<R, nb::c_contig, nb::device::cpu>;
+template <class R> Vec<R>* vectors(nb::handle h) { return reinterpret_cast<Vec<R>*>(nb::cast<Reals<R>>(h).data()); }
+
+template <class R> void bind_part(nb::module_& m, const char* name) {
+  using E = Part<R>;
+  using Masks = std::pair<Mask, Mask>;
+  nb::class_<E>(m, name)
+      .def("__init__", [](E* self, const nb::dict& plan) { new (self) E(description(plan)); })
+      .def_static("amplitudes", [](std::size_t n) {  // real and imaginary vectors in turn, of a state of n amplitudes; not set
+        auto* kept = new Array<Vec<R>>;
+        const nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<Array<Vec<R>>*>(p); });
+        kept->reserve(2 * n / kWidth<R>);
+        return nb::cast(nb::ndarray<nb::numpy, R, nb::ndim<1>>(reinterpret_cast<R*>(kept->data()), {2 * n}, owner));
+      })
+      .def("forward", [](E& self, nb::handle theta, nb::handle x, Masks before, nb::handle psi, Mask origin, int threads) {
+        const double *t = data(theta), *xs = data(x);
+        Vec<R>* p = vectors<R>(psi);
+        Frame after;
+        unlocked([&] { after = self.forward(t, xs, {before.first, before.second}, p, origin, threads, signal_check()); });
+        return Masks(after.x, after.z);
+      })
+      .def("backward", [](E& self, nb::handle theta, nb::handle x, Masks before, bool first, nb::handle psi, nb::handle lambda, Mask origin, int threads,
+                          nb::handle d_theta, nb::handle d_x) {
+        const double *t = data(theta), *xs = data(x);
+        Vec<R> *p = vectors<R>(psi), *l = vectors<R>(lambda);
+        double *to_theta = pointer(d_theta), *to_x = pointer(d_x);
+        unlocked([&] { self.backward(t, xs, {before.first, before.second}, first, p, l, origin, threads, to_theta, to_x, signal_check()); });
+      }, nb::arg("theta"), nb::arg("x"), nb::arg("before"), nb::arg("first"), nb::arg("psi"), nb::arg("lambda_"), nb::arg("origin"), nb::arg("threads"),
+         nb::arg("d_theta"), nb::arg("d_x").none())
+      .def("apply", [](E& self, nb::handle weights, Masks frame, nb::handle psi, nb::handle lambda, bool more, Mask origin, int threads) {
+        const double* w = data(weights);
+        Vec<R> *p = vectors<R>(psi), *l = vectors<R>(lambda);
+        double value = 0;
+        unlocked([&] { value = self.apply(w, {frame.first, frame.second}, p, l, more, origin, threads, signal_check()); });
+        return value;
+      })
+      .def("expectations", [](E& self, Masks frame, nb::handle bra, nb::handle psi, Mask origin, int threads, nb::handle strings) {
+        Vec<R> *b = vectors<R>(bra), *p = vectors<R>(psi);
+        double* out = pointer(strings);
+        unlocked([&] { self.expectations({frame.first, frame.second}, b, p, origin, threads, out, signal_check()); });
+      })
+      .def_static("move", [](nb::handle columns, Mask constant, nb::handle state, std::size_t first, nb::handle message, bool to_state, int threads) {
+        const auto c = nb::cast<In<Mask>>(columns);
+        const int lane_bits = std::countr_zero(static_cast<unsigned>(kWidth<R>));
+        const Selection s(c.data(), static_cast<int>(c.size()), constant, lane_bits);
+        R* from = nb::cast<Reals<R>>(state).data();
+        const auto to = nb::cast<Reals<R>>(message);
+        const std::size_t count = to.size() / (2 * kWidth<R>);
+        unlocked([&] {
+          if (to_state) move_amplitudes<R, true>(s, lane_bits, from, first, count, to.data(), threads);
+          else move_amplitudes<R, false>(s, lane_bits, from, first, count, to.data(), threads);
+        });
+      });
+}
+
 }  // namespace
 }  // namespace qp
 
@@ -212,4 +269,6 @@ NB_MODULE(QP_MODULE, m) {
   qp::bind_support<float>(m, "SupportSingle");
   qp::bind_tangents<double>(m, "TangentDouble");
   qp::bind_tangents<float>(m, "TangentSingle");
+  qp::bind_part<double>(m, "PartDouble");
+  qp::bind_part<float>(m, "PartSingle");
 }

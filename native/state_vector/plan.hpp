@@ -28,7 +28,8 @@ struct Description {
   List<std::int32_t> run_basis_ptr, run_pass_ptr, pass_op_ptr, op_term_ptr, term;
   List<Mask> run_basis;
   List<std::uint32_t> pass_tile;   // two local vectors a pass
-  List<Mask> obs_x, obs_z;         // the distinct Pauli strings of all observables
+  List<Mask> obs_x, obs_z;         // the distinct Pauli strings of all observables; masks may reach beyond the addresses of the plan,
+                                   // x alike in all strings: of a state whose part it is (Tables::origin)
   List<std::int32_t> obs_basis_ptr, obs_group_ptr, group_bucket_ptr, bucket_term_ptr, bucket_term;
   List<Mask> obs_basis;
   List<std::int32_t> obs_ptr, obs_term;  // observables as combinations of these strings
@@ -312,7 +313,7 @@ struct Layout {
           List<std::uint32_t> combination;
           bucket.pattern_basis = independent(zs, combination);
           const Mask x = d.obs_x[d.bucket_term[d.bucket_term_ptr[k]]];
-          const auto local = run.space.locate(x);
+          const auto local = run.space.locate(x & ((Mask{1} << (n_up + lane_bits)) - 1));
           group.x = local.vector;
           group.lanes = local.lanes;
           for (std::uint32_t t = 0; t < bucket.n_terms; ++t) {

@@ -272,8 +272,10 @@ struct Strings {
 
 Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_bits, int dimension) {
   Strings out;
+  // Masks may reach beyond the addresses, alike in all strings: that part is nothing to span.
+  const Mask within = n_up + lane_bits < 64 ? (Mask{1} << (n_up + lane_bits)) - 1 : ~Mask{0};
   std::map<Mask, List<std::int32_t>> by_x;
-  for (int i = 0; i < size; ++i) by_x[x[i]].push_back(i);
+  for (int i = 0; i < size; ++i) by_x[x[i] & within].push_back(i);
   List<Mask> pending;
   for (const auto& [mask, _] : by_x) pending.push_back(mask);
   const bool whole = dimension == n_up;
@@ -308,7 +310,7 @@ Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_
     out.obs_basis_ptr.push_back(static_cast<std::int32_t>(out.obs_basis.size()));
     for (Mask mask : inside) {
       List<std::int32_t>& terms = by_x[mask];
-      const auto real = std::stable_partition(terms.begin(), terms.end(), [&](std::int32_t i) { return !odd(mask & z[i]); });
+      const auto real = std::stable_partition(terms.begin(), terms.end(), [&](std::int32_t i) { return !odd(x[i] & z[i]); });
       add_buckets({terms.begin(), real});
       add_buckets({real, terms.end()});
       const int last = static_cast<int>(out.bucket_term_ptr.size()) - 1;

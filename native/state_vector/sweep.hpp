@@ -16,9 +16,10 @@ template <class R> struct Tables {
   List<TileOp> ops;
   Array<Vec<R>> vectors, scales;
   bool unwind = false;  // backwards: all the way to the start of the circuit
-  void prepare(const Layout& plan, const Inputs& in, int columns, bool to_the_start) {
+  Mask origin = 0;      // address bits above those of the plan, where its states are a part of larger ones
+  void prepare(const Layout& plan, const Inputs& in, int columns, bool to_the_start, Frame before = {}) {
     unwind = to_the_start || plan.order;
-    prepare_angles(plan, in, columns, unwind, angles);
+    prepare_angles(plan, in, columns, unwind, before, angles);
     build_tables<R>(plan, angles, ops, vectors, scales);
   }
 };
@@ -83,8 +84,7 @@ template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan,
   args.addr_low = pass.addr_low.data();
   args.addr_high = pass.addr_high.data();
   args.sig_coset = 0;
-  if (base) {
-    const Mask whole = Mask{base} << plan.lane_bits;
+  if (const Mask whole = Mask{base} << plan.lane_bits | tables.origin) {
     for (std::size_t i = 0; i < pass.pattern_z.size(); ++i) args.sig_coset |= Mask{parity(pass.pattern_z[i] & whole)} << i;
   }
   std::copy(pass.offset, pass.offset + 4, args.offset);
@@ -207,9 +207,9 @@ template <class R> void build_obs_tables(const Layout& plan, const Angles& a, co
   }
 }
 
-inline unsigned bucket_pattern(const Layout& plan, const Bucket& b, std::uint32_t base) {
+inline unsigned bucket_pattern(const Layout& plan, const Bucket& b, std::uint32_t base, Mask origin) {
   unsigned p = 0;
-  for (std::size_t i = 0; i < b.pattern_basis.size(); ++i) p |= parity(b.pattern_basis[i] & (Mask{base} << plan.lane_bits)) << i;
+  for (std::size_t i = 0; i < b.pattern_basis.size(); ++i) p |= parity(b.pattern_basis[i] & (Mask{base} << plan.lane_bits | origin)) << i;
   return p;
 }
 
@@ -243,7 +243,7 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
             const ObsGroup& group = plan.groups[g];
             const Bucket* buckets = plan.buckets.data() + group.first_bucket;
             unsigned at[32];
-            for (std::uint32_t k = 0; k < group.n_buckets; ++k) at[k] = bucket_pattern(plan, buckets[k], base) ^ buckets[k].high[q0 >> 6];
+            for (std::uint32_t k = 0; k < group.n_buckets; ++k) at[k] = bucket_pattern(plan, buckets[k], base, space.tables.origin) ^ buckets[k].high[q0 >> 6];
             const Permutation<R>& swap = perm[group.lanes];
             for (std::uint32_t q = q0; q < q1; ++q) {
               Vec<R> re[4] = {}, im[4] = {};
@@ -316,7 +316,7 @@ template <class R> void expectations(const Layout& plan, Space<R>& space, const 
           const Permutation<R>& swap = perm[group.lanes];
           for (std::uint32_t k = group.first_bucket; k < group.first_bucket + group.n_buckets; ++k) {
             const Bucket& b = plan.buckets[k];
-            const unsigned pb = bucket_pattern(plan, b, base);
+            const unsigned pb = bucket_pattern(plan, b, base, space.tables.origin);
             const std::uint32_t patterns = 1u << b.pattern_basis.size();
             double* out = sums + std::size_t{b.accumulator - first_acc} * W;
             Vec<R>* acc = scratch.accumulators.data();

@@ -75,6 +75,7 @@ from quprop.sampling.devices.spending import DeviceBudget
 from quprop.simulate import (
     AutoEngine,
     Commuting,
+    Distributed,
     PauliPropagation,
     Trajectories,
     estimate,
@@ -105,6 +106,7 @@ from quprop.training.variational import VariationalEvolution, evolution_vector, 
 
 __all__ = [
     "CHANNELS",
+    "Distributed",
     "FORMULAS",
     "GATES",
     "ICANS",

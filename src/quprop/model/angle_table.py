@@ -289,6 +289,25 @@ class Drivers(NamedTuple):
         return cls(drivers, coef, monos, np.ones(len(used)), slots, variables)
 
 
+    def of(self, rotations: np.ndarray) -> Drivers:
+        """Those of some of the rotations."""
+        used, driver = np.unique(self.driver[rotations], return_inverse=True)
+        mono_ptr, monos = _rows(self.mono_ptr, used)
+        var_ptr, variables = _rows(self.var_ptr, monos)
+        coefficient = self.coefficient[rotations]
+        return Drivers(
+            driver.astype(np.int32), coefficient, mono_ptr, self.mono[monos], var_ptr, self.var[variables]
+        )
+
+
+def _rows(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pointers of some rows of a ragged array, and where their entries are in it."""
+    sizes = np.diff(ptr)[rows]
+    own = np.concatenate([[0], np.cumsum(sizes)])
+    entries = np.repeat(ptr[:-1][rows] - own[:-1], sizes) + np.arange(own[-1])
+    return own.astype(np.int32), entries
+
+
 def safe_size(terms: set[tuple[int, float]], n_rotations: int) -> float:
     """Variables of at most this size pass `AngleTable.check`; terms: (degree, |coefficient|) of all monomials.
 

@@ -187,9 +187,11 @@ def probabilities(model: Model, theta: Any, x: Any = None, *, qubits: Any = None
     if qubits is None:
         return simulate.probabilities(model, theta, x, **options)
     _checked(model, Probabilities(qubits))
+    if (found := simulate.register_probabilities(model, theta, x, register(qubits), **options)) is not None:
+        return found
     p = simulate.probabilities(model, theta, x, **options)
-    found = split(model.n_qubits, register(qubits)).marginal(p.reshape(-1, p.shape[-1]))
-    return found.reshape(*p.shape[:-1], -1)
+    marginal = split(model.n_qubits, register(qubits)).marginal(p.reshape(-1, p.shape[-1]))
+    return marginal.reshape(*p.shape[:-1], -1)
 
 
 def reduced_state(model: Model, theta: Any, x: Any = None, qubits: Any = (), **options: Any) -> np.ndarray:

@@ -18,6 +18,8 @@ from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.coefficients import combined
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
+from quprop.simulate.distributed.engine import DistributedEngine, distributed_engine
+from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
 from quprop.simulate.lightcone import LightConeEngine
 from quprop.simulate.noise.density import DensityEngine
@@ -35,6 +37,7 @@ __all__ = [
     "Call",
     "Commuting",
     "Composite",
+    "Distributed",
     "Engine",
     "PauliPropagation",
     "Propagated",
@@ -66,6 +69,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "pauli": partial(engine_of, PauliPropagation()),
     "commuting": partial(commuting_engine, Commuting()),
     "trajectories": partial(trajectories_of, Trajectories()),
+    "distributed": partial(distributed_engine, Distributed()),
     "reference": ReferenceEngine,
 }
 _RESULTS = {
@@ -75,14 +79,15 @@ _RESULTS = {
     "hvp": "the Hessian-vector product",
     **dict.fromkeys(("jet", "state_jet"), "the derivatives along a direction"),
     "states": "the state",
+    "register": "the state's probabilities",
     "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",
 }
 
 
 def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`, `Trajectories`), or the one
-    given."""
+    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`, `Trajectories`,
+    `Distributed`), or the one given."""
     if engine is None:
         engine = "auto"
     if isinstance(engine, str):
@@ -95,6 +100,8 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
         return commuting_engine(engine, precision, threads)
     if isinstance(engine, Trajectories):
         return trajectories_of(engine, precision, threads)
+    if isinstance(engine, Distributed):
+        return distributed_engine(engine, precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine
@@ -166,7 +173,8 @@ class Call:
                     f"a state of {model.n_qubits} qubits fits no machine; state vectors end at {MAX_QUBITS} qubits"
                 )
             samples = f" for {count_of(batch, 'sample')}" if batch > 1 else ""
-            memory.require(
+            require = getattr(self.engine, "require", memory.require)
+            require(
                 needed,
                 f"{_RESULTS[what]} of {model.n_qubits} qubits{samples}",
                 'use precision="single", a smaller batch or fewer qubits',
@@ -488,13 +496,42 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
     if isinstance(shots, bool) or not isinstance(shots, (int, np.integer)) or shots < 1:
         raise QupropError(f"shots must be a positive integer, got {shots!r}")
     generator = generator_of(rng)
-    p = probabilities(model, theta, x, **options)
-    drawn_bytes = 17 * shots * model.n_qubits * (p.size >> model.n_qubits)
+    call = _by_parts(model, theta, x, **options)
+    p = None if call else probabilities(model, theta, x, **options)
+    shape = call.shape if call else p.shape[:-1]
+    drawn_bytes = 17 * shots * model.n_qubits * math.prod(shape)
     memory.require(drawn_bytes, f"{shots} shots of {model.n_qubits} qubits", "draw fewer at a time")
-    flat = p.reshape(-1, p.shape[-1])
-    drawn = np.empty((len(flat), shots), np.int64)
-    for row, weights in zip(drawn, flat, strict=True):
-        steps = np.cumsum(weights)
-        row[:] = np.minimum(np.searchsorted(steps, generator.random(shots) * steps[-1], side="right"), len(steps) - 1)
+    if call:
+        uniform = generator.random((call.batch, shots))
+        drawn = call.engine.samples(model, call.theta, call.x, uniform).astype(np.int64)
+    else:
+        flat = p.reshape(-1, p.shape[-1])
+        drawn = np.empty((len(flat), shots), np.int64)
+        for row, weights in zip(drawn, flat, strict=True):
+            at = generator.random(shots)
+            steps = np.cumsum(weights)
+            row[:] = np.minimum(np.searchsorted(steps, at * steps[-1], side="right"), len(steps) - 1)
     bits = (drawn[..., None] >> np.arange(model.n_qubits)) & 1
-    return bits.astype(np.uint8).reshape(*p.shape[:-1], shots, model.n_qubits)
+    return bits.astype(np.uint8).reshape(*shape, shots, model.n_qubits)
+
+
+def _by_parts(
+    model: Model, theta: Any, x: Any, engine: Any = None, precision: str = "double", threads: int | None = None
+) -> Call | None:
+    """The call of an engine that has samples and probabilities of registers, but no whole state; None for all others."""
+    found = get_engine(engine, precision, threads)
+    if not hasattr(found, "register_probabilities") or not isinstance(model, Model):
+        return None
+    return Call(model, theta, x, found, precision, threads, "register")
+
+
+def register_probabilities(
+    model: Model, theta: Any, x: Any, qubits: tuple[int, ...], **options: Any
+) -> np.ndarray | None:
+    """The probabilities (..., 2^k) of a register from an engine that has them without the whole state; None for all
+    others."""
+    call = _by_parts(model, theta, x, **options)
+    if call is None:
+        return None
+    p = call.engine.register_probabilities(model, call.theta, call.x, list(qubits))
+    return p.reshape(*call.shape, -1)

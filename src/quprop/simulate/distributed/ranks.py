@@ -13,8 +13,7 @@ from quprop.errors import QupropError
 from quprop.lazy import missing
 from quprop.machine import available_bytes, usable_processors
 
-# What launchers tell each process of the number of ranks: Open MPI, MPICH and Intel MPI, and Slurm's srun with PMIx or
-# PMI-2.
+# What launchers tell each process of the number of ranks: Open MPI, MPICH and Intel MPI, and Slurm's srun with PMIx or PMI-2.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
 
 
@@ -38,9 +37,7 @@ def world() -> Ranks:
     except ImportError:
         raise missing("one state over many ranks needs mpi4py", "mpi") from None
     except RuntimeError as error:  # mpi4py is there, and no library of MPI
-        raise QupropError(
-            f"mpi4py finds no MPI ({str(error).splitlines()[0]}); load the cluster's MPI module"
-        ) from None
+        raise QupropError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}); load the cluster's MPI module") from None
     return Ranks(MPI.COMM_WORLD)
 
 

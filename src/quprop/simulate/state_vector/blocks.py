@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from quprop.model import Model
+from quprop.model.angle_table import Drivers
 
 MAX_BLOCK_BYTES = 1 << 20  # psi and lambda of a block: a common second-level cache
 SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
@@ -29,7 +30,7 @@ SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
 planner = import_module("quprop.simulate._planner")
 
 
-def _observables(model: Model) -> dict[str, np.ndarray]:
+def observables(model: Model) -> dict[str, np.ndarray]:
     """The distinct Pauli strings of all observables, and the observables as combinations of them."""
     strings: dict[tuple[int, int], int] = {}
     ptr, term, coefficient = [0], [], []
@@ -69,26 +70,42 @@ def plan(model: Model, lane_bits: int, vector_bytes: int, dimension: int | None 
 
     `dimension` overrides how many dimensions a block has (tests want to meet every branch with small models).
     """
-    n_up = upper_bits(model.n_qubits, lane_bits)
+    x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
+    sizes = (model.n_params, model.n_inputs, model.n_qubits, lane_bits, vector_bytes, dimension)
+    return plan_of(x, z, model.drivers, observables(model), *sizes)
+
+
+def plan_of(
+    x: np.ndarray,
+    z: np.ndarray,
+    drivers: Drivers,
+    strings: dict[str, np.ndarray],
+    n_params: int,
+    n_inputs: int,
+    n_qubits: int,
+    lane_bits: int,
+    vector_bytes: int,
+    dimension: int | None = None,
+) -> dict[str, Any]:
+    """The plan of rotations with the masks x and z, and of strings as `observables` gives them."""
+    n_up = upper_bits(n_qubits, lane_bits)
     if dimension is None:
         dimension = block_dimension(n_up, vector_bytes)
     dimension = max(2, min(dimension, n_up))
     if dimension < n_up:
         dimension = max(dimension, 3)  # two address bits and at least one mask
-    x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
-    driver = model.drivers.driver
+    driver = drivers.driver
     same = np.count_nonzero((x[1:] == x[:-1]) & (driver[1:] == driver[:-1]))
     excitations = bool(2 * same >= len(x) > 1 and x.any())
-    observables = _observables(model)
     return {
         "n_up": n_up,
         "lane_bits": lane_bits,
-        "n_params": model.n_params,
-        "n_inputs": model.n_inputs,
+        "n_params": n_params,
+        "n_inputs": n_inputs,
         "x": x,
         "z": z,
-        **model.drivers._asdict(),
+        **drivers._asdict(),
         **planner.rotations(x, z, driver, n_up, lane_bits, dimension, excitations),
-        **observables,
-        **planner.strings(observables["obs_x"], observables["obs_z"], n_up, lane_bits, dimension),
+        **strings,
+        **planner.strings(strings["obs_x"], strings["obs_z"], n_up, lane_bits, dimension),
     }

@@ -56,7 +56,7 @@ def load_kernels(isa: str | None = None) -> tuple[str, ModuleType]:
     raise QupropError(f"the kernels for {isa} were not built or do not run on this processor; leave isa out")
 
 
-def _with_clifford(model: Model) -> Model:
+def with_clifford(model: Model) -> Model:
     """The model's rotations followed by its residual Clifford, each gate as rotations by multiples of pi/2."""
     tail: list[Rotation] = []
 
@@ -154,7 +154,7 @@ class NativeEngine:
         evaluator = known.get((as_lanes, kind))
         if evaluator is None:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
-            planned = _with_clifford(model) if kind == "states" else model
+            planned = with_clifford(model) if kind == "states" else model
             flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block)
             made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, ORDERS.get(kind, 0))
             evaluator = known[as_lanes, kind] = made

@@ -1,0 +1,133 @@
+"""Amplitudes from rank to rank, in messages of bounded size: while one is under way the next is packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quprop.simulate.distributed.ranks import Ranks
+from quprop.simulate.distributed.stretches import Exchange
+
+
+@dataclass(slots=True)
+class Moved:
+    """What one rank has sent: exchanges (a swap of whole parts is one), messages and bytes."""
+
+    exchanges: int = 0
+    messages: int = 0
+    bytes: int = 0
+
+
+def parity(mask: int) -> int:
+    return mask.bit_count() & 1
+
+
+@dataclass(slots=True)
+class Mover:
+    """Moves the parts of states that the ranks of one group hold, arrays in the layout of the kernels `kind`.
+
+    local: bits of an index that are a rank's own. lane_bits: of these, the lanes of a vector. chunk: bytes of a buffer;
+    there are four.
+    """
+
+    ranks: Ranks
+    kind: Any
+    local: int
+    lane_bits: int
+    chunk: int
+    threads: int
+    moved: Moved = field(default_factory=Moved)
+
+    def exchange(
+        self,
+        exchange: Exchange,
+        states: list[np.ndarray],
+        backwards: bool = False,
+        pieces: int = 1,
+        work: Callable[[int], None] | None = None,
+    ) -> None:
+        """From the coordinates before an exchange to those after it, or back: all states in the same messages.
+
+        work: what is done on each of `pieces` pieces of the parts, cut by the highest local bits, which are no pivots:
+        as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
+
+        For every value of the local bits that are no pivots there is one amplitude a member of the group, and these change
+        places: the one that goes to member phi stands where the functionals have the value phi, and what comes from
+        member sigma goes where the pivots have the value sigma.
+        """
+        pivots, bits = exchange.pivots, exchange.ranks
+        rest = [b for b in range(self.local) if b not in pivots]
+        plain = np.array([1 << b for b in rest], np.uint64)
+        gathered = np.array(
+            [1 << b | sum((f >> b & 1) << q for q, f in zip(pivots, exchange.functionals, strict=True)) for b in rest],
+            np.uint64,
+        )
+        rank = self.ranks.rank
+        here = [parity(f & rank << self.local) for f in exchange.functionals]
+        members = []
+        for member in range(1 << len(bits)):
+            value = [member >> i & 1 for i in range(len(bits))]
+            other = rank
+            for bit, v in zip(bits, value, strict=True):
+                other = other & ~(1 << bit - self.local) | v << bit - self.local
+            at_plain = sum(v << q for v, q in zip(value, pivots, strict=True))
+            at_gathered = sum((v ^ h) << q for v, h, q in zip(value, here, pivots, strict=True))
+            members.append((other, at_plain, at_gathered))
+        leave, arrive = ((plain, 1), (gathered, 2)) if backwards else ((gathered, 2), (plain, 1))
+        self.moved.exchanges += 1
+
+        vector = states[0].itemsize << self.lane_bits + 1
+        vectors = 1 << len(rest) - self.lane_bits  # of each message in all
+        room = max(1, self.chunk // (vector * len(states) * len(members)))
+        of_piece = vectors // pieces
+        at_once = min(of_piece, 1 << room.bit_length() - 1)
+        buffers = np.empty((2, 2, len(members), len(states), at_once * 2 << self.lane_bits), states[0].dtype)
+        flights: list[tuple[list[Any], int, np.ndarray]] = []
+
+        def land() -> None:
+            requests, first, received = flights.pop(0)
+            for request in requests:
+                request.Wait()
+            for m, member in enumerate(members):
+                for k, state in enumerate(states):
+                    self.kind.move(arrive[0], member[arrive[1]], state, first, received[m, k], True, self.threads)
+            if work is not None and not backwards and not (first + at_once) % of_piece:
+                work(first // of_piece)
+
+        for turn, first in enumerate(range(0, vectors, at_once)):
+            if work is not None and backwards and not first % of_piece:
+                work(first // of_piece)
+            sent, received = buffers[turn % 2]
+            requests = []
+            for m, member in enumerate(members):
+                into = received if member[0] == rank else sent
+                for k, state in enumerate(states):
+                    self.kind.move(leave[0], member[leave[1]], state, first, into[m, k], False, self.threads)
+                if member[0] != rank:
+                    requests.append(self.ranks.comm.Irecv(received[m], member[0]))
+                    requests.append(self.ranks.comm.Isend(sent[m], member[0]))
+                    self.moved.messages += 1
+                    self.moved.bytes += sent[m].nbytes
+            flights.append((requests, first, received))
+            if turn:
+                land()
+        land()
+
+    def swap(self, state: np.ndarray, across: int) -> None:
+        """Puts the state's part of the rank whose bits differ by `across` in the place of this rank's own."""
+        if not across:
+            return
+        other = self.ranks.rank ^ across
+        size = max(1, self.chunk // state.itemsize)
+        buffer = np.empty(min(size, state.size), state.dtype)
+        self.moved.exchanges += 1
+        for first in range(0, state.size, size):
+            part = state[first : first + size]
+            received = buffer[: part.size]
+            self.ranks.comm.Sendrecv(part, other, 0, received, other, 0)
+            part[:] = received
+            self.moved.messages += 1
+            self.moved.bytes += part.nbytes
