@@ -1,9 +1,9 @@
 """Linear coordinates of basis states: in which bits an index is written, and what Pauli strings are there.
 
-Basis state j stands at j' = L j, L invertible over GF(2): bit i of j' is the parity of rows[i] & j. There X^x is X^{L x}
-and Z^z is Z^{L^-T z}, since parities z.j = (L^-T z).(L j). The Hermitian string P = i^|x & z| X^x Z^z therefore becomes
-plus or minus the Hermitian string of the new masks, minus where |x & z| - |x' & z'| is 2 modulo 4; the difference is even
-because the parity of |x & z| is x.z, which stays.
+Basis state j stands at j' = L j, L invertible over GF(2): bit i of j' is the parity of rows[i] & j. There X^x is X^{L
+x} and Z^z is Z^{L^-T z}, since parities z.j = (L^-T z).(L j). The Hermitian string P = i^|x & z| X^x Z^z therefore
+becomes plus or minus the Hermitian string of the new masks, minus where |x & z| - |x' & z'| is 2 modulo 4; the
+difference is even because the parity of |x & z| is x.z, which stays.
 """
 
 from __future__ import annotations
@@ -33,8 +33,13 @@ class Coordinates(NamedTuple):
         """L^-T mask: where a z mask, or a functional, goes."""
         return _parities(self.columns, mask)
 
-    index = x
-    functional = z
+    def index(self, j: int) -> int:  # type: ignore[override]
+        """Where basis state j stands."""
+        return self.x(j)
+
+    def functional(self, mask: int) -> int:
+        """A functional of indices as one of the new coordinates: the same parity."""
+        return self.z(mask)
 
     def xs(self, masks: np.ndarray) -> np.ndarray:
         """`x` of an array of uint64."""

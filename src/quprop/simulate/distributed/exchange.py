@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.simulate.distributed.ranks import Ranks
-from quprop.simulate.distributed.stretches import Exchange
+from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange
 
 
 @dataclass(slots=True)
@@ -25,21 +26,32 @@ def parity(mask: int) -> int:
     return mask.bit_count() & 1
 
 
+def message_bytes(part: int, members: int, states: int, chunk: int) -> int:
+    """How much of the `part` of one state that goes to each of the members of a group is sent at once."""
+    room = max(1, chunk // (members * states))
+    return min(part >> PIECE_BITS, 1 << room.bit_length() - 1)
+
+
 @dataclass(slots=True)
 class Mover:
     """Moves the parts of states that the ranks of one group hold, arrays in the layout of the kernels `kind`.
 
-    local: bits of an index that are a rank's own. lane_bits: of these, the lanes of a vector. chunk: bytes of a buffer;
-    there are four.
+    lane_bits: the lanes of a vector. chunk: bytes of a buffer; there are four.
     """
 
     ranks: Ranks
     kind: Any
-    local: int
     lane_bits: int
     chunk: int
     threads: int
     moved: Moved = field(default_factory=Moved)
+    buffer: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    def _room(self, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+        size = math.prod(shape) * kind.itemsize
+        if len(self.buffer) < size:
+            self.buffer = np.empty(size, np.uint8)
+        return self.buffer[:size].view(kind).reshape(shape)
 
     def exchange(
         self,
@@ -54,25 +66,26 @@ class Mover:
         work: what is done on each of `pieces` pieces of the parts, cut by the highest local bits, which are no pivots:
         as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
 
-        For every value of the local bits that are no pivots there is one amplitude a member of the group, and these change
-        places: the one that goes to member phi stands where the functionals have the value phi, and what comes from
-        member sigma goes where the pivots have the value sigma.
+        For every value of the local bits that are no pivots there is one amplitude a member of the group, and these
+        change places: the one that goes to member phi stands where the functionals have the value phi, and what comes
+        from member sigma goes where the pivots have the value sigma.
         """
         pivots, bits = exchange.pivots, exchange.ranks
-        rest = [b for b in range(self.local) if b not in pivots]
+        local = states[0].size.bit_length() - 2  # bits of an index that are a rank's own
+        rest = [b for b in range(local) if b not in pivots]
         plain = np.array([1 << b for b in rest], np.uint64)
         gathered = np.array(
             [1 << b | sum((f >> b & 1) << q for q, f in zip(pivots, exchange.functionals, strict=True)) for b in rest],
             np.uint64,
         )
         rank = self.ranks.rank
-        here = [parity(f & rank << self.local) for f in exchange.functionals]
+        here = [parity(f & rank << local) for f in exchange.functionals]
         members = []
-        for member in range(1 << len(bits)):
-            value = [member >> i & 1 for i in range(len(bits))]
+        for number in range(1 << len(bits)):
+            value = [number >> i & 1 for i in range(len(bits))]
             other = rank
             for bit, v in zip(bits, value, strict=True):
-                other = other & ~(1 << bit - self.local) | v << bit - self.local
+                other = other & ~(1 << bit - local) | v << bit - local
             at_plain = sum(v << q for v, q in zip(value, pivots, strict=True))
             at_gathered = sum((v ^ h) << q for v, h, q in zip(value, here, pivots, strict=True))
             members.append((other, at_plain, at_gathered))
@@ -80,11 +93,11 @@ class Mover:
         self.moved.exchanges += 1
 
         vector = states[0].itemsize << self.lane_bits + 1
-        vectors = 1 << len(rest) - self.lane_bits  # of each message in all
-        room = max(1, self.chunk // (vector * len(states) * len(members)))
+        vectors = 1 << len(rest) - self.lane_bits  # that go to each member
+        at_once = max(1, message_bytes(vectors * vector, len(members), len(states), self.chunk) // vector)
         of_piece = vectors // pieces
-        at_once = min(of_piece, 1 << room.bit_length() - 1)
-        buffers = np.empty((2, 2, len(members), len(states), at_once * 2 << self.lane_bits), states[0].dtype)
+        shape = (2, 2, len(members), len(states), at_once * 2 << self.lane_bits)
+        buffers = self._room(shape, states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []
 
         def land() -> None:
@@ -122,7 +135,7 @@ class Mover:
             return
         other = self.ranks.rank ^ across
         size = max(1, self.chunk // state.itemsize)
-        buffer = np.empty(min(size, state.size), state.dtype)
+        buffer = self._room((min(size, state.size),), state.dtype)
         self.moved.exchanges += 1
         for first in range(0, state.size, size):
             part = state[first : first + size]

@@ -1,21 +1,24 @@
 """Stretches: which rotations are done between two exchanges, and in which coordinates.
 
 p functionals F are the rank's bits of a stretch. Rotations whose x masks they all vanish on need no other rank, and a
-stretch takes each of those that commutes with all before it that stay behind. Diagonal rotations have x = 0: only order
-holds them up. The next stretch begins with what stayed behind, in other functionals. Those that a stretch keeps are kept
-by all ranks and cost nothing; for d new ones each rank exchanges with 2^d - 1 others.
+stretch takes each of those that commutes with all before it that stay behind. Diagonal rotations have x = 0: only
+order holds them up. The next stretch begins with what stayed behind, in other functionals. Those that it keeps cost
+nothing; for d new ones each rank exchanges with 2^d - 1 others.
 
-F is chosen greedily, a functional at a time, by how many of the next rotations a stretch then takes. Candidates are the
-functionals that are there, and duals of bases found among the rotations to come: the k-th of those vanishes on all of its
-basis but one. What was left behind stands before everything else, so candidates are also sums that vanish on more of it.
-One pass over the rotations in view scores all candidates, a bit for each. In a layer of one rotation a qubit, the stretch
-that follows one rotation left behind for each functional leaves as few: a layer costs one exchange.
+F is chosen greedily, a functional at a time, by how many of the next rotations a stretch then takes. Candidates are
+the functionals that are there, and duals of bases found among the rotations to come: the k-th of those vanishes on all
+of its basis but one. What was left behind stands before everything else, so candidates are also sums that vanish on
+more of it. One pass over the rotations in view scores all candidates, a bit for each. In a layer of one rotation a
+qubit, a stretch leaves one behind for each functional, and the next may take those with all but as many of the layer
+that follows: a layer costs one exchange at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from itertools import combinations
+from operator import xor
 from typing import NamedTuple
 
 import numpy as np
@@ -24,19 +27,21 @@ from quprop.errors import QupropError, shown
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
 from quprop.model.parameterised import strings_of
+from quprop.model.pauli import bits
 from quprop.simulate.distributed.coordinates import Coordinates, dual, odd
 
 PIECE_BITS = 2  # of a rank's index: 4 pieces of its part arrive one after the other
 LANE_BITS = 4  # low local bits that an exchange leaves alone where it can
 MAX_QUBITS = 62
-IN_VIEW = 192  # rotations among which a stretch is chosen, or six a qubit
+IN_VIEW = 640  # rotations among which a stretch is chosen, or 24 a qubit: what it leaves behind, and enough beyond
+SAMPLE = 256  # x masks of observables that are looked at for a choice
 
 
 class Exchange(NamedTuple):
     """From the coordinates before to those of a stretch.
 
-    New bit ranks[i] is the parity of functionals[i] and the old index, new bit pivots[i] is old bit ranks[i], and all other
-    bits stay. functionals[i] has the bit pivots[i] and none of the other pivots.
+    New bit ranks[i] is the parity of functionals[i] and the old index, new bit pivots[i] is old bit ranks[i], and all
+    other bits stay. functionals[i] has the bit pivots[i] and none of the other pivots.
     """
 
     pivots: tuple[int, ...]  # local bits
@@ -45,7 +50,8 @@ class Exchange(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """order: the numbers of its rotations, in the order in which they are done. exchange: before it; None for the first."""
+    """order: the numbers of its rotations, in the order in which they are done; a last stretch may have none, for
+    observables. exchange: before it; None for the first."""
 
     order: np.ndarray
     coordinates: Coordinates
@@ -67,7 +73,8 @@ def rank_bits_of(ranks: int, n: int) -> int:
     bits = ranks.bit_length() - 1
     if bits and n < least_qubits(bits):
         raise QupropError(
-            f"{ranks} ranks share a state of {least_qubits(bits)} qubits at least, and this model has {n}; take fewer ranks"
+            f"{ranks} ranks share a state of {least_qubits(bits)} qubits at least, and this model has {n}; "
+            "take fewer ranks"
         )
     if n > MAX_QUBITS:
         raise QupropError(f"ranks share a state of {MAX_QUBITS} qubits at most, and this model has {n}")
@@ -88,8 +95,10 @@ def cut(
     """The stretches of rotations with masks x and z before observables whose strings have the x masks strings_x."""
     if not 0 <= 2 * rank_bits <= n:
         raise QupropError(f"{rank_bits} bits of the rank take {2 * rank_bits} qubits at least, got {n}")
-    planner = _Planner(np.array(x, np.uint64), np.array(z, np.uint64), n, rank_bits, sorted(set(strings_x) - {0}))
-    return tuple(planner.found)
+    if not rank_bits:
+        return (Stretch(np.arange(len(x)), Coordinates.of([1 << q for q in range(n)]), None),)
+    strings = np.array(sorted(set(strings_x) - {0}), np.uint64)
+    return _Search(np.array(x, np.uint64), np.array(z, np.uint64), n, rank_bits, strings).run()
 
 
 class _View:
@@ -98,7 +107,7 @@ class _View:
     def __init__(self, x: np.ndarray, z: np.ndarray) -> None:
         self.x = x
         clash = odd((x[:, None] & z) ^ (z[:, None] & x))
-        self.before: list[list[int]] = []  # whom a rotation waits for; those that one of these waits for are left out
+        self.before: list[list[int]] = []  # whom a rotation waits for, but for those that one of these waits for
         waits: list[int] = []
         for i, row in enumerate(np.packbits(clash, axis=1, bitorder="little")):
             open_, found, all_ = int.from_bytes(row.tobytes(), "little") & ((1 << i) - 1), [], 0
@@ -110,141 +119,160 @@ class _View:
             self.before.append(found)
             waits.append(all_)
 
-    def left(self, functionals: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
-        """Which rotations stay behind for each functional, (rotations, functionals); those of `held` do for all."""
-        outside = odd(self.x[:, None] & functionals)
-        if held is not None:
-            outside |= held[:, None]
+    def left(self, outside: np.ndarray) -> np.ndarray:
+        """Which rotations stay behind where those `outside` do, (rotations, cases): whoever waits for one stays too."""
         rows: list[int] = []
         for row, before in zip(np.packbits(outside, axis=1), self.before, strict=True):
             stay = int.from_bytes(row.tobytes())
             for j in before:
                 stay |= rows[j]
             rows.append(stay)
-        width = (len(functionals) + 7) // 8
+        width = (outside.shape[1] + 7) // 8
         packed = np.frombuffer(b"".join(row.to_bytes(width) for row in rows), np.uint8).reshape(len(rows), width)
-        return np.unpackbits(packed, axis=1, count=len(functionals)).astype(bool)
+        return np.unpackbits(packed, axis=1, count=outside.shape[1]).astype(bool)
 
 
-class _Planner:
-    def __init__(self, x: np.ndarray, z: np.ndarray, n: int, rank_bits: int, strings: list[int]) -> None:
-        self.x, self.z, self.n, self.rank_bits = x, z, n, rank_bits
-        self.strings = np.array(strings, np.uint64)
-        self.in_view = max(IN_VIEW, 6 * n)
+class _Search:
+    """The search for stretches, one after another."""
+
+    def __init__(self, x: np.ndarray, z: np.ndarray, n: int, rank_bits: int, strings: np.ndarray) -> None:
+        self.x, self.z, self.n, self.local, self.rank_bits = x, z, n, n - rank_bits, rank_bits
+        self.strings, self.sample = strings, strings[:: len(strings) // SAMPLE + 1]
+        self.in_view = max(IN_VIEW, 24 * n)
         self.pending: list[int] = []  # rotations that are left from before, and the next ones
         self.read = 0
         self.found: list[Stretch] = []
+
+    def run(self) -> tuple[Stretch, ...]:
         behind = 0
-        while not self.found or self._fill():
-            self._fill()
-            ranks = self._ranks()
-            chosen = self._choose(ranks, behind) if rank_bits else []
-            order = self._take(np.array(chosen, np.uint64))
-            assert order or not len(x), "every stretch takes a rotation"
+        while not self.found or behind or self.read < len(self.x):
+            view = self._look()
+            chosen = self._choose(view, behind)
+            order = self._take(view, np.array(chosen, np.uint64))
             behind = len(self.pending)
             self.found.append(Stretch(np.array(order, np.int64), *self._coordinates(chosen)))
+        self._for_strings()
+        return tuple(self.found)
 
-    def _fill(self) -> bool:
-        """Whether rotations are left, after as many as are looked at were read."""
+    def _look(self) -> _View:
         more = min(max(self.in_view - len(self.pending), 0), len(self.x) - self.read)
         self.pending += range(self.read, self.read + more)
         self.read += more
-        return bool(self.pending)
+        return _View(self.x[self.pending], self.z[self.pending])
 
-    def _take(self, functionals: np.ndarray) -> list[int]:
-        """The rotations of a stretch, taken out of those that are left, as far as nothing stays in the way."""
+    def _take(self, view: _View, functionals: np.ndarray) -> list[int]:
+        """The rotations of a stretch, taken out of those that are left.
+
+        It ends in view where the last one there stays behind. To go on for single ones would leave more behind than are
+        looked at next.
+        """
         order: list[int] = []
-        while self._fill():
+        while self.pending:
+            stay = view.left(_met(view.x, functionals))[:, 0]
             at = np.array(self.pending)
-            view = _View(self.x[at], self.z[at])
-            stay = view.left(np.zeros(1, np.uint64), odd(view.x[:, None] & functionals).any(axis=1))[:, 0]
             order += at[~stay].tolist()
             self.pending = at[stay].tolist()
-            if stay[-1] or stay.all() or len(self.pending) >= self.in_view:
+            if stay[-1] or self.read == len(self.x):
                 break
+            view = self._look()
         return order
-
-    def _ranks(self) -> tuple[int, ...]:
-        """The functionals that are the rank's bits now; none before the first stretch."""
-        return self.found[-1].coordinates.rows[self.n - self.rank_bits :] if self.found else ()
 
     # Choosing functionals ---------------------------------------------------------------------------------------------
 
-    def _choose(self, ranks: tuple[int, ...], behind: int) -> list[int]:
-        at = np.array(self.pending, np.int64)
-        view = _View(self.x[at], self.z[at])
-        pool = self._pool(view.x, ranks, behind)
+    def _choose(self, view: _View, behind: int) -> list[int]:
+        """Functionals for the rotations in view, and for the observables once no others follow."""
+        ranks = self._ranks()
+        every = self._pool(view.x.tolist(), ranks, behind)
         chosen: list[int] = []
-        held = np.zeros(len(at), bool)
         for _ in range(self.rank_bits):
-            pool = _independent(pool, chosen, ranks)
-            left = view.left(pool, held)
-            best = int(np.argmax(self._score(left, pool, ranks)))
-            chosen.append(int(pool[best]))
-            held |= odd(view.x & pool[best])
-        if len(at) and view.left(np.zeros(1, np.uint64), held).all():
-            chosen = self._for_first(int(view.x[0]), ranks)
-        return chosen
+            pool = _independent(every, chosen, ranks)
+            score = self._score(view, pool, chosen, ranks)
+            chosen.append(int(pool[np.argmax(score)]))
+        return chosen if score.max() >= 1 or not len(view.x) else self._for_first(int(view.x[0]), ranks)
 
-    def _score(self, left: np.ndarray, pool: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
+    def _score(self, view: _View, pool: np.ndarray, chosen: list[int], ranks: tuple[int, ...]) -> np.ndarray:
         """Rotations taken; among equals the functionals of the rank now, then those for which observables are local."""
-        score = (~left).sum(axis=0).astype(float)
-        score += 0.5 * np.isin(pool, np.array(ranks, np.uint64))
-        if len(self.strings) and self.read == len(self.x):
-            inside = 1 - odd(self.strings[:, None] & pool).mean(axis=0)
-            score += 0.4 * inside * ~left.any(axis=0)
+
+        def outside(masks: np.ndarray) -> np.ndarray:
+            return odd(masks[:, None] & pool) | _met(masks, np.array(chosen, np.uint64))
+
+        score = 0.5 * np.isin(pool, np.array(ranks, np.uint64))
+        fits = np.full(len(pool), self.read == len(self.x))
+        if len(view.x):
+            left = view.left(outside(view.x))
+            score += len(left) - left.sum(axis=0)
+            fits &= ~left.any(axis=0)
+        if fits.any() and len(self.sample):
+            inside = 1 - outside(self.sample).mean(axis=0)
+            score += fits * inside * (0.4 if len(view.x) else len(self.sample))
         return score
 
-    def _pool(self, x: np.ndarray, ranks: tuple[int, ...], behind: int) -> np.ndarray:
+    def _pool(self, masks: list[int], ranks: tuple[int, ...], behind: int) -> np.ndarray:
         """Candidates, the rank's functionals first."""
-        masks = x.tolist()
-        front = masks[:behind]
         found = list(ranks)
         for first in sorted({0, behind, behind + self.n, behind + 2 * self.n}):
             if first and first >= len(masks):
                 continue
-            duals = dual(_completed(masks[first:] + self.strings.tolist(), self.n))
+            duals = dual(_completed(masks[first:] + self.sample.tolist(), self.n))
             found += duals
-            on_front = [sum(((f & v).bit_count() & 1) << k for k, v in enumerate(front)) for f in duals]
-            found += [f ^ g for (f, a), (g, b) in combinations(zip(duals, on_front, strict=True), 2) if a == b != 0]
-        if masks and ranks:  # any of the rank's functionals may be added to another
-            for r in ranks:
-                if (r & masks[0]).bit_count() & 1:
-                    found += [f ^ r for f in found[len(ranks) :] if (f & masks[0]).bit_count() & 1]
-                    break
+            front = [sum(((f & v).bit_count() & 1) << k for k, v in enumerate(masks[:behind])) for f in duals]
+            found += [f ^ g for (f, a), (g, b) in combinations(zip(duals, front, strict=True), 2) if a == b != 0]
+        if masks:  # adding one of the rank's functionals makes another vanish on what comes first
+            shift = next((r for r in ranks if (r & masks[0]).bit_count() & 1), 0)
+            found += [f ^ shift for f in found if shift and (f & masks[0]).bit_count() & 1 and f not in ranks]
         return np.array(list(dict.fromkeys(found)), np.uint64)
 
     def _for_first(self, x: int, ranks: tuple[int, ...]) -> list[int]:
-        """Functionals that vanish on one mask, which stretches can always go on with."""
+        """Functionals that vanish on one mask: with them there is always a stretch more."""
         if not ranks:
             return [f for f in dual(_completed([x], self.n)) if not (f & x).bit_count() & 1][: self.rank_bits]
         kept = [r for r in ranks if not (r & x).bit_count() & 1]
-        odd_one = next(r for r in ranks if r not in kept)
-        rows = self.found[-1].coordinates.rows[: self.n - self.rank_bits]
-        new = [f ^ odd_one if (f & x).bit_count() & 1 else f for f in rows[::-1]]
+        shift = next(r for r in ranks if r not in kept)
+        rows = self.found[-1].coordinates.rows[: self.local]
+        new = [f ^ shift if (f & x).bit_count() & 1 else f for f in rows[::-1]]
         return kept + new[: self.rank_bits - len(kept)]
+
+    def _for_strings(self) -> None:
+        """A stretch of no rotations at the end, if observables there move less and its exchange, of psi forwards and of
+        psi and lambda backwards, is paid for by that."""
+        before = self._swaps()
+        if before:
+            chosen = self._choose(self._look(), 0)
+            end = Stretch(np.zeros(0, np.int64), *self._coordinates(chosen))
+            self.found.append(end)
+            if end.exchange is None or 3 * (1 - 2.0 ** -len(end.exchange.ranks)) + self._swaps() >= before:
+                self.found.pop()
+
+    def _swaps(self) -> int:
+        """Vectors that are moved for observables: for each other rank that strings lead to, and back from the last."""
+        classes = np.unique(self.found[-1].coordinates.xs(self.strings) >> np.uint64(self.local))
+        return (others := int(np.count_nonzero(classes))) + (others > 0)
 
     # Coordinates ------------------------------------------------------------------------------------------------------
 
+    def _ranks(self) -> tuple[int, ...]:
+        """The functionals that are the rank's bits now; none before the first stretch."""
+        return self.found[-1].coordinates.rows[self.local :] if self.found else ()
+
     def _coordinates(self, chosen: list[int]) -> tuple[Coordinates, Exchange | None]:
         """With these functionals as the rank's bits, and how they come about."""
-        local = self.n - self.rank_bits
         if not self.found:
-            units = Coordinates.of([1 << q for q in range(self.n)])
             pivots, reduced = _reduced(chosen, self.n)
-            return Coordinates.of([1 << q for q in range(self.n) if q not in pivots] + reduced) if chosen else units, None
+            return Coordinates.of([1 << q for q in range(self.n) if q not in pivots] + reduced), None
         before = self.found[-1].coordinates
         rows = list(before.rows)
-        new = [before.functional(f) for f in chosen if f not in rows[local:]]
-        ranks = [k for k in range(local, self.n) if rows[k] not in chosen]
-        pivots, functionals = _reduced(new, local)
-        for pivot, rank, f in zip(pivots, ranks, functionals, strict=True):
+        new = [before.functional(f) for f in chosen if f not in rows[self.local :]]
+        ranks = [k for k in range(self.local, self.n) if rows[k] not in chosen]
+        pivots, functionals = _reduced(new, self.local)
+        for pivot, rank, functional in zip(pivots, ranks, functionals, strict=True):
             rows[pivot] = before.rows[rank]
-            rows[rank] = 0
-            for k in range(self.n):
-                if f >> k & 1:
-                    rows[rank] ^= before.rows[k]
+            rows[rank] = reduce(xor, (before.rows[k] for k in bits(functional)))
         return Coordinates.of(rows), Exchange(tuple(pivots), tuple(ranks), tuple(functionals))
+
+
+def _met(masks: np.ndarray, functionals: np.ndarray) -> np.ndarray:
+    """Whether one of the functionals does not vanish on each mask, as a column."""
+    return np.logical_or.reduce(odd(masks[:, None] & functionals), axis=1)[:, None]
 
 
 def _completed(masks: Iterable[int], n: int) -> list[int]:
