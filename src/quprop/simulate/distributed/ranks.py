@@ -65,6 +65,13 @@ class _Alone:
         return self
 
 
+def finish() -> None:
+    """End MPI, together with all ranks."""
+    from mpi4py import MPI
+
+    MPI.Finalize()
+
+
 class Ranks:
     """Some of the ranks, this one among them.
 
