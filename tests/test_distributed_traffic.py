@@ -28,8 +28,7 @@ def test_the_numbers_of_two_ranks_by_hand():
     assert (found.ranks, found.local_qubits, found.stretches, found.exchanges, found.swaps) == (2, 7, 2, 1, 0)
     assert found.bytes_value == found.lower_bound_value == part // 2
     assert found.bytes_gradient == found.lower_bound_gradient == 3 * part // 2
-    # 64 amplitudes go in the pieces of a part, four of 16: of psi alone, or with lambda (a buffer holds 16 of both for both
-    # ranks)
+    # four pieces of 16 amplitudes: of psi alone, or with lambda (a buffer holds 16 of each, for both ranks)
     assert found.messages_gradient == 4 + 4
     assert found.gate_exchanges == 2  # an RY on qubit 7 in each layer
     assert found.memory == 2 * part + 4 * 1024 + 256 * 32
