@@ -41,11 +41,19 @@ def test_single_precision_sends_half():
     assert (double.bytes_value, double.bytes_gradient) == (2 * single.bytes_value, 2 * single.bytes_gradient)
 
 
-def test_observables_beyond_a_rank_move_its_part_once_each_and_back():
-    """X on each of 8 qubits: two of them, or sums, are outside any six bits; nothing else is done."""
+def test_observables_of_one_qubit_each_take_one_exchange():
+    """X on each of 8 qubits: two are outside any six bits, and inside others; nothing else is done."""
     found = traffic(qpr.Model(qpr.Circuit(8), {f"X{q}": 1.0 for q in range(8)}), 4)
-    assert (found.stretches, found.exchanges, found.swaps) == (1, 0, 3)
-    assert found.bytes_value == found.bytes_gradient == 3 * 16 * 2**6
+    assert (found.stretches, found.exchanges, found.swaps) == (2, 1, 0)
+    assert found.bytes_value == found.lower_bound_value == 16 * 2**6 * 3 // 4
+    assert found.bytes_gradient == found.lower_bound_gradient == 3 * found.bytes_value
+
+
+def test_observables_of_all_masks_move_a_rank_s_part_once_for_each_other_rank_and_back():
+    strings = {" ".join(f"X{q}" for q in range(8) if mask >> q & 1): 1.0 for mask in range(1, 256)}
+    found = traffic(qpr.Model(qpr.Circuit(8), strings), 4)
+    assert (found.stretches, found.exchanges, found.swaps) == (1, 0, 4)
+    assert found.bytes_value == found.bytes_gradient == 4 * 16 * 2**6
     assert found.lower_bound_gradient == 0
 
 

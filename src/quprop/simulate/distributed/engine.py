@@ -88,8 +88,7 @@ class DistributedEngine:
             return ldexp(self.values(model.unit, theta, x), model.exponents)
 
         def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-            group.forward(theta, x)
-            out[:] = group.values()
+            out[:] = group.forward(theta, x, look=True)
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
             return self._native.values(model, theta, x)
@@ -113,8 +112,7 @@ class DistributedEngine:
         kept: list[Any] = []  # a group whose psi stands at the end of the circuit of the only sample, or a pullback
 
         def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-            group.forward(theta, x)
-            out[:] = group.values()
+            out[:] = group.forward(theta, x, look=True)
             kept[:] = [group]
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -293,8 +291,7 @@ class DistributedEngine:
             else:
                 group.forward(theta, x)
             w = weights[self._sample if len(weights) > 1 else 0]
-            row[0] = group.observe(w)
-            row[1 : 1 + model.n_params], row[1 + model.n_params :] = group.backward(theta, x)
+            row[0], row[1 : 1 + model.n_params], row[1 + model.n_params :] = group.backward(theta, x, w)
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
             w = np.broadcast_to(_of(weights, rows), (rows.stop - rows.start, weights.shape[1]))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from quprop.model import Model
 from quprop.simulate.distributed.exchange import Mover
-from quprop.simulate.distributed.part import Frame, RankPlan, RankStep, back, through
+from quprop.simulate.distributed.part import Frame, RankPlan, RankStep, Strings, back, through
 from quprop.simulate.distributed.stretches import PIECE_BITS
-from quprop.simulate.engine import Arrays
 
 _BLOCK = 1 << 16  # amplitudes that are looked at together
 _LEVEL = 10  # qubits whose bits a pass over the state draws
@@ -57,10 +55,11 @@ class StateGroup:
 
     # Sweeps -----------------------------------------------------------------------------------------------------------
 
-    def forward(self, theta: np.ndarray, x: np.ndarray) -> None:
-        """psi at the end of the circuit, up to the frame there."""
+    def forward(self, theta: np.ndarray, x: np.ndarray, look: bool = False) -> np.ndarray:
+        """psi at the end of the circuit, up to the frame there; <O_k>, if they are to be looked at on the way."""
         self._start(x)
         self._frames, self._middle = [(0, 0)], []
+        found = np.zeros(len(self.plan.signs))
         for step in self.plan.steps:
             frame = through(self._frames[-1], step.coordinates)
             if step.exchange is not None and step.first is not None:
@@ -77,12 +76,20 @@ class StateGroup:
             self._middle.append(frame)
             after = step.part.forward(theta, x, frame, self.psi, self._origin, self.mover.threads)
             self._frames.append(back(after, step.coordinates))
+            if look:
+                self._look(step, found)
+        return self.plan.values(self.ranks.sum(found))
 
-    def backward(self, theta: np.ndarray, x: np.ndarray) -> Arrays:
-        """The derivatives of <psi|lambda>, by theta and x, once psi and lambda stand at the end of the circuit."""
+    def backward(self, theta: np.ndarray, x: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """<psi|O|psi> for O = sum_k weights_k O_k and its derivatives by theta and x, once psi is at the end."""
         d_theta, d_x = np.zeros(self.model.n_params), np.zeros(self.model.n_inputs)
         encoded = self.model.state.kind == "encoded"
+        per_string = self.plan.weights(weights)
+        value: float | None = None
         for k, step in reversed(list(enumerate(self.plan.steps))):
+            ends = k == len(self.plan.steps) - 1
+            if step.strings or ends:
+                value = self._observe(step, per_string, more=not ends)
             both, out = [self.psi, self.other], (d_theta, d_x)
             alone = k == 0 and not encoded
             step.part.backward(theta, x, self._middle[k], alone, *both, self._origin, self.mover.threads, *out)
@@ -96,52 +103,53 @@ class StateGroup:
                 self.mover.exchange(step.exchange, both, True, 1 << PIECE_BITS, work)
             elif step.exchange is not None:
                 self.mover.exchange(step.exchange, both, True)
-        total = self.ranks.sum(np.concatenate([d_theta, d_x]))
-        d_theta, d_x = total[: len(d_theta)], total[len(d_theta) :]
+        total = self.ranks.sum(np.concatenate([[value], d_theta, d_x]))
+        d_theta, d_x = total[1 : 1 + len(d_theta)], total[1 + len(d_theta) :]
         if encoded:
             n = self.model.n_qubits
             adjoint = self.gathered(self.other, (0, 0), first=True)
             d_x[self.model.state.input_slice(n)] += self.model.state.pullback(n, x[None], adjoint[None])[0]
-        return d_theta, d_x
+        return float(total[0]), d_theta, d_x
 
     # Observables ------------------------------------------------------------------------------------------------------
 
-    def values(self) -> np.ndarray:
-        """<O_k>; psi stays."""
-        found = np.zeros(len(self.plan.signs))
-        if any(s.across for s in self.plan.strings):
+    def _look(self, step: RankStep, found: np.ndarray) -> None:
+        """This rank's part of the strings that are looked at after a stretch; psi stays."""
+        if any(s.across for s in step.strings):
             self.other[:] = self.psi
-        for strings, bra in self._across():
+        for strings in self._across(step):
             e = np.empty(len(strings.numbers))
-            strings.part.expectations(self.end, bra, self.psi, self._origin, self.mover.threads, e)
+            bra = self.other if strings.across else self.psi
+            frame = through(self._frames[-1], step.coordinates)
+            strings.part.expectations(frame, bra, self.psi, self._origin, self.mover.threads, e)
             found[strings.numbers] = e
-        return self.plan.values(self.ranks.sum(found))
 
-    def observe(self, weights: np.ndarray) -> float:
-        """lambda = O psi for O = sum_k weights_k O_k, and <psi|O|psi>."""
-        per_string = self.plan.weights(weights)
-        more, value = False, 0.0
-        for strings, _ in self._across(values=False):
-            value = strings.part.apply(
-                per_string[strings.numbers], self.end, self.psi, self.other, more, self._origin, self.mover.threads
-            )
-            more = True
-        if not more:
+    def _observe(self, step: RankStep, weights: np.ndarray, more: bool) -> float:
+        """Adds O psi to lambda, which is nothing yet unless `more`, for the strings that are looked at after a stretch;
+        this rank's part of <psi|lambda>."""
+        alone, value = not more, 0.0
+        if not step.strings:
             self.other[:] = 0
-        if any(s.across for s in self.plan.strings):
-            value = sum(
-                float(np.einsum("i,i->", a.astype(float), b.astype(float)))
-                for a, b in zip(_pieces(self.psi), _pieces(self.other), strict=True)
-            )
-        return float(self.ranks.sum(np.array([value]))[0])
+        for strings in self._across(step):
+            value = strings.part.apply(
+                weights[strings.numbers], through(self._frames[-1], step.coordinates), self.psi, self.other, more,
+                self._origin, self.mover.threads,
+            )  # fmt: skip
+            more = True
+        if alone and len(step.strings) == 1 and not step.strings[0].across:
+            return value
+        return sum(
+            float(np.einsum("i,i->", a.astype(float), b.astype(float)))
+            for a, b in zip(_pieces(self.psi), _pieces(self.other), strict=True)
+        )
 
-    def _across(self, values: bool = True) -> Iterator[tuple[Any, np.ndarray]]:
-        """Each part of the strings while psi is that of the rank whose amplitudes they read, and this rank's own."""
+    def _across(self, step: RankStep) -> Iterator[Strings]:
+        """Strings of each kind, while psi is that of the rank whose amplitudes they read."""
         at = 0
-        for strings in self.plan.strings:
+        for strings in step.strings:
             self.mover.swap(self.psi, at ^ strings.across)
             at = strings.across
-            yield strings, self.other if at and values else self.psi
+            yield strings
         self.mover.swap(self.psi, at)
 
     # Amplitudes -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 
 from quprop.model import Model
 from quprop.simulate.distributed.coordinates import Coordinates
-from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange, stretches
+from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange, observed, stretches
 from quprop.simulate.state_vector import blocks
 
 _WORTHWHILE = 8  # rotations, for which pieces are read and written once more
@@ -18,7 +18,7 @@ Frame = tuple[int, int]  # x and z masks of the Pauli string that is carried to 
 
 
 class Strings(NamedTuple):
-    """The strings of the observables whose x masks have one part `across` the bits of the rank, at the end."""
+    """Strings of the observables whose x masks have one part `across` the bits of the rank in a stretch."""
 
     across: int
     numbers: np.ndarray
@@ -27,12 +27,14 @@ class Strings(NamedTuple):
 
 class RankStep(NamedTuple):
     """A stretch as a rank does it. first: of its rotations those that come first and mix nothing but the amplitudes of
-    a piece, for which the rest of the exchange is not waited for; None if they are few."""
+    a piece, for which the rest of the exchange is not waited for; None if they are few. strings: those that are looked
+    at after its rotations, which may be none."""
 
     exchange: Exchange | None
     coordinates: Coordinates
     first: Any
     part: Any
+    strings: tuple[Strings, ...]
 
 
 class RankPlan(NamedTuple):
@@ -40,8 +42,7 @@ class RankPlan(NamedTuple):
 
     local: int  # bits of a rank's own index
     steps: tuple[RankStep, ...]
-    strings: tuple[Strings, ...]
-    signs: np.ndarray  # of the strings in the last coordinates
+    signs: np.ndarray  # of the strings where they are looked at
     ptr: np.ndarray  # observable k is the sum of coefficient[i] times string term[i] for i in ptr[k]:ptr[k + 1]
     term: np.ndarray
     coefficient: np.ndarray
@@ -77,29 +78,31 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
         own = (model.n_params, model.n_inputs, bits, lane_bits, vector_bytes)
         return kind(blocks.plan_of(at.xs(x[order]), at.zs(z[order]), drivers, nothing, *own))
 
+    observables = blocks.observables(model)
+    obs_x, obs_z = observables["obs_x"], observables["obs_z"]
+    found = stretches(model, rank_bits)
+    where, across = observed(found, obs_x, rank_bits)
+    signs = np.ones(len(obs_x))
+
+    def looked_at(here: np.ndarray, at: Coordinates) -> Strings:
+        signs[here] = at.signs(obs_x[here], obs_z[here])
+        own = nothing | {"obs_x": at.xs(obs_x[here]), "obs_z": at.zs(obs_z[here])}
+        flat = blocks.plan_of(x[none], z[none], model.drivers.of(none), own, *sizes)
+        return Strings(int(across[here[0]]), here, kind(flat))
+
     steps = []
-    for exchange, at, order in ((s.exchange, s.coordinates, s.order) for s in stretches(model, rank_bits)):
+    for k, (order, at, exchange) in enumerate(found):
         within = local - PIECE_BITS
         first = None
         if exchange is not None and max(exchange.pivots) < within and within >= lane_bits + 2 + len(exchange.pivots):
             early = _early(at.xs(x[order]), at.zs(z[order]), within)
             if early.sum() >= _WORTHWHILE:
                 first, order = part(order[early], at, within), order[~early]
-        steps.append(RankStep(exchange, at, first, part(order, at, local)))
-    observables = blocks.observables(model)
-    last = steps[-1].coordinates
-    obs_x, obs_z = observables["obs_x"], observables["obs_z"]
-    moved_x, moved_z = last.xs(obs_x), last.zs(obs_z)
-    across = moved_x >> np.uint64(local)
-    strings = []
-    for c in np.unique(across):
-        numbers = np.flatnonzero(across == c)
-        own = nothing | {"obs_x": moved_x[numbers], "obs_z": moved_z[numbers]}
-        flat = blocks.plan_of(x[none], z[none], model.drivers.of(none), own, *sizes)
-        strings.append(Strings(int(c), numbers, kind(flat)))
-    signs = last.signs(obs_x, obs_z)
+        own = np.flatnonzero(where == k)
+        strings = tuple(looked_at(own[across[own] == c], at) for c in np.unique(across[own]))
+        steps.append(RankStep(exchange, at, first, part(order, at, local), strings))
     ptr, term = observables["obs_ptr"].astype(np.int64), observables["obs_term"]
-    return RankPlan(local, tuple(steps), tuple(strings), signs, ptr, term, observables["obs_coefficient"])
+    return RankPlan(local, tuple(steps), signs, ptr, term, observables["obs_coefficient"])
 
 
 def _early(x: np.ndarray, z: np.ndarray, bits: int) -> np.ndarray:

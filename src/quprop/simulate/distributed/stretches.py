@@ -34,6 +34,7 @@ PIECE_BITS = 2  # of a rank's index: 4 pieces of its part arrive one after the o
 LANE_BITS = 4  # low local bits that an exchange leaves alone where it can
 MAX_QUBITS = 62
 IN_VIEW = 640  # rotations among which a stretch is chosen, or 24 a qubit: what it leaves behind, and enough beyond
+MOST_FOR_STRINGS = 6  # stretches for observables alone
 SAMPLE = 256  # x masks of observables that are looked at for a choice
 
 
@@ -50,7 +51,7 @@ class Exchange(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """order: the numbers of its rotations, in the order in which they are done; a last stretch may have none, for
+    """order: the numbers of its rotations, in the order in which they are done; the last ones may have none, for
     observables. exchange: before it; None for the first."""
 
     order: np.ndarray
@@ -99,6 +100,19 @@ def cut(
         return (Stretch(np.arange(len(x)), Coordinates.of([1 << q for q in range(n)]), None),)
     strings = np.array(sorted(set(strings_x) - {0}), np.uint64)
     return _Search(np.array(x, np.uint64), np.array(z, np.uint64), n, rank_bits, strings).run()
+
+
+def observed(found: Sequence[Stretch], strings_x: np.ndarray, rank_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """For strings with these x masks, the stretch after whose rotations each is looked at, and the rank bits across
+    which it reads psi there: from the last stretch that has rotations on, the first where it is local, else the last."""
+    local = np.uint64(len(found[0].coordinates.rows) - rank_bits)
+    first = max((k for k, stretch in enumerate(found) if len(stretch.order)), default=0)
+    at, across = np.full(len(strings_x), -1), np.zeros(len(strings_x), np.uint64)
+    for k in range(first, len(found)):
+        across = np.where(at < 0, found[k].coordinates.xs(strings_x) >> local, across)
+        at[(at < 0) & (across == 0)] = k
+    at[at < 0] = len(found) - 1
+    return at, across
 
 
 class _View:
@@ -233,20 +247,30 @@ class _Search:
         return kept + new[: self.rank_bits - len(kept)]
 
     def _for_strings(self) -> None:
-        """A stretch of no rotations at the end, if observables there move less and its exchange, of psi forwards and of
-        psi and lambda backwards, is paid for by that."""
-        before = self._swaps()
-        if before:
-            chosen = self._choose(self._look(), 0)
-            end = Stretch(np.zeros(0, np.int64), *self._coordinates(chosen))
-            self.found.append(end)
-            if end.exchange is None or 3 * (1 - 2.0 ** -len(end.exchange.ranks)) + self._swaps() >= before:
-                self.found.pop()
+        """Stretches of no rotations at the end, for observables that are not local before: as many as cost least, each
+        an exchange of psi forwards, and of psi and lambda backwards."""
+        rest, begun = self._rest(self.strings), len(self.found)
+        paid, best, kept = 0.0, self._swaps(rest), begun
+        while len(rest) and len(self.found) < begun + MOST_FOR_STRINGS:
+            self.sample = rest[:: len(rest) // SAMPLE + 1]
+            self.found.append(Stretch(np.zeros(0, np.int64), *self._coordinates(self._choose(self._look(), 0))))
+            exchange = self.found[-1].exchange
+            if exchange is None or not exchange.ranks:
+                break
+            paid += 3 * (1 - 2.0 ** -len(exchange.ranks))
+            rest = self._rest(rest)
+            if paid + self._swaps(rest) < best:
+                best, kept = paid + self._swaps(rest), len(self.found)
+        del self.found[kept:]
 
-    def _swaps(self) -> int:
+    def _rest(self, strings: np.ndarray) -> np.ndarray:
+        """Those that are not local in the last stretch."""
+        return strings[self.found[-1].coordinates.xs(strings) >> np.uint64(self.local) != 0]
+
+    def _swaps(self, rest: np.ndarray) -> int:
         """Vectors that are moved for observables: for each other rank that strings lead to, and back from the last."""
-        classes = np.unique(self.found[-1].coordinates.xs(self.strings) >> np.uint64(self.local))
-        return (others := int(np.count_nonzero(classes))) + (others > 0)
+        classes = len(np.unique(self.found[-1].coordinates.xs(rest) >> np.uint64(self.local)))
+        return classes + (classes > 0)
 
     # Coordinates ------------------------------------------------------------------------------------------------------
 

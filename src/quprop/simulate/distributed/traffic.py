@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import stim
 
 from quprop.errors import QupropError, shown
@@ -20,7 +21,7 @@ from quprop.model.gates import GATES, Clifford
 from quprop.model.parameterised import strings_of
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.simulate.distributed.exchange import message_bytes
-from quprop.simulate.distributed.stretches import rank_bits_of, stretches
+from quprop.simulate.distributed.stretches import observed, rank_bits_of, stretches
 
 AMPLITUDE = {"double": 16, "single": 8}  # bytes
 ROTATION = 256  # bytes of a plan, for each rotation
@@ -64,8 +65,8 @@ def traffic(model: Model, ranks: int, precision: str = "double", chunk: int = 4 
     part = AMPLITUDE[precision] << local
     found = stretches(model, p)
     new = [len(s.exchange.ranks) for s in found if s.exchange is not None]
-    last = found[-1].coordinates
-    classes = {last.x(s.x) >> local for o in model.observables for s in strings_of(o)} - {0}
+    masks = np.array(sorted({s.x for o in model.observables for s in strings_of(o)}), np.uint64)
+    classes = set(observed(found, masks, p)[1].tolist()) - {0}
     swaps = len(classes) + 1 if classes else 0
     moved = sum(part - (part >> d) for d in new)
     bound = len(new) * (part - part // ranks)
