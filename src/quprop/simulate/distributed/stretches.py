@@ -104,7 +104,7 @@ def cut(
 
 def observed(found: Sequence[Stretch], strings_x: np.ndarray, rank_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """For strings with these x masks, the stretch after whose rotations each is looked at, and the rank bits across
-    which it reads psi there: from the last stretch that has rotations on, the first where it is local, else the last."""
+    which it reads psi there: from the last stretch with rotations on, the first where it is local, else the last."""
     local = np.uint64(len(found[0].coordinates.rows) - rank_bits)
     first = max((k for k, stretch in enumerate(found) if len(stretch.order)), default=0)
     at, across = np.full(len(strings_x), -1), np.zeros(len(strings_x), np.uint64)
