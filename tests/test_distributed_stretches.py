@@ -1,6 +1,6 @@
 """Stretches of a model over ranks, by their laws: coordinates, order, locality, exchanges, and how few there are."""
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def check(model, found, rank_bits):
     for s in found:
         assert [s.coordinates.x(c) for c in s.coordinates.columns] == [1 << k for k in range(n)]
         assert all(s.coordinates.x(x[i]) >> local == 0 for i in s.order)
-    for before, after in itertools.pairwise(found):
+    for before, after in pairwise(found):
         pivots, ranks, functionals = after.exchange
         assert 1 <= len(pivots) == len(ranks) == len(functionals) <= rank_bits
         assert all(0 <= b < local for b in pivots) and all(local <= b < n for b in ranks)

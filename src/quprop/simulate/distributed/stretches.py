@@ -6,10 +6,10 @@ order holds them up. The next stretch begins with what stayed behind, in other f
 nothing; for d new ones each rank exchanges with 2^d - 1 others.
 
 F is chosen greedily, a functional at a time, by how many of the next rotations a stretch then takes. Candidates are
-the functionals that are there, and duals of bases found among the rotations to come: the k-th of those vanishes on all
-of its basis but one. What was left behind stands before everything else, so candidates are also sums that vanish on
-more of it. One pass over the rotations in view scores all candidates, a bit for each. In a layer of one rotation a
-qubit, a stretch leaves one behind for each functional, and the next may take those with all but as many of the layer
+the functionals that are there, the dual basis of the first independent x masks to come, of which each vanishes on all
+but one of these, and sums of two of it: those that vanish on any given mask span all that do, so that a stretch always
+takes a rotation. One pass over the rotations in view scores all candidates, a bit for each. In a layer of one rotation
+a qubit, a stretch leaves one behind for each functional, and the next may take those with all but as many of the layer
 that follows: a layer costs one exchange at most.
 """
 
@@ -158,12 +158,10 @@ class _Search:
         self.found: list[Stretch] = []
 
     def run(self) -> tuple[Stretch, ...]:
-        behind = 0
-        while not self.found or behind or self.read < len(self.x):
+        while not self.found or self.pending or self.read < len(self.x):
             view = self._look()
-            chosen = self._choose(view, behind)
+            chosen = self._choose(view)
             order = self._take(view, np.array(chosen, np.uint64))
-            behind = len(self.pending)
             self.found.append(Stretch(np.array(order, np.int64), *self._coordinates(chosen)))
         self._for_strings()
         return tuple(self.found)
@@ -193,16 +191,19 @@ class _Search:
 
     # Choosing functionals ---------------------------------------------------------------------------------------------
 
-    def _choose(self, view: _View, behind: int) -> list[int]:
+    def _choose(self, view: _View) -> list[int]:
         """Functionals for the rotations in view, and for the observables once no others follow."""
         ranks = self._ranks()
-        every = self._pool(view.x.tolist(), ranks, behind)
+        duals = dual(_completed([*view.x.tolist(), *self.sample.tolist()], self.n))
+        pairs = (f ^ g for f, g in combinations(duals, 2))
+        every = np.array(list(dict.fromkeys([*ranks, *duals, *pairs])), np.uint64)
         chosen: list[int] = []
         for _ in range(self.rank_bits):
             pool = _independent(every, chosen, ranks)
             score = self._score(view, pool, chosen, ranks)
             chosen.append(int(pool[np.argmax(score)]))
-        return chosen if score.max() >= 1 or not len(view.x) else self._for_first(int(view.x[0]), ranks)
+            assert score.max() >= 1 or not len(view.x), "candidates span what vanishes on any mask"
+        return chosen
 
     def _score(self, view: _View, pool: np.ndarray, chosen: list[int], ranks: tuple[int, ...]) -> np.ndarray:
         """Rotations taken; among equals the functionals of the rank now, then those for which observables are local."""
@@ -221,31 +222,6 @@ class _Search:
             score += fits * inside * (0.4 if len(view.x) else len(self.sample))
         return score
 
-    def _pool(self, masks: list[int], ranks: tuple[int, ...], behind: int) -> np.ndarray:
-        """Candidates, the rank's functionals first."""
-        found = list(ranks)
-        for first in sorted({0, behind, behind + self.n, behind + 2 * self.n}):
-            if first and first >= len(masks):
-                continue
-            duals = dual(_completed(masks[first:] + self.sample.tolist(), self.n))
-            found += duals
-            front = [sum(((f & v).bit_count() & 1) << k for k, v in enumerate(masks[:behind])) for f in duals]
-            found += [f ^ g for (f, a), (g, b) in combinations(zip(duals, front, strict=True), 2) if a == b != 0]
-        if masks:  # adding one of the rank's functionals makes another vanish on what comes first
-            shift = next((r for r in ranks if (r & masks[0]).bit_count() & 1), 0)
-            found += [f ^ shift for f in found if shift and (f & masks[0]).bit_count() & 1 and f not in ranks]
-        return np.array(list(dict.fromkeys(found)), np.uint64)
-
-    def _for_first(self, x: int, ranks: tuple[int, ...]) -> list[int]:
-        """Functionals that vanish on one mask: with them there is always a stretch more."""
-        if not ranks:
-            return [f for f in dual(_completed([x], self.n)) if not (f & x).bit_count() & 1][: self.rank_bits]
-        kept = [r for r in ranks if not (r & x).bit_count() & 1]
-        shift = next(r for r in ranks if r not in kept)
-        rows = self.found[-1].coordinates.rows[: self.local]
-        new = [f ^ shift if (f & x).bit_count() & 1 else f for f in rows[::-1]]
-        return kept + new[: self.rank_bits - len(kept)]
-
     def _for_strings(self) -> None:
         """Stretches of no rotations at the end, for observables that are not local before: as many as cost least, each
         an exchange of psi forwards, and of psi and lambda backwards."""
@@ -253,7 +229,7 @@ class _Search:
         paid, best, kept = 0.0, self._swaps(rest), begun
         while len(rest) and len(self.found) < begun + MOST_FOR_STRINGS:
             self.sample = rest[:: len(rest) // SAMPLE + 1]
-            self.found.append(Stretch(np.zeros(0, np.int64), *self._coordinates(self._choose(self._look(), 0))))
+            self.found.append(Stretch(np.zeros(0, np.int64), *self._coordinates(self._choose(self._look()))))
             exchange = self.found[-1].exchange
             if exchange is None or not exchange.ranks:
                 break
