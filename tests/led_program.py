@@ -28,7 +28,7 @@ class Counting:
 
     name = "counting"
 
-    def __init__(self, precision, threads):
+    def __init__(self, settings, precision, threads):
         self.inner, self.calls = get_engine("reference", precision, threads), []
 
     def values(self, of, theta, x):
@@ -96,6 +96,21 @@ def sleeping(ranks, pid):
     ranks.comm.Barrier()
 
 
+def script(folder):
+    """What a reader of `qpr.lead` writes."""
+
+    def program():
+        done = qpr.train(model(), params=[0.3, 0.4], steps=5, loss=qpr.Expectation((1.0, 2.0)), **how)
+        print(done.loss)
+
+    how = {"out": folder, "engine": qpr.Distributed(), "progress": True}
+    try:
+        program()
+    except QupropError as error:
+        print(error)
+    qpr.lead(program)
+
+
 def slow(seconds, kept):
     """Every gradient of every rank takes a while."""
 
@@ -112,10 +127,12 @@ if __name__ == "__main__":
         slow(float(rest[0]), DistributedEngine.vjp)
         sys.argv = ["quprop", *rest[1:]]
         main()
+    elif name == "script":
+        script(rest[0])
     elif name == "without":
         sys.modules["mpi4py"] = None
         sys.argv = ["quprop", *rest]
         main()
     else:
         with open(rest[0], "a") as out:
-            together(partial(globals()[name], out), Counting, leads=True)
+            together(partial(globals()[name], out), Counting)

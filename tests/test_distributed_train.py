@@ -8,15 +8,17 @@ import sys
 import time
 from pathlib import Path
 
+import led_program
 import mpi
 import numpy as np
 import pytest
 from test_train import wait_for_lines
 
+import quprop as qpr
 from quprop.runs import RunFolder
 from quprop.simulate.distributed import serve
 
-PROGRAM = Path(__file__).with_name("led_program.py")
+PROGRAM = Path(led_program.__file__)
 TFIM = ("train", "tfim", "--set", "n=6", "--threads", "1")
 LONG = (*TFIM, "--set", "optimiser=adam", "--set", "steps=120")
 SLOW = 0.03  # seconds of a gradient of LONG, so that it is cut in its middle
@@ -57,7 +59,7 @@ def alike(a, b):
     ("ranks", "what"),
     [
         (2, "tfim n=6,steps=20"),
-        pytest.param(4, "digits epochs=1", marks=pytest.mark.slow),
+        pytest.param(4, "digits epochs=1,optimiser=sgd", marks=pytest.mark.slow),
         pytest.param(4, "maxcut steps=10", marks=pytest.mark.slow),
         pytest.param(2, "h2 steps=10", marks=pytest.mark.slow),
         pytest.param(8, "tfim n=8,steps=20,optimiser=adam", marks=pytest.mark.slow),
@@ -94,6 +96,17 @@ def test_the_other_ranks_make_every_call_of_the_first_and_remember_what_it_may_a
         of_first + "False",
     ]
     assert len(told) == 8 + 1 + 2 * serve.MODELS + 6
+
+
+@mpi.needs_mpi
+def test_a_program_that_ranks_lead_trains_into_one_folder_and_one_that_they_share_into_none(tmp_path):
+    done = mpi.run(2, PROGRAM, "script", tmp_path / "run", cwd=tmp_path, PYTHONPATH=_path())
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    *_, loss = lines = done.stdout.splitlines()
+    assert sum("start it with qpr.lead(program)" in line for line in lines) == 2  # of each rank
+    assert checkpoint_of(tmp_path / "run") == 5 and done.stdout.count(loss) == 1
+    alone = qpr.train(led_program.model(), qpr.Expectation((1.0, 2.0)), params=[0.3, 0.4], steps=5)
+    assert float(loss) == pytest.approx(alone.loss, rel=1e-13)
 
 
 @mpi.needs_mpi

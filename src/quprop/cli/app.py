@@ -14,10 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from quprop.runs import versions
-from quprop.simulate import get_engine
-from quprop.simulate.distributed.ranks import launched_size
-from quprop.simulate.distributed.serve import together
-from quprop_cli import leads
+from quprop.simulate.distributed.serve import lead
 
 COMMANDS = ("train", "scan", "compare", "plan", "methods", "scaling", "reproduce", "carleman", "report")  # a file each
 SETTINGS: dict[str, Any] = {
@@ -85,10 +82,7 @@ def _program(
 def main() -> None:
     for name in FORCING:
         os.environ.pop(name, None)
-    program = partial(app, _filled_in(sys.argv[1:]))
-    if launched_size() > 1:
-        together(program, partial(get_engine, "distributed"), leads=leads())
-    program()
+    lead(partial(app, _filled_in(sys.argv[1:])))
 
 
 def _filled_in(arguments: list[str]) -> list[str]:

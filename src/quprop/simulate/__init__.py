@@ -16,6 +16,7 @@ from quprop.model.channels import DENSITY, refuse_channels
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.commuting.engine import Commuting
+from quprop.simulate.distributed.serve import lead
 from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine
 from quprop.simulate.engines import ENGINES, engine_for, get_engine, is_model
@@ -43,6 +44,7 @@ __all__ = [
     "hvp",
     "in_range",
     "is_model",
+    "lead",
     "probabilities",
     "propagate",
     "quiet",

@@ -11,7 +11,7 @@ from quprop.model import Model
 from quprop.simulate.auto import AutoEngine
 from quprop.simulate.coefficients import combined
 from quprop.simulate.commuting.engine import Commuting, commuting_engine
-from quprop.simulate.distributed.engine import distributed_engine
+from quprop.simulate.distributed.serve import engine_of_ranks
 from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.engine import Composite, made
 from quprop.simulate.lightcone import LightConeEngine
@@ -31,7 +31,7 @@ ENGINES: dict[str, Callable[[str, int | None], Any]] = {
     "pauli": partial(engine_of, PauliPropagation()),
     "commuting": partial(commuting_engine, Commuting()),
     "trajectories": partial(trajectories_of, Trajectories()),
-    "distributed": partial(distributed_engine, Distributed()),
+    "distributed": partial(engine_of_ranks, Distributed()),
     "reference": ReferenceEngine,
 }
 
@@ -52,7 +52,7 @@ def get_engine(engine: Any = None, precision: str = "double", threads: int | Non
     if isinstance(engine, Trajectories):
         return trajectories_of(engine, precision, threads)
     if isinstance(engine, Distributed):
-        return distributed_engine(engine, precision, threads)
+        return engine_of_ranks(engine, precision, threads)
     if not hasattr(engine, "values"):
         raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
     return engine

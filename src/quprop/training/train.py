@@ -21,7 +21,8 @@ from quprop.sampling.devices.measurement import Measurement
 from quprop.sampling.devices.mitigation import Mitigation
 from quprop.sampling.devices.runner import Runner
 from quprop.sampling.devices.spending import DeviceBudget
-from quprop.simulate import Composite
+from quprop.simulate import Composite, engine_for
+from quprop.simulate.distributed.serve import refuse_unled
 from quprop.training.callbacks import Callback, checked_callbacks
 from quprop.training.device_job import JobOnDevice
 from quprop.training.job import Job
@@ -121,7 +122,7 @@ def train(
     from its last checkpoint with ``resume``.
 
     checkpoint_seconds: the least time between two checkpoints. progress: whether to show a bar. engine, precision,
-    threads: as in ``quprop.expectation``.
+    threads: as in ``quprop.expectation``; for one state over many ranks see :func:`quprop.lead`.
     Returns: Trained: params, loss, metrics, history, status, cost.
     Raises: QupropError for settings and data that do not fit; `TrainingFailed` where the loss is no longer a number.
 
@@ -138,6 +139,8 @@ def train(
     measured = _measured(backend, model, method, optimiser, executor, mitigation, budget, rng, rerun_lost, value_shots)
     data, test = check_data(model, loss, data, "data"), check_data(model, loss, test, "test")
     simulation = {"engine": engine, "precision": precision, "threads": threads}
+    if out is not None or progress:
+        refuse_unled(engine_for(model, **simulation))
     optimiser = adam(0.01) if optimiser is None else optimiser
     if adapts(optimiser):
         if method is not None:

@@ -22,11 +22,14 @@ from weakref import ref
 
 import numpy as np
 
-from quprop.errors import QupropError
+from quprop.errors import QupropError, shown
 from quprop.model import Model
+from quprop.simulate.distributed.engine import DistributedEngine, distributed_engine
 from quprop.simulate.distributed.ranks import Ranks, finish, launched_size, world
+from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.distributed.watch import FAILED, Watch
 from quprop.simulate.engine import Arrays
+from quprop_cli import leads
 
 BAD_INPUT = 2
 MODELS = 16  # that the other ranks remember
@@ -35,8 +38,8 @@ _LONGEST = 0.01  # seconds of a pause
 _OTHERS = 2.0  # seconds that ranks take to end
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # which a launcher passes on, or sends, to every rank
 
-Key = tuple[str, int | None]  # precision and threads of an engine
-EngineOf = Callable[[str, int | None], Any]
+Key = tuple[Distributed, str, int | None]  # of an engine: settings, precision, threads
+EngineOf = Callable[[Distributed, str, int | None], Any]
 
 
 class _Known(NamedTuple):
@@ -52,7 +55,7 @@ class _Call(NamedTuple):
     of a run that ends before its end.
     """
 
-    key: Key
+    key: Key | None
     method: str
     arguments: tuple[Any, ...]
     options: dict[str, Any]
@@ -70,15 +73,15 @@ class Leader:
         self.broken = False  # whether the others may be within a call that this rank has left
         self._engines: dict[Key, Any] = {}
         self._places: OrderedDict[int, tuple[int, Model]] = OrderedDict()  # by identity; the last used last
-        self._held: Callable[[], Pullback | None] = lambda: None
+        self._held: Callable[[], LedPullback | None] = lambda: None
         self.watch = Watch(ranks, lambda: self.last_words())
 
-    def engine(self, precision: str = "double", threads: int | None = None) -> Led:
+    def engine(self, precision: str = "double", threads: int | None = None, settings: Distributed | None = None) -> Led:
         """The engine of all ranks; without a number of threads, that of the last one asked for. Raises: QupropError
         where it is refused."""
-        key = precision, threads
+        key = settings or Distributed(), precision, threads
         if threads is None:
-            key = next((k for k in reversed(self._engines) if k[0] == precision), key)
+            key = next((k for k in reversed(self._engines) if k[:2] == key[:2]), key)
         if key not in self._engines:
             with self._together(key, ""):
                 self._engines[key] = self._engine_of(*key)
@@ -86,7 +89,7 @@ class Leader:
 
     def everywhere(self, function: str, *arguments: Any) -> Any:
         """What a function "module:name" of quprop returns here, called as function(ranks, *arguments) on all ranks."""
-        with self._together(("", None), function, arguments):
+        with self._together(None, function, arguments):
             return _named(function)(self.ranks, *arguments)
 
     def call(self, key: Key, method: str, *arguments: Any, **options: Any) -> Any:
@@ -96,18 +99,18 @@ class Leader:
         with self._together(key, method, sent, options, new):
             return getattr(self._engines[key], method)(*arguments, **options)
 
-    def vjp(self, key: Key, method: str, arguments: tuple[Any, ...], again: Pullback | None = None) -> Any:
+    def vjp(self, key: Key, method: str, arguments: tuple[Any, ...], again: LedPullback | None = None) -> Any:
         """Values and pullback, whose state every rank keeps until the next; or the same for a pullback whose own was
         let go."""
         held = self._held()
         if held is not None:
             held.inner = None
         first, inner = self.call(key, method, *arguments)
-        pullback = again or Pullback(self, key, method, arguments)
+        pullback = again or LedPullback(self, key, method, arguments)
         pullback.inner, self._held = inner, ref(pullback)
         return first, pullback
 
-    def pull(self, pullback: Pullback, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def pull(self, pullback: LedPullback, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         assert pullback.inner is not None
         with self._together(pullback.key, _PULL, arguments, options):
             return pullback.inner(*arguments, **options)
@@ -138,7 +141,7 @@ class Leader:
     @contextmanager
     def _together(
         self,
-        key: Key,
+        key: Key | None,
         method: str,
         arguments: tuple[Any, ...] = (),
         options: dict[str, Any] | None = None,
@@ -164,7 +167,7 @@ class Leader:
         self._comm.bcast(call)
 
 
-class Pullback:
+class LedPullback:
     """d_theta and d_x of a cotangent, by all ranks."""
 
     def __init__(self, leader: Leader, key: Key, method: str, arguments: tuple[Any, ...]) -> None:
@@ -208,11 +211,49 @@ def leading() -> Leader | None:
     return _leader
 
 
-def together(program: Callable[[], Any], engine_of: EngineOf, *, leads: bool) -> NoReturn:
-    """Run a program on the first rank while the others serve it, and leave with its exit status.
+def engine_of_ranks(settings: Distributed, precision: str, threads: int | None) -> Any:
+    """The engine `Distributed`: of a rank that calls it together with the others, or of the one that leads them."""
+    return (
+        distributed_engine(settings, precision, threads)
+        if _leader is None
+        else _leader.engine(precision, threads, settings)
+    )
 
-    engine_of(precision, threads) makes a rank's engine. leads: whether a process that MPI does not know speaks.
+
+def refuse_unled(engine: Any) -> None:
+    """Refuse, for an engine of many ranks, what only one of them may do."""
+    if _leader is None and isinstance(engine, DistributedEngine) and engine.ranks.size > 1:
+        raise QupropError(
+            f"each of the {engine.ranks.size} ranks would write the run folder and show its progress: put the program "
+            "into a function and start it with qpr.lead(program)"
+        )
+
+
+def lead(program: Callable[[], Any]) -> None:
+    """Run a program on the first rank of mpirun, while the others make every call of its engine `Distributed` with it:
+    it writes its files and shows its progress once, and ends all ranks when it ends. Without mpirun it is just run.
+
+    program: a function without arguments; all else of it is in one process, as without ranks. Under mpirun nothing
+    comes after `lead`: the process is left, with the program's exit status.
+
+    Returns: None. Raises: QupropError for what is no function.
+
+    >>> model = qpr.Model(qpr.Circuit(1).ry(qpr.params("theta", 1)[0], 0), "Z0")  # cos(theta)
+    >>> def program():
+    ...     result = qpr.train(model, optimiser=qpr.adam(0.1), params=[1.0], steps=200, engine=qpr.Distributed())
+    ...     print(round(result.loss, 3))
+    >>> qpr.lead(program)  # in a file script.py: mpirun -n 4 python script.py
+    -1.0
     """
+    if not callable(program):
+        raise QupropError(f"lead takes a function without arguments, got {shown(program)}")
+    if launched_size() > 1:
+        together(program)
+    program()
+
+
+def together(program: Callable[[], Any], engine_of: EngineOf = distributed_engine) -> NoReturn:
+    """Run a program on the first rank while the others serve it, and leave with its exit status."""
     try:
         ranks = world()
         if ranks.size < launched_size():
@@ -221,7 +262,7 @@ def together(program: Callable[[], Any], engine_of: EngineOf, *, leads: bool) ->
                 "the mpirun of the MPI that mpi4py uses"
             )
     except QupropError as error:
-        if not leads:
+        if not leads():  # MPI does not say who does
             sys.exit(0)
         print(f"quprop: {error}", file=sys.stderr)
         time.sleep(_OTHERS / 2)  # as in `stop`, without a sign of theirs
@@ -313,10 +354,10 @@ class _Served:
         self._models |= call.models
         if not call.keeps or call.method == "vjp":
             self._pullback = None
-        if not call.method:
-            self._engines[call.key] = self._engine_of(*call.key)
-        elif ":" in call.method:
+        if call.key is None:
             _named(call.method)(self._ranks, *call.arguments)
+        elif not call.method:
+            self._engines[call.key] = self._engine_of(*call.key)
         elif call.method == _PULL:
             assert self._pullback is not None
             self._pullback(*call.arguments, **call.options)
