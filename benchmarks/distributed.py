@@ -7,8 +7,8 @@
 the sum of |coefficients| and to the gradient's norm.
 (b) Exchanges, messages and bytes that each rank counts as it sends them, beside the formula of `quprop plan --nodes`
 and the lower bound of as many exchanges, (1 - 1/P) of a rank's vector each, psi forwards, psi and lambda backwards.
-Peers are not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate by
-gate, for the same gates.
+Peers are not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate
+by gate, for the same gates.
     QuEST 4 (its localiser at commit 01d7ec43f6cb; it has no gradient): a rotation or CX whose target is one of the
     upper log2 P qubits exchanges the whole vector of a rank with one other, or of a CX half of it on average; diagonal
     gates exchange nothing.
