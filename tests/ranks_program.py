@@ -20,8 +20,6 @@ from quprop.simulate import get_engine
 from quprop.simulate.distributed.ranks import world
 from quprop.simulate.distributed.traffic import traffic
 
-LEAST = 9  # qubits over eight ranks: see `least_qubits`
-
 
 def model_of(seed: int) -> qpr.Model:
     """Models of every kind of input state, gate, angle and observable, of 12 or 13 qubits."""
@@ -175,7 +173,9 @@ def refusals() -> list[str]:
         lambda: qpr.hvp(model, theta, v_theta=theta, weights=[1, 1], engine=qpr.Distributed()),
         lambda: qpr.expectation(qpr.Model(qpr.Circuit(12).h(0).depolarising(0.1, 0), "Z0"), [], engine="distributed"),
         lambda: qpr.expectation(model, theta, engine=qpr.Distributed(ranks_per_state=2 * world().size)),
-        lambda: qpr.expectation(qpr.Model(qpr.Circuit(4), "Z0"), [], engine=qpr.Distributed(ranks_per_state=world().size)),
+        lambda: qpr.expectation(
+            qpr.Model(qpr.Circuit(4), "Z0"), [], engine=qpr.Distributed(ranks_per_state=world().size)
+        ),
         lambda: qpr.expectation(qpr.Model(qpr.Circuit(39).h(0), "Z0"), [], engine="distributed"),
         lambda: qpr.Distributed(ranks_per_state=3),
         lambda: qpr.Distributed(chunk=1.5),

@@ -133,6 +133,7 @@ WRONG = {
     "qpr.compose(MODEL, qpr.Model(qpr.Circuit(1, '1'), 'Z0'))",
     "parallel": "qpr.parallel() | qpr.parallel(qpr.Module(MODEL, name='a'), qpr.Module(MODEL, name='a'))",
     "device": "qpr.device(3) | qpr.device('foo') | qpr.device('none:none') | qpr.device('quprop', foo=1)",
+    "Distributed": "qpr.Distributed(ranks_per_state=3) | qpr.Distributed(chunk=1)",
     "DeviceBudget": "qpr.DeviceBudget() | qpr.DeviceBudget(shots=0) | qpr.DeviceBudget(dollars=-1)",
     "cut": "qpr.cut(qpr.Circuit(2).cx(0, 1), 'Z0 Z1', max_qubits=1, max_overhead=1) | "
     "qpr.cut(CIRCUIT, 'Z0', at_gates=[5])",

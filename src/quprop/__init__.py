@@ -106,7 +106,6 @@ from quprop.training.variational import VariationalEvolution, evolution_vector, 
 
 __all__ = [
     "CHANNELS",
-    "Distributed",
     "FORMULAS",
     "GATES",
     "ICANS",
@@ -131,6 +130,7 @@ __all__ = [
     "CrossEntropy",
     "DensityEngine",
     "DeviceBudget",
+    "Distributed",
     "DynamicCircuit",
     "EarlyStopping",
     "Estimate",

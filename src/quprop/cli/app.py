@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from itertools import zip_longest
 from typing import Annotated, Any
@@ -13,6 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from quprop.runs import versions
+from quprop.simulate import get_engine
+from quprop.simulate.distributed.ranks import launched_size
+from quprop.simulate.distributed.serve import together
+from quprop_cli import leads
 
 COMMANDS = ("train", "scan", "compare", "plan", "methods", "scaling", "reproduce", "carleman", "report")  # a file each
 SETTINGS: dict[str, Any] = {
@@ -80,7 +85,10 @@ def _program(
 def main() -> None:
     for name in FORCING:
         os.environ.pop(name, None)
-    app(_filled_in(sys.argv[1:]))
+    program = partial(app, _filled_in(sys.argv[1:]))
+    if launched_size() > 1:
+        together(program, partial(get_engine, "distributed"), leads=leads())
+    program()
 
 
 def _filled_in(arguments: list[str]) -> list[str]:

@@ -30,6 +30,7 @@ from quprop.runs import plain
 from quprop.runs.executor import TaskFailed
 from quprop.runs.interrupt import Interrupt
 from quprop.runs.progress import plain_console
+from quprop.simulate.distributed.serve import leading
 from quprop.training.train import TrainingFailed
 
 # -- what the shell completes -----------------------------------------------------------------------------------------
@@ -207,6 +208,7 @@ def write_picture(path: Path, drawn: Picture) -> None:
 # -- how commands end -------------------------------------------------------------------------------------------------
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_ON_RANKS = ("train", "plan", "methods", "report")  # commands that a launcher of MPI may start
 _OUTPUT_GONE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # nobody reads, or no room
 
 
@@ -226,6 +228,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
                 stack.enter_context(Interrupt(at_once=True))
                 if STDOUT in (str(options.get(name)) for name in ("json_file", "lines_file")):
                     stack.enter_context(redirect_stdout(sys.stderr))
+                _refuse_ranks(command)
                 try:
                     command(*arguments, **options)
                 except typer.Exit:
@@ -251,14 +254,26 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _refuse_ranks(command: Callable[..., None]) -> None:
+    name = command.__module__.rpartition(".")[2]
+    if leading() is not None and name not in _ON_RANKS:
+        raise QupropError(f"`quprop {name}` works in one process: start it without mpirun")
+
+
 @contextmanager
 def told(out: Path, again: str) -> Iterator[None]:
     """What ends a run before its end says how it is continued."""
+
+    def words() -> str:
+        return f"continue with: {again}" if (out / "run.toml").exists() else "nothing was written"
+
+    leader = leading()
+    if leader is not None:
+        leader.last_words = words
     try:
         yield
     except KeyboardInterrupt:
-        begun = (out / "run.toml").exists()
-        raise KeyboardInterrupt(f"continue with: {again}" if begun else "nothing was written") from None
+        raise KeyboardInterrupt(words()) from None
     except FileError as error:
         if not (out / "checkpoint.npz").exists():
             raise

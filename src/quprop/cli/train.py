@@ -41,6 +41,7 @@ from quprop.problems.run import configure, definition_of, find, run
 from quprop.problems.table import PROBLEMS
 from quprop.report.wording import phrase
 from quprop.runs import RunFolder, refuse_existing
+from quprop.simulate.distributed.serve import leading
 from quprop.training.curves import RIVALS, accuracy, difference
 from quprop.training.loggers import logger
 
@@ -190,8 +191,13 @@ def train_command(
         refuse_existing(out)
     find_own(config["train"].get("backend"))
     loggers = [logger(text) for text in log or []]
-    _show_start(console, config, out, resume)
     again = f"quprop train {quote(what)}{'' if out == default else f' --out {quote(str(out))}'} --resume"
+    leader = leading()
+    if leader is not None:
+        again = f"mpirun -n {leader.ranks.size} {again}"
+    _show_start(console, config, out, resume)
+    if leader is not None:  # whatever ends the ranks may leave no time for a word
+        as_it_is(console, f"if the ranks are cut, continue with: {again}")
     with told(out, again):
         summary = run(
             config, out=out, resume=resume, progress=not quiet, threads=threads, callback=loggers, rerun_lost=rerun_lost

@@ -288,16 +288,13 @@ class Drivers(NamedTuple):
         drivers, monos, slots, variables = integers
         return cls(drivers, coef, monos, np.ones(len(used)), slots, variables)
 
-
     def of(self, rotations: np.ndarray) -> Drivers:
         """Those of some of the rotations."""
         used, driver = np.unique(self.driver[rotations], return_inverse=True)
         mono_ptr, monos = _rows(self.mono_ptr, used)
         var_ptr, variables = _rows(self.var_ptr, monos)
         coefficient = self.coefficient[rotations]
-        return Drivers(
-            driver.astype(np.int32), coefficient, mono_ptr, self.mono[monos], var_ptr, self.var[variables]
-        )
+        return Drivers(driver.astype(np.int32), coefficient, mono_ptr, self.mono[monos], var_ptr, self.var[variables])
 
 
 def _rows(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

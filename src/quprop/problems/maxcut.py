@@ -19,6 +19,7 @@ from quprop.model.pauli import PauliString, PauliSum
 from quprop.problems.config import Config, Setting, shown
 from quprop.problems.energies import circuit, model_settings
 from quprop.problems.spec import Params, Problem, Spec, train_settings
+from quprop.simulate.distributed.serve import leading
 from quprop.training.losses import Expectation
 
 EXACT_VERTICES = 26  # the best cut is found by trying all of them up to here
@@ -108,9 +109,9 @@ def build(config: Config) -> Problem:
         return {"theta": 0.1 * rng.normal(size=model.n_params)}
 
     def judge(params: Params, loss: float, metrics: dict[str, float]) -> dict[str, object]:
-        bits = np.asarray(simulate.samples(model, params["theta"], shots=SHOTS, rng=config["train"]["seed"])).astype(
-            int
-        )
+        leader, train = leading(), config["train"]
+        how = {} if leader is None else {"engine": leader.engine(train["precision"])}
+        bits = np.asarray(simulate.samples(model, params["theta"], shots=SHOTS, rng=train["seed"], **how)).astype(int)
         cuts = sum(w * (bits[:, a] ^ bits[:, b]) for a, b, w in edges)
         chosen = bits[int(np.argmax(cuts))]
         exact = reference.get("reference_energy")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quprop.errors import QupropError, nearest
+from quprop.errors import QupropError, count_of, nearest, shown
 from quprop.hardware_models import noise_of
 from quprop.model import Model
 from quprop.model.channels import refuse_channels
@@ -20,12 +20,23 @@ from quprop.problems.spec import Problem, Spec
 from quprop.problems.table import PROBLEMS
 from quprop.runs import RunFolder, plain, refuse_existing, versions, write_atomically
 from quprop.simulate import AutoEngine, PauliPropagation, engine_for
+from quprop.simulate.distributed.serve import leading
 from quprop.simulate.measure import measure_loss, measure_omega, rotation_counts
 from quprop.simulate.state_vector.metric import metric
 from quprop.training.adapt import Adapted
 from quprop.training.losses import CrossEntropy
 from quprop.training.objective import Objective, require_memory
-from quprop.training.optimise import LBFGS, Optimiser, adam, check_rate, cosine, imaginary_time, natural_gradient, sgd
+from quprop.training.optimise import (
+    LBFGS,
+    OF_STATES,
+    Optimiser,
+    adam,
+    check_rate,
+    cosine,
+    imaginary_time,
+    natural_gradient,
+    sgd,
+)
 from quprop.training.train import Trained, train
 
 METRIC_SAMPLES = 8  # of the training data, over which the natural gradient's metric is averaged
@@ -84,6 +95,7 @@ def run(
     """
     if out is not None and not resume:
         refuse_existing(out)  # before anything is computed
+    _refuse_on_ranks(config)
     problem = find(config["problem"]["name"]).build(config)
     settings = config["train"]
     data_size = len(problem.data[0]) if problem.data else 1
@@ -154,7 +166,30 @@ def run(
 def simulation(settings: dict[str, Any], threads: int | None) -> dict[str, Any]:
     """Engine, precision and threads, as [train] asks for them."""
     options: dict[str, Any] = {"precision": settings["precision"], "threads": threads}
-    return options | {"engine": _engine(settings, **options)}
+    leader = leading()
+    return options | {"engine": _engine(settings, **options) if leader is None else leader.engine(**options)}
+
+
+def _refuse_on_ranks(config: Config) -> None:
+    """Refuse what the ranks of MPI, which hold one state together, have no part in."""
+    settings, alone = config["train"], ""
+    if leading() is None:
+        return
+    name = settings.get("engine", "auto")
+    if not find(config["problem"]["name"]).of_observables:
+        alone = f"a loss of samples, such as that of {config['problem']['name']}, is computed in one process"
+    elif settings["method"] != EXACT or settings["backend"]:
+        alone = f"gradients from shots, such as train.method = {shown(settings['method'])}, are made in one process"
+    elif settings["noise"]:
+        alone = f"ranks hold one state without noise, got train.noise = {shown(settings['noise'])}"
+    elif settings["optimiser"] in OF_STATES:
+        alone = f"the optimiser {settings['optimiser']} takes the whole state of one process"
+    elif name not in ("auto", "distributed"):
+        alone = f"ranks hold one state together, got train.engine = {shown(name)}"
+    elif settings["tolerance"]:
+        alone = f"ranks hold the whole state and drop nothing, got train.tolerance = {settings['tolerance']:g}"
+    if alone:
+        raise QupropError(f"{alone}: start it without mpirun")
 
 
 def _engine(settings: dict[str, Any], precision: str, threads: int | None) -> Any:
@@ -172,6 +207,10 @@ def _engine(settings: dict[str, Any], precision: str, threads: int | None) -> An
 def _why(settings: dict[str, Any], model: Model, batch: int, options: dict[str, Any]) -> str:
     """What simulated, and why, in one line."""
     name, tolerance = settings.get("engine", "auto"), settings.get("tolerance", 0.0)
+    leader = leading()
+    if leader is not None:
+        states = "a state" if batch == 1 else "states"
+        return f"distributed, {states} of {count_of(model.n_qubits, 'qubit')} over {leader.ranks.size} ranks"
     if name == "auto":
         return engine_for(model, **options).choose(model, batch, "vjp").why
     return f"{name}, as asked" + (f", within {tolerance:g}" if tolerance else "")

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from quprop.arrays import all_finite, checked, measured, plain
-from quprop.errors import QupropError, count_of, generator_of, nearest
+from quprop.errors import QupropError, count_of, generator_of
 from quprop.lazy import listing
 from quprop.model import Model
 from quprop.model.channels import DENSITY, refuse_channels
 from quprop.simulate import memory
 from quprop.simulate.auto import AutoEngine
-from quprop.simulate.coefficients import combined
-from quprop.simulate.commuting.engine import Commuting, commuting_engine
-from quprop.simulate.distributed.engine import DistributedEngine, distributed_engine
+from quprop.simulate.commuting.engine import Commuting
 from quprop.simulate.distributed.settings import Distributed
-from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine, made
-from quprop.simulate.lightcone import LightConeEngine
-from quprop.simulate.noise.density import DensityEngine
-from quprop.simulate.noise.trajectories import Averages, Trajectories, trajectories_of
-from quprop.simulate.pauli.engine import Propagated, engine_of
+from quprop.simulate.engine import MAX_QUBITS, Arrays, Composite, Engine
+from quprop.simulate.engines import ENGINES, engine_for, get_engine, is_model
+from quprop.simulate.noise.trajectories import Averages, Trajectories
+from quprop.simulate.pauli.engine import Propagated
 from quprop.simulate.pauli.settings import PauliPropagation
-from quprop.simulate.state_vector.native import NativeEngine
-from quprop.simulate.state_vector.reference import ReferenceEngine
 
 __all__ = [
     "ENGINES",
@@ -60,18 +54,6 @@ __all__ = [
 
 __dir__ = listing(__name__)
 
-# `ENGINES[name](precision, threads)` makes one, or refuses in a sentence. The first is taken if none is named.
-ENGINES: dict[str, Callable[[str, int | None], Any]] = {
-    "auto": AutoEngine,
-    "native": NativeEngine,
-    "lightcone": LightConeEngine,
-    "density": DensityEngine,
-    "pauli": partial(engine_of, PauliPropagation()),
-    "commuting": partial(commuting_engine, Commuting()),
-    "trajectories": partial(trajectories_of, Trajectories()),
-    "distributed": partial(distributed_engine, Distributed()),
-    "reference": ReferenceEngine,
-}
 _RESULTS = {
     "values": "the value",
     "value_and_grad": "the gradient",
@@ -83,39 +65,6 @@ _RESULTS = {
     "probabilities": "the mixed state",
     "state_vjp": "the gradient of a state",
 }
-
-
-def get_engine(engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """An engine by its name in `ENGINES`, by its settings (`PauliPropagation`, `Commuting`, `Trajectories`,
-    `Distributed`), or the one given."""
-    if engine is None:
-        engine = "auto"
-    if isinstance(engine, str):
-        if engine not in ENGINES:
-            raise QupropError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
-        return made(ENGINES[engine], precision, threads)
-    if isinstance(engine, PauliPropagation):
-        return engine_of(engine, precision, threads)
-    if isinstance(engine, Commuting):
-        return commuting_engine(engine, precision, threads)
-    if isinstance(engine, Trajectories):
-        return trajectories_of(engine, precision, threads)
-    if isinstance(engine, Distributed):
-        return distributed_engine(engine, precision, threads)
-    if not hasattr(engine, "values"):
-        raise QupropError(f"engine is one of {', '.join(ENGINES)}, or an object with their functions, got {engine!r}")
-    return engine
-
-
-def is_model(model: Any) -> bool:
-    """Whether values and derivatives of it can be asked for."""
-    return isinstance(model, Model | Composite)
-
-
-def engine_for(model: Any, engine: Any = None, precision: str = "double", threads: int | None = None) -> Any:
-    """What simulates a model, or what is made of models."""
-    found = get_engine(engine, precision, threads)
-    return combined(model, found) if isinstance(model, Model) else model.engine_over(found)
 
 
 class Call:
@@ -497,20 +446,18 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
         raise QupropError(f"shots must be a positive integer, got {shots!r}")
     generator = generator_of(rng)
     call = _by_parts(model, theta, x, **options)
-    p = None if call else probabilities(model, theta, x, **options)
+    p = np.empty((0, 0)) if call else probabilities(model, theta, x, **options)
     shape = call.shape if call else p.shape[:-1]
     drawn_bytes = 17 * shots * model.n_qubits * math.prod(shape)
     memory.require(drawn_bytes, f"{shots} shots of {model.n_qubits} qubits", "draw fewer at a time")
+    uniform = generator.random((math.prod(shape), shots))
     if call:
-        uniform = generator.random((call.batch, shots))
         drawn = call.engine.samples(model, call.theta, call.x, uniform).astype(np.int64)
     else:
-        flat = p.reshape(-1, p.shape[-1])
-        drawn = np.empty((len(flat), shots), np.int64)
-        for row, weights in zip(drawn, flat, strict=True):
-            at = generator.random(shots)
+        drawn = np.empty(uniform.shape, np.int64)
+        for row, u, weights in zip(drawn, uniform, p.reshape(len(drawn), -1), strict=True):
             steps = np.cumsum(weights)
-            row[:] = np.minimum(np.searchsorted(steps, at * steps[-1], side="right"), len(steps) - 1)
+            row[:] = np.minimum(np.searchsorted(steps, u * steps[-1], side="right"), len(steps) - 1)
     bits = (drawn[..., None] >> np.arange(model.n_qubits)) & 1
     return bits.astype(np.uint8).reshape(*shape, shots, model.n_qubits)
 
@@ -518,7 +465,7 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
 def _by_parts(
     model: Model, theta: Any, x: Any, engine: Any = None, precision: str = "double", threads: int | None = None
 ) -> Call | None:
-    """The call of an engine that has samples and probabilities of registers, but no whole state; None for all others."""
+    """The call of an engine that has samples and probabilities of registers without the whole state, or None."""
     found = get_engine(engine, precision, threads)
     if not hasattr(found, "register_probabilities") or not isinstance(model, Model):
         return None

@@ -299,9 +299,10 @@ def require_memory(
     model: Model | Composite, batch: int, *, engine: Any = None, precision: str = "double", threads: int | None = None
 ) -> None:
     """Refuse a model whose gradient does not fit this machine, before a run folder is made for it."""
-    needed = simulate.engine_for(model, engine, precision, threads).memory(model, batch, "vjp")
+    found = simulate.engine_for(model, engine, precision, threads)
     what = f"the gradient of {model.n_qubits} qubits" + (f" for {batch} samples" if batch > 1 else "")
-    memory.require(needed, what, "take fewer qubits, smaller batches or single precision")
+    require = getattr(found, "require", memory.require)  # of all machines, where there are several
+    require(found.memory(model, batch, "vjp"), what, "take fewer qubits, smaller batches or single precision")
 
 
 def check_data(model: Model | Composite, loss: Loss, data: Any, name: str) -> Data | None:

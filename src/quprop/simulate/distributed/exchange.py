@@ -66,9 +66,9 @@ class Mover:
         work: what is done on each of `pieces` pieces of the parts, cut by the highest local bits, which are no pivots:
         as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
 
-        For every value of the local bits that are no pivots there is one amplitude a member of the group, and these change
-        places: the one that goes to member phi stands where the functionals have the value phi, and what comes from
-        member sigma goes where the pivots have the value sigma.
+        For every value of the local bits that are no pivots there is one amplitude a member of the group, and these
+        change places: the one that goes to member phi stands where the functionals have the value phi, and what comes
+        from member sigma goes where the pivots have the value sigma.
         """
         pivots, bits = exchange.pivots, exchange.ranks
         local = states[0].size.bit_length() - 2  # bits of an index that are a rank's own
@@ -81,8 +81,8 @@ class Mover:
         rank = self.ranks.rank
         here = [parity(f & rank << local) for f in exchange.functionals]
         members = []
-        for member in range(1 << len(bits)):
-            value = [member >> i & 1 for i in range(len(bits))]
+        for number in range(1 << len(bits)):
+            value = [number >> i & 1 for i in range(len(bits))]
             other = rank
             for bit, v in zip(bits, value, strict=True):
                 other = other & ~(1 << bit - local) | v << bit - local

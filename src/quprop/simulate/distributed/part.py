@@ -18,16 +18,16 @@ Frame = tuple[int, int]  # x and z masks of the Pauli string that is carried to 
 
 
 class Strings(NamedTuple):
-    """The strings of the observables whose x masks have one part among the bits of the rank, in the last coordinates."""
+    """The strings of the observables whose x masks have one part `across` the bits of the rank, at the end."""
 
     across: int
     numbers: np.ndarray
     part: Any
 
 
-class Step(NamedTuple):
-    """A stretch as a rank does it. first: of its rotations those that come first and mix nothing but the amplitudes of a
-    piece, for which the rest of the exchange is not waited for; None if they are few."""
+class RankStep(NamedTuple):
+    """A stretch as a rank does it. first: of its rotations those that come first and mix nothing but the amplitudes of
+    a piece, for which the rest of the exchange is not waited for; None if they are few."""
 
     exchange: Exchange | None
     coordinates: Coordinates
@@ -39,7 +39,7 @@ class RankPlan(NamedTuple):
     """All that a rank does of a model of which 2^rank_bits ranks hold a part each."""
 
     local: int  # bits of a rank's own index
-    steps: tuple[Step, ...]
+    steps: tuple[RankStep, ...]
     strings: tuple[Strings, ...]
     signs: np.ndarray  # of the strings in the last coordinates
     ptr: np.ndarray  # observable k is the sum of coefficient[i] times string term[i] for i in ptr[k]:ptr[k + 1]
@@ -62,7 +62,11 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
     """kind: the class of the kernels, `PartDouble` or `PartSingle`."""
     local = model.n_qubits - rank_bits
     x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
-    nothing = {"obs_x": np.empty(0, np.uint64), "obs_z": np.empty(0, np.uint64), "obs_ptr": np.zeros(1, np.int32)}
+    nothing: dict[str, np.ndarray] = {
+        "obs_x": np.empty(0, np.uint64),
+        "obs_z": np.empty(0, np.uint64),
+        "obs_ptr": np.zeros(1, np.int32),
+    }
     nothing |= {"obs_term": np.empty(0, np.int32), "obs_coefficient": np.empty(0)}
     sizes = (model.n_params, model.n_inputs, local, lane_bits, vector_bytes)
     none = np.empty(0, np.int64)
@@ -81,7 +85,7 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
             early = _early(at.xs(x[order]), at.zs(z[order]), within)
             if early.sum() >= _WORTHWHILE:
                 first, order = part(order[early], at, within), order[~early]
-        steps.append(Step(exchange, at, first, part(order, at, local)))
+        steps.append(RankStep(exchange, at, first, part(order, at, local)))
     observables = blocks.observables(model)
     last = steps[-1].coordinates
     obs_x, obs_z = observables["obs_x"], observables["obs_z"]
@@ -121,4 +125,3 @@ def back(frame: Frame, coordinates: Coordinates) -> Frame:
         x ^= column * (frame[0] >> i & 1)
         z ^= row * (frame[1] >> i & 1)
     return x, z
-

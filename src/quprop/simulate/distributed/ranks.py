@@ -14,13 +14,13 @@ from quprop.errors import QupropError
 from quprop.lazy import missing
 from quprop.machine import available_bytes, usable_processors
 
-# What launchers tell each process of the number of ranks: Open MPI, MPICH and Intel MPI, and Slurm's srun with PMIx or PMI-2.
+# What launchers tell each process of the number of ranks: Open MPI, MPICH, Intel MPI; Slurm's srun with PMIx or PMI-2.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
 
 
 def launched_size() -> int:
     """How many ranks this process was started as one of, by its environment; 1 where no launcher of MPI started it."""
-    names = _SIZES
+    names: tuple[str, ...] = _SIZES
     if any(name in os.environ for name in ("PMIX_RANK", "PMI_FD", "PMI_RANK")):
         names += ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
     for name in names:
@@ -40,7 +40,9 @@ def world() -> Ranks:
     except ImportError:
         raise missing("one state over many ranks needs mpi4py", "mpi") from None
     except RuntimeError as error:  # mpi4py is there, and no library of MPI
-        raise QupropError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}); load the cluster's MPI module") from None
+        raise QupropError(
+            f"mpi4py finds no MPI ({str(error).splitlines()[0]}); load the cluster's MPI module"
+        ) from None
     return Ranks(MPI.COMM_WORLD, MPI.COMM_TYPE_SHARED)
 
 
@@ -63,10 +65,18 @@ class _Alone:
         return self
 
 
+def finish() -> None:
+    """End MPI, together with all ranks."""
+    from mpi4py import MPI
+
+    MPI.Finalize()
+
+
 class Ranks:
     """Some of the ranks, this one among them.
 
-    comm: mpi4py's communicator; rank: this one's number; size: how many there are. shared: MPI's type of what is on a node.
+    comm: mpi4py's communicator; rank: this one's number; size: how many there are. shared: how MPI calls those that are
+    on one node.
     """
 
     def __init__(self, comm: Any, shared: int = 0) -> None:
@@ -101,7 +111,7 @@ class Ranks:
         return self._groups[-1]
 
     def shared_processors(self) -> int:
-        """This rank's share of the processors that it may use: those that others on its node may use too are divided."""
+        """This rank's share of the processors that it may use, where other ranks on its node may use the same ones."""
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         alike = self._node.comm.allgather(own).count(own)
         return max(1, usable_processors() // alike)

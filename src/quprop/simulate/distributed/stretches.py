@@ -203,7 +203,8 @@ class _Search:
             score += len(left) - left.sum(axis=0)
             fits &= ~left.any(axis=0)
         if fits.any() and len(self.sample):
-            score += fits * (0.4 if len(view.x) else 1.0) * (1 - outside(self.sample).mean(axis=0))
+            inside = 1 - outside(self.sample).mean(axis=0)
+            score += fits * inside * (0.4 if len(view.x) else len(self.sample))
         return score
 
     def _pool(self, masks: list[int], ranks: tuple[int, ...], behind: int) -> np.ndarray:

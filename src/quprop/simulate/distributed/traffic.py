@@ -19,10 +19,13 @@ from quprop.model.circuit import Operation, XBlock
 from quprop.model.gates import GATES, Clifford
 from quprop.model.parameterised import strings_of
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.simulate.distributed.exchange import message_bytes
 from quprop.simulate.distributed.stretches import rank_bits_of, stretches
 
 AMPLITUDE = {"double": 16, "single": 8}  # bytes
 ROTATION = 256  # bytes of a plan, for each rotation
+BUFFERS = 4  # two that are sent and two that are received, by turns
+WHOLE = 48  # bytes for each amplitude of an input state that every rank reads
 
 
 class Traffic(NamedTuple):
@@ -66,7 +69,7 @@ def traffic(model: Model, ranks: int, precision: str = "double", chunk: int = 4 
     swaps = len(classes) + 1 if classes else 0
     moved = sum(part - (part >> d) for d in new)
     bound = len(new) * (part - part // ranks)
-    pieces = sum((-(-(part >> d) // chunk) + -(-(2 * part >> d) // chunk)) * (2**d - 1) for d in new)
+    sent = sum(_messages(part, d, chunk, states) for d in new for states in (1, 2))
     return Traffic(
         ranks=ranks,
         local_qubits=local,
@@ -77,10 +80,23 @@ def traffic(model: Model, ranks: int, precision: str = "double", chunk: int = 4 
         bytes_gradient=3 * moved + swaps * part,
         lower_bound_value=bound,
         lower_bound_gradient=3 * bound,
-        messages_gradient=pieces + swaps * -(-part // chunk),
-        memory=2 * part + 2 * min(chunk, 2 * part) * bool(p) + ROTATION * model.n_rotations,
+        messages_gradient=sent + swaps * -(-part // chunk),
+        memory=rank_memory(model, ranks, AMPLITUDE[precision], chunk),
         gate_exchanges=_gate_exchanges(model, p),
     )
+
+
+def rank_memory(model: Model, ranks: int, amplitude: int, chunk: int, states: int = 2) -> int:
+    """Bytes of a rank that holds its part of so many states, of `amplitude` bytes each."""
+    part = amplitude << model.n_qubits >> (ranks.bit_length() - 1)
+    whole = WHOLE << model.n_qubits if model.state.kind in ("amplitudes", "encoded") else 0
+    return states * part + (BUFFERS * chunk if ranks > 1 else 0) + ROTATION * model.n_rotations + whole
+
+
+def _messages(part: int, new: int, chunk: int, states: int) -> int:
+    """Of an exchange of so many functionals in which `states` states travel."""
+    each = part >> new
+    return ((1 << new) - 1) * (each // message_bytes(each, 1 << new, states, chunk))
 
 
 def _gate_exchanges(model: Model, rank_bits: int) -> int | None:
