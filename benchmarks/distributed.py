@@ -3,12 +3,12 @@
     python benchmarks/distributed.py --out benchmarks/results/distributed.json   # minutes
     python benchmarks/distributed.py --only hea-12 hva-12 hea-16 --rounds 1      # seconds, no claim about time
 
-(a) Values and gradients on 1, 2, 4 and 8 ranks against the engine "native", before anything else: 1e-13, relative to the
-sum of |coefficients| and to the gradient's norm.
-(b) Exchanges, messages and bytes that each rank counts as it sends them, beside the formula of `quprop plan --nodes` and
-the lower bound of as many exchanges, (1 - 1/P) of a rank's vector each, psi forwards, psi and lambda backwards. Peers
-are not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate by
-gate, for the same gates.
+(a) Values and gradients on 1, 2, 4 and 8 ranks against the engine "native", before anything else: 1e-13, relative to
+the sum of |coefficients| and to the gradient's norm.
+(b) Exchanges, messages and bytes that each rank counts as it sends them, beside the formula of `quprop plan --nodes`
+and the lower bound of as many exchanges, (1 - 1/P) of a rank's vector each, psi forwards, psi and lambda backwards.
+Peers are not run (neither has a wheel with MPI): their exchanges are counted by the rule that their sources state, gate
+by gate, for the same gates.
     QuEST 4 (its localiser at commit 01d7ec43f6cb; it has no gradient): a rotation or CX whose target is one of the
     upper log2 P qubits exchanges the whole vector of a rank with one other, or of a CX half of it on average; diagonal
     gates exchange nothing.

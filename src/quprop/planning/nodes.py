@@ -46,7 +46,16 @@ class Sent(NamedTuple):
     compute_seconds: float | None
 
     def times(self, count: int) -> Sent:
-        return Sent(*(None if value is None else value * count for value in self))
+        """Of so many in a row."""
+        bound, seconds, compute = self.lower_bound_bytes, self.exchange_seconds, self.compute_seconds
+        return Sent(
+            self.exchanges * count,
+            self.rank_bytes * count,
+            self.all_bytes * count,
+            None if bound is None else bound * count,
+            None if seconds is None else seconds * count,
+            None if compute is None else compute * count,
+        )
 
 
 @dataclass(frozen=True)
