@@ -97,7 +97,12 @@ def check(model, found, rank_bits):
         for j in rng.integers(2**n, size=40).tolist() if n > 6 else range(2**n):
             there = moved = before.coordinates.index(j)
             for pivot, rank, f in zip(pivots, ranks, functionals, strict=True):
-                moved = moved & ~(1 << rank | 1 << pivot) | parity(f & there) << rank | (there >> rank & 1) << pivot
+                moved = moved & ~(1 << rank) | parity(f & there) << rank
+            for pivot, rank, f in zip(pivots, ranks, functionals, strict=True):
+                came = (there >> rank & 1) ^ parity(f & moved & ~(1 << pivot))
+                moved = moved & ~(1 << pivot) | came << pivot
+            if moved >> local == there >> local:
+                assert moved == there  # what stays with its rank stays in its place
             assert moved == after.coordinates.index(j)
 
 

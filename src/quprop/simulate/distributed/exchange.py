@@ -61,52 +61,56 @@ class Mover:
         pieces: int = 1,
         work: Callable[[int], None] | None = None,
     ) -> None:
-        """From the coordinates before an exchange to those after it, or back: all states in the same messages.
+        """From the coordinates before an exchange to those after it, or back, which is the same: all states in the same
+        messages.
+
+        For every value of the local bits that are no pivots there is one amplitude a member of the group. The one that
+        goes to a member stands where the functionals have its number, and in that place comes the one that it sends; a
+        rank's own stays where it is.
 
         work: what is done on each of `pieces` pieces of the parts, cut by the highest local bits, which are no pivots:
         as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
-
-        For every value of the local bits that are no pivots there is one amplitude a member of the group, and these
-        change places: the one that goes to member phi stands where the functionals have the value phi, and what comes
-        from member sigma goes where the pivots have the value sigma.
         """
         pivots, bits = exchange.pivots, exchange.ranks
         local = states[0].size.bit_length() - 2  # bits of an index that are a rank's own
-        rest = [b for b in range(local) if b not in pivots]
-        plain = np.array([1 << b for b in rest], np.uint64)
-        gathered = np.array(
-            [1 << b | sum((f >> b & 1) << q for q, f in zip(pivots, exchange.functionals, strict=True)) for b in rest],
+        rank = self.ranks.rank
+        columns = np.array(
+            [
+                1 << b | sum((f >> b & 1) << q for q, f in zip(pivots, exchange.functionals, strict=True))
+                for b in range(local)
+                if b not in pivots
+            ],
             np.uint64,
         )
-        rank = self.ranks.rank
         here = [parity(f & rank << local) for f in exchange.functionals]
-        members = []
+        others = []  # and where the amplitudes that they get or sent begin
         for number in range(1 << len(bits)):
             value = [number >> i & 1 for i in range(len(bits))]
             other = rank
             for bit, v in zip(bits, value, strict=True):
                 other = other & ~(1 << bit - local) | v << bit - local
-            at_plain = sum(v << q for v, q in zip(value, pivots, strict=True))
-            at_gathered = sum((v ^ h) << q for v, h, q in zip(value, here, pivots, strict=True))
-            members.append((other, at_plain, at_gathered))
-        leave, arrive = ((plain, 1), (gathered, 2)) if backwards else ((gathered, 2), (plain, 1))
+            if other != rank:
+                others.append((other, sum((v ^ h) << q for v, h, q in zip(value, here, pivots, strict=True))))
         self.moved.exchanges += 1
 
         vector = states[0].itemsize << self.lane_bits + 1
-        vectors = 1 << len(rest) - self.lane_bits  # that go to each member
-        at_once = max(1, message_bytes(vectors * vector, len(members), len(states), self.chunk) // vector)
+        vectors = 1 << len(columns) - self.lane_bits  # that go to each
+        at_once = max(1, message_bytes(vectors * vector, len(others) + 1, len(states), self.chunk) // vector)
         of_piece = vectors // pieces
-        shape = (2, 2, len(members), len(states), at_once * 2 << self.lane_bits)
+        shape = (2, 2, len(others), len(states), at_once * 2 << self.lane_bits)
         buffers = self._room(shape, states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []
+
+        def move(first: int, messages: np.ndarray, to_state: bool) -> None:
+            for (_, at), of_member in zip(others, messages, strict=True):
+                for state, message in zip(states, of_member, strict=True):
+                    self.kind.move(columns, at, state, first, message, to_state, self.threads)
 
         def land() -> None:
             requests, first, received = flights.pop(0)
             for request in requests:
                 request.Wait()
-            for m, member in enumerate(members):
-                for k, state in enumerate(states):
-                    self.kind.move(arrive[0], member[arrive[1]], state, first, received[m, k], True, self.threads)
+            move(first, received, True)
             if work is not None and not backwards and not (first + at_once) % of_piece:
                 work(first // of_piece)
 
@@ -114,16 +118,13 @@ class Mover:
             if work is not None and backwards and not first % of_piece:
                 work(first // of_piece)
             sent, received = buffers[turn % 2]
+            move(first, sent, False)
             requests = []
-            for m, member in enumerate(members):
-                into = received if member[0] == rank else sent
-                for k, state in enumerate(states):
-                    self.kind.move(leave[0], member[leave[1]], state, first, into[m, k], False, self.threads)
-                if member[0] != rank:
-                    requests.append(self.ranks.comm.Irecv(received[m], member[0]))
-                    requests.append(self.ranks.comm.Isend(sent[m], member[0]))
-                    self.moved.messages += 1
-                    self.moved.bytes += sent[m].nbytes
+            for (other, _), out, into in zip(others, sent, received, strict=True):
+                requests.append(self.ranks.comm.Irecv(into, other))
+                requests.append(self.ranks.comm.Isend(out, other))
+                self.moved.messages += 1
+                self.moved.bytes += out.nbytes
             flights.append((requests, first, received))
             if turn:
                 land()

@@ -41,8 +41,10 @@ SAMPLE = 256  # x masks of observables that are looked at for a choice
 class Exchange(NamedTuple):
     """From the coordinates before to those of a stretch.
 
-    New bit ranks[i] is the parity of functionals[i] and the old index, new bit pivots[i] is old bit ranks[i], and all
-    other bits stay. functionals[i] has the bit pivots[i] and none of the other pivots.
+    New bit ranks[i] is the parity of functionals[i] and the old index; then new bit pivots[i] is old bit ranks[i] plus
+    the parity of functionals[i] without pivots[i] and the new index; all other bits stay. So what stays with its rank
+    stays in its place, and what arrives takes the place of what leaves. functionals[i] has the bit pivots[i] and none of
+    the other pivots.
     """
 
     pivots: tuple[int, ...]  # local bits
@@ -264,9 +266,10 @@ class _Search:
         new = [before.functional(f) for f in chosen if f not in rows[self.local :]]
         ranks = [k for k in range(self.local, self.n) if rows[k] not in chosen]
         pivots, functionals = _reduced(new, self.local)
-        for pivot, rank, functional in zip(pivots, ranks, functionals, strict=True):
-            rows[pivot] = before.rows[rank]
+        for rank, functional in zip(ranks, functionals, strict=True):
             rows[rank] = reduce(xor, (before.rows[k] for k in bits(functional)))
+        for pivot, rank, functional in zip(pivots, ranks, functionals, strict=True):  # now of the new ranks
+            rows[pivot] = reduce(xor, (rows[k] for k in bits(functional) if k != pivot), before.rows[rank])
         return Coordinates.of(rows), Exchange(tuple(pivots), tuple(ranks), tuple(functionals))
 
 
