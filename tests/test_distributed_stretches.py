@@ -69,6 +69,16 @@ def test_strings_in_coordinates_are_those_of_the_permuted_matrix(n):
 # What stretches are ---------------------------------------------------------------------------------------------------
 
 
+def exchanged(exchange, there):
+    """Where an exchange takes an index."""
+    to = there
+    for _, rank, f in zip(*exchange, strict=True):
+        to = to & ~(1 << rank) | parity(f & there) << rank
+    for pivot, rank, f in zip(*exchange, strict=True):
+        to = to & ~(1 << pivot) | ((there >> rank & 1) ^ parity(f & to & ~(1 << pivot))) << pivot
+    return to
+
+
 def check(model, found, rank_bits):
     """Every law that the ranks rely on."""
     n, local = model.n_qubits, model.n_qubits - rank_bits
@@ -95,12 +105,8 @@ def check(model, found, rank_bits):
             assert [f >> b & 1 for b in pivots] == [int(b == pivot) for b in pivots]
             assert pivot >= LANE_BITS or not (f & (1 << local) - 1) >> LANE_BITS or len(pivots) > 1
         for j in rng.integers(2**n, size=40).tolist() if n > 6 else range(2**n):
-            there = moved = before.coordinates.index(j)
-            for pivot, rank, f in zip(pivots, ranks, functionals, strict=True):
-                moved = moved & ~(1 << rank) | parity(f & there) << rank
-            for pivot, rank, f in zip(pivots, ranks, functionals, strict=True):
-                came = (there >> rank & 1) ^ parity(f & moved & ~(1 << pivot))
-                moved = moved & ~(1 << pivot) | came << pivot
+            there = before.coordinates.index(j)
+            moved = exchanged(after.exchange, there)
             if moved >> local == there >> local:
                 assert moved == there  # what stays with its rank stays in its place
             assert moved == after.coordinates.index(j)
@@ -118,10 +124,7 @@ def over_ranks(model, found, rank_bits, theta, x):
         if s.exchange is not None:
             moved = np.zeros_like(psi)
             for there in range(2**n):
-                to = there
-                for pivot, rank, f in zip(*s.exchange, strict=True):
-                    to = to & ~(1 << rank | 1 << pivot) | parity(f & there) << rank | (there >> rank & 1) << pivot
-                moved[to] = psi[there]
+                moved[exchanged(s.exchange, there)] = psi[there]
             psi = moved
         for i in s.order.tolist():
             masks = np.array([[model.x_masks[i]], [model.z_masks[i]]], np.uint64)

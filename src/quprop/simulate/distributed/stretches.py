@@ -43,8 +43,8 @@ class Exchange(NamedTuple):
 
     New bit ranks[i] is the parity of functionals[i] and the old index; then new bit pivots[i] is old bit ranks[i] plus
     the parity of functionals[i] without pivots[i] and the new index; all other bits stay. So what stays with its rank
-    stays in its place, and what arrives takes the place of what leaves. functionals[i] has the bit pivots[i] and none of
-    the other pivots.
+    stays in its place, and what arrives takes the place of what leaves. functionals[i] has the bit pivots[i] and none
+    of the other pivots.
     """
 
     pivots: tuple[int, ...]  # local bits
