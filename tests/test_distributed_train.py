@@ -210,19 +210,21 @@ def checkpoint_of(folder):
 )
 def test_ranks_that_are_cut_end_and_other_ranks_go_on(tmp_path, who, number):
     folder = tmp_path / "cut"
-    with mpi.start(2, PROGRAM, "train", SLOW, *LONG, "--out", folder, cwd=tmp_path) as ranks:
+    alone = (who, number) == ("mpirun", "SIGKILL")
+    quiet = ("--quiet",) if alone else ()  # nothing is written that would find its reader gone
+    with mpi.start(2, PROGRAM, "train", SLOW, *LONG, *quiet, "--out", folder, cwd=tmp_path) as ranks:
         wait_for_lines(folder, ranks.process, 3)
         until = time.monotonic() + 30
         while not checkpoint_of(folder) and time.monotonic() < until:
             time.sleep(0.05)
         pid = ranks.process.pid if who == "mpirun" else ranks.pid(who)
         os.kill(pid, getattr(signal, number))
-        if number == "SIGKILL" and who == "mpirun":
+        if alone:
             assert ranks.gone()
         done = ranks.end(30)
         assert ranks.gone()
     again = f"mpirun -n 2 quprop train tfim --out {folder} --resume"
-    assert done.stdout.count(f"if the ranks are cut, continue with: {again}") == 1
+    assert done.stdout.count(f"if the ranks are cut, continue with: {again}") == (not alone)
     if number == "SIGKILL" and who != "mpirun":
         assert done.stderr.count("quprop: ") == 1
         assert f"quprop: rank {who} is gone; continue with: {again}" in done.stderr
