@@ -71,7 +71,7 @@ def test_many_ranks_train_what_one_process_trains(tmp_path, ranks, what):
     done = quprop(ranks, *asked, "many", cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert done.stdout.count("writing to many") == done.stdout.count("summary.json") == 1
-    assert "simulated by   distributed" in done.stdout and f"over {ranks} ranks" in done.stdout
+    assert "simulated by   distributed" in done.stdout and f"on {ranks} ranks" in done.stdout
     assert quprop(1, *asked, "one", "--quiet", cwd=tmp_path).returncode == 0
     assert alike(tmp_path / "many", tmp_path / "one")
 
@@ -95,7 +95,7 @@ def test_the_other_ranks_make_every_call_of_the_first_and_remember_what_it_may_a
         "vjp 0.7",
         of_first + "False",
     ]
-    assert len(told) == 8 + 1 + 2 * serve.MODELS + 6
+    assert len(told) == 8 + 1 + 2 * serve.MODELS + 5
 
 
 @mpi.needs_mpi
@@ -210,19 +210,21 @@ def checkpoint_of(folder):
 )
 def test_ranks_that_are_cut_end_and_other_ranks_go_on(tmp_path, who, number):
     folder = tmp_path / "cut"
-    with mpi.start(2, PROGRAM, "train", SLOW, *LONG, "--out", folder, cwd=tmp_path) as ranks:
+    alone = (who, number) == ("mpirun", "SIGKILL")
+    quiet = ("--quiet",) if alone else ()  # nothing is written that would find its reader gone
+    with mpi.start(2, PROGRAM, "train", SLOW, *LONG, *quiet, "--out", folder, cwd=tmp_path) as ranks:
         wait_for_lines(folder, ranks.process, 3)
         until = time.monotonic() + 30
         while not checkpoint_of(folder) and time.monotonic() < until:
             time.sleep(0.05)
         pid = ranks.process.pid if who == "mpirun" else ranks.pid(who)
         os.kill(pid, getattr(signal, number))
-        if number == "SIGKILL" and who == "mpirun":
+        if alone:
             assert ranks.gone()
         done = ranks.end(30)
         assert ranks.gone()
     again = f"mpirun -n 2 quprop train tfim --out {folder} --resume"
-    assert done.stdout.count(f"if the ranks are cut, continue with: {again}") == 1
+    assert done.stdout.count(f"if the ranks are cut, continue with: {again}") == (not alone)
     if number == "SIGKILL" and who != "mpirun":
         assert done.stderr.count("quprop: ") == 1
         assert f"quprop: rank {who} is gone; continue with: {again}" in done.stderr

@@ -69,6 +69,8 @@ quprop train tfim --set n=4,steps=50 --method parameter_shift --shots 1000 --bac
 
 quprop train digits --resume
 
+mpirun -n 8 quprop train my.toml
+
 `quprop train NAME --settings` lists every key that --set and a TOML file know."""
 
 

@@ -210,7 +210,8 @@ def _why(settings: dict[str, Any], model: Model, batch: int, options: dict[str, 
     leader = leading()
     if leader is not None:
         states = "a state" if batch == 1 else "states"
-        return f"distributed, {states} of {count_of(model.n_qubits, 'qubit')} over {leader.ranks.size} ranks"
+        name, size = options["engine"].name, leader.ranks.size
+        return f"{name}, {states} of {count_of(model.n_qubits, 'qubit')} on {size} ranks of MPI"
     if name == "auto":
         return engine_for(model, **options).choose(model, batch, "vjp").why
     return f"{name}, as asked" + (f", within {tolerance:g}" if tolerance else "")
