@@ -255,6 +255,21 @@ def test_what_a_circuit_keeps_costs_no_exchange():
     assert len(stretches(qpr.Model(ansatz.uccsd(8, 4), "Z0"), 2)) == 1
 
 
+def test_what_a_circuit_keeps_stays_with_the_ranks():
+    """Of two bits of the rank one is the parity throughout, so that an exchange moves half and not three quarters."""
+    terms = {f"{p}{q} {p}{q + 1}": 1.0 for p in "XYZ" for q in range(11)}
+    found = stretches(qpr.Model(qpr.Circuit(12).evolve(terms, qpr.params("t", 1)[0], steps=10), "Z0"), 2)
+    assert len(found) > 2
+    assert all(2**12 - 1 in s.coordinates.rows[10:] for s in found)
+    assert all(len(s.exchange.ranks) == 1 for s in found[1:])
+
+
+@pytest.mark.parametrize(("name", "rank_bits", "most"), [("all", 3, 3), ("chain from the end", 3, 3), ("ring", 1, 6)])
+def test_a_layers_rotations_join_those_of_layers_before(name, rank_bits, most):
+    """Order holds up few of the rotations of CX layers, so that ten of them cost far fewer exchanges than ten."""
+    assert len(stretches(layered(12, 10, ("ry",), name), rank_bits)) - 1 <= most
+
+
 def test_commuting_rotations_share_few_stretches():
     """Every pair of qubits once: those a bit cuts come second, and those that both bits cut third."""
     n = 12

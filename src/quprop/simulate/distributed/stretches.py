@@ -197,31 +197,28 @@ class _Search:
         """Functionals for the rotations in view, and for the observables once no others follow."""
         ranks = self._ranks()
         duals = dual(_completed([*view.x.tolist(), *self.sample.tolist()], self.n))
-        pairs = (f ^ g for f, g in combinations(duals, 2))
-        every = np.array(list(dict.fromkeys([*ranks, *duals, *pairs])), np.uint64)
+        every = np.array([*duals, *(f ^ g for f, g in combinations(duals, 2))], np.uint64)
         chosen: list[int] = []
         for _ in range(self.rank_bits):
             pool = _independent(every, chosen, ranks)
-            score = self._score(view, pool, chosen, ranks)
-            chosen.append(int(pool[np.argmax(score)]))
+            score = self._score(view, pool, chosen)
+            chosen.append(int(pool[np.argmax(score)]))  # among equals the rank's own, which come first
             assert score.max() >= 1 or not len(view.x), "candidates span what vanishes on any mask"
         return chosen
 
-    def _score(self, view: _View, pool: np.ndarray, chosen: list[int], ranks: tuple[int, ...]) -> np.ndarray:
-        """Rotations taken; among equals the functionals of the rank now, then those for which observables are local."""
+    def _score(self, view: _View, pool: np.ndarray, chosen: list[int]) -> np.ndarray:
+        """Rotations taken, and where those are all there are, half the share of observables' strings that are local."""
 
         def outside(masks: np.ndarray) -> np.ndarray:
             return odd(masks[:, None] & pool) | _met(masks, np.array(chosen, np.uint64))
 
-        score = 0.5 * np.isin(pool, np.array(ranks, np.uint64))
-        fits = np.full(len(pool), self.read == len(self.x))
+        score, fits = np.zeros(len(pool)), np.full(len(pool), self.read == len(self.x))
         if len(view.x):
             left = view.left(outside(view.x))
             score += len(left) - left.sum(axis=0)
             fits &= ~left.any(axis=0)
         if fits.any() and len(self.sample):
-            inside = 1 - outside(self.sample).mean(axis=0)
-            score += fits * inside * (0.4 if len(view.x) else len(self.sample))
+            score += 0.5 * fits * (1 - outside(self.sample).mean(axis=0))
         return score
 
     def _for_strings(self) -> None:
@@ -259,8 +256,8 @@ class _Search:
     def _coordinates(self, chosen: list[int]) -> tuple[Coordinates, Exchange | None]:
         """With these functionals as the rank's bits, and how they come about."""
         if not self.found:
-            pivots, reduced = _reduced(chosen, self.n)
-            return Coordinates.of([1 << q for q in range(self.n) if q not in pivots] + reduced), None
+            pivots, _ = _reduced(chosen, self.n)
+            return Coordinates.of([1 << q for q in range(self.n) if q not in pivots] + chosen), None
         before = self.found[-1].coordinates
         rows = list(before.rows)
         new = [before.functional(f) for f in chosen if f not in rows[self.local :]]
@@ -295,7 +292,7 @@ def _completed(masks: Iterable[int], n: int) -> list[int]:
 
 
 def _independent(pool: np.ndarray, chosen: list[int], ranks: tuple[int, ...]) -> np.ndarray:
-    """Candidates that may join those chosen: of the rank's functionals, or independent of those and the chosen ones."""
+    """What may join those chosen: first the rank's functionals, then candidates independent of those and the chosen."""
     rest, span = pool.copy(), np.array([*ranks, *chosen], np.uint64)
     for k in range(len(span)):
         if span[k]:
