@@ -45,9 +45,10 @@ def test_memory_and_bytes_of_a_small_model_are_those_counted_by_hand():
 
 
 def test_swaps_for_observables_are_exchanges_of_whole_vectors():
-    """X on every qubit: whichever bits are the rank's after the only stretch, one class leads to the other rank."""
+    """X on every set of qubits: whichever bit is the rank's, half of the strings lead to the other rank."""
     circuit = qpr.Circuit(7).rx(qpr.params("theta", 1)[0], 0)
-    found = plan_on_nodes(qpr.Model(circuit, "+".join(f"X{q}" for q in range(7))), 2)
+    strings = {" ".join(f"X{q}" for q in range(7) if mask >> q & 1): 1.0 for mask in range(1, 128)}
+    found = plan_on_nodes(qpr.Model(circuit, strings), 2)
     assert (found.traffic.stretches, found.traffic.swaps) == (1, 2)
     for row in (found.value, found.gradient):
         assert (row.exchanges, row.rank_bytes, row.lower_bound_bytes) == (2, 2 * 1024, 0)
