@@ -164,7 +164,7 @@ def unknown_options() -> list[str]:
 OTHERS_OPTIONS = {  # of other programs, which the pages name too
     "--logdir",
     *("--no-cache-dir", "--no-binary"),
-    *("--ntasks-per-node", "--cpus-per-task", "--mem", "--time", "--mpi"),
+    *("--ntasks-per-node", "--cpus-per-task", "--mem", "--time", "--mpi", "--signal"),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from mpi import needs_mpi, run
@@ -31,6 +32,15 @@ def fields_on(n, layers=1):
     return qpr.Model(circuit, "Z0 Z1 + Z2")
 
 
+def fields_and_pairs(n):
+    """X of each qubit and X X of each pair: whichever parities are the rank's, some string flips them."""
+    return "+".join([*(f"X{q}" for q in range(n)), *(f"X{q} X{r}" for q in range(n) for r in range(q))])
+
+
+def with_swaps(n):
+    return qpr.Model(ansatz.hardware_efficient(n, 2), fields_and_pairs(n))
+
+
 def test_memory_and_bytes_of_a_small_model_are_those_counted_by_hand():
     """7 qubits over 2 ranks are 64 amplitudes of 16 bytes each. Seven RX span seven dimensions, a rank has six bits, so
     one exchange of one bit, which moves half a vector: 512 bytes of psi forwards, 512 of psi and of lambda back."""
@@ -45,9 +55,8 @@ def test_memory_and_bytes_of_a_small_model_are_those_counted_by_hand():
 
 
 def test_swaps_for_observables_are_exchanges_of_whole_vectors():
-    """X on every qubit: whichever bits are the rank's after the only stretch, one class leads to the other rank."""
     circuit = qpr.Circuit(7).rx(qpr.params("theta", 1)[0], 0)
-    found = plan_on_nodes(qpr.Model(circuit, "+".join(f"X{q}" for q in range(7))), 2)
+    found = plan_on_nodes(qpr.Model(circuit, fields_and_pairs(7)), 2)
     assert (found.traffic.stretches, found.traffic.swaps) == (1, 2)
     for row in (found.value, found.gradient):
         assert (row.exchanges, row.rank_bytes, row.lower_bound_bytes) == (2, 2 * 1024, 0)
@@ -59,11 +68,21 @@ def test_single_precision_moves_half_of_the_bytes():
     assert double.peers.rank_bytes == 2 * single.peers.rank_bytes > 0
 
 
-def test_steps_and_samples_multiply_what_a_gradient_takes():
-    found = plan_on_nodes(fields_on(8, 3), 4, steps=7, samples=5, bandwidth=1e9)
-    one = found.gradient
-    for row, times in ((found.step, 5), (found.training, 35)):
-        assert row == tuple(pytest.approx(times * v, rel=1e-14) for v in one)
+def test_a_training_has_the_exchanges_of_its_steps_and_these_of_their_samples():
+    """One sample: psi is kept, and what observables need is sent once more; several: a value and a gradient each."""
+    model = with_swaps(9)
+    for samples in (1, 5):
+        found = plan_on_nodes(model, 4, steps=7, samples=samples, bandwidth=1e9)
+        swaps, value, gradient = found.traffic.swaps, found.value, found.gradient
+        vector = 16 * 2**7
+        assert swaps > 0 and found.step.exchanges == (
+            gradient.exchanges + swaps if samples == 1 else 5 * (value.exchanges + gradient.exchanges)
+        )
+        assert found.step.rank_bytes == (
+            gradient.rank_bytes + swaps * vector if samples == 1 else 5 * (value.rank_bytes + gradient.rank_bytes)
+        )
+        assert found.training == tuple(pytest.approx(7 * v, rel=1e-14) for v in found.step)
+        assert found.training.exchange_seconds == pytest.approx(found.training.rank_bytes / 1e9)
 
 
 def test_ranks_of_a_node_share_its_memory_and_count_as_ranks():
@@ -235,11 +254,55 @@ if ranks.rank == 0:
 """
 
 
+COUNTED = """
+import sys
+import numpy as np
+import quprop as qpr
+from quprop.planning import plan_on_nodes
+from quprop.simulate import get_engine
+from quprop.simulate.distributed import Distributed
+from quprop.simulate.distributed.ranks import world
+from test_plan_nodes import with_swaps
+
+model, ranks = with_swaps(11), world()
+engine = get_engine(Distributed(ranks_per_state=ranks.size))
+theta = np.random.default_rng(0).uniform(-1, 1, (2, model.n_params))
+x, ones = np.zeros((1, 0)), np.ones((2, 1))
+
+def step(samples):
+    values, pullback = engine.vjp(model, theta[:samples], x)
+    pullback(ones[:samples])
+
+for name, samples, call in (
+    ("value", 1, lambda: engine.values(model, theta[:1], x)),
+    ("gradient", 1, lambda: engine.value_and_grad(model, theta[:1], x, ones[:1])),
+    ("step", 1, lambda: step(1)),
+    ("step", 2, lambda: step(2)),
+):
+    before = engine.moved.exchanges, engine.moved.bytes
+    call()
+    sent = engine.moved.exchanges - before[0], engine.moved.bytes - before[1]
+    told = getattr(plan_on_nodes(model, ranks.size, samples=samples), name)
+    if ranks.rank == 0:
+        print(name, samples, *sent, told.exchanges, told.rank_bytes)
+"""
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_what_is_told_is_what_ranks_count_for_a_value_a_gradient_and_steps(ranks):
+    done = run(ranks, "-c", COUNTED, cwd=Path(__file__).parent)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) == 4 and plan_on_nodes(with_swaps(11), ranks).traffic.swaps > 0, done.stderr
+    for name, samples, *counts in rows:
+        assert counts[:2] == counts[2:] and int(counts[0]) > 0, (name, samples)
+
+
 @needs_mpi
 def test_ranks_measure_one_bandwidth():
-    done = run(4, "-c", MEASURED)
+    done = run(2, "-c", MEASURED)
     found = [float(word) for word in done.stdout.split()]
-    assert len(found) == 4 and len({*found}) == 1 and 1e6 < found[0] < 1e13, done.stderr
+    assert len(found) == 2 and len({*found}) == 1 and 1e6 < found[0] < 1e13, done.stderr
 
 
 @needs_mpi

@@ -1,7 +1,9 @@
 """What exact gradients cost by one state over many nodes: memory, what is sent, and time, before any rank is started.
 
     a gradient  = psi forwards, psi and lambda backwards in one message, and swaps for observables (`Traffic`)
-    a step      = the gradients of its samples, one after another; a training = its steps
+    a step      = the gradient of its sample, and swaps for its value; of several samples, one after another over all
+                  ranks, a value and a gradient each, since no rank keeps their states
+    a training  = its steps
     seconds of an exchange = bytes that a rank sends / bytes a second that it sends while all ranks do
 
 Counts are formulas, which equal what the engine counts. Nothing as large as a state is allocated.
@@ -45,17 +47,14 @@ class Sent(NamedTuple):
     exchange_seconds: float | None
     compute_seconds: float | None
 
+    def plus(self, other: Sent) -> Sent:
+        """Of both, one after the other."""
+        first, second = tuple(self), tuple(other)
+        return Sent._make(None if a is None or b is None else a + b for a, b in zip(first, second, strict=True))
+
     def times(self, count: int) -> Sent:
         """Of so many in a row."""
-        bound, seconds, compute = self.lower_bound_bytes, self.exchange_seconds, self.compute_seconds
-        return Sent(
-            self.exchanges * count,
-            self.rank_bytes * count,
-            self.all_bytes * count,
-            None if bound is None else bound * count,
-            None if seconds is None else seconds * count,
-            None if compute is None else compute * count,
-        )
+        return Sent._make(None if value is None else value * count for value in tuple(self))
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ class NodesPlan:
     """memory_node: bytes of a node's ranks; memory_per_node: what a node has; fewest_nodes: the smallest power of two
     of nodes that hold the state, with as many ranks each; None where no number of them does.
 
-    value, gradient: of one sample; step: the gradients of its samples; training: all of them. peers: a value by what
+    value, gradient: of one sample; step: of its samples, as `qpr.train` and `qpr.vjp` take it; training: of all steps.
+    peers: a value by what
     exchanges the whole vector of a rank for every gate that is not diagonal on one of the top qubits (`Traffic`); None
     of a model that does not know its gates.
     bandwidth: bytes a second of a rank, None where it is not known; bandwidth_by: "given" or "measured"; by: what the
@@ -160,9 +160,9 @@ def plan_on_nodes(
     """What exact gradients of a model take by one state over `nodes` nodes with `ranks_per_node` ranks each.
 
     memory_per_node: bytes; what this machine has free if left out. bandwidth: bytes a second that each rank sends while
-    all do (a node's network is shared by its ranks); without it nothing is said of the time of exchanges. steps,
-    samples: gradients of the training, and of each step; flops: multiply-adds a second of a node. precision and chunk
-    as in `qpr.Distributed` and the functions that take it.
+    all do (a node's network is shared by its ranks); without it nothing is said of the time of exchanges. steps: of
+    the training; samples: of a step, of which each state is spread over all ranks (groups of ranks send less); flops:
+    multiply-adds a second of a node. precision and chunk as in `qpr.Distributed` and the functions that take it.
 
     Returns: a `NodesPlan`; its counts are formulas.
     Raises: QupropError for numbers of nodes and ranks that are no powers of two or more than the state can be spread
@@ -205,7 +205,11 @@ def plan_on_nodes(
     value = sent(found.exchanges + found.swaps, found.bytes_value, found.lower_bound_value, seconds[0])
     both = 2 * found.exchanges + found.swaps
     gradient = sent(both, found.bytes_gradient, found.lower_bound_gradient, seconds[1])
-    step = gradient.times(samples)
+    if samples == 1:
+        again = sent(found.swaps, found.swaps * vector, 0, 0.0)  # the value is read before lambda is known
+        step = gradient.plus(again)
+    else:
+        step = value.plus(gradient).times(samples)
     return NodesPlan(
         model=repr(model).strip("<>").removeprefix("Model: "),
         qubits=n,
