@@ -161,9 +161,10 @@ class Leader:
         if self.broken:
             raise RuntimeError("a call of all ranks was left before its end")
         try:
-            keeps = self._held() is not None
-            self._send(_Call(key, method, arguments, options or {}, models or {}, keeps, self.last_words()))
-            yield
+            with self._one:
+                keeps = self._held() is not None
+                self._send(_Call(key, method, arguments, options or {}, models or {}, keeps, self.last_words()))
+                yield
         except QupropError:
             raise
         except BaseException:
