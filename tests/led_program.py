@@ -103,11 +103,12 @@ def script(folder):
     def program():
         done = qpr.train(model(), params=[0.3, 0.4], steps=5, loss=qpr.Expectation((1.0, 2.0)), **how)
         print(done.loss)
+        sys.exit("done")
 
     how = {"out": folder, "engine": qpr.Distributed(), "progress": True}
     try:
         program()
-    except QupropError as error:
+    except QupropError as error:  # of each rank
         print(error)
     qpr.lead(program)
 

