@@ -144,8 +144,8 @@ def show_on_nodes(console: Console, found: NodesPlan, what: str) -> None:
             "  ",
         )
     bound = (
-        "lower bound: every exchange moves (1 - 1/P) of a rank's vector, psi forwards, psi and lambda backwards; one in "
-        "which only some bits of the rank change moves less."
+        "lower bound: every exchange moves (1 - 1/P) of a rank's vector, psi forwards, psi and lambda backwards; one "
+        "in which only some bits of the rank change moves less."
     )
     gates = " Gate by gate: each gate that is not diagonal on one of the top qubits exchanges the whole of it."
     line(console, bound + gates * bool(peers), "  ")
