@@ -190,6 +190,17 @@ def test_what_is_printed_fits_80_columns_and_is_what_the_json_holds(quprop_in_80
     assert "(formula)" in stdout and short_bytes(found["node_bytes"]) in stdout
 
 
+def test_its_page_has_sizes_and_times_in_peoples_units(quprop, tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("plotly")
+    quprop("plan", *RUNS["described"], "--json", "nodes.json", "--quiet")
+    quprop("report", "nodes.json", "--out", "page.html")
+    page, found = (tmp_path / "page.html").read_text(), json.loads((tmp_path / "nodes.json").read_text())
+    for size in (found["node_bytes"], *(found["sent"]["gradient"][k] for k in ("rank_bytes", "all_bytes"))):
+        assert short_bytes(size) in page
+    assert "sent by a rank" in page and "time of exchange" in page and found["advice"] in page
+
+
 def test_the_precision_of_a_problem_is_that_of_its_training(quprop, tmp_path):
     sent = []
     for precision in ("double", "single"):

@@ -143,7 +143,10 @@ def show_on_nodes(console: Console, found: NodesPlan, what: str) -> None:
             "while rotations are done, so both together take between the larger and the sum.",
             "  ",
         )
-    bound = "lower bound: every exchange moves (1 - 1/P) of a rank's vector, psi forwards, psi and lambda backwards."
+    bound = (
+        "lower bound: every exchange moves (1 - 1/P) of a rank's vector, psi forwards, psi and lambda backwards; one "
+        "in which only some bits of the rank change moves less."
+    )
     gates = " Gate by gate: each gate that is not diagonal on one of the top qubits exchanges the whole of it."
     line(console, bound + gates * bool(peers), "  ")
     console.print()
