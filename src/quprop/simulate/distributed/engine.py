@@ -3,7 +3,7 @@ same bits back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from quprop.errors import QupropError, count_of
 from quprop.model import Model
 from quprop.model.channels import DENSITY, refuse_channels
 from quprop.simulate.distributed.exchange import Moved, Mover
-from quprop.simulate.distributed.group import StateGroup
+from quprop.simulate.distributed.group import Spare, StateGroup
 from quprop.simulate.distributed.part import RankPlan, rank_plan
 from quprop.simulate.distributed.ranks import Ranks, world
 from quprop.simulate.distributed.settings import Distributed
@@ -72,6 +72,7 @@ class DistributedEngine:
         self._native = made(NativeEngine, precision, self.threads)
         self._plans: WeakKeyDictionary[Model, dict[tuple[int, bool], RankPlan]] = WeakKeyDictionary()
         self._movers: dict[int, Mover] = {}
+        self._spare = Spare()
         self._sample = 0
         self.moved = Moved()
 
@@ -109,20 +110,20 @@ class DistributedEngine:
             values, inner = self.vjp(model.unit, theta, x)
             return ldexp(values, exponents), lambda c, sum_theta=False: inner(ldexp(c, exponents), sum_theta)
         theta, x = theta.copy(), x.copy()
+        single = max(len(theta), len(x)) == 1
         kept: list[Any] = []  # a group whose psi stands at the end of the circuit of the only sample, or a pullback
 
         def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             out[:] = group.forward(theta, x, look=True)
-            kept[:] = [group]
+            if single:
+                kept[:] = [group]
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
             values, pullback = self._native.vjp(model, theta, x)
             kept[:] = [pullback]
             return values
 
-        values = self._each(model, theta, x, one, alone, model.n_observables)
-        if kept and isinstance(kept[0], StateGroup) and len(values) > 1:
-            kept.clear()
+        values = self._each(model, theta, x, one, alone, model.n_observables, kept=kept)
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
             check_rows("cotangent", cotangent, model.n_observables, len(values))
@@ -238,7 +239,7 @@ class DistributedEngine:
             self._movers[ranks.size] = Mover(ranks, self._kind, self._lane_bits, self.settings.chunk, self.threads)
         mover = self._movers[ranks.size]
         mover.moved = self.moved
-        return StateGroup(model, known[key], mover, self._real)
+        return StateGroup(model, known[key], mover, self._spare)
 
     def _each(
         self,
@@ -249,9 +250,10 @@ class DistributedEngine:
         alone: Callable[[slice, np.ndarray, np.ndarray], np.ndarray],
         size: int,
         clifford: bool = False,
+        kept: Sequence[Any] = (),
     ) -> np.ndarray:
         """A row of `size` numbers a sample, each from one group of ranks, then given to all: `one` by one, or those of
-        a rank that holds whole states `alone`."""
+        a rank that holds whole states `alone`. kept: groups whose states are wanted later."""
         batch = max(len(theta), len(x))
         check_rows("theta", theta, model.n_params, batch)
         check_rows("x", x, model.n_inputs, batch)
@@ -269,6 +271,8 @@ class DistributedEngine:
             for s in range(mine.start, mine.stop):
                 self._sample = s
                 one(group, theta[s if len(theta) > 1 else 0], x[s if len(x) > 1 else 0], rows[s])
+            if group not in kept:
+                group.release()
         if groups > 1:
             for g in range(groups):
                 if cuts[g + 1] > cuts[g]:
@@ -292,6 +296,7 @@ class DistributedEngine:
                 group.forward(theta, x)
             w = weights[self._sample if len(weights) > 1 else 0]
             row[0], row[1 : 1 + model.n_params], row[1 + model.n_params :] = group.backward(theta, x, w)
+            group.release()
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
             w = np.broadcast_to(_of(weights, rows), (rows.stop - rows.start, weights.shape[1]))

@@ -32,6 +32,14 @@ def message_bytes(part: int, members: int, states: int, chunk: int) -> int:
     return min(part >> PIECE_BITS, 1 << room.bit_length() - 1)
 
 
+def _block(state: np.ndarray, first: int, constant: int, columns: np.ndarray, size: int) -> np.ndarray:
+    """The amplitudes of a message from number `first` on, where they follow one another in the state."""
+    at = constant
+    for i, column in enumerate(columns.tolist()):
+        at |= column * (first >> i & 1)
+    return state[2 * at : 2 * at + size]
+
+
 @dataclass(slots=True)
 class Mover:
     """Moves the parts of states that the ranks of one group hold, arrays in the layout of the kernels `kind`.
@@ -101,10 +109,17 @@ class Mover:
         buffers = self._room(shape, states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []
 
+        units = bool((columns & (columns - np.uint64(1)) == 0).all())
+        blocks = units and at_once << self.lane_bits <= 1 << min(pivots)  # of amplitudes that follow one another
+
         def move(first: int, messages: np.ndarray, to_state: bool) -> None:
             for (_, at), of_member in zip(others, messages, strict=True):
                 for state, message in zip(states, of_member, strict=True):
-                    self.kind.move(columns, at, state, first, message, to_state, self.threads)
+                    if blocks:
+                        own = _block(state, first << self.lane_bits, at, columns, message.size)
+                        np.copyto(*((own, message) if to_state else (message, own)))
+                    else:
+                        self.kind.move(columns, at, state, first, message, to_state, self.threads)
 
         def land() -> None:
             requests, first, received = flights.pop(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +13,35 @@ from quprop.simulate.distributed.part import Frame, RankPlan, RankStep, Strings,
 from quprop.simulate.distributed.stretches import PIECE_BITS
 
 _BLOCK = 1 << 16  # amplitudes that are looked at together
+_KEEP_BYTES = 64 << 20  # of a part
+_KEPT = 3  # parts, beside the last
 _LEVEL = 10  # qubits whose bits a pass over the state draws
+
+
+class Spare:
+    """Parts of states that are used again: large ones go back to the system."""
+
+    def __init__(self) -> None:
+        self._kept: list[np.ndarray] = []
+
+    def take(self, kind: Any, amplitudes: int) -> np.ndarray:
+        for k, array in enumerate(self._kept):
+            if len(array) == 2 * amplitudes:
+                return self._kept.pop(k)
+        made: np.ndarray = kind.amplitudes(amplitudes)
+        return made
+
+    def give(self, array: np.ndarray | None) -> None:
+        if array is not None and array.nbytes <= _KEEP_BYTES:
+            self._kept = [array, *self._kept[:_KEPT]]
 
 
 class StateGroup:
     """A model on the ranks that hold one state: psi, and lambda where it is wanted."""
 
-    def __init__(self, model: Model, plan: RankPlan, mover: Mover, real: np.dtype) -> None:
+    def __init__(self, model: Model, plan: RankPlan, mover: Mover, spare: Spare) -> None:
         self.model, self.plan, self.mover, self.ranks = model, plan, mover, mover.ranks
-        self._real = real
+        self._spare = spare
         self._origin = self.ranks.rank << plan.local
         self._psi: np.ndarray | None = None
         self._lambda: np.ndarray | None = None
@@ -28,7 +49,13 @@ class StateGroup:
         self._middle: list[Frame] = []  # of each stretch, before what waits for the whole exchange
 
     def _made(self) -> np.ndarray:
-        return self.mover.kind.amplitudes(1 << self.plan.local)
+        return self._spare.take(self.mover.kind, 1 << self.plan.local)
+
+    def release(self) -> None:
+        """Leaves psi and lambda to others."""
+        for array in (self._psi, self._lambda):
+            self._spare.give(array)
+        self._psi = self._lambda = None
 
     @property
     def psi(self) -> np.ndarray:

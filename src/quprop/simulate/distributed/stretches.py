@@ -166,6 +166,7 @@ class _Search:
             order = self._take(view, np.array(chosen, np.uint64))
             self.found.append(Stretch(np.array(order, np.int64), *self._coordinates(chosen)))
         self._for_strings()
+        self._lay_out()
         return tuple(self.found)
 
     def _look(self) -> _View:
@@ -247,6 +248,28 @@ class _Search:
         classes = len(np.unique(self.found[-1].coordinates.xs(rest) >> np.uint64(self.local)))
         return classes + (classes > 0)
 
+    def _lay_out(self) -> None:
+        """The same stretches in local coordinates of which functionals to come are bits, as far as there are bits for
+        them: an exchange then moves whole blocks."""
+        found, bits_left = self.found, list(range(LANE_BITS, self.local - PIECE_BITS))
+        wanted: dict[int, int] = {}  # by bits
+        basis = list(found[0].coordinates.rows[self.local :])
+        for f in (f for s in found[1:] for f in s.coordinates.rows[self.local :]):
+            if bits_left and len(_independent_ones([*basis, f])) > len(basis):
+                basis.append(f)
+                wanted[bits_left.pop()] = f
+        units = iter(_completed(basis, self.n)[len(basis) :])
+        rows = [wanted[q] if q in wanted else next(units) for q in range(self.local)]
+        rows += found[0].coordinates.rows[self.local :]
+        self.found = [found[0]._replace(coordinates=Coordinates.of(rows))]
+        for stretch in found[1:]:
+            chosen = stretch.coordinates.rows[self.local :]
+            coordinates, exchange = self._coordinates(list(chosen))
+            if set(coordinates.rows[self.local :]) != set(chosen):  # combined, which later ones do not know of
+                self.found = found
+                return
+            self.found.append(Stretch(stretch.order, coordinates, exchange))
+
     # Coordinates ------------------------------------------------------------------------------------------------------
 
     def _ranks(self) -> tuple[int, ...]:
@@ -277,16 +300,21 @@ def _met(masks: np.ndarray, functionals: np.ndarray) -> np.ndarray:
 
 def _completed(masks: Iterable[int], n: int) -> list[int]:
     """The first independent ones of these masks, and as many unit vectors as make a basis of them."""
+    return _independent_ones((*masks, *(1 << q for q in range(n))), n)
+
+
+def _independent_ones(masks: Iterable[int], most: int = MAX_QUBITS) -> list[int]:
+    """Those that are no sums of others before them."""
     span: dict[int, int] = {}  # by their highest bits
     basis: list[int] = []
-    for mask in (*masks, *(1 << q for q in range(n))):
+    for mask in masks:
         rest = mask
         while rest and (top := rest.bit_length()) in span:
             rest ^= span[top]
         if rest:
             span[rest.bit_length()] = rest
             basis.append(mask)
-            if len(basis) == n:
+            if len(basis) == most:
                 break
     return basis
 
