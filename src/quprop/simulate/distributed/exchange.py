@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quprop.simulate.distributed.ranks import Ranks
-from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange
+from quprop.simulate.distributed.stretches import Exchange, piece_bits
 
 
 @dataclass(slots=True)
@@ -26,10 +26,10 @@ def parity(mask: int) -> int:
     return mask.bit_count() & 1
 
 
-def message_bytes(part: int, members: int, states: int, chunk: int) -> int:
+def message_bytes(part: int, members: int, states: int, chunk: int, local: int) -> int:
     """How much of the `part` of one state that goes to each of the members of a group is sent at once."""
     room = max(1, chunk // (members * states))
-    return min(part >> PIECE_BITS, 1 << room.bit_length() - 1)
+    return min(part >> piece_bits(local), 1 << room.bit_length() - 1)
 
 
 def _block(state: np.ndarray, first: int, constant: int, columns: np.ndarray, size: int) -> np.ndarray:
@@ -103,7 +103,7 @@ class Mover:
 
         vector = states[0].itemsize << self.lane_bits + 1
         vectors = 1 << len(columns) - self.lane_bits  # that go to each
-        at_once = max(1, message_bytes(vectors * vector, len(others) + 1, len(states), self.chunk) // vector)
+        at_once = max(1, message_bytes(vectors * vector, len(others) + 1, len(states), self.chunk, local) // vector)
         of_piece = vectors // pieces
         shape = (2, 2, len(others), len(states), at_once * 2 << self.lane_bits)
         buffers = self._room(shape, states[0].dtype)

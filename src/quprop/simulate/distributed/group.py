@@ -10,7 +10,7 @@ import numpy as np
 from quprop.model import Model
 from quprop.simulate.distributed.exchange import Mover
 from quprop.simulate.distributed.part import Frame, RankPlan, RankStep, Strings, back, through
-from quprop.simulate.distributed.stretches import PIECE_BITS
+from quprop.simulate.distributed.stretches import piece_bits
 
 _BLOCK = 1 << 16  # amplitudes that are looked at together
 _KEEP_BYTES = 64 << 20  # of a part
@@ -77,8 +77,9 @@ class StateGroup:
 
     def _piece(self, states: np.ndarray, piece: int) -> tuple[np.ndarray, int]:
         """A piece of this rank's part, and where it is among all indices."""
-        size = 2 << self.plan.local >> PIECE_BITS
-        return states[size * piece : size * (piece + 1)], self._origin | piece << self.plan.local - PIECE_BITS
+        bits = piece_bits(self.plan.local)
+        size = 2 << self.plan.local - bits
+        return states[size * piece : size * (piece + 1)], self._origin | piece << self.plan.local - bits
 
     # Sweeps -----------------------------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class StateGroup:
                     psi, origin = self._piece(self.psi, piece)
                     middle[0] = step.first.forward(theta, x, frame, psi, origin, self.mover.threads)
 
-                self.mover.exchange(step.exchange, [self.psi], pieces=1 << PIECE_BITS, work=work)
+                self.mover.exchange(step.exchange, [self.psi], pieces=1 << piece_bits(self.plan.local), work=work)
                 frame = middle[0]
             elif step.exchange is not None:
                 self.mover.exchange(step.exchange, [self.psi])
@@ -127,7 +128,7 @@ class StateGroup:
                     (psi, origin), (costate, _) = self._piece(self.psi, piece), self._piece(self.other, piece)
                     step.first.backward(theta, x, frame, False, psi, costate, origin, self.mover.threads, d_theta, d_x)
 
-                self.mover.exchange(step.exchange, both, True, 1 << PIECE_BITS, work)
+                self.mover.exchange(step.exchange, both, True, 1 << piece_bits(self.plan.local), work)
             elif step.exchange is not None:
                 self.mover.exchange(step.exchange, both, True)
         total = self.ranks.sum(np.concatenate([[value], d_theta, d_x]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from quprop.model import Model
 from quprop.simulate.distributed.coordinates import Coordinates
-from quprop.simulate.distributed.stretches import PIECE_BITS, Exchange, observed, stretches
+from quprop.simulate.distributed.stretches import Exchange, observed, piece_bits, stretches
 from quprop.simulate.state_vector import blocks
 
 _WORTHWHILE = 8  # rotations, for which pieces are read and written once more
@@ -92,7 +92,7 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
 
     steps = []
     for k, (order, at, exchange) in enumerate(found):
-        within = local - PIECE_BITS
+        within = local - piece_bits(local)
         first = None
         if exchange is not None and max(exchange.pivots) < within and within >= lane_bits + 2 + len(exchange.pivots):
             early = _early(at.xs(x[order]), at.zs(z[order]), within)

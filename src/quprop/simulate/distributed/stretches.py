@@ -30,7 +30,8 @@ from quprop.model.parameterised import strings_of
 from quprop.model.pauli import bits
 from quprop.simulate.distributed.coordinates import Coordinates, dual, odd
 
-PIECE_BITS = 2  # of a rank's index: 4 pieces of its part arrive one after the other
+PIECE = 16  # bits of the index within a piece of a rank's part, which is worth some calls
+MOST_PIECES = 4  # bits of their number: of 16 the first alone is waited for
 LANE_BITS = 4  # low local bits that an exchange leaves alone where it can
 MAX_QUBITS = 62
 IN_VIEW = 640  # rotations among which a stretch is chosen, or 24 a qubit: what it leaves behind, and enough beyond
@@ -59,6 +60,11 @@ class Stretch(NamedTuple):
     order: np.ndarray
     coordinates: Coordinates
     exchange: Exchange | None
+
+
+def piece_bits(local: int) -> int:
+    """By how many of its highest local bits a rank's part is cut into pieces, which are exchanged one after another."""
+    return min(max(local - PIECE, 2), MOST_PIECES)
 
 
 def least_qubits(rank_bits: int) -> int:
@@ -251,7 +257,7 @@ class _Search:
     def _lay_out(self) -> None:
         """The same stretches in local coordinates of which functionals to come are bits, as far as there are bits for
         them: an exchange then moves whole blocks."""
-        found, bits_left = self.found, list(range(LANE_BITS, self.local - PIECE_BITS))
+        found, bits_left = self.found, list(range(LANE_BITS, self.local - piece_bits(self.local)))
         wanted: dict[int, int] = {}  # by bits
         basis = list(found[0].coordinates.rows[self.local :])
         for f in (f for s in found[1:] for f in s.coordinates.rows[self.local :]):
@@ -335,12 +341,12 @@ def _independent(pool: np.ndarray, chosen: list[int], ranks: tuple[int, ...]) ->
 
 def _reduced(functionals: list[int], local: int) -> tuple[list[int], list[int]]:
     """Pivots among the local bits, and combinations that have one each. The best pivots are high bits under the highest
-    `PIECE_BITS`, by which a rank's part is cut into pieces; lanes are the last choice."""
+    ones, by which a rank's part is cut into pieces; lanes are the last choice."""
     rest, pivots = list(functionals), []
     for i in range(len(rest)):
         here = rest[i] & ((1 << local) - 1)
         assert here, "a new functional is independent of the rank's"
-        under = here & ((1 << max(local - PIECE_BITS, 0)) - 1)
+        under = here & ((1 << max(local - piece_bits(local), 0)) - 1)
         pivot = (under if under >> LANE_BITS else here).bit_length() - 1
         pivots.append(pivot)
         for k in range(len(rest)):

@@ -70,7 +70,7 @@ def traffic(model: Model, ranks: int, precision: str = "double", chunk: int = 4 
     swaps = len(classes) + 1 if classes else 0
     moved = sum(part - (part >> d) for d in new)
     bound = len(new) * (part - part // ranks)
-    sent = sum(_messages(part, d, chunk, states) for d in new for states in (1, 2))
+    sent = sum(_messages(part, d, chunk, states, local) for d in new for states in (1, 2))
     return Traffic(
         ranks=ranks,
         local_qubits=local,
@@ -94,10 +94,10 @@ def rank_memory(model: Model, ranks: int, amplitude: int, chunk: int, states: in
     return states * part + (BUFFERS * chunk if ranks > 1 else 0) + ROTATION * model.n_rotations + whole
 
 
-def _messages(part: int, new: int, chunk: int, states: int) -> int:
+def _messages(part: int, new: int, chunk: int, states: int, local: int) -> int:
     """Of an exchange of so many functionals in which `states` states travel."""
     each = part >> new
-    return ((1 << new) - 1) * (each // message_bytes(each, 1 << new, states, chunk))
+    return ((1 << new) - 1) * (each // message_bytes(each, 1 << new, states, chunk, local))
 
 
 def _gate_exchanges(model: Model, rank_bits: int) -> int | None:
