@@ -73,7 +73,6 @@ class DistributedEngine:
         self._plans: WeakKeyDictionary[Model, dict[tuple[int, bool], RankPlan]] = WeakKeyDictionary()
         self._movers: dict[int, Mover] = {}
         self._spare = Spare()
-        self._sample = 0
         self.moved = Moved()
 
     def __repr__(self) -> str:
@@ -88,7 +87,7 @@ class DistributedEngine:
         if model.exponents is not None:
             return ldexp(self.values(model.unit, theta, x), model.exponents)
 
-        def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        def one(group: StateGroup, s: int, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             out[:] = group.forward(theta, x, look=True)
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -111,9 +110,10 @@ class DistributedEngine:
             return ldexp(values, exponents), lambda c, sum_theta=False: inner(ldexp(c, exponents), sum_theta)
         theta, x = theta.copy(), x.copy()
         single = max(len(theta), len(x)) == 1
+        per_state = self._per_state(model, max(len(theta), len(x)))  # the pullback's too, whatever memory is left then
         kept: list[Any] = []  # a group whose psi stands at the end of the circuit of the only sample, or a pullback
 
-        def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        def one(group: StateGroup, s: int, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             out[:] = group.forward(theta, x, look=True)
             if single:
                 kept[:] = [group]
@@ -123,11 +123,11 @@ class DistributedEngine:
             kept[:] = [pullback]
             return values
 
-        values = self._each(model, theta, x, one, alone, model.n_observables, kept=kept)
+        values = self._each(model, theta, x, one, alone, model.n_observables, kept=kept, per_state=per_state)
 
         def pullback(cotangent: np.ndarray, sum_theta: bool = False) -> Arrays:
             check_rows("cotangent", cotangent, model.n_observables, len(values))
-            found = self._gradient(model, theta, x, cotangent, kept)
+            found = self._gradient(model, theta, x, cotangent, kept, per_state)
             d_theta, d_x = found[:, 1 : 1 + model.n_params], found[:, 1 + model.n_params :]
             return d_theta.sum(axis=0) if sum_theta else d_theta.copy(), d_x.copy()
 
@@ -136,7 +136,7 @@ class DistributedEngine:
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The circuit's final states on every rank, residual Clifford included, up to a global phase: (B, 2^n)."""
 
-        def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        def one(group: StateGroup, s: int, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             group.forward(theta, x)
             whole = group.gathered(group.psi, group.end)
             out[0::2], out[1::2] = whole.real, whole.imag
@@ -149,7 +149,7 @@ class DistributedEngine:
     def register_probabilities(self, model: Model, theta: np.ndarray, x: np.ndarray, qubits: list[int]) -> np.ndarray:
         """How likely each value of some qubits is, the first being its lowest bit: (B, 2^k)."""
 
-        def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        def one(group: StateGroup, s: int, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             group.forward(theta, x)
             out[:] = group.register(qubits)
 
@@ -166,9 +166,9 @@ class DistributedEngine:
         """The basis states at `uniform` numbers (B, shots) of the cumulative distribution in the order of the index:
         uint64 (B, shots)."""
 
-        def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        def one(group: StateGroup, s: int, theta: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
             group.forward(theta, x)
-            out.view(np.uint64)[:] = group.drawn(uniform[self._sample])
+            out.view(np.uint64)[:] = group.drawn(uniform[s])
 
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
             drawn = np.empty((rows.stop - rows.start, uniform.shape[1]), np.uint64)
@@ -246,11 +246,12 @@ class DistributedEngine:
         model: Model,
         theta: np.ndarray,
         x: np.ndarray,
-        one: Callable[[StateGroup, np.ndarray, np.ndarray, np.ndarray], None],
+        one: Callable[[StateGroup, int, np.ndarray, np.ndarray, np.ndarray], None],
         alone: Callable[[slice, np.ndarray, np.ndarray], np.ndarray],
         size: int,
         clifford: bool = False,
         kept: Sequence[Any] = (),
+        per_state: int = 0,
     ) -> np.ndarray:
         """A row of `size` numbers a sample, each from one group of ranks, then given to all: `one` by one, or those of
         a rank that holds whole states `alone`. kept: groups whose states are wanted later."""
@@ -258,7 +259,7 @@ class DistributedEngine:
         check_rows("theta", theta, model.n_params, batch)
         check_rows("x", x, model.n_inputs, batch)
         refuse_channels(model, STATE_VECTOR, DENSITY)
-        per_state = self._per_state(model, batch)
+        per_state = per_state or self._per_state(model, batch)
         groups = self.ranks.size // per_state
         rows = np.zeros((batch, size))
         cuts = [batch * g // groups for g in range(groups + 1)]
@@ -269,8 +270,7 @@ class DistributedEngine:
         else:
             group = self._group(model, per_state, clifford)
             for s in range(mine.start, mine.stop):
-                self._sample = s
-                one(group, theta[s if len(theta) > 1 else 0], x[s if len(x) > 1 else 0], rows[s])
+                one(group, s, theta[s if len(theta) > 1 else 0], x[s if len(x) > 1 else 0], rows[s])
             if group not in kept:
                 group.release()
         if groups > 1:
@@ -280,21 +280,27 @@ class DistributedEngine:
         return rows
 
     def _gradient(
-        self, model: Model, theta: np.ndarray, x: np.ndarray, weights: np.ndarray, kept: list[Any] | None = None
+        self,
+        model: Model,
+        theta: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray,
+        kept: list[Any] | None = None,
+        per_state: int = 0,
     ) -> np.ndarray:
         """Rows of the value and its derivatives by theta and x, (B, 1 + P + D); `kept`: see `vjp`."""
         batch = max(len(theta), len(x))
         check_rows("weights", weights, model.n_observables, batch)
         out = shift(peak(weights), *ORDINARY[self.precision])
         if out is not None:  # all results are linear in the weights
-            return ldexp(self._gradient(model, theta, x, ldexp(weights, -out), kept), out)
+            return ldexp(self._gradient(model, theta, x, ldexp(weights, -out), kept, per_state), out)
 
-        def one(group: StateGroup, theta: np.ndarray, x: np.ndarray, row: np.ndarray) -> None:
+        def one(group: StateGroup, s: int, theta: np.ndarray, x: np.ndarray, row: np.ndarray) -> None:
             if kept:
                 group = kept.pop()
             else:
                 group.forward(theta, x)
-            w = weights[self._sample if len(weights) > 1 else 0]
+            w = weights[s if len(weights) > 1 else 0]
             row[0], row[1 : 1 + model.n_params], row[1 + model.n_params :] = group.backward(theta, x, w)
             group.release()
 
@@ -309,7 +315,8 @@ class DistributedEngine:
                 d_theta, d_x = pullback(w, False)
             return np.concatenate([value[:, None], d_theta, d_x], axis=1)
 
-        return self._each(model, theta, x, one, alone, 1 + model.n_params + model.n_inputs)
+        size = 1 + model.n_params + model.n_inputs
+        return self._each(model, theta, x, one, alone, size, per_state=per_state)
 
 
 def _of(rows: np.ndarray, some: slice) -> np.ndarray:

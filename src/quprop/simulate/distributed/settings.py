@@ -14,8 +14,7 @@ class Distributed:
 
     ranks_per_state: a power of two, over which each state is spread; the ranks are groups of so many, among which the
         samples of a batch are divided. None: as many groups as samples keep busy, unless a state then fits no rank.
-    chunk: bytes of what a rank sends at once to each of the others; an exchange takes two such buffers beside psi and
-        lambda.
+    chunk: bytes of a buffer, of what a rank sends or gets at once; an exchange takes four beside psi and lambda.
 
     A rank works with `threads` threads; give each its share of the node's cores. Results are those of the engine
     "native" to 1e-13 in double precision.
