@@ -163,6 +163,7 @@ def unknown_options() -> list[str]:
 
 OTHERS_OPTIONS = {  # of other programs, which the pages name too
     "--logdir",
+    "--kill-on-bad-exit",
     *("--no-cache-dir", "--no-binary"),
     *("--ntasks-per-node", "--cpus-per-task", "--mem", "--time", "--mpi", "--signal"),
 }

@@ -158,7 +158,7 @@ def test_a_group_of_one_driver_turns_by_each_rotations_own_angle(angle, support,
         constant.rotation(string, coefficient * angle)
     total = "X0 Y1 + Z0 Z1 + 0.3*Z0 + X0 X1 - X2"
     right = dense.values(constant, [qpr.PauliSum(total)], [0, 0])
-    native = qpr.simulate.NativeEngine(support=support)
+    native = qpr.NativeEngine(support=support)
     model = qpr.Model(circuit, total)
     for batch in (1, 20):
         found = qpr.expectation(model, np.tile([angle, 0.0], (batch, 1)), engine=native)

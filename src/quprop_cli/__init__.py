@@ -8,12 +8,8 @@ import _signal
 import os
 
 INTERRUPTED = 130
-_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PMI_ID")  # what launchers of MPI tell a process
-
-
-def leads() -> bool:
-    """Whether this process is the one that speaks: any, or rank 0 of those that a launcher of MPI started."""
-    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
+# What launchers of MPI tell a process: as in quprop.simulate.distributed.ranks, which is not imported yet.
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PMI_ID")
 
 
 def main() -> None:
@@ -26,6 +22,6 @@ def main() -> None:
 
 
 def _leave(number: int, frame: object) -> None:
-    if leads():
+    if next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0":
         os.write(2, b"quprop: interrupted\n")
     os._exit(INTERRUPTED)

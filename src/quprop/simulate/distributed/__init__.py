@@ -8,8 +8,8 @@ into stretches, `traffic.py` counts what they move.
 """
 
 from quprop.lazy import lazy, listing
+from quprop.simulate.distributed.settings import Distributed
 
 __all__ = ["Distributed"]
 
-__getattr__ = lazy(__name__, {"Distributed": "quprop.simulate.distributed.settings"})
-__dir__ = listing(__name__)
+__getattr__, __dir__ = lazy(__name__), listing(__name__)

@@ -16,6 +16,7 @@ from quprop.machine import available_bytes, usable_processors
 
 # What launchers tell each process of the number of ranks: Open MPI, MPICH, Intel MPI; Slurm's srun with PMIx or PMI-2.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PMI_ID")
 
 
 def launched_size() -> int:
@@ -28,6 +29,11 @@ def launched_size() -> int:
         if text.isdigit():
             return max(1, int(text))
     return 1
+
+
+def leads() -> bool:
+    """Whether this process is the one that speaks: any, or rank 0 of those that a launcher of MPI started."""
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
 
 
 @lru_cache(maxsize=1)

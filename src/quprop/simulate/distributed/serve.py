@@ -7,6 +7,7 @@ forget what comes back. So no decision is taken twice, and there is one folder, 
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -26,11 +27,10 @@ import numpy as np
 from quprop.errors import QupropError, shown
 from quprop.model import Model
 from quprop.simulate.distributed.engine import DistributedEngine, distributed_engine
-from quprop.simulate.distributed.ranks import Ranks, finish, launched_size, world
+from quprop.simulate.distributed.ranks import Ranks, finish, launched_size, leads, world
 from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.distributed.watch import FAILED, Watch
 from quprop.simulate.engine import Arrays
-from quprop_cli import leads
 
 BAD_INPUT = 2
 MODELS = 16  # that the other ranks remember
@@ -315,7 +315,7 @@ def _serve(ranks: Ranks, engine_of: EngineOf) -> None:
     """Make the calls of the first rank until it lets this one go."""
     for name in filter(partial(hasattr, signal), _SIGNALS):
         signal.signal(getattr(signal, name), _nothing)  # the first rank ends in order, and then this one
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = _Nowhere()
     comm, served = ranks.comm.Dup(), _Served(ranks, engine_of)
     watch = Watch(ranks, lambda: served.words)
     while (call := _next(comm)) is not None:
@@ -347,6 +347,13 @@ def _next(comm: Any) -> _Call | None:
 
 def _nothing(number: int, frame: Any) -> None:
     """For a signal of which the watch is to know."""
+
+
+class _Nowhere(io.TextIOBase):
+    """What a rank prints that does not lead."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class _Served:
