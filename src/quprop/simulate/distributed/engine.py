@@ -20,7 +20,7 @@ from quprop.simulate.distributed.ranks import Ranks, world
 from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.distributed.stretches import least_qubits
 from quprop.simulate.distributed.traffic import rank_memory
-from quprop.simulate.engine import Arrays, made, no_jet
+from quprop.simulate.engine import Arrays, made, no_jet, threads_of
 from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, NativeEngine, load_kernels, with_clifford
 from quprop.simulate.state_vector.reference import STATE_VECTOR
 from quprop.simulate.state_vector.rows import check_rows, ldexp, peak, shift
@@ -28,7 +28,7 @@ from quprop.simulate.state_vector.rows import check_rows, ldexp, peak, shift
 _STATES = {"values": 2, "value_and_grad": 2, "vjp": 2}  # that a rank holds a part of; 1 of all else
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8, typed=True)  # threads=True is not threads=1
 def distributed_engine(settings: Distributed, precision: str, threads: int | None) -> DistributedEngine:
     """One engine for all who ask alike."""
     return DistributedEngine(settings, precision, threads)
@@ -63,7 +63,7 @@ class DistributedEngine:
                 f"ranks_per_state is {settings.ranks_per_state} and {count_of(self.ranks.size, 'rank')} run; start "
                 f"mpirun -n {settings.ranks_per_state}"
             )
-        self.threads = threads or self.ranks.shared_processors()
+        self.threads = self.ranks.shared_processors() if threads is None else threads_of(threads)
         self.isa, kernels = load_kernels()
         self._real = np.dtype(float if precision == "double" else np.float32)
         self._kind = getattr(kernels, {"double": "PartDouble", "single": "PartSingle"}[precision])
