@@ -9,11 +9,11 @@
 
 namespace qp {
 
+struct Frame { Mask x = 0, z = 0; };  // a Pauli string, up to its phase
+
 // Values of the drivers for `columns` samples (1, or one a lane), half-angles reduced to |h| <= pi/4, and the Pauli frame:
 // a rotation by h = q pi/2 + r is a Pauli to the power q after a rotation by r.  That Pauli is carried to the end of the
 // circuit, where it flips signs of observable terms; on its way it flips the angles of rotations it anticommutes with.
-struct Frame { Mask x = 0, z = 0; };
-
 struct Angles {
   int columns = 0;
   Array<double> driver, driver_jet[kMaxOrder];  // [driver][column]; coefficients of t and t^2 along v

@@ -23,11 +23,10 @@ from quprop.model.channels import refuse_channels
 from quprop.planning.costs import people
 from quprop.planning.timing import FLOPS, swept_seconds
 from quprop.simulate.distributed.settings import Distributed
-from quprop.simulate.distributed.traffic import Traffic, traffic
+from quprop.simulate.distributed.traffic import AMPLITUDE, Traffic, traffic
 from quprop.simulate.engine import MAX_QUBITS
 from quprop.tables import flat_rows
 
-AMPLITUDE = {"double": 16, "single": 8}  # bytes
 CHUNK = Distributed().chunk
 HOW = (
     "Seconds of exchange take a bandwidth: give --bandwidth GB/s of a rank (bandwidth=, in bytes a second, in Python), "

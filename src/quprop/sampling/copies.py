@@ -17,7 +17,7 @@ from quprop.cost import Cost
 from quprop.model.pauli import PauliString
 from quprop.sampling.joint import diagonalise
 from quprop.sampling.sampler import draw_bits, eigenvalues
-from quprop.simulate.vectors import apply_clifford, expectation, walsh_hadamard
+from quprop.simulate.vectors import apply_clifford, drawn_states, expectation, walsh_hadamard
 
 _DIRECT = 1 << 20  # pairs up to which two bit strings are drawn for each
 _TABLE = 1 << 24  # string-outcome products from which the whole table of 4^n means is made at once
@@ -136,8 +136,7 @@ def squares(paulis: Sequence[PauliString], n: int, outcomes: Bell) -> np.ndarray
 
 
 def _draw(rng: np.random.Generator, p: np.ndarray, count: int) -> np.ndarray:
-    steps = np.cumsum(p)
-    return np.minimum(np.searchsorted(steps, rng.random(count) * steps[-1], side="right"), len(p) - 1)
+    return drawn_states(p, rng.random(count))
 
 
 def pairs_for(K: int, eps: float, failure: float) -> int:

@@ -334,9 +334,7 @@ def _draw(rng: np.random.Generator, p: np.ndarray, shots: int) -> tuple[np.ndarr
         counts = rng.multinomial(shots, p / p.sum())
         index = np.flatnonzero(counts)
         return index, counts[index]
-    steps = np.cumsum(p)
-    index = np.searchsorted(steps, rng.random(shots) * steps[-1], side="right")
-    return np.minimum(index, len(p) - 1), np.ones(shots, np.int64)
+    return vectors.drawn_states(p, rng.random(shots)), np.ones(shots, np.int64)
 
 
 def tallied(outcomes: np.ndarray, counts: np.ndarray, weights: np.ndarray, shots: int, each: bool) -> tuple[Any, Any]:

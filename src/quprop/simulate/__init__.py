@@ -23,6 +23,7 @@ from quprop.simulate.engines import ENGINES, engine_for, get_engine, is_model
 from quprop.simulate.noise.trajectories import Averages, Trajectories
 from quprop.simulate.pauli.engine import Propagated
 from quprop.simulate.pauli.settings import PauliPropagation
+from quprop.simulate.vectors import drawn_states
 
 __all__ = [
     "ENGINES",
@@ -458,8 +459,7 @@ def samples(model: Model, theta: Any, x: Any = None, *, shots: int, rng: Any, **
     else:
         drawn = np.empty(uniform.shape, np.int64)
         for row, u, weights in zip(drawn, uniform, p.reshape(len(drawn), -1), strict=True):
-            steps = np.cumsum(weights)
-            row[:] = np.minimum(np.searchsorted(steps, u * steps[-1], side="right"), len(steps) - 1)
+            row[:] = drawn_states(weights, u)
     bits = (drawn[..., None] >> np.arange(model.n_qubits)) & 1
     return bits.astype(np.uint8).reshape(*shape, shots, model.n_qubits)
 

@@ -18,6 +18,12 @@ from quprop.model.pauli import PauliString
 from quprop.model.pauli_algebra import walsh_hadamard as walsh_hadamard
 
 
+def drawn_states(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """The indices at which the cumulative sum of weights, of any norm, passes the shares `uniform` of its end."""
+    steps = np.cumsum(weights)
+    return np.minimum(np.searchsorted(steps, uniform * steps[-1], side="right"), len(steps) - 1)
+
+
 def prefix_states(program: Model, angles: np.ndarray, x: np.ndarray) -> Iterator[np.ndarray]:
     """The states of runs that execute a prefix of the program each, rotations beyond it being NaN in angles (R, M).
 

@@ -34,6 +34,7 @@ from quprop.sampling.devices.device import (
 )
 from quprop.sampling.sampler import at_once
 from quprop.simulate import get_engine, probabilities
+from quprop.simulate.vectors import drawn_states
 
 _FEW_OUTCOMES = 256  # of a circuit: then all of them are counted, of all settings at once
 _MODELS = 512  # circuits whose models are kept
@@ -210,9 +211,7 @@ def _draw(rng: np.random.Generator, p: np.ndarray, shots: np.ndarray) -> list[Ou
             seen = np.flatnonzero(counts)
             out.append((seen, counts[seen]))
         else:
-            steps = np.cumsum(row)
-            index = np.searchsorted(steps, rng.random(count) * steps[-1], side="right")
-            out.append(np.unique(np.minimum(index, len(row) - 1), return_counts=True))
+            out.append(np.unique(drawn_states(row, rng.random(count)), return_counts=True))
     return out
 
 

@@ -24,6 +24,7 @@ from quprop.simulate.engine import Arrays, made, no_jet, threads_of
 from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, NativeEngine, load_kernels, with_clifford
 from quprop.simulate.state_vector.reference import STATE_VECTOR
 from quprop.simulate.state_vector.rows import check_rows, ldexp, peak, shift
+from quprop.simulate.vectors import drawn_states
 
 _STATES = {"values": 2, "value_and_grad": 2, "vjp": 2}  # that a rank holds a part of; 1 of all else
 
@@ -173,8 +174,7 @@ class DistributedEngine:
         def alone(rows: slice, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
             drawn = np.empty((rows.stop - rows.start, uniform.shape[1]), np.uint64)
             for row, u, s in zip(drawn, uniform[rows], self._native.states(model, theta, x), strict=True):
-                steps = np.cumsum(s.real**2 + s.imag**2)
-                row[:] = np.minimum(np.searchsorted(steps, u * steps[-1], side="right"), len(s) - 1)
+                row[:] = drawn_states(s.real**2 + s.imag**2, u)
             return drawn.view(float)
 
         return self._each(model, theta, x, one, alone, uniform.shape[1], True).view(np.uint64)

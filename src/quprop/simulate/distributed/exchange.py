@@ -66,7 +66,6 @@ class Mover:
         exchange: Exchange,
         states: list[np.ndarray],
         backwards: bool = False,
-        pieces: int = 1,
         work: Callable[[int], None] | None = None,
     ) -> None:
         """From the coordinates before an exchange to those after it, or back, which is the same: all states in the same
@@ -76,8 +75,8 @@ class Mover:
         goes to a member stands where the functionals have its number, and in that place comes the one that it sends; a
         rank's own stays where it is.
 
-        work: what is done on each of `pieces` pieces of the parts, cut by the highest local bits, which are no pivots:
-        as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
+        work: what is done on each of the pieces of the parts (`piece_bits`), where no pivot is among the bits that cut
+        them: as soon as it has arrived, or (backwards) before it leaves, while others are on their way.
         """
         pivots, bits = exchange.pivots, exchange.ranks
         local = states[0].size.bit_length() - 2  # bits of an index that are a rank's own
@@ -104,7 +103,7 @@ class Mover:
         vector = states[0].itemsize << self.lane_bits + 1
         vectors = 1 << len(columns) - self.lane_bits  # that go to each
         at_once = max(1, message_bytes(vectors * vector, len(others) + 1, len(states), self.chunk, local) // vector)
-        of_piece = vectors // pieces
+        of_piece = vectors >> piece_bits(local)
         shape = (2, 2, len(others), len(states), at_once * 2 << self.lane_bits)
         buffers = self._room(shape, states[0].dtype)
         flights: list[tuple[list[Any], int, np.ndarray]] = []

@@ -90,17 +90,15 @@ class StateGroup:
         found = np.zeros(len(self.plan.signs))
         for step in self.plan.steps:
             frame = through(self._frames[-1], step.coordinates)
-            if step.exchange is not None and step.first is not None:
+            if step.exchange is not None:
                 middle = [frame]
 
                 def work(piece: int, step: RankStep = step, frame: Frame = frame, middle: list[Frame] = middle) -> None:
                     psi, origin = self._piece(self.psi, piece)
                     middle[0] = step.first.forward(theta, x, frame, psi, origin, self.mover.threads)
 
-                self.mover.exchange(step.exchange, [self.psi], pieces=1 << piece_bits(self.plan.local), work=work)
+                self.mover.exchange(step.exchange, [self.psi], work=work if step.first is not None else None)
                 frame = middle[0]
-            elif step.exchange is not None:
-                self.mover.exchange(step.exchange, [self.psi])
             self._middle.append(frame)
             after = step.part.forward(theta, x, frame, self.psi, self._origin, self.mover.threads)
             self._frames.append(back(after, step.coordinates))
@@ -121,16 +119,14 @@ class StateGroup:
             both, out = [self.psi, self.other], (d_theta, d_x)
             alone = k == 0 and not encoded
             step.part.backward(theta, x, self._middle[k], alone, *both, self._origin, self.mover.threads, *out)
-            if step.exchange is not None and step.first is not None:
+            if step.exchange is not None:
                 frame = through(self._frames[k], step.coordinates)
 
                 def work(piece: int, step: RankStep = step, frame: Frame = frame) -> None:
                     (psi, origin), (costate, _) = self._piece(self.psi, piece), self._piece(self.other, piece)
                     step.first.backward(theta, x, frame, False, psi, costate, origin, self.mover.threads, d_theta, d_x)
 
-                self.mover.exchange(step.exchange, both, True, 1 << piece_bits(self.plan.local), work)
-            elif step.exchange is not None:
-                self.mover.exchange(step.exchange, both, True)
+                self.mover.exchange(step.exchange, both, True, work if step.first is not None else None)
         total = self.ranks.sum(np.concatenate([[value], d_theta, d_x]))
         d_theta, d_x = total[1 : 1 + len(d_theta)], total[1 + len(d_theta) :]
         if encoded:

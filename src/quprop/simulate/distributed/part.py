@@ -63,20 +63,20 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
     """kind: the class of the kernels, `PartDouble` or `PartSingle`."""
     local = model.n_qubits - rank_bits
     x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
+    none = np.empty(0, np.int64)
     nothing: dict[str, np.ndarray] = {
         "obs_x": np.empty(0, np.uint64),
         "obs_z": np.empty(0, np.uint64),
         "obs_ptr": np.zeros(1, np.int32),
+        "obs_term": np.empty(0, np.int32),
+        "obs_coefficient": np.empty(0),
     }
-    nothing |= {"obs_term": np.empty(0, np.int32), "obs_coefficient": np.empty(0)}
-    sizes = (model.n_params, model.n_inputs, local, lane_bits, vector_bytes)
-    none = np.empty(0, np.int64)
 
-    def part(order: np.ndarray, at: Coordinates, bits: int) -> Any:
+    def part(order: np.ndarray, at: Coordinates, bits: int = local, strings: dict[str, np.ndarray] = nothing) -> Any:
         drivers = model.drivers.of(order)
         drivers = drivers._replace(coefficient=drivers.coefficient * at.signs(x[order], z[order]))
-        own = (model.n_params, model.n_inputs, bits, lane_bits, vector_bytes)
-        return kind(blocks.plan_of(at.xs(x[order]), at.zs(z[order]), drivers, nothing, *own))
+        sizes = (model.n_params, model.n_inputs, bits, lane_bits, vector_bytes)
+        return kind(blocks.plan_of(at.xs(x[order]), at.zs(z[order]), drivers, strings, *sizes))
 
     observables = blocks.observables(model)
     obs_x, obs_z = observables["obs_x"], observables["obs_z"]
@@ -87,8 +87,7 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
     def looked_at(here: np.ndarray, at: Coordinates) -> Strings:
         signs[here] = at.signs(obs_x[here], obs_z[here])
         own = nothing | {"obs_x": at.xs(obs_x[here]), "obs_z": at.zs(obs_z[here])}
-        flat = blocks.plan_of(x[none], z[none], model.drivers.of(none), own, *sizes)
-        return Strings(int(across[here[0]]), here, kind(flat))
+        return Strings(int(across[here[0]]), here, part(none, at, strings=own))
 
     steps = []
     for k, (order, at, exchange) in enumerate(found):
@@ -100,7 +99,7 @@ def rank_plan(model: Model, rank_bits: int, kind: Any, vector_bytes: int, lane_b
                 first, order = part(order[early], at, within), order[~early]
         own = np.flatnonzero(where == k)
         strings = tuple(looked_at(own[across[own] == c], at) for c in np.unique(across[own]))
-        steps.append(RankStep(exchange, at, first, part(order, at, local), strings))
+        steps.append(RankStep(exchange, at, first, part(order, at), strings))
     ptr, term = observables["obs_ptr"].astype(np.int64), observables["obs_term"]
     return RankPlan(local, tuple(steps), signs, ptr, term, observables["obs_coefficient"])
 

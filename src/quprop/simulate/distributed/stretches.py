@@ -55,7 +55,7 @@ class Exchange(NamedTuple):
 
 class Stretch(NamedTuple):
     """order: the numbers of its rotations, in the order in which they are done; the last ones may have none, for
-    observables. exchange: before it; None for the first."""
+    observables. exchange: before it; None for the first, and where the ranks' functionals stay."""
 
     order: np.ndarray
     coordinates: Coordinates
@@ -237,7 +237,7 @@ class _Search:
             self.sample = rest[:: len(rest) // SAMPLE + 1]
             self.found.append(Stretch(np.zeros(0, np.int64), *self._coordinates(self._choose(self._look()))))
             exchange = self.found[-1].exchange
-            if exchange is None or not exchange.ranks:
+            if exchange is None:
                 break
             paid += 3 * (1 - 2.0 ** -len(exchange.ranks))
             rest = self._rest(rest)
@@ -296,7 +296,7 @@ class _Search:
             rows[rank] = reduce(xor, (before.rows[k] for k in bits(functional)))
         for pivot, rank, functional in zip(pivots, ranks, functionals, strict=True):  # now of the new ranks
             rows[pivot] = reduce(xor, (rows[k] for k in bits(functional) if k != pivot), before.rows[rank])
-        return Coordinates.of(rows), Exchange(tuple(pivots), tuple(ranks), tuple(functionals))
+        return Coordinates.of(rows), Exchange(tuple(pivots), tuple(ranks), tuple(functionals)) if ranks else None
 
 
 def _met(masks: np.ndarray, functionals: np.ndarray) -> np.ndarray:
