@@ -1,4 +1,4 @@
-"""One rank leads and the others serve: `mpirun -n 8 quprop train FILE.toml`.
+"""One rank leads and the others serve: `mpirun -n 8 quprop train tfim`.
 
 Rank 0 runs the program: it reads, decides, draws, writes and shows. Its engine, `Led`, sends every call to the other
 ranks before it makes it itself; they wait for calls, make the same ones of their own engines with the same arrays and
