@@ -1,4 +1,4 @@
-// Products of a matrix with a matrix of signs, and sines and cosines of vectors.
+// Products of a matrix with a matrix of signs.
 //
 // A product with entries +-1 needs no multiplications: k contraction indices have 2^k patterns of signs, so their 2^k signed
 // sums are tabulated once for a block of rows and then only looked up and added ("method of the four Russians").
@@ -103,52 +103,6 @@ template <class R> QP_INLINE double sum_of(Vec<R> v) {
   double s = 0;
   for (int l = 0; l < kWidth<R>; ++l) s += static_cast<double>(v[l]);
   return s;
-}
-
-// Sine and cosine of every lane. Reduction and polynomials are those of `reduced_sincos`, and for floats the
-// corresponding ones of the Cephes library (S. Moshier); lanes that are too large for them go through the C library.
-template <class R> struct SinCos { Vec<R> sin, cos; };
-
-template <class R> SinCos<R> sincos_of_large(Vec<R> a) {
-  SinCos<R> r;
-  for (int l = 0; l < kWidth<R>; ++l) {
-    r.sin[l] = static_cast<R>(std::sin(static_cast<double>(a[l])));
-    r.cos[l] = static_cast<R>(std::cos(static_cast<double>(a[l])));
-  }
-  return r;
-}
-
-template <class R> QP_INLINE SinCos<R> sincos(Vec<R> a) {
-  constexpr bool wide = sizeof(R) == 8;
-  constexpr R two_over_pi = R(0.63661977236758134308), limit = wide ? R(1e5) : R(8000);
-  constexpr R shifter = wide ? R(6755399441055744.0) : R(12582912.0);
-  const auto large = (a > limit) | (a < -limit) | (a != a);
-  bool any = false;
-  for (int l = 0; l < kWidth<R>; ++l) any |= large[l] != 0;
-  if (__builtin_expect(any, 0)) return sincos_of_large<R>(a);
-  const Vec<R> shifted = a * two_over_pi + shifter;
-  const IVec<R> bits = (IVec<R>)shifted;
-  const Vec<R> k = shifted - shifter;
-  Vec<R> r, z, s, c;
-  if constexpr (wide) {
-    r = ((a - k * 1.57079625129699707031) - k * 7.54978941586159635336e-8) - k * 5.39030285815811905290e-15;
-    z = r * r;
-    s = (((((1.58962301576546568060e-10 * z - 2.50507477628578072866e-8) * z + 2.75573136213857245213e-6) * z
-          - 1.98412698295895385996e-4) * z + 8.33333333332211858878e-3) * z - 1.66666666666666307295e-1) * z * r + r;
-    c = (((((-1.13585365213876817300e-11 * z + 2.08757008419747316778e-9) * z - 2.75573141792967388112e-7) * z
-          + 2.48015872888517045348e-5) * z - 1.38888888888730564116e-3) * z + 4.16666666666665929218e-2) * z * z - 0.5 * z + 1.0;
-  } else {
-    r = ((a - k * 1.5703125f) - k * 4.837512969970703125e-4f) - k * 7.54978995489188216e-8f;
-    z = r * r;
-    s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
-    c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
-  }
-  const auto odd = (bits & 1) != 0;
-  const Vec<R> sine = odd ? c : s, cosine = odd ? s : c;
-  SinCos<R> out;
-  out.sin = (bits & 2) != 0 ? -sine : sine;
-  out.cos = ((bits + 1) & 2) != 0 ? -cosine : cosine;
-  return out;
 }
 
 }  // namespace qp

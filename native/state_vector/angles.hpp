@@ -22,6 +22,7 @@ struct Angles {
   Array<std::int8_t> flip;               // [term][column] sign of the frame
   Array<std::uint32_t> frame_x, frame_z; // [qubit] bit l: frame of column l (batch)
   Mask frame_x_mask = 0, frame_z_mask = 0;  // the same for one column
+  List<Mask> table_frame;                // [use of a table] flips before it (one column)
   Array<double> segment_scale;           // [segment][column]
   Array<double> derivative_scale;        // [term][column]
 };
@@ -123,8 +124,10 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
   }
   if (columns == 1) {
     auto [fx, fz] = before;
+    out.table_frame.clear();
     for (std::size_t k = 0; k < n_terms; ++k) {
       const Term& t = plan.terms[k];
+      if (t.support) out.table_frame.push_back(fx);  // X^f C X^f has C(j xor f)
       const bool flips = parity(t.x & fz) ^ parity(t.z & fx);
       out.flip[k] = flips ? -1 : 1;
       if (flips) out.sine[k] = -out.sine[k];
@@ -250,6 +253,7 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
   auto column = [&](int l) { return columns == 1 ? 0 : l; };
   for (std::size_t o = 0; o < plan.ops.size(); ++o) {
     const Op& op = plan.ops[o];
+    if (op.phases >= 0) continue;
     Vec<R>* out = tables.data() + op.tile.table;
     const int stride = op.tile.stride;
     if (!op.grouped) {

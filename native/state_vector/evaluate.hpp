@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <complex>
 #include <cstring>
 #include <memory>
 
@@ -12,14 +13,14 @@
 
 namespace qp {
 
-enum class Start { kBasis, kShared, kEach };
+enum class Start { kBasis, kProduct, kShared, kEach };
 
 struct Request {
   const double *theta = nullptr, *x = nullptr, *v_theta = nullptr, *v_x = nullptr;
   std::size_t n_theta = 1, n_x = 1, batch = 1;  // rows: 1 or batch
   Start start = Start::kBasis;
   Mask start_index = 0;
-  const double* start_vector = nullptr;         // interleaved complex, 2^n_qubits a row
+  const double* start_vector = nullptr;         // interleaved complex, 2^n_qubits a row; of a product: two amplitudes a qubit
   const double* start_jet = nullptr;            // (order, 1 or batch, 2^n) complex: coefficients of t, t^2 of the start along v
   std::size_t n_start_jet = 1;
   int n_qubits = 0;
@@ -68,10 +69,46 @@ template <class R> void fill_start(const Layout& plan, const Request& req, const
   }
 }
 
+// A product of qubit states: tables of the low and of the high half of the qubits.
+template <class R> void fill_product(const Layout& plan, const Request& req, Vec<R>* psi, const Crew& crew) {
+  using Complex = std::complex<double>;
+  const int n = req.n_qubits, low = n / 2;
+  const auto factors = [&](int from, int to) {
+    List<Complex> f{1.0};
+    f.reserve(std::size_t{1} << (to - from));
+    for (int q = from; q < to; ++q) {
+      const double* a = req.start_vector + 4 * q;
+      const std::size_t size = f.size();
+      for (std::size_t j = 0; j < size; ++j) f.push_back(f[j] * Complex(a[2], a[3]));
+      for (std::size_t j = 0; j < size; ++j) f[j] *= Complex(a[0], a[1]);
+    }
+    return f;
+  };
+  const List<Complex> lows = factors(0, low), highs = factors(low, n);
+  const std::uint32_t chunks = static_cast<std::uint32_t>(std::min<std::size_t>(highs.size(), 64));
+  crew.each(chunks, [&](std::uint32_t c, int) {
+    for (std::size_t h = highs.size() / chunks * c; h < highs.size() / chunks * (c + 1); ++h)
+      for (std::size_t j = 0; j < lows.size(); ++j) {
+        const double re = lows[j].real() * highs[h].real() - lows[j].imag() * highs[h].imag(), im = lows[j].real() * highs[h].imag() + lows[j].imag() * highs[h].real();
+        const std::size_t at = h << low | j;
+        if (!plan.lane_bits) {
+          psi[2 * at] = splat<R>(static_cast<R>(re));
+          psi[2 * at + 1] = splat<R>(static_cast<R>(im));
+        } else {
+          R* const to = reinterpret_cast<R*>(psi + 2 * (at >> plan.lane_bits)) + (at & (kWidth<R> - 1));
+          to[0] = static_cast<R>(re);
+          to[kWidth<R>] = static_cast<R>(im);
+        }
+      }
+  });
+}
+
 template <class R> void start(const Layout& plan, const Request& req, std::size_t first, int samples, Vec<R>* psi, const Crew& crew) {
   const std::size_t vectors = std::size_t{1} << plan.n_up;
   const std::uint32_t chunks = vectors >= 65536 ? 64 : 1;
-  crew.each(chunks, [&](std::uint32_t c, int) { std::fill(psi + 2 * (vectors / chunks) * c, psi + 2 * (vectors / chunks) * (c + 1), Vec<R>{}); });
+  const bool filled = req.start == Start::kProduct && (plan.lane_bits ? vectors << plan.lane_bits : vectors) == std::size_t{1} << req.n_qubits;
+  if (!filled) crew.each(chunks, [&](std::uint32_t c, int) { std::fill(psi + 2 * (vectors / chunks) * c, psi + 2 * (vectors / chunks) * (c + 1), Vec<R>{}); });
+  if (req.start == Start::kProduct) return fill_product<R>(plan, req, psi, crew);
   if (req.start == Start::kBasis) {
     if (!plan.lane_bits) psi[2 * req.start_index] = splat<R>(R(1));
     else psi[2 * (req.start_index >> plan.lane_bits)][req.start_index & (kWidth<R> - 1)] = R(1);
@@ -208,6 +245,7 @@ template <class R> class Evaluator {
         default: sweep<R, kForwardJet>(plan_, *tables, space, crew);
       }
     }
+    space.flips = tables->angles.columns == 1 ? tables->angles.frame_x_mask : 0;
     for (std::size_t k = 0; k < n; ++k) {
       if (out.state) write_states<R>(plan_, req, &tables->angles, first, samples, space.state[k].data(), out.state + rows * k);
       if (keep && !resume) {
@@ -274,6 +312,7 @@ template <class R> class Evaluator {
           weights[c * n_strings + plan_.d.obs_term[i]] += req.weights[(order * req.n_weights + s) * K + k] * plan_.d.obs_coefficient[i];
     }
     build_obs_tables<R>(plan_, angles, weights.data(), weight_columns, space.obs_tables);
+    space.diagonal_weights.assign(weights.begin() + static_cast<std::ptrdiff_t>(plan_.d.first_table()), weights.begin() + static_cast<std::ptrdiff_t>(n_strings));
   }
 
   void observables(const Tables<R>& tables, const List<double>& strings, std::size_t first, int samples, double* values) const {

@@ -43,6 +43,9 @@ Description description(const nb::dict& p) {
   d.bucket_term = list<std::int32_t>(p, "bucket_term"); d.obs_basis = list<Mask>(p, "obs_basis");
   d.obs_ptr = list<std::int32_t>(p, "obs_ptr"); d.obs_term = list<std::int32_t>(p, "obs_term");
   d.obs_coefficient = list<double>(p, "obs_coefficient");
+  for (const nb::handle one : nb::cast<nb::list>(p["diagonals"])) d.diagonals.push_back(nb::cast<std::shared_ptr<Diagonal>>(one));
+  d.table = list<std::int32_t>(p, "table"); d.support = list<Mask>(p, "support");
+  d.obs_table = list<std::int32_t>(p, "obs_table");
   return d;
 }
 
@@ -78,6 +81,11 @@ struct Args {
     if (nb::isinstance<nb::int_>(start)) {
       req.start = Start::kBasis;
       req.start_index = nb::cast<std::uint64_t>(start);
+    } else if (nb::isinstance<nb::tuple>(start)) {
+      req.start = Start::kProduct;
+      const auto s = nb::cast<In<double>>(start[0]);  // (n, 2, 2), n the qubits of the plan
+      req.start_vector = s.data();
+      req.n_qubits = static_cast<int>(s.shape(0));
     } else {
       const auto s = nb::cast<In<double>>(start);  // (rows, 2^n, 2)
       req.start_vector = s.data();
@@ -254,6 +262,22 @@ template <class R> void bind_part(nb::module_& m, const char* name) {
       });
 }
 
+void bind_diagonal(nb::module_& m) {
+  nb::class_<Diagonal>(m, "Diagonal")
+      .def("__init__", [](Diagonal* self, nb::handle z, nb::handle coefficient, int bits, int threads) {
+        const auto masks = nb::cast<In<Mask>>(z);
+        const double* c = data(coefficient);
+        unlocked([&] { new (self) Diagonal(masks.data(), c, masks.size(), bits, threads, signal_check()); });
+      }, nb::arg("z"), nb::arg("coefficient"), nb::arg("bits"), nb::arg("threads"))
+      .def_prop_ro("bytes", &Diagonal::memory)
+      .def_prop_ro("largest", &Diagonal::largest)
+      .def_prop_ro("codes", &Diagonal::n_codes)
+      .def("values", [](const Diagonal& self, nb::handle out) {
+        double* to = pointer(out);
+        unlocked([&] { for (std::size_t j = 0; j < std::size_t{1} << self.bits(); ++j) to[j] = self.value(j); });
+      });
+}
+
 }  // namespace
 }  // namespace qp
 
@@ -263,6 +287,7 @@ NB_MODULE(QP_MODULE, m) {
   qp::make_statics<double>();
   qp::make_statics<float>();
   qp::handle_forks();
+  qp::bind_diagonal(m);
   qp::bind<double>(m, "Double", "KeptDouble");
   qp::bind<float>(m, "Single", "KeptSingle");
   qp::bind_support<double>(m, "SupportDouble");

@@ -8,11 +8,13 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "../subspace.hpp"
+#include "diagonal.hpp"
 #include "tile.hpp"
 
 namespace qp {
@@ -23,6 +25,9 @@ struct Description {
   List<Mask> x, z;                 // rotations: P = i^|x&z| X^x Z^z
   List<std::int32_t> driver;       // angle = coefficient * value of the driver, a polynomial in parameters and inputs
   List<double> coefficient;
+  List<std::shared_ptr<const Diagonal>> diagonals;
+  List<std::int32_t> table;        // of a rotation that is a sum of strings: its number among `diagonals`, else -1; or empty
+  List<Mask> support;              // of such a sum: the qubits its strings act on
   List<std::int32_t> mono_ptr, var_ptr, var;
   List<double> mono;
   List<std::int32_t> run_basis_ptr, run_pass_ptr, pass_op_ptr, op_term_ptr, term;
@@ -34,6 +39,8 @@ struct Description {
   List<Mask> obs_basis;
   List<std::int32_t> obs_ptr, obs_term;  // observables as combinations of these strings
   List<double> obs_coefficient;
+  List<std::int32_t> obs_table;    // the last strings of all are tables: their numbers among `diagonals`
+  std::size_t first_table() const { return obs_x.size() - obs_table.size(); }
 };
 
 struct Term {
@@ -43,6 +50,7 @@ struct Term {
   int sign;                 // of D: +1 for |x&z| = 0, 1 mod 4, else -1
   std::uint32_t pattern;    // which pattern bits its z mask combines
   bool grouped;
+  Mask support;             // of a table: what must not be flipped by what it is exchanged with; else 0
 };
 
 struct Op {
@@ -51,6 +59,7 @@ struct Op {
   List<Mask> pattern_basis;  // z masks of the pattern bits
   bool grouped;              // by its summed angle; a diagonal rotation counts as a group of one
   bool shared;               // one driver turns all terms: inactive patterns may be skipped
+  std::int32_t phases = -1;  // of a table: its number among the plan's uses of tables
 };
 
 struct Pass {
@@ -88,6 +97,7 @@ struct Layout {
   List<Bucket> buckets;
   List<ObsTerm> obs_terms;
   std::uint32_t obs_table_size = 0, obs_accumulators = 0;
+  List<std::uint32_t> uses;    // ops that are tables
   std::uint32_t n_read_only = 0;  // so many passes at the start commute altogether: backwards their derivatives are only read
   int order;                   // of the Taylor polynomials: 0, 1 (duals) or 2 (jets)
   bool inputs_turn = false;  // inputs_turn: some angle depends on an input
@@ -135,11 +145,30 @@ struct Layout {
     }
   }
 
+  // A table is a pass of its own.
+  void build_table(Pass& pass, int rotation, std::uint32_t& accumulators) {
+    Op op{};
+    op.first_term = static_cast<std::uint32_t>(terms.size());
+    op.n_terms = 1;
+    op.grouped = true;
+    op.tile.accumulator = accumulators;
+    op.phases = static_cast<std::int32_t>(uses.size());
+    uses.push_back(static_cast<std::uint32_t>(ops.size()));
+    terms.push_back({rotation, d.driver[rotation], 0, 0, d.coefficient[rotation], 1, 0, true, d.support[rotation]});
+    accumulators += 1 + order;
+    pass.n_accumulators = accumulators - pass.accumulator;
+    pass.kind = PassKind::kTable;
+    ops.push_back(op);
+    tile_ops.push_back(op.tile);
+    passes.push_back(std::move(pass));
+  }
+
   void build_pass(const Subspace& space, int p, std::uint32_t& accumulators) {
     Pass pass;
     pass.first_op = static_cast<std::uint32_t>(ops.size());
     pass.n_ops = d.pass_op_ptr[p + 1] - d.pass_op_ptr[p];
     pass.accumulator = accumulators;
+    if (const int first = d.term[d.op_term_ptr[d.pass_op_ptr[p]]]; !d.table.empty() && d.table[first] >= 0) return build_table(pass, first, accumulators);
     const std::uint32_t d0 = d.pass_tile[2 * p], d1 = d.pass_tile[2 * p + 1];
     const std::uint32_t offsets[4] = {0, d0, d1, d0 ^ d1};
     std::copy(offsets, offsets + 4, pass.offset);
@@ -162,7 +191,7 @@ struct Layout {
       for (int k = d.op_term_ptr[o]; k < d.op_term_ptr[o + 1]; ++k) {
         const int rot = d.term[k];
         const int y = std::popcount(d.x[rot] & d.z[rot]) & 3;
-        terms.push_back({rot, d.driver[rot], d.x[rot], d.z[rot], d.coefficient[rot], y < 2 ? 1 : -1, 1, group});
+        terms.push_back({rot, d.driver[rot], d.x[rot], d.z[rot], d.coefficient[rot], y < 2 ? 1 : -1, 1, group, 0});
         zs.push_back(d.z[rot]);
         op.shared = op.shared && d.driver[rot] == d.driver[d.term[d.op_term_ptr[o]]];
       }
@@ -288,7 +317,7 @@ struct Layout {
         for (std::uint32_t k = ops[o].first_term; k < ops[o].first_term + ops[o].n_terms; ++k) {
           const Term& t = terms[k];
           for (const Term* b : before)
-            if (parity(t.x & b->z) ^ parity(t.z & b->x)) return;
+            if (parity(t.x & b->z) ^ parity(t.z & b->x) || (t.x & b->support) | (t.support & b->x)) return;
           before.push_back(&t);
         }
       if (before.size() > most) return;

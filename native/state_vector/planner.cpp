@@ -74,17 +74,22 @@ struct Recent {
 struct Rotations {
   const Mask *x, *z;
   const std::int32_t* driver;
+  const Mask* support;  // of a sum of diagonal strings, whose masks are 0: the qubits it acts on; else 0; or null
   int size, lane_bits;
   List<Recent> blocked_by;  // which of those before it each does not commute with
 
-  Rotations(const Mask* x_, const Mask* z_, const std::int32_t* driver_, int size_, int lane_bits_)
-      : x(x_), z(z_), driver(driver_), size(size_), lane_bits(lane_bits_), blocked_by(size_) {
+  Rotations(const Mask* x_, const Mask* z_, const std::int32_t* driver_, const Mask* support_, int size_, int lane_bits_)
+      : x(x_), z(z_), driver(driver_), support(support_), size(size_), lane_bits(lane_bits_), blocked_by(size_) {
     for (int i = 0; i < size; ++i)
       for (int j = std::max(0, i - kWindow); j < i; ++j)
         if (!commute(i, j)) blocked_by[i].set(j);
   }
   Mask up(int i) const { return x[i] >> lane_bits; }
-  bool commute(int i, int j) const { return !odd((x[i] & z[j]) ^ (z[i] & x[j])); }
+  bool is_table(int i) const { return support && support[i]; }
+  bool commute(int i, int j) const {
+    if (support && (support[i] | support[j])) return !(x[i] & support[j]) && !(x[j] & support[i]);
+    return !odd((x[i] & z[j]) ^ (z[i] & x[j]));
+  }
 };
 
 // Takes out of `pending` the rotations, `most` of them, that `accept` wants and that may be done now; the others stay, in order.
@@ -218,9 +223,10 @@ class Planner {
       if (!along) order = take(r_, pending, [&](int i) { return in_room(r_.x[i] && !r_.up(i)); });
     }
     if (order.empty() || (along && !pending.empty() && !any_mixes(r_, pending))) {
-      const List<int> more = take(r_, pending, [&](int i) { return in_room(!r_.x[i]); });
+      const List<int> more = take(r_, pending, [&](int i) { return in_room(!r_.x[i] && !r_.is_table(i)); });
       order.insert(order.end(), more.begin(), more.end());
     }
+    if (order.empty()) order = take(r_, pending, [&](int i) { return r_.is_table(i); }, 1);  // a pass of its own
     List<std::uint32_t> local;
     for (Mask up : tile) local.push_back(static_cast<std::uint32_t>(coordinates.resolve(up).how));
     for (int k = dimension_ - 1; k >= 0 && local.size() < 2; --k)  // any others if it mixes fewer
@@ -338,8 +344,8 @@ NB_MODULE(_planner, m) {
   m.attr("MAX_RANK") = kMaxRank;
   m.attr("MAX_GROUP") = kMaxGroup;
   m.attr("MAX_BUCKETS") = kMaxBuckets;
-  m.def("rotations", [](const Masks& x, const Masks& z, const Numbers& driver, int n_up, int lane_bits, int dimension, bool excitations) {
-    const Rotations rotations(x.data(), z.data(), driver.data(), static_cast<int>(x.size()), lane_bits);
+  m.def("rotations", [](const Masks& x, const Masks& z, const Numbers& driver, const Masks& support, int n_up, int lane_bits, int dimension, bool excitations) {
+    const Rotations rotations(x.data(), z.data(), driver.data(), support.size() ? support.data() : nullptr, static_cast<int>(x.size()), lane_bits);
     Pieces p = std::move(Planner(rotations, n_up, dimension, excitations).pieces);
     nb::dict d;
     d["run_basis_ptr"] = array(p.run_basis_ptr);
@@ -364,7 +370,7 @@ NB_MODULE(_planner, m) {
   });
   // Rotations that share x and driver and commute, brought together past those they commute with: (ptr, members).
   m.def("groups", [](const Masks& x, const Masks& z, const Numbers& driver, int look_ahead) {
-    const Rotations r(x.data(), z.data(), driver.data(), static_cast<int>(x.size()), 0);
+    const Rotations r(x.data(), z.data(), driver.data(), nullptr, static_cast<int>(x.size()), 0);
     List<std::int32_t> ptr{0}, members;
     in_order(r.size, look_ahead, [&](List<int>& pending) {
       const int first = pending[0];

@@ -15,12 +15,20 @@ template <class R> struct Tables {
   Angles angles;
   List<TileOp> ops;
   Array<Vec<R>> vectors, scales;
+  List<Phases<R>> phases;  // of the plan's uses of tables
   bool unwind = false;  // backwards: all the way to the start of the circuit
   Mask origin = 0;      // address bits above those of the plan, where its states are a part of larger ones
   void prepare(const Layout& plan, const Inputs& in, int columns, bool to_the_start, Frame before = {}) {
     unwind = to_the_start || plan.order;
     prepare_angles(plan, in, columns, unwind, before, angles);
     build_tables<R>(plan, angles, ops, vectors, scales);
+    phases.resize(plan.uses.size());
+    for (std::size_t k = 0; k < plan.uses.size(); ++k) {
+      const std::size_t at = plan.ops[plan.uses[k]].first_term;
+      const Term& t = plan.terms[at];
+      phases[k].prepare(*plan.d.diagonals[plan.d.table[t.rotation]], 0.5 * t.coefficient * angles.driver[t.driver], angles.table_frame[k]);
+      for (int j = 0; j < plan.order; ++j) phases[k].half_jet[j] = angles.jet[j][at];
+    }
   }
 };
 
@@ -34,6 +42,8 @@ template <class R> struct Space {  // states, tables and scratch of one evaluati
   Array<Vec<R>> state[kMaxStates];
   Tables<R> tables;
   Array<Vec<R>> obs_tables;
+  List<double> diagonal_weights;  // of the strings that are tables
+  Mask flips = 0;                 // of the Pauli frame at the end, for these
   List<Scratch<R>> scratch;
   Array<double> sums;          // [chunk][accumulator][lane]
   Array<double> obs_sums;
@@ -100,6 +110,27 @@ template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan,
   return args;
 }
 
+// A pass that is a table, on the coset of `base`.
+template <class R, int MODE> void table_pass(const Layout& plan, const Pass& pass, const Subspace& space, const Tables<R>& tables, std::uint32_t base,
+                                             Vec<R>* const* states, Vec<R>* accumulators, double* sums) {
+  constexpr int W = kWidth<R>, slots = order_of(MODE) + 1;
+  const Phases<R>& phases = tables.phases[plan.ops[pass.first_op].phases];
+  const Vec<R>* scale = (is_backward(MODE) ? pass.segment_first : pass.segment_last) ? &tables.scales[pass.segment] : nullptr;
+  const std::uint32_t n = std::uint32_t{1} << space.b;
+  double found[slots * W] = {};
+  of_format(phases.table->format(), [&](auto format) {
+    constexpr Diagonal::Format FORMAT = decltype(format)::value;
+    if (space.identity) turn_table<R, MODE, FORMAT>(phases, n, plan.lane_bits, [](std::uint32_t k) QP_LAMBDA_INLINE { return Mask{k}; }, permutations<R>(), states, scale, found);
+    else turn_table<R, MODE, FORMAT>(phases, n, plan.lane_bits, [&](std::uint32_t k) QP_LAMBDA_INLINE { return space.gather(k) ^ base; }, permutations<R>(), states, scale, found);
+  });
+  if constexpr (is_backward(MODE)) {
+    for (int i = 0; i < slots * W; ++i) {
+      if (sizeof(R) == 4) sums[std::size_t{pass.accumulator} * W + i] += found[i];
+      else accumulators[pass.accumulator + i / W][i % W] += static_cast<R>(found[i]);
+    }
+  }
+}
+
 // One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver.
 template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
   constexpr int S = n_states(MODE), W = kWidth<R>;
@@ -128,6 +159,16 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
       for (std::uint32_t j = 0; j < run.n_passes; ++j) {
         const std::uint32_t number = run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j);
         const Pass& pass = plan.passes[number];
+        if (pass.kind == PassKind::kTable) {
+          if constexpr (MODE == kBackward) {
+            if (!tables.unwind && number < plan.n_read_only) {
+              table_pass<R, kRead>(plan, pass, run.space, tables, base, states, scratch.accumulators.data(), sums);
+              continue;
+            }
+          }
+          table_pass<R, MODE>(plan, pass, run.space, tables, base, states, scratch.accumulators.data(), sums);
+          continue;
+        }
         TileArgs<R> args = tile_args<R, MODE>(plan, pass, tables, base);
         args.accumulators = scratch.accumulators.data();
         if (sizeof(R) == 4 && is_backward(MODE)) {
@@ -213,6 +254,26 @@ inline unsigned bucket_pattern(const Layout& plan, const Bucket& b, std::uint32_
   return p;
 }
 
+// What apply_table does, on the whole state: sum[lane] is Re <bra|C psi>.
+template <class R> void each_of_table(const Layout& plan, Space<R>& space, std::int32_t table, const Crew& crew, double weight, bool fresh, const Vec<R>* bra, const Vec<R>* psi,
+                                      Vec<R>* lambda, double* sum) {
+  constexpr int W = kWidth<R>;
+  const std::size_t n = std::size_t{1} << plan.n_up;
+  const std::uint32_t chunks = static_cast<std::uint32_t>(std::min<std::size_t>(64, std::max<std::size_t>(1, n >> 9)));
+  space.chunk_values.assign(std::size_t{chunks} * W, 0.0);
+  const Diagonal& diagonal = *plan.d.diagonals[table];
+  crew.each(chunks, [&](std::uint32_t c, int) {
+    of_format(diagonal.format(), [&](auto format) {
+      apply_table<R, decltype(format)::value>(diagonal, space.flips, weight, fresh, n / chunks * c, n / chunks * (c + 1), plan.lane_bits,
+                                              permutations<R>(), bra, psi, lambda, space.chunk_values.data() + std::size_t{c} * W);
+    });
+  });
+  std::fill(sum, sum + W, 0.0);
+  for (std::uint32_t c = 0; c < chunks; ++c)
+    for (int l = 0; l < W; ++l) sum[l] += space.chunk_values[std::size_t{c} * W + l];
+  crew.check();
+}
+
 // lambda = O psi for the observable in the tables, or added to it (`more`); returns <psi|lambda> lane by lane in `value`, unless `more`.
 template <class R> void apply_observable(const Layout& plan, Space<R>& space, const Vec<R>* psi, Vec<R>* lambda, const Crew& crew, double* value, bool more = false) {
   constexpr int W = kWidth<R>;
@@ -220,7 +281,8 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
   const Permutation<R>* perm = permutations<R>();
   std::fill(value, value + W, 0.0);
   bool first_run = !more;
-  if (plan.obs_runs.empty() && !more) std::fill(lambda, lambda + (std::size_t{2} << plan.n_up), Vec<R>{});
+  const bool tables = !plan.d.obs_table.empty();
+  if (plan.obs_runs.empty() && !more && !tables) std::fill(lambda, lambda + (std::size_t{2} << plan.n_up), Vec<R>{});
   for (const ObsRun& run : plan.obs_runs) {
     const std::size_t block = std::size_t{2} << run.space.b;
     space.chunk_values.assign(std::size_t{run.n_chunks} * W, 0.0);
@@ -278,6 +340,12 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
       for (int l = 0; l < W; ++l) value[l] += space.chunk_values[std::size_t{c} * W + l];
     first_run = false;
     crew.check();
+  }
+  for (std::size_t k = 0; k < plan.d.obs_table.size(); ++k) {
+    double sum[W];
+    each_of_table<R>(plan, space, plan.d.obs_table[k], crew, space.diagonal_weights[k], first_run, psi, psi, lambda, sum);
+    for (int l = 0; l < W; ++l) value[l] += space.diagonal_weights[k] * sum[l];
+    first_run = false;
   }
 }
 
@@ -357,6 +425,8 @@ template <class R> void expectations(const Layout& plan, Space<R>& space, const 
     }
     crew.check();
   }
+  for (std::size_t k = 0; k < plan.d.obs_table.size(); ++k)
+    each_of_table<R>(plan, space, plan.d.obs_table[k], crew, 0.0, false, bra, psi, nullptr, strings.data() + (plan.d.first_table() + k) * W);
 }
 
 }  // namespace qp

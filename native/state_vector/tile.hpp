@@ -554,7 +554,7 @@ template <class R, int MODE, bool REAL> void few_lanes_pass_of(const TileArgs<R>
 }
 
 // Which of these a pass can use.  Duals and jets always take the general one.
-enum class PassKind : std::uint8_t { kGeneral, kPair, kGroup, kLane, kFewLanes, kDiagonal };
+enum class PassKind : std::uint8_t { kGeneral, kPair, kGroup, kLane, kFewLanes, kDiagonal, kTable };
 
 template <class R, int MODE, int A, int B> void pair_pass_ab(const TileArgs<R>& args) {
   if (args.n_ops > (B < 0 ? 1 : 2)) return pair_and_diagonal_pass<R, MODE, A, B>(args);

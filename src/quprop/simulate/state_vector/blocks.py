@@ -17,17 +17,35 @@ ahead.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from quprop.model import Model
 from quprop.model.angle_table import Drivers
 
+if TYPE_CHECKING:
+    from quprop.simulate.state_vector.diagonals import Choice
+
 MAX_BLOCK_BYTES = 1 << 20  # psi and lambda of a block: a common second-level cache
 SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
 
 planner = import_module("quprop.simulate._planner")
+
+
+class Tables(NamedTuple):
+    """Which rotations and strings are tables of diagonal sums (diagonals.py), as the kernels want it.
+
+    diagonals: objects of the kernels. table, support: of every rotation, or empty. obs_table: of the last strings.
+    """
+
+    diagonals: list[Any]
+    table: np.ndarray
+    support: np.ndarray
+    obs_table: np.ndarray
+
+
+NO_TABLES = Tables([], np.empty(0, np.int32), np.empty(0, np.uint64), np.empty(0, np.int32))
 
 
 def observables(model: Model) -> dict[str, np.ndarray]:
@@ -65,14 +83,24 @@ def block_dimension(n_up: int, vector_bytes: int) -> int:
     return min(largest, n_up - 1)
 
 
-def plan(model: Model, lane_bits: int, vector_bytes: int, dimension: int | None = None) -> dict[str, Any]:
-    """The plan of a model for kernels of 2^lane_bits address lanes.
+def plan(
+    model: Model,
+    lane_bits: int,
+    vector_bytes: int,
+    dimension: int | None = None,
+    choice: Choice | None = None,
+    tables: Tables | None = None,
+) -> dict[str, Any]:
+    """The plan of a model for kernels of 2^lane_bits address lanes; of `choice` in its place, where sums are tables.
 
     `dimension` overrides how many dimensions a block has (tests want to meet every branch with small models).
     """
+    inputs, sizes = (model.n_params, model.n_inputs), (lane_bits, vector_bytes, dimension)
+    if choice is not None:
+        of = choice.x, choice.z, choice.drivers, choice.strings
+        return plan_of(*of, *inputs, choice.n, *sizes, tables or NO_TABLES)
     x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
-    sizes = (model.n_params, model.n_inputs, model.n_qubits, lane_bits, vector_bytes, dimension)
-    return plan_of(x, z, model.drivers, observables(model), *sizes)
+    return plan_of(x, z, model.drivers, observables(model), *inputs, model.n_qubits, *sizes)
 
 
 def plan_of(
@@ -86,8 +114,10 @@ def plan_of(
     lane_bits: int,
     vector_bytes: int,
     dimension: int | None = None,
+    tables: Tables = NO_TABLES,
 ) -> dict[str, Any]:
-    """The plan of rotations with the masks x and z, and of strings as `observables` gives them."""
+    """The plan of rotations with the masks x and z, and of strings as `observables` gives them, the last of which may be
+    tables."""
     n_up = upper_bits(n_qubits, lane_bits)
     if dimension is None:
         dimension = block_dimension(n_up, vector_bytes)
@@ -96,6 +126,7 @@ def plan_of(
         dimension = max(dimension, 3)  # two address bits and at least one mask
     driver = drivers.driver
     same = np.count_nonzero((x[1:] == x[:-1]) & (driver[1:] == driver[:-1]))
+    real = len(strings["obs_x"]) - len(tables.obs_table)
     excitations = bool(2 * same >= len(x) > 1 and x.any())
     return {
         "n_up": n_up,
@@ -105,7 +136,8 @@ def plan_of(
         "x": x,
         "z": z,
         **drivers._asdict(),
-        **planner.rotations(x, z, driver, n_up, lane_bits, dimension, excitations),
+        **planner.rotations(x, z, driver, tables.support, n_up, lane_bits, dimension, excitations),
         **strings,
-        **planner.strings(strings["obs_x"], strings["obs_z"], n_up, lane_bits, dimension),
+        **planner.strings(strings["obs_x"][:real], strings["obs_z"][:real], n_up, lane_bits, dimension),
+        **tables._asdict(),
     }

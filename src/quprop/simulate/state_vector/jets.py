@@ -44,7 +44,7 @@ class Along:
             ("v_x", v_x, model.n_inputs),
         ):
             check_rows(name, rows, size, self.batch)
-        self.plan = engine._plan(model, self.batch, "dual" if order == 1 else "jet")
+        self.plan, _ = engine._plan(model, theta, x, self.batch, "dual" if order == 1 else "jet")
         encoded = model.state.kind == "encoded"
         along = shift(self._speed(theta, x, v_theta, v_x, encoded), *(e ** (1 / order) for e in engine._ordinary))
         self.exponents = along  # of two, that v is multiplied by

@@ -22,7 +22,7 @@ from quprop.model.channels import DENSITY, refuse_channels
 from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.engine import threads_of
-from quprop.simulate.state_vector import blocks, jets, support
+from quprop.simulate.state_vector import blocks, diagonals, jets, support
 from quprop.simulate.state_vector.reference import STATE_VECTOR, JetPullback
 from quprop.simulate.state_vector.rows import KEEP_BYTES, as_complex, as_real, check_rows, ldexp, peak, shift
 
@@ -34,7 +34,9 @@ PRECISIONS = {
 }
 # Sizes of weights and directions that neither overflow nor vanish beside amplitudes, which are 1 at most.
 ORDINARY = {"double": (2.0**-500, 2.0**500), "single": (2.0**-20, 2.0**40)}
+KINDS = {"hvp": "dual", "jet": "jet", "state_jet": "jet", "states": "state", "state_vjp": "state", "tangents": "tangents"}
 ORDERS = {"dual": 1, "jet": 2}  # of the Taylor polynomials that an evaluator propagates
+TABLE_QUBITS = 9  # from here on tables are looked for
 LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
 
 
@@ -99,6 +101,15 @@ class _Support(NamedTuple):
     longest: float  # entry of theta and x
 
 
+class _Plan(NamedTuple):
+    """A model's evaluator, and what it wants to know of theta, x and the start."""
+
+    evaluator: Any
+    longest: float = math.inf  # entry of theta and x
+    start: Any = None  # in the evaluator's frame, where it has one
+    table_bytes: int = 0
+
+
 class NativeEngine:
     """Exact values, gradients and Hessian-vector products; see simulate/__init__.py for the public functions.
 
@@ -124,6 +135,8 @@ class NativeEngine:
         isa: str | None = None,
         block: int | None = None,
         support: bool | None = None,
+        tables: bool | None = None,
+        symmetries: bool = True,
     ) -> None:
         if precision not in PRECISIONS:
             raise QupropError(f'precision is "double" or "single", got {precision!r}')
@@ -137,28 +150,73 @@ class NativeEngine:
         )
         self.lanes: int = self._kernels.vector_bytes // self._real_bytes
         self._block, self._use_support = block, support
-        self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str], Any]] = WeakKeyDictionary()
+        self._use_tables, self._use_symmetries = tables, symmetries
+        self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str, bool], _Plan]] = WeakKeyDictionary()
+        self._choices: WeakKeyDictionary[Model, dict[tuple[bool | None, bool], diagonals.Choice | None]] = (
+            WeakKeyDictionary()
+        )
         self._supports: WeakKeyDictionary[Model, _Support | None] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
 
-    def _plan(self, model: Model, batch: int, kind: str = "") -> Any:
-        """The evaluator of a model: kind "" (values and gradients), "dual" (Hessian-vector products, and jets of the
-        first order), "jet" (of the second), "states" (with the residual Clifford) or "tangents"."""
+    def _plan(self, model: Model, theta: np.ndarray, x: np.ndarray, batch: int, kind: str = "") -> tuple[Any, Any]:
+        """The evaluator of a model and the start it is given: kind "" (values and gradients), "state" (states without
+        the residual Clifford, and their pullbacks), "states" (with it), "dual" (Hessian-vector products, and jets of the
+        first order), "jet" (of the second) or "tangents"."""
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
+        plan = self._made(model, as_lanes, kind, True)
+        if not (_within(theta, plan.longest) and _within(x, plan.longest)):
+            plan = self._made(model, as_lanes, kind, False)
+        return plan.evaluator, self._start(model, x) if plan.start is None else plan.start
+
+    def _made(self, model: Model, as_lanes: bool, kind: str, with_tables: bool) -> _Plan:
         known = self._plans.get(model)
         if known is None:
             refuse_channels(model, STATE_VECTOR, DENSITY)
             known = self._plans[model] = {}
-        evaluator = known.get((as_lanes, kind))
-        if evaluator is None:
+        found = known.get((as_lanes, kind, with_tables))
+        if found is None:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
             planned = with_clifford(model) if kind == "states" else model
-            flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block)
-            made = self._tangent_evaluator(flat) if kind == "tangents" else self._evaluator(flat, ORDERS.get(kind, 0))
-            evaluator = known[as_lanes, kind] = made
-        return evaluator
+            if kind == "states":
+                choice = self._choose_of(planned, False, self._tables_for(model, as_lanes, kind, with_tables))
+            else:
+                choice = self._choice(model, as_lanes, kind, with_tables)
+            tables = None
+            if choice is not None:
+                bits = blocks.upper_bits(choice.n, lane_bits) + lane_bits
+                tables = choice.tables(lambda z, c: self._kernels.Diagonal(z, c, bits, self.threads))
+            flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block, choice, tables)
+            if kind == "tangents":
+                found = _Plan(self._tangent_evaluator(flat))
+            else:
+                found = _Plan(self._evaluator(flat, ORDERS.get(kind, 0)))
+            if choice is not None and tables is not None:
+                start = None if choice.start is None else (as_real(choice.start[None])[0],)
+                size = sum(one.bytes for one in tables.diagonals)
+                found = _Plan(found.evaluator, choice.longest(tables), start, size)
+            known[as_lanes, kind, with_tables] = found
+        return found
+
+    def _tables_for(self, model: Model, as_lanes: bool, kind: str, with_tables: bool) -> bool | None:
+        small = self._use_tables is None and model.n_qubits < TABLE_QUBITS
+        return False if not with_tables or as_lanes or kind == "tangents" or small else self._use_tables
+
+    def _choice(self, model: Model, as_lanes: bool, kind: str, with_tables: bool) -> diagonals.Choice | None:
+        """Which rotations become tables, in which frame and sector: only values and gradients may be had in others."""
+        tables, framed = self._tables_for(model, as_lanes, kind, with_tables), kind == ""
+        known = self._choices.setdefault(model, {})
+        if (tables, framed) not in known:
+            known[tables, framed] = self._choose_of(model, framed, tables)
+        return known[tables, framed]
+
+    def _choose_of(self, model: Model, framed: bool, tables: bool | None) -> diagonals.Choice | None:
+        if tables is False and not (framed and self._use_symmetries):
+            return None
+        x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
+        strings, state = blocks.observables(model), model.state if framed else None
+        return diagonals.choose(x, z, model.drivers, strings, model.n_qubits, state, tables, self._use_symmetries)
 
     def _support(self, model: Model) -> _Support | None:
         """The evaluator on the basis states a model reaches, if it has one."""
@@ -166,7 +224,11 @@ class NativeEngine:
             return self._supports[model]
         except KeyError:
             refuse_channels(model, STATE_VECTOR, DENSITY)
-            flat = support.plan(model, force=bool(self._use_support)) if self._use_support is not False else None
+            flat = None
+            if self._use_support is not False:
+                choice = None if self._use_support else self._choice(model, False, "", True)
+                cost = (model.n_rotations, model.n_qubits) if choice is None else (choice.cost, choice.n)
+                flat = support.plan(model, bool(self._use_support), cost)
             found = None
             if flat is not None:
                 longest = flat.pop("longest")
@@ -187,12 +249,14 @@ class NativeEngine:
                 f"the whole state of {model.n_qubits} qubits, whose angles are beyond {support.LONG_ANGLE:.0f} rad,",
                 "take multiples of 2 pi out of the angles",
             )
-        return self._plan(model, batch), self._start(model, x), size
+        return *self._plan(model, theta, x, batch), size
 
     def _start(self, model: Model, x: np.ndarray) -> Any:
         state = model.state
         if state.kind == "basis":
             return state.index
+        if state.kind == "product":
+            return (as_real(state.array[None])[0],)
         return as_real(np.atleast_2d(state.vector(model.n_qubits, x)))
 
     def values(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -333,7 +397,7 @@ class NativeEngine:
         """States psi (B, 2^n) after the rotations, the residual Clifford left out, up to a global phase; and
         pullback(costates c (B, 2^n), sum_theta=False) -> d_theta, d_x of any L with dL = Re<c|d psi>."""
         batch, n = _batch(model, theta, x), model.n_qubits
-        plan, start = self._plan(model, batch), self._start(model, x)
+        plan, start = self._plan(model, theta, x, batch, "state")
         theta, x = theta.copy(), x.copy()  # a caller may go on with its arrays before it pulls back
         kept = self._kept() if batch == 1 or batch * (2 * self._real_bytes << max(n, 5)) <= KEEP_BYTES else None
         states = np.empty((batch, 1 << n, 2))
@@ -356,18 +420,16 @@ class NativeEngine:
             raise QupropError("tangents are those of one theta and x")
         check_rows("directions", directions, model.n_params, len(directions))
         state, tangents = np.empty((1 << n, 2)), np.empty((len(directions), 1 << n, 2))
-        self._plan(model, 1, "tangents").tangents(
-            theta, x, self._start(model, x), n, self.threads, np.ascontiguousarray(directions), state, tangents
-        )
+        plan, start = self._plan(model, theta, x, 1, "tangents")
+        plan.tangents(theta, x, start, n, self.threads, np.ascontiguousarray(directions), state, tangents)
         return as_complex(state), as_complex(tangents)
 
     def states(self, model: Model, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """The circuit's final states, residual Clifford included, up to a global phase: (B, 2^n)."""
         batch = _batch(model, theta, x)
         out = np.empty((batch, 1 << model.n_qubits, 2))
-        self._plan(model, batch, "states").states(
-            theta, x, self._start(model, x), model.n_qubits, batch, self.threads, out, None
-        )
+        plan, start = self._plan(model, theta, x, batch, "states")
+        plan.states(theta, x, start, model.n_qubits, batch, self.threads, out, None)
         return as_complex(out)
 
     def evolve(self, model: Model, theta: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -377,9 +439,8 @@ class NativeEngine:
         check_rows("theta", theta, model.n_params, batch)
         check_rows("x", x, model.n_inputs, batch)
         out = np.empty((batch, 1 << model.n_qubits, 2))
-        self._plan(model, batch, "states").states(
-            theta, x, as_real(vectors), model.n_qubits, batch, self.threads, out, None
-        )
+        plan, _ = self._plan(model, theta, x, batch, "states")
+        plan.states(theta, x, as_real(vectors), model.n_qubits, batch, self.threads, out, None)
         return as_complex(out)
 
     def memory(self, model: Model, batch: int, what: str) -> int:
@@ -391,8 +452,14 @@ class NativeEngine:
             at_once = min(batch, self.threads)
             held = 4 * at_once + (batch if batch == 1 or batch * small.state_bytes <= KEEP_BYTES else 0)
             return held * small.state_bytes + 2 * small.plan_bytes
-        state = 2 * self._real_bytes << max(n, 5)
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
+        outside = {"states": 16, "state_vjp": 64, "tangents": 16, "state_jet": 192}.get(what, 0) * batch << n
+        outside += 16 * batch << n if model.state.kind not in ("basis", "product") else 0
+        choice = self._choice(model, as_lanes, KINDS.get(what, ""), True)
+        if choice is not None:
+            n = choice.n
+            outside += 8 * (len(choice.sums) + 1) << n if choice.sums else 0  # one is being made
+        state = 2 * self._real_bytes << max(n, 5)
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
         states = {"values": 1, "states": 1, "hvp": 4, "jet": 6, "state_jet": 6}.get(what, 2)
         held = states * at_once * (self.lanes if as_lanes else 1)
@@ -402,8 +469,6 @@ class NativeEngine:
             held += batch
         if what in ("jet", "state_jet") and jets.keeps(batch, state):
             held += 3 * batch
-        outside = {"states": 16, "state_vjp": 64, "tangents": 16, "state_jet": 192}.get(what, 0) * batch << n
-        outside += 16 * batch << n if model.state.kind not in ("basis",) else 0
         return held * state + outside + 256 * model.n_rotations
 
 

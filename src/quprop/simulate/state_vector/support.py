@@ -178,10 +178,11 @@ class _Walk:
 
 
 @paused()
-def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
+def plan(model: Any, force: bool = False, blocks_take: tuple[float, int] | None = None) -> dict[str, Any] | None:
     """The plan of a model for native/state_vector/support.hpp, or None if its support is not small or does not pay.
 
-    `force` asks for one whatever it costs, as far as it fits.
+    `force` asks for one whatever it costs, as far as it fits. blocks_take: the rotations and qubits that the block
+    engine would have (by default those of the model).
     """
     n = model.n_qubits
     if n > MAX_QUBITS or model.state.kind == "encoded":
@@ -199,7 +200,7 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
         return None
     masks = x_masks.astype(np.uint64), z_masks.astype(np.uint64)
     group_ptr, members = blocks.planner.groups(*masks, drivers.driver, LOOK_AHEAD)
-    budget = math.inf if force else blocks_ns(model)
+    budget = math.inf if force else blocks_ns(*(blocks_take or (model.n_rotations, n)))
     walk = _Walk(model, start, limit, int(min(MAX_BYTES / 8, budget / PAIR_NS)))  # pairs or so
     for first, last in pairwise(group_ptr.tolist()):
         group = members[first:last]
@@ -350,10 +351,9 @@ def _numbers(a: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(a).view(float)
 
 
-def blocks_ns(model: Any) -> float:
-    """About what a gradient costs the block engine."""
-    n = model.n_qubits
-    return CALL_NS + (model.n_rotations + 1) * (ROTATION_NS + AMPLITUDE_NS[n >= 16] * 2.0**n)
+def blocks_ns(rotations: float, n: int) -> float:
+    """About what a gradient of so many rotations costs the block engine."""
+    return CALL_NS + (rotations + 1) * (ROTATION_NS + AMPLITUDE_NS[n >= 16] * 2.0**n)
 
 
 def support_ns(n_steps: int, n_pairs: int, n_entries: int) -> float:
