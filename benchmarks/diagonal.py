@@ -69,8 +69,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep the rows already in --out and run what is missing")
     parser.add_argument("--retry", action="store_true", help="with --resume: run rows that failed again")
     parser.add_argument("--budget", type=float, default=1.0, help="seconds of timing for a value, and for a gradient")
-    parser.add_argument("--time-limit", type=float, default=25.0, help="seconds for a case, all in all")
-    parser.add_argument("--minutes", type=float, default=10.0, help="no new case is started after these")
+    parser.add_argument("--time-limit", type=float, default=20.0, help="seconds for a case, all in all")
+    parser.add_argument("--minutes", type=float, default=9.5, help="no new case is started after these")
     parser.add_argument("--memory-limit", type=float, default=0.8, help="share of the machine's memory for a case")
     for role in ("quprop", "peers", "qokit"):
         parser.add_argument(f"--python-{role}", default=sys.executable, help=f"interpreter that can import {role}")
@@ -104,7 +104,7 @@ def run_case(name: str, library: str, options, results: Results, pythons: dict) 
     start = time.perf_counter()
     row = {**head, **run_worker(spec, pythons[role], limits), "case_s": time.perf_counter() - start}
     if "value_s" in row and row["status"] in ("timeout", "memory"):  # stopped in the gradient
-        row |= {"status": "ok", "grad_message": row["message"].replace("more than", "over")}
+        row |= {"status": "ok", "grad_message": row.get("grad_message", row["message"].replace("more than", "over"))}
     if grad_s < float("inf") and not spec["gradient"] and row["status"] == "ok":
         row["grad_message"] = f"about {grad_s:.0f} s by {smaller}"
     return row
