@@ -4,7 +4,7 @@
 
 Every (workload, library) runs in a process of its own with all cores, in double precision; a row is written as soon as it is
 there, and --resume keeps rows. Values agree to 1e-9, and gradients with each other to 1e-9 and with QOKit's values along one
-direction to 1e-5, before anything is timed. A library whose last smaller case says that the next will not end within the limit
+direction to 1e-6, before anything is timed. A library whose last smaller case says that the next will not end within the limit
 is not started; what it says is in the row.
 """
 
@@ -72,8 +72,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--time-limit", type=float, default=20.0, help="seconds for a case, all in all")
     parser.add_argument("--minutes", type=float, default=9.5, help="no new case is started after these")
     parser.add_argument("--memory-limit", type=float, default=0.8, help="share of the machine's memory for a case")
-    for role in ("quprop", "peers", "qokit"):
-        parser.add_argument(f"--python-{role}", default=sys.executable, help=f"interpreter that can import {role}")
+    parser.add_argument("--python-quprop", default=sys.executable, help="interpreter that can import quprop")
+    parser.add_argument("--python-peers", default=sys.executable, help="interpreter that can import the peers")
+    parser.add_argument("--python-qokit", default=sys.executable, help="interpreter that can import QOKit, which pins NumPy")
     return parser.parse_args()
 
 
