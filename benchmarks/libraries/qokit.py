@@ -19,7 +19,7 @@ from .common import z_diagonal
 
 DISTRIBUTIONS = ("qokit", "numba")
 WHOLE_TO = 1.2e8  # terms times amplitudes: some seconds
-SHARE = 16  # terms
+SHARE = 8  # terms
 
 
 def variants(workload) -> tuple[str, ...]:
