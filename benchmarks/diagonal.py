@@ -23,20 +23,13 @@ from exact_gradients import Results, run_worker
 from workloads import DIAGONAL, workload
 
 HERE = Path(__file__).parent
-DEFAULT = (
-    "labs-18",
-    "sk-18",
-    "qaoa-20",
-    "labs-20",
-    "sk-20",
-    "labs-22",
-    "sk-22",
-    "qaoa-24",
-)  # a family by ascending size
+# Each family by ascending size, as a case says what the next will take.
+DEFAULT = ("labs-18", "sk-18", "qaoa-20", "labs-20", "sk-20", "labs-22", "sk-22", "qaoa-24")
 QUICK = ("labs-10", "labs-12", "sk-10", "sk-12", "qaoa-12")
 # The reference first, we last, so that we are the ones who are checked.
 LIBRARIES = ("qokit-O3", "qokit", "prism-q", "mindquantum", "qulacs", "lightning", "quprop")
-PATIENCE = {"qokit-O3": 3, "qokit": 3, "quprop": 3}  # times the limit: QOKit's values hold the others, its set-up is long
+PLAIN_TO = 20  # qubits: beyond, QOKit as its makefile builds it is left out; its optimised build is the faster one
+PATIENCE = {"qokit-O3": 4, "qokit": 4, "quprop": 4}  # times the limit: QOKit's values hold the others, its set-up is long
 
 
 def main() -> int:
@@ -45,19 +38,28 @@ def main() -> int:
     results = Results(Path(options.out), resume=options.resume)
     pythons = {"quprop": options.python_quprop, "peers": options.python_peers, "qokit": options.python_qokit}
     results.begin(environment(pythons), dict)
+    complete = run_all(options, results, pythons, begin)
+    print("\n".join(tables.as_text(*tables.diagonal_table(results.data["rows"]))))
+    if not complete:
+        print(f"stopped after {options.minutes:g} minutes; --resume runs what is missing")
+    return 0 if complete else 1
+
+
+def run_all(options, results: Results, pythons: dict, begin: float) -> bool:
+    """Whether every case has a row within the minutes."""
     for name in options.only or (QUICK if options.quick else DEFAULT):
         for library in options.libraries:
+            if library == "qokit" and workload(name).n_qubits > PLAIN_TO:
+                continue
             old = results.find(name, "double", library)
-            if old is not None and (old["status"] in ("ok", "not run") or not options.retry):
+            if old is not None and (old["status"] == "ok" or not options.retry):
                 continue
             if time.perf_counter() - begin > 60 * options.minutes:
-                print(f"stopped after {options.minutes:g} minutes; --resume runs what is missing")
-                return 1
+                return False
             row = run_case(name, library, options, results, pythons)
             results.add(row)
             print(one_line(row), flush=True)
-    print("\n".join(tables.as_text(*tables.diagonal_table(results.data["rows"]))))
-    return 0
+    return True
 
 
 def parse() -> argparse.Namespace:
@@ -68,8 +70,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small workloads")
     parser.add_argument("--resume", action="store_true", help="keep the rows already in --out and run what is missing")
     parser.add_argument("--retry", action="store_true", help="with --resume: run rows that failed again")
-    parser.add_argument("--budget", type=float, default=1.0, help="seconds of timing for a value, and for a gradient")
-    parser.add_argument("--time-limit", type=float, default=20.0, help="seconds for a case, all in all")
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds of timing for a value, and for a gradient")
+    parser.add_argument("--time-limit", type=float, default=15.0, help="seconds for a case, all in all")
     parser.add_argument("--minutes", type=float, default=9.5, help="no new case is started after these")
     parser.add_argument("--memory-limit", type=float, default=0.8, help="share of the machine's memory for a case")
     parser.add_argument("--python-quprop", default=sys.executable, help="interpreter that can import quprop")

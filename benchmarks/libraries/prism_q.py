@@ -11,7 +11,7 @@ import numpy as np
 import prism_q
 
 from . import Case
-from .common import as_matrix, is_diagonal, z_diagonal
+from .common import is_diagonal, z_diagonal
 
 DISTRIBUTIONS = ("prism_q",)
 
@@ -19,7 +19,7 @@ DISTRIBUTIONS = ("prism_q",)
 def variants(workload) -> tuple[str, ...]:
     if workload.x is not None:
         return ()
-    return ("probabilities",) if is_diagonal(workload) and as_matrix(workload) else ("observable",)
+    return ("probabilities",) if is_diagonal(workload) else ("observable",)
 
 
 def build(workload, precision: str, variant: str, threads: int) -> Case:
