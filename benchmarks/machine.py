@@ -67,8 +67,8 @@ def measure_all(python: str, thread_counts: tuple[int, ...]) -> dict[str, dict]:
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "QULACS_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
+    names = ("OMP", "OPENBLAS", "MKL", "QULACS", "NUMBA", "RAYON")
+    return {**os.environ, **dict.fromkeys((f"{name}_NUM_THREADS" for name in names), str(threads))}
 
 
 if __name__ == "__main__":

@@ -83,6 +83,36 @@ def summary_table(rows: list[dict]) -> list[str]:
     return [*lines, "! below the goal: 10 from n = 10 on and for the batch, 1 below"]
 
 
+def diagonal_table(rows: list[dict]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and lines of `diagonal.py`: milliseconds, seconds of set-up, gradient over value, and times over ours."""
+    columns = "workload|terms|library|value, ms|gradient, ms|set-up, s|gradient / value|value, x ours|gradient, x ours|GiB"
+    head = tuple(columns.split("|"))
+    lines = []
+    for name, _, group in _in_order(rows):
+        ours = next((r for r in group if r["library"] == OURS and r["status"] == "ok"), {})
+        for row in sorted(group, key=lambda r: list(LIBRARIES).index(r["library"])):
+            start = (name, str(row["terms"]), row["library"])
+            if row["status"] != "ok":
+                lines.append((*start, row.get("message") or row["status"], *[""] * 6))
+                continue
+            ratios = (row[key] / ours[key] if key in row and key in ours else None for key in ("value_s", "grad_s"))
+            lines.append((
+                *start,
+                milliseconds(row["value_s"]),
+                milliseconds(row["grad_s"]) if "grad_s" in row else row.get("grad_message", ""),
+                f"{row['setup_s']:.2f}",
+                f"{row['omega_time']:.1f}" if "grad_s" in row else "",
+                *("" if r is None else f"{r:.1f}" for r in ratios),
+                f"{row['peak_rss'] / 2**30:.2f}",
+            ))  # fmt: skip
+    return head, lines
+
+
+def as_text(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in (head, *lines)]
+
+
 def limit_table(rows: list[dict], machine: dict) -> list[str]:
     head = f"{'workload':<15}{'prec.':<7}{'M-adds G':>10}{'GB moved':>10}{'compute ms':>12}{'traffic ms':>12}{'ours ms':>10}{'ours/limit':>12}{'dB':>6}"
     lines = [head, "-" * len(head)]

@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,15 @@ from workloads import workload
 # Relative L2 distance of gradients, and of values to the sum of |coefficients|, that counts as agreement.
 TOLERANCE = {"single": 1e-3, "double": 1e-8}
 LONG_CALL = 8.0  # seconds: from here on one timed call after the first is enough
+# What `stages` asks for: values and gradients relative to themselves; a slope comes from differences of values.
+AGREE, AGREE_SLOPE = 1e-9, 1e-6
 
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    print(json.dumps(run(json.loads(sys.argv[1]))), flush=True)
+    spec = json.loads(sys.argv[1])
+    for row in stages(spec) if spec.get("stages") else [run(spec)]:
+        print(json.dumps(row), flush=True)
 
 
 def run(spec: dict) -> dict:
@@ -97,6 +102,95 @@ def only(spec: dict, library, w, name: str) -> dict:
     reset_memory_peak()
     (case.value if spec["only"] == "value" else case.value_and_grad)(w.theta)
     return {"status": "ok", "bytes": memory()["peak"] - before}
+
+
+def stages(spec: dict) -> Iterator[dict]:
+    """The row of `diagonal.py` as it grows: a value, compared then timed, then a gradient. One that is stopped keeps what it had.
+
+    Set-up is what is paid once: construction, and what first calls take above later ones.
+    """
+    begin = start = time.perf_counter()
+    library, w = importlib.import_module(LIBRARIES[spec["library"]].module), workload(spec["workload"])
+    row = {"import_s": time.perf_counter() - start, "versions": versions(library), "status": "not applicable"}
+    if not library.variants(w):
+        yield row
+        return
+    variant, theta = library.variants(w)[0], w.theta
+    start = time.perf_counter()
+    case = library.build(w, "double", variant, spec["threads"])
+    build_s = time.perf_counter() - start if case.setup_s is None else case.setup_s
+    row |= {"status": "ok", "variant": variant, "build_s": build_s, "setup_sampled": case.setup_s is not None}
+
+    reference = spec["reference"]
+    row["value"], row["first_value_s"] = timed(case.value, theta)
+    row["value_difference"] = abs(row["value"] - reference.get("value", row["value"])) / max(1.0, abs(row["value"]))
+    if not row["value_difference"] <= AGREE:
+        yield {**row, "status": "disagrees", "message": f"value differs by {row['value_difference']:.1e}"}
+        return
+    found = times(case.value, theta, budget=spec["budget_s"], least=3 if row["first_value_s"] < 1 else 1)
+    row["value_s"] = statistics.median(found)
+    row["setup_s"] = build_s + max(0.0, row["first_value_s"] - row["value_s"])
+    row |= {"value_repeats": len(found), "peak_rss": memory()["peak"]}
+    if case.value_and_grad is None:
+        row["grad_message"] = f"{w.n_params + 1} values"  # by differences
+    yield row
+
+    if case.value_and_grad is None:
+        if "slope" not in reference and time.perf_counter() - begin + 4 * row["value_s"] < spec["limit_s"]:
+            row["slope"] = slope(case.value, theta)
+        yield row
+        return
+    left = spec["limit_s"] - (time.perf_counter() - begin)
+    if not spec["gradient"] or left < 2 * row["value_s"]:  # no gradient takes less than two values
+        yield {**row, "grad_message": f"over {spec['limit_s']:.0f} s"}
+        return
+    (row["value"], gradient), row["first_grad_s"] = timed(case.value_and_grad, theta)
+    row |= compare_gradient(gradient, reference)
+    if row["status"] != "ok":
+        yield row
+        return
+    found = [row["first_grad_s"]]
+    if found[0] < LONG_CALL:
+        found = times(case.value_and_grad, theta, budget=spec["budget_s"], least=3 if found[0] < 1 else 1)
+    row["grad_s"] = statistics.median(found)
+    row["setup_s"] += max(0.0, row["first_grad_s"] - row["grad_s"])
+    yield {
+        **row,
+        "grad_repeats": len(found),
+        "omega_time": row["grad_s"] / row["value_s"],
+        "peak_rss": memory()["peak"],
+    }
+
+
+def timed(function, theta: np.ndarray):
+    start = time.perf_counter()
+    answer = function(theta)
+    return answer, time.perf_counter() - start
+
+
+def direction(n_params: int) -> np.ndarray:
+    d = np.random.default_rng(n_params).normal(size=n_params)
+    return d / np.linalg.norm(d)
+
+
+def slope(value, theta: np.ndarray, h: float = 3e-5) -> float:
+    """The derivative along `direction` from four values, to fourth order: what a library without gradients says of others'."""
+    d = direction(len(theta))
+    near, far = (value(theta + k * h * d) - value(theta - k * h * d) for k in (1, 2))
+    return (8 * near - far) / (12 * h)
+
+
+def compare_gradient(gradient: np.ndarray, reference: dict) -> dict:
+    """The gradient beside another library's, and beside the slope, as far as they are known."""
+    row = {"gradient": gradient.tolist()}
+    norm = float(np.linalg.norm(gradient))
+    if "gradient" in reference:
+        row["grad_difference"] = float(np.linalg.norm(gradient - reference["gradient"])) / norm
+    if "slope" in reference:
+        row["slope_difference"] = abs(float(gradient @ direction(len(gradient))) - reference["slope"]) / norm
+    if not (row.get("grad_difference", 0.0) <= AGREE and row.get("slope_difference", 0.0) <= AGREE_SLOPE):
+        row |= {"status": "disagrees", "message": "gradient differs"}
+    return {"status": "ok", **row}
 
 
 def times(function, theta: np.ndarray, *, budget: float, least: int = 3, most: int = 2000) -> list[float]:

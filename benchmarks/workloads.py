@@ -167,6 +167,34 @@ def qaoa(name: str, n: int, layers: int = 8) -> Workload:
     return Workload(name, n, blocks, 2 * layers, cut)
 
 
+def cost_layers(name: str, n: int, cost: dict[tuple[int, ...], float], layers: int = 4) -> Workload:
+    """QAOA on any cost, a sum of c Z...Z: layers of exp(-i gamma_l C / 2), then RX(beta_l) on every qubit; the value is <C>."""
+    strings = [(tuple((q, "Z") for q in qubits), c) for qubits, c in cost.items()]
+    phase = [
+        Gate("rzz", qubits, 0, c) if len(qubits) == 2 else Gate("pauli", qubits, 0, c, pauli=tuple((q, "Z") for q in qubits))
+        for qubits, c in cost.items()
+    ]
+    mixer = [Gate("rx", (q,), 1) for q in range(n)]
+    blocks = (Block(tuple(Gate("h", (q,)) for q in range(n))), Block((*phase, *mixer), layers, 2))
+    return Workload(name, n, blocks, 2 * layers, tuple(strings))
+
+
+def labs(name: str, n: int) -> Workload:
+    """Low-autocorrelation binary sequences: sum over k of (sum_i s_i s_{i+k})^2, multiplied out, without its constant."""
+    cost: dict[tuple[int, ...], float] = {}
+    for k in range(1, n):
+        for i, j in itertools.combinations(range(n - k), 2):
+            string = tuple(sorted({i, i + k} ^ {j, j + k}))
+            cost[string] = cost.get(string, 0.0) + 2.0
+    return cost_layers(name, n, cost)
+
+
+def sherrington_kirkpatrick(name: str, n: int) -> Workload:
+    """Every pair of spins coupled, normally distributed couplings of variance 1/n."""
+    couplings = np.random.default_rng(SEED).normal(scale=n**-0.5, size=n * (n - 1) // 2)
+    return cost_layers(name, n, dict(zip(itertools.combinations(range(n), 2), couplings.tolist(), strict=True)))
+
+
 def reuploading(name: str, n: int = 8, repetitions: int = 4, samples: int = 256) -> Workload:
     """Data re-uploading: (RX(x), RY, RZ, CX ring) repeated; mean Ising energy over the samples."""
     data = [Gate("rx", (q,), input=q) for q in range(n)]
@@ -252,7 +280,9 @@ _SCALING_LAYERS = {"100": 2, "1000": 30, "10000": 311, "100000": 3124}  # M = 32
 WORKLOADS = {
     **{f"hea-{n}": functools.partial(hardware_efficient, f"hea-{n}", n, layers) for n, layers in _HEA_LAYERS.items()},
     **{f"hva-{n}": functools.partial(hamiltonian_variational, f"hva-{n}", n) for n in (12, 14, 16, 18, 20, 22, 24)},
-    "qaoa-20": functools.partial(qaoa, "qaoa-20", 20),
+    **{f"qaoa-{n}": functools.partial(qaoa, f"qaoa-{n}", n) for n in (12, 20, 24)},
+    **{f"labs-{n}": functools.partial(labs, f"labs-{n}", n) for n in (10, 12, 18, 20, 22)},
+    **{f"sk-{n}": functools.partial(sherrington_kirkpatrick, f"sk-{n}", n) for n in (10, 12, 18, 20, 22)},
     "uccsd-lih": functools.partial(uccsd, "uccsd-lih", "lih"),
     "uccsd-h2o": functools.partial(uccsd, "uccsd-h2o", "h2o"),
     "batch-8": functools.partial(reuploading, "batch-8"),
@@ -261,6 +291,9 @@ WORKLOADS = {
         for m, layers in _SCALING_LAYERS.items()
     },
 }
+
+# Costs that are one diagonal: `diagonal.py` times these beside simulators that tabulate it; `exact_gradients.py` keeps qaoa-20.
+DIAGONAL = tuple(name for name in WORKLOADS if name.startswith(("labs-", "sk-", "qaoa-")))
 
 
 @functools.cache

@@ -17,13 +17,15 @@ class Case(NamedTuple):
     """Both take theta as a float64 NumPy array, (M,), and return Python floats and float64 NumPy arrays."""
 
     value: Callable[[np.ndarray], float]
-    value_and_grad: Callable[[np.ndarray], tuple[float, np.ndarray]]
+    value_and_grad: Callable[[np.ndarray], tuple[float, np.ndarray]] | None  # None: the library has no gradient
+    setup_s: float | None = None  # where set-up was timed on a share of the work: all of it
 
 
 class Library(NamedTuple):
     module: str
     precisions: tuple[str, ...]
     special: bool = False  # uses knowledge of one family of circuits (fixed electron number); reported apart
+    gradient: bool = True  # False: values only, for `diagonal.py`
 
 
 BOTH = ("single", "double")
@@ -33,6 +35,9 @@ LIBRARIES = {
     "lightning-qnode": Library("libraries.lightning_qnode", BOTH),
     "mindquantum": Library("libraries.mindquantum_native", BOTH),
     "qulacs": Library("libraries.qulacs_backprop", ("double",)),
+    "prism-q": Library("libraries.prism_q", ("double",)),
+    "qokit": Library("libraries.qokit", ("double",), gradient=False),
+    "qokit-O3": Library("libraries.qokit_optimised", ("double",), gradient=False),
     "tensorcircuit": Library("libraries.tensorcircuit_jax", BOTH),
     "mindquantum-chem": Library("libraries.mindquantum_chemistry", BOTH, special=True),
     "tensorcircuit-chem": Library("libraries.tensorcircuit_electrons", BOTH, special=True),

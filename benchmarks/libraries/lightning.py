@@ -13,17 +13,18 @@ import numpy as np
 import pennylane_lightning.lightning_qubit_ops as ops
 
 from . import Case
-from .common import SPARSE_TO, SampleMap, sparse_observable
+from .common import SampleMap, as_matrix, sparse_observable
 
 DISTRIBUTIONS = ("pennylane_lightning", "pennylane")
 
 _NAMES = {"h": "Hadamard", "x": "PauliX", "cx": "CNOT", "rx": "RX", "ry": "RY", "rz": "RZ", "rzz": "IsingZZ"}
+_NAMES["pauli"] = "MultiRZ"  # strings of Z, the only ones outside excitations
 
 
 def variants(workload) -> tuple[str, ...]:
     if workload.n_qubits < 12:
         return ("sparse", "words")
-    return ("sparse",) if workload.n_qubits <= SPARSE_TO else ("words",)
+    return ("sparse",) if as_matrix(workload) else ("words",)
 
 
 def _operations(workload) -> list[tuple[str, tuple[int, ...], int | None, float, int | None]]:

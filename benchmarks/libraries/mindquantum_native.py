@@ -10,7 +10,7 @@ from mindquantum.core.operators import Hamiltonian, QubitOperator
 from mindquantum.simulator import Simulator
 
 from . import Case
-from .common import SPARSE_TO
+from .common import as_matrix, is_diagonal, sparse_observable
 
 DISTRIBUTIONS = ("mindquantum",)
 
@@ -18,7 +18,7 @@ DISTRIBUTIONS = ("mindquantum",)
 def variants(workload) -> tuple[str, ...]:
     if workload.n_qubits < 12:
         return ("words", "sparse")
-    return ("sparse",) if workload.n_qubits <= SPARSE_TO else ("words",)
+    return ("sparse",) if as_matrix(workload) else ("words",)
 
 
 def _qubit_operator(workload) -> QubitOperator:
@@ -48,9 +48,13 @@ def _circuit(workload) -> Circuit:
 
 def build(workload, precision: str, variant: str, threads: int) -> Case:
     dtype = mq.complex64 if precision == "single" else mq.complex128
-    hamiltonian = Hamiltonian(_qubit_operator(workload), dtype=dtype)
-    if variant == "sparse":
-        hamiltonian = hamiltonian.sparse(workload.n_qubits)
+    if variant == "sparse" and is_diagonal(workload):  # its own conversion takes Kronecker products of every word
+        matrix = sparse_observable(workload, first_qubit_is_most_significant=False)
+        hamiltonian = Hamiltonian(matrix, dtype=dtype)
+    else:
+        hamiltonian = Hamiltonian(_qubit_operator(workload), dtype=dtype)
+        if variant == "sparse":
+            hamiltonian = hamiltonian.sparse(workload.n_qubits)
     simulator, circuit = Simulator("mqvector", workload.n_qubits, dtype=dtype), _circuit(workload)
     if workload.x is None:
         encoder_names, ansatz_names = [], circuit.params_name

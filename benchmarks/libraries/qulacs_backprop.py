@@ -11,7 +11,7 @@ import numpy as np
 import qulacs
 
 from . import Case
-from .common import SPARSE_TO, SampleMap, sparse_observable
+from .common import SampleMap, as_matrix, sparse_observable
 
 DISTRIBUTIONS = ("qulacs",)
 
@@ -21,7 +21,7 @@ _AXIS = {"X": 1, "Y": 2, "Z": 3}
 def variants(workload) -> tuple[str, ...]:
     if workload.n_qubits < 12:
         return ("sparse", "observable")
-    return ("sparse",) if workload.n_qubits <= SPARSE_TO else ("observable",)
+    return ("sparse",) if as_matrix(workload) else ("observable",)
 
 
 def _circuit(workload, x):
