@@ -50,7 +50,7 @@ def state_of(kind, n, rng):
 
 
 def sums_model(seed, n, kind, terms=5, sums=5):
-    """Sums whose qubits have one letter each, with shared parameters, between random rotations; observables likewise."""
+    """Sums whose qubits have one letter each, parameters shared, between random rotations; observables likewise."""
     rng = np.random.default_rng(seed)
     theta, x = qpr.params("theta", 3), qpr.inputs("x", 2)
     circuit = qpr.Circuit(n, state_of(kind, n, rng), params=theta, inputs=x)
@@ -292,7 +292,9 @@ def test_in_a_sector_strings_do_what_they_do_in_the_whole_space(n):
             return out[:, 0]
 
         whole, small = state(rows), state(sector.state(rows))
-        for a, b in itertools.product(range(len(x)), repeat=2):  # <P_a P_b> and with it all that a circuit makes of them
+        for a, b in itertools.product(
+            range(len(x)), repeat=2
+        ):  # <P_a P_b> and with it all that a circuit makes of them
             of = dense(x[a], z[a], n) @ dense(x[b], z[b], n)
             own = signs[a] * signs[b] * dense(tx[a], tz[a], sector.qubits) @ dense(tx[b], tz[b], sector.qubits)
             assert_close(small.conj() @ own @ small, whole.conj() @ of @ whole, 50)

@@ -10,9 +10,9 @@ import cases
 import checks
 import numpy as np
 import pytest
+from engine_results import arguments, assert_same, results
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from engine_results import arguments, assert_same, results
 from native_models import segmented_model, start, text
 from tolerances import assert_close
 

@@ -116,8 +116,8 @@ def plan_of(
     dimension: int | None = None,
     tables: Tables = NO_TABLES,
 ) -> dict[str, Any]:
-    """The plan of rotations with the masks x and z, and of strings as `observables` gives them, the last of which may be
-    tables."""
+    """The plan of rotations with the masks x and z, and of strings as `observables` gives them, the last of which may
+    be tables."""
     n_up = upper_bits(n_qubits, lane_bits)
     if dimension is None:
         dimension = block_dimension(n_up, vector_bytes)

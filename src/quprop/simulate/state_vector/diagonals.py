@@ -7,9 +7,9 @@ is sum_j C(j) Im(conj(lambda_j) psi_j). An observable's diagonal part is a table
 
 Other letters are made Z in two ways. The whole state may be kept in a *frame*: V on some qubits, V = (P + Z) / sqrt 2
 with P = X (Hadamard) or Y, which swaps P and Z and negates the third letter; then the circuit's other rotations, its
-input state and the observables are turned too, at no cost. Or the sum's qubits are turned by pi/2 about Y (letter X) or X
-(letter Y) before the table and back after it, rotations like any others; so mixers of many terms are tables between two
-changes of basis.
+input state and the observables are turned too, at no cost. Or the sum's qubits are turned by pi/2 about Y (letter X) or
+X (letter Y) before the table and back after it, rotations like any others; so mixers of many terms are tables between
+two changes of basis.
 
 Which of these are done is chosen by counting, in units of one rotation that mixes amplitudes.
 """
@@ -27,7 +27,7 @@ from quprop.model.input_state import InputState
 from quprop.simulate.state_vector import sectors
 from quprop.simulate.state_vector.blocks import Tables
 
-# What one takes of a gradient's time, a rotation that mixes amplitudes being 1: measured with AVX-512 at 18 and 20 qubits.
+# What one takes of a gradient's time, a rotation that mixes amplitudes being 1: measured with AVX-512 at 18 qubits.
 DIAGONAL, CODES, DOUBLES = 0.35, 1.5, 4.0  # a diagonal rotation among others; a table of codes, or of doubles
 FEWEST = 4  # terms of a sum that is worth looking at
 FRAMES = 4  # looked at beside that of the model
@@ -72,9 +72,9 @@ class Frame(NamedTuple):
 class Choice(NamedTuple):
     """A circuit's rotations and strings in another frame and sector, with some sums as tables, for `blocks.plan_of`.
 
-    n: its qubits. start: its input state, a product, (n, 2); None: that of the model. x, z: masks; those of a sum are 0.
-    sums: the masks and coefficients of each distinct table. table, support: of every rotation, the number of its table
-    or -1, and the qubits the table acts on. strings: as `blocks.observables` gives them, the last ones tables, whose
+    n: its qubits. start: its input state, a product, (n, 2); None: that of the model. x, z: masks; those of a sum are
+    0. sums: the masks and coefficients of each distinct table. table, support: of every rotation, the number of its
+    table or -1, and the qubits the table acts on. strings: as `blocks.observables` gives them, the last ones tables, whose
     numbers are obs_table. cost: in rotations.
     """
 
@@ -348,9 +348,7 @@ def _strings(
     distinct: _Distinct, strings: dict[str, np.ndarray], fewest: int, most: int | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The strings, each observable's diagonal part a table where it has many terms."""
-    x, z, ptr, term, coefficient = (
-        strings[f"obs_{k}"] for k in ("x", "z", "ptr", "term", "coefficient")
-    )
+    x, z, ptr, term, coefficient = (strings[f"obs_{k}"] for k in ("x", "z", "ptr", "term", "coefficient"))
     room = len(distinct.sums) + (NEW_OBSERVABLES if most is not None else len(ptr))
     if most is not None:
         room = min(room, max(most, len(distinct.sums)))

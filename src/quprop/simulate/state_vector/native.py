@@ -34,7 +34,14 @@ PRECISIONS = {
 }
 # Sizes of weights and directions that neither overflow nor vanish beside amplitudes, which are 1 at most.
 ORDINARY = {"double": (2.0**-500, 2.0**500), "single": (2.0**-20, 2.0**40)}
-KINDS = {"hvp": "dual", "jet": "jet", "state_jet": "jet", "states": "state", "state_vjp": "state", "tangents": "tangents"}
+KINDS = {
+    "hvp": "dual",
+    "jet": "jet",
+    "state_jet": "jet",
+    "states": "state",
+    "state_vjp": "state",
+    "tangents": "tangents",
+}
 ORDERS = {"dual": 1, "jet": 2}  # of the Taylor polynomials that an evaluator propagates
 TABLE_QUBITS = 9  # from here on tables are looked for
 LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state still in cache
@@ -162,11 +169,11 @@ class NativeEngine:
 
     def _plan(self, model: Model, theta: np.ndarray, x: np.ndarray, batch: int, kind: str = "") -> tuple[Any, Any]:
         """The evaluator of a model and the start it is given: kind "" (values and gradients), "state" (states without
-        the residual Clifford, and their pullbacks), "states" (with it), "dual" (Hessian-vector products, and jets of the
-        first order), "jet" (of the second) or "tangents"."""
+        the residual Clifford, and their pullbacks), "states" (with it), "dual" (Hessian-vector products, and jets of
+        the first order), "jet" (of the second) or "tangents"."""
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
         plan = self._made(model, as_lanes, kind, True)
-        if not (_within(theta, plan.longest) and _within(x, plan.longest)):
+        if plan.longest < math.inf and not (_within(theta, plan.longest) and _within(x, plan.longest)):
             plan = self._made(model, as_lanes, kind, False)
         return plan.evaluator, self._start(model, x) if plan.start is None else plan.start
 

@@ -2,10 +2,11 @@
 
 Let S = X^m commute with every string of a circuit and of its observables, and let the input state be an eigenstate,
 S|phi> = s|phi>. Then the state stays in this sector, and so does O|psi>. With a qubit q of m the isometry
-E|j> = (1 + s S)|j, 0_q> / sqrt 2 goes onto the sector, and P E = E P' for the strings that commute with S, where P' acts
-on the other qubits: if x_q = 1 P is replaced by s P S, whose x is x xor m; then bit q of both masks is left out (Z_q is
-1 on |0_q>). For S = Z^m the same holds with x and z exchanged: bit q of a basis index is a parity of the others. The
-flip of all spins (MaxCut, Sherrington-Kirkpatrick, Ising chains) and parity are of these kinds; each halves all work.
+E|j> = (1 + s S)|j, 0_q> / sqrt 2 goes onto the sector, and P E = E P' for the strings that commute with S, where P'
+acts on the other qubits: if x_q = 1 P is replaced by s P S, whose x is x xor m; then bit q of both masks is left out
+(Z_q is 1 on |0_q>). For S = Z^m the same holds with x and z exchanged: bit q of a basis index is a parity of the
+others. The flip of all spins (MaxCut, Sherrington-Kirkpatrick, Ising chains) and parity are of these kinds; each halves
+all work.
 ("Tapering off qubits", Bravyi et al., arXiv:1701.08213.)
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 
 
 class Sector(NamedTuple):
-    """Symmetries X^m and Z^m as (m, q, sign): a qubit q that is in no other m, and the eigenvalue of the input state."""
+    """Symmetries X^m and Z^m as (m, q, sign): a qubit q that is in no other m, the eigenvalue of the input state."""
 
     n: int
     flips: list[tuple[int, int, int]]
@@ -55,7 +56,7 @@ class Sector(NamedTuple):
 def _joined(
     of: np.ndarray, other: np.ndarray, m: int, q: int, turned: np.ndarray, signs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """P S where `of`, one of P's masks, has bit q. P = i^|x & z| X^x Z^z, so the power of i changes by an even number."""
+    """P S where `of`, one of P's masks, has bit q. P = i^|x & z| X^x Z^z: the power of i changes by an even number."""
     has = (of >> np.uint64(q) & np.uint64(1)).astype(bool)
     new = np.where(has, of ^ np.uint64(m), of)
     minus = (np.bitwise_count(of & other).astype(int) - np.bitwise_count(new & other)) % 4 == 2
