@@ -63,11 +63,67 @@ struct Pass {
   std::uint32_t segment = 0, accumulator = 0, n_accumulators = 0;
 };
 
+// Passes of a run that keep within the cosets of a small space are done on one of these after another: pieces of the block that the
+// first-level cache holds.
+struct Stretch { std::uint32_t first_pass, n_passes, n_pieces; };
+
 struct Run {
   Subspace space;
   std::uint32_t first_pass, n_passes, accumulators;
   std::uint32_t n_chunks;
+  List<Stretch> stretches;
 };
+
+constexpr int kPairBytes = 2 * QP_VECTOR_BYTES;         // real and imaginary parts
+constexpr int kPiece = log2_of((32 << 10) / (2 * kPairBytes));  // dimensions of a piece, whose psi and lambda are in the cache
+
+// A space of local vectors; no vector of its basis has the leading bit of another.
+struct LocalSpan {
+  List<std::uint32_t> basis;
+  static LocalSpan all(int b) {
+    LocalSpan span;
+    for (int i = 0; i < b; ++i) span.basis.push_back(std::uint32_t{1} << i);
+    return span;
+  }
+  int size() const { return static_cast<int>(basis.size()); }
+  static std::uint32_t leading(std::uint32_t v) { return std::bit_floor(v); }
+  std::uint32_t rest(std::uint32_t v) const {
+    for (const std::uint32_t u : basis) if (v & leading(u)) v ^= u;
+    return v;
+  }
+  bool contains(std::uint32_t v) const { return !rest(v); }
+  std::uint32_t coordinates(std::uint32_t v) const {
+    std::uint32_t c = 0;
+    for (int i = 0; i < size(); ++i) if (v & leading(basis[i])) c |= std::uint32_t{1} << i;
+    return c;
+  }
+  bool add(std::uint32_t v) {
+    v = rest(v);
+    if (!v) return false;
+    for (std::uint32_t& u : basis) if (u & leading(v)) u ^= v;
+    basis.push_back(v);
+    return true;
+  }
+  List<std::uint32_t> complement(int b) const {
+    std::uint32_t taken = 0;
+    for (const std::uint32_t u : basis) taken |= leading(u);
+    List<std::uint32_t> others;
+    for (int i = 0; i < b; ++i) if (!(taken >> i & 1)) others.push_back(std::uint32_t{1} << i);
+    return others;
+  }
+};
+
+// Where a block holds its local vectors.  Vectors a page apart compete for the same sets of a cache: upper bits turn the place within
+// the page, differently for any few neighbours among them.  The map is its own inverse.
+inline std::uint32_t placed(std::uint32_t v) {
+  constexpr int bits = log2_of(4096 / kPairBytes), second = bits == 5 ? 2 : 1;  // of a register that runs through all states
+  std::uint32_t image[32], at = v & ((1u << bits) - 1);
+  for (int i = 0; i < 32; ++i) {
+    image[i] = i < bits ? 1u << i : image[i - bits] ^ image[i - bits + second];
+    if (i >= bits && v >> i & 1) at ^= image[i];
+  }
+  return (v >> bits << bits) | at;
+}
 
 struct Bucket { std::uint32_t first_term, n_terms, table, accumulator; bool imaginary; List<Mask> pattern_basis; List<std::uint8_t> low, high; std::uint8_t element[4]; };
 struct ObsGroup { std::uint32_t first_bucket, n_buckets, x; int lanes; };
@@ -129,26 +185,74 @@ struct Layout {
               static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0};
       run.n_chunks = chunks_of(run.space.n_cosets);
       std::uint32_t accumulators = 0;
-      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1]; ++p) build_pass(run.space, p, accumulators);
+      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1];) {
+        LocalSpan piece;
+        const int last = stretch(run.space, p, d.run_pass_ptr[r + 1], piece);
+        run.stretches.push_back({static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(last - p), 1u << (run.space.b - piece.size())});
+        for (; p < last; ++p) build_pass(run.space, p, piece, accumulators);
+      }
       run.accumulators = accumulators;
+      if (!run.space.identity) {
+        List<Mask> images;
+        for (int i = 0; i < run.space.b; ++i) images.push_back(run.space.gather(placed(1u << i)));
+        run.space.gather = Split(images);
+      }
       runs.push_back(std::move(run));
     }
   }
 
-  void build_pass(const Subspace& space, int p, std::uint32_t& accumulators) {
+  // The local vectors that a pass moves amplitudes along.
+  LocalSpan moves(const Subspace& space, int p) const {
+    LocalSpan span;
+    for (int o = d.pass_op_ptr[p]; o < d.pass_op_ptr[p + 1]; ++o) span.add(space.locate(d.x[d.term[d.op_term_ptr[o]]]).vector);
+    return span;
+  }
+
+  // The end of the stretch that pass p begins, and the space of its pieces.
+  int stretch(const Subspace& space, int p, int end, LocalSpan& piece) const {
+    if (space.b <= kPiece) { piece = LocalSpan::all(space.b); return end; }
+    int last = p;
+    for (; last < end; ++last) {
+      LocalSpan more = piece;
+      for (const std::uint32_t v : moves(space, last).basis) more.add(v);
+      if (more.size() > kPiece) break;
+      piece = std::move(more);
+    }
+    if (last - p < 2) { piece = LocalSpan::all(space.b); return p + 1; }
+    // Filled up first with what spreads a piece over the sets of the cache.
+    LocalSpan sets;
+    constexpr std::uint32_t page = 4096 / kPairBytes - 1;
+    const auto set_of = [&](std::uint32_t v) { return (space.identity ? v : placed(v)) & page; };
+    for (const std::uint32_t v : piece.basis) sets.add(set_of(v));
+    for (const bool spread : {true, false})
+      for (int i = 0; i < space.b && piece.size() < kPiece; ++i) {
+        const std::uint32_t v = 1u << i;
+        if ((!spread || !sets.contains(set_of(v))) && piece.add(v)) sets.add(set_of(v));
+      }
+    return last;
+  }
+
+  void build_pass(const Subspace& space, int p, const LocalSpan& piece, std::uint32_t& accumulators) {
     Pass pass;
     pass.first_op = static_cast<std::uint32_t>(ops.size());
     pass.n_ops = d.pass_op_ptr[p + 1] - d.pass_op_ptr[p];
     pass.accumulator = accumulators;
-    const std::uint32_t d0 = d.pass_tile[2 * p], d1 = d.pass_tile[2 * p + 1];
+    std::uint32_t d0 = d.pass_tile[2 * p], d1 = d.pass_tile[2 * p + 1];
+    if (!piece.contains(d0) || !piece.contains(d1)) {  // one of them is not moved along: any other will do
+      LocalSpan tile = moves(space, p);
+      for (int i = 0; tile.size() < 2; ++i) tile.add(piece.basis[i]);
+      d0 = tile.basis[0];
+      d1 = tile.basis[1];
+    }
     const std::uint32_t offsets[4] = {0, d0, d1, d0 ^ d1};
-    std::copy(offsets, offsets + 4, pass.offset);
-    const int p0 = 31 - std::countl_zero(d0);
-    const std::uint32_t rest = d1 >> p0 & 1 ? d1 ^ d0 : d1;
-    const int p1 = 31 - std::countl_zero(rest);
-    List<int> loop;
-    for (int i = 0; i < space.b; ++i) if (i != p0 && i != p1) loop.push_back(i);
-    pass.n_tiles = std::uint32_t{1} << loop.size();
+    const auto place = [&space](std::uint32_t v) { return space.identity ? v : placed(v); };
+    for (int e = 0; e < 4; ++e) pass.offset[e] = place(offsets[e]);
+    const std::uint32_t c0 = piece.coordinates(d0), c1 = piece.coordinates(d1);
+    const int p0 = 31 - std::countl_zero(c0);
+    const int p1 = 31 - std::countl_zero(c1 >> p0 & 1 ? c1 ^ c0 : c1);
+    List<Mask> addr;
+    for (int i = 0; i < piece.size(); ++i) if (i != p0 && i != p1) addr.push_back(piece.basis[i]);
+    pass.n_tiles = std::uint32_t{1} << (space.b - 2);
     List<std::uint32_t> local_patterns;  // local z masks of the signature bits
     pass.skippable = true;
     for (int o = d.pass_op_ptr[p]; o < d.pass_op_ptr[p + 1]; ++o) {
@@ -214,12 +318,10 @@ struct Layout {
     if (local_patterns.size() > 64) throw std::logic_error("plan: signature too long");
     pass.n_accumulators = accumulators - pass.accumulator;
     pass.kind = kind_of(pass);
-    List<Mask> sig, addr;
-    for (int q : loop) addr.push_back(Mask{1} << q);
     const bool vectors = pass.kind == PassKind::kFewLanes;  // one by one rather than in tiles
     if (vectors) {
-      addr.push_back(Mask{1} << p0);
-      addr.push_back(Mask{1} << p1);
+      addr.push_back(piece.basis[p0]);
+      addr.push_back(piece.basis[p1]);
       pass.n_tiles *= 4;
     }
     if (vectors || (pass.kind == PassKind::kPair && pass.n_ops <= 2)) {
@@ -238,10 +340,13 @@ struct Layout {
       pass.n_inner = std::uint32_t{1} << addr.size();
       addr.insert(addr.end(), last.begin(), last.end());
     }
-    for (const Mask v : addr) {
+    for (const std::uint32_t v : piece.complement(space.b)) addr.push_back(v);  // from piece to piece
+    List<Mask> sig;
+    for (Mask& v : addr) {
       Mask s = 0;
       for (std::size_t i = 0; i < local_patterns.size(); ++i) s |= Mask{parity(local_patterns[i] & v)} << i;
       sig.push_back(s);
+      v = place(static_cast<std::uint32_t>(v));
     }
     pass.sig = Split(sig);
     const Split a(addr);

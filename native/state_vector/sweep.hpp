@@ -28,6 +28,7 @@ template <class R> struct Tables {
 template <class R> struct Scratch {
   Array<Vec<R>> block;         // up to six states of a block
   Array<Vec<R>> accumulators;
+  List<TileArgs<R>> stretch;   // what its passes are told
 };
 
 template <class R> struct Space {  // states, tables and scratch of one evaluation at a time
@@ -78,6 +79,7 @@ template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan,
   TileArgs<R> args;
   args.ops = tables.ops.data() + pass.first_op;
   args.n_ops = static_cast<int>(pass.n_ops);
+  args.first_tile = 0;
   args.n_tiles = pass.n_tiles;
   args.sig_low = pass.sig.low.data();
   args.sig_high = pass.sig.high.data();
@@ -125,20 +127,38 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
         states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + apart * k;
         if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
       }
-      for (std::uint32_t j = 0; j < run.n_passes; ++j) {
-        const std::uint32_t number = run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j);
+      const auto told = [&](std::uint32_t number) {
         const Pass& pass = plan.passes[number];
         TileArgs<R> args = tile_args<R, MODE>(plan, pass, tables, base);
         args.accumulators = scratch.accumulators.data();
-        if (sizeof(R) == 4 && is_backward(MODE)) {
-          // tile ops count accumulators from the start of the run; emptying walks those of this pass
-          args.sums = sums + std::size_t{pass.accumulator} * W;
-        }
+        // tile ops count accumulators from the start of the run; emptying walks those of this pass
+        if (sizeof(R) == 4 && is_backward(MODE)) args.sums = sums + std::size_t{pass.accumulator} * W;
         for (int k = 0; k < S; ++k) args.state[k] = states[k];
+        return args;
+      };
+      const auto turn = [&](std::uint32_t number, const TileArgs<R>& args) {
         if constexpr (MODE == kBackward) {
-          if (!tables.unwind && number < plan.n_read_only) { tile_pass<R, kRead>(pass.kind, args); continue; }
+          if (!tables.unwind && number < plan.n_read_only) return tile_pass<R, kRead>(plan.passes[number].kind, args);
         }
-        tile_pass<R, MODE>(pass.kind, args);
+        tile_pass<R, MODE>(plan.passes[number].kind, args);
+      };
+      for (std::size_t j = 0; j < run.stretches.size(); ++j) {
+        const Stretch& s = run.stretches[is_backward(MODE) ? run.stretches.size() - 1 - j : j];
+        const auto number = [&s](std::uint32_t i) { return s.first_pass + (is_backward(MODE) ? s.n_passes - 1 - i : i); };
+        if (s.n_pieces == 1) {
+          for (std::uint32_t i = 0; i < s.n_passes; ++i) turn(number(i), told(number(i)));
+          continue;
+        }
+        scratch.stretch.clear();
+        for (std::uint32_t i = 0; i < s.n_passes; ++i) scratch.stretch.push_back(told(number(i)));
+        for (std::uint32_t piece = 0; piece < s.n_pieces; ++piece)
+          for (std::uint32_t i = 0; i < s.n_passes; ++i) {
+            TileArgs<R>& args = scratch.stretch[i];
+            const std::uint32_t tiles = plan.passes[number(i)].n_tiles / s.n_pieces;
+            args.first_tile = piece * tiles;
+            args.n_tiles = args.first_tile + tiles;
+            turn(number(i), args);
+          }
       }
       const bool done = MODE == kBackward && run.first_pass == 0 && !tables.unwind;  // nobody reads the states any more
       if (!run.space.identity && !done)
