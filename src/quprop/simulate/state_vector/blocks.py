@@ -24,7 +24,7 @@ import numpy as np
 from quprop.model import Model
 from quprop.model.angle_table import Drivers
 
-MAX_BLOCK_BYTES = 1 << 20  # psi and lambda of a block: a common second-level cache
+MAX_BLOCK_BYTES = 1 << 19  # psi and lambda of a block: with what is read and written beside it, a second-level cache
 SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
 
 planner = import_module("quprop.simulate._planner")
