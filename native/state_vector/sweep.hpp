@@ -256,31 +256,50 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
         if (!run.space.identity) { gather<R>(run.space, base, psi, scratch.block.data()); in = scratch.block.data(); }
         Vec<R>* to = run.space.identity ? lambda : out;
         const std::uint32_t quads = 1u << (run.space.b - 2);
+        const bool fresh = !run.space.identity || !more;
+        const std::uint32_t end = run.first_group + run.n_groups;
         for (std::uint32_t q0 = 0; q0 < quads; q0 += quads_at_once) {
           const std::uint32_t q1 = std::min(quads, q0 + quads_at_once);
-          if (!run.space.identity || !more) for (std::uint32_t k = 8 * q0; k < 8 * q1; ++k) to[k] = Vec<R>{};
-          for (std::uint32_t g = run.first_group; g < run.first_group + run.n_groups; ++g) {
-            const ObsGroup& group = plan.groups[g];
-            const Bucket* buckets = plan.buckets.data() + group.first_bucket;
+          // As many groups at once as have few enough buckets: lambda stays in registers over these.
+          for (std::uint32_t g0 = run.first_group, g1; g0 < end; g0 = g1) {
+            const std::uint32_t first_bucket = plan.groups[g0].first_bucket;
             unsigned at[32];
-            for (std::uint32_t k = 0; k < group.n_buckets; ++k) at[k] = bucket_pattern(plan, buckets[k], base, space.tables.origin) ^ buckets[k].high[q0 >> 6];
-            const Permutation<R>& swap = perm[group.lanes];
+            std::uint32_t n = 0;
+            for (g1 = g0; g1 < end && n + plan.groups[g1].n_buckets <= 32; ++g1) n += plan.groups[g1].n_buckets;
+            for (std::uint32_t k = 0; k < n; ++k) {
+              const Bucket& b = plan.buckets[first_bucket + k];
+              at[k] = bucket_pattern(plan, b, base, space.tables.origin) ^ b.high[q0 >> 6];
+            }
             for (std::uint32_t q = q0; q < q1; ++q) {
               Vec<R> re[4] = {}, im[4] = {};
-              for (std::uint32_t k = 0; k < group.n_buckets; ++k) {
-                const Bucket& b = buckets[k];
-                const Vec<R>* table = space.obs_tables.data() + b.table;
-                const unsigned p = at[k] ^ b.low[q & 63];
-                if (b.imaginary) { for (int e = 0; e < 4; ++e) im[e] += table[p ^ b.element[e]]; }
-                else { for (int e = 0; e < 4; ++e) re[e] += table[p ^ b.element[e]]; }
+              if (g0 != run.first_group || !fresh) QP_FOR_ELEMENTS(re[e] = to[8 * q + 2 * e]; im[e] = to[8 * q + 2 * e + 1];);
+              const unsigned* pattern = at;
+              for (std::uint32_t g = g0; g < g1; ++g) {
+                const ObsGroup& group = plan.groups[g];
+                const Bucket* const buckets = plan.buckets.data() + group.first_bucket;
+                const auto coefficient = [&](std::uint32_t k, int e) QP_LAMBDA_INLINE {
+                  return space.obs_tables[buckets[k].table + (pattern[k] ^ buckets[k].low[q & 63] ^ buckets[k].element[e])];
+                };
+                const Permutation<R>& swap = perm[group.lanes];
+                const bool one = group.n_buckets == 1 && !buckets[0].imaginary;
+                Vec<R> c[4] = {}, d[4] = {};
+                if (one) {
+                  QP_FOR_ELEMENTS(c[e] = coefficient(0, e););
+                } else {
+                  for (std::uint32_t k = 0; k < group.n_buckets; ++k) {
+                    if (buckets[k].imaginary) { QP_FOR_ELEMENTS(d[e] += coefficient(k, e);); }
+                    else { QP_FOR_ELEMENTS(c[e] += coefficient(k, e);); }
+                  }
+                }
+                QP_FOR_ELEMENTS(
+                  const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
+                  Vec<R> r = src[0]; Vec<R> i = src[1];
+                  if (group.lanes) { r = permute<R>(r, swap); i = permute<R>(i, swap); }
+                  re[e] += c[e] * r; im[e] += c[e] * i;
+                  if (!one) { re[e] -= d[e] * i; im[e] += d[e] * r; });
+                pattern += group.n_buckets;
               }
-              for (std::uint32_t e = 0; e < 4; ++e) {
-                const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
-                Vec<R> a = src[0], c = src[1];
-                if (group.lanes) { a = permute<R>(a, swap); c = permute<R>(c, swap); }
-                to[2 * (4 * q + e)] += re[e] * a - im[e] * c;
-                to[2 * (4 * q + e) + 1] += re[e] * c + im[e] * a;
-              }
+              QP_FOR_ELEMENTS(to[8 * q + 2 * e] = re[e]; to[8 * q + 2 * e + 1] = im[e];);
             }
           }
           Vec<R> sum{};
