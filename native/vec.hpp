@@ -117,4 +117,79 @@ QP_INLINE Reduced reduced_sincos(double a) {
   return {s, c, bits & 3};
 }
 
+// The same for many numbers at once, the quarter turns modulo 4; where `whole` is -1 (elsewhere 0) they are put back: sin and cos of
+// a itself.  All arrays reach to the next multiple of kAtOnce.
+constexpr std::size_t kAtOnce = 8;
+inline void reduced_sincos(const double* a, const std::int64_t* whole, std::size_t n, double* sines, double* cosines, std::int64_t* quarters) {
+  typedef double V __attribute__((vector_size(8 * kAtOnce)));
+  typedef std::int64_t I __attribute__((vector_size(8 * kAtOnce)));
+  constexpr double two_over_pi = 0.63661977236758134308, shifter = 6755399441055744.0;
+  constexpr double p1 = 1.57079625129699707031, p2 = 7.54978941586159635336e-8, p3 = 5.39030285815811905290e-15;
+  I large = {};
+  for (std::size_t i = 0; i < n; i += kAtOnce) {
+    V x;
+    I back;
+    std::memcpy(&x, a + i, sizeof x);
+    std::memcpy(&back, whole + i, sizeof back);
+    large |= (x > 1e5) | (x < -1e5);
+    const V shifted = x * two_over_pi + shifter, k = shifted - shifter;
+    const I q = (I)shifted & 3;
+    const V r = ((x - k * p1) - k * p2) - k * p3, z = r * r;
+    const V s = ((((( 1.58962301576546568060e-10 * z - 2.50507477628578072866e-8) * z + 2.75573136213857245213e-6) * z
+               - 1.98412698295895385996e-4) * z + 8.33333333332211858878e-3) * z - 1.66666666666666307295e-1) * z * r + r;
+    const V c = (((((-1.13585365213876817300e-11 * z + 2.08757008419747316778e-9) * z - 2.75573141792967388112e-7) * z
+               + 2.48015872888517045348e-5) * z - 1.38888888888730564116e-3) * z + 4.16666666666665929218e-2) * z * z
+               - 0.5 * z + 1.0;
+    const I odd = -(q & 1) & back, sign = (back & (q & 2)) << 62;
+    const V si = (V)((((I)s & ~odd) | ((I)c & odd)) ^ sign), co = (V)((((I)c & ~odd) | ((I)(-s) & odd)) ^ sign);
+    std::memcpy(sines + i, &si, sizeof si);
+    std::memcpy(cosines + i, &co, sizeof co);
+    std::memcpy(quarters + i, &q, sizeof q);
+  }
+  std::int64_t any = 0;
+  for (std::size_t l = 0; l < kAtOnce; ++l) any |= large[l];
+  for (std::size_t i = 0; any && i < n; ++i) {
+    if (!(std::abs(a[i]) > 1e5)) continue;
+    const Reduced r = reduced_sincos_of_large(a[i]);
+    double s = r.sin, c = r.cos;
+    if (whole[i] && (r.quarter & 1)) { s = r.cos; c = -r.sin; }
+    if (whole[i] && (r.quarter & 2)) { s = -s; c = -c; }
+    sines[i] = s; cosines[i] = c; quarters[i] = r.quarter & 3;
+  }
+}
+
+// Doubles for the W lanes of a vector of either type, in as many registers as they fill.
+template <int W> struct Doubles {
+  static constexpr int N = W / kWidth<double>;
+  Vec<double> part[N];
+  template <class F> static QP_INLINE Doubles each(F&& f) {
+    Doubles r;
+    for (int i = 0; i < N; ++i) r.part[i] = f(i);
+    return r;
+  }
+  static QP_INLINE Doubles all(double a) { return each([&](int) { return splat<double>(a); }); }
+  static QP_INLINE Doubles load(const double* from) {
+    Doubles r;
+    std::memcpy(&r, from, sizeof r);
+    return r;
+  }
+  template <class R> QP_INLINE void store(Vec<R>& to) const {
+    typedef R Piece __attribute__((vector_size(sizeof(R) * kWidth<double>)));
+    for (int i = 0; i < N; ++i) {
+      const Piece piece = __builtin_convertvector(part[i], Piece);
+      std::memcpy(reinterpret_cast<char*>(&to) + i * sizeof piece, &piece, sizeof piece);
+    }
+  }
+  double operator[](int l) const { return part[l / kWidth<double>][l % kWidth<double>]; }
+  friend QP_INLINE Doubles operator+(const Doubles& a, const Doubles& b) { return each([&](int i) { return a.part[i] + b.part[i]; }); }
+  friend QP_INLINE Doubles operator-(const Doubles& a, const Doubles& b) { return each([&](int i) { return a.part[i] - b.part[i]; }); }
+  friend QP_INLINE Doubles operator*(const Doubles& a, const Doubles& b) { return each([&](int i) { return a.part[i] * b.part[i]; }); }
+  friend QP_INLINE Doubles operator/(const Doubles& a, const Doubles& b) { return each([&](int i) { return a.part[i] / b.part[i]; }); }
+};
+
+// Per-column numbers over the lanes: one column serves all.
+template <int W> QP_INLINE Doubles<W> spread(const double* from, int columns) {
+  return columns == 1 ? Doubles<W>::all(from[0]) : Doubles<W>::load(from);
+}
+
 }  // namespace qp
