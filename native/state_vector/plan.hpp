@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <stdexcept>
@@ -72,6 +73,8 @@ struct Run {
   std::uint32_t first_pass, n_passes, accumulators;
   std::uint32_t n_chunks;
   List<Stretch> stretches;
+  bool joined = false;  // this run and the one before it are on the whole state: block goes to block, not by way of the state
+  Split before;         // then: place in this block -> place in the one before | lanes to swap << 32
 };
 
 constexpr int kPairBytes = 2 * QP_VECTOR_BYTES;         // real and imaginary parts
@@ -182,7 +185,7 @@ struct Layout {
     const int n_runs = static_cast<int>(d.run_pass_ptr.size()) - 1;
     for (int r = 0; r < n_runs; ++r) {
       Run run{Subspace(d.run_basis.data() + d.run_basis_ptr[r], d.run_basis_ptr[r + 1] - d.run_basis_ptr[r], n_up, lane_bits),
-              static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0};
+              static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0, {}, false, {}};
       run.n_chunks = chunks_of(run.space.n_cosets);
       std::uint32_t accumulators = 0;
       for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1];) {
@@ -197,8 +200,34 @@ struct Layout {
         for (int i = 0; i < run.space.b; ++i) images.push_back(run.space.gather(placed(1u << i)));
         run.space.gather = Split(images);
       }
+      if (r && run.space.n_cosets == 1 && !(run.space.identity && runs.back().space.identity)) {
+        run.joined = true;
+        run.before = join(runs.back().space, run.space);
+      }
       runs.push_back(std::move(run));
     }
+  }
+
+  static Split join(const Subspace& before, const Subspace& space) {
+    std::array<std::array<Mask, 2>, 64> rows{};  // by leading bits: an address, and its place in the block before
+    const auto resolve = [&rows](std::array<Mask, 2> v) {
+      while (v[0] && rows[std::bit_width(v[0]) - 1][0]) {
+        const auto& row = rows[std::bit_width(v[0]) - 1];
+        v = {v[0] ^ row[0], v[1] ^ row[1]};
+      }
+      return v;
+    };
+    constexpr Mask address = 0xffffffff;
+    for (int i = 0; i < before.b; ++i) {
+      const auto v = resolve({before.gather(std::size_t{1} << i) & address, Mask{1} << i});
+      rows[std::bit_width(v[0]) - 1] = v;
+    }
+    List<Mask> images;
+    for (int i = 0; i < space.b; ++i) {
+      const Mask a = space.gather(std::size_t{1} << i), place = resolve({a & address, 0})[1];
+      images.push_back(place | ((before.gather(place) ^ a) & ~address));
+    }
+    return Split(images);
   }
 
   // The local vectors that a pass moves amplitudes along.

@@ -74,6 +74,21 @@ template <class R, bool ADD> QP_INLINE void scatter(const Subspace& v, std::uint
   }
 }
 
+// From the block of one run to that of the next (BACK: to that of the one before).
+template <class R, bool BACK> QP_INLINE void move_block(const Run& next, const Vec<R>* from, Vec<R>* to) {
+  const Permutation<R>* perm = permutations<R>();
+  const std::size_t n = std::size_t{1} << next.space.b;
+  for (std::size_t k = 0; k < n; ++k) {
+    const Mask place = next.before(k);
+    const std::size_t other = 2 * static_cast<std::size_t>(static_cast<std::uint32_t>(place));
+    const Permutation<R>& swap = perm[place >> 32];
+    const std::size_t here = BACK ? 2 * k : other, there = BACK ? other : 2 * k;
+    const Vec<R> re = permute<R>(from[here], swap), im = permute<R>(from[here + 1], swap);
+    to[there] = re;
+    to[there + 1] = im;
+  }
+}
+
 // What a pass over the coset of `base` is told; the states and where derivatives go are for the caller to fill in.
 template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan, const Pass& pass, const Tables<R>& tables, std::uint32_t base) {
   TileArgs<R> args;
@@ -103,8 +118,10 @@ template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan,
 }
 
 // One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver.
-template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
+template <class R, int MODE> void sweep_run(const Layout& plan, std::size_t number_of_run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
   constexpr int S = n_states(MODE), W = kWidth<R>;
+  const Run& run = plan.runs[number_of_run];
+  const Run* const after = number_of_run + 1 < plan.runs.size() ? &plan.runs[number_of_run + 1] : nullptr;
   const std::size_t block = std::size_t{2} << run.space.b;
   const std::size_t n_acc = run.accumulators;
   if (is_backward(MODE)) space.sums.reserve(std::max<std::size_t>(1, n_acc * W * run.n_chunks));
@@ -112,7 +129,7 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
     Scratch<R>& scratch = space.scratch[worker];
     // Blocks of psi and lambda start at different lines of a page: equal ones would compete for the same cache sets.
     const std::size_t apart = block + 10;
-    scratch.block.reserve(apart * S);
+    scratch.block.reserve(2 * apart * S);  // of this run, and of a neighbour
     scratch.accumulators.reserve(std::max<std::size_t>(n_acc, 1));
     double* sums = is_backward(MODE) ? space.sums.data() + n_acc * W * chunk : nullptr;
     if (is_backward(MODE)) {
@@ -122,10 +139,15 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
     const std::uint32_t per = run.space.n_cosets / run.n_chunks;
     for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
       const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
+      const auto held = [&](std::size_t r, int k) {
+        return plan.runs[r].space.identity ? space.state[k].data() : scratch.block.data() + apart * (S * (r & 1) + k);
+      };
       Vec<R>* states[kMaxStates] = {};
       for (int k = 0; k < S; ++k) {
-        states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + apart * k;
-        if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
+        states[k] = held(number_of_run, k);
+        if (is_backward(MODE) && after && after->joined) move_block<R, true>(*after, held(number_of_run + 1, k), states[k]);
+        else if (!is_backward(MODE) && run.joined) move_block<R, false>(run, held(number_of_run - 1, k), states[k]);
+        else if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
       }
       const auto told = [&](std::uint32_t number) {
         const Pass& pass = plan.passes[number];
@@ -161,7 +183,8 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
           }
       }
       const bool done = MODE == kBackward && run.first_pass == 0 && !tables.unwind;  // nobody reads the states any more
-      if (!run.space.identity && !done)
+      const bool goes_on = is_backward(MODE) ? run.joined : after && after->joined;
+      if (!run.space.identity && !done && !goes_on)
         for (int k = 0; k < S; ++k) scatter<R, false>(run.space, base, states[k], space.state[k].data());
     }
     if (is_backward(MODE) && sizeof(R) == 8)
@@ -184,9 +207,9 @@ template <class R, int MODE> void sweep(const Layout& plan, const Tables<R>& tab
       space.d_driver[k].reserve(std::max<std::size_t>(n, 1));
       std::fill(space.d_driver[k].data(), space.d_driver[k].data() + n, 0.0);
     }
-    for (std::size_t r = plan.runs.size(); r-- > 0;) sweep_run<R, MODE>(plan, plan.runs[r], tables, space, crew);
+    for (std::size_t r = plan.runs.size(); r-- > 0;) sweep_run<R, MODE>(plan, r, tables, space, crew);
   } else {
-    for (const Run& run : plan.runs) sweep_run<R, MODE>(plan, run, tables, space, crew);
+    for (std::size_t r = 0; r < plan.runs.size(); ++r) sweep_run<R, MODE>(plan, r, tables, space, crew);
   }
 }
 
