@@ -104,34 +104,34 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
       for (int m = d.mono_ptr[k]; m < d.mono_ptr[k + 1]; ++m) u += monomial(d, m, in.theta[c], in.x[c]);
       out.driver[k * columns + c] = u;
     }
-  out.sine.reserve(n_terms * columns);
-  out.cosine.reserve(n_terms * columns);
-  out.flip.reserve(n_terms * columns);
-  List<std::uint8_t> turned(n_terms * columns);
+  const std::size_t n = n_terms * columns, padded = (n + kAtOnce - 1) / kAtOnce * kAtOnce;
+  out.sine.reserve(std::max(padded, kAtOnce));
+  out.cosine.reserve(std::max(padded, kAtOnce));
+  out.flip.reserve(std::max<std::size_t>(n, 1));
+  List<double> half(padded, 0.0);
+  List<std::int64_t> quarter(padded), grouped(padded, 0);
   for (std::size_t k = 0; k < n_terms; ++k) {
     const Term& t = plan.terms[k];
-    for (int c = 0; c < columns; ++c) {
-      const Reduced r = reduced_sincos(0.5 * t.coefficient * out.driver[static_cast<std::size_t>(t.driver) * columns + c]);
-      double s = r.sin, co = r.cos;
-      if (t.grouped) {
-        if (r.quarter & 1) { const double keep = s; s = co; co = -keep; }
-        if (r.quarter & 2) { s = -s; co = -co; }
-      }
-      turned[k * columns + c] = !t.grouped && (r.quarter & 1);
-      out.sine[k * columns + c] = s;
-      out.cosine[k * columns + c] = co;
-    }
+    const double by = 0.5 * t.coefficient;
+    const double* const driver = out.driver.data() + static_cast<std::size_t>(t.driver) * columns;
+    double* const to = half.data() + k * columns;
+    for (int c = 0; c < columns; ++c) to[c] = by * driver[c];
+    std::fill_n(grouped.data() + k * columns, columns, t.grouped ? -1 : 0);
   }
+  reduced_sincos(half.data(), grouped.data(), n, out.sine.data(), out.cosine.data(), quarter.data());
   if (columns == 1) {
     auto [fx, fz] = before;
     out.table_frame.clear();
     for (std::size_t k = 0; k < n_terms; ++k) {
       const Term& t = plan.terms[k];
       if (t.support) out.table_frame.push_back(fx);  // X^f C X^f has C(j xor f)
-      const bool flips = parity(t.x & fz) ^ parity(t.z & fx);
-      out.flip[k] = flips ? -1 : 1;
-      if (flips) out.sine[k] = -out.sine[k];
-      if (turned[k]) { fx ^= t.x; fz ^= t.z; }
+      // without branches, which would be guessed wrong half the time
+      const int flip = 1 - 2 * static_cast<int>(parity((t.x & fz)) ^ parity(t.z & fx));
+      out.flip[k] = static_cast<std::int8_t>(flip);
+      out.sine[k] *= flip;
+      const Mask turn = t.grouped ? 0 : -static_cast<Mask>(quarter[k] & 1);
+      fx ^= t.x & turn;
+      fz ^= t.z & turn;
     }
     out.frame_x_mask = fx;
     out.frame_z_mask = fz;
@@ -146,12 +146,15 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
       std::uint32_t flips = 0, turn = 0;
       for (Mask m = t.x; m; m &= m - 1) flips ^= out.frame_z[std::countr_zero(m)];
       for (Mask m = t.z; m; m &= m - 1) flips ^= out.frame_x[std::countr_zero(m)];
+      std::int8_t* const flip = out.flip.data() + k * columns;
+      double* const sine = out.sine.data() + k * columns;
+      const std::int64_t* const q = quarter.data() + k * columns;
       for (int c = 0; c < columns; ++c) {
-        const bool f = flips >> c & 1;
-        out.flip[k * columns + c] = f ? -1 : 1;
-        if (f) out.sine[k * columns + c] = -out.sine[k * columns + c];
-        turn |= static_cast<std::uint32_t>(turned[k * columns + c]) << c;
+        const int sign = 1 - 2 * static_cast<int>(flips >> c & 1);
+        flip[c] = static_cast<std::int8_t>(sign);
+        sine[c] *= sign;
       }
+      if (!t.grouped) for (int c = 0; c < columns; ++c) turn |= static_cast<std::uint32_t>(q[c] & 1) << c;
       if (turn) {
         for (Mask m = t.x; m; m &= m - 1) out.frame_x[std::countr_zero(m)] ^= turn;
         for (Mask m = t.z; m; m &= m - 1) out.frame_z[std::countr_zero(m)] ^= turn;
@@ -162,22 +165,25 @@ inline void prepare_angles(const Layout& plan, const Inputs& in, int columns, bo
   // Products of cosines: what a segment lacks in norm, and what a derivative read within it must be multiplied by.
   out.segment_scale.reserve(std::size_t{plan.n_segments} * columns);
   out.derivative_scale.reserve(n_terms * columns);
-  List<double> product(columns, 1.0), grown(columns, 1.0);  // of the segment; what the backward states lack
+  double product[64 / 4], grown[64 / 4];  // of the segment; what the backward states lack
+  std::fill_n(product, columns, 1.0);
+  std::fill_n(grown, columns, 1.0);
   for (std::size_t p = plan.passes.size(); p-- > 0;) {
     const Pass& pass = plan.passes[p];
-    if (pass.segment_last) std::fill(product.begin(), product.end(), 1.0);
+    if (pass.segment_last) std::fill_n(product, columns, 1.0);
     const bool unrotated = unwind || p >= plan.n_read_only;
     for (std::uint32_t o = pass.n_ops; o-- > 0;) {
       const Op& op = plan.ops[pass.first_op + o];
-      for (std::uint32_t k = op.first_term; k < op.first_term + op.n_terms; ++k)
-        for (int c = 0; c < columns; ++c) {
-          out.derivative_scale[k * columns + c] = grown[c] * grown[c];
-          if (op.grouped) continue;
-          product[c] *= out.cosine[k * columns + c];
-          if (unrotated) grown[c] *= out.cosine[k * columns + c];
-        }
+      for (std::uint32_t k = op.first_term; k < op.first_term + op.n_terms; ++k) {
+        double* const scale = out.derivative_scale.data() + std::size_t{k} * columns;
+        const double* const cosine = out.cosine.data() + std::size_t{k} * columns;
+        for (int c = 0; c < columns; ++c) scale[c] = grown[c] * grown[c];
+        if (op.grouped) continue;
+        for (int c = 0; c < columns; ++c) product[c] *= cosine[c];
+        if (unrotated) for (int c = 0; c < columns; ++c) grown[c] *= cosine[c];
+      }
     }
-    if (pass.segment_first && unrotated) std::fill(grown.begin(), grown.end(), 1.0);  // a read-only pass scales nothing back
+    if (pass.segment_first && unrotated) std::fill_n(grown, columns, 1.0);  // a read-only pass scales nothing back
     if (pass.segment_first)
       for (int c = 0; c < columns; ++c) out.segment_scale[std::size_t{pass.segment} * columns + c] = product[c];
   }
@@ -194,10 +200,8 @@ template <int W> const double* lane_signs(Mask z, int lane_bits) {
   return table[lane_bits ? z & (W - 1) : 0].data();
 }
 
-// Spreads per-column numbers over the lanes: one column serves all, the last one fills up.
-template <int W> QP_INLINE void spread(const double* from, int columns, double* to) {
-  for (int l = 0; l < W; ++l) to[l] = columns == 1 ? from[0] : from[l];
-}
+// Signs of a term's D on the lanes.
+template <int W> QP_INLINE Doubles<W> signs(const Term& t, int lane_bits) { return Doubles<W>::all(t.sign) * Doubles<W>::load(lane_signs<W>(t.z, lane_bits)); }
 
 // Of a group that one driver turns: the angle by the driver, in lane l of a pattern.
 template <int W> double pattern_factor(const Layout& plan, const Op& op, const Angles& a, std::uint32_t pattern, int l) {
@@ -259,36 +263,29 @@ template <class R> void build_tables(const Layout& plan, const Angles& a, List<T
     if (!op.grouped) {
       const Term& t = plan.terms[op.first_term];
       const std::size_t at = std::size_t{op.first_term} * columns;
-      const double* sign = lane_signs<W>(t.z, plan.lane_bits);
-      double tangent[W] = {};
-      for (int c = 0; c < columns; ++c) tangent[c] = t.sign * a.sine[at + c] / a.cosine[at + c];
-      if (columns == 1) for (int l = 1; l < W; ++l) tangent[l] = tangent[0];
-      for (int l = 0; l < W; ++l) out[0][l] = static_cast<R>(sign[l] * tangent[l]);
-      out[stride] = -out[0];
+      const auto tangent = signs<W>(t, plan.lane_bits) * (spread<W>(&a.sine[at], columns) / spread<W>(&a.cosine[at], columns));
+      tangent.template store<R>(out[0]);
+      (Doubles<W>::all(0) - tangent).template store<R>(out[stride]);
     } else if (!op.shared) {
       // product over terms of cos - i sign sin, doubling the table with each
-      alignas(64) double re[1 << kMaxGroup][W], im[1 << kMaxGroup][W];
-      for (int l = 0; l < W; ++l) { re[0][l] = 1; im[0][l] = 0; }
+      Doubles<W> re[1 << kMaxGroup], im[1 << kMaxGroup];
+      re[0] = Doubles<W>::all(1);
+      im[0] = Doubles<W>::all(0);
       for (std::uint32_t k = 0; k < op.n_terms; ++k) {
         const Term& t = plan.terms[op.first_term + k];
         const std::size_t at = (std::size_t{op.first_term} + k) * columns;
-        const double* sign = lane_signs<W>(t.z, plan.lane_bits);
-        alignas(64) double co[W], si[W];
-        spread<W>(&a.cosine[at], columns, co);
-        spread<W>(&a.sine[at], columns, si);
-        for (int l = 0; l < W; ++l) si[l] *= t.sign * sign[l];
+        const Doubles<W> co = spread<W>(&a.cosine[at], columns);
+        const Doubles<W> si = signs<W>(t, plan.lane_bits) * spread<W>(&a.sine[at], columns);
         for (std::uint32_t p = 0; p < (1u << k); ++p) {
-          double* r0 = re[p]; double* i0 = im[p];
-          double* r1 = re[p | 1u << k]; double* i1 = im[p | 1u << k];
-          for (int l = 0; l < W; ++l) {
-            const double rc = r0[l] * co[l], rs = r0[l] * si[l], ic = i0[l] * co[l], is = i0[l] * si[l];
-            r0[l] = rc - is; i0[l] = rs + ic;
-            r1[l] = rc + is; i1[l] = ic - rs;
-          }
+          const Doubles<W> rc = re[p] * co, rs = re[p] * si, ic = im[p] * co, is = im[p] * si;
+          re[p] = rc - is; im[p] = rs + ic;
+          re[p | 1u << k] = rc + is; im[p | 1u << k] = ic - rs;
         }
       }
-      for (std::uint32_t p = 0; p < 1u << op.rank; ++p)
-        for (int l = 0; l < W; ++l) { out[p * stride][l] = static_cast<R>(re[p][l]); out[p * stride + 1][l] = static_cast<R>(im[p][l]); }
+      for (std::uint32_t p = 0; p < 1u << op.rank; ++p) {
+        re[p].template store<R>(out[p * stride]);
+        im[p].template store<R>(out[p * stride + 1]);
+      }
     } else {
       const std::uint32_t patterns = 1u << op.rank;
       const std::size_t driver = static_cast<std::size_t>(plan.terms[op.first_term].driver) * columns;
@@ -344,19 +341,18 @@ template <int W> void collect_derivatives(const Layout& plan, const Run& run, co
       for (std::uint32_t k = 0; k < op.n_terms; ++k) {
         const Term& t = plan.terms[op.first_term + k];
         const std::size_t at = (std::size_t{op.first_term} + k) * columns;
-        alignas(64) double g[W] = {};
+        auto g = Doubles<W>::all(0);
         for (std::uint32_t q = 0; q < patterns; ++q) {
-          const double* from = w + std::size_t{q} * slots * W;
-          if (parity(q & t.pattern)) { for (int l = 0; l < W; ++l) g[l] -= from[l]; }
-          else { for (int l = 0; l < W; ++l) g[l] += from[l]; }
+          const auto from = Doubles<W>::load(w + std::size_t{q} * slots * W);
+          g = parity(q & t.pattern) ? g - from : g + from;
         }
         const double factor = t.sign * t.coefficient;
         if (batch) {
           for (int l = 0; l < W; ++l) out[static_cast<std::size_t>(t.driver) * W + l] += g[l] * factor * a.flip[at + column(l)] * a.derivative_scale[at + column(l)];
         } else {
           double total = 0;
-          const double* sign = lane_signs<W>(t.z, plan.lane_bits);
-          for (int l = 0; l < W; ++l) total += g[l] * sign[l];
+          g = g * Doubles<W>::load(lane_signs<W>(t.z, plan.lane_bits));
+          for (int l = 0; l < W; ++l) total += g[l];
           out[t.driver] += total * factor * a.flip[at] * a.derivative_scale[at];
         }
       }

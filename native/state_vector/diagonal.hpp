@@ -281,28 +281,28 @@ template <class R, Diagonal::Format FORMAT> QP_INLINE SinCos<R> phases_of(const 
   return out;
 }
 
-// The rotation on the vectors of a coset: `address(k)` is the address of local vector k, its lanes to swap in the upper half.
-// Backwards also adds Re <lambda|-i C psi>, of each power of t, onto sums[power][lane].
+// The rotation on vectors of a block, the tiles of a pass: `address(k)` is the address of what is at place k, lanes to swap in its
+// upper half.  Backwards also adds Re <lambda|-i C psi>, of each power of t, onto sums[power][lane].
 template <class R, int MODE, Diagonal::Format FORMAT, class AddressOf>
-void turn_table(const Phases<R>& p, std::uint32_t n, int lane_bits, AddressOf&& address, const Permutation<R>* permutations, Vec<R>* const* given, const Vec<R>* scale,
-                double* sums) {
+void turn_table(const Phases<R>& p, int lane_bits, const TileArgs<R>& args, AddressOf&& address, double* sums) {
   constexpr int S = n_states(MODE), order = order_of(MODE), W = kWidth<R>;
   constexpr std::uint32_t at_once = 64;  // vectors whose derivatives are added in the precision of the states
   Vec<R>* state[S];
-  std::copy(given, given + S, state);
+  std::copy(args.state, args.state + S, state);
   const Diagonal& table = *p.table;
   const std::uint32_t up = static_cast<std::uint32_t>(p.frame >> lane_bits);
   const unsigned low = static_cast<unsigned>(p.frame & (W - 1));
-  const Vec<R> f = scale ? *scale : splat<R>(R(1));
+  const Vec<R> f = args.scale ? *args.scale : splat<R>(R(1));
   const Vec<R> h1 = splat<R>(static_cast<R>(p.half_jet[0])), h2 = splat<R>(static_cast<R>(p.half_jet[1])), half = splat<R>(R(0.5));
-  for (std::uint32_t first = 0; first < n; first += at_once) {
+  for (std::uint32_t first = args.first_tile; first < args.n_tiles; first += at_once) {
     Vec<R> sum[order + 1] = {};
-    const std::uint32_t last = std::min(n, first + at_once);
-    for (std::uint32_t k = first; k < last; ++k) {
+    const std::uint32_t last = std::min(args.n_tiles, first + at_once);
+    for (std::uint32_t i = first; i < last; ++i) {
+      const std::uint32_t k = args.addr_low[i & 63] ^ args.addr_high[i >> 6];
       const Mask a = address(k);
       const std::size_t at = std::size_t{static_cast<std::uint32_t>(a) ^ up} << lane_bits;
       const unsigned lanes = static_cast<unsigned>(a >> 32) ^ low;
-      const Permutation<R>& swap = permutations[lanes];
+      const Permutation<R>& swap = args.permutations[lanes];
       Vec<R> re[S], im[S];
       for (int s = 0; s < S; ++s) { re[s] = state[s][2 * k]; im[s] = state[s][2 * k + 1]; }
       Vec<R> v{};

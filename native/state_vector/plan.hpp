@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <memory>
@@ -72,11 +73,69 @@ struct Pass {
   std::uint32_t segment = 0, accumulator = 0, n_accumulators = 0;
 };
 
+// Passes of a run that keep within the cosets of a small space are done on one of these after another: pieces of the block that the
+// first-level cache holds.
+struct Stretch { std::uint32_t first_pass, n_passes, n_pieces; };
+
 struct Run {
   Subspace space;
   std::uint32_t first_pass, n_passes, accumulators;
   std::uint32_t n_chunks;
+  List<Stretch> stretches;
+  bool joined = false;  // this run and the one before it are on the whole state: block goes to block, not by way of the state
+  Split before;         // then: place in this block -> place in the one before | lanes to swap << 32
 };
+
+constexpr int kPairBytes = 2 * QP_VECTOR_BYTES;         // real and imaginary parts
+constexpr int kPiece = log2_of((32 << 10) / (2 * kPairBytes));  // dimensions of a piece, whose psi and lambda are in the cache
+
+// A space of local vectors; no vector of its basis has the leading bit of another.
+struct LocalSpan {
+  List<std::uint32_t> basis;
+  static LocalSpan all(int b) {
+    LocalSpan span;
+    for (int i = 0; i < b; ++i) span.basis.push_back(std::uint32_t{1} << i);
+    return span;
+  }
+  int size() const { return static_cast<int>(basis.size()); }
+  static std::uint32_t leading(std::uint32_t v) { return std::bit_floor(v); }
+  std::uint32_t rest(std::uint32_t v) const {
+    for (const std::uint32_t u : basis) if (v & leading(u)) v ^= u;
+    return v;
+  }
+  bool contains(std::uint32_t v) const { return !rest(v); }
+  std::uint32_t coordinates(std::uint32_t v) const {
+    std::uint32_t c = 0;
+    for (int i = 0; i < size(); ++i) if (v & leading(basis[i])) c |= std::uint32_t{1} << i;
+    return c;
+  }
+  bool add(std::uint32_t v) {
+    v = rest(v);
+    if (!v) return false;
+    for (std::uint32_t& u : basis) if (u & leading(v)) u ^= v;
+    basis.push_back(v);
+    return true;
+  }
+  List<std::uint32_t> complement(int b) const {
+    std::uint32_t taken = 0;
+    for (const std::uint32_t u : basis) taken |= leading(u);
+    List<std::uint32_t> others;
+    for (int i = 0; i < b; ++i) if (!(taken >> i & 1)) others.push_back(std::uint32_t{1} << i);
+    return others;
+  }
+};
+
+// Where a block holds its local vectors.  Vectors a page apart compete for the same sets of a cache: upper bits turn the place within
+// the page, differently for any few neighbours among them.  The map is its own inverse.
+inline std::uint32_t placed(std::uint32_t v) {
+  constexpr int bits = log2_of(4096 / kPairBytes), second = bits == 5 ? 2 : 1;  // of a register that runs through all states
+  std::uint32_t image[32], at = v & ((1u << bits) - 1);
+  for (int i = 0; i < 32; ++i) {
+    image[i] = i < bits ? 1u << i : image[i - bits] ^ image[i - bits + second];
+    if (i >= bits && v >> i & 1) at ^= image[i];
+  }
+  return (v >> bits << bits) | at;
+}
 
 struct Bucket { std::uint32_t first_term, n_terms, table, accumulator; bool imaginary; List<Mask> pattern_basis; List<std::uint8_t> low, high; std::uint8_t element[4]; };
 struct ObsGroup { std::uint32_t first_bucket, n_buckets, x; int lanes; };
@@ -136,17 +195,84 @@ struct Layout {
     const int n_runs = static_cast<int>(d.run_pass_ptr.size()) - 1;
     for (int r = 0; r < n_runs; ++r) {
       Run run{Subspace(d.run_basis.data() + d.run_basis_ptr[r], d.run_basis_ptr[r + 1] - d.run_basis_ptr[r], n_up, lane_bits),
-              static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0};
+              static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0, {}, false, {}};
       run.n_chunks = chunks_of(run.space.n_cosets);
       std::uint32_t accumulators = 0;
-      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1]; ++p) build_pass(run.space, p, accumulators);
+      for (int p = d.run_pass_ptr[r]; p < d.run_pass_ptr[r + 1];) {
+        LocalSpan piece;
+        const int last = stretch(run.space, p, d.run_pass_ptr[r + 1], piece);
+        run.stretches.push_back({static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(last - p), 1u << (run.space.b - piece.size())});
+        for (; p < last; ++p) build_pass(run.space, p, piece, accumulators);
+      }
       run.accumulators = accumulators;
+      if (!run.space.identity) {
+        List<Mask> images;
+        for (int i = 0; i < run.space.b; ++i) images.push_back(run.space.gather(placed(1u << i)));
+        run.space.gather = Split(images);
+      }
+      if (r && run.space.n_cosets == 1 && !(run.space.identity && runs.back().space.identity)) {
+        run.joined = true;
+        run.before = join(runs.back().space, run.space);
+      }
       runs.push_back(std::move(run));
     }
   }
 
-  // A table is a pass of its own.
-  void build_table(Pass& pass, int rotation, std::uint32_t& accumulators) {
+  static Split join(const Subspace& before, const Subspace& space) {
+    std::array<std::array<Mask, 2>, 64> rows{};  // by leading bits: an address, and its place in the block before
+    const auto resolve = [&rows](std::array<Mask, 2> v) {
+      while (v[0] && rows[std::bit_width(v[0]) - 1][0]) {
+        const auto& row = rows[std::bit_width(v[0]) - 1];
+        v = {v[0] ^ row[0], v[1] ^ row[1]};
+      }
+      return v;
+    };
+    constexpr Mask address = 0xffffffff;
+    for (int i = 0; i < before.b; ++i) {
+      const auto v = resolve({before.gather(std::size_t{1} << i) & address, Mask{1} << i});
+      rows[std::bit_width(v[0]) - 1] = v;
+    }
+    List<Mask> images;
+    for (int i = 0; i < space.b; ++i) {
+      const Mask a = space.gather(std::size_t{1} << i), place = resolve({a & address, 0})[1];
+      images.push_back(place | ((before.gather(place) ^ a) & ~address));
+    }
+    return Split(images);
+  }
+
+  // The local vectors that a pass moves amplitudes along.
+  LocalSpan moves(const Subspace& space, int p) const {
+    LocalSpan span;
+    for (int o = d.pass_op_ptr[p]; o < d.pass_op_ptr[p + 1]; ++o) span.add(space.locate(d.x[d.term[d.op_term_ptr[o]]]).vector);
+    return span;
+  }
+
+  // The end of the stretch that pass p begins, and the space of its pieces.
+  int stretch(const Subspace& space, int p, int end, LocalSpan& piece) const {
+    if (space.b <= kPiece) { piece = LocalSpan::all(space.b); return end; }
+    int last = p;
+    for (; last < end; ++last) {
+      LocalSpan more = piece;
+      for (const std::uint32_t v : moves(space, last).basis) more.add(v);
+      if (more.size() > kPiece) break;
+      piece = std::move(more);
+    }
+    if (last - p < 2) { piece = LocalSpan::all(space.b); return p + 1; }
+    // Filled up first with what spreads a piece over the sets of the cache.
+    LocalSpan sets;
+    constexpr std::uint32_t page = 4096 / kPairBytes - 1;
+    const auto set_of = [&](std::uint32_t v) { return (space.identity ? v : placed(v)) & page; };
+    for (const std::uint32_t v : piece.basis) sets.add(set_of(v));
+    for (const bool spread : {true, false})
+      for (int i = 0; i < space.b && piece.size() < kPiece; ++i) {
+        const std::uint32_t v = 1u << i;
+        if ((!spread || !sets.contains(set_of(v))) && piece.add(v)) sets.add(set_of(v));
+      }
+    return last;
+  }
+
+  // A table is a pass of its own, whose tiles are single vectors.
+  void build_table(Pass& pass, const Subspace& space, int rotation, const LocalSpan& piece, std::uint32_t& accumulators) {
     Op op{};
     op.first_term = static_cast<std::uint32_t>(terms.size());
     op.n_terms = 1;
@@ -158,26 +284,40 @@ struct Layout {
     accumulators += 1 + order;
     pass.n_accumulators = accumulators - pass.accumulator;
     pass.kind = PassKind::kTable;
+    pass.n_tiles = std::uint32_t{1} << space.b;
+    List<Mask> addr;
+    for (const List<std::uint32_t>& some : {piece.basis, piece.complement(space.b)})
+      for (const std::uint32_t v : some) addr.push_back(space.identity ? v : placed(v));
+    const Split a(addr);
+    pass.addr_low.assign(a.low.begin(), a.low.end());
+    pass.addr_high.assign(a.high.begin(), a.high.end());
     ops.push_back(op);
     tile_ops.push_back(op.tile);
     passes.push_back(std::move(pass));
   }
 
-  void build_pass(const Subspace& space, int p, std::uint32_t& accumulators) {
+  void build_pass(const Subspace& space, int p, const LocalSpan& piece, std::uint32_t& accumulators) {
     Pass pass;
     pass.first_op = static_cast<std::uint32_t>(ops.size());
     pass.n_ops = d.pass_op_ptr[p + 1] - d.pass_op_ptr[p];
     pass.accumulator = accumulators;
-    if (const int first = d.term[d.op_term_ptr[d.pass_op_ptr[p]]]; !d.table.empty() && d.table[first] >= 0) return build_table(pass, first, accumulators);
-    const std::uint32_t d0 = d.pass_tile[2 * p], d1 = d.pass_tile[2 * p + 1];
+    if (const int first = d.term[d.op_term_ptr[d.pass_op_ptr[p]]]; !d.table.empty() && d.table[first] >= 0) return build_table(pass, space, first, piece, accumulators);
+    std::uint32_t d0 = d.pass_tile[2 * p], d1 = d.pass_tile[2 * p + 1];
+    if (!piece.contains(d0) || !piece.contains(d1)) {  // one of them is not moved along: any other will do
+      LocalSpan tile = moves(space, p);
+      for (int i = 0; tile.size() < 2; ++i) tile.add(piece.basis[i]);
+      d0 = tile.basis[0];
+      d1 = tile.basis[1];
+    }
     const std::uint32_t offsets[4] = {0, d0, d1, d0 ^ d1};
-    std::copy(offsets, offsets + 4, pass.offset);
-    const int p0 = 31 - std::countl_zero(d0);
-    const std::uint32_t rest = d1 >> p0 & 1 ? d1 ^ d0 : d1;
-    const int p1 = 31 - std::countl_zero(rest);
-    List<int> loop;
-    for (int i = 0; i < space.b; ++i) if (i != p0 && i != p1) loop.push_back(i);
-    pass.n_tiles = std::uint32_t{1} << loop.size();
+    const auto place = [&space](std::uint32_t v) { return space.identity ? v : placed(v); };
+    for (int e = 0; e < 4; ++e) pass.offset[e] = place(offsets[e]);
+    const std::uint32_t c0 = piece.coordinates(d0), c1 = piece.coordinates(d1);
+    const int p0 = 31 - std::countl_zero(c0);
+    const int p1 = 31 - std::countl_zero(c1 >> p0 & 1 ? c1 ^ c0 : c1);
+    List<Mask> addr;
+    for (int i = 0; i < piece.size(); ++i) if (i != p0 && i != p1) addr.push_back(piece.basis[i]);
+    pass.n_tiles = std::uint32_t{1} << (space.b - 2);
     List<std::uint32_t> local_patterns;  // local z masks of the signature bits
     pass.skippable = true;
     for (int o = d.pass_op_ptr[p]; o < d.pass_op_ptr[p + 1]; ++o) {
@@ -243,12 +383,10 @@ struct Layout {
     if (local_patterns.size() > 64) throw std::logic_error("plan: signature too long");
     pass.n_accumulators = accumulators - pass.accumulator;
     pass.kind = kind_of(pass);
-    List<Mask> sig, addr;
-    for (int q : loop) addr.push_back(Mask{1} << q);
     const bool vectors = pass.kind == PassKind::kFewLanes;  // one by one rather than in tiles
     if (vectors) {
-      addr.push_back(Mask{1} << p0);
-      addr.push_back(Mask{1} << p1);
+      addr.push_back(piece.basis[p0]);
+      addr.push_back(piece.basis[p1]);
       pass.n_tiles *= 4;
     }
     if (vectors || (pass.kind == PassKind::kPair && pass.n_ops <= 2)) {
@@ -267,10 +405,13 @@ struct Layout {
       pass.n_inner = std::uint32_t{1} << addr.size();
       addr.insert(addr.end(), last.begin(), last.end());
     }
-    for (const Mask v : addr) {
+    for (const std::uint32_t v : piece.complement(space.b)) addr.push_back(v);  // from piece to piece
+    List<Mask> sig;
+    for (Mask& v : addr) {
       Mask s = 0;
       for (std::size_t i = 0; i < local_patterns.size(); ++i) s |= Mask{parity(local_patterns[i] & v)} << i;
       sig.push_back(s);
+      v = place(static_cast<std::uint32_t>(v));
     }
     pass.sig = Split(sig);
     const Split a(addr);

@@ -165,7 +165,7 @@ class Planner {
 
  private:
   void add_run(List<int>& pending) {
-    const bool whole = dimension_ == n_up_, relabel = !excitations_;
+    const bool whole = dimension_ == n_up_, relabel = !excitations_ && r_.lane_bits > 0;  // without lanes any directions make tiles
     // Low address bits belong to every run of a large state, so that memory is read in pieces of several lines.
     Span span, full, chosen_up;  // full: of the chosen whole masks, tells a remainder within the lanes
     if (!whole) { span.add(1); span.add(2); }

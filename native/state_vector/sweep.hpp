@@ -36,6 +36,7 @@ template <class R> struct Tables {
 template <class R> struct Scratch {
   Array<Vec<R>> block;         // up to six states of a block
   Array<Vec<R>> accumulators;
+  List<TileArgs<R>> stretch;   // what its passes are told
 };
 
 template <class R> struct Space {  // states, tables and scratch of one evaluation at a time
@@ -83,11 +84,27 @@ template <class R, bool ADD> QP_INLINE void scatter(const Subspace& v, std::uint
   }
 }
 
+// From the block of one run to that of the next (BACK: to that of the one before).
+template <class R, bool BACK> QP_INLINE void move_block(const Run& next, const Vec<R>* from, Vec<R>* to) {
+  const Permutation<R>* perm = permutations<R>();
+  const std::size_t n = std::size_t{1} << next.space.b;
+  for (std::size_t k = 0; k < n; ++k) {
+    const Mask place = next.before(k);
+    const std::size_t other = 2 * static_cast<std::size_t>(static_cast<std::uint32_t>(place));
+    const Permutation<R>& swap = perm[place >> 32];
+    const std::size_t here = BACK ? 2 * k : other, there = BACK ? other : 2 * k;
+    const Vec<R> re = permute<R>(from[here], swap), im = permute<R>(from[here + 1], swap);
+    to[there] = re;
+    to[there + 1] = im;
+  }
+}
+
 // What a pass over the coset of `base` is told; the states and where derivatives go are for the caller to fill in.
 template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan, const Pass& pass, const Tables<R>& tables, std::uint32_t base) {
   TileArgs<R> args;
   args.ops = tables.ops.data() + pass.first_op;
   args.n_ops = static_cast<int>(pass.n_ops);
+  args.first_tile = 0;
   args.n_tiles = pass.n_tiles;
   args.sig_low = pass.sig.low.data();
   args.sig_high = pass.sig.high.data();
@@ -111,29 +128,27 @@ template <class R, int MODE> QP_INLINE TileArgs<R> tile_args(const Layout& plan,
 }
 
 // A pass that is a table, on the coset of `base`.
-template <class R, int MODE> void table_pass(const Layout& plan, const Pass& pass, const Subspace& space, const Tables<R>& tables, std::uint32_t base,
-                                             Vec<R>* const* states, Vec<R>* accumulators, double* sums) {
+template <class R, int MODE> void table_pass(const Phases<R>& phases, const Subspace& space, std::uint32_t base, const TileArgs<R>& args) {
   constexpr int W = kWidth<R>, slots = order_of(MODE) + 1;
-  const Phases<R>& phases = tables.phases[plan.ops[pass.first_op].phases];
-  const Vec<R>* scale = (is_backward(MODE) ? pass.segment_first : pass.segment_last) ? &tables.scales[pass.segment] : nullptr;
-  const std::uint32_t n = std::uint32_t{1} << space.b;
   double found[slots * W] = {};
   of_format(phases.table->format(), [&](auto format) {
     constexpr Diagonal::Format FORMAT = decltype(format)::value;
-    if (space.identity) turn_table<R, MODE, FORMAT>(phases, n, plan.lane_bits, [](std::uint32_t k) QP_LAMBDA_INLINE { return Mask{k}; }, permutations<R>(), states, scale, found);
-    else turn_table<R, MODE, FORMAT>(phases, n, plan.lane_bits, [&](std::uint32_t k) QP_LAMBDA_INLINE { return space.gather(k) ^ base; }, permutations<R>(), states, scale, found);
+    if (space.identity) turn_table<R, MODE, FORMAT>(phases, space.lane_bits, args, [](std::uint32_t k) QP_LAMBDA_INLINE { return Mask{k}; }, found);
+    else turn_table<R, MODE, FORMAT>(phases, space.lane_bits, args, [&](std::uint32_t k) QP_LAMBDA_INLINE { return space.gather(k) ^ base; }, found);
   });
   if constexpr (is_backward(MODE)) {
     for (int i = 0; i < slots * W; ++i) {
-      if (sizeof(R) == 4) sums[std::size_t{pass.accumulator} * W + i] += found[i];
-      else accumulators[pass.accumulator + i / W][i % W] += static_cast<R>(found[i]);
+      if constexpr (sizeof(R) == 4) args.sums[i] += found[i];
+      else args.accumulators[args.first_accumulator + i / W][i % W] += found[i];
     }
   }
 }
 
 // One run on all states of a mode.  Backwards the derivatives of its angles are added to d_driver.
-template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
+template <class R, int MODE> void sweep_run(const Layout& plan, std::size_t number_of_run, const Tables<R>& tables, Space<R>& space, const Crew& crew) {
   constexpr int S = n_states(MODE), W = kWidth<R>;
+  const Run& run = plan.runs[number_of_run];
+  const Run* const after = number_of_run + 1 < plan.runs.size() ? &plan.runs[number_of_run + 1] : nullptr;
   const std::size_t block = std::size_t{2} << run.space.b;
   const std::size_t n_acc = run.accumulators;
   if (is_backward(MODE)) space.sums.reserve(std::max<std::size_t>(1, n_acc * W * run.n_chunks));
@@ -141,7 +156,7 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
     Scratch<R>& scratch = space.scratch[worker];
     // Blocks of psi and lambda start at different lines of a page: equal ones would compete for the same cache sets.
     const std::size_t apart = block + 10;
-    scratch.block.reserve(apart * S);
+    scratch.block.reserve(2 * apart * S);  // of this run, and of a neighbour
     scratch.accumulators.reserve(std::max<std::size_t>(n_acc, 1));
     double* sums = is_backward(MODE) ? space.sums.data() + n_acc * W * chunk : nullptr;
     if (is_backward(MODE)) {
@@ -151,38 +166,56 @@ template <class R, int MODE> void sweep_run(const Layout& plan, const Run& run, 
     const std::uint32_t per = run.space.n_cosets / run.n_chunks;
     for (std::uint32_t coset = chunk * per; coset < (chunk + 1) * per; ++coset) {
       const std::uint32_t base = static_cast<std::uint32_t>(run.space.cosets(coset));
+      const auto held = [&](std::size_t r, int k) {
+        return plan.runs[r].space.identity ? space.state[k].data() : scratch.block.data() + apart * (S * (r & 1) + k);
+      };
       Vec<R>* states[kMaxStates] = {};
       for (int k = 0; k < S; ++k) {
-        states[k] = run.space.identity ? space.state[k].data() : scratch.block.data() + apart * k;
-        if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
+        states[k] = held(number_of_run, k);
+        if (is_backward(MODE) && after && after->joined) move_block<R, true>(*after, held(number_of_run + 1, k), states[k]);
+        else if (!is_backward(MODE) && run.joined) move_block<R, false>(run, held(number_of_run - 1, k), states[k]);
+        else if (!run.space.identity) gather<R>(run.space, base, space.state[k].data(), states[k]);
       }
-      for (std::uint32_t j = 0; j < run.n_passes; ++j) {
-        const std::uint32_t number = run.first_pass + (is_backward(MODE) ? run.n_passes - 1 - j : j);
+      const auto told = [&](std::uint32_t number) {
         const Pass& pass = plan.passes[number];
-        if (pass.kind == PassKind::kTable) {
-          if constexpr (MODE == kBackward) {
-            if (!tables.unwind && number < plan.n_read_only) {
-              table_pass<R, kRead>(plan, pass, run.space, tables, base, states, scratch.accumulators.data(), sums);
-              continue;
-            }
-          }
-          table_pass<R, MODE>(plan, pass, run.space, tables, base, states, scratch.accumulators.data(), sums);
-          continue;
-        }
         TileArgs<R> args = tile_args<R, MODE>(plan, pass, tables, base);
         args.accumulators = scratch.accumulators.data();
-        if (sizeof(R) == 4 && is_backward(MODE)) {
-          // tile ops count accumulators from the start of the run; emptying walks those of this pass
-          args.sums = sums + std::size_t{pass.accumulator} * W;
-        }
+        // tile ops count accumulators from the start of the run; emptying walks those of this pass
+        if (sizeof(R) == 4 && is_backward(MODE)) args.sums = sums + std::size_t{pass.accumulator} * W;
         for (int k = 0; k < S; ++k) args.state[k] = states[k];
+        return args;
+      };
+      const auto turn = [&](std::uint32_t number, const TileArgs<R>& args) {
+        const Pass& pass = plan.passes[number];
+        const Phases<R>* const phases = pass.kind == PassKind::kTable ? &tables.phases[plan.ops[pass.first_op].phases] : nullptr;
         if constexpr (MODE == kBackward) {
-          if (!tables.unwind && number < plan.n_read_only) { tile_pass<R, kRead>(pass.kind, args); continue; }
+          if (!tables.unwind && number < plan.n_read_only)
+            return phases ? table_pass<R, kRead>(*phases, run.space, base, args) : tile_pass<R, kRead>(pass.kind, args);
         }
-        tile_pass<R, MODE>(pass.kind, args);
+        if (phases) table_pass<R, MODE>(*phases, run.space, base, args);
+        else tile_pass<R, MODE>(pass.kind, args);
+      };
+      for (std::size_t j = 0; j < run.stretches.size(); ++j) {
+        const Stretch& s = run.stretches[is_backward(MODE) ? run.stretches.size() - 1 - j : j];
+        const auto number = [&s](std::uint32_t i) { return s.first_pass + (is_backward(MODE) ? s.n_passes - 1 - i : i); };
+        if (s.n_pieces == 1) {
+          for (std::uint32_t i = 0; i < s.n_passes; ++i) turn(number(i), told(number(i)));
+          continue;
+        }
+        scratch.stretch.clear();
+        for (std::uint32_t i = 0; i < s.n_passes; ++i) scratch.stretch.push_back(told(number(i)));
+        for (std::uint32_t piece = 0; piece < s.n_pieces; ++piece)
+          for (std::uint32_t i = 0; i < s.n_passes; ++i) {
+            TileArgs<R>& args = scratch.stretch[i];
+            const std::uint32_t tiles = plan.passes[number(i)].n_tiles / s.n_pieces;
+            args.first_tile = piece * tiles;
+            args.n_tiles = args.first_tile + tiles;
+            turn(number(i), args);
+          }
       }
       const bool done = MODE == kBackward && run.first_pass == 0 && !tables.unwind;  // nobody reads the states any more
-      if (!run.space.identity && !done)
+      const bool goes_on = is_backward(MODE) ? run.joined : after && after->joined;
+      if (!run.space.identity && !done && !goes_on)
         for (int k = 0; k < S; ++k) scatter<R, false>(run.space, base, states[k], space.state[k].data());
     }
     if (is_backward(MODE) && sizeof(R) == 8)
@@ -205,9 +238,9 @@ template <class R, int MODE> void sweep(const Layout& plan, const Tables<R>& tab
       space.d_driver[k].reserve(std::max<std::size_t>(n, 1));
       std::fill(space.d_driver[k].data(), space.d_driver[k].data() + n, 0.0);
     }
-    for (std::size_t r = plan.runs.size(); r-- > 0;) sweep_run<R, MODE>(plan, plan.runs[r], tables, space, crew);
+    for (std::size_t r = plan.runs.size(); r-- > 0;) sweep_run<R, MODE>(plan, r, tables, space, crew);
   } else {
-    for (const Run& run : plan.runs) sweep_run<R, MODE>(plan, run, tables, space, crew);
+    for (std::size_t r = 0; r < plan.runs.size(); ++r) sweep_run<R, MODE>(plan, r, tables, space, crew);
   }
 }
 
@@ -298,31 +331,50 @@ template <class R> void apply_observable(const Layout& plan, Space<R>& space, co
         if (!run.space.identity) { gather<R>(run.space, base, psi, scratch.block.data()); in = scratch.block.data(); }
         Vec<R>* to = run.space.identity ? lambda : out;
         const std::uint32_t quads = 1u << (run.space.b - 2);
+        const bool fresh = !run.space.identity || !more;
+        const std::uint32_t end = run.first_group + run.n_groups;
         for (std::uint32_t q0 = 0; q0 < quads; q0 += quads_at_once) {
           const std::uint32_t q1 = std::min(quads, q0 + quads_at_once);
-          if (!run.space.identity || !more) for (std::uint32_t k = 8 * q0; k < 8 * q1; ++k) to[k] = Vec<R>{};
-          for (std::uint32_t g = run.first_group; g < run.first_group + run.n_groups; ++g) {
-            const ObsGroup& group = plan.groups[g];
-            const Bucket* buckets = plan.buckets.data() + group.first_bucket;
+          // As many groups at once as have few enough buckets: lambda stays in registers over these.
+          for (std::uint32_t g0 = run.first_group, g1; g0 < end; g0 = g1) {
+            const std::uint32_t first_bucket = plan.groups[g0].first_bucket;
             unsigned at[32];
-            for (std::uint32_t k = 0; k < group.n_buckets; ++k) at[k] = bucket_pattern(plan, buckets[k], base, space.tables.origin) ^ buckets[k].high[q0 >> 6];
-            const Permutation<R>& swap = perm[group.lanes];
+            std::uint32_t n = 0;
+            for (g1 = g0; g1 < end && n + plan.groups[g1].n_buckets <= 32; ++g1) n += plan.groups[g1].n_buckets;
+            for (std::uint32_t k = 0; k < n; ++k) {
+              const Bucket& b = plan.buckets[first_bucket + k];
+              at[k] = bucket_pattern(plan, b, base, space.tables.origin) ^ b.high[q0 >> 6];
+            }
             for (std::uint32_t q = q0; q < q1; ++q) {
               Vec<R> re[4] = {}, im[4] = {};
-              for (std::uint32_t k = 0; k < group.n_buckets; ++k) {
-                const Bucket& b = buckets[k];
-                const Vec<R>* table = space.obs_tables.data() + b.table;
-                const unsigned p = at[k] ^ b.low[q & 63];
-                if (b.imaginary) { for (int e = 0; e < 4; ++e) im[e] += table[p ^ b.element[e]]; }
-                else { for (int e = 0; e < 4; ++e) re[e] += table[p ^ b.element[e]]; }
+              if (g0 != run.first_group || !fresh) QP_FOR_ELEMENTS(re[e] = to[8 * q + 2 * e]; im[e] = to[8 * q + 2 * e + 1];);
+              const unsigned* pattern = at;
+              for (std::uint32_t g = g0; g < g1; ++g) {
+                const ObsGroup& group = plan.groups[g];
+                const Bucket* const buckets = plan.buckets.data() + group.first_bucket;
+                const auto coefficient = [&](std::uint32_t k, int e) QP_LAMBDA_INLINE {
+                  return space.obs_tables[buckets[k].table + (pattern[k] ^ buckets[k].low[q & 63] ^ buckets[k].element[e])];
+                };
+                const Permutation<R>& swap = perm[group.lanes];
+                const bool one = group.n_buckets == 1 && !buckets[0].imaginary;
+                Vec<R> c[4] = {}, d[4] = {};
+                if (one) {
+                  QP_FOR_ELEMENTS(c[e] = coefficient(0, e););
+                } else {
+                  for (std::uint32_t k = 0; k < group.n_buckets; ++k) {
+                    if (buckets[k].imaginary) { QP_FOR_ELEMENTS(d[e] += coefficient(k, e);); }
+                    else { QP_FOR_ELEMENTS(c[e] += coefficient(k, e);); }
+                  }
+                }
+                QP_FOR_ELEMENTS(
+                  const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
+                  Vec<R> r = src[0]; Vec<R> i = src[1];
+                  if (group.lanes) { r = permute<R>(r, swap); i = permute<R>(i, swap); }
+                  re[e] += c[e] * r; im[e] += c[e] * i;
+                  if (!one) { re[e] -= d[e] * i; im[e] += d[e] * r; });
+                pattern += group.n_buckets;
               }
-              for (std::uint32_t e = 0; e < 4; ++e) {
-                const Vec<R>* src = in + 2 * std::size_t{(4 * q + e) ^ group.x};
-                Vec<R> a = src[0], c = src[1];
-                if (group.lanes) { a = permute<R>(a, swap); c = permute<R>(c, swap); }
-                to[2 * (4 * q + e)] += re[e] * a - im[e] * c;
-                to[2 * (4 * q + e) + 1] += re[e] * c + im[e] * a;
-              }
+              QP_FOR_ELEMENTS(to[8 * q + 2 * e] = re[e]; to[8 * q + 2 * e + 1] = im[e];);
             }
           }
           Vec<R> sum{};

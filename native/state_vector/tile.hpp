@@ -41,7 +41,7 @@ struct TileOp {
 template <class R> struct TileArgs {
   const TileOp* ops;
   int n_ops;
-  std::uint32_t n_tiles;
+  std::uint32_t first_tile, n_tiles;  // tiles first_tile ... n_tiles - 1
   const std::uint64_t* sig_low;   // [64] signature of the low six bits of the tile number
   const std::uint64_t* sig_high;  // and of the others
   const std::uint32_t* addr_low;
@@ -294,7 +294,7 @@ template <class R, int S> QP_INLINE void store(const TileArgs<R>& args, std::uin
 // Visits every tile: load, body, scale, store.  `wanted(signature)` says whether a tile has anything to do.
 // `args` must be a local copy, or every store would make the compiler read it again.
 template <class R, int MODE, class Wanted, class Body> QP_INLINE void for_tiles(const TileArgs<R>& args, Wanted&& wanted, Body&& body) {
-  for (std::uint32_t i = 0; i < args.n_tiles; ++i) {
+  for (std::uint32_t i = args.first_tile; i < args.n_tiles; ++i) {
     const std::uint64_t sig = args.sig_low[i & 63] ^ args.sig_high[i >> 6] ^ args.sig_coset;
     if (wanted(sig) || args.scale) {
       const std::uint32_t address = args.addr_low[i & 63] ^ args.addr_high[i >> 6];
@@ -407,7 +407,7 @@ template <class R, int MODE, int A, int B> void pair_pass(const TileArgs<R>& giv
   const TileArgs<R> args = given;
   const TileOp a = args.ops[0], b = args.ops[B < 0 ? 0 : 1];
   const std::uint32_t step = sizeof(R) == 4 && is_backward(MODE) ? std::min(args.n_inner, kEmptiedEvery) : args.n_inner;
-  for (std::uint32_t first = 0; first < args.n_tiles; first += step) {
+  for (std::uint32_t first = args.first_tile; first < args.n_tiles; first += step) {
     const std::uint64_t sig = args.sig_low[first & 63] ^ args.sig_high[first >> 6] ^ args.sig_coset;
     const unsigned pa = static_cast<unsigned>(sig >> a.shift) & 1u, pb = static_cast<unsigned>(sig >> b.shift) & 1u;
     const Vec<R> ta = args.tables[a.table + pa * a.stride], tb = args.tables[b.table + pb * b.stride];
@@ -505,7 +505,7 @@ template <class R, int MODE, int N, bool REAL> void few_lanes_pass(const TileArg
   const std::uint32_t step = sizeof(R) == 4 && is_backward(MODE) ? std::min(args.n_inner, 4 * kEmptiedEvery) : args.n_inner;
   Permutation<R> perm[N];
   for (int k = 0; k < N; ++k) perm[k] = args.permutations[args.ops[k].permutation];
-  for (std::uint32_t first = 0; first < args.n_tiles; first += step) {
+  for (std::uint32_t first = args.first_tile; first < args.n_tiles; first += step) {
     const std::uint64_t sig = args.sig_low[first & 63] ^ args.sig_high[first >> 6] ^ args.sig_coset;
     Vec<R> t[N], g[N], h[N];
     for (int k = 0; k < N; ++k) {

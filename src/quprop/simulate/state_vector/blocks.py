@@ -27,7 +27,7 @@ from quprop.model.angle_table import Drivers
 if TYPE_CHECKING:
     from quprop.simulate.state_vector.diagonals import Choice
 
-MAX_BLOCK_BYTES = 1 << 20  # psi and lambda of a block: a common second-level cache
+MAX_BLOCK_BYTES = 1 << 19  # psi and lambda of a block: with what is read and written beside it, a second-level cache
 SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
 
 planner = import_module("quprop.simulate._planner")
@@ -71,14 +71,14 @@ def upper_bits(n_qubits: int, lane_bits: int) -> int:
     return max(n_qubits - lane_bits, 2)
 
 
-def block_dimension(n_up: int, vector_bytes: int) -> int:
+def block_dimension(n_up: int, vector_bytes: int, batch: bool) -> int:
     """How many dimensions a run spans.
 
-    A small state is one block; a larger one at least two, so that two threads share the work; blocks stay within the
-    cache.
+    A small state is one block; a larger one at least two, so that two threads share the work (of a batch they rather
+    share the samples); blocks stay within the cache.
     """
     largest = (MAX_BLOCK_BYTES // (4 * vector_bytes)).bit_length() - 1
-    if (4 * vector_bytes) << n_up < SHARED_BYTES:
+    if (4 * vector_bytes) << n_up < (2 * SHARED_BYTES if batch else SHARED_BYTES):
         return n_up
     return min(largest, n_up - 1)
 
@@ -120,7 +120,7 @@ def plan_of(
     be tables."""
     n_up = upper_bits(n_qubits, lane_bits)
     if dimension is None:
-        dimension = block_dimension(n_up, vector_bytes)
+        dimension = block_dimension(n_up, vector_bytes, lane_bits == 0)
     dimension = max(2, min(dimension, n_up))
     if dimension < n_up:
         dimension = max(dimension, 3)  # two address bits and at least one mask
