@@ -193,7 +193,7 @@ def test_bits_are_the_same_for_any_number_of_threads(precision):
 
 def test_angles_beyond_what_a_sum_bears_are_turned_one_by_one():
     model = qaoa(9, ring(9, lambda q: 1.0 + q), 1)
-    for gamma, ways in ((1234.5, {True}), (123456.7, {True, False})):
+    for gamma, ways in ((543.21, {True}), (123456.7, {True, False})):
         theta, x = np.array([[gamma, 0.3]]), np.empty((1, 0))
         expected = REFERENCE.vjp(model, theta, x)
         found = engine().vjp(model, theta, x)

@@ -219,7 +219,7 @@ class NativeEngine:
         return known[tables, framed]
 
     def _choose_of(self, model: Model, framed: bool, tables: bool | None) -> diagonals.Choice | None:
-        if tables is False and not (framed and self._use_symmetries):
+        if (tables is False and not (framed and self._use_symmetries)) or model.n_qubits > support.MAX_QUBITS:
             return None
         x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
         strings, state = blocks.observables(model), model.state if framed else None
