@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from quprop.problems import breast_cancer, digits, hamiltonian, ising_2d, kicked_ising, maxcut, molecules, tfim
+from quprop.problems import (
+    breast_cancer,
+    digits,
+    hamiltonian,
+    ising_2d,
+    kicked_ising,
+    labs,
+    maxcut,
+    molecules,
+    portfolio,
+    sk,
+    tfim,
+)
 from quprop.problems.generative import SPECS as GENERATIVE
 from quprop.problems.spec import Spec
 
@@ -17,6 +29,9 @@ PROBLEMS: dict[str, Spec] = {
     "ising-2d": ising_2d.SPEC,
     "kicked-ising": kicked_ising.SPEC,
     "maxcut": maxcut.SPEC,
+    "labs": labs.SPEC,
+    "sk": sk.SPEC,
+    "portfolio": portfolio.SPEC,
     "hamiltonian": hamiltonian.SPEC,
     **GENERATIVE,
 }
