@@ -18,7 +18,7 @@ from quprop.model.ansatz_room import require_room
 from quprop.model.circuit import Circuit
 from quprop.model.pauli import PauliString, PauliSum
 
-MIXERS = ("ring", "complete")
+MIXERS = ("complete", "ring")
 
 
 def qaoa(n: int, cost: Iterable[Sequence[float]] | PauliSum, layers: int) -> Circuit:
@@ -41,7 +41,7 @@ def qaoa(n: int, cost: Iterable[Sequence[float]] | PauliSum, layers: int) -> Cir
     return circuit
 
 
-def qaoa_xy(n: int, cost: PauliSum, layers: int, ones: int, mixer: str = "ring") -> Circuit:
+def qaoa_xy(n: int, cost: PauliSum, layers: int, ones: int, mixer: str = "complete") -> Circuit:
     """QAOA among the bit strings with so many ones: from the Dicke state, layers of exp(-i gamma C) and XY mixers.
 
     The mixer is the product of exp(-i beta (X_p X_q + Y_p Y_q) / 2) over pairs, which moves a one from p to q and keeps

@@ -21,13 +21,8 @@ from quprop.problems.spec import Problem, Spec, train_settings
 MOST_SPINS = 100  # as many terms as a circuit's layer may reasonably have: some 10^5
 
 # The lowest energies of 3, 4, ... spins, from the reference above.
-LOWEST = dict(
-    enumerate(
-        (1, 2, 2, 7, 3, 8, 12, 13, 5, 10, 6, 19, 15, 24, 32, 25, 29, 26, 26, 39, 47, 36, 36, 45, 37, 50, 62, 59, 67)
-        + (64, 64, 65, 73),
-        3,
-    )
-)
+_LOWEST = "1 2 2 7 3 8 12 13 5 10 6 19 15 24 32 25 29 26 26 39 47 36 36 45 37 50 62 59 67 64 64 65 73"
+LOWEST = {n: int(word) for n, word in enumerate(_LOWEST.split(), 3)}
 
 
 def energy(n: int) -> PauliSum:
@@ -62,7 +57,7 @@ def build(config: Config) -> Problem:
         return {"merit_factor": n * n / (2 * value), "sequence": runs(bits)}
 
     return combinatorial.problem(
-        config, energy(n), n, known, told=told, published=lambda layers: of_sequences(n, layers)
+        config, energy(n), n, lambda: known, told=told, published=lambda layers: of_sequences(n, layers)
     )
 
 

@@ -83,26 +83,23 @@ def build(config: Config) -> Problem:
     file = config["problem"]["file"]
     names, edges = read_edges(Path(file) if file else None)
     n, cost = len(names), minus_cut(edges)
-    known = {"vertices": n, "edges": len(edges)} | combinatorial.reference(cost, n, "cuts")
-    largest = -known["reference_energy"] if "reference_energy" in known else None
 
     def told(bits: np.ndarray, value: float) -> dict[str, object]:
-        return {
-            "sampled_cut": -value,
-            "best_cut": largest,
-            "one_side": [name for name, bit in zip(names, bits, strict=True) if bit == bits[0]],
-        }
+        one = [name for name, bit in zip(names, bits, strict=True) if bit == bits[0]]
+        return {"sampled_cut": -value, "one_side": one}
 
     made = combinatorial.problem(
         config,
         cost,
         n,
-        known,
+        lambda: {"vertices": n, "edges": len(edges)} | combinatorial.reference(cost, n, "cuts"),
         told=told,
         own=lambda n, layers: qaoa(n, edges, layers),
         scale=float(np.sqrt(np.mean([w * w for _, _, w in edges]))) or 1.0,
         published=lambda layers: of_pairs(cost, layers),
     )
+    if "reference_energy" in made.reference:
+        made.reference["best_cut"] = -made.reference["reference_energy"]
     judged = made.judge
     assert judged is not None
     return replace(made, judge=lambda *found: judged(*found) | {"expected_cut": -found[1]})

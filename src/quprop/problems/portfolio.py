@@ -131,7 +131,9 @@ def _of_npz(path: Path, data: bytes) -> tuple[list[str], Any, Any]:
             f"{path} must hold mu, covariance and, if it likes, names; {shown(sorted(unknown)[0])} is missing or more"
         )
     mu = np.ravel(held["mu"])
-    names = [str(name) for name in np.ravel(held["names"])] if "names" in held else [f"A{i + 1}" for i in range(len(mu))]
+    names = (
+        [str(name) for name in np.ravel(held["names"])] if "names" in held else [f"A{i + 1}" for i in range(len(mu))]
+    )
     return names, held["mu"], held["covariance"]
 
 
@@ -143,10 +145,17 @@ def energy(assets: Assets, aversion: float) -> PauliSum:
     total = {PauliString(0, 0): float(alone.sum() / 2 + pairs.sum() / 4)}
     fields = alone / 2 + (pairs.sum(axis=0) + pairs.sum(axis=1)) / 4
     total |= {PauliString(0, 1 << i): -float(fields[i]) for i in range(n)}
-    total |= {
-        PauliString(0, 1 << i | 1 << j): float(pairs[i, j] / 4) for i in range(n) for j in range(i + 1, n)
-    }
+    total |= {PauliString(0, 1 << i | 1 << j): float(pairs[i, j] / 4) for i in range(n) for j in range(i + 1, n)}
     return PauliSum(total)
+
+
+def spread(cost: PauliSum, n: int) -> float:
+    """How much the terms of a qubit differ from the mean ones, which cost the same for every choice of k."""
+    fields = np.array([cost_of for p, cost_of in cost.items() if p.z.bit_count() == 1])
+    pairs = np.array([cost_of for p, cost_of in cost.items() if p.z.bit_count() == 2])
+    missing = n - len(fields), n * (n - 1) // 2 - len(pairs)  # terms that are exactly 0
+    fields, pairs = (np.concatenate([v, np.zeros(more)]) for v, more in zip((fields, pairs), missing, strict=True))
+    return float(np.sqrt(fields.var() + (n - 1) * pairs.var())) or 1.0
 
 
 def build(config: Config) -> Problem:
@@ -156,7 +165,6 @@ def build(config: Config) -> Problem:
     if k > n:
         raise QupropError(f"k must be at most {n}, the number of assets, got {k}")
     cost = energy(assets, s["q"])
-    known = combinatorial.reference(cost, n, "choices", k)
 
     def told(bits: np.ndarray, value: float) -> dict[str, Any]:
         x = bits.astype(float)
@@ -166,8 +174,19 @@ def build(config: Config) -> Problem:
             "variance_of_return": float(x @ assets.covariance @ x),
         }
 
+    gap = 2.0 if section["mixer"] == "ring" else float(n)  # sum (X X + Y Y) / 2 of all pairs: k ones to the next level
     wanted = as_run(qaoa_xy(n, cost, section["layers"], k, section["mixer"]), config)
-    return combinatorial.problem(config, cost, n, known, told=told, wanted=wanted, ones=k)
+    return combinatorial.problem(
+        config,
+        cost,
+        n,
+        lambda: combinatorial.reference(cost, n, "choices", k),
+        told=told,
+        scale=spread(cost, n),
+        gap=gap,
+        wanted=wanted,
+        ones=k,
+    )
 
 
 SPEC = Spec(
@@ -182,8 +201,8 @@ SPEC = Spec(
             "file": Setting("", "assets instead: a .csv of lines `name, mu, S_1, ..., S_n`, or an .npz of these"),
         },
         "model": {
-            "layers": Setting(4, "layers of the circuit", least=0, most=1000),
-            "mixer": Setting("ring", "pairs of qubits between which ones are moved", choices=MIXERS),
+            "layers": Setting(6, "layers of the circuit", least=0, most=1000),
+            "mixer": Setting("complete", "pairs of qubits between which ones are moved", choices=MIXERS),
             "start": combinatorial.start_setting("ramp", "random"),
         },
         "train": train_settings(optimiser="lbfgs", learning_rate=0.05, steps=200),

@@ -46,9 +46,12 @@ def build(config: Config) -> Problem:
     else:
         names, edges = [str(q) for q in range(s["n"])], couplings(s["n"], s["couplings"], s["instance"])
     n, cost = len(names), energy(edges)
-    known = combinatorial.reference(cost, n, "states")
-    if "reference_energy" in known:
-        known["reference_per_spin"] = known["reference_energy"] / n
+
+    def known() -> dict[str, Any]:
+        found = combinatorial.reference(cost, n, "states")
+        if "reference_energy" in found:
+            found["reference_per_spin"] = found["reference_energy"] / n
+        return found
 
     def told(bits: np.ndarray, value: float) -> dict[str, Any]:
         up = [name for name, bit in zip(names, bits, strict=True) if bit == bits[0]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-WORDS = {
+from quprop.problems.combinatorial import WORDS as OF_BIT_STRINGS
+
+WORDS = OF_BIT_STRINGS | {
     "J": "coupling J",
     "affine": "affine part",
     "all_bytes": "sent by all ranks",
