@@ -226,9 +226,9 @@ def _sampled(
             return found
     if is_even(cost) and ones is None:
         bits = bits ^ bits[:, :1]  # a string and its complement are one solution, the first bit 0
-    strings, counts = np.unique(bits, axis=0, return_counts=True)
+    strings, first, counts = np.unique(bits, axis=0, return_index=True, return_counts=True)
     values = costs(cost, strings)
-    order = np.lexsort((-counts, values))
+    order = np.lexsort((first, values))  # of equal costs, as they were met
     if (lowest := known.get("reference_energy")) is not None:
         near = 1e-9 * max(1.0, float(np.abs(values).max()))
         found["optimal_samples"] = float(counts[values <= lowest + near].sum() / SHOTS)
