@@ -330,8 +330,7 @@ def _bit_strings_verdict(summary: dict[str, Any]) -> list[str]:
         lines.append(f"no samples     {summary['no_samples']}")
     if "approximation_ratio" in summary:
         lines.append(f"ratio          {summary['approximation_ratio']:.4f}, {RATIO}")
-    said = ("feasible_samples", "optimal_samples", "merit_factor", "best_merit_factor", "sequence", "sampled_per_spin")
-    said = (*said, "reference_per_spin", "expected_return", "variance_of_return")
+    said = [key for key in WORDS if key not in ("highest_energy", "sampled_energy", "start_source")]
     lines += [f"{WORDS[key]}: {_read(summary[key])}" for key in said if key in summary]
     if "chosen" in summary:
         lines.append(f"chosen: {', '.join(summary['chosen'])}")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,8 +79,8 @@ def of_sequences(n: int, layers: int) -> Angles:
 
 
 @cache
-def _tables() -> dict[str, dict[str, dict[str, dict[str, list[float]]]]]:
-    read: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = json.loads(
+def _tables() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(
         files("quprop.problems").joinpath("data/qaoa_angles.json").read_text(encoding="utf-8")
     )
     return read
