@@ -21,17 +21,17 @@ from quprop.model.pauli import PauliString, PauliSum
 MIXERS = ("complete", "ring")
 
 
-def qaoa(n: int, cost: Iterable[Sequence[float]] | PauliSum, layers: int) -> Circuit:
+def qaoa(n: int, edges: Iterable[Sequence[float]] | PauliSum, layers: int) -> Circuit:
     """QAOA: from |+>^n, layers of exp(-i gamma C) and exp(-i beta sum_q X_q).
 
-    cost: the edges of MaxCut, pairs (i, j) or triples (i, j, weight), C = sum w_ij (1 - Z_i Z_j) / 2 being the weight
-        cut; or a sum E of products of Z that is to be minimised, C = -E.
+    edges: those of MaxCut, pairs (i, j) or triples (i, j, weight), C = sum w_ij (1 - Z_i Z_j) / 2 being the weight cut;
+        or any sum E of products of Z that is to be minimised, C = -E.
     Parameters: two vectors, gamma[layer] and then beta[layer].
 
     Reference: Farhi, Goldstone, Gutmann, arXiv:1411.4028 (2014).
     """
     n, layers = whole("n", n, 1), whole("layers", layers, 0)
-    total, turn = (_diagonal(n, cost), -2) if isinstance(cost, PauliSum) else (_cut(n, cost), -1)
+    total, turn = (_diagonal(n, edges), -2) if isinstance(edges, PauliSum) else (_cut(n, edges), -1)
     mixer = PauliSum({PauliString(1 << q, 0): 1.0 for q in range(n)})
     require_room("layers", layers, len(total) + n)
     gamma, beta = params("gamma", layers), params("beta", layers)
