@@ -474,6 +474,11 @@ def test_bad_settings_of_costs_are_one_sentence_before_any_string_is_tried(name,
     assert "\n" not in str(caught.value)
 
 
+def test_a_scan_is_refused_before_its_first_point():
+    with pytest.raises(QupropError, match="at k = 5: k must be at most 4"):
+        problems.scan("portfolio", "k", [2, 5], {"problem": {"n": 4}})
+
+
 def test_bad_circuits_of_costs_are_one_sentence():
     cost = qpr.PauliSum("Z0 Z1")
     for make, words in (

@@ -158,12 +158,19 @@ def spread(cost: PauliSum, n: int) -> float:
     return float(np.sqrt(fields.var() + (n - 1) * pairs.var())) or 1.0
 
 
+def assets_of(config: Config) -> Assets:
+    """Those that [problem] names; refused where k of them cannot be chosen."""
+    s = config["problem"]
+    assets = read_assets(Path(s["file"])) if s["file"] else synthetic(s["n"], s["instance"])
+    if s["k"] > len(assets.mu):
+        raise QupropError(f"k must be at most {len(assets.mu)}, the number of assets, got {s['k']}")
+    return assets
+
+
 def build(config: Config) -> Problem:
     s, section = config["problem"], config["model"]
-    assets = read_assets(Path(s["file"])) if s["file"] else synthetic(s["n"], s["instance"])
+    assets = assets_of(config)
     n, k = len(assets.mu), s["k"]
-    if k > n:
-        raise QupropError(f"k must be at most {n}, the number of assets, got {k}")
     cost = energy(assets, s["q"])
 
     def told(bits: np.ndarray, value: float) -> dict[str, Any]:
@@ -208,4 +215,5 @@ SPEC = Spec(
         "train": train_settings(optimiser="lbfgs", learning_rate=0.05, steps=200),
     },
     build,
+    assets_of,
 )
