@@ -230,7 +230,7 @@ def _sampled(
     values = costs(cost, strings)
     order = np.lexsort((first, values))  # of equal costs, as they were met
     if (lowest := known.get("reference_energy")) is not None:
-        near = 1e-9 * max(1.0, float(np.abs(values).max()))
+        near = 1e-9 * (known["highest_energy"] - lowest) + 1e-12 * float(np.abs(values).max())  # for rounding
         found["optimal_samples"] = float(counts[values <= lowest + near].sum() / SHOTS)
     found["sampled_energy"] = float(values[order[0]])
     found["solutions"] = [
