@@ -339,5 +339,5 @@ def test_nothing_is_written_when_the_input_is_bad(tmp_path):
 
 def test_package_data_lies_beside_the_code():
     folder = Path(problems.__file__).parent / "data"
-    energies = {"h2.json", "lih.json", "h2o.json", "florentine.txt", "heavy_hex_127.json"}
+    energies = {"h2.json", "lih.json", "h2o.json", "florentine.txt", "heavy_hex_127.json", "qaoa_angles.json"}
     assert {p.name for p in folder.iterdir()} == energies | {"binary_samples.npz", "scale_free_1000.adjlist"}

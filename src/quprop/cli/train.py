@@ -35,6 +35,7 @@ from quprop.errors import QupropError, count_of, nearest
 from quprop.files import check_outputs, read_text
 from quprop.folding_table import FoldingTable
 from quprop.hardware_models import PRESETS
+from quprop.problems.combinatorial import RATIO, WORDS
 from quprop.problems.config import Config, override, settle
 from quprop.problems.estimated import BUDGET
 from quprop.problems.run import configure, definition_of, find, run
@@ -60,6 +61,12 @@ quprop train digits
 quprop train tfim --set n=12 --set layers=6 --out runs/chain
 
 quprop train tfim --set n=6 --noise superconducting
+
+quprop train maxcut --set file=graph.txt --set start=published
+
+quprop train labs --set n=16
+
+quprop train portfolio --set n=10,k=3,q=2
 
 quprop train molecule --set atoms="Li 0 0 0; H 0 0 1.6" --set active=2,5
 
@@ -298,10 +305,11 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
     if "energy" in summary:
         lines += _energy_verdict(summary)
     if "expected_cut" in summary:
+        sampled = f", best of the sampled cuts {summary['sampled_cut']:g}" if "sampled_cut" in summary else ""
         best = f", largest possible {summary['best_cut']:g}" if "best_cut" in summary else ""
-        lines.append(
-            f"expected cut   {summary['expected_cut']:.4f}, best of the sampled cuts {summary['sampled_cut']:g}{best}"
-        )
+        lines.append(f"expected cut   {summary['expected_cut']:.4f}{sampled}{best}")
+    if "approximation_ratio" in summary or "solutions" in summary or "expected_cut" in summary:
+        lines += _bit_strings_verdict(summary)
     if "noise" in summary:
         channels = count_of(summary["channels"], "channel")
         lines.append(f"noise          {summary['noise']}, {channels}; {_clean(summary)}")
@@ -313,6 +321,30 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         lines.append(_of_device(summary))
     lines.append(f"{count_of(summary['steps'], 'step')} in {human_seconds(summary['seconds'])} ({summary['status']})")
     return lines
+
+
+def _bit_strings_verdict(summary: dict[str, Any]) -> list[str]:
+    """Of a cost of bit strings: how near the expected one is to the lowest, and the best strings that were sampled."""
+    lines = []
+    if "no_samples" in summary:
+        lines.append(f"no samples     {summary['no_samples']}")
+    if "approximation_ratio" in summary:
+        lines.append(f"ratio          {summary['approximation_ratio']:.4f}, {RATIO}")
+    said = [key for key in WORDS if key not in ("highest_energy", "sampled_energy", "start_source")]
+    lines += [f"{WORDS[key]}: {_read(summary[key])}" for key in said if key in summary]
+    if "chosen" in summary:
+        lines.append(f"chosen: {', '.join(summary['chosen'])}")
+    if "one_side" in summary:
+        lines.append(f"on one side of the best cut: {', '.join(summary['one_side'])}")
+    if found := summary.get("solutions"):
+        wide = max(len("cost"), *(len(f"{row['cost']:.6g}") for row in found))
+        lines.append(f"best samples   {'cost':>{wide}}  of {summary['shots']:,}  bits, qubit 0 first")
+        lines += [f"{'':15}{row['cost']:>{wide}.6g}  {row['count']:8,}  {row['bits']}" for row in found]
+    return lines
+
+
+def _read(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _of_device(summary: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ Rule = Literal["auto", "two_term", "general"]
 RULES: tuple[Rule, ...] = ("auto", "two_term", "general")
 _SAME = 1e-9  # frequencies closer than this, relative to the largest, are one
 _LARGEST_RANK = 14  # of dependent strings whose 2^rank joint eigenvalues are listed; above, a superset serves
+_MOST_SOLVED = 40  # frequencies of a linear program that takes a second; it grows with their fourth power
 _GRID = 192  # points per oscillation of the largest frequency among which shifts are chosen
 
 
@@ -70,16 +71,19 @@ def rule_of(frequencies: Sequence[float]) -> tuple[np.ndarray, np.ndarray] | Non
 
     Multiples 1 ... R of one frequency: the closed form x_k = (2k - 1) pi / (2 R W), y_k = (-1)^(k-1) W / (4 R
     sin^2(W x_k / 2)) (Wierichs et al., section 3). Otherwise the shifts on a fine grid with the least sum |y|: a linear
-    program, whose corner solutions have R pairs at most. None: the frequencies are too close to be told apart.
+    program, whose corner solutions have R pairs at most. Many frequencies of which few multiples are missing, such as
+    those of integer costs, take the closed form of all multiples. None: the frequencies are too close to be told apart.
     """
     w = np.sort(np.asarray(frequencies, float))
     R = len(w)
     if R == 0:
         return np.zeros(0), np.zeros(0)
     if np.allclose(w, w[0] * np.arange(1, R + 1), rtol=_SAME):
-        k = np.arange(1, R + 1)
-        x = (2 * k - 1) * np.pi / (2 * R * w[0])
-        return x, (-1.0) ** (k - 1) * w[0] / (4 * R * np.sin(w[0] * x / 2) ** 2)
+        return _equidistant(w[0], R)
+    step = min(w[0], float(np.diff(w).min()))
+    multiples = np.round(w / step)
+    if R > _MOST_SOLVED and multiples[-1] <= 2 * R and np.allclose(w, step * multiples, rtol=_SAME):
+        return _equidistant(w[-1] / multiples[-1], int(multiples[-1]))
     from scipy.optimize import linprog  # slow to import, and rarely needed
 
     unit = w / w[-1]
@@ -99,6 +103,13 @@ def rule_of(frequencies: Sequence[float]) -> tuple[np.ndarray, np.ndarray] | Non
         if np.abs(sines[:, used] @ exact - unit).max() < 1e-10:
             return grid[used] / w[-1], exact * w[-1]
     return None
+
+
+def _equidistant(step: float, R: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rule of all multiples 1 ... R of a frequency."""
+    k = np.arange(1, R + 1)
+    x = (2 * k - 1) * np.pi / (2 * R * step)
+    return x, (-1.0) ** (k - 1) * step / (4 * R * np.sin(step * x / 2) ** 2)
 
 
 def frequencies(strings: Sequence[PauliString], scales: np.ndarray, n: int, limit: int) -> np.ndarray | None:
@@ -181,7 +192,7 @@ def _general(
     scales = scales / scales[0]
     found = frequencies(strings, scales, model.n_qubits, limit) if len(members) > 1 else None
     pairs = None if found is None else rule_of(found.tolist())
-    if pairs is None:
+    if pairs is None or len(pairs[0]) > limit:
         return [_one(m) for m in members]
     x, y = pairs
     if not len(x):

@@ -24,6 +24,9 @@ from quprop.model.ansatz_excitations import uccsd
 from quprop.model.ansatz_iqp import covariance_gates as covariance_gates
 from quprop.model.ansatz_iqp import graph_gates as graph_gates
 from quprop.model.ansatz_iqp import iqp
+from quprop.model.ansatz_qaoa import MIXERS as MIXERS
+from quprop.model.ansatz_qaoa import dicke_state as dicke_state
+from quprop.model.ansatz_qaoa import qaoa, qaoa_xy
 from quprop.model.ansatz_room import require_room
 from quprop.model.ansatz_stabiliser import stabilizer_logical_product
 from quprop.model.circuit import Circuit
@@ -85,35 +88,6 @@ def strongly_entangling(n: int, layers: int) -> Circuit:
             reach = layer % (n - 1) + 1
             for qubit in range(n):
                 circuit.cx(qubit, (qubit + reach) % n)
-    return circuit
-
-
-def qaoa(n: int, edges: Iterable[Sequence[float]], layers: int) -> Circuit:
-    """QAOA for MaxCut: from |+>^n, layers of exp(-i gamma C) and exp(-i beta sum_q X_q).
-
-    C = sum w_ij (1 - Z_i Z_j) / 2 is the weight cut.
-    edges: pairs (i, j), or triples (i, j, weight).
-    Parameters: two vectors, gamma[layer] and then beta[layer].
-
-    Reference: Farhi, Goldstone, Gutmann, arXiv:1411.4028 (2014).
-    """
-    n, layers = whole("n", n, 1), whole("layers", layers, 0)
-    cost: dict[PauliString, float] = {}
-    for edge in edges:
-        if len(edge) not in (2, 3):
-            raise QupropError(f"an edge is (i, j) or (i, j, weight), got {edge!r}")
-        i, j = (whole("a vertex", v, 0) for v in edge[:2])
-        if i == j or max(i, j) >= n:
-            raise QupropError(f"an edge joins two different vertices from 0 to {n - 1}, got {tuple(edge)!r}")
-        string = PauliString(0, 1 << i | 1 << j)
-        cost[string] = cost.get(string, 0.0) + (edge[2] if len(edge) == 3 else 1.0)
-    total = PauliSum(cost)
-    mixer = PauliSum({PauliString(1 << q, 0): 1.0 for q in range(n)})
-    require_room("layers", layers, len(total) + n)
-    gamma, beta = params("gamma", layers), params("beta", layers)
-    circuit = Circuit(n, _plus(n), params=[gamma, beta])
-    for layer in range(layers):
-        circuit.exp(total, -gamma[layer]).exp(mixer, 2 * beta[layer])
     return circuit
 
 
@@ -334,6 +308,7 @@ ANSATZE: dict[str, Ansatz] = {
         of_sizes=lambda n, layers: qaoa(n, _ring(n), layers),
         observable=lambda n: PauliSum({PauliString(0, 1 << a | 1 << b): 0.5 for a, b in _ring(n)}),
     ),
+    "qaoa_xy": Ansatz(qaoa_xy),
     "hamiltonian_variational": Ansatz(hamiltonian_variational),
     "tfim_variational": Ansatz(tfim_variational, "n,layers", observable=_ising),
     "uccsd": Ansatz(uccsd),

@@ -5,25 +5,20 @@ The loss is minus the expected cut, -sum_ij w_ij (1 - <Z_i Z_j>) / 2, so that en
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from quprop import simulate
 from quprop.errors import QupropError
 from quprop.files import MOST_TYPED, read_text
-from quprop.model import Model
 from quprop.model.ansatz import qaoa
 from quprop.model.pauli import PauliString, PauliSum
+from quprop.problems import combinatorial
 from quprop.problems.config import Config, Setting, shown
-from quprop.problems.energies import circuit, model_settings
-from quprop.problems.spec import Params, Problem, Spec, train_settings
-from quprop.simulate.distributed.serve import leading
-from quprop.training.losses import Expectation
-
-EXACT_VERTICES = 26  # the best cut is found by trying all of them up to here
-SHOTS = 1024  # cuts sampled from the trained circuit, of which the best is reported
+from quprop.problems.published_angles import of_pairs
+from quprop.problems.spec import Problem, Spec, train_settings
 
 Edges = list[tuple[int, int, float]]
 
@@ -73,59 +68,41 @@ def read_edges(path: Path | None) -> tuple[list[str], Edges]:
     return list(names), [(a, b, weight) for (a, b), weight in edges.items()]
 
 
+def minus_cut(edges: Edges) -> PauliSum:
+    """-sum w_ij (1 - Z_i Z_j) / 2."""
+    total: dict[PauliString, float] = {PauliString(0, 0): -sum(w for _, _, w in edges) / 2}
+    return PauliSum(total | {PauliString(0, 1 << a | 1 << b): w / 2 for a, b, w in edges})
+
+
 def best_cut(n: int, edges: Edges) -> float:
-    """The largest cut, by trying all 2^(n-1) in blocks of 2^20."""
-    best = 0.0
-    for first in range(0, 2 ** (n - 1), 2**20):
-        side = np.arange(first, min(first + 2**20, 2 ** (n - 1)))
-        cut = np.zeros(len(side))
-        for a, b, weight in edges:
-            cut += weight * ((side >> a ^ side >> b) & 1)
-        best = max(best, float(cut.max()))
-    return best
+    """The largest cut, by trying all 2^(n-1)."""
+    return -combinatorial.extremes(minus_cut(edges), n).lowest
 
 
 def build(config: Config) -> Problem:
     file = config["problem"]["file"]
     names, edges = read_edges(Path(file) if file else None)
-    n = len(names)
-    layers = config["model"]["layers"]
-    minus_cut: dict[PauliString, float] = {PauliString(0, 0): -sum(w for _, _, w in edges) / 2}
-    minus_cut |= {PauliString(0, 1 << a | 1 << b): w / 2 for a, b, w in edges}
-    wanted = circuit(config, n, {"qaoa": lambda n, layers: qaoa(n, edges, layers)})
-    model = Model(wanted, PauliSum(minus_cut))
-    reference: dict[str, object] = {"vertices": n, "edges": len(edges)}
-    if n <= EXACT_VERTICES:
-        reference |= {"reference_energy": -best_cut(n, edges), "reference_name": "exact (all cuts tried)"}
-    else:
-        reference |= {"reference_name": f"none (all cuts are tried up to {EXACT_VERTICES} vertices)"}
+    n, cost = len(names), minus_cut(edges)
 
-    def start(rng: np.random.Generator) -> Params:
-        if config["model"]["ansatz"] == "qaoa" and not config["model"]["gates"]:
-            # The linear ramp that good angles are known to resemble: Zhou et al., Phys. Rev. X 10, 021067 (2020).
-            ramp = (np.arange(layers) + 0.5) / max(layers, 1)
-            theta = np.concatenate([0.7 * ramp, 0.7 * (1 - ramp)])
-            return {"theta": theta + 0.01 * rng.normal(size=theta.size)}
-        return {"theta": 0.1 * rng.normal(size=model.n_params)}
+    def told(bits: np.ndarray, value: float) -> dict[str, object]:
+        one = [name for name, bit in zip(names, bits, strict=True) if bit == bits[0]]
+        return {"sampled_cut": -value, "one_side": one}
 
-    def judge(params: Params, loss: float, metrics: dict[str, float]) -> dict[str, object]:
-        leader, train = leading(), config["train"]
-        how = {} if leader is None else {"engine": leader.engine(train["precision"])}
-        bits = np.asarray(simulate.samples(model, params["theta"], shots=SHOTS, rng=train["seed"], **how)).astype(int)
-        cuts = sum(w * (bits[:, a] ^ bits[:, b]) for a, b, w in edges)
-        chosen = bits[int(np.argmax(cuts))]
-        exact = reference.get("reference_energy")
-        return {
-            "energy": loss,
-            "energy_error": None if exact is None else loss - exact,  # type: ignore[operator]
-            "expected_cut": -loss,
-            "sampled_cut": float(np.max(cuts)),
-            "best_cut": None if exact is None else -exact,  # type: ignore[operator]
-            "approximation_ratio": None if not exact else loss / exact,  # type: ignore[operator]
-            "one_side": [name for name, bit in zip(names, chosen, strict=True) if bit == chosen[0]],
-        }
-
-    return Problem(model, Expectation(), start, reference=reference, judge=judge, circuit=wanted)
+    made = combinatorial.problem(
+        config,
+        cost,
+        n,
+        lambda: {"vertices": n, "edges": len(edges)} | combinatorial.reference(cost, n, "cuts"),
+        told=told,
+        own=lambda n, layers: qaoa(n, edges, layers),
+        scale=float(np.sqrt(np.mean([w * w for _, _, w in edges]))) or 1.0,
+        published=lambda layers: of_pairs(cost, layers),
+    )
+    if "reference_energy" in made.reference:
+        made.reference["best_cut"] = -made.reference["reference_energy"]
+    judged = made.judge
+    assert judged is not None
+    return replace(made, judge=lambda *found: judged(*found) | {"expected_cut": -found[1]})
 
 
 SPEC = Spec(
@@ -135,7 +112,7 @@ SPEC = Spec(
             "name": Setting("maxcut", "this problem"),
             "file": Setting("", "edge list, lines `u v [weight]`; empty takes the Florentine families"),
         },
-        "model": model_settings("qaoa", 6),
+        "model": combinatorial.settings(6),
         "train": train_settings(optimiser="lbfgs", learning_rate=0.05, steps=300),
     },
     build,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from quprop.problems import breast_cancer, digits, hamiltonian, ising_2d, kicked_ising, maxcut, molecules, tfim
+from quprop.problems import breast_cancer, digits, hamiltonian, ising_2d, kicked_ising, labs, maxcut, molecules, tfim
 from quprop.problems.generative import SPECS as GENERATIVE
+from quprop.problems.portfolio import SPEC as PORTFOLIO
+from quprop.problems.sk import SPEC as SK
 from quprop.problems.spec import Spec
 
 PROBLEMS: dict[str, Spec] = {
@@ -17,6 +19,9 @@ PROBLEMS: dict[str, Spec] = {
     "ising-2d": ising_2d.SPEC,
     "kicked-ising": kicked_ising.SPEC,
     "maxcut": maxcut.SPEC,
+    "labs": labs.SPEC,
+    "sk": SK,
+    "portfolio": PORTFOLIO,
     "hamiltonian": hamiltonian.SPEC,
     **GENERATIVE,
 }

@@ -10,6 +10,7 @@ from typing import Any
 from quprop import plots
 from quprop.errors import QupropError
 from quprop.problems.maxcut import read_edges
+from quprop.report import bit_strings
 from quprop.report.drawing import MOST_VERTICES, graph_svg
 from quprop.report.figure import Curve, Figure
 from quprop.report.generic import pairs
@@ -66,7 +67,8 @@ def section(source: Source) -> Section:
         made.notes.append(f"{source.name('metrics.jsonl')} has no line yet: there is nothing to draw")
     else:
         made.notes.append(f"{source.name('metrics.jsonl')} is missing: there is nothing to draw")
-    made.blocks += _pictures(source, made.notes) + confusion(summary) + _partition(run, summary, made.notes)
+    made.blocks += _pictures(source, made.notes) + confusion(summary)
+    made.blocks += _partition(run, summary, made.notes) + bit_strings.blocks(summary)
     made.blocks += _cost(summary, meta, lines)
     settings = [s for s in run.names if s not in ("versions", "model_sha256")]
     for name in settings:
@@ -116,6 +118,8 @@ def _result(run: Fields, summary: Fields, lines: Fields, meta: Fields) -> list[t
         row("expected cut", summary.value("expected_cut", show=digits(4)))
         row("best sampled cut", summary.value("sampled_cut"))
         row("largest possible cut", summary.value("best_cut"))
+        for name, cell in bit_strings.rows(summary):
+            row(name, cell)
         named = summary.text("reference_name")
         row(f"reference accuracy ({named})", summary.value("reference_accuracy", show=digits(4)))
         row("noise of the machine", summary.value("noise"))

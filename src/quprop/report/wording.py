@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-WORDS = {
+from quprop.problems.combinatorial import WORDS as OF_BIT_STRINGS
+
+WORDS = OF_BIT_STRINGS | {
     "J": "coupling J",
     "affine": "affine part",
     "all_bytes": "sent by all ranks",
@@ -28,6 +30,7 @@ WORDS = {
     "carleman_feasible": "the Carleman loop is feasible",
     "carleman_seconds": "time of the Carleman loop",
     "changes": "where the cheapest method changes",
+    "chosen": "chosen by the best sample",
     "classical_bytes": "classical memory",
     "classical_ops": "classical operations",
     "classical_steps": "classical steps",
@@ -63,6 +66,7 @@ WORDS = {
     "head": "scale and bias after the circuit",
     "holds": "qubits held",
     "in_sets": "in sets",
+    "instance": "seed of the instance",
     "kappa": "condition number κ",
     "kappa_by": "condition number known by",
     "largest_component": "largest component of the gradient",
@@ -97,6 +101,7 @@ WORDS = {
     "parameter_shift_runs": "runs of parameter shift",
     "precision": "standard error of a component",
     "python": "Python",
+    "q": "aversion to risk q",
     "queries_a_run": "queries a run",
     "rank_bytes": "sent by a rank",
     "reference_accuracy": "accuracy compared with",
@@ -110,6 +115,9 @@ WORDS = {
     "seconds": "time",
     "sentence": "said",
     "sha256": "SHA-256",
+    "solutions": "best samples",
+    "spins_up": "spins up in the best sample",
+    "start": "training starts from",
     "state_precision": "precision of the state",
     "strings_on_one_state": "strings on one state",
     "success": "chance of success",
