@@ -41,8 +41,8 @@ class Span {
   struct Vector { Mask rest, how; };  // what is outside the space, and a bit for each mask that was added
   Vector resolve(Mask m) const {
     Mask how = 0;
-    while (m && rows_[top(m)].rest) {
-      const Vector& row = rows_[top(m)];
+    for (Mask common = m & tops_; common; common = m & tops_) {
+      const Vector& row = rows_[top(common)];
       m ^= row.rest;
       how ^= row.how;
     }
@@ -51,12 +51,21 @@ class Span {
   bool enlarged_by(Mask m) const { return resolve(m).rest != 0; }
   bool add(Mask m) {
     const Vector v = resolve(m);
-    if (v.rest) rows_[top(v.rest)] = {v.rest, v.how ^ Mask{1} << size_++};
-    return v.rest != 0;
+    if (!v.rest) return false;
+    tops_ |= Mask{1} << top(v.rest);
+    rows_[top(v.rest)] = {v.rest, v.how ^ Mask{1} << size_++};
+    return true;
   }
+  bool turns(Mask z) const {  // whether a sign (-1)^|z & j| is not the same on all of the space
+    for (Mask t = tops_; t; t &= t - 1)
+      if (odd(rows_[std::countr_zero(t)].rest & z)) return true;
+    return false;
+  }
+  void clear() { tops_ = 0; size_ = 0; }
 
  private:
-  std::array<Vector, 64> rows_{};  // by their highest bits
+  std::array<Vector, 64> rows_;  // by their highest bits, which tops_ tells; the others were never written
+  Mask tops_ = 0;
   int size_ = 0;
 };
 
@@ -64,6 +73,10 @@ class Span {
 struct Recent {
   std::array<std::uint64_t, kWindow / 64> words{};
   void set(int i) { words[i % kWindow / 64] |= std::uint64_t{1} << (i % 64); }
+  void flip(int i) { words[i % kWindow / 64] ^= std::uint64_t{1} << (i % 64); }
+  void operator^=(const Recent& other) {
+    for (std::size_t k = 0; k < words.size(); ++k) words[k] ^= other.words[k];
+  }
   bool meets(const Recent& other) const {
     std::uint64_t common = 0;
     for (std::size_t k = 0; k < words.size(); ++k) common |= words[k] & other.words[k];
@@ -79,9 +92,18 @@ struct Rotations {
 
   Rotations(const Mask* x_, const Mask* z_, const std::int32_t* driver_, int size_, int lane_bits_)
       : x(x_), z(z_), driver(driver_), size(size_), lane_bits(lane_bits_), blocked_by(size_) {
-    for (int i = 0; i < size; ++i)
-      for (int j = std::max(0, i - kWindow); j < i; ++j)
-        if (!commute(i, j)) blocked_by[i].set(j);
+    // For each bit of a mask, which of the last kWindow rotations have it: the parity of |x & z'| for all of them is a sum of these.
+    List<Recent> with_x(64), with_z(64);
+    const auto flip = [&](int i) {
+      for (Mask m = x[i]; m; m &= m - 1) with_x[std::countr_zero(m)].flip(i);
+      for (Mask m = z[i]; m; m &= m - 1) with_z[std::countr_zero(m)].flip(i);
+    };
+    for (int i = 0; i < size; ++i) {
+      for (Mask m = x[i]; m; m &= m - 1) blocked_by[i] ^= with_z[std::countr_zero(m)];
+      for (Mask m = z[i]; m; m &= m - 1) blocked_by[i] ^= with_x[std::countr_zero(m)];
+      if (i >= kWindow) flip(i - kWindow);
+      flip(i);
+    }
   }
   Mask up(int i) const { return x[i] >> lane_bits; }
   bool commute(int i, int j) const { return !odd((x[i] & z[j]) ^ (z[i] & x[j])); }
