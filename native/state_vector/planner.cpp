@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <utility>
@@ -301,20 +302,33 @@ Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_
   List<Mask> pending;
   for (const auto& [mask, _] : by_x) pending.push_back(mask);
   const bool whole = dimension == n_up;
-  const auto add_buckets = [&](List<std::int32_t> terms) {  // of z masks that span at most kMaxRank dimensions
-    while (!terms.empty()) {
+  const auto add_buckets = [&](const List<std::int32_t>& terms) {  // of z masks that span at most kMaxRank dimensions
+    List<std::pair<Mask, std::size_t>> places;
+    for (std::size_t k = 0; k < terms.size(); ++k) places.emplace_back(z[terms[k]], k);
+    std::sort(places.begin(), places.end());
+    List<bool> done(terms.size());
+    for (std::size_t next = 0; next < terms.size();) {
       Span span;
-      List<std::int32_t> later;
-      for (std::int32_t i : terms) {
-        if (span.size() < kMaxRank || !span.enlarged_by(z[i])) {
-          span.add(z[i]);
-          out.bucket_term.push_back(i);
-        } else {
-          later.push_back(i);
-        }
+      List<Mask> basis;
+      List<std::size_t> members;
+      for (; next < terms.size() && span.size() < kMaxRank; ++next) {
+        if (done[next]) continue;
+        if (span.add(z[terms[next]])) basis.push_back(z[terms[next]]);
+        members.push_back(next);
       }
-      out.bucket_term_ptr.push_back(static_cast<std::int32_t>(out.bucket_term.size()));
-      terms = std::move(later);
+      const std::size_t first = members.size();
+      Mask inside = 0;  // the later ones that lie in the space: its few masks are looked up
+      for (std::uint32_t k = 0; next < terms.size() && k < 1u << basis.size(); ++k) {
+        if (k) inside ^= basis[std::countr_zero(k)];
+        for (auto at = std::lower_bound(places.begin(), places.end(), std::pair{inside, next}); at != places.end() && at->first == inside; ++at)
+          if (!done[at->second]) members.push_back(at->second);
+      }
+      std::sort(members.begin() + static_cast<std::ptrdiff_t>(first), members.end());
+      for (const std::size_t k : members) {
+        done[k] = true;
+        out.bucket_term.push_back(terms[k]);
+      }
+      if (!members.empty()) out.bucket_term_ptr.push_back(static_cast<std::int32_t>(out.bucket_term.size()));
     }
   };
   while (!pending.empty()) {
@@ -345,6 +359,7 @@ Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_
 }
 
 using Masks = nb::ndarray<const Mask, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Reals = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T> nb::object array(List<T>& from) {
@@ -396,9 +411,32 @@ NB_MODULE(_planner, m) {
     });
     return nb::make_tuple(array(ptr), array(members));
   });
-  m.def("rank", [](const Masks& masks) {
+  // The dimensions that the x masks span which stand alone with their driver.
+  m.def("rank_alone", [](const Masks& x, const Numbers& driver) {
+    const std::size_t size = x.size();
+    List<std::pair<std::int32_t, Mask>> all(size);
+    for (std::size_t i = 0; i < size; ++i) all[i] = {driver.data()[i], x.data()[i]};
+    std::sort(all.begin(), all.end());
     Span span;
-    for (std::size_t k = 0; k < masks.size(); ++k) span.add(masks.data()[k]);
+    for (std::size_t i = 0; i < size; ++i)
+      if ((i == 0 || all[i] != all[i - 1]) && (i + 1 == size || all[i] != all[i + 1])) span.add(all[i].second);
     return span.size();
+  });
+  // Pairs and signs that groups of one rotation move at least, whose states then are a coset of the x masks so far.
+  m.def("least_moves", [](const Masks& x, const Masks& z, const Reals& coefficient, double least, const Numbers& ptr, const Numbers& members) {
+    Span span;
+    std::int64_t moves = 0;
+    for (std::size_t g = 0; g + 1 < ptr.size(); ++g) {
+      if (ptr.data()[g + 1] - ptr.data()[g] != 1) continue;
+      const int i = members.data()[ptr.data()[g]];
+      if (std::abs(coefficient.data()[i]) < least) continue;
+      if (const Mask m = x.data()[i]) {
+        span.add(m);
+        moves += std::int64_t{1} << (span.size() - 1);
+      } else if (span.turns(z.data()[i])) {
+        moves += std::int64_t{1} << span.size();
+      }
+    }
+    return moves;
   });
 }

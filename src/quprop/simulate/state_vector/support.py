@@ -43,6 +43,7 @@ MAX_BYTES = 256 << 20  # of a plan; positions are 32-bit anyway
 LOOK_AHEAD = 64  # rotations among which those of a group are looked for
 TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entries, of which few pages are touched
 BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
+TINY = 2.0 ** (BITS - 1022)  # coefficients whose multipliers may be no ordinary doubles
 LONG_ANGLE = 1024.0  # radians up to which f times a driver is as good as the sum of the group's angles, each rounded
 REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/state_vector/support.hpp
 
@@ -192,15 +193,17 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
         return None
     drivers = model.drivers
     x_masks, z_masks = np.array(model.x_masks, np.int64), np.array(model.z_masks, np.int64)
-    # A rotation that is alone in its group moves every pair: the states reached are at least a coset of these x.
-    pairs_of, count = np.unique(np.stack([x_masks, drivers.driver]), axis=1, return_counts=True)
-    alone = np.unique(pairs_of[0, count == 1]).astype(np.uint64)
-    if 1 << blocks.planner.rank(alone) > limit:
-        return None
     masks = x_masks.astype(np.uint64), z_masks.astype(np.uint64)
+    # A rotation that is alone in its group moves every pair: the states reached are at least a coset of these x.
+    if 1 << blocks.planner.rank_alone(masks[0], drivers.driver) > limit:
+        return None
     group_ptr, members = blocks.planner.groups(*masks, drivers.driver, LOOK_AHEAD)
     budget = math.inf if force else blocks_ns(model)
-    walk = _Walk(model, start, limit, int(min(MAX_BYTES / 8, budget / PAIR_NS)))  # pairs or so
+    room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
+    # What such groups move is counted before anything is walked. Coefficients below TINY may move nothing.
+    if blocks.planner.least_moves(*masks, drivers.coefficient, TINY, group_ptr, members) > room:
+        return None
+    walk = _Walk(model, start, limit, room)
     for first, last in pairwise(group_ptr.tolist()):
         group = members[first:last]
         if not walk.step(group, int(x_masks[group[0]]), z_masks[group]):
