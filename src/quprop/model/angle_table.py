@@ -305,7 +305,7 @@ class Drivers(NamedTuple):
 
 def _of_one(angles: list[Terms], n_params: int) -> tuple[np.ndarray, np.ndarray] | None:
     """By far the most common: the coefficients and variables of angles that are each a number times one variable."""
-    if not all([len(terms) == 1 and len(terms[0][0]) == 1 for terms in angles]):
+    if not all(len(terms) == 1 and len(terms[0][0]) == 1 for terms in angles):
         return None
     variables = [terms[0][0][0] for terms in angles]
     places = [n_params + i if kind else i for kind, i in variables]

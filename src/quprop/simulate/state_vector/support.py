@@ -133,20 +133,33 @@ class _Walk:
         self.moves: list[_Move] = []
         self.longest = math.inf
         self._drivers, self._limit, self.room = model.drivers, limit, room
+        self._done: dict[tuple[int, bytes, bytes], tuple[int, _Move | None]] = {}  # and the number of states then
 
     def step(self, group: np.ndarray, x: int, z: np.ndarray) -> bool:
         """Whether what is reached by a group of rotations with one x is still few."""
         c = self._drivers.coefficient[group] * _phases(x, z)
-        f = c @ _signs(z, self.at.states)
         norm = np.abs(c).sum()
-        step = 2.0**-BITS * norm
-        if not step:  # a driver that kernels flush to zero
+        if not 2.0**-BITS * norm:  # a driver that kernels flush to zero
             return True
-        near = np.round(f / step) if len(c) > 1 else f
-        active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
         which = int(self._drivers.driver[group[0]])
         if len(c) > 1:
             self.longest = min(self.longest, _longest(self._drivers, which, float(norm)))
+        key = (x, z.tobytes(), c.tobytes())
+        size, move = self._done.get(key, (0, None))
+        if size == len(self.at.states):  # a layer that repeats, once no state is new
+            if move is not None:
+                self.moves.append(move._replace(driver=which))
+                self.room -= len(move.a)
+            return self.room >= 0
+        before = len(self.moves)
+        within = self._walk(which, x, z, c, norm)
+        self._done[key] = (len(self.at.states), self.moves[-1] if len(self.moves) > before else None)
+        return within
+
+    def _walk(self, which: int, x: int, z: np.ndarray, c: np.ndarray, norm: float) -> bool:
+        f = c @ _signs(z, self.at.states)
+        near = np.round(f / (2.0**-BITS * norm)) if len(c) > 1 else f
+        active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
         if not x:
             if len(active) and np.ptp(near):
                 self.moves.append(_Move(which, DIAGONAL, active, active, f[active], near[active]))
@@ -201,7 +214,8 @@ def plan(model: Any, force: bool = False) -> dict[str, Any] | None:
     budget = math.inf if force else blocks_ns(model)
     room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
     # What such groups move is counted before anything is walked. Coefficients below TINY may move nothing.
-    if blocks.planner.least_moves(*masks, drivers.coefficient, TINY, group_ptr, members) > room:
+    least = blocks.planner.least_moves(*masks, drivers.coefficient, TINY, group_ptr, members)
+    if least > room or support_ns(0, least, 0) > budget:
         return None
     walk = _Walk(model, start, limit, room)
     for first, last in pairwise(group_ptr.tolist()):
@@ -258,24 +272,16 @@ def _steps(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pairs (a, b) in steps of one driver, kind and f; kind REAL has f > 0, the order of the pair giving the sign."""
     step_driver, step_kind, step_f, step_ptr, pairs = [], [], [], [0], [np.empty((0, 2), np.int32)]
-    for which, kind, a, b, f, near in moves:
-        if kind == IMAGINARY and real:
-            a, b = np.where(turned[a], b, a), np.where(turned[a], a, b)
-            kind = REAL
-        a, b = rank[a], rank[b]
-        if kind == REAL:
-            a, b, f, near = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f), np.abs(near)
-        if np.all(near == near[0]):
-            values, counts, order = f[:1], np.array([len(f)]), np.argsort(a)
-        else:
-            _, first, which_value, counts = np.unique(near, return_index=True, return_inverse=True, return_counts=True)
-            values = f[first]
-            order = np.lexsort((a, which_value))
-        pairs.append(np.stack([a[order], b[order]], axis=1).astype(np.int32))
-        step_ptr += (step_ptr[-1] + np.cumsum(counts)).tolist()
-        step_driver += [which] * len(values)
-        step_kind += [kind] * len(values)
-        step_f += values.tolist()
+    done: dict[int, _Pairs] = {}  # of a move that repeats, whose arrays are the same
+    for move in moves:
+        own = done.get(id(move.near))
+        if own is None:
+            own = done[id(move.near)] = _pairs(move, rank, turned, real)
+        pairs.append(own.pairs)
+        step_ptr += (step_ptr[-1] + own.ends).tolist()
+        step_driver += [move.driver] * len(own.values)
+        step_kind += [own.kind] * len(own.values)
+        step_f += own.values
     steps = {
         "step_driver": np.array(step_driver, np.int32),
         "step_kind": np.array(step_kind, np.int32),
@@ -283,6 +289,33 @@ def _steps(
         "step_ptr": np.array(step_ptr, np.int64),
     }
     return steps, np.ascontiguousarray(np.concatenate(pairs))
+
+
+class _Pairs(NamedTuple):
+    """The pairs of a move, those of one f after another, and where each f's end."""
+
+    kind: int
+    values: list[float]
+    ends: np.ndarray
+    pairs: np.ndarray
+
+
+def _pairs(move: _Move, rank: np.ndarray, turned: np.ndarray, real: bool) -> _Pairs:
+    _, kind, a, b, f, near = move
+    if kind == IMAGINARY and real:
+        a, b = np.where(turned[a], b, a), np.where(turned[a], a, b)
+        kind = REAL
+    a, b = rank[a], rank[b]
+    if kind == REAL:
+        a, b, f, near = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f), np.abs(near)
+    if np.all(near == near[0]):
+        values, counts, order = f[:1], np.array([len(f)]), np.argsort(a)
+    else:
+        _, first, which_value, counts = np.unique(near, return_index=True, return_inverse=True, return_counts=True)
+        values = f[first]
+        order = np.lexsort((a, which_value))
+    pairs = np.stack([a[order], b[order]], axis=1).astype(np.int32)
+    return _Pairs(kind, values.tolist(), np.cumsum(counts), pairs)
 
 
 def _observables(model: Any, at: Positions, turned: np.ndarray | None, room: int) -> list[Any] | None:
