@@ -1,8 +1,6 @@
 """The support engine (support.py and support.hpp of the state vector): the same numbers as the reference on models that
 reach few basis states, and no attempt at others."""
 
-import math
-
 import numpy as np
 import pytest
 from cases import CASES, random_model, random_sum, values_for
@@ -262,28 +260,8 @@ def test_a_support_that_cannot_pay_is_not_walked(monkeypatch):
     model = qpr.Model(circuit, "Z0 Z1")
     expected = support.plan(model)
     assert expected is None
-    monkeypatch.setattr(support, "_Walk", None)
+    monkeypatch.setattr(blocks.planner, "Walk", None)
     assert support.plan(model) is None
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_layers_that_repeat(seed, precision):
-    """A move is kept for the next layer while no state is new: with another driver, and after the support has grown."""
-    one = conserving(seed, 5, 2, ["odd", "double", "diagonal"], terms=10)
-    theta = qpr.params("theta", 18)
-    rows = []
-    for layer in range(3):
-        for x, z, angle in one.rotations:
-            moved = sum(
-                (c * math.prod((theta[6 * layer + i] for _, i in m), start=qpr.Angle(1.0)) for m, c in angle.terms),
-                qpr.Angle(0.0),
-            )
-            rows.append((qpr.PauliString(x, z), moved))
-        rows.append(("Z0 Z3", theta[layer]))
-    model = qpr.Model.from_rotations(5, rows, list(one.observables), one.state.index, params=theta)
-    plan = support.plan(model, force=True)
-    assert len(set(plan["step_driver"].tolist())) > 6
-    compare(model, engine(precision), values_for(model)[0][None], np.empty((1, 0)), DTYPES[precision])
 
 
 def test_switched_off():

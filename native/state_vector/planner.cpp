@@ -1,5 +1,5 @@
 // The planner of coset blocks: simulate/state_vector/blocks.py says what it does and why, plan.hpp what a plan's arrays mean.
-// Also the groups of simulate/support.py, which look ahead in the same way.
+// Also the groups of simulate/support.py, which look ahead in the same way, and what they reach (walk.hpp).
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
@@ -11,6 +11,8 @@
 #include <map>
 #include <utility>
 #include <vector>
+
+#include "walk.hpp"
 
 namespace nb = nanobind;
 
@@ -360,6 +362,7 @@ Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_
 
 using Masks = nb::ndarray<const Mask, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Reals = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T> nb::object array(List<T>& from) {
@@ -439,4 +442,39 @@ NB_MODULE(_planner, m) {
     }
     return moves;
   });
+  using qp::Walk;
+  nb::class_<Walk>(m, "Walk")
+      .def("__init__", [](Walk* self, const Integers& start, bool real, std::int64_t limit, std::int64_t room, int table_bits, int digits) {
+        new (self) Walk({start.data(), start.data() + start.size()}, real, limit, room, table_bits, digits);
+      })
+      // All groups (ptr, members), one after another; false as soon as what they reach is no longer small.
+      .def("groups", [](Walk& self, const Numbers& ptr, const Numbers& members, const Numbers& driver, const Masks& x, const Masks& z, const Reals& coefficient) {
+        List<Mask> zs;
+        List<double> c;
+        for (std::size_t g = 0; g + 1 < ptr.size(); ++g) {
+          zs.clear();
+          c.clear();
+          for (int k = ptr.data()[g]; k < ptr.data()[g + 1]; ++k) {
+            zs.push_back(z.data()[members.data()[k]]);
+            c.push_back(coefficient.data()[members.data()[k]]);
+          }
+          const int first = members.data()[ptr.data()[g]];
+          if (!self.step(driver.data()[first], x.data()[first], zs.data(), c.data(), zs.size())) return false;
+        }
+        return true;
+      })
+      .def("steps", [](const Walk& self, const Integers& rank) {
+        Walk::Steps steps = self.steps(rank.data());
+        nb::dict d;
+        d["step_driver"] = array(steps.driver);
+        d["step_kind"] = array(steps.kind);
+        d["step_f"] = array(steps.f);
+        d["step_ptr"] = array(steps.ptr);
+        d["pair"] = array(steps.pair);
+        return d;
+      })
+      .def_prop_ro("states", [](const Walk& self) { List<std::int64_t> copy = self.states; return array(copy); })
+      .def_prop_ro("turned", [](const Walk& self) { List<std::uint8_t> copy = self.turned; return array(copy); })
+      .def_ro("real", &Walk::real)
+      .def_ro("room", &Walk::room);
 }
