@@ -191,7 +191,7 @@ def _steps(operations: Iterable[Operation]) -> Iterator[tuple[int, int, Angle, C
         gate = GATES.get(name)
         if gate is not None:
             for step in gate.builder(*angles):
-                if type(step) is Clifford:
+                if isinstance(step, Clifford):
                     yield 0, 0, nothing, changes_of(step.name, step.qubits, target)
                 else:
                     x, z = _masks(step.pauli, target)
@@ -200,7 +200,7 @@ def _steps(operations: Iterable[Operation]) -> Iterator[tuple[int, int, Angle, C
             yield 0, 0, nothing, _channel(operation)
         elif isinstance(target, PauliString):
             yield target.x, target.z, angles[0], None
-        else:
+        elif isinstance(target, PauliSum):
             for string, coefficient in target.items():
                 yield string.x, string.z, coefficient * angles[0], None
 
