@@ -1,6 +1,7 @@
 """The planner's laws: however it reorders and groups, the plan is the same circuit, in pieces the kernels accept."""
 
 import time
+from itertools import pairwise
 
 import cases
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from native_models import segmented_model, start
 
 import quprop as qpr
+from quprop.model.angle_table import Drivers
 from quprop.simulate.state_vector import blocks
-from quprop.simulate.state_vector.blocks import planner
+from quprop.simulate.state_vector.blocks import NO_TABLES, planner
+from quprop.simulate.state_vector.native import NativeEngine
 
 LAYOUTS = [  # (lane bits, bytes of a vector, block dimension)
     (3, 64, None),  # AVX-512 doubles
@@ -186,19 +189,165 @@ def test_few_passes_for_what_the_planner_is_made_for():
     assert len(plan["pass_op_ptr"]) - 1 < 0.75 * model.n_rotations
 
 
+WINDOW, HELD = 192, 768  # how far rotations are looked ahead, and how many are held
+
+
+class Slow:
+    """The rules of runs and passes once more: every pair of rotations is compared, a space is all its vectors' rank."""
+
+    def __init__(self, x, z, lane_bits, n_up, dimension):
+        self.x, self.z, self.lane_bits, self.n_up, self.dimension = x, z, lane_bits, n_up, dimension
+        self.plan, pending, ahead = [], [], list(range(len(x)))
+        while pending or ahead:
+            room = HELD - len(pending)
+            pending, ahead = pending + ahead[:room], ahead[room:]
+            run, pending = self.take(pending, self.in_run())
+            passes = []
+            while run:
+                done, run = self.next_pass(run)
+                passes.append(done)
+            self.plan.append(passes)
+
+    def commute(self, i, others):
+        odd = np.bitwise_count(self.x[i] & self.z[others]) ^ np.bitwise_count(self.z[i] & self.x[others])
+        return not np.any(odd & 1)
+
+    def take(self, pending, wanted, most=HELD + 1):
+        left, taken = [], []
+        for at, i in enumerate(pending):
+            if i > pending[0] + HELD or len(taken) == most or (left and i > left[0] + WINDOW) or len(left) > WINDOW:
+                return taken, left + pending[at:]
+            (taken if self.commute(i, left) and wanted(i) else left).append(i)
+        return taken, left
+
+    def up(self, i):
+        return int(self.x[i]) >> self.lane_bits
+
+    def in_run(self):
+        space, ups, whole = [] if self.dimension == self.n_up else [1, 2], [], []
+
+        def wanted(i):
+            up, x = self.up(i), int(self.x[i])
+            if not up:
+                return True
+            if rank([*ups, up]) == len(ups):
+                return rank([*whole, x]) == len(whole)
+            if rank([*space, up]) > len(space):
+                if len(space) == self.dimension:
+                    return False
+                space.append(up)
+            ups.append(up)
+            whole.append(x)
+            return True
+
+        return wanted
+
+    def next_pass(self, run):
+        tile = []
+
+        def along(i):
+            if self.up(i) and self.up(i) not in tile:
+                tile.append(self.up(i))
+                return True
+            return False
+
+        order, run = self.take(run, along, 2)
+        lanes = not order
+        if lanes:
+            order, run = self.take(run, lambda i: self.x[i] and not self.up(i), 60)
+        mixes = any(
+            self.x[i] and self.commute(i, run[:k]) for k, i in enumerate(run) if i <= run[0] + WINDOW
+        )  # something else than diagonal rotations can be done
+        if not order or (not lanes and run and not mixes):
+            more, run = self.take(run, lambda i: not self.x[i], 60)
+            order += more
+        return order, run
+
+
+def strings_of(kind, n, size, rng):
+    x, z = (rng.integers(0, 1 << n, size, dtype=np.uint64) for _ in range(2))
+    if kind == "sparse":
+        return x & z & rng.integers(0, 1 << n, size, dtype=np.uint64), np.where(x & z, 0, z).astype(np.uint64)
+    if kind == "layers":  # diagonal strings, then one X a qubit
+        layer = np.concatenate([z[:40], np.zeros(n, np.uint64)]), np.r_[[0] * 40, [1 << q for q in range(n)]]
+        z, x = (np.resize(a, size).astype(np.uint64) for a in layer)
+    if kind == "few":
+        x, z = rng.choice(x[:6], size), rng.choice(z[:6], size)
+    return x, z
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "layers", "few"])
+@pytest.mark.parametrize("lane_bits, n_up, dimension", [(3, 5, 5), (0, 7, 4), (2, 6, 5)])
+def test_runs_and_passes_are_those_of_the_rules(kind, lane_bits, n_up, dimension):
+    """Past the windows too, and for masks that repeat."""
+    x, z = strings_of(kind, lane_bits + n_up, 900, np.random.default_rng(n_up))
+    drivers = np.arange(len(x), dtype=np.int32)
+    flat = planner.rotations(x, z, drivers, NO_TABLES.support, n_up, lane_bits, dimension, False)
+    found = [[sorted(i for group in ops for i in group) for _, ops in passes] for _, passes in runs(flat)]
+    expected = Slow(x, z, lane_bits, n_up, dimension).plan
+    assert found == [[sorted(order) for order in passes] for passes in expected]
+
+
+def test_buckets_are_filled_in_order():
+    """Each takes the first strings that are left, and all others within their span."""
+    rng = np.random.default_rng(3)
+    z = rng.permutation(1 << 10)[:700].astype(np.uint64)
+    flat = planner.strings(np.zeros_like(z), z, 7, 3, 7)
+    left, expected = list(range(len(z))), []
+    while left:
+        basis, inside, bucket = [], {0}, []
+        for i in left:
+            if int(z[i]) not in inside:
+                if len(basis) == planner.MAX_RANK:
+                    continue
+                basis.append(int(z[i]))
+                inside = span(basis)
+            bucket.append(i)
+        expected.append(bucket)
+        left = [i for i in left if i not in bucket]
+    ends = flat["bucket_term_ptr"]
+    assert [flat["bucket_term"][a:b].tolist() for a, b in pairwise(ends)] == expected
+
+
+def best_seconds(work, tries=5):
+    """Of processor time, and the best of them: another process on this core slows a single one."""
+    seconds = []
+    for _ in range(tries):
+        began = time.process_time()
+        work()
+        seconds.append(time.process_time() - began)
+    return min(seconds)
+
+
 @pytest.mark.slow
 def test_planning_time_is_linear_in_the_rotations():
-    """A plan of 100,000 rotations takes about ten times that of 10,000."""
-    seconds = {}
-    for m in (10_000, 100_000):
-        layers = m // 32
-        model = qpr.Model(qpr.ansatz.hardware_efficient(16, layers), "Z0")
-        _ = model.x_masks, model.z_masks
-        tries = []
-        for _ in range(5):  # of processor time, and the best of them: another process on this core slows a single one
-            began = time.process_time()
-            plan = blocks.plan(model, 3, 64)
-            tries.append(time.process_time() - began)
-        seconds[m] = min(tries)
-        assert len(plan["term"]) == model.n_rotations
-    assert seconds[100_000] < 30 * seconds[10_000], seconds  # 100 if it were quadratic
+    """A plan of 100,000 rotations takes about ten times that of 10,000, and one of a million ten times more."""
+    n, seconds = 16, {}
+    layer = qpr.Model(qpr.ansatz.hardware_efficient(n, 300), "Z0")
+    for m in (10_000, 100_000, 1_000_000):
+        x, z = (np.resize(np.array(masks, np.uint64), m) for masks in (layer.x_masks, layer.z_masks))
+        each = np.arange(m, dtype=np.int32)
+        drivers = Drivers.of_one(np.ones(m), each)
+        strings = blocks.observables(layer)
+        plan = blocks.plan_of(x, z, drivers, strings, m, 0, n, 3, 64)
+        assert np.array_equal(np.sort(plan["term"]), each)
+        native = NativeEngine()._evaluator
+        seconds[m] = (
+            best_seconds(lambda a=(x, z, drivers, strings, m, 0, n, 3, 64): blocks.plan_of(*a)),
+            best_seconds(lambda a=(x, z, each): planner.groups(*a, 64)),
+            best_seconds(lambda a=plan: native(a, 0)),
+        )
+    for small, large in ((10_000, 100_000), (100_000, 1_000_000)):
+        for one, other in zip(seconds[small], seconds[large], strict=True):
+            assert other < 30 * one, seconds  # 100 if it were quadratic
+
+
+@pytest.mark.slow
+def test_buckets_take_time_linear_in_the_strings():
+    rng = np.random.default_rng(0)
+    z = rng.permutation(1 << 20).astype(np.uint64)
+    seconds = [
+        best_seconds(lambda k=k: planner.strings(np.zeros(k, np.uint64), z[:k], 17, 3, 12), 3)
+        for k in (10_000, 100_000)
+    ]
+    assert seconds[1] < 30 * seconds[0], seconds

@@ -10,7 +10,7 @@ from tolerances import assert_close
 import quprop as qpr
 from quprop.model import ansatz
 from quprop.problems import chem
-from quprop.simulate.state_vector import support
+from quprop.simulate.state_vector import blocks, support
 from quprop.simulate.state_vector.native import NativeEngine
 
 DTYPES = {"double": np.float64, "single": np.float32}
@@ -205,6 +205,63 @@ def test_any_model_computed_on_what_it_reaches(name, precision):
 def test_random_rotations_computed_on_what_they_reach(seed):
     model = random_model(seed, 4, 20, state=int(seed))
     compare(model, engine(), values_for(model, seed=seed)[0][None], np.empty((1, 0)))
+
+
+def masks_of(model):
+    return tuple(np.array(m, np.uint64) for m in (model.x_masks, model.z_masks))
+
+
+def moves_at_least(model):
+    """What `plan` counts before it walks."""
+    groups = blocks.planner.groups(*masks_of(model), model.drivers.driver, support.LOOK_AHEAD)
+    return blocks.planner.least_moves(*masks_of(model), model.drivers.coefficient, support.TINY, *groups)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_walk_moves_less_than_is_counted_before_it(seed):
+    """A walk moves at least as many pairs; exactly as many where every rotation has a parameter of its own, from a
+    basis state."""
+    shared = random_model(seed, 5, 25, state=seed)
+    assert moves_at_least(shared) <= len(support.plan(shared, force=True)["pair"])
+    theta = qpr.params("theta", 20)
+    strings = [qpr.PauliString(*np.random.default_rng([seed, k]).integers(0, 32, 2).tolist()) for k in range(20)]
+    rows = [(p, t) for p, t in zip(strings, theta, strict=True) if p.weight]
+    alone = qpr.Model.from_rotations(5, rows, "Z0", seed, params=theta)
+    assert moves_at_least(alone) == len(support.plan(alone, force=True)["pair"]) > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_that_stand_alone_with_their_driver(seed):
+    rng = np.random.default_rng(seed)
+    x, driver = rng.integers(0, 200, 300, dtype=np.uint64), rng.integers(0, 4, 300).astype(np.int32)
+    pairs, count = np.unique(np.stack([x, driver]), axis=1, return_counts=True)
+    alone = pairs[0, count == 1].astype(int).tolist()
+    reduced = []
+    for mask in alone:
+        for row in reduced:
+            mask = min(mask, mask ^ row)
+        reduced += [mask] if mask else []
+    assert blocks.planner.rank_alone(x, driver) == len(reduced)
+    twice = np.tile(x, 2), np.tile(driver, 2)
+    assert blocks.planner.rank_alone(*twice) == 0
+
+
+def test_a_support_that_cannot_pay_is_not_walked(monkeypatch):
+    """Cost layers of four-body terms on all of an even sector: a quarter of the states, moved by every term."""
+    n, layers = 12, 4
+    angles = qpr.params("angles", 2 * layers)
+    circuit = qpr.Circuit(n)
+    for layer in range(layers):
+        for a in range(n - 3):
+            for b in range(1, (n - a - 1) // 2 + 1):
+                circuit.rotation(f"X{a} X{a + 2}" if b == 1 else f"X{a} X{a + b} X{a + b + 1} X{n - 1}", angles[layer])
+        for q in range(n):
+            circuit.rz(angles[layers + layer], q)
+    model = qpr.Model(circuit, "Z0 Z1")
+    expected = support.plan(model)
+    assert expected is None
+    monkeypatch.setattr(blocks.planner, "Walk", None)
+    assert support.plan(model) is None
 
 
 def test_switched_off():

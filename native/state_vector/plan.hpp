@@ -65,7 +65,7 @@ struct Op {
 
 struct Pass {
   std::uint32_t first_op = 0, n_ops = 0, n_tiles = 0, n_inner = 1, offset[4] = {};
-  Split sig, addr;
+  Split sig;
   List<std::uint32_t> addr_low, addr_high;
   List<Mask> pattern_z;      // full z mask of each signature bit
   PassKind kind = PassKind::kGeneral;
@@ -193,6 +193,10 @@ struct Layout {
 
   void build_runs() {
     const int n_runs = static_cast<int>(d.run_pass_ptr.size()) - 1;
+    terms.reserve(d.term.size());
+    ops.reserve(d.op_term_ptr.size());
+    tile_ops.reserve(d.op_term_ptr.size());
+    passes.reserve(d.pass_op_ptr.size());
     for (int r = 0; r < n_runs; ++r) {
       Run run{Subspace(d.run_basis.data() + d.run_basis_ptr[r], d.run_basis_ptr[r + 1] - d.run_basis_ptr[r], n_up, lane_bits),
               static_cast<std::uint32_t>(passes.size()), static_cast<std::uint32_t>(d.run_pass_ptr[r + 1] - d.run_pass_ptr[r]), 0, 0, {}, false, {}};
@@ -336,13 +340,13 @@ struct Layout {
         op.shared = op.shared && d.driver[rot] == d.driver[d.term[d.op_term_ptr[o]]];
       }
       List<std::uint32_t> combination;
-      op.pattern_basis = independent(zs, combination);
-      if (group && !op.shared) {  // one pattern bit a term: the table is then a plain product
-        op.pattern_basis = zs;
-        for (std::size_t k = 0; k < zs.size(); ++k) combination[k] = std::uint32_t{1} << k;
+      if (op.shared) {
+        op.pattern_basis = independent(zs, combination);
+      } else {  // one pattern bit a term: the table is then a plain product
+        op.pattern_basis = std::move(zs);
+        for (std::uint32_t k = 0; k < op.n_terms; ++k) combination.push_back(std::uint32_t{1} << k);
       }
       op.rank = static_cast<std::uint32_t>(op.pattern_basis.size());
-      if (!group) { op.rank = 1; op.pattern_basis = zs; combination[0] = 1; }
       for (std::uint32_t k = 0; k < op.n_terms; ++k) terms[op.first_term + k].pattern = combination[k];
       const Term& t = terms[op.first_term];
       const auto local = space.locate(t.x);
@@ -377,8 +381,8 @@ struct Layout {
       table_size += patterns * tile.stride;
       accumulators += patterns * (1 + order);
       pass.skippable = pass.skippable && op.shared;
-      ops.push_back(op);
       tile_ops.push_back(tile);
+      ops.push_back(std::move(op));
     }
     if (local_patterns.size() > 64) throw std::logic_error("plan: signature too long");
     pass.n_accumulators = accumulators - pass.accumulator;

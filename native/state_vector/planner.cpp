@@ -1,15 +1,18 @@
 // The planner of coset blocks: simulate/state_vector/blocks.py says what it does and why, plan.hpp what a plan's arrays mean.
-// Also the groups of simulate/support.py, which look ahead in the same way.
+// Also the groups of simulate/support.py, which look ahead in the same way, and what they reach (walk.hpp).
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <utility>
 #include <vector>
+
+#include "walk.hpp"
 
 namespace nb = nanobind;
 
@@ -41,8 +44,8 @@ class Span {
   struct Vector { Mask rest, how; };  // what is outside the space, and a bit for each mask that was added
   Vector resolve(Mask m) const {
     Mask how = 0;
-    while (m && rows_[top(m)].rest) {
-      const Vector& row = rows_[top(m)];
+    for (Mask common = m & tops_; common; common = m & tops_) {
+      const Vector& row = rows_[top(common)];
       m ^= row.rest;
       how ^= row.how;
     }
@@ -51,12 +54,21 @@ class Span {
   bool enlarged_by(Mask m) const { return resolve(m).rest != 0; }
   bool add(Mask m) {
     const Vector v = resolve(m);
-    if (v.rest) rows_[top(v.rest)] = {v.rest, v.how ^ Mask{1} << size_++};
-    return v.rest != 0;
+    if (!v.rest) return false;
+    tops_ |= Mask{1} << top(v.rest);
+    rows_[top(v.rest)] = {v.rest, v.how ^ Mask{1} << size_++};
+    return true;
   }
+  bool turns(Mask z) const {  // whether a sign (-1)^|z & j| is not the same on all of the space
+    for (Mask t = tops_; t; t &= t - 1)
+      if (odd(rows_[std::countr_zero(t)].rest & z)) return true;
+    return false;
+  }
+  void clear() { tops_ = 0; size_ = 0; }
 
  private:
-  std::array<Vector, 64> rows_{};  // by their highest bits
+  std::array<Vector, 64> rows_;  // by their highest bits, which tops_ tells; the others were never written
+  Mask tops_ = 0;
   int size_ = 0;
 };
 
@@ -64,6 +76,13 @@ class Span {
 struct Recent {
   std::array<std::uint64_t, kWindow / 64> words{};
   void set(int i) { words[i % kWindow / 64] |= std::uint64_t{1} << (i % 64); }
+  void flip(int i) { words[i % kWindow / 64] ^= std::uint64_t{1} << (i % 64); }
+  void operator^=(const Recent& other) {
+    for (std::size_t k = 0; k < words.size(); ++k) words[k] ^= other.words[k];
+  }
+  void operator|=(const Recent& other) {
+    for (std::size_t k = 0; k < words.size(); ++k) words[k] |= other.words[k];
+  }
   bool meets(const Recent& other) const {
     std::uint64_t common = 0;
     for (std::size_t k = 0; k < words.size(); ++k) common |= words[k] & other.words[k];
@@ -80,9 +99,28 @@ struct Rotations {
 
   Rotations(const Mask* x_, const Mask* z_, const std::int32_t* driver_, const Mask* support_, int size_, int lane_bits_)
       : x(x_), z(z_), driver(driver_), support(support_), size(size_), lane_bits(lane_bits_), blocked_by(size_) {
-    for (int i = 0; i < size; ++i)
-      for (int j = std::max(0, i - kWindow); j < i; ++j)
-        if (!commute(i, j)) blocked_by[i].set(j);
+    // For each bit of a mask, which of the last kWindow rotations have it: the parity of |x & z'| for all of them is a sum of these.
+    // A table, which flips nothing, is in the way of every flip within its support.
+    List<Recent> with_x(64), with_z(64), within(64);
+    const auto each = [](Mask m, List<Recent>& of, const auto& f) { for (; m; m &= m - 1) f(of[std::countr_zero(m)]); };
+    const auto flip = [&](int i) {
+      const auto turn = [i](Recent& r) { r.flip(i); };
+      if (is_table(i)) return each(support[i], within, turn);
+      each(x[i], with_x, turn);
+      each(z[i], with_z, turn);
+    };
+    for (int i = 0; i < size; ++i) {
+      Recent& blocked = blocked_by[i];
+      if (is_table(i)) {
+        each(support[i], with_x, [&](const Recent& r) { blocked |= r; });
+      } else {
+        each(x[i], with_z, [&](const Recent& r) { blocked ^= r; });
+        each(z[i], with_x, [&](const Recent& r) { blocked ^= r; });
+        each(x[i], within, [&](const Recent& r) { blocked |= r; });
+      }
+      if (i >= kWindow) flip(i - kWindow);
+      flip(i);
+    }
   }
   Mask up(int i) const { return x[i] >> lane_bits; }
   bool is_table(int i) const { return support && support[i]; }
@@ -285,20 +323,33 @@ Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_
   List<Mask> pending;
   for (const auto& [mask, _] : by_x) pending.push_back(mask);
   const bool whole = dimension == n_up;
-  const auto add_buckets = [&](List<std::int32_t> terms) {  // of z masks that span at most kMaxRank dimensions
-    while (!terms.empty()) {
+  const auto add_buckets = [&](const List<std::int32_t>& terms) {  // of z masks that span at most kMaxRank dimensions
+    List<std::pair<Mask, std::size_t>> places;
+    for (std::size_t k = 0; k < terms.size(); ++k) places.emplace_back(z[terms[k]], k);
+    std::sort(places.begin(), places.end());
+    List<bool> done(terms.size());
+    for (std::size_t next = 0; next < terms.size();) {
       Span span;
-      List<std::int32_t> later;
-      for (std::int32_t i : terms) {
-        if (span.size() < kMaxRank || !span.enlarged_by(z[i])) {
-          span.add(z[i]);
-          out.bucket_term.push_back(i);
-        } else {
-          later.push_back(i);
-        }
+      List<Mask> basis;
+      List<std::size_t> members;
+      for (; next < terms.size() && span.size() < kMaxRank; ++next) {
+        if (done[next]) continue;
+        if (span.add(z[terms[next]])) basis.push_back(z[terms[next]]);
+        members.push_back(next);
       }
-      out.bucket_term_ptr.push_back(static_cast<std::int32_t>(out.bucket_term.size()));
-      terms = std::move(later);
+      const std::size_t first = members.size();
+      Mask inside = 0;  // the later ones that lie in the space: its few masks are looked up
+      for (std::uint32_t k = 0; next < terms.size() && k < 1u << basis.size(); ++k) {
+        if (k) inside ^= basis[std::countr_zero(k)];
+        for (auto at = std::lower_bound(places.begin(), places.end(), std::pair{inside, next}); at != places.end() && at->first == inside; ++at)
+          if (!done[at->second]) members.push_back(at->second);
+      }
+      std::sort(members.begin() + static_cast<std::ptrdiff_t>(first), members.end());
+      for (const std::size_t k : members) {
+        done[k] = true;
+        out.bucket_term.push_back(terms[k]);
+      }
+      if (!members.empty()) out.bucket_term_ptr.push_back(static_cast<std::int32_t>(out.bucket_term.size()));
     }
   };
   while (!pending.empty()) {
@@ -329,6 +380,8 @@ Strings plan_strings(const Mask* x, const Mask* z, int size, int n_up, int lane_
 }
 
 using Masks = nb::ndarray<const Mask, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Reals = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T> nb::object array(List<T>& from) {
@@ -380,9 +433,67 @@ NB_MODULE(_planner, m) {
     });
     return nb::make_tuple(array(ptr), array(members));
   });
-  m.def("rank", [](const Masks& masks) {
+  // The dimensions that the x masks span which stand alone with their driver.
+  m.def("rank_alone", [](const Masks& x, const Numbers& driver) {
+    const std::size_t size = x.size();
+    List<std::pair<std::int32_t, Mask>> all(size);
+    for (std::size_t i = 0; i < size; ++i) all[i] = {driver.data()[i], x.data()[i]};
+    std::sort(all.begin(), all.end());
     Span span;
-    for (std::size_t k = 0; k < masks.size(); ++k) span.add(masks.data()[k]);
+    for (std::size_t i = 0; i < size; ++i)
+      if ((i == 0 || all[i] != all[i - 1]) && (i + 1 == size || all[i] != all[i + 1])) span.add(all[i].second);
     return span.size();
   });
+  // Pairs and signs that groups of one rotation move at least, whose states then are a coset of the x masks so far.
+  m.def("least_moves", [](const Masks& x, const Masks& z, const Reals& coefficient, double least, const Numbers& ptr, const Numbers& members) {
+    Span span;
+    std::int64_t moves = 0;
+    for (std::size_t g = 0; g + 1 < ptr.size(); ++g) {
+      if (ptr.data()[g + 1] - ptr.data()[g] != 1) continue;
+      const int i = members.data()[ptr.data()[g]];
+      if (std::abs(coefficient.data()[i]) < least) continue;
+      if (const Mask m = x.data()[i]) {
+        span.add(m);
+        moves += std::int64_t{1} << (span.size() - 1);
+      } else if (span.turns(z.data()[i])) {
+        moves += std::int64_t{1} << span.size();
+      }
+    }
+    return moves;
+  });
+  using qp::Walk;
+  nb::class_<Walk>(m, "Walk")
+      .def("__init__", [](Walk* self, const Integers& start, bool real, std::int64_t limit, std::int64_t room, int table_bits, int digits) {
+        new (self) Walk({start.data(), start.data() + start.size()}, real, limit, room, table_bits, digits);
+      })
+      // All groups (ptr, members), one after another; false as soon as what they reach is no longer small.
+      .def("groups", [](Walk& self, const Numbers& ptr, const Numbers& members, const Numbers& driver, const Masks& x, const Masks& z, const Reals& coefficient) {
+        List<Mask> zs;
+        List<double> c;
+        for (std::size_t g = 0; g + 1 < ptr.size(); ++g) {
+          zs.clear();
+          c.clear();
+          for (int k = ptr.data()[g]; k < ptr.data()[g + 1]; ++k) {
+            zs.push_back(z.data()[members.data()[k]]);
+            c.push_back(coefficient.data()[members.data()[k]]);
+          }
+          const int first = members.data()[ptr.data()[g]];
+          if (!self.step(driver.data()[first], x.data()[first], zs.data(), c.data(), zs.size())) return false;
+        }
+        return true;
+      })
+      .def("steps", [](const Walk& self, const Integers& rank) {
+        Walk::Steps steps = self.steps(rank.data());
+        nb::dict d;
+        d["step_driver"] = array(steps.driver);
+        d["step_kind"] = array(steps.kind);
+        d["step_f"] = array(steps.f);
+        d["step_ptr"] = array(steps.ptr);
+        d["pair"] = array(steps.pair);
+        return d;
+      })
+      .def_prop_ro("states", [](const Walk& self) { List<std::int64_t> copy = self.states; return array(copy); })
+      .def_prop_ro("turned", [](const Walk& self) { List<std::uint8_t> copy = self.turned; return array(copy); })
+      .def_ro("real", &Walk::real)
+      .def_ro("room", &Walk::room);
 }

@@ -44,6 +44,9 @@ class Images:
 
     def of(self, factors: Factors, phase: int = 0) -> tuple[int, int, int]:
         """T(i^phase times the product of these generators)."""
+        if len(factors) == 1:
+            x, z, turns = self.rows[factors[0]]
+            return x, z, phase + turns
         x = z = 0
         for row in factors:
             x_row, z_row, turns = self.rows[row]
@@ -185,20 +188,21 @@ def _steps(operations: Iterable[Operation]) -> Iterator[tuple[int, int, Angle, C
     nothing = Angle()
     for operation in operations:
         name, angles, target = operation
-        if operation.is_channel:
+        gate = GATES.get(name)
+        if gate is not None:
+            for step in gate.builder(*angles):
+                if isinstance(step, Clifford):
+                    yield 0, 0, nothing, changes_of(step.name, step.qubits, target)
+                else:
+                    x, z = _masks(step.pauli, target)
+                    yield x, z, step.angle, None
+        elif operation.is_channel:
             yield 0, 0, nothing, _channel(operation)
         elif isinstance(target, PauliString):
             yield target.x, target.z, angles[0], None
         elif isinstance(target, PauliSum):
             for string, coefficient in target.items():
                 yield string.x, string.z, coefficient * angles[0], None
-        else:
-            for step in GATES[name].builder(*angles):
-                if isinstance(step, Clifford):
-                    yield 0, 0, nothing, changes_of(step.name, step.qubits, target)
-                else:
-                    x, z = _masks(step.pauli, target)
-                    yield x, z, step.angle, None
 
 
 @lru_cache(maxsize=1 << 14)

@@ -55,7 +55,8 @@ class Angle:
     @property
     def is_constant(self) -> bool:
         """Whether it has no parameter and no input."""
-        return not self.terms or (len(self.terms) == 1 and not self.terms[0][0])
+        terms = self.terms
+        return not terms or (len(terms) == 1 and not terms[0][0])
 
     @property
     def constant(self) -> float:

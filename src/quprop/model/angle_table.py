@@ -79,6 +79,9 @@ class AngleTable(NamedTuple):
 
     @classmethod
     def build(cls, angles: Sequence[Angle], n_params: int, n_inputs: int) -> AngleTable:
+        each = _of_one([angle.terms for angle in angles], n_params)
+        if each is not None:
+            return cls.of_one(*each, n_params, n_inputs)
         constant = np.zeros(len(angles))
         mono_ptr, coef, var_ptr, var = [0], [], [0], []
         first_of_kind = (0, n_params)
@@ -249,10 +252,13 @@ class Drivers(NamedTuple):
     @classmethod
     @paused()
     def build(cls, angles: Iterable[Angle], n_params: int) -> Drivers:
+        terms = [angle.terms for angle in angles]
+        each = _of_one(terms, n_params)
+        if each is not None:
+            return cls.of_one(*each)
         index: dict[Terms, int] = {}
         driver, coefficient = [], []
-        for angle in angles:
-            key = angle.terms  # none: an angle that is zero
+        for key in terms:  # none: an angle that is zero
             lead = 1.0
             if len(key) == 1:
                 lead = key[0][1]
@@ -295,6 +301,15 @@ class Drivers(NamedTuple):
         var_ptr, variables = _rows(self.var_ptr, monos)
         coefficient = self.coefficient[rotations]
         return Drivers(driver.astype(np.int32), coefficient, mono_ptr, self.mono[monos], var_ptr, self.var[variables])
+
+
+def _of_one(angles: list[Terms], n_params: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """By far the most common: the coefficients and variables of angles that are each a number times one variable."""
+    if not all(len(terms) == 1 and len(terms[0][0]) == 1 for terms in angles):
+        return None
+    variables = [terms[0][0][0] for terms in angles]
+    places = [n_params + i if kind else i for kind, i in variables]
+    return np.array([terms[0][1] for terms in angles], float), np.array(places, np.int32)
 
 
 def _rows(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

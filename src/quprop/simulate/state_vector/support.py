@@ -28,8 +28,7 @@ identically in the angles, gradient included, and is dropped.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +42,8 @@ MAX_BYTES = 256 << 20  # of a plan; positions are 32-bit anyway
 LOOK_AHEAD = 64  # rotations among which those of a group are looked for
 TABLE_QUBITS = 26  # up to here positions are looked up in a table of 2^n entries, of which few pages are touched
 BITS = 44  # multipliers f are told apart to 2^-44 of their largest possible value: they are rounded sums
+TINY = 2.0 ** (BITS - 1022)  # coefficients whose multipliers may be no ordinary doubles
 LONG_ANGLE = 1024.0  # radians up to which f times a driver is as good as the sum of the group's angles, each rounded
-REAL, IMAGINARY, DIAGONAL = range(3)  # kinds of steps, as in native/state_vector/support.hpp
 
 # Nanoseconds of a gradient, measured at double precision with AVX-512, 4 to 20 qubits, supports of 2^n / 4 and less,
 # batches too. Blocks take 0.15 (excitations) to 0.8 a rotation and amplitude on one core; from 16 qubits on their
@@ -60,19 +59,11 @@ class Positions:
     def __init__(self, n_qubits: int, states: np.ndarray) -> None:
         self.states = states
         self.table = np.zeros(1 << n_qubits, np.int32) if n_qubits <= TABLE_QUBITS else None
-        self._index(0)
-
-    def _index(self, first: int) -> None:
         if self.table is not None:
-            self.table[self.states[first:]] = np.arange(first + 1, len(self.states) + 1)
+            self.table[states] = np.arange(1, len(states) + 1)
         else:
-            self.order = np.argsort(self.states)
-            self.sorted = self.states[self.order]
-
-    def extend(self, states: np.ndarray) -> None:
-        first = len(self.states)
-        self.states = np.concatenate([self.states, states])
-        self._index(first)
+            self.order = np.argsort(states)
+            self.sorted = states[self.order]
 
     def find(self, states: np.ndarray) -> np.ndarray:
         """Positions, -1 for a state that is not there."""
@@ -106,75 +97,9 @@ def _signs(z: np.ndarray, states: np.ndarray) -> np.ndarray:
     return 1.0 - 2.0 * (np.bitwise_count(z[:, None] & states) & 1)
 
 
-def _phases(x: int, z: np.ndarray) -> np.ndarray:
+def _phases(x: int | np.ndarray, z: np.ndarray) -> np.ndarray:
     """i^{|x & z|} without its i^kappa: +1 or -1."""
     return 1.0 - (np.bitwise_count(x & z) & 2)
-
-
-class _Move(NamedTuple):
-    """What a group of rotations of one driver does: pairs of positions a, b and the factor f of the angle for each."""
-
-    driver: int
-    kind: int
-    a: np.ndarray
-    b: np.ndarray
-    f: np.ndarray
-    near: np.ndarray  # f, rounded
-
-
-class _Walk:
-    """The basis states that groups of rotations reach, one group after another, and what each does between them."""
-
-    def __init__(self, model: Any, start: tuple[np.ndarray, np.ndarray], limit: int, room: int) -> None:
-        self.at = Positions(model.n_qubits, start[0])
-        self.turned = np.zeros(len(self.at.states), bool)  # the half of the bipartition
-        self.real = not np.any(start[1].imag)
-        self.moves: list[_Move] = []
-        self.longest = math.inf
-        self._drivers, self._limit, self.room = model.drivers, limit, room
-
-    def step(self, group: np.ndarray, x: int, z: np.ndarray) -> bool:
-        """Whether what is reached by a group of rotations with one x is still few."""
-        c = self._drivers.coefficient[group] * _phases(x, z)
-        f = c @ _signs(z, self.at.states)
-        norm = np.abs(c).sum()
-        step = 2.0**-BITS * norm
-        if not step:  # a driver that kernels flush to zero
-            return True
-        near = np.round(f / step) if len(c) > 1 else f
-        active = np.flatnonzero(np.abs(f) > 1e-12 * norm)
-        which = int(self._drivers.driver[group[0]])
-        if len(c) > 1:
-            self.longest = min(self.longest, _longest(self._drivers, which, float(norm)))
-        if not x:
-            if len(active) and np.ptp(near):
-                self.moves.append(_Move(which, DIAGONAL, active, active, f[active], near[active]))
-                self.real = False
-                self.room -= len(active)
-        elif len(active):
-            imaginary = not np.bitwise_count(x & z[0]) & 1
-            to = self._partners(active, x, imaginary)
-            if to is None:
-                return False
-            once = active < to
-            a, b = active[once], to[once]
-            self.real = self.real and bool(np.all(self.turned[a] ^ self.turned[b] == imaginary))
-            self.moves.append(_Move(which, IMAGINARY if imaginary else REAL, a, b, f[a], near[a]))
-            self.room -= len(a)
-        return self.room >= 0
-
-    def _partners(self, active: np.ndarray, x: int, imaginary: bool) -> np.ndarray | None:
-        """The positions of j ^ x, states that are new taken up; None if they are too many."""
-        partner = self.at.states[active] ^ x
-        to = self.at.find(partner)
-        new = to < 0
-        if new.any():
-            to[new] = len(self.at.states) + np.arange(np.count_nonzero(new))
-            self.at.extend(partner[new])
-            if len(self.at.states) > self._limit:
-                return None
-            self.turned = np.concatenate([self.turned, self.turned[active[new]] ^ imaginary])
-        return to
 
 
 @paused()
@@ -193,32 +118,41 @@ def plan(model: Any, force: bool = False, blocks_take: tuple[float, int] | None 
         return None
     drivers = model.drivers
     x_masks, z_masks = np.array(model.x_masks, np.int64), np.array(model.z_masks, np.int64)
-    # A rotation that is alone in its group moves every pair: the states reached are at least a coset of these x.
-    pairs_of, count = np.unique(np.stack([x_masks, drivers.driver]), axis=1, return_counts=True)
-    alone = np.unique(pairs_of[0, count == 1]).astype(np.uint64)
-    if 1 << blocks.planner.rank(alone) > limit:
-        return None
     masks = x_masks.astype(np.uint64), z_masks.astype(np.uint64)
+    # A rotation that is alone in its group moves every pair: the states reached are at least a coset of these x.
+    if 1 << blocks.planner.rank_alone(masks[0], drivers.driver) > limit:
+        return None
     group_ptr, members = blocks.planner.groups(*masks, drivers.driver, LOOK_AHEAD)
     budget = math.inf if force else blocks_ns(*(blocks_take or (model.n_rotations, n)))
-    walk = _Walk(model, start, limit, int(min(MAX_BYTES / 8, budget / PAIR_NS)))  # pairs or so
-    for first, last in pairwise(group_ptr.tolist()):
-        group = members[first:last]
-        if not walk.step(group, int(x_masks[group[0]]), z_masks[group]):
-            return None
-    return _written(model, walk, start, budget)
+    room = int(min(MAX_BYTES / 8, budget / PAIR_NS))  # pairs or so
+    # What such groups move is counted before anything is walked. Coefficients below TINY may move nothing.
+    least = blocks.planner.least_moves(*masks, drivers.coefficient, TINY, group_ptr, members)
+    if least > room or support_ns(0, least, 0) > budget:
+        return None
+    table_bits = n if n <= TABLE_QUBITS else 0
+    walk = blocks.planner.Walk(start[0], not np.any(start[1].imag), limit, room, table_bits, BITS)
+    signed = drivers.coefficient * _phases(x_masks, z_masks)
+    if not walk.groups(group_ptr, members, drivers.driver, *masks, signed):
+        return None
+    longest = _longest_of(drivers, group_ptr, members)
+    return _written(model, walk, start, longest, budget)
 
 
-def _written(model: Any, walk: _Walk, start: tuple[np.ndarray, np.ndarray], budget: float) -> dict[str, Any] | None:
+def _written(
+    model: Any, walk: Any, start: tuple[np.ndarray, np.ndarray], longest: float, budget: float
+) -> dict[str, Any] | None:
     """The arrays for the kernels, if they take less time than `budget`, in ns."""
-    observables = _observables(model, walk.at, walk.turned if walk.real else None, walk.room)
+    states = walk.states
+    turned = walk.turned.astype(bool) if walk.real else None
+    observables = _observables(model, Positions(model.n_qubits, states), turned, walk.room)
     if observables is None:
         return None
     # Positions by ascending basis state: neighbours in number are neighbours in memory.
-    order = np.argsort(walk.at.states)
+    order = np.argsort(states)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    steps, pairs = _steps(walk.moves, rank, walk.turned, walk.real)
+    steps = walk.steps(rank)
+    pairs = steps.pop("pair").reshape(-1, 2)
     entries = sum(len(rows) for rows, _, _ in observables)
     if support_ns(len(steps["step_f"]), len(pairs), entries) > budget:
         return None
@@ -229,7 +163,7 @@ def _written(model: Any, walk: _Walk, start: tuple[np.ndarray, np.ndarray], budg
     return {
         "n_states": len(order),
         "real": walk.real,
-        "longest": walk.longest,
+        "longest": longest,
         "start": _numbers(initial),
         "n_params": model.n_params,
         "n_inputs": model.n_inputs,
@@ -238,6 +172,16 @@ def _written(model: Any, walk: _Walk, start: tuple[np.ndarray, np.ndarray], budg
         "pair": pairs,
         **_rows(observables, rank),
     }
+
+
+def _longest_of(drivers: Drivers, group_ptr: np.ndarray, members: np.ndarray) -> float:
+    """The shortest of `_longest` of all groups of more than one rotation."""
+    norm = np.add.reduceat(np.abs(drivers.coefficient[members]), group_ptr[:-1]) if len(members) else np.empty(0)
+    summed = (np.diff(group_ptr) > 1) & (2.0**-BITS * norm > 0)
+    largest = np.zeros(len(drivers.mono_ptr) - 1)
+    np.maximum.at(largest, drivers.driver[members[group_ptr[:-1][summed]]], norm[summed])
+    used = np.flatnonzero(largest).tolist()
+    return min((_longest(drivers, which, float(largest[which])) for which in used), default=math.inf)
 
 
 def _longest(drivers: Drivers, which: int, norm: float) -> float:
@@ -249,38 +193,6 @@ def _longest(drivers: Drivers, which: int, norm: float) -> float:
         largest = LONG_ANGLE / (norm * len(own)) / abs(float(drivers.mono[m]))
         size = min(size, largest ** (1 / degree) if degree else math.inf if largest >= 1 else 0.0)
     return size
-
-
-def _steps(
-    moves: list[_Move], rank: np.ndarray, turned: np.ndarray, real: bool
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Pairs (a, b) in steps of one driver, kind and f; kind REAL has f > 0, the order of the pair giving the sign."""
-    step_driver, step_kind, step_f, step_ptr, pairs = [], [], [], [0], [np.empty((0, 2), np.int32)]
-    for which, kind, a, b, f, near in moves:
-        if kind == IMAGINARY and real:
-            a, b = np.where(turned[a], b, a), np.where(turned[a], a, b)
-            kind = REAL
-        a, b = rank[a], rank[b]
-        if kind == REAL:
-            a, b, f, near = np.where(f > 0, a, b), np.where(f > 0, b, a), np.abs(f), np.abs(near)
-        if np.all(near == near[0]):
-            values, counts, order = f[:1], np.array([len(f)]), np.argsort(a)
-        else:
-            _, first, which_value, counts = np.unique(near, return_index=True, return_inverse=True, return_counts=True)
-            values = f[first]
-            order = np.lexsort((a, which_value))
-        pairs.append(np.stack([a[order], b[order]], axis=1).astype(np.int32))
-        step_ptr += (step_ptr[-1] + np.cumsum(counts)).tolist()
-        step_driver += [which] * len(values)
-        step_kind += [kind] * len(values)
-        step_f += values.tolist()
-    steps = {
-        "step_driver": np.array(step_driver, np.int32),
-        "step_kind": np.array(step_kind, np.int32),
-        "step_f": np.array(step_f, float),
-        "step_ptr": np.array(step_ptr, np.int64),
-    }
-    return steps, np.ascontiguousarray(np.concatenate(pairs))
 
 
 def _observables(model: Any, at: Positions, turned: np.ndarray | None, room: int) -> list[Any] | None:
