@@ -74,8 +74,8 @@ class Choice(NamedTuple):
 
     n: its qubits. start: its input state, a product, (n, 2); None: that of the model. x, z: masks; those of a sum are
     0. sums: the masks and coefficients of each distinct table. table, support: of every rotation, the number of its
-    table or -1, and the qubits the table acts on. strings: as `blocks.observables` gives them, the last ones tables, whose
-    numbers are obs_table. cost: in rotations.
+    table or -1, and the qubits the table acts on. strings: as `blocks.observables` gives them, the last ones tables,
+    whose numbers are obs_table. cost: in rotations.
     """
 
     n: int
