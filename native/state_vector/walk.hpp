@@ -7,8 +7,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
+#include <new>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace qp {
