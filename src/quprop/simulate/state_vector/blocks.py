@@ -95,12 +95,12 @@ def plan(
 
     `dimension` overrides how many dimensions a block has (tests want to meet every branch with small models).
     """
-    inputs, sizes = (model.n_params, model.n_inputs), (lane_bits, vector_bytes, dimension)
+    sizes = (model.n_params, model.n_inputs, model.n_qubits if choice is None else choice.n, lane_bits, vector_bytes)
     if choice is not None:
         of = choice.x, choice.z, choice.drivers, choice.strings
-        return plan_of(*of, *inputs, choice.n, *sizes, tables or NO_TABLES)
+        return plan_of(*of, *sizes, dimension=dimension, tables=tables or NO_TABLES)
     x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
-    return plan_of(x, z, model.drivers, observables(model), *inputs, model.n_qubits, *sizes)
+    return plan_of(x, z, model.drivers, observables(model), *sizes, dimension=dimension)
 
 
 def plan_of(

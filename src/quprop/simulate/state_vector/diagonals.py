@@ -122,8 +122,8 @@ class _Sum(NamedTuple):
     def among(self, x: np.ndarray, z: np.ndarray) -> _Sum | None:
         """The same rotations with other masks; None if a qubit has two letters there."""
         a, b = x[self.members], z[self.members]
-        letters = tuple(int(np.bitwise_or.reduce(m)) for m in (a & ~b, a & b, b & ~a))
-        return None if _clash(*letters) or not any(letters) else _Sum(self.members, letters)
+        xs, ys, zs = (int(np.bitwise_or.reduce(m)) for m in (a & ~b, a & b, b & ~a))
+        return None if _clash(xs, ys, zs) or not xs | ys | zs else _Sum(self.members, (xs, ys, zs))
 
 
 def choose(
@@ -162,7 +162,7 @@ def choose(
     sector = None
     if start is not None and symmetries:
         sector = sectors.find(np.append(x, obs_x), np.append(z, obs_z), start)
-    if sector is not None:
+    if sector is not None and start is not None:
         n, start = sector.qubits, sector.state(start)
         x, z, more = sector.of(x, z)
         obs_x, obs_z, obs_more = sector.of(obs_x, obs_z)
@@ -369,12 +369,12 @@ def _strings(
         kept_coefficient.append(c)
         sizes.append(len(of))
     all_terms = np.concatenate(kept) if kept else np.empty(0, np.int64)
-    used, place = np.unique(all_terms, return_inverse=True)  # tables come last
+    used, places = np.unique(all_terms, return_inverse=True)  # tables come last
     real = used[used < len(x)].astype(np.int64)
     return {
         "obs_x": np.append(x[real], np.zeros(len(tables), np.uint64)),
         "obs_z": np.append(z[real], np.zeros(len(tables), np.uint64)),
         "obs_ptr": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
-        "obs_term": place.astype(np.int32).reshape(-1),
+        "obs_term": places.astype(np.int32).reshape(-1),
         "obs_coefficient": np.concatenate(kept_coefficient) if kept else np.empty(0),
     }, np.array(list(tables), np.int32)
