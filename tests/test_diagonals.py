@@ -14,7 +14,7 @@ from tolerances import assert_close
 
 import quprop as qpr
 from quprop.simulate.state_vector import sectors
-from quprop.simulate.state_vector.diagonals import Frame
+from quprop.simulate.state_vector.diagonals import LocalFrame
 from quprop.simulate.state_vector.native import ISAS, NativeEngine, load_kernels
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
@@ -44,7 +44,7 @@ def state_of(kind, n, rng):
     if kind == "basis":
         return int(rng.integers(2**n))
     if kind == "plus":
-        return np.array([[1, rng.choice([-1, 1])] if rng.random() < 0.8 else [1, 0] for _ in range(n)])
+        return np.array([[1, rng.rewritten([-1, 1])] if rng.random() < 0.8 else [1, 0] for _ in range(n)])
     rows = rng.normal(size=(n, 2) if kind == "product" else 2**n) * np.exp(1j * rng.normal(size=(n, 1)).sum())
     return rows + 0.3j
 
@@ -61,15 +61,15 @@ def sums_model(seed, n, kind, terms=5, sums=5):
         for _ in range(terms):
             chosen = rng.random(n) < 0.5
             chosen[rng.integers(n)] = True
-            items["".join(np.where(chosen, letters, "I"))] = float(rng.choice(weights))
+            items["".join(np.where(chosen, letters, "I"))] = float(rng.rewritten(weights))
         return qpr.PauliSum(items)
 
     for k in range(sums):
-        letters = rng.choice(list("XYZ"), n) if k % 2 else np.full(n, "ZX"[k // 2 % 2])
+        letters = rng.rewritten(list("XYZ"), n) if k % 2 else np.full(n, "ZX"[k // 2 % 2])
         weights = [1.0, -1.0, 0.5] if rng.random() < 0.6 else list(rng.normal(size=terms))
         circuit.exp(one_letter_sum(letters, weights), angles[rng.integers(len(angles))])
         if rng.random() < 0.7:
-            circuit.rotation("".join(rng.choice(list("IXYZ"), n)), angles[rng.integers(len(angles))])
+            circuit.rotation("".join(rng.rewritten(list("IXYZ"), n)), angles[rng.integers(len(angles))])
     diagonal = one_letter_sum(np.full(n, "Z"), [1.0, 2.0])
     return qpr.Model(circuit, [diagonal, diagonal * 0.5 + cases.random_sum(rng, n, 3), cases.random_sum(rng, n, 2)])
 
@@ -216,9 +216,9 @@ def test_a_layer_of_many_terms_of_another_letter_is_a_table_between_two_changes_
     native = engine(tables=None)
     given = arguments(model, 1)
     assert_same(model, results(native, model, *given), results(REFERENCE, model, *given))
-    choice = native._choice(model, False, "", True)
-    assert choice is not None and np.count_nonzero(choice.table >= 0) == 6 and len(choice.sums) == 1
-    assert len(choice.x) < n + 6 + 4 * 2 * n + 1 < model.n_rotations
+    rewritten = native._rewritten(model, False, "", True)
+    assert rewritten is not None and np.count_nonzero(rewritten.table >= 0) == 6 and len(rewritten.sums) == 1
+    assert len(rewritten.x) < n + 6 + 4 * 2 * n + 1 < model.n_rotations
 
 
 # ------------------------------------------------------------------------------------------------- frames and sectors
@@ -238,7 +238,7 @@ def test_a_frame_turns_strings_and_states():
     rng = np.random.default_rng(5)
     n = 3
     for x, y in ((1, 2), (5, 0), (0, 7), (2, 4)):
-        frame = Frame(x, y)
+        frame = LocalFrame(x, y)
         v = np.eye(1)
         for q in range(n):
             p = "X" if x >> q & 1 else "Y" if y >> q & 1 else None
@@ -323,8 +323,8 @@ def test_flips_of_all_spins_halve_the_state(n):
     model = qaoa(n, ring(n), 2)
     whole = NativeEngine(support=False, symmetries=False, tables=False)
     theta, x = np.random.default_rng(n).normal(size=(1, 4)), np.empty((1, 0))
-    choice = engine(tables=None)._choice(model, False, "", True)
-    assert choice is not None and choice.n == n - 1
+    rewritten = engine(tables=None)._rewritten(model, False, "", True)
+    assert rewritten is not None and rewritten.n == n - 1
     expected = whole.value_and_grad(model, theta, x, np.ones((1, 1)))
     for precision, dtype in DTYPES.items():
         found = engine(precision, tables=None).value_and_grad(model, theta, x, np.ones((1, 1)))
@@ -332,7 +332,7 @@ def test_flips_of_all_spins_halve_the_state(n):
             assert_close(a, b, 2000, dtype)
     # one field breaks the symmetry
     broken = qaoa(n, ring(n) | {1: 0.5}, 2)
-    assert engine(tables=False)._choice(broken, False, "", True) is None
+    assert engine(tables=False)._rewritten(broken, False, "", True) is None
     expected = whole.value_and_grad(broken, theta, x, np.ones((1, 1)))
     assert_close(engine().value_and_grad(broken, theta, x, np.ones((1, 1)))[1], expected[1], 2000)
 
@@ -340,6 +340,6 @@ def test_flips_of_all_spins_halve_the_state(n):
 def test_symmetries_that_an_observable_breaks_are_not_used():
     n = 10
     other = qaoa(n, ring(n), 1, ["Z0", "Z0 Z1"])
-    assert engine(tables=False)._choice(other, False, "", True) is None
+    assert engine(tables=False)._rewritten(other, False, "", True) is None
     theta, x = np.array([[0.4, 0.7]]), np.empty((1, 0))
     assert_close(engine().values(other, theta, x), REFERENCE.values(other, theta, x), 500)

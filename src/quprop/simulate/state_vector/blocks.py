@@ -25,7 +25,7 @@ from quprop.model import Model
 from quprop.model.angle_table import Drivers
 
 if TYPE_CHECKING:
-    from quprop.simulate.state_vector.diagonals import Choice
+    from quprop.simulate.state_vector.diagonals import Rewritten
 
 MAX_BLOCK_BYTES = 1 << 19  # psi and lambda of a block: with what is read and written beside it, a second-level cache
 SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
@@ -88,16 +88,22 @@ def plan(
     lane_bits: int,
     vector_bytes: int,
     dimension: int | None = None,
-    choice: Choice | None = None,
+    rewritten: Rewritten | None = None,
     tables: Tables | None = None,
 ) -> dict[str, Any]:
-    """The plan of a model for kernels of 2^lane_bits address lanes; of `choice` in its place, where sums are tables.
+    """The plan of a model for kernels of 2^lane_bits address lanes; of `rewritten` in its place, where sums are tables.
 
     `dimension` overrides how many dimensions a block has (tests want to meet every branch with small models).
     """
-    sizes = (model.n_params, model.n_inputs, model.n_qubits if choice is None else choice.n, lane_bits, vector_bytes)
-    if choice is not None:
-        of = choice.x, choice.z, choice.drivers, choice.strings
+    sizes = (
+        model.n_params,
+        model.n_inputs,
+        model.n_qubits if rewritten is None else rewritten.n,
+        lane_bits,
+        vector_bytes,
+    )
+    if rewritten is not None:
+        of = rewritten.x, rewritten.z, rewritten.drivers, rewritten.strings
         return plan_of(*of, *sizes, dimension=dimension, tables=tables or NO_TABLES)
     x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
     return plan_of(x, z, model.drivers, observables(model), *sizes, dimension=dimension)

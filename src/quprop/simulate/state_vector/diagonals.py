@@ -38,7 +38,7 @@ MOST_ATOMS = 50_000  # stretches of one driver; of more, each is looked at by it
 MOST_TABLES, MOST_TABLES_LARGE, LARGE = 8, 2, 20  # distinct ones; of more than LARGE qubits
 
 
-class Frame(NamedTuple):
+class LocalFrame(NamedTuple):
     """V = (P + Z) / sqrt 2 with P = X on the qubits of `x` and P = Y on those of `y`."""
 
     x: int = 0
@@ -69,7 +69,7 @@ class Frame(NamedTuple):
         return rows
 
 
-class Choice(NamedTuple):
+class Rewritten(NamedTuple):
     """A circuit's rotations and strings in another frame and sector, with some sums as tables, for `blocks.plan_of`.
 
     n: its qubits. start: its input state, a product, (n, 2); None: that of the model. x, z: masks; those of a sum are
@@ -113,7 +113,7 @@ class _Sum(NamedTuple):
     members: np.ndarray  # rotations
     letters: tuple[int, int, int]  # qubits on which they have X, Y, Z
 
-    def in_frame(self, frame: Frame) -> tuple[int, int, int]:
+    def in_frame(self, frame: LocalFrame) -> tuple[int, int, int]:
         a, b, c = self.letters
         x, y = frame
         a, c = (a & ~x) | (c & x), (c & ~x) | (a & x)
@@ -126,7 +126,7 @@ class _Sum(NamedTuple):
         return None if _clash(xs, ys, zs) or not xs | ys | zs else _Sum(self.members, (xs, ys, zs))
 
 
-def choose(
+def rewrite(
     x: np.ndarray,
     z: np.ndarray,
     drivers: Drivers,
@@ -135,7 +135,7 @@ def choose(
     state: InputState | None,
     tables: bool | None = None,
     symmetries: bool = True,
-) -> Choice | None:
+) -> Rewritten | None:
     """What becomes a table, and in which frame and sector; None: all stays as it is.
 
     state: the input state, if values and gradients are all that is wanted: frame and sector may be others then. tables:
@@ -144,18 +144,18 @@ def choose(
     forced = bool(tables)
     fewest = 1 if forced else FEWEST
     sums = [] if tables is False else _sums(x, z, drivers.driver, fewest)
-    frames = [Frame()]
+    frames = [LocalFrame()]
     if state is not None and state.kind in ("basis", "product"):
-        weight: dict[Frame, int] = {}
+        weight: dict[LocalFrame, int] = {}
         for s in sums:
-            frame = Frame(s.letters[0], s.letters[1])
+            frame = LocalFrame(s.letters[0], s.letters[1])
             weight[frame] = weight.get(frame, 0) + len(s.members)
-        frames += sorted((f for f in weight if f != Frame()), key=lambda f: -weight[f])[:FRAMES]
+        frames += sorted((f for f in weight if f != LocalFrame()), key=lambda f: -weight[f])[:FRAMES]
     costs = [_cost(frame, x, z, drivers, sums, forced) for frame in frames]
     best = min(range(len(frames)), key=lambda k: costs[k][0])
     frame, (cost, sums) = frames[best], costs[best]
     if not sums:
-        frame = Frame()
+        frame = LocalFrame()
     x, z, signs = frame.turned(x, z)
     obs_x, obs_z, obs_signs = frame.turned(strings["obs_x"], strings["obs_z"])
     start = None if state is None else frame.start(state, n)
@@ -181,11 +181,11 @@ def choose(
         return None
     if not (any(frame) or sector is not None):
         start = None
-    return Choice(n, start, cost, *written[:3], distinct.sums, *written[3:], strings, obs_table)
+    return Rewritten(n, start, cost, *written[:3], distinct.sums, *written[3:], strings, obs_table)
 
 
 def _cost(
-    frame: Frame, x: np.ndarray, z: np.ndarray, drivers: Drivers, sums: list[_Sum], forced: bool
+    frame: LocalFrame, x: np.ndarray, z: np.ndarray, drivers: Drivers, sums: list[_Sum], forced: bool
 ) -> tuple[float, list[_Sum]]:
     """What all rotations take in a frame, and the sums that are tables there."""
     turned, _, _ = frame.turned(x, z)

@@ -50,7 +50,7 @@ LANE_QUBITS = 10  # up to here a batch runs with one sample a lane, its state st
 def load_kernels(isa: str | None = None) -> tuple[str, ModuleType]:
     """The kernels of `isa`, or of the best instruction set that was built and that this processor runs.
 
-    The environment variable QUPROP_ISA overrides the choice (for tests and for measuring one set against another).
+    The environment variable QUPROP_ISA overrides the rewritten (for tests and for measuring one set against another).
     """
     isa = isa or os.environ.get("QUPROP_ISA") or None
     if isa is not None and isa not in ISAS:
@@ -159,7 +159,7 @@ class NativeEngine:
         self._block, self._use_support = block, support
         self._use_tables, self._use_symmetries = tables, symmetries
         self._plans: WeakKeyDictionary[Model, dict[tuple[bool, str, bool], _Plan]] = WeakKeyDictionary()
-        self._choices: WeakKeyDictionary[Model, dict[tuple[bool | None, bool], diagonals.Choice | None]] = (
+        self._rewritings: WeakKeyDictionary[Model, dict[tuple[bool | None, bool], diagonals.Rewritten | None]] = (
             WeakKeyDictionary()
         )
         self._supports: WeakKeyDictionary[Model, _Support | None] = WeakKeyDictionary()
@@ -187,22 +187,22 @@ class NativeEngine:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
             planned = with_clifford(model) if kind == "states" else model
             if kind == "states":
-                choice = self._choose_of(planned, False, self._tables_for(model, as_lanes, kind, with_tables))
+                rewritten = self._rewrite(planned, False, self._tables_for(model, as_lanes, kind, with_tables))
             else:
-                choice = self._choice(model, as_lanes, kind, with_tables)
+                rewritten = self._rewritten(model, as_lanes, kind, with_tables)
             tables = None
-            if choice is not None:
-                bits = blocks.upper_bits(choice.n, lane_bits) + lane_bits
-                tables = choice.tables(lambda z, c: self._kernels.Diagonal(z, c, bits, self.threads))
-            flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block, choice, tables)
+            if rewritten is not None:
+                bits = blocks.upper_bits(rewritten.n, lane_bits) + lane_bits
+                tables = rewritten.tables(lambda z, c: self._kernels.Diagonal(z, c, bits, self.threads))
+            flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block, rewritten, tables)
             if kind == "tangents":
                 found = _Plan(self._tangent_evaluator(flat))
             else:
                 found = _Plan(self._evaluator(flat, ORDERS.get(kind, 0)))
-            if choice is not None and tables is not None:
-                start = None if choice.start is None else (as_real(choice.start[None])[0],)
+            if rewritten is not None and tables is not None:
+                start = None if rewritten.start is None else (as_real(rewritten.start[None])[0],)
                 size = sum(one.bytes for one in tables.diagonals)
-                found = _Plan(found.evaluator, choice.longest(tables), start, size)
+                found = _Plan(found.evaluator, rewritten.longest(tables), start, size)
             known[as_lanes, kind, with_tables] = found
         return found
 
@@ -210,20 +210,20 @@ class NativeEngine:
         small = self._use_tables is None and model.n_qubits < TABLE_QUBITS
         return False if not with_tables or as_lanes or kind == "tangents" or small else self._use_tables
 
-    def _choice(self, model: Model, as_lanes: bool, kind: str, with_tables: bool) -> diagonals.Choice | None:
+    def _rewritten(self, model: Model, as_lanes: bool, kind: str, with_tables: bool) -> diagonals.Rewritten | None:
         """Which rotations become tables, in which frame and sector: only values and gradients may be had in others."""
         tables, framed = self._tables_for(model, as_lanes, kind, with_tables), kind == ""
-        known = self._choices.setdefault(model, {})
+        known = self._rewritings.setdefault(model, {})
         if (tables, framed) not in known:
-            known[tables, framed] = self._choose_of(model, framed, tables)
+            known[tables, framed] = self._rewrite(model, framed, tables)
         return known[tables, framed]
 
-    def _choose_of(self, model: Model, framed: bool, tables: bool | None) -> diagonals.Choice | None:
+    def _rewrite(self, model: Model, framed: bool, tables: bool | None) -> diagonals.Rewritten | None:
         if (tables is False and not (framed and self._use_symmetries)) or model.n_qubits > support.MAX_QUBITS:
             return None
         x, z = np.array(model.x_masks, np.uint64), np.array(model.z_masks, np.uint64)
         strings, state = blocks.observables(model), model.state if framed else None
-        return diagonals.choose(x, z, model.drivers, strings, model.n_qubits, state, tables, self._use_symmetries)
+        return diagonals.rewrite(x, z, model.drivers, strings, model.n_qubits, state, tables, self._use_symmetries)
 
     def _support(self, model: Model) -> _Support | None:
         """The evaluator on the basis states a model reaches, if it has one."""
@@ -233,8 +233,8 @@ class NativeEngine:
             refuse_channels(model, STATE_VECTOR, DENSITY)
             flat = None
             if self._use_support is not False:
-                choice = None if self._use_support else self._choice(model, False, "", True)
-                cost = (model.n_rotations, model.n_qubits) if choice is None else (choice.cost, choice.n)
+                rewritten = None if self._use_support else self._rewritten(model, False, "", True)
+                cost = (model.n_rotations, model.n_qubits) if rewritten is None else (rewritten.cost, rewritten.n)
                 flat = support.plan(model, bool(self._use_support), cost)
             found = None
             if flat is not None:
@@ -462,10 +462,10 @@ class NativeEngine:
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
         outside = {"states": 16, "state_vjp": 64, "tangents": 16, "state_jet": 192}.get(what, 0) * batch << n
         outside += 16 * batch << n if model.state.kind not in ("basis", "product") else 0
-        choice = self._choice(model, as_lanes, KINDS.get(what, ""), True)
-        if choice is not None:
-            n = choice.n
-            outside += 8 * (len(choice.sums) + 1) << n if choice.sums else 0  # one is being made
+        rewritten = self._rewritten(model, as_lanes, KINDS.get(what, ""), True)
+        if rewritten is not None:
+            n = rewritten.n
+            outside += 8 * (len(rewritten.sums) + 1) << n if rewritten.sums else 0  # one is being made
         state = 2 * self._real_bytes << max(n, 5)
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
         states = {"values": 1, "states": 1, "hvp": 4, "jet": 6, "state_jet": 6}.get(what, 2)
