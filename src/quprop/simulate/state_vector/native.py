@@ -123,7 +123,10 @@ class NativeEngine:
     `precision` is "double" or "single" (sums over amplitudes are always in double). `threads` is 1 ... the number of
     cores (the default); the result does not depend on it. Values and gradients of models that reach few basis states
     are computed on those alone; `support=False` never does, `support=True` whenever it can (by default, where it pays).
-    `block` sets the dimensions of a block, `isa` the instruction set (for tests).
+    Rotations of one angle that commute are one multiplication by a table of their sum: `tables=False` never,
+    `tables=True` whenever they can be (by default, where counting says that it pays). Qubits that Pauli symmetries of
+    the circuit and its observables fix are left out of values and gradients, unless `symmetries=False`. `block` sets
+    the dimensions of a block, `isa` the instruction set (for tests).
 
     Raises: QupropError for another precision, or a number of threads below 1.
 
