@@ -249,6 +249,30 @@ def test_long_products_of_tangents_neither_overflow_nor_fade():
     assert_close(engine("single").values(model, theta, x), expected, 20_000, np.float32)
 
 
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("seed", range(2))
+def test_blocks_done_piece_by_piece(seed, precision, isa):
+    """13 qubits: blocks larger than their pieces in every instruction set, the directions of a run not alone unit
+    vectors, and rotations that move along none; the same bits for any number of threads."""
+    rng, n = np.random.default_rng(seed), 13
+    theta, rows = qpr.params("theta", 60), []
+    for k in range(60):
+        q = k % n
+        mixed = (1 << q | (int(rng.integers(1 << n)) if k % 3 == 0 else 0), int(rng.integers(1 << n)))
+        rows.append(((0, int(rng.integers(1, 1 << n))) if k % 5 == 4 else mixed, theta[k]))
+    circuit = qpr.Circuit(n)
+    for (x, z), angle in rows:
+        circuit.rotation(text(n, x, z), angle)
+    model = qpr.Model(circuit, qpr.PauliSum({"Z0": 1.0, "X3 Y12": 0.5, "X0 Z5": -0.3, "Y1 Y7": 0.2}))
+    at, none, weight = rng.uniform(-3, 3, (1, 60)), np.zeros((1, 0)), np.ones((1, 1))
+    expected = REFERENCE.value_and_grad(model, at, none, weight)
+    one, two = (engine(precision, isa, threads=t).value_and_grad(model, at, none, weight) for t in (1, 2))
+    for a, b, c in zip(one, two, expected, strict=True):
+        assert np.array_equal(a, b)
+        assert_close(a, c, 20_000, DTYPES[precision])
+
+
 @pytest.mark.parametrize("precision", DTYPES)
 def test_large_states_of_many_runs(precision):
     """n = 18 has several blocks and chunks at the planner's own sizes; values against closed forms.
