@@ -13,6 +13,7 @@ from engine_results import arguments, assert_same, results
 from tolerances import assert_close
 
 import quprop as qpr
+from quprop.simulate import memory
 from quprop.simulate.state_vector import sectors
 from quprop.simulate.state_vector.diagonals import LocalFrame
 from quprop.simulate.state_vector.native import ISAS, NativeEngine, load_kernels
@@ -343,3 +344,16 @@ def test_symmetries_that_an_observable_breaks_are_not_used():
     assert engine(tables=False)._rewritten(other, False, "", True) is None
     theta, x = np.array([[0.4, 0.7]]), np.empty((1, 0))
     assert_close(engine().values(other, theta, x), REFERENCE.values(other, theta, x), 500)
+
+
+def test_memory_for_tables_is_asked_for_and_refused_as_states_are(monkeypatch):
+    rng = np.random.default_rng(8)
+    n = 22
+    model = qaoa(n, {int(z): float(rng.normal()) for z in rng.permutation(2**n)[:60] if z}, 1)
+    native, without = NativeEngine(), NativeEngine(tables=False)
+    more = native.memory(model, 1, "value_and_grad") - without.memory(model, 1, "value_and_grad")
+    assert 8 << n <= more <= 4 * (8 << n)  # a table, and another one while it is made
+    needed = native.memory(model, 1, "value_and_grad")
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    with pytest.raises(qpr.QupropError, match="free"):
+        qpr.value_and_grad(model, np.full(2, 0.1), engine=native)
