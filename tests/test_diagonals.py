@@ -45,7 +45,7 @@ def state_of(kind, n, rng):
     if kind == "basis":
         return int(rng.integers(2**n))
     if kind == "plus":
-        return np.array([[1, rng.rewritten([-1, 1])] if rng.random() < 0.8 else [1, 0] for _ in range(n)])
+        return np.array([[1, rng.choice([-1, 1])] if rng.random() < 0.8 else [1, 0] for _ in range(n)])
     rows = rng.normal(size=(n, 2) if kind == "product" else 2**n) * np.exp(1j * rng.normal(size=(n, 1)).sum())
     return rows + 0.3j
 
@@ -62,15 +62,15 @@ def sums_model(seed, n, kind, terms=5, sums=5):
         for _ in range(terms):
             chosen = rng.random(n) < 0.5
             chosen[rng.integers(n)] = True
-            items["".join(np.where(chosen, letters, "I"))] = float(rng.rewritten(weights))
+            items["".join(np.where(chosen, letters, "I"))] = float(rng.choice(weights))
         return qpr.PauliSum(items)
 
     for k in range(sums):
-        letters = rng.rewritten(list("XYZ"), n) if k % 2 else np.full(n, "ZX"[k // 2 % 2])
+        letters = rng.choice(list("XYZ"), n) if k % 2 else np.full(n, "ZX"[k // 2 % 2])
         weights = [1.0, -1.0, 0.5] if rng.random() < 0.6 else list(rng.normal(size=terms))
         circuit.exp(one_letter_sum(letters, weights), angles[rng.integers(len(angles))])
         if rng.random() < 0.7:
-            circuit.rotation("".join(rng.rewritten(list("IXYZ"), n)), angles[rng.integers(len(angles))])
+            circuit.rotation("".join(rng.choice(list("IXYZ"), n)), angles[rng.integers(len(angles))])
     diagonal = one_letter_sum(np.full(n, "Z"), [1.0, 2.0])
     return qpr.Model(circuit, [diagonal, diagonal * 0.5 + cases.random_sum(rng, n, 3), cases.random_sum(rng, n, 2)])
 
