@@ -4,7 +4,19 @@ import cases
 import numpy as np
 from tolerances import assert_close
 
-from quprop.simulate.state_vector.native import NativeEngine
+import quprop as qpr
+from quprop.simulate.state_vector.native import ISAS, NativeEngine, load_kernels
+
+
+def _available(isa):
+    try:
+        load_kernels(isa)
+    except qpr.QupropError:
+        return False
+    return True
+
+
+HERE = [isa for isa in ISAS if _available(isa)]  # that were built and run on this processor
 
 
 def arguments(model, batch, seed=0, shared_theta=False):

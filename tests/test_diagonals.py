@@ -9,30 +9,19 @@ from functools import lru_cache
 import cases
 import numpy as np
 import pytest
-from engine_results import arguments, assert_same, results
+from engine_results import HERE, arguments, assert_same, results
 from tolerances import assert_close
 
 import quprop as qpr
 from quprop.simulate import memory
 from quprop.simulate.state_vector import sectors
 from quprop.simulate.state_vector.diagonals import LocalFrame
-from quprop.simulate.state_vector.native import ISAS, NativeEngine, load_kernels
+from quprop.simulate.state_vector.native import NativeEngine, load_kernels
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 REFERENCE = ReferenceEngine()
 DTYPES = {"double": np.float64, "single": np.float32}
 STATES = ("basis", "product", "plus", "amplitudes")
-
-
-def _available(isa):
-    try:
-        load_kernels(isa)
-    except qpr.QupropError:
-        return False
-    return True
-
-
-HERE = [isa for isa in ISAS if _available(isa)]
 
 
 @lru_cache

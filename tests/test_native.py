@@ -10,31 +10,20 @@ import cases
 import checks
 import numpy as np
 import pytest
-from engine_results import arguments, assert_same, results
+from engine_results import HERE, arguments, assert_same, results
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_models import segmented_model, start, text
 from tolerances import assert_close
 
 import quprop as qpr
-from quprop.simulate.state_vector.native import ISAS, NativeEngine, load_kernels
+from quprop.simulate.state_vector.native import NativeEngine, load_kernels
 from quprop.simulate.state_vector.reference import ReferenceEngine
 
 REFERENCE = ReferenceEngine()
 DTYPES = {"double": np.float64, "single": np.float32}
 BATCHES = (1, 3, 9, 17)  # one sample; less than, about, and more than one vector of lanes
 NAMES = list(cases.CASES)
-
-
-def _available(isa):
-    try:
-        load_kernels(isa)
-    except qpr.QupropError:
-        return False
-    return True
-
-
-HERE = [isa for isa in ISAS if _available(isa)]
 
 
 @lru_cache(maxsize=512)
