@@ -171,14 +171,19 @@ class NativeEngine:
         return f"NativeEngine({self.precision!r}, threads={self.threads}, isa={self.isa!r})"
 
     def _plan(self, model: Model, theta: np.ndarray, x: np.ndarray, batch: int, kind: str = "") -> tuple[Any, Any]:
-        """The evaluator of a model and the start it is given: kind "" (values and gradients), "state" (states without
-        the residual Clifford, and their pullbacks), "states" (with it), "dual" (Hessian-vector products, and jets of
-        the first order), "jet" (of the second) or "tangents"."""
+        """The evaluator of a model, and the start it is given."""
+        plan = self._plan_at(model, theta, x, batch, kind)
+        return plan.evaluator, self._start(model, x) if plan.start is None else plan.start
+
+    def _plan_at(self, model: Model, theta: np.ndarray, x: np.ndarray, batch: int, kind: str) -> _Plan:
+        """Of kind "" (values and gradients), "state" (states without the residual Clifford, and their pullbacks),
+        "states" (with it), "dual" (Hessian-vector products, and jets of the first order), "jet" (of the second) or
+        "tangents"."""
         as_lanes = batch > 1 and model.n_qubits <= LANE_QUBITS and 2 * batch >= self.lanes
         plan = self._made(model, as_lanes, kind, True)
         if plan.longest < math.inf and not (_within(theta, plan.longest) and _within(x, plan.longest)):
             plan = self._made(model, as_lanes, kind, False)
-        return plan.evaluator, self._start(model, x) if plan.start is None else plan.start
+        return plan
 
     def _made(self, model: Model, as_lanes: bool, kind: str, with_tables: bool) -> _Plan:
         known = self._plans.get(model)
@@ -449,7 +454,7 @@ class NativeEngine:
         check_rows("theta", theta, model.n_params, batch)
         check_rows("x", x, model.n_inputs, batch)
         out = np.empty((batch, 1 << model.n_qubits, 2))
-        plan, _ = self._plan(model, theta, x, batch, "states")
+        plan = self._plan_at(model, theta, x, batch, "states").evaluator
         plan.states(theta, x, as_real(vectors), model.n_qubits, batch, self.threads, out, None)
         return as_complex(out)
 
