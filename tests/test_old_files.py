@@ -15,7 +15,8 @@ from quprop.planning.measured.sweep import tasks
 
 SAMPLES = Path(__file__).parent / "samples"
 # Measured anew at every run, the memory that the engine of today needs, and what it was made with.
-ANEW = {"seconds", "value_seconds", "gradient_seconds", "omega_time", "omega_memory", "versions", "date"}
+ANEW = {"seconds", "value_seconds", "gradient_seconds", "omega_time", "versions", "date"}
+ANEW |= {"value_bytes", "gradient_bytes", "omega_memory"}
 
 CHARGED = {
     "plan_network": [

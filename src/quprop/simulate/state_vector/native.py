@@ -470,10 +470,15 @@ class NativeEngine:
         as_lanes = batch > 1 and n <= LANE_QUBITS and 2 * batch >= self.lanes
         outside = {"states": 16, "state_vjp": 64, "tangents": 16, "state_jet": 192}.get(what, 0) * batch << n
         outside += 16 * batch << n if model.state.kind not in ("basis", "product") else 0
-        rewritten = self._rewritten(model, as_lanes, KINDS.get(what, ""), True)
+        kind = KINDS.get(what, "")
+        rewritten = self._rewritten(model, as_lanes, kind, True)
         if rewritten is not None:
             n = rewritten.n
-            outside += 8 * (len(rewritten.sums) + 1) << n if rewritten.sums else 0  # one is being made
+            made = self._plans.get(model, {}).get((as_lanes, kind, True))
+            if made is not None:
+                outside += made.table_bytes
+            elif rewritten.sums:
+                outside += 8 * (len(rewritten.sums) + 1) << n  # doubles at most, and one while it is made
         state = 2 * self._real_bytes << max(n, 5)
         at_once = 1 if batch == 1 else min(batch, self.threads if n <= 17 else 1)
         states = {"values": 1, "states": 1, "hvp": 4, "jet": 6, "state_jet": 6}.get(what, 2)
