@@ -370,6 +370,11 @@ def prepare(folder: Path) -> None:
     np.savez(folder / "digits.npz", x_train=images, y_train=np.arange(120) % 10)
     rows = [f"{i % 7},{i % 5},{(i * i) % 11},{2 * (i % 7) - (i % 5)}" for i in range(60)]
     (folder / "house.csv").write_text("\n".join(["area,rooms,age,price", *rows]) + "\n", encoding="utf-8")
+    (folder / "graph.txt").write_text("a b 2\nb c\nc a 0.5\nc d\n", encoding="utf-8")
+    assets = [
+        f"asset{i},{0.1 + 0.01 * i}," + ",".join(str(0.2 if i == j else 0.01) for j in range(6)) for i in range(6)
+    ]
+    (folder / "assets.csv").write_text("\n".join(assets) + "\n", encoding="utf-8")
     for name, problem, settings in (
         ("digits", "digits", {"model": {"layers": 1}, "train": {"epochs": 1}}),
         ("tfim", "tfim", {"problem": {"n": 4}, "train": {"steps": 2}}),
