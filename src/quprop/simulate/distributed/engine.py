@@ -21,7 +21,8 @@ from quprop.simulate.distributed.settings import Distributed
 from quprop.simulate.distributed.stretches import least_qubits
 from quprop.simulate.distributed.traffic import rank_memory
 from quprop.simulate.engine import Arrays, made, no_jet, threads_of
-from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, NativeEngine, load_kernels, with_clifford
+from quprop.simulate.state_vector import blocks
+from quprop.simulate.state_vector.native import ORDINARY, PRECISIONS, NativeEngine, load_kernels
 from quprop.simulate.state_vector.reference import STATE_VECTOR
 from quprop.simulate.state_vector.rows import check_rows, ldexp, peak, shift
 from quprop.simulate.vectors import drawn_states
@@ -231,7 +232,7 @@ class DistributedEngine:
         known = self._plans.setdefault(model, {})
         key = ranks.size, clifford
         if key not in known:
-            planned = with_clifford(model) if clifford else model
+            planned = blocks.with_clifford(model) if clifford else model
             known[key] = rank_plan(
                 planned, ranks.size.bit_length() - 1, self._kind, self._vector_bytes, self._lane_bits
             )

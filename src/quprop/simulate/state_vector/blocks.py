@@ -16,13 +16,17 @@ ahead.
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import stim
 
 from quprop.model import Model
+from quprop.model.angle import Angle
 from quprop.model.angle_table import Drivers
+from quprop.model.x_rotations import Rotation
 
 if TYPE_CHECKING:
     from quprop.simulate.state_vector.diagonals import Rewritten
@@ -81,6 +85,40 @@ def block_dimension(n_up: int, vector_bytes: int, batch: bool) -> int:
     if (4 * vector_bytes) << n_up < (2 * SHARED_BYTES if batch else SHARED_BYTES):
         return n_up
     return min(largest, n_up - 1)
+
+
+def with_clifford(model: Model) -> Model:
+    """The model's rotations followed by its residual Clifford, each gate as rotations by multiples of pi/2."""
+    tail: list[Rotation] = []
+
+    def rotate(angle: float, x: int, z: int) -> None:
+        tail.append(Rotation(x, z, Angle(angle)))
+
+    half = math.pi / 2
+    for instruction in model.clifford.to_circuit("elimination"):
+        targets = [t.value for t in instruction.targets_copy()]
+        if instruction.name == "H":  # H = RY(pi/2) Z
+            for q in targets:
+                rotate(math.pi, 0, 1 << q)
+                rotate(half, 1 << q, 1 << q)
+        elif instruction.name == "S":
+            for q in targets:
+                rotate(half, 0, 1 << q)
+        elif instruction.name in ("X", "Y", "Z"):
+            for q in targets:
+                rotate(math.pi, (instruction.name != "Z") << q, (instruction.name != "X") << q)
+        elif instruction.name == "CX":  # exp(i pi/4 (1 - Z_c)(1 - X_t))
+            for c, t in zip(targets[::2], targets[1::2], strict=True):
+                rotate(-half, 0, 1 << c)
+                rotate(-half, 1 << t, 0)
+                rotate(half, 1 << t, 1 << c)
+        else:
+            raise AssertionError(f"stim wrote a gate that is not expected here: {instruction}")
+    names = {f: getattr(model, f) for f in ("param_names", "param_sizes", "input_names", "input_sizes")}
+    n, rotations = model.n_qubits, (*model.rotations, *tail)
+    return Model._of(
+        n_qubits=n, rotations=rotations, observables=(), state=model.state, clifford=stim.Tableau(n), **names
+    )
 
 
 def plan(

@@ -12,14 +12,11 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import stim
 
 from quprop.arrays import square
 from quprop.errors import QupropError
 from quprop.model import Model
-from quprop.model.angle import Angle
 from quprop.model.channels import DENSITY, refuse_channels
-from quprop.model.x_rotations import Rotation
 from quprop.simulate import memory
 from quprop.simulate.engine import threads_of
 from quprop.simulate.state_vector import blocks, diagonals, jets, support
@@ -63,40 +60,6 @@ def load_kernels(isa: str | None = None) -> tuple[str, ModuleType]:
             except ModuleNotFoundError:
                 continue
     raise QupropError(f"the kernels for {isa} were not built or do not run on this processor; leave isa out")
-
-
-def with_clifford(model: Model) -> Model:
-    """The model's rotations followed by its residual Clifford, each gate as rotations by multiples of pi/2."""
-    tail: list[Rotation] = []
-
-    def rotate(angle: float, x: int, z: int) -> None:
-        tail.append(Rotation(x, z, Angle(angle)))
-
-    half = math.pi / 2
-    for instruction in model.clifford.to_circuit("elimination"):
-        targets = [t.value for t in instruction.targets_copy()]
-        if instruction.name == "H":  # H = RY(pi/2) Z
-            for q in targets:
-                rotate(math.pi, 0, 1 << q)
-                rotate(half, 1 << q, 1 << q)
-        elif instruction.name == "S":
-            for q in targets:
-                rotate(half, 0, 1 << q)
-        elif instruction.name in ("X", "Y", "Z"):
-            for q in targets:
-                rotate(math.pi, (instruction.name != "Z") << q, (instruction.name != "X") << q)
-        elif instruction.name == "CX":  # exp(i pi/4 (1 - Z_c)(1 - X_t))
-            for c, t in zip(targets[::2], targets[1::2], strict=True):
-                rotate(-half, 0, 1 << c)
-                rotate(-half, 1 << t, 0)
-                rotate(half, 1 << t, 1 << c)
-        else:
-            raise AssertionError(f"stim wrote a gate that is not expected here: {instruction}")
-    names = {f: getattr(model, f) for f in ("param_names", "param_sizes", "input_names", "input_sizes")}
-    n, rotations = model.n_qubits, (*model.rotations, *tail)
-    return Model._of(
-        n_qubits=n, rotations=rotations, observables=(), state=model.state, clifford=stim.Tableau(n), **names
-    )
 
 
 class _Support(NamedTuple):
@@ -193,7 +156,7 @@ class NativeEngine:
         found = known.get((as_lanes, kind, with_tables))
         if found is None:
             lane_bits = 0 if as_lanes else self.lanes.bit_length() - 1
-            planned = with_clifford(model) if kind == "states" else model
+            planned = blocks.with_clifford(model) if kind == "states" else model
             if kind == "states":
                 rewritten = self._rewrite(planned, False, self._tables_for(model, as_lanes, kind, with_tables))
             else:
