@@ -379,6 +379,7 @@ def prepare(folder: Path) -> None:
         ("digits", "digits", {"model": {"layers": 1}, "train": {"epochs": 1}}),
         ("tfim", "tfim", {"problem": {"n": 4}, "train": {"steps": 2}}),
         ("chain", "tfim", {"problem": {"n": 4}, "train": {"steps": 2}}),
+        ("maxcut", "maxcut", {"model": {"layers": 1}, "train": {"steps": 2}}),
     ):
         run(configure(problem, settings), out=folder / "runs" / name, progress=False)
 
