@@ -119,11 +119,12 @@ class _Sum(NamedTuple):
         a, c = (a & ~x) | (c & x), (c & ~x) | (a & x)
         return a, (b & ~y) | (c & y), (c & ~y) | (b & y)
 
-    def among(self, x: np.ndarray, z: np.ndarray) -> _Sum | None:
-        """The same rotations with other masks; None if a qubit has two letters there."""
-        a, b = x[self.members], z[self.members]
+    @classmethod
+    def of(cls, members: np.ndarray, x: np.ndarray, z: np.ndarray) -> _Sum | None:
+        """With the masks of all rotations; None if a qubit has two letters, or none has one."""
+        a, b = x[members], z[members]
         xs, ys, zs = (int(np.bitwise_or.reduce(m)) for m in (a & ~b, a & b, b & ~a))
-        return None if _clash(xs, ys, zs) or not xs | ys | zs else _Sum(self.members, (xs, ys, zs))
+        return None if _clash(xs, ys, zs) or not xs | ys | zs else cls(members, (xs, ys, zs))
 
 
 def rewrite(
@@ -151,11 +152,8 @@ def rewrite(
             frame = LocalFrame(s.letters[0], s.letters[1])
             weight[frame] = weight.get(frame, 0) + len(s.members)
         frames += sorted((f for f in weight if f != LocalFrame()), key=lambda f: -weight[f])[:FRAMES]
-    costs = [_cost(frame, x, z, drivers, sums, forced) for frame in frames]
-    best = min(range(len(frames)), key=lambda k: costs[k][0])
-    frame, (cost, sums) = frames[best], costs[best]
-    if not sums:
-        frame = LocalFrame()
+    ways = [(*_cost(frame, x, z, drivers, sums, forced), frame) for frame in frames]
+    cost, sums, frame = min((way for way in ways if way[1]), key=lambda way: way[0], default=ways[0])
     x, z, signs = frame.turned(x, z)
     obs_x, obs_z, obs_signs = frame.turned(strings["obs_x"], strings["obs_z"])
     start = None if state is None else frame.start(state, n)
@@ -172,7 +170,7 @@ def rewrite(
     strings = {**strings, "obs_x": obs_x, "obs_z": obs_z, "obs_coefficient": coefficient}
     distinct = _Distinct()
     most = None if forced else MOST_TABLES if n <= LARGE else MOST_TABLES_LARGE
-    written = _written([t for s in sums if (t := s.among(x, z))], distinct, x, z, drivers, n, most)
+    written = _written([t for s in sums if (t := _Sum.of(s.members, x, z))], distinct, x, z, drivers, n, most)
     if tables is False:
         obs_table = np.empty(0, np.int32)
     else:
@@ -191,7 +189,7 @@ def _cost(
     turned, _, _ = frame.turned(x, z)
     alone = np.where(turned == 0, DIAGONAL, 1.0)
     total = float(alone.sum())
-    gains: list[tuple[float, _Sum]] = []
+    chosen: list[_Sum] = []
     for s in sums:
         a, b, _ = s.in_frame(frame)
         sizes = len(np.unique(np.abs(drivers.coefficient[s.members])))
@@ -199,8 +197,8 @@ def _cost(
         gain = float(alone[s.members].sum()) - cost
         if gain > 0 or forced:
             total -= gain
-            gains.append((gain, s))
-    return total, [s for _, s in gains]
+            chosen.append(s)
+    return total, chosen
 
 
 def _sums(x: np.ndarray, z: np.ndarray, driver: np.ndarray, fewest: int) -> list[_Sum]:
@@ -243,12 +241,8 @@ def _sums(x: np.ndarray, z: np.ndarray, driver: np.ndarray, fewest: int) -> list
         for of in by_driver.values():
             members = np.concatenate([np.arange(atoms[k][0], atoms[k][1]) for k in of])
             members = members[(x[members] | z[members]) != 0]
-            if len(members) < fewest:
-                continue
-            letters = [0, 0, 0]
-            for k in of:
-                letters = [old | new for old, new in zip(letters, atoms[k][2:], strict=True)]
-            found.append(_Sum(members, (letters[0], letters[1], letters[2])))
+            if len(members) >= fewest and (one := _Sum.of(members, x, z)):
+                found.append(one)
     return found
 
 

@@ -166,14 +166,13 @@ class NativeEngine:
                 bits = blocks.upper_bits(rewritten.n, lane_bits) + lane_bits
                 tables = rewritten.tables(lambda z, c: self._kernels.Diagonal(z, c, bits, self.threads))
             flat = blocks.plan(planned, lane_bits, self._kernels.vector_bytes, self._block, rewritten, tables)
-            if kind == "tangents":
-                found = _Plan(self._tangent_evaluator(flat))
+            tangents = kind == "tangents"
+            made = self._tangent_evaluator(flat) if tangents else self._evaluator(flat, ORDERS.get(kind, 0))
+            if rewritten is None or tables is None:
+                found = _Plan(made)
             else:
-                found = _Plan(self._evaluator(flat, ORDERS.get(kind, 0)))
-            if rewritten is not None and tables is not None:
                 start = None if rewritten.start is None else (as_real(rewritten.start[None])[0],)
-                size = sum(one.bytes for one in tables.diagonals)
-                found = _Plan(found.evaluator, rewritten.longest(tables), start, size)
+                found = _Plan(made, rewritten.longest(tables), start, sum(one.bytes for one in tables.diagonals))
             known[as_lanes, kind, with_tables] = found
         return found
 
