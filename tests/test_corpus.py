@@ -1,5 +1,6 @@
 """Files of every format that is read: what fuzzing tried and found is refused in one sentence or works, for ever."""
 
+import io
 import os
 import pickle
 import signal
@@ -37,6 +38,18 @@ def test_a_refusal_is_one_printable_line_whatever_it_repeats(refused):
     assert str(error).isprintable() and 0 < len(str(error)) < 1100
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)
+
+
+@pytest.mark.parametrize("kind", [QupropError, UnknownGateError, FileError])
+def test_a_refusal_comes_back_from_a_worker_of_dask(kind):
+    """Dask has every error pickled by tblib, from its first import on."""
+    tblib = pytest.importorskip("tblib.pickling_support")
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer)
+    pickler.dispatch_table = {kind: tblib.pickle_exception}
+    pickler.dump(kind("no room on /disk"))
+    again = pickle.loads(buffer.getvalue())
+    assert type(again) is kind and str(again) == "no room on /disk"
 
 
 def caught(action):

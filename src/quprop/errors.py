@@ -27,6 +27,10 @@ class QupropError(ValueError):
     def __init__(self, sentence: object = "", *more: object) -> None:
         super().__init__(one_line(str(sentence)), *more)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # tblib, which pickles errors wherever Dask is, makes them by `__new__` otherwise: FileError has no safe one.
+        return type(self), self.args, self.__dict__
+
 
 class UnknownGateError(QupropError, AttributeError):
     """`circuit.name` where no gate `name` exists (an AttributeError too, so that `hasattr` works)."""
