@@ -31,7 +31,7 @@ def test_the_numbers_of_two_ranks_by_hand():
     # four pieces of 16 amplitudes: of psi alone, or with lambda (a buffer holds 16 of each, for both ranks)
     assert found.messages_gradient == 4 + 4
     assert found.gate_exchanges == 2  # an RY on qubit 7 in each layer
-    assert found.memory == 2 * part + 4 * 1024 + 256 * 32
+    assert found.memory == 2 * part + 4 * 1024 + 3072 * 32
 
 
 def test_single_precision_sends_half():

@@ -370,6 +370,31 @@ print(peak() - before, get_engine("native", {precision!r}).memory(model, 1, {wha
     assert announced <= 2 * used
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("n, layered", [(4, False), (8, False), (12, True), (16, True)])
+def test_no_more_memory_is_taken_by_a_long_list_than_was_announced(n, layered):
+    """Where the plan dominates: peak of a fresh process, less what the model holds itself."""
+    code = f"""
+import cases, quprop as qpr
+from quprop.simulate.state_vector.native import NativeEngine
+from test_native_system import resident
+def peak(): return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM")) << 10
+if {layered}:
+    model = qpr.Model(qpr.ansatz.hardware_efficient({n}, 40_000 // (2 * {n})), "Z0 Z1")
+else:
+    model = cases.random_model(0, {n}, 40_000)
+engine = NativeEngine(tables=False, symmetries=False)
+announced, theta, before = engine.memory(model, 1, "hvp"), cases.values_for(model)[0], resident()
+qpr.hvp(model, theta, v_theta=theta, weights=[1.0] * model.n_observables, engine=engine)
+print(peak() - before, announced)
+"""
+    out, err = python(code).communicate(timeout=120)
+    assert out, err
+    used, announced = map(int, out.split())
+    assert used <= announced <= 4 * used, f"used {used >> 20} MiB, announced {announced >> 20} MiB"
+
+
 MILLION = """
 import cases, quprop as qpr
 from test_native_system import resident

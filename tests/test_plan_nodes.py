@@ -49,7 +49,7 @@ def test_memory_and_bytes_of_a_small_model_are_those_counted_by_hand():
     assert (found.value.rank_bytes, found.gradient.rank_bytes) == (512, 1536)
     assert (found.value.all_bytes, found.gradient.all_bytes) == (1024, 3072)
     assert (found.value.lower_bound_bytes, found.gradient.lower_bound_bytes) == (512, 1536)
-    buffers, plan = 4 * (4 << 20), 256 * 13  # of two chunks under way, sent and received; 13 rotations
+    buffers, plan = 4 * (4 << 20), 3072 * 13  # of two chunks under way, sent and received; 13 rotations
     assert found.memory_node == found.traffic.memory == 2 * 1024 + buffers + plan
     assert (found.peers.exchanges, found.peers.rank_bytes) == (1, 1024)  # RX on the top qubit; RZZ are diagonal
 

@@ -22,9 +22,9 @@ from quprop.model.parameterised import strings_of
 from quprop.model.pauli import PauliString, PauliSum
 from quprop.simulate.distributed.exchange import message_bytes
 from quprop.simulate.distributed.stretches import observed, rank_bits_of, stretches
+from quprop.simulate.state_vector.blocks import ROTATION_BYTES
 
 AMPLITUDE = {"double": 16, "single": 8}  # bytes
-ROTATION = 256  # bytes of a plan, for each rotation
 BUFFERS = 4  # two that are sent and two that are received, by turns
 WHOLE = 48  # bytes for each amplitude of an input state that every rank reads
 
@@ -91,7 +91,7 @@ def rank_memory(model: Model, ranks: int, amplitude: int, chunk: int, states: in
     """Bytes of a rank that holds its part of so many states, of `amplitude` bytes each."""
     part = amplitude << model.n_qubits >> (ranks.bit_length() - 1)
     whole = WHOLE << model.n_qubits if model.state.kind in ("amplitudes", "encoded") else 0
-    return states * part + (BUFFERS * chunk if ranks > 1 else 0) + ROTATION * model.n_rotations + whole
+    return states * part + (BUFFERS * chunk if ranks > 1 else 0) + ROTATION_BYTES * model.n_rotations + whole
 
 
 def _messages(part: int, new: int, chunk: int, states: int, local: int) -> int:

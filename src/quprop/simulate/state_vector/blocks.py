@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from quprop.simulate.state_vector.diagonals import Rewritten
 
 MAX_BLOCK_BYTES = 1 << 19  # psi and lambda of a block: with what is read and written beside it, a second-level cache
+ROTATION_BYTES = 3 << 10  # of a plan, for each rotation at most: random strings on few qubits; layers take half of it
 SHARED_BYTES = 64 << 10  # a smaller state is not worth sharing between threads
 
 planner = import_module("quprop.simulate._planner")

@@ -451,7 +451,7 @@ class NativeEngine:
             held += batch
         if what in ("jet", "state_jet") and jets.keeps(batch, state):
             held += 3 * batch
-        return held * state + outside + 256 * model.n_rotations
+        return held * state + outside + blocks.ROTATION_BYTES * model.n_rotations
 
 
 def _batch(model: Model, theta: np.ndarray, x: np.ndarray) -> int:
