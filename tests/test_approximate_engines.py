@@ -226,6 +226,7 @@ def test_central_limit_error_falls_as_one_over_sqrt_k(ratio, margin, published):
         assert 1e-5 < errors[2] < errors[0] < 2e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "k", "count"), [(2, 25, 20), (2, 60, 16), (3, 14, 12)])
 def test_two_and_three_qubits_with_rotations(n, k, count):
     error, undisturbed, copies = symmetric_against(BosonicEngine(), n, k, 1, 2.65, count, 3)

@@ -74,6 +74,7 @@ def test_experiments_are_listed_and_one_writes_its_figure_and_numbers(quprop, tm
     assert (tmp_path / "found/euler.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_two_doors_to_an_experiment_give_the_same_result(quprop, tmp_path):
     quprop("experiment", "queries", "--quick", "--seed", 3, "--out", "one", "--json", "queries.json", "--quiet")
     done = CliRunner().invoke(app, ["reproduce", "carleman_queries", "--quick", "--seed", "3", "--out", "two"])

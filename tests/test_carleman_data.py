@@ -26,6 +26,7 @@ def test_digits_in_the_shape_of_cifar_are_the_same_images():
     assert np.array_equal(blocks[:, 1, :, 2, :, 3], small.x_test[:, 0]) and np.array_equal(large.y_test, small.y_test)
 
 
+@pytest.mark.slow
 def test_glyphs_are_a_hundred_characters_alike_for_a_seed():
     from quprop.carleman.networks.glyphs import CHARACTERS, glyphs
 

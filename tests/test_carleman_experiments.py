@@ -33,6 +33,7 @@ def test_every_experiment_has_a_file_a_claim_and_a_source():
         assert experiment.claim.endswith(".") and experiment.source and experiment.minutes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["order", "euler", "kappa", "queries", "burgers", "scaling", "decay", "momentum"])
 def test_results_are_drawn_and_put_into_words(measured, name):
     result = measured(name)
@@ -131,6 +132,7 @@ def test_the_self_coupled_mode_has_a_jordan_block_between_levels():
     assert np.log2(np.divide(kappas[1:], kappas[:-1])) == pytest.approx([2, 2], abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", scaling_n.CASES)
 @pytest.mark.parametrize(
     ("structure", "n"),
@@ -165,6 +167,7 @@ def test_turning_the_coordinates_leaves_singular_values_and_success(case, struct
     assert growth == pytest.approx(1 + 1 / scaling_n.STEPS if case == scaling_n.ALMOST else growth) and growth < 1.06
 
 
+@pytest.mark.slow
 def test_kappa_by_a_short_recurrence_is_that_by_singular_values():
     step = scaling_n.base("chain", scaling_n.FULLY, 10)
     history = HistorySystem(step, np.zeros(10), 2, 7, scale=scaling_n.SCALE, basis="kronecker")

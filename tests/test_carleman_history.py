@@ -103,6 +103,7 @@ def test_one_number_has_the_closed_form_condition_number():
     assert scalar_kappa(1.05, 81) == pytest.approx(1090, rel=0.01)
 
 
+@pytest.mark.slow
 def test_condition_number_grows_with_time_as_the_modes_say():
     slow, neutral, growing = (kappa_table(c, (20, 40)) for c in (0.5, 0.0, -0.5))
     assert slow[1].plain < (1 + 0.96) / (1 - 0.96)  # bounded, whatever T

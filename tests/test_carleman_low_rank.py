@@ -80,6 +80,7 @@ def test_factors_of_any_form_have_their_residual():
     assert other.residual() < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, 100])
 def test_two_million_unknowns_are_solved_with_a_residual(batches):
     dynamics = driven(100, batches, samples=20 if batches > 1 else 300)
@@ -92,6 +93,7 @@ def test_two_million_unknowns_are_solved_with_a_residual(batches):
     assert rough.residual() > 1e3 * found.residual() and rough.dropped > found.dropped
 
 
+@pytest.mark.slow
 def test_tensor_trains_take_a_million_unknowns_at_order_three():
     dynamics = driven(20, samples=60)
     found = solve_low_rank(dynamics, np.zeros(20), 3, 60, tolerance=1e-8)

@@ -143,6 +143,7 @@ def test_the_filter_keeps_the_kernel_and_damps_the_rest():
 # --- states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kappa", "eps", "n"), [(10, 1e-2, 12), (100, 1e-6, 24), (1000, 1e-6, 24), (50, 1e-9, 8)])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_states_are_within_eps_and_queries_are_the_degree(name, kappa, eps, n):

@@ -182,6 +182,7 @@ def test_a_window_of_single_counts_is_exact_wherever_it_is(threshold):
     np.testing.assert_allclose(found[1], checks[1].trigger(k - s, k), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_steps_cost_the_infidelity_that_is_stated():
     """Flag and batch, E cos of half the difference of angles: within the bound, which is nearly reached."""
     k, noise, rng = 4200, 80.0, np.random.default_rng(4)

@@ -65,6 +65,7 @@ def test_every_gate_s_inverse_and_controlled_versions_are_those_of_its_textbook_
         assert np.abs(unitary(made) - controlled_matrix(u, 3, controls, bits)).max() < 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_whole_circuits_invert_repeat_and_are_controlled_with_their_phase(seed):
     rng = np.random.default_rng(seed)

@@ -204,6 +204,7 @@ def test_a_run_toml_of_a_stranger_is_refused(quprop, tmp_path):
         assert words in sentence(quprop("train", "h2", "--out", "a", "--resume", status=2)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 def test_control_c_says_how_to_go_on_and_the_run_goes_on(quprop, tmp_path):
     """At the terminal: status 130, one line with the command; the resumed run ends like one that was never stopped."""
@@ -291,6 +292,7 @@ def test_a_folder_without_permission_is_refused(quprop, tmp_path):
     assert "cannot be written" in quprop("train", "tfim", *TINY, "--out", "locked/a", status=2)[1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_status_1_names_the_file_and_the_run_goes_on(quprop, tmp_path):
     count = calls_of(lambda: quprop("train", "tfim", *TINY, "--out", "count", "--quiet"))
     for k in (count // 3, count // 2, count - 4):
@@ -329,6 +331,7 @@ def interrupted(number, delay):
     return process.returncode, err.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a process is asked whether it listens")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_first_seconds_ends_the_program_without_a_traceback(number):
@@ -346,6 +349,7 @@ def test_a_signal_at_any_time_ends_the_program_without_a_traceback(number):
         assert code in (0, 130) and "Traceback" not in err, err
 
 
+@pytest.mark.slow
 def test_output_that_nobody_takes_is_no_traceback():
     process = program("methods")
     process.stdout.close()
@@ -357,6 +361,7 @@ def test_output_that_nobody_takes_is_no_traceback():
     assert process.returncode == 1 and b"Traceback" not in err and b"ignored" not in err, err
 
 
+@pytest.mark.slow
 def test_sigterm_of_a_run_is_as_control_c(tmp_path):
     process = program("train", "tfim", "--set", "n=8", "--set", "optimiser=adam", "--set", "steps=4000", cwd=tmp_path)
     folder = tmp_path / "runs" / "tfim"
@@ -372,6 +377,7 @@ def test_sigterm_of_a_run_is_as_control_c(tmp_path):
 # -- experiments that fail --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_experiment_that_fails_leaves_nothing_and_the_others_go_on(quprop, tmp_path, monkeypatch):
     from quprop.experiments import EXPERIMENTS, Experiment
 

@@ -97,6 +97,7 @@ def test_values_are_those_of_the_observables_matrices(model, engine):
     assert_close(qpr.expectation(model, t[0], d, engine=engine), np.stack([exact(t[0], p) for p in d]), 2000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["auto", "native", "reference", "lightcone", qpr.PauliPropagation(0)])
 def test_gradients_are_those_of_the_dense_values(model, derivatives, engine):
     t, d = points((4,))

@@ -160,6 +160,7 @@ def test_what_would_take_long_is_costed_but_not_run(model):
     assert simulation_seconds(METHODS["parameter_shift"](precision=0.01).compile(model)) > 0
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(model):
     alone = compare(model, precision=0.1, rng=4, methods=BOTH)
     with Workers(2) as pool:

@@ -178,6 +178,7 @@ def paid(folder):
         return []
 
 
+@pytest.mark.slow
 def test_a_killed_client_finds_its_jobs_and_pays_for_none_twice(tmp_path):
     rng = np.random.default_rng(8)
     for _ in range(2):  # killed in the middle of its rounds

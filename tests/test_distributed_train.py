@@ -180,6 +180,7 @@ def test_without_mpi4py_one_rank_says_so(tmp_path):
     assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_one_process_never_starts_mpi():
     code = "import sys, quprop.cli as c; c.app(['methods'], standalone_mode=False); print('mpi4py' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

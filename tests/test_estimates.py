@@ -275,6 +275,7 @@ def test_medians_of_snapshots_that_all_miss_have_an_error():
 QUICK = ("one_qubit", "shared_parameters", "commuting_sums")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["hadamard_test", "pair_state", "classical_shadows", "clifford_shadows", "commuting_blocks"]
 )
@@ -298,6 +299,7 @@ def one_parameter(n):
     return qpr.Model(circuit, " ".join(f"Z{q}" for q in range(n)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pair_state", "commuting_blocks"])
 def test_the_covariance_of_components_read_from_one_shot_counts(name):
     model = one_parameter(3)

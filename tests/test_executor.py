@@ -121,6 +121,7 @@ def test_equal_tasks_are_computed_once(jobs, tmp_path):
     assert first == second and (tmp_path / "0").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_no_row(jobs, tmp_path):
     def made(folder, fatal):
         folder.mkdir()

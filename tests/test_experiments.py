@@ -81,6 +81,7 @@ def training():
     return result_of("training")
 
 
+@pytest.mark.slow
 def test_training_follows_exact_gradients_and_says_what_it_costs(training):
     runs = training["runs"]
     first = {r["loss"][0] for r in runs.values()}
@@ -93,6 +94,7 @@ def test_training_follows_exact_gradients_and_says_what_it_costs(training):
     assert all(np.all(np.diff(r["copies"]) >= 0) for r in runs.values())
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_result_and_another_one_another(training):
     again, other = (EXPERIMENTS["training"].run(True, seed) for seed in (0, 4))
     assert again == training and other["runs"] != training["runs"]
@@ -131,6 +133,7 @@ def test_crossings_are_where_the_lines_meet():
     assert crossing.first_qubits([r for r in rows if r["n"] < 5], "pair_state") is None
 
 
+@pytest.mark.slow
 def test_sweeps_are_followed_and_keep_their_promise():
     result = result_of("followed")
     assert all(r["within"] == 1 and r["damage"] <= 1 and r["engine_error"] < 0.05 for r in result["rows"])

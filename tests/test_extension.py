@@ -78,6 +78,7 @@ def twice_shifted(tmp_path, monkeypatch):
     return module.TwiceShifted
 
 
+@pytest.mark.slow
 def test_a_method_is_one_file_and_one_line(twice_shifted, quprop, tmp_path):
     assert "twice_shifted" in quprop("methods")[0]
 
@@ -201,6 +202,7 @@ def extended(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_an_ansatz_is_one_function_and_one_line(extended, tmp_path):
     """Python, train, plan and scaling take its name."""
     out = extended(
@@ -214,6 +216,7 @@ def test_an_ansatz_is_one_function_and_one_line(extended, tmp_path):
     assert {row["settings"]["m"] for row in read["s"]["rows"]} == {16, 32, 64} and "ladder" in out
 
 
+@pytest.mark.slow
 def test_a_problem_is_one_file_and_one_line(extended, tmp_path):
     """train, compare and plan take its name, and the list of problems has it."""
     out = extended(

@@ -255,6 +255,7 @@ def drawn(monkeypatch, tmp_path):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "name"), CASES)
 def test_a_figure_can_be_read(by, name, drawn):
     assert faults(drawn(by, name)) == []
@@ -337,6 +338,7 @@ def test_each_method_has_a_look_of_its_own_and_colours_are_those_of_the_page():
     assert tuple(re.findall(r"--c\d: (#\w+);", light)) == plots.PALETTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_a_figure_is_written_in_the_format_of_its_name_and_the_same_twice(suffix, tmp_path):
     for name in ("a", "b"):

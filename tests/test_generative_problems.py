@@ -210,6 +210,7 @@ def test_a_program_measures_the_first_qubits_and_is_read_back(version):
         to_qasm(circuit, version, measured=4)
 
 
+@pytest.mark.slow
 def test_an_exported_circuit_has_the_probabilities_of_the_trained_one(folder):
     pytest.importorskip("openqasm3")
     summary = json.loads((folder / "summary.json").read_text())

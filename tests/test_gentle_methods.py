@@ -102,6 +102,7 @@ def test_the_drift_of_the_copies_has_its_closed_form_and_reaches_its_bound():
     assert abs(math.log(np.mean(found**2) / expected)) < 5 * math.sqrt(2 / 300)
 
 
+@pytest.mark.slow
 def test_the_stated_bias_is_that_of_kicks_that_all_point_one_way():
     """The same strings on |0>: <Y_anc X> = cos(Phi), whose mean is exp(-D/(8 s^2)); D/(8 s^2) is stated."""
     D, seeds = 15, 1000
@@ -134,6 +135,7 @@ def test_kicks_are_what_limits_the_noise():
     assert max(np.abs(plan.estimate(at, None, seed).value).max() for seed in range(5)) > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [SymmetricEngine(), GaussianEngine()])
 def test_engines_give_the_law_of_mean_field_readings(engine):
     """Mean and spread of every component over repeats; exact copies, few of them, and Gaussian states of many."""
@@ -165,6 +167,7 @@ def test_every_reading_of_fully_gentle_is_alpha_gentle():
     assert weak.info["reading_distance"] > 20 * alpha  # what the random walk allows
 
 
+@pytest.mark.slow
 def test_rates_in_the_number_of_parameters():
     """Counted costs, M = 64 to 4,096, ln(2M/failure) divided out: copies sqrt(M) and M^2, rotations M^1.5 and M^3."""
     sizes = 2 ** np.arange(6, 13)

@@ -66,6 +66,7 @@ def test_value_and_gradient_are_those_of_the_reference_engine(compiled):
     assert_close(np.asarray(d_x), expected[1], 4000)
 
 
+@pytest.mark.slow
 def test_hessian_is_the_same_in_every_mix_of_modes():
     model = qpr.Model(ansatz.data_reuploading(2, 1, 2), ["Z0", "X1", "Z0 Z1"])
     theta, x = both(model)
@@ -161,6 +162,7 @@ def test_a_scan_with_optax_finds_the_ground_energy_of_an_ising_chain():
     assert float(values[-1]) == pytest.approx(tfim.exact_energy(n, 1.0, 1.0, True), abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modes", list(itertools.product((jax.jacrev, jax.jacfwd), repeat=4)))
 def test_a_fourth_derivative_is_refused_in_every_mix_of_modes(modes):
     f = function(CASES["shared_parameters"].model)
@@ -199,6 +201,7 @@ def test_what_a_call_forwards_kept_serves_its_own_batch_only():
             assert_close(np.asarray(found), expected, 400)
 
 
+@pytest.mark.slow
 def test_second_derivatives_along_a_curve_are_those_of_differences_in_every_mix_of_modes():
     """s -> F(theta(s), x(s)): the curve bends, so that a second derivative has a term along theta'', x'' too."""
     model = reuploading()

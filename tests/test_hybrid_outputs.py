@@ -67,6 +67,7 @@ def jax():
     jax.config.update("jax_enable_x64", before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOWER)
 def test_jax_differentiates_an_output_as_it_does_a_dense_simulation(jax, name):
     from quprop.hybrid.jax import function

@@ -356,6 +356,7 @@ def test_matrix_product_spends_no_bonds_on_circuits_that_sigma_does_not_feel():
     assert max(h.bonds) == 2
 
 
+@pytest.mark.slow
 def test_matrix_product_errors_fall_with_the_bond_dimension():
     n = 6
     truth = DenseTruth(n, "product")

@@ -258,6 +258,7 @@ def test_every_exact_value_lowers_the_relative_entropy_by_two_gap_squared(rank, 
     assert max(abs(np.trace(rho @ matrix(p, n)).real - h.predict(p)) for p in paulis) <= 2 * gap
 
 
+@pytest.mark.slow
 def test_errors_of_values_cost_no_more_than_the_bound_allows():
     """sum of gap^2/(2 (1 + e^2)) <= n ln 2 + sum of |h d| - e^2 h^2/2."""
     n, e = 4, 0.05

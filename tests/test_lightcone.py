@@ -133,6 +133,7 @@ def test_qubits_that_stay_classical_make_a_mixture(monkeypatch, seed):
     assert_as_the_whole_state(model, seed)
 
 
+@pytest.mark.slow
 def test_a_thousand_qubits_under_cx_ladders_are_mixtures_of_small_cones():
     n = 1000
     energy = {f"Z{q} Z{q + 1}": -1.0 for q in range(n - 1)} | {f"X{q}": -0.7 for q in range(n)}
@@ -191,6 +192,7 @@ def test_comparisons_and_plans_of_64_qubits_count_and_know_the_exact_gradient():
     assert costs["adjoint"] == adjoint.cost and costs["parameter_shift"] == shift.cost
 
 
+@pytest.mark.slow
 def test_lattices_of_any_size_are_trained_to_a_percent(quprop, tmp_path):
     """Exactly, by light cones: 64 spins of a critical ring against free fermions, a small lattice against Lanczos."""
     quprop("train", "tfim", "--set", "n=64,layers=3", "--set", "steps=40", "--out", "ring")

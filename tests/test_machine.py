@@ -107,6 +107,7 @@ def test_files_that_say_nothing_are_no_limits(system):
     assert machine.available_bytes() == 8 * GIB and machine.usable_processors() == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_the_shells_limit_is_kept(name):
     resource = pytest.importorskip("resource")

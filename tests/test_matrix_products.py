@@ -344,6 +344,7 @@ def test_fifty_qubits_read_the_gradient_of_the_light_cones():
     assert held.truncation < 1e-5
 
 
+@pytest.mark.slow
 def test_quantum_backpropagation_runs_at_fifty_qubits():
     model, theta = layers(50, 1, {f"Z{q} Z{q + 1}": 1.0 for q in range(20, 26)}, start=tilted(50))
     exact = qpr.value_and_grad(model, theta)[1]

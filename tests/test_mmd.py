@@ -114,6 +114,7 @@ def test_sampled_loss_is_the_dense_definition(n, gates):
     np.testing.assert_allclose(gradient, expected[1], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pairs", "threes", "coin", "trained coin"])
 def test_sampled_losses_and_gradients_are_unbiased(name):
     n, sigma = 5, 0.9

@@ -191,6 +191,7 @@ def test_a_large_model_is_built_in_linear_time():
     assert time.process_time() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["one vector", "a vector for each gate", "no parameter"])
 def test_making_a_model_and_its_first_gradient_are_linear_in_the_gates(made):
     """Ten times the gates take about ten times as long: of processor time, which busy machines hardly change."""

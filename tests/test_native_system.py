@@ -130,6 +130,7 @@ print(np.isfinite(qpr.value_and_grad(small, cases.values_for(small)[0])[1]).all(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "layers", "batch"), [(20, 400, None), (8, 50, 20_000)], ids=["one_state", "batch"])
 def test_control_c_ends_a_long_sweep(n, layers, batch):
     """Within two seconds, by a KeyboardInterrupt that can be caught, and the engine works afterwards."""
@@ -261,6 +262,7 @@ print("left", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "layers", "batch"), [(18, 60, None), (8, 20, 2000), (6, 1, None)])
 def test_the_interpreter_ends_during_a_sweep_of_a_daemon_thread(n, layers, batch):
     """At once and without a fault: the sweep's threads do not need what the interpreter takes down."""
@@ -273,6 +275,7 @@ def test_the_interpreter_ends_during_a_sweep_of_a_daemon_thread(n, layers, batch
     assert (out, err, child.returncode) == ("", "", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", HERE)
 def test_the_environment_chooses_the_instruction_set(isa):
     code = "import quprop.simulate; print(quprop.simulate.get_engine('native').isa)"

@@ -56,6 +56,7 @@ def check_200(samples, gates):
     return off
 
 
+@pytest.mark.slow
 def test_values_and_all_derivatives_of_200_random_models_are_within_their_standard_errors():
     off = check_200(300, 9)
     assert (off < 3).mean() > 0.985  # few samples of rare errors have wider tails

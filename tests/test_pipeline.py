@@ -119,6 +119,7 @@ LAST = {  # a word of the result, which the last write does not take with it
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quiet", [False, True])
 @pytest.mark.parametrize("name", LAST)
 def test_a_disk_that_is_full_in_the_end_takes_no_result_with_it(name, quiet, quprop, monkeypatch):
@@ -128,6 +129,7 @@ def test_a_disk_that_is_full_in_the_end_takes_no_result_with_it(name, quiet, qup
     assert word in out and "cannot be written (No space" in sentence(err) and "printed above" in err
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_is_one_sentence_and_the_result_goes_to_the_other():
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")

@@ -52,6 +52,7 @@ def test_every_method_has_a_formula_of_its_own():
     assert all(kind.formula.__func__ is not GradientMethod.formula.__func__ for kind in COSTED.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_formula_equals_counted_runs_at_three_sizes(name):
     rows = check([name], seed=3)

@@ -78,6 +78,7 @@ def test_figure_2_is_drawn(quprop, tmp_path):
     assert (tmp_path / "figure2.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_three_doors_to_figure_2_hold_the_same_numbers(quprop, tmp_path):
     """And the report knows each, and those that do not name their kind, for what it is."""
     quprop("plan", "--preset", "figure2", "--json", "plan.json", "--plot", "plan.png", "--quiet")

@@ -76,6 +76,7 @@ def test_nothing_is_shown_where_nothing_is_wanted():
     assert not quiet.file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

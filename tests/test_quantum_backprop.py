@@ -104,6 +104,7 @@ def test_the_circuit_takes_the_input_state_to_every_component(name):
 # What comes out.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["one_qubit", "shared_parameters", "products_of_angles", "several_observables", "encoded_state", "ising"]
 )
@@ -270,6 +271,7 @@ def test_a_batch_of_points_and_the_same_seed():
 # What it says about its errors.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["null", "mean_field"])
 def test_readings_scatter_as_counts_and_pointers_do_and_say_so(engine):
     """A hypothesis that is always wrong, in batches for as many readings as there are components: each reading has the

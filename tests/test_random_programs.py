@@ -64,6 +64,7 @@ def ask(name, seeds):
     return answered, wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS)
 def test_every_way_is_right_or_refuses(name):
     seeds = FAST.get(name, SEEDS)

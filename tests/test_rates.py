@@ -209,6 +209,7 @@ def test_a_component_has_its_own_shots():
     assert plan.estimate([0.1, 0.2], rng=0).cost.copies == sum(shots)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", [qpr.ICANS(least=3), qpr.Rosalin(least=2)], ids=["icans", "rosalin"])
 def test_estimates_are_unbiased_and_their_errors_true(model, controller):
     """With two shots of circuits whose observable has five terms."""
@@ -267,6 +268,7 @@ def shots_until(result, error):
     return result.history[first]["copies"] if first < len(within) else np.inf
 
 
+@pytest.mark.slow
 def test_controllers_reach_an_energy_with_a_tenth_of_the_shots_that_fixed_ones_take(model):
     """Adam with fixed shots: the cheaper of two budgets, medians over starts near |+++>, to stay within 0.003."""
     ways = {

@@ -70,6 +70,7 @@ def unknown(names) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_dotted_name_of_the_texts_exists_after_import_quprop():
     found = recommended.dotted_names()
     assert {"hybrid.jax.function", "QuantumLayer", "collective.search", "training.mmd", "adam"} <= found

@@ -338,6 +338,7 @@ def test_what_a_refusal_advises_works(name, prepared, tmp_path, monkeypatch):
     assert (status, err) == (0, "") if not then else status == 2 and then in err, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["tfim", "my own.toml"])
 def test_advice_of_an_interrupted_run_is_followed(what, prepared, tmp_path, monkeypatch):
     """Also where names have spaces in them, and by the report of the same run."""

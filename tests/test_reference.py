@@ -46,6 +46,7 @@ def test_gradient_is_the_central_difference(name):
     checks.check_differences(ENGINE, model, *cases.values_for(model), weights_for(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["one_qubit", "products_of_angles", "encoded_and_rotated", "product_state", "random_gates"]
 )

@@ -450,6 +450,7 @@ def deviations(engine, n, k, noise, pointer, margin, batches, events, seed):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine, n, k, noise, batches, events",
     [

@@ -108,6 +108,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_third_and_its_transpose_are_jaxs_own_derivatives_of_a_dense_simulator(name):
     jax = pytest.importorskip("jax")
@@ -198,6 +199,7 @@ def residual(torch, u, x):
     return slope[:, 1] + u[:, 0] * slope[:, 0] - 0.1 * second[:, 0]
 
 
+@pytest.mark.slow
 def test_a_residual_with_u_xx_trains_in_torch_as_nested_parameter_shifts_say(torch, loss_by_shifts):
     value, slope = loss_by_shifts
     layer = qpr.QuantumLayer(qpr.Model(pde_circuit()[0], SUM), POINT, dtype=torch.float64)
@@ -340,6 +342,7 @@ def residual_in_jax(jax, f, forwards):
     return by_jvp if forwards else by_hessian
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forwards", [False, True])
 def test_a_residual_with_u_xx_has_the_gradient_of_nested_parameter_shifts_in_jax(jax, loss_by_shifts, forwards):
     from quprop.hybrid.jax import function
@@ -356,6 +359,7 @@ def test_a_residual_with_u_xx_has_the_gradient_of_nested_parameter_shifts_in_jax
         close(found[1], slope)
 
 
+@pytest.mark.slow
 def test_jax_has_the_same_third_derivatives_in_every_mix_of_modes(jax):
     from quprop.hybrid.jax import function
 

@@ -173,6 +173,7 @@ def test_classifier_with_a_head_learns_and_reports_its_test_accuracy():
     assert result.gradients == 25 * 60
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:Explicitly requested dtype"
 )  # optax itself, told of double parameters under JAX's default
@@ -398,6 +399,7 @@ def wait_for_lines(folder, process, count):
     raise AssertionError(f"the run ended or hung: {process.communicate()[1]}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 @pytest.mark.parametrize("kind", ["minibatch", "lbfgs"])
 def test_a_killed_process_resumes_to_the_same_bits(kind, tmp_path):
@@ -413,6 +415,7 @@ def test_a_killed_process_resumes_to_the_same_bits(kind, tmp_path):
     assert comparable(tmp_path / "killed") == comparable(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_control_c_and_sigterm_finish_the_step_and_write_the_checkpoint(tmp_path, number):
