@@ -1,10 +1,15 @@
 """Shared settings of the tests: Hypothesis draws the same examples in every run; what was skipped can be kept."""
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 from typer.testing import CliRunner
+
+# Processes of tests share the processors: threads of BLAS in each would wait for one another. NumPy reads it once.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from quprop.cli import app
 
