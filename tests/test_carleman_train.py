@@ -488,7 +488,7 @@ def test_a_killed_run_with_momentum_resumes_to_the_same_result(iris, tmp_path):
 @pytest.mark.parametrize("kind", [*KINDS, "death"])
 @pytest.mark.parametrize("settings", [CUT, HEAVY, replace(HEAVY, masked=True)])
 def test_a_run_cut_at_any_call_resumes_to_the_same_bits(iris, tmp_path, kind, settings):
-    cut_runs(iris, tmp_path, kind, None if settings is CUT else 16, settings)
+    cut_runs(iris, tmp_path, kind, None, settings)
 
 
 def killed(data, folder, settings, moment):
